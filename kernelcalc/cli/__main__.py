@@ -1,0 +1,3 @@
+from kernelcalc.cli import main
+
+main(prog_name="kernelcalc")

@@ -1,0 +1,253 @@
+"""``kernelcalc curves``: moments of the Hessian through training, as a table, a CSV file and a picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kernelcalc.network import MLP
+    from kernelcalc.trajectory import Trajectory
+
+# The paper's Figure 1: smooth ReLU (left), normalised smooth ReLU (right).
+DEFAULT_ACTIVATIONS = ("smooth_relu", "normalized smooth_relu")
+POINTS_IN_TIME = 60
+TABLE_ROWS = 7
+FINITE_TIMES = 8
+# An explicit integrator needs about λ_max t/2N steps; beyond this many units N/λ_max crosses cost more than they tell.
+FINITE_HORIZON = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """What one panel shows."""
+
+    name: str
+    trajectory: Trajectory
+    finite: Any = None
+
+
+class LogTimes(click.ParamType):
+    """START:STOP:COUNT, spaced logarithmically."""
+
+    name = "START:STOP:COUNT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        parts = str(value).split(":")
+        try:
+            start, stop, count = float(parts[0]), float(parts[1]), int(parts[2]) if len(parts) > 2 else POINTS_IN_TIME
+        except (ValueError, IndexError):
+            self.fail(f"expected START:STOP:COUNT such as 1e-2:1e4:60, got {value!r}", param, ctx)
+        if len(parts) > 3 or not 0 < start < stop < math.inf or not 2 <= count <= 100_000:
+            self.fail(f"expected 0 < START < STOP and a COUNT from 2 to 100000, got {value!r}", param, ctx)
+        return start, stop, count
+
+
+@click.command(epilog="Example: kernelcalc curves -a tanh -a 'x*erf(x)' --depth 4 --finite 64 --trials 20")
+@click.option(
+    "-a", "--activation", "activations", multiple=True, default=DEFAULT_ACTIVATIONS, metavar="TEXT",
+    help="Nonlinearity: a name (tanh), a name with parameters (smooth_relu(scale=0.5)), an expression (x*erf(x)), or "
+    "'normalized ...' of these. Repeat for more panels.  [default: smooth_relu and its normalized form]",
+)  # fmt: skip
+@click.option("--depth", type=int, default=3, show_default=True, help="Number L of weight layers.")
+@click.option("--sigma-w", type=float, default=1.0, show_default=True, help="Standard deviation of the weights.")
+@click.option("--beta", type=float, default=0.1, show_default=True, help="Factor of the biases.")
+@click.option("--times", type=LogTimes(), help="Log-spaced times; 0 is added.  [default: from the eigenvalues of Θ]")
+@click.option("--kmax", type=click.IntRange(1, 20), default=4, show_default=True, help="Highest moment.")
+@click.option("--data", type=click.Path(path_type=Path), help="Points and labels, .npz or .csv.  [default: 256 digits]")
+@click.option("--labels", help="Name (or, in a CSV file, number) of the labels in the data file.")
+@click.option("-n", "--points", type=click.IntRange(min=1), help="Use the first N points only.")
+@click.option(
+    "--scale", type=click.Choice(["sphere", "raw"]), default="sphere", show_default=True,
+    help="Rescale every point to |x|² = n_0, or leave it as it is.",
+)  # fmt: skip
+@click.option(
+    "--targets", type=click.Choice(["onehot", "parity", "values"]),
+    help="One output a class; ±1 for even and odd labels; the labels themselves.  [default: onehot for whole-number or "
+    "text labels, else values]",
+)  # fmt: skip
+@click.option("--finite", type=click.IntRange(min=1), metavar="WIDTH", help="Add networks of this width, as crosses.")
+@click.option("--trials", type=click.IntRange(min=2), default=20, show_default=True, help="Number of finite networks.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the finite networks.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes for them.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("kernelcalc-curves"), show_default=True,
+    help="Folder for curves.csv and curves.png.",
+)  # fmt: skip
+@click.option("--no-png", is_flag=True, help="Write no picture (matplotlib is not needed then).")
+def curves(
+    activations: tuple[str, ...],
+    depth: int,
+    sigma_w: float,
+    beta: float,
+    times: tuple[float, float, int] | None,
+    kmax: int,
+    data: Path | None,
+    labels: str | None,
+    points: int | None,
+    scale: str,
+    targets: str | None,
+    finite: int | None,
+    trials: int,
+    seed: int,
+    workers: int,
+    out: Path,
+    no_png: bool,
+) -> None:
+    """Moments E Tr H(t)^k of the Hessian through training, in the infinite-width limit.
+
+    Gradient flow on the mean squared error (1/2N) Σ |f(x) - y|², in its own time t. Without arguments: smooth ReLU
+    beside normalized smooth ReLU, three layers, on 256 digits of 14 x 14 pixels (MNIST; LeCun, Cortes, Burges;
+    CC BY-SA 3.0) with one-hot targets. Prints a table and writes curves.csv and curves.png.
+    """
+    from kernelcalc.catalogue import from_text
+    from kernelcalc.cli import progress, shows_progress
+    from kernelcalc.dynamics import mse_moments
+    from kernelcalc.export import writable_folder
+    from kernelcalc.network import MLP
+
+    folder = writable_folder(out)
+    if not no_png:
+        from kernelcalc.plot import require_matplotlib
+
+        require_matplotlib()
+    x, y = _read(data, labels, points, scale, targets)
+    nets = {
+        activation: MLP(activation, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
+        for activation in map(from_text, activations)
+    }
+    kernels = {activation: net.kernels(x) for activation, net in progress(nets.items(), "kernels")}
+    grid = _times(times, [k.theta for k in kernels.values()])
+    found = []
+    for activation, limit in progress(kernels.items(), "moments"):
+        trajectory = mse_moments(limit, y, grid, kmax=kmax)
+        _ = trajectory.trace_h_std  # computed here, under the progress bar
+        found.append(Curve(name=activation.name, trajectory=trajectory))
+    if finite is not None:
+        late = FINITE_HORIZON * min(len(x) / _largest_eigenvalue(k.theta) for k in kernels.values())
+        options = {"width": finite, "trials": trials, "rng": seed, "workers": workers, "progress": shows_progress()}
+        found = [_with_finite(curve, net, x, y, late, options) for curve, net in zip(found, nets.values(), strict=True)]
+    setting = f"{len(x)} points in {x.shape[1]} dimensions, {_count(y.shape[1], 'output')}"
+    network = f"L = {depth}, sigma_w = {sigma_w:g}, beta = {beta:g}"
+    click.echo(f"Moments of the Hessian through training: {setting}, {network}")
+    for curve in found:
+        click.echo("\n" + table(curve))
+    click.echo("\n" + " ".join(["written:", *map(str, _write(folder, found, no_png))]))
+
+
+def table(curve: Curve) -> str:
+    """The moments at a few times, as text."""
+    import numpy as np
+
+    trajectory = curve.trajectory
+    rows = np.unique(np.linspace(0, trajectory.times.size - 1, TABLE_ROWS).astype(int))
+    head, lines = f"{'t':>10}", []
+    for k in range(1, trajectory.kmax + 1):
+        head += f"{'Tr H' if k == 1 else f'Tr H^{k}':>11}" + (f"{'± std':>9}" if k <= 2 else "")
+    for i in rows:
+        line = f"{trajectory.times[i]:>10.4g}"
+        for k in range(trajectory.kmax):
+            line += f"{trajectory.trace_h[k, i]:>11.4g}" + (f"{trajectory.trace_h_std[k, i]:>9.2g}" if k < 2 else "")
+        lines.append(line + f"{trajectory.loss[i]:>11.3g}")
+    return "\n".join([curve.name, head + f"{'loss':>11}", *lines])
+
+
+def csv_columns(found: list[Curve]) -> dict[str, Any]:
+    """Tidy columns of all curves; cells without a finite network are NaN."""
+    import numpy as np
+
+    parts = []
+    for curve in found:
+        columns: dict[str, Any] = curve.trajectory.columns()
+        columns = {"activation": np.full(columns["k"].size, curve.name, dtype=object), **columns}
+        if curve.finite is not None:
+            at = np.searchsorted(curve.trajectory.times, curve.finite.times)
+            for name, rows in (("finite_mean", curve.finite.trace_h), ("finite_std", curve.finite.trace_h_std)):
+                cells = np.full((curve.trajectory.times.size, curve.trajectory.kmax), np.nan)
+                cells[at] = np.asarray(rows).T
+                columns[name] = cells.ravel()
+        parts.append(columns)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _read(
+    data: Path | None, labels: str | None, points: int | None, scale: str, targets: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    import numpy as np
+
+    from kernelcalc import datasets
+    from kernelcalc.errors import DataFileError, InputError
+
+    y: Any
+    if data is None:
+        if labels is not None:
+            raise InputError("--data FILE together with --labels", "--labels alone")
+        x, y = datasets.mnist14(points or 256, scale="raw")
+    else:
+        x, y = datasets.load(data, labels=labels)
+        if points is not None and points > len(x):
+            raise DataFileError(f"at least {points} points", f"{len(x)} in {data}")
+        x, y = x[:points], y[:points]
+    if targets is None:
+        classes = y.ndim == 1 and (y.dtype.kind not in "fc" or bool(np.equal(np.mod(y, 1), 0).all()))
+        targets = "onehot" if classes else "values"
+    if targets == "values":
+        if y.dtype.kind not in "biuf":
+            raise InputError("numbers as labels for --targets values", f"{y.flat[0]!r}", "use --targets onehot")
+        y = y.astype(np.float64).reshape(len(y), -1)
+    else:
+        y = datasets.one_hot(y) if targets == "onehot" else datasets.parity(y)[:, None]
+    return datasets.rescale(x, scale), y
+
+
+def _times(times: tuple[float, float, int] | None, thetas: list[np.ndarray]) -> np.ndarray:
+    import numpy as np
+
+    from kernelcalc.dynamics import training_times
+
+    if times is None:
+        spans = np.array([training_times(theta, 2)[1:] for theta in thetas])
+        start, stop, count = spans[:, 0].min(), spans[:, 1].max(), POINTS_IN_TIME
+    else:
+        start, stop, count = times
+    return np.concatenate([[0.0], np.geomspace(start, stop, count)])
+
+
+def _with_finite(curve: Curve, net: MLP, x: np.ndarray, y: np.ndarray, late: float, options: dict[str, Any]) -> Curve:
+    import numpy as np
+
+    from kernelcalc.finite.ensemble import moments_through_training
+
+    times = curve.trajectory.times
+    early = np.flatnonzero(times <= max(late, times[1]))
+    at = np.unique(early[np.linspace(0, early.size - 1, FINITE_TIMES).astype(int)])
+    finite = moments_through_training(net, x, y, times[at], kmax=curve.trajectory.kmax, **options)
+    return Curve(name=curve.name, trajectory=curve.trajectory, finite=finite)
+
+
+def _write(folder: Path, found: list[Curve], no_png: bool) -> list[Path]:
+    from kernelcalc.export import write_csv, write_figure
+
+    written = [write_csv(folder / "curves.csv", csv_columns(found))]
+    if not no_png:
+        from kernelcalc.plot import curves_figure
+
+        panels = [(curve.name.replace("_", " "), curve.trajectory, curve.finite) for curve in found]
+        written.append(write_figure(folder / "curves.png", curves_figure(panels)))
+    return written
+
+
+def _largest_eigenvalue(theta: np.ndarray) -> float:
+    import numpy as np
+
+    return float(np.linalg.norm(theta, 2))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,98 @@
+"""Named errors and warnings.
+
+Every error says what was expected, what came, and what to try. Errors about an argument are also :class:`ValueError`;
+errors about a computation or the outside world are also :class:`RuntimeError`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class KernelcalcError(Exception):
+    """Base class of every error raised on purpose by kernelcalc."""
+
+
+class InputError(KernelcalcError, ValueError):
+    """An argument is not what the function takes.
+
+    Parameters
+    ----------
+    expected, got, hint : str
+        Joined to one message: *expected* ..., *got* ..., *hint*.
+
+    Examples
+    --------
+    >>> print(InputError("a depth of at least 1", "depth=0", "use depth=2 for one hidden layer"))
+    expected a depth of at least 1, got depth=0; use depth=2 for one hidden layer
+    """
+
+    def __init__(self, expected: str, got: str = "", hint: str = "") -> None:
+        message = f"expected {expected}"
+        if got:
+            message += f", got {got}"
+        if hint:
+            message += f"; {hint}"
+        super().__init__(message)
+
+
+class ShapeError(InputError):
+    """Arrays whose shapes do not fit together."""
+
+
+class NotFiniteError(InputError):
+    """NaN or infinity where finite numbers are needed."""
+
+
+class CovarianceError(InputError):
+    """(q, q', c) is not a covariance: q < 0, q' < 0 or c² > q q'."""
+
+
+class ExpressionError(InputError):
+    """A text or SymPy expression that is not a function of one real symbol."""
+
+
+class UnknownNameError(InputError):
+    """A name that is not known; the message suggests the nearest ones."""
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(names)}"
+        super().__init__(f"the name of {kind}", repr(name), hint)
+
+
+class SmoothnessError(InputError):
+    """The nonlinearity lacks the derivatives the theory needs (σ ∈ C⁴ with bounded derivatives)."""
+
+
+class DivergentExpectationError(InputError):
+    """E[f(a)g(b)] is infinite or undefined for this covariance."""
+
+
+class DataFileError(InputError):
+    """A data file that cannot be read as points and labels."""
+
+
+class PrecisionError(KernelcalcError, RuntimeError):
+    """No method reached the asked accuracy."""
+
+
+class IntegrationError(KernelcalcError, RuntimeError):
+    """An integrator for the training dynamics failed."""
+
+
+class OutputFileError(KernelcalcError, RuntimeError):
+    """An output file or folder cannot be written."""
+
+
+class MissingExtraError(KernelcalcError, RuntimeError):
+    """A feature needs an optional package that is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package {package}; install it with: pip install 'kernelcalc[{extra}]'")
+
+
+class PrecisionWarning(UserWarning):
+    """A value is returned whose error estimate exceeds the asked tolerance."""

@@ -1,0 +1,110 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from kernelcalc.errors import OutputFileError, ShapeError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+def writable_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder, created if missing, after a test file was written to it.
+
+    Raises
+    ------
+    OutputFileError
+        It cannot be created or written to.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputFileError(f"expected a writable output folder, got {folder}: {error.strerror or error}") from error
+    return folder
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A binary file that replaces ``path`` when the block ends without an error, and leaves no trace otherwise.
+
+    Raises
+    ------
+    OutputFileError
+        The file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_file(pathlib.Path(folder, "a.txt")) as file:
+    ...         _ = file.write(b"whole")
+    ...     pathlib.Path(folder, "a.txt").read_text()
+    'whole'
+    """
+    target = Path(path)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            yield file
+        os.replace(unfinished, target)
+    except OSError as error:
+        raise OutputFileError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_csv(path: str | os.PathLike[str], columns: Mapping[str, ArrayLike]) -> Path:
+    """Write columns of equal length under a header line.
+
+    Floats are written with the fewest digits that read back to the same number; NaN becomes an empty cell.
+
+    Raises
+    ------
+    ShapeError
+        Columns of different lengths.
+    OutputFileError
+        The file cannot be written.
+    """
+    import csv
+    import io
+
+    arrays = [np.asarray(column) for column in columns.values()]
+    if len({array.shape for array in arrays}) > 1 or any(array.ndim != 1 for array in arrays):
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(columns, arrays, strict=True))
+        raise ShapeError("columns of equal length", shapes)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*([_cell(value) for value in array.tolist()] for array in arrays), strict=True))
+    with atomic_file(path) as file:
+        file.write(text.getvalue().encode())
+    return Path(path)
+
+
+def write_figure(path: str | os.PathLike[str], figure: Any, *, dpi: int = 200) -> Path:
+    """Save a matplotlib figure in the format of the path's ending.
+
+    Raises
+    ------
+    OutputFileError
+        The file cannot be written.
+    """
+    with atomic_file(path) as file:
+        figure.savefig(file, format=Path(path).suffix.lstrip(".") or "png", dpi=dpi, bbox_inches="tight")
+    return Path(path)
+
+
+def _cell(value: Any) -> Any:
+    return "" if isinstance(value, float) and value != value else value

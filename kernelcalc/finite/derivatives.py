@@ -1,0 +1,220 @@
+r"""First derivatives of outputs and loss, and the curvature products, by hand.
+
+For one pass through the network, with c_ℓ = σ_w/√n_ℓ, d^ℓ = σ̇(z^ℓ) and a cotangent η^L of the outputs,
+
+.. math::
+    e^ℓ = c_ℓ W^ℓ η^{ℓ+1}, \qquad η^ℓ = d^ℓ ∘ e^ℓ, \qquad
+    ∂/∂W^ℓ = c_ℓ a^ℓ η^{(ℓ+1)T}, \qquad ∂/∂b^ℓ = β η^{ℓ+1}.
+
+In einsum-like comments s, t, u number points, i, j, k, l units, a, b outputs, v vectors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .losses import Loss, get_loss
+from .network import Array, FiniteNetwork
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Forward:
+    """What one pass leaves behind; ``a[0]`` is X, ``d[0]`` and ``z[0]`` are empty so that indices are layer numbers."""
+
+    net: FiniteNetwork
+    z: list[Array]
+    a: list[Array]
+    outputs: Array
+
+    @cached_property
+    def d(self) -> list[Array]:
+        """σ̇(z^ℓ)."""
+        return self._derivative(1)
+
+    @cached_property
+    def dd(self) -> list[Array]:
+        """σ̈(z^ℓ)."""
+        return self._derivative(2)
+
+    def _derivative(self, order: int) -> list[Array]:
+        values = [
+            np.asarray(act.derivative(order)(z)).astype(z.dtype, copy=False)
+            for act, z in zip(self.net.activations, self.z[1:], strict=True)
+        ]
+        return [self.z[0], *values]
+
+    def layer_kernels(self, other: Forward | None = None) -> list[Array]:
+        """K^ℓ(s, t) = c_ℓ² a_s·a_t + β², one matrix a weight layer."""
+        right = self if other is None else other
+        return [c * c * (a @ b.T) + self.net.beta**2 for c, a, b in zip(self.net.scales, self.a, right.a, strict=True)]
+
+    def layer_norms(self) -> list[Array]:
+        """The diagonals of :meth:`layer_kernels`, (N,) each."""
+        return [c * c * np.einsum("si,si->s", a, a) + self.net.beta**2 for c, a in zip(self.net.scales, self.a, strict=True)]
+
+    def backward(self, cotangent: Array) -> tuple[list[Array], list[Array]]:
+        """(η, e), lists by layer number 1..L of arrays (..., N, n_ℓ); index 0 is a placeholder, e^L does not exist."""
+        depth, net = self.net.depth, self.net
+        eta: list[Array] = [cotangent] * (depth + 1)
+        e: list[Array] = [cotangent] * depth
+        for layer in range(depth - 1, 0, -1):
+            e[layer] = net.scales[layer] * (eta[layer + 1] @ net.weights[layer].T)
+            eta[layer] = self.d[layer] * e[layer]
+        return eta, e
+
+    def output_cotangents(self) -> list[Array]:
+        """ζ^ℓ[a, s] = ∂f_a(x_s)/∂z^ℓ, (n_out, N, n_ℓ) by layer number."""
+        n, n_out = self.outputs.shape
+        unit = np.eye(n_out, dtype=self.outputs.dtype)[:, None, :]
+        return self.backward(np.broadcast_to(unit, (n_out, n, n_out)))[0]
+
+
+def forward(net: FiniteNetwork, x: Array) -> Forward:
+    """Run the network at checked points."""
+    z: list[Array] = [np.empty(0, dtype=x.dtype)]
+    a = [x]
+    for layer, (w, b) in enumerate(zip(net.weights, net.biases, strict=True)):
+        pre = net.scales[layer] * (a[-1] @ w) + net.beta * b
+        if layer == net.depth - 1:
+            return Forward(net=net, z=z, a=a, outputs=pre)
+        z.append(pre)
+        a.append(np.asarray(net.activations[layer](pre)).astype(pre.dtype, copy=False))
+    raise AssertionError("a network has a layer")
+
+
+def parameter_gradient(run: Forward, eta: list[Array]) -> Array:
+    """Σ_s of the outer products a ⊗ η as flat vector (P,)."""
+    net, parts = run.net, []
+    for layer, c in enumerate(net.scales):
+        parts.append((c * (run.a[layer].T @ eta[layer + 1])).ravel())
+        parts.append(net.beta * eta[layer + 1].sum(axis=0))
+    return np.concatenate(parts)
+
+
+def jacobian(net: FiniteNetwork, x: Array) -> Array:
+    """∂f_a(x_s)/∂θ, (N, n_out, P)."""
+    run = forward(net, x)
+    zeta = run.output_cotangents()
+    result = np.empty((len(x), net.n_out, net.n_parameters), dtype=run.outputs.dtype)
+    weights, biases = net.split(result)
+    for layer, c in enumerate(net.scales):
+        cotangent = zeta[layer + 1].swapaxes(0, 1)
+        weights[layer][...] = c * run.a[layer][:, None, :, None] * cotangent[:, :, None, :]
+        biases[layer][...] = net.beta * cotangent
+    return result
+
+
+def ntk(net: FiniteNetwork, x: Array, x2: Array | None = None) -> Array:
+    r"""Empirical NTK :math:`Θ_{ab}(x, x') = Σ_ℓ K^ℓ(x, x') ζ_a^{ℓ+1}(x)·ζ_b^{ℓ+1}(x')`.
+
+    Returns
+    -------
+    (N, M) array for one output, else (N, M, n_out, n_out)
+    """
+    left = forward(net, x)
+    right = left if x2 is None else forward(net, x2)
+    gram = jacobian_gram(left, left.output_cotangents(), right, left_is_right=x2 is None)
+    if net.n_out == 1:
+        return gram[0, :, 0, :]
+    return gram.transpose(1, 3, 0, 2)
+
+
+def jacobian_gram(
+    left: Forward, zeta: list[Array], right: Forward | None = None, *, left_is_right: bool = True
+) -> Array:
+    """Σ_ℓ K^ℓ_st ζ^{ℓ+1}[a, s]·ζ^{ℓ+1}[b, t] as (a, s, b, t), for cotangents ζ of the left pass."""
+    other = left if right is None else right
+    zeta2 = zeta if left_is_right else other.output_cotangents()
+    kernels = left.layer_kernels(None if left_is_right else other)
+    total: Any = 0.0
+    for layer, kernel in enumerate(kernels):
+        one, two = zeta[layer + 1], zeta2[layer + 1]
+        flat = one.reshape(-1, one.shape[-1]) @ two.reshape(-1, two.shape[-1]).T
+        total = total + kernel[None, :, None, :] * flat.reshape(*one.shape[:2], *two.shape[:2])
+    return np.asarray(total)
+
+
+def unit_ntk_diagonals(run: Forward, block: int = 64) -> list[Array]:
+    r"""‖∇_θ z_i^ℓ(x_s)‖² for the hidden layers ℓ = 1..L−1, (N, n_ℓ) each (index 0 is a placeholder).
+
+    The NTK of a layer's units obeys Θ^{ℓ+1} = c² Wᵀ D Θ^ℓ D W + K^ℓ Id, Θ¹ = K⁰ Id. The last one is needed on the diagonal only,
+    so two hidden layers cost O(N n²) and each further one O(N n³), a block of points at a time.
+    """
+    net, norms = run.net, run.layer_norms()
+    result = [np.broadcast_to(norms[0][:, None], run.a[0].shape)]
+    if net.depth == 1:
+        return result
+    result.append(np.broadcast_to(norms[0][:, None], run.d[1].shape))
+    if net.depth == 2:
+        return result
+    c = net.scales[1]
+    result.append(c * c * norms[0][:, None] * (run.d[1] ** 2 @ net.weights[1] ** 2) + norms[1][:, None])
+    for layer in range(3, net.depth):
+        result.append(np.empty_like(run.d[layer]))
+    for start in range(0, len(run.outputs) if net.depth > 3 else 0, block):
+        rows = slice(start, start + block)
+        # s i j: Θ^2 of the block of points
+        left = net.scales[1] * run.d[1][rows, :, None] * net.weights[1]
+        full = norms[0][rows, None, None] * (left.swapaxes(1, 2) @ left)
+        for layer in range(2, net.depth - 1):
+            # Θ^ℓ has K^{ℓ-1} on its diagonal; (D W)ᵀ Θ (D W)
+            index = np.arange(full.shape[1])
+            full[:, index, index] += norms[layer - 1][rows, None]
+            left = net.scales[layer] * run.d[layer][rows, :, None] * net.weights[layer]
+            half = full @ left
+            result[layer + 1][rows] = np.einsum("sij,sij->sj", left, half) + norms[layer][rows, None]
+            if layer < net.depth - 2:
+                full = left.swapaxes(1, 2) @ half
+    return result
+
+
+def hessian_trace(net: FiniteNetwork, x: Array) -> Array:
+    r"""g_a(x) = Tr Hf_a(x), (N, n_out), exactly.
+
+    As f is linear in each single parameter's own layer, only σ̈ contributes to the diagonal:
+
+    .. math:: g_a(x) = Σ_{ℓ=1}^{L-1} Σ_i σ̈(z_i^ℓ) \frac{∂f_a}{∂α_i^ℓ} ‖∇_θ z_i^ℓ(x)‖^2
+    """
+    run = forward(net, x)
+    n, n_out = run.outputs.shape
+    unit = np.eye(n_out, dtype=run.outputs.dtype)[:, None, :]
+    _, e = run.backward(np.broadcast_to(unit, (n_out, n, n_out)))
+    diagonals = unit_ntk_diagonals(run)
+    total = np.zeros((n_out, n), dtype=run.outputs.dtype)
+    for layer in range(1, net.depth):
+        total += np.einsum("asi,si->as", e[layer], run.dd[layer] * diagonals[layer])
+    return total.T
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Problem:
+    """Points, prepared targets and a loss: the function C(θ) that training and Hessians share."""
+
+    x: Array
+    targets: Array
+    loss: Loss
+
+    @classmethod
+    def of(cls, net: FiniteNetwork, X: Any, Y: Any, loss: str | Loss) -> Problem:
+        """Check X and Y for this network."""
+        chosen = get_loss(loss)
+        x = net.points(X)
+        return cls(x=x, targets=chosen.prepare(Y, len(x), net.n_out).astype(net.dtype, copy=False), loss=chosen)
+
+    def batch(self, rows: Array) -> Problem:
+        """The problem on some of the points (its loss is the mean over these)."""
+        return Problem(x=self.x[rows], targets=self.targets[rows], loss=self.loss)
+
+    def value(self, net: FiniteNetwork) -> float:
+        """C."""
+        return self.loss.value(forward(net, self.x).outputs, self.targets)
+
+    def gradient(self, net: FiniteNetwork) -> Array:
+        """∂C/∂θ, (P,)."""
+        run = forward(net, self.x)
+        eta, _ = run.backward(self.loss.gradient(run.outputs, self.targets))
+        return parameter_gradient(run, eta)

@@ -1,0 +1,169 @@
+r"""Exact Tr S, Tr S² and Tr I S through pre-activation Hessians: no P × P matrix, no sampling, any depth.
+
+Derivation. Fix residuals R_s = ∂C/∂f(x_s) and let F_s = R_s·f(x_s), so that S = Σ_s S_s with S_s the Hessian of F_s. Perturb the
+pre-activations by injections: z^ℓ → z^ℓ + δ^ℓ. With d = σ̇(z), η^ℓ = ∂F/∂z^ℓ, λ^ℓ = σ̈(z^ℓ) ∘ ∂F/∂α^ℓ and
+J^{kℓ} = ∂z^k/∂z^ℓ (J^{ℓℓ} = Id, J^{k+1,ℓ} = c_k W^{kT} D^k J^{kℓ}), the Hessian of F in the injections is
+
+.. math:: M^{ℓm} = Σ_{k ≥ \max(ℓ,m)}^{L-1} J^{kℓ\,T} diag(λ^k) J^{km}, \qquad M^{ℓL} = 0.
+
+A change dW of layer p injects δ^{p+1} = c_p dWᵀ α^p (a bias: β db), so every block of S_s is an outer product with the extended
+activation ã^p = (c_p α^p, β). A pair p < q also moves α^q under dW^q: with A^q = c_q D^q J^{q,p+1} (and a zero row for the bias)
+
+.. math::
+    S_s[W^p_{ij}, W^q_{kl}] = ã^p_i \left( ã^q_k M^{p+1,q+1}_{jl} + [p < q] A^q_{kj} η^{q+1}_l \right).
+
+Inner products of such blocks between two points s, t contract the activations into K^p_st = ã^p_s·ã^p_t. With ℓ = p + 1 and
+m = q + 1 the block (p, q) contributes to ⟨S_s, S_t⟩
+
+.. math::
+    K^p_{st} \left[ K^q_{st} ⟨M_s^{ℓm}, M_t^{ℓm}⟩ + χ_{st} + χ_{ts} + ⟨η^m_s, η^m_t⟩ ⟨A_s, A_t⟩ \right], \qquad
+    χ_{st} = (A_t^T ã^q_s) · (M_s^{ℓm} η^m_t),
+
+twice if p < q; Tr S² = Σ_st ⟨S_s, S_t⟩. The Gauss–Newton matrix is Σ_u of blocks ã^p ã^{qT} ⊗ C_u^{ℓm} with
+C_u^{ℓm} = Σ_r ζ̃^ℓ_r ζ̃_r^{mT}, so ⟨S_s, I_u⟩ has the terms K^p K^q ⟨M_s, C_u⟩ and K^p (A_sᵀ ã^q_u)·(C_u^{ℓm} η^m_s). The diagonal of S
+gives Tr S_s = Σ_ℓ K^{ℓ-1}_ss Tr M_s^{ℓℓ} (cheaper by :func:`~kernelcalc.finite.derivatives.unit_ntk_diagonals`).
+
+Columns of M and J are made a block of units j at a time for all points together, by one forward and one backward sweep:
+memory O(N · block · n), time O(N n³ + N² n²) for each pair of hidden layers.
+
+References
+----------
+Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1, Propositions 3 to 5 (the limits of these traces).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .derivatives import unit_ntk_diagonals
+from .hessian import HessianSplit
+from .network import Array
+
+# Numbers in one (N, block, n) array; 2²³ float64 are 64 MiB, about eight of which are alive at a time.
+_BLOCK = 2**23
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CurvaturePairs:
+    """Traces point by point: ``s[s]`` = Tr S_s, ``s_s[s, t]`` = Tr S_s S_t, ``s_i[s, u]`` = Tr S_s I_u."""
+
+    s: Array
+    s_s: Array
+    s_i: Array
+
+
+def curvature_pairs(split: HessianSplit, block: int | None = None) -> CurvaturePairs:
+    """All pairs' traces; ``block`` is the number of units handled together (by default from a memory bound)."""
+    run, net = split.run, split.run.net
+    eta, e = split.cotangents
+    zeta = [z.transpose(1, 0, 2) for z in split.root_cotangents]  # (N, r, n_ℓ)
+    kernels = run.layer_kernels()
+    n = len(run.outputs)
+    dtype = run.outputs.dtype
+    lam = [run.outputs] + [run.dd[layer] * e[layer] for layer in range(1, net.depth)]
+    # E^m[u, r, s] = ζ̃^m_r(u)·η^m(s)
+    eta_zeta = [zeta[m] @ eta[m].T for m in range(net.depth + 1)] if net.depth > 1 else []
+    s_s = np.zeros((n, n), dtype=dtype)
+    s_i = np.zeros((n, n), dtype=dtype)
+    for layer in range(1, net.depth):
+        k_row = kernels[layer - 1]
+        c2 = net.scales[layer] ** 2
+        d = run.d[layer]
+        # q = ℓ: A = c D is diagonal, no block needed
+        gram_a = c2 * (d @ d.T)
+        s_s += 2 * k_row * (eta[layer + 1] @ eta[layer + 1].T) * gram_a
+        for r in range(zeta[layer].shape[1]):
+            moved = c2 * ((run.a[layer] * zeta[layer][:, r]) @ d.T)
+            s_i += 2 * k_row.T * (moved * eta_zeta[layer + 1][:, r]).T
+        if layer == net.depth - 1:
+            # M^{L-1,L-1} = diag λ
+            s_s += k_row**2 * (lam[layer] @ lam[layer].T)
+            s_i += k_row**2 * (lam[layer] @ np.einsum("uri,uri->ui", zeta[layer], zeta[layer]).T)
+            continue
+        size = block or max(1, _BLOCK // (n * max(net.sizes[1:])))
+        for rows in _row_blocks(net.sizes[layer], size):
+            _add_block(split, layer, rows, lam, zeta, eta_zeta, kernels, s_s, s_i)
+    diagonals = unit_ntk_diagonals(run)
+    trace = np.zeros(n, dtype=dtype)
+    for layer in range(1, net.depth):
+        trace += np.einsum("si,si->s", lam[layer], diagonals[layer])
+    return CurvaturePairs(s=trace, s_s=0.5 * (s_s + s_s.T), s_i=s_i)
+
+
+def _row_blocks(n: int, size: int) -> Iterator[slice]:
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def _gram(a: Array, b: Array) -> Array:
+    """⟨a_s, b_t⟩ over all but the first axis."""
+    return a.reshape(len(a), -1) @ b.reshape(len(b), -1).T
+
+
+def _add_block(
+    split: HessianSplit,
+    layer: int,
+    rows: slice,
+    lam: list[Array],
+    zeta: list[Array],
+    eta_zeta: list[Array],
+    kernels: list[Array],
+    s_s: Array,
+    s_i: Array,
+) -> None:
+    """Add the terms of the units ``rows`` of a hidden layer ℓ < L − 1 for all m ≥ ℓ. Arrays are (point, unit of the block, unit)."""
+    run, net = split.run, split.run.net
+    last = net.depth - 1
+    eta, _ = split.cotangents
+    k_row = kernels[layer - 1]
+    # columns J^{kℓ}[:, rows], k > ℓ
+    jac: dict[int, Array] = {
+        layer + 1: net.scales[layer] * run.d[layer][:, rows, None] * net.weights[layer][None, rows, :]
+    }
+    for k in range(layer + 1, last):
+        jac[k + 1] = net.scales[k] * ((jac[k] * run.d[k][:, None, :]) @ net.weights[k])
+    # columns M^{mℓ}[:, rows], from the last hidden layer down
+    m_col: dict[int, Array] = {last: lam[last][:, None, :] * jac[last]}
+    for m in range(last - 1, layer, -1):
+        back = net.scales[m] * (m_col[m + 1] @ net.weights[m].T)
+        m_col[m] = lam[m][:, None, :] * jac[m] + run.d[m][:, None, :] * back
+    zeta_rows = zeta[layer][:, :, rows]  # [u, r, j]
+    for m in range(layer + 1, net.depth + 1):
+        q, push = m - 1, None
+        if q > layer:
+            # second term of the block (ℓ − 1, q), A^q: its square, and X[u, s, j] = Σ_k ã^q_u[k] A_s[k, j]
+            moved = net.scales[q] * run.d[q][:, None, :] * jac[q]
+            s_s += 2 * k_row * (eta[m] @ eta[m].T) * _gram(moved, moved)
+            push = (net.scales[q] * run.a[q] @ moved.reshape(-1, moved.shape[2]).T).reshape(len(moved), len(moved), -1)
+            # Σ_j X[u, s, j] (C_u η_s)[j]
+            felt_i = eta_zeta[m].swapaxes(1, 2) @ zeta_rows
+            s_i += 2 * k_row * np.einsum("usj,usj->su", push, felt_i)
+        if m > last:
+            continue
+        column = m_col[m]
+        s_s += 2 * k_row * kernels[q] * _gram(column, column)
+        s_i += 2 * k_row * kernels[q] * _gram(column, zeta_rows.swapaxes(1, 2) @ zeta[m])
+        if push is None:
+            # A^ℓ is diagonal, so χ is an inner product of two (unit, unit) arrays
+            moving = net.scales[q] ** 2 * run.d[q][:, rows, None] * eta[m][:, None, :]
+            chi = _gram(run.a[q][:, rows, None] * column, moving)
+        else:
+            chi = np.einsum("stj,stj->st", push, eta[m] @ column.swapaxes(1, 2))
+        cross = k_row * chi
+        s_s += 2 * (cross + cross.T)
+    # m = ℓ: the symmetric block, of which only columns from rows.start on are made; the ones right of the block count twice
+    right = slice(rows.start, None)
+    back = net.scales[layer] * (m_col[layer + 1] @ net.weights[layer][right].T)
+    square = run.d[layer][:, None, right] * back
+    width = rows.stop - rows.start
+    index = np.arange(width)
+    square[:, index, index] += lam[layer][:, rows]
+    both = zeta_rows.swapaxes(1, 2) @ zeta[layer][:, :, right]
+    for part, factor in ((slice(0, width), 1.0), (slice(width, None), 2.0)):
+        if square[:, :, part].size:
+            here = np.ascontiguousarray(square[:, :, part])
+            s_s += factor * k_row**2 * _gram(here, here)
+            s_i += factor * k_row**2 * _gram(here, np.ascontiguousarray(both[:, :, part]))

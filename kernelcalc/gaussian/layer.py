@@ -1,0 +1,149 @@
+"""All expectations of one layer, block by block over a Gram matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kernelcalc.activations import Activation
+from kernelcalc.gaussian import closed_form
+from kernelcalc.gaussian.closed_form import Combination
+from kernelcalc.gaussian.covariance import Covariance
+from kernelcalc.gaussian.expectation import RTOL, lower_norms, pair_estimate, scale_below
+from kernelcalc.gaussian.hermite import HermiteSeries, hermite_series, mehler_error, mehler_sum
+
+Order = tuple[int, int]
+
+
+class LayerExpectations:
+    """E_ij = E[σ^(i)(a) σ^(j)(b)] of one nonlinearity between row variances q and column variances q'.
+
+    Closed forms where there are; else Hermite coefficients are computed once a point, and a block costs one polynomial in ρ
+    for each order. Pairs whose error bound is not below ``rtol`` are recomputed one by one by quadrature.
+
+    Parameters
+    ----------
+    act : Activation
+        σ.
+    q, qp : ndarray of shapes (N,), (M,)
+        Variances of the rows and columns; pass the same object for a symmetric Gram matrix.
+    orders : sequence of (i, j)
+        Derivative orders wanted.
+    """
+
+    def __init__(
+        self, act: Activation, q: np.ndarray, qp: np.ndarray, orders: Sequence[Order], *, rtol: float = RTOL
+    ) -> None:
+        self.act, self.orders, self.rtol = act, tuple(orders), rtol
+        self.functions = {k: act.derivative(k) for k in {k for order in orders for k in order}}
+        self.atoms: dict[int, Combination] | None = self._closed_forms()
+        if self.atoms is None:
+            self.rows = self._prepare(q, {i for i, _ in orders})
+            self.columns = self.rows if qp is q else self._prepare(qp, {j for _, j in orders})
+            if qp is q:
+                for k in {j for _, j in orders} - self.rows.keys():
+                    self.rows[k] = self._prepare(q, {k})[k]
+
+    def _closed_forms(self) -> dict[int, Combination] | None:
+        found = {k: closed_form.recognise(f) for k, f in self.functions.items()}
+        if any(v is None for v in found.values()):
+            return None
+        one = np.ones(1)
+        probe = Covariance(q=one, qp=one, c=one / 2, det=3 * one / 4)
+        known = {k: v for k, v in found.items() if v is not None}
+        if any(closed_form.expectation(known[i], known[j], probe) is None for i, j in self.orders):
+            return None
+        return known
+
+    def _prepare(self, q: np.ndarray, wanted: set[int]) -> dict[int, tuple[HermiteSeries, np.ndarray]]:
+        unique, back = np.unique(q, return_inverse=True)
+        return {
+            k: (hermite_series(self.functions[k], unique).take(back), lower_norms(self.functions[k], unique)[back])
+            for k in wanted
+        }
+
+    def block(self, rows: slice, columns: slice, cov: Covariance) -> dict[Order, np.ndarray]:
+        """Every E_ij on a block; cov.q has shape (B, 1), cov.qp (1, M), cov.c and cov.det (B, M)."""
+        return {order: self._one(order, rows, columns, cov) for order in self.orders}
+
+    def _one(self, order: Order, rows: slice, columns: slice, cov: Covariance) -> np.ndarray:
+        i, j = order
+        if self.atoms is not None:
+            estimate = closed_form.expectation(self.atoms[i], self.atoms[j], cov)
+            assert estimate is not None  # probed at construction
+            value = np.array(np.broadcast_to(estimate.value, cov.c.shape))
+            bad = ~(estimate.error <= self.rtol * np.abs(value))
+            if bad.any():
+                bad &= ~(estimate.error <= self.rtol * self._scale(order, cov, value))
+        else:
+            series_f, norms_f = self.rows[i][0].take(rows), self.rows[i][1][rows]
+            series_g, norms_g = self.columns[j][0].take(columns), self.columns[j][1][columns]
+            rho = cov.rho
+            value = mehler_sum(series_f.coefficients[:, None, :], series_g.coefficients[None, :, :], rho)
+            error = mehler_error(_column(series_f), series_g, rho)
+            bad = ~(error <= self.rtol * np.abs(value))
+            if bad.any():
+                bad &= ~(error <= self.rtol * scale_below(norms_f[:, None, :], norms_g[None, :, :], rho, value))
+        if bad.any():
+            value[bad] = self._recompute(order, cov, bad)
+        return value
+
+    def _scale(self, order: Order, cov: Covariance, value: np.ndarray) -> np.ndarray:
+        i, j = order
+        norms_f = lower_norms(self.functions[i], cov.q.ravel())[:, None, :]
+        norms_g = lower_norms(self.functions[j], cov.qp.ravel())[None, :, :]
+        return scale_below(norms_f, norms_g, cov.rho, value)
+
+    def _recompute(self, order: Order, cov: Covariance, bad: np.ndarray) -> np.ndarray:
+        i, j = order
+        full = Covariance(
+            q=np.broadcast_to(cov.q, cov.c.shape), qp=np.broadcast_to(cov.qp, cov.c.shape), c=cov.c, det=cov.det
+        )
+        return pair_estimate(self.functions[i], self.functions[j], full.take(bad), rtol=self.rtol).value
+
+
+def _column(series: HermiteSeries) -> HermiteSeries:
+    return HermiteSeries(
+        coefficients=series.coefficients, norm=series.norm[:, None], tail=series.tail[:, None], error=series.error[:, None]
+    )
+
+
+def diagonal_expectations(
+    act: Activation, q: np.ndarray, orders: Sequence[Order], *, rtol: float = RTOL
+) -> dict[Order, np.ndarray]:
+    """E_ij at (x, x): a = b ~ N(0, q), one value a point."""
+    unique, back = np.unique(q, return_inverse=True)
+    cov = Covariance(q=unique, qp=unique, c=unique, det=np.zeros_like(unique))
+    result: dict[Order, np.ndarray] = {}
+    for i, j in orders:
+        if (j, i) in result:
+            result[i, j] = result[j, i]
+        else:
+            result[i, j] = pair_estimate(act.derivative(i), act.derivative(j), cov, rtol=rtol).value[back]
+    return result
+
+
+def homogeneous_determinant(act: Activation, cov: Covariance, sigma_w2: float, beta2: float) -> np.ndarray | None:
+    r"""qq' − c² of the next layer without cancellation, for σ(x) = A x + B|x|; None for other nonlinearities.
+
+    V = √(qq') κ(θ) with κ(0) = A² + B². Near θ = 0 the angle of the next layer is only as good as κ(0) − κ(θ), which is
+    computed from 1 − cos θ = 2 sin²(θ/2) and sin θ − θ cos θ instead of from rounded covariances.
+    """
+    atoms = closed_form.recognise(act)
+    weights = None if atoms is None else closed_form.homogeneous_weights(atoms)
+    if weights is None:
+        return None
+    linear, absolute = weights
+    root = np.sqrt(cov.det)
+    theta = np.arctan2(root, cov.c)
+    scale = np.sqrt(cov.q) * np.sqrt(cov.qp)
+    versine = 2 * np.sin(theta / 2) ** 2
+    bend = closed_form.sine_residual(theta)
+    at_zero = linear**2 + absolute**2
+    gap = at_zero * versine - absolute**2 * (2 / np.pi) * bend
+    kappa = at_zero - gap
+    spread = np.sqrt(cov.q) - np.sqrt(cov.qp)
+    return sigma_w2**2 * scale**2 * gap * (at_zero + kappa) + sigma_w2 * beta2 * (
+        at_zero * spread**2 + 2 * scale * gap
+    )

@@ -1,0 +1,73 @@
+"""One-dimensional rules for the standard Gaussian weight, and Gauss–Legendre panels."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from kernelcalc.activations import Activation
+
+# e^{−z²/4} at 13 is 4e-19: beyond, φ^{1/2}(z) times any Hermite function is below rounding.
+Z_MAX = 13.0
+# Nodes of one Gauss–Legendre panel: 32 resolve five waves to rounding, which is what h_k, k = 1000, does in a panel.
+PANEL_NODES = 32
+
+
+@lru_cache(maxsize=16)
+def legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss–Legendre nodes and weights on [−1, 1], read-only."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    nodes.flags.writeable = weights.flags.writeable = False
+    return nodes, weights
+
+
+def panels(breaks: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Composite Gauss–Legendre rule on the panels between sorted breakpoints (..., P + 1): nodes, weights (..., P·count)."""
+    nodes, weights = legendre(count)
+    centre = (breaks[..., 1:] + breaks[..., :-1]) / 2
+    half = (breaks[..., 1:] - breaks[..., :-1]) / 2
+    shape = (*breaks.shape[:-1], -1)
+    at = (centre[..., None] + half[..., None] * nodes).reshape(shape)
+    return at, (half[..., None] * weights).reshape(shape)
+
+
+def trapezoid(level: int) -> tuple[np.ndarray, np.ndarray]:
+    """Trapezoidal rule on [−Z_MAX, Z_MAX] with 160·2^level steps (nodes and weights without the Gaussian)."""
+    steps = 160 * 2**level
+    z = np.linspace(-Z_MAX, Z_MAX, steps + 1)
+    return z, np.full(steps + 1, 2 * Z_MAX / steps)
+
+
+def kinked(kinks: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
+    """Panels of width 2^{−level} on [−Z_MAX, Z_MAX], split at the kinks (..., m) given in units of z."""
+    uniform = np.linspace(-Z_MAX, Z_MAX, int(2 * Z_MAX) * 2**level + 1)
+    inside = np.clip(kinks, -Z_MAX, Z_MAX)
+    breaks = np.concatenate([np.broadcast_to(uniform, (*kinks.shape[:-1], uniform.size)), inside], axis=-1)
+    return panels(np.sort(breaks, axis=-1), PANEL_NODES)
+
+
+def rule(kinks: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights (rows, n), or (n,) shared by all rows where no kink depends on the row.
+
+    Parameters
+    ----------
+    kinks : ndarray of shape (rows, m)
+        Positions of the kinks in units of the standard deviation.
+    level : int
+        Each level halves the spacing.
+    """
+    if kinks.shape[-1] == 0:
+        return trapezoid(level)
+    if (kinks == kinks[:1]).all():
+        return kinked(kinks[0], level)
+    return kinked(kinks, level)
+
+
+def scaled_kinks(act: Activation, std: np.ndarray, mean: np.ndarray | float = 0.0) -> np.ndarray:
+    """Kinks of x = mean + std·z in units of z, shape (rows, m); out of reach where std is 0."""
+    kinks = np.asarray(act.kinks, dtype=np.float64)
+    offset = kinks[None, :] - np.reshape(np.broadcast_to(mean, std.shape), (-1, 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = offset / std[:, None]
+    return np.where(offset == 0, 0.0, np.where(np.isfinite(z), z, Z_MAX))

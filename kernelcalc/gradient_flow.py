@@ -1,0 +1,382 @@
+r"""Theorem 1 through training: gradient flow in function space from a Gaussian start, for any loss.
+
+References
+----------
+Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1, Propositions 1 and 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .chebyshev import integrate
+from .errors import CovarianceError, InputError, MissingExtraError, NotFiniteError, ShapeError
+from .losses import Loss, resolve_loss
+from .trajectory import Trajectory
+from .weighted_kernel import weighted_moments
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Array = NDArray[np.float64]
+
+# Entries of the kernels are right to 1e-10 of their scale; ten times the eigenvalue shift this allows.
+_INDEFINITE = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SampledTrajectory(Trajectory):
+    """Moments of the Hessian along training, by sampling the initialisation.
+
+    The attributes of :class:`~kernelcalc.trajectory.Trajectory` are means over the samples; the standard deviations are
+    those of one initialisation, and a mean's standard error is that over the root of ``samples``.
+
+    Attributes
+    ----------
+    loss_name : str
+    sample_trace_i : ndarray, (samples, kmax, T)
+    sample_trace_s, sample_trace_s2, sample_loss : ndarray, (samples, T)
+    """
+
+    loss_name: str
+    sample_trace_i: Array
+    sample_trace_s: Array
+    sample_trace_s2: Array
+    sample_loss: Array
+
+    @property
+    def samples(self) -> int:
+        """Number of initialisations."""
+        return int(self.sample_loss.shape[0])
+
+    @cached_property
+    def sample_trace_h(self) -> Array:
+        """Tr H^k of every sample, (samples, kmax, T)."""
+        total = self.sample_trace_i.copy()
+        total[:, 0] += self.sample_trace_s
+        if self.kmax > 1:
+            total[:, 1] += self.sample_trace_s2
+        return total
+
+    @cached_property
+    def trace_i_std(self) -> Array:
+        """Standard deviation of Tr I(t)^k over initialisations, shape (kmax, T)."""
+        return np.asarray(self.sample_trace_i.std(axis=0, ddof=1))
+
+    @cached_property
+    def trace_h_std(self) -> Array:
+        """Standard deviation of Tr H(t)^k over initialisations, shape (kmax, T)."""
+        return np.asarray(self.sample_trace_h.std(axis=0, ddof=1))
+
+    def quantiles(self, name: str, levels: ArrayLike = (0.05, 0.5, 0.95)) -> Array:
+        """Quantiles over initialisations of ``"trace_i"``, ``"trace_s"``, ``"trace_s2"``, ``"trace_h"`` or ``"loss"``.
+
+        Returns
+        -------
+        ndarray, (levels, T) or (levels, kmax, T)
+        """
+        known = ("trace_i", "trace_s", "trace_s2", "trace_h", "loss")
+        if name not in known:
+            raise InputError(f"one of {', '.join(known)}", repr(name))
+        return np.asarray(np.quantile(getattr(self, f"sample_{name}"), levels, axis=0))
+
+
+def hessian_moments(
+    kernels: Any,
+    labels: ArrayLike,
+    times: ArrayLike,
+    loss: Any = "mse",
+    *,
+    samples: int = 64,
+    rng: Any = 0,
+    kmax: int = 4,
+    n_out: int | None = None,
+    rtol: float = 1e-6,
+    workers: int = 1,
+    progress: bool = False,
+) -> SampledTrajectory:
+    r"""Moments of the Hessian during gradient flow on any convex loss.
+
+    (Y(0), G(0)) is drawn from its Gaussian limit, :math:`∂_t Y = -Θ ∇C(Y)`, :math:`∂_t G = -Λ ∇C(Y)`, and
+
+    .. math::
+        \mathrm{Tr} I^k = \mathrm{Tr}(𝓗C(Y) Θ)^k, \quad \mathrm{Tr} S = G \cdot ∇C(Y), \quad
+        \mathrm{Tr} S^2 = ∇C^T Υ ∇C, \quad \mathrm{Tr} H^k = \mathrm{Tr} I^k + \mathrm{Tr} S^k.
+
+    Parameters
+    ----------
+    kernels : LimitingKernels
+        Anything with (N, N) arrays ``sigma``, ``theta``, ``phi``, ``lam``, ``upsilon``, ``xi``.
+    labels : array_like, (N,) or (N, n_out)
+        Targets as the loss takes them.
+    times : array_like, (T,)
+        Gradient-flow times, finite, ≥ 0, any order.
+    loss : str, Loss or expression
+        ``"mse"``, ``"binary"``, ``"softmax"``, an expression in y and t, or a :class:`~kernelcalc.losses.Loss`.
+    samples : int
+        Number of initialisations, at least 2.
+    rng : int or Generator
+        The draws, hence the result, do not depend on ``workers``.
+    kmax : int
+        Highest moment. Beyond 4 a coupled loss needs dense (N n_out)² matrices.
+    n_out : int, optional
+        Number of outputs, when class labels do not show it.
+    rtol : float
+        Relative tolerance of the integrator for one step.
+    workers : int
+        Threads for the traces.
+    progress : bool
+        Show a bar (needs tqdm).
+
+    Returns
+    -------
+    SampledTrajectory
+
+    Raises
+    ------
+    CovarianceError
+        The covariance of (Y(0), G(0)) has a negative eigenvalue beyond rounding.
+    IntegrationError
+        The integrator fails.
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1.
+
+    Examples
+    --------
+    With every kernel 1 and one point, Tr I = p(1 - p) ≤ ¼ under the binary loss.
+
+    >>> from types import SimpleNamespace
+    >>> one = np.ones((1, 1))
+    >>> ones = SimpleNamespace(sigma=one, theta=one, phi=one, lam=one, upsilon=one, xi=one)
+    >>> moments = hessian_moments(ones, [1], [0.0, 10.0], loss="binary", samples=8)
+    >>> bool((moments.sample_trace_i[:, 0] <= 0.25).all())
+    True
+    """
+    law = resolve_loss(loss)
+    targets = law.encode(labels, n_out)
+    grams = {name: gram(kernels, name, len(targets)) for name in ("theta", "lam", "upsilon")}
+    unique, where = _sorted_times(times)
+    _check_count("kmax", kmax, 1)
+    _check_count("workers", workers, 1)
+    y0, g0 = initial_draws(kernels, targets.shape[1], samples, rng)
+    n = len(targets)
+    trace_i = np.empty((samples, kmax, unique.size))
+    trace_s, trace_s2, value = (np.empty((samples, unique.size)) for _ in range(3))
+    flow = gradient_flow(grams["theta"], y0, targets, law, unique, rtol=rtol)
+    with ThreadPoolExecutor(workers) as pool:
+        each = map if workers == 1 else pool.map
+        for i, (w, y) in enumerate(_shown(flow, unique.size, progress)):
+            slope = law.slope(y, targets) / n
+            g = g0 - _along_points(grams["lam"], w)
+            trace_s[:, i] = np.einsum("sna,sna->s", g, slope)
+            trace_s2[:, i] = np.einsum("sna,sna->s", slope, _along_points(grams["upsilon"], slope))
+            value[:, i] = law.point_values(y, targets).mean(axis=-1)
+            hessians = law.curvature(y, targets) / n
+            trace_i[:, :, i] = weighted_moments(grams["theta"], hessians, kmax, has_blocks=law.has_blocks, each=each)
+    kept = {"trace_i": trace_i, "trace_s": trace_s, "trace_s2": trace_s2, "loss": value}
+    kept = {name: array[..., where] for name, array in kept.items()}
+    for array in kept.values():
+        array.flags.writeable = False
+    return SampledTrajectory(
+        times=unique[where],
+        **{name: array.mean(axis=0) for name, array in kept.items()},
+        **{f"sample_{name}": array for name, array in kept.items()},
+        deviation=lambda name: np.asarray(kept[name].std(axis=0, ddof=1)),
+        loss_name=law.name,
+    )
+
+
+def initial_draws(kernels: Any, n_out: int, samples: int, rng: Any = 0) -> tuple[Array, Array]:
+    """Draws of (Y(0), G(0)), each (samples, N, n_out): per output centred Gaussian, covariance [[Σ, Φᵀ], [Φ, Ξ]].
+
+    Raises
+    ------
+    CovarianceError
+        That matrix is indefinite beyond rounding.
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1.
+    """
+    _check_count("samples", samples, 2)
+    factor = covariance_root(initial_covariance(kernels))
+    noise = np.random.default_rng(rng).standard_normal((samples, factor.shape[1], n_out))
+    both = _along_points(factor, noise)
+    n = len(factor) // 2
+    return np.ascontiguousarray(both[:, :n]), np.ascontiguousarray(both[:, n:])
+
+
+def initial_covariance(kernels: Any) -> Array:
+    """Covariance (2N, 2N) of (Y(0), G(0)) for one output: [[Σ, Φᵀ], [Φ, Ξ]]."""
+    sigma = gram(kernels, "sigma")
+    phi, xi = (gram(kernels, name, len(sigma)) for name in ("phi", "xi"))
+    return np.block([[sigma, phi.T], [phi, xi]])
+
+
+def covariance_root(covariance: Array) -> Array:
+    """F with F Fᵀ = covariance, numerically semidefinite matrices allowed.
+
+    Raises
+    ------
+    CovarianceError
+        An eigenvalue of the correlation matrix is negative beyond the accuracy of the kernels.
+
+    Examples
+    --------
+    >>> f = covariance_root(np.ones((2, 2)))
+    >>> np.allclose(f @ f.T, 1)
+    True
+    """
+    scale = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
+    safe = np.where(scale > 0, scale, 1.0)
+    # Y and G differ in size by orders of magnitude: rounding is judged on the correlations.
+    values, vectors = np.linalg.eigh(covariance / np.outer(safe, safe))
+    if values[0] < -_INDEFINITE * len(scale):
+        raise CovarianceError(
+            "kernels whose [[sigma, phi.T], [phi, xi]] is positive semidefinite",
+            f"the eigenvalue {values[0]:.4g} of its correlation matrix",
+            "all kernels must come from one network and one data set; duplicate points are fine",
+        )
+    return np.asarray(safe[:, None] * vectors * np.sqrt(np.maximum(values, 0.0)))
+
+
+def gradient_flow(
+    theta: Array, start: Array, targets: Array, loss: Loss, times: Array, *, rtol: float = 1e-6
+) -> Iterator[tuple[Array, Array]]:
+    r"""Gradient flow of a batch of outputs, one time after the other.
+
+    Only :math:`W(t) = \int_0^t ∇C(Y)` is integrated, since Y = Y(0) - Θ W and G = G(0) - Λ W.
+
+    Parameters
+    ----------
+    theta : ndarray, (N, N)
+    start : ndarray, (S, N, n_out)
+        Y(0).
+    targets : ndarray, (N, n_out)
+        Encoded labels.
+    loss : Loss
+    times : ndarray
+        Increasing.
+    rtol : float
+        One step's error in Y and W, root mean square over each sample, relative to their own size.
+
+    Yields
+    ------
+    (W, Y) : ndarray, (S, N, n_out)
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1.
+    """
+    if not 0 < rtol < 1:
+        raise InputError("a tolerance rtol between 0 and 1", f"{rtol!r}")
+    samples, n, n_out = start.shape
+    # Points first: Θ then acts on the whole batch as one matrix product.
+    y0 = np.ascontiguousarray(np.moveaxis(start, 0, 1))
+    t = targets[:, None, :]
+
+    def through(matrix: Array, w: Array) -> Array:
+        return (matrix @ w.reshape(n, -1)).reshape(w.shape)
+
+    def derivative(w: Array) -> Array:
+        slope = loss.slope(y0 - through(theta, w), t)
+        slope /= n
+        return slope
+
+    def size(a: Array) -> Array:
+        return np.asarray(np.sqrt(np.einsum("nsa,nsa->s", a, a) / (n * n_out)))
+
+    y0_size = size(y0)
+    tiny = np.finfo(np.float64).tiny
+
+    def error_norm(error: Array, before: Array, after: Array) -> float:
+        in_y = size(through(theta, error)) / (y0_size + size(through(theta, after)) + tiny)
+        in_w = size(error) / (np.maximum(size(before), size(after)) + tiny)
+        return float(max(in_y.max(), in_w.max()) / rtol)
+
+    bound = loss.curvature_bound * float(np.linalg.norm(theta, 2)) / n
+    power = _PowerMethod(derivative, size, bound, y0.shape)
+    for w in integrate(derivative, np.zeros_like(y0), times, radius=power, error_norm=error_norm):
+        yield np.ascontiguousarray(np.moveaxis(w, 0, 1)), np.ascontiguousarray(np.moveaxis(y0 - through(theta, w), 0, 1))
+
+
+class _PowerMethod:
+    """Spectral radius of the Jacobian of every sample, from finite differences, warm-started from step to step."""
+
+    def __init__(self, derivative: Any, size: Any, bound: float, shape: tuple[int, ...]) -> None:
+        self.derivative, self.size, self.bound = derivative, size, bound
+        self.vector = np.random.default_rng(0).standard_normal(shape)
+        self.last = 0.0
+
+    def __call__(self, w: Array, f: Array) -> float:
+        estimate = 0.0
+        # Derived: a nonlinear power iteration moves little between steps, so one or two products suffice once it has settled.
+        for _ in range(50):
+            norm = self.size(self.vector)
+            # Steps of √eps of the point, or of one unit of the Jacobian's own action where W is still zero.
+            step = (1e-7 * np.maximum(self.size(w), 1e-3 * self.size(f) + 1e-12) / norm)[None, :, None]
+            image = (self.derivative(w + step * self.vector) - f) / step
+            grown = self.size(image)
+            estimate = float((grown / norm).max())
+            alive = (grown > 0)[None, :, None]
+            self.vector = np.where(alive, image / np.where(alive, grown[None, :, None], 1.0), self.vector)
+            if abs(estimate - self.last) <= 0.05 * estimate:
+                break
+            self.last = estimate
+        self.last = estimate
+        # 1.2: the safety factor of the RKC code for estimates from below.
+        return min(1.2 * estimate, self.bound)
+
+
+def gram(kernels: Any, name: str, n: int | None = None) -> Array:
+    """The (N, N) array ``kernels.name``, checked."""
+    value = getattr(kernels, name, None)
+    if value is None:
+        raise InputError(f"kernels with the array {name}", type(kernels).__name__, "use net.kernels(X)")
+    matrix = np.asarray(value, dtype=np.float64)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or (n is not None and len(matrix) != n):
+        size = n if n is not None else "N"
+        raise ShapeError(f"a kernel {name} of shape ({size}, {size})", f"{matrix.shape}", "one row a label")
+    if not np.isfinite(matrix).all():
+        raise NotFiniteError(f"a finite kernel {name}", "NaN or infinity")
+    return matrix
+
+
+def _along_points(matrix: Array, batch: Array) -> Array:
+    """Matrix times each (N, n_out) array of a batch."""
+    return np.asarray(np.matmul(matrix, batch))
+
+
+def _sorted_times(times: ArrayLike) -> tuple[Array, NDArray[np.intp]]:
+    t = np.asarray(times, dtype=np.float64)
+    if t.ndim != 1 or t.size == 0:
+        raise ShapeError("times of shape (T,), T ≥ 1", f"{t.shape}")
+    if not np.isfinite(t).all():
+        raise NotFiniteError("finite times", "NaN or infinity", "the end of training exists in closed form for the MSE only")
+    if t.min() < 0:
+        raise InputError("times ≥ 0", f"{t.min():g}")
+    unique, where = np.unique(t, return_inverse=True)
+    return unique, where
+
+
+def _check_count(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise InputError(f"{name}, a whole number of at least {least}", f"{value!r}")
+
+
+def _shown(flow: Iterator[Any], total: int, progress: bool) -> Iterator[Any]:
+    if not progress:
+        return flow
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        raise MissingExtraError("tqdm", "progress", "progress=True") from error
+    return iter(tqdm(flow, total=total, desc="times"))

@@ -1,0 +1,161 @@
+"""The fully connected network of the theory, as a description: depth, nonlinearities, σ_w, β, number of outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kernelcalc.activations import Activation, as_activation
+from kernelcalc.errors import InputError, ShapeError, SmoothnessError, UnknownNameError
+from kernelcalc.kernels import KernelComputation, LimitingKernels, check_points, refused_kernels
+from kernelcalc.recursion import KERNEL_NAMES
+
+
+class MLP:
+    r"""A multilayer perceptron in NTK parametrisation, in the limit of infinite hidden widths.
+
+    .. math::
+        α^{(0)} = x, \quad \tilde α^{(ℓ+1)} = \frac{σ_w}{\sqrt{n_ℓ}} W^{(ℓ)T} α^{(ℓ)} + β b^{(ℓ)}, \quad
+        α^{(ℓ)} = σ(\tilde α^{(ℓ)}), \quad f = \tilde α^{(L)},
+
+    all W, b independent N(0, 1).
+
+    Parameters
+    ----------
+    activation : Activation, str, or a sequence of depth − 1 of them
+        The nonlinearity of every hidden layer, or one for each.
+    depth : int
+        L, the number of weight layers; depth 1 is a linear model, depth 2 has one hidden layer.
+    sigma_w : float
+        σ_w > 0 (1 in the paper).
+    beta : float
+        β ≥ 0 (0.1 in the paper).
+    n_out : int
+        n_L, the number of outputs.
+
+    Raises
+    ------
+    InputError
+        For a depth below 1, a wrong number of activations, σ_w ≤ 0, β < 0 or n_out < 1.
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Section 2 (σ_w = 1, β = 0.1 there).
+
+    Examples
+    --------
+    >>> net = MLP("relu", depth=2, beta=0.0)
+    >>> K = net.kernels([[1.0, 0.0], [0.0, 1.0]])
+    >>> K.sigma.round(6).tolist()
+    [[0.25, 0.079577], [0.079577, 0.25]]
+    """
+
+    def __init__(
+        self,
+        activation: Activation | str | Sequence[Activation | str],
+        depth: int = 3,
+        *,
+        sigma_w: float = 1.0,
+        beta: float = 0.1,
+        n_out: int = 1,
+    ) -> None:
+        self.depth = _integer("depth", depth)
+        self.n_out = _integer("n_out", n_out)
+        self.sigma_w, self.beta = _real("sigma_w", sigma_w), _real("beta", beta)
+        if self.sigma_w <= 0:
+            raise InputError("sigma_w > 0", repr(sigma_w))
+        if self.beta < 0:
+            raise InputError("beta ≥ 0", repr(beta))
+        hidden = self.depth - 1
+        if isinstance(activation, list | tuple):
+            if len(activation) != hidden:
+                raise InputError(f"{hidden} activations for depth={self.depth}", f"{len(activation)}")
+            self.activations = tuple(as_activation(a) for a in activation)
+        else:
+            self.activations = (as_activation(activation),) * hidden  # type: ignore[arg-type]
+
+    def kernels(self, X: Any, X2: Any = None, *, only: Sequence[str] | None = None) -> LimitingKernels:
+        """Gram matrices of the limiting kernels at depth L.
+
+        Parameters
+        ----------
+        X : array_like (N, n_0)
+            Points, the rows of the kernels.
+        X2 : array_like (M, n_0), optional
+            Points of the columns; X again by default, with symmetric matrices computed once.
+        only : sequence of str, optional
+            Names among "sigma", "theta", "phi", "lam", "upsilon", "xi": nothing that these do not need is computed. By
+            default all six, or as many as the nonlinearity's smoothness allows; access of the others then raises.
+
+        Returns
+        -------
+        LimitingKernels
+            Read-only float64 arrays of shape (N, M). Memory: these arrays plus blocks of fixed size.
+
+        Raises
+        ------
+        ShapeError, NotFiniteError
+            For data of the wrong shape or with NaN or infinity.
+        SmoothnessError
+            If a kernel named in ``only`` is undefined for the nonlinearity.
+        UnknownNameError
+            For an unknown kernel name.
+
+        References
+        ----------
+        Jacot, Gabriel, Hongler (ICLR 2020), Section 2.2 and Appendix C, Lemmas 3 to 5.
+        """
+        x = check_points(X)
+        x2 = None if X2 is None else check_points(X2, "X2")
+        if x2 is not None and x2.shape[1] != x.shape[1]:
+            raise ShapeError(f"X2 with {x.shape[1]} inputs, as X has", f"{x2.shape[1]}")
+        refused = refused_kernels(self.activations)
+        names = self._names(only, refused)
+        computation = KernelComputation(self, x, x2, names)
+
+        def pack(arrays: dict[str, np.ndarray], title: str) -> LimitingKernels:
+            return LimitingKernels(arrays, refused=refused, title=title)
+
+        def layers() -> tuple[LimitingKernels, ...]:
+            every = computation.run(layers=True)
+            return tuple(pack(arrays, f"layer {ell} of {self!r}") for ell, arrays in enumerate(every, start=1))
+
+        (arrays,) = computation.run(layers=False)
+        return LimitingKernels(arrays, refused=refused, title=repr(self), layers=layers)
+
+    @staticmethod
+    def _names(only: Sequence[str] | None, refused: dict[str, str]) -> tuple[str, ...]:
+        if only is None:
+            return tuple(name for name in KERNEL_NAMES if name not in refused)
+        names = (only,) if isinstance(only, str) else tuple(only)
+        if not names:
+            raise InputError("at least one kernel name in only=", "none")
+        for name in names:
+            if name not in KERNEL_NAMES:
+                raise UnknownNameError("a kernel", name, KERNEL_NAMES)
+            if name in refused:
+                raise SmoothnessError(*refused[name].split("|"))
+        return names
+
+    def __repr__(self) -> str:
+        names = list(dict.fromkeys(a.name for a in self.activations)) or ["linear"]
+        shown = names[0] if len(names) == 1 else [a.name for a in self.activations]
+        return f"MLP({shown!r}, depth={self.depth}, sigma_w={self.sigma_w:g}, beta={self.beta:g}, n_out={self.n_out})"
+
+
+def _integer(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise InputError(f"an integer {name} ≥ 1", repr(value))
+    return int(value)
+
+
+def _real(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"a real number {name}", repr(value)) from error
+    if not np.isfinite(number):
+        raise InputError(f"a finite {name}", repr(value))
+    return number

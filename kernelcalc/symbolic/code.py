@@ -1,0 +1,143 @@
+"""Closed forms as running code: NumPy functions, and C, JAX or NumPy source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from numpy.typing import NDArray
+
+from kernelcalc.errors import InputError
+from kernelcalc.gaussian import algebra
+from kernelcalc.gaussian.orthant import BinormalCDF, OwensT
+from kernelcalc.symbolic.expectation import GaussianExpectation
+
+ARGUMENTS = (algebra.q, algebra.qp, algebra.c)
+
+
+def to_numpy(expr: sp.Expr, args: tuple[sp.Symbol, ...] = ARGUMENTS) -> Callable[..., NDArray[np.float64]]:
+    r"""A NumPy function of arrays (q, q', c) that broadcasts.
+
+    arcsin(c/√(AB)) is computed as arctan2(c, √(AB − c²)), which loses nothing near ρ = ±1; expectations without a closed
+    form are computed by :func:`kernelcalc.gaussian_expectation`. At coinciding points use the kernel with
+    ``diagonal=True``: the off-diagonal formula of a deep kinked network cannot know there that its inputs are equal.
+
+    Examples
+    --------
+    >>> f = to_numpy(sp.asin(algebra.c / sp.sqrt(algebra.q * algebra.qp)))
+    >>> float(f(2.1, 2.1, 2.1)) == np.pi / 2
+    True
+    """
+    names = {s: sp.Symbol(f"arg{k}") for k, s in enumerate(args)}
+    stray = expr.free_symbols - set(args)
+    if stray:
+        raise InputError("an expression in " + ", ".join(map(str, args)), f"the symbols {sorted(map(str, stray))}")
+    steps: list[tuple[sp.Symbol, GaussianExpectation, Callable[..., Any]]] = []
+    known: list[sp.Symbol] = list(args)
+
+    def compiled(e: Any) -> Callable[..., Any]:
+        variables = [names.get(s, s) for s in known]
+        return sp.lambdify(variables, [stable(v.xreplace(names)) for v in e], modules=["numpy", "scipy"], cse=True)
+
+    while expr.has(GaussianExpectation):
+        # Innermost first: its arguments then hold closed forms and values already named.
+        inner = next(n for n in sp.postorder_traversal(expr) if isinstance(n, GaussianExpectation))
+        value = sp.Dummy(f"e{len(steps)}")
+        steps.append((value, inner, compiled(inner.covariance)))
+        known.append(value)
+        expr = expr.xreplace({inner: value})
+    last = compiled([expr])
+
+    def function(*values: Any) -> NDArray[np.float64]:
+        from kernelcalc.gaussian.expectation import gaussian_expectation
+
+        arrays: list[Any] = list(np.broadcast_arrays(*(np.asarray(v, dtype=float) for v in values)))
+        for _, inner, covariance in steps:
+            numbers = np.broadcast_arrays(arrays[0], *covariance(*arrays))[1:]
+            arrays.append(gaussian_expectation(_activation(inner.f), _activation(inner.g), *numbers))
+        (out,) = last(*arrays)
+        return np.broadcast_to(np.asarray(out, dtype=float), arrays[0].shape)[()]
+
+    if not steps:
+        # Closed forms need nothing but NumPy and SciPy.
+        def closed(*values: Any) -> NDArray[np.float64]:
+            arrays = np.broadcast_arrays(*(np.asarray(v, dtype=float) for v in values))
+            (out,) = last(*arrays)
+            return np.broadcast_to(np.asarray(out, dtype=float), arrays[0].shape)[()]
+
+        return closed
+    return function
+
+
+def _activation(expr: sp.Expr) -> Any:
+    from kernelcalc.activations import Activation
+
+    return Activation(expr)
+
+
+def stable(expr: sp.Expr) -> sp.Expr:
+    """Inverse sines as arctan2, and square roots that rounding cannot make imaginary."""
+
+    def inverse_sine(u: sp.Expr) -> sp.Expr:
+        top, bottom = sp.fraction(sp.together(u) if u.is_Add else u)
+        inside = bottom**2 - top**2
+        inside = sp.expand(inside) if inside.is_polynomial() else inside
+        return sp.atan2(top, sp.sqrt(sp.Max(inside, 0, evaluate=False)))
+
+    return expr.replace(sp.asin, inverse_sine).replace(
+        lambda e: isinstance(e, sp.Pow) and e.exp == sp.S.Half and e.base.is_Add and not e.base.is_positive,
+        lambda e: sp.sqrt(sp.Max(e.base, 0, evaluate=False)),
+    )
+
+
+def source(expr: sp.Expr, language: str = "numpy", name: str = "kernel", args: tuple[sp.Symbol, ...] = ARGUMENTS) -> str:
+    """Source text of a function of (q, qp, c) in ``"numpy"``, ``"jax"`` or ``"c"``, with common subexpressions named.
+
+    Raises
+    ------
+    InputError
+        For an unknown language, and for functions that the language lacks.
+
+    Examples
+    --------
+    >>> print(source(sp.asin(algebra.c / sp.sqrt(algebra.q * algebra.qp)), "numpy"))
+    import numpy
+    <BLANKLINE>
+    <BLANKLINE>
+    def kernel(q, qp, c):
+        return numpy.arcsin(c/(numpy.sqrt(q)*numpy.sqrt(qp)))
+    <BLANKLINE>
+    """
+    languages = ("c", "jax", "numpy")
+    if language not in languages:
+        raise InputError(f"a language among {', '.join(languages)}", repr(language))
+    if expr.has(GaussianExpectation):
+        raise InputError("a closed form", "an expectation without one", "use to_numpy, or an activation with a closed form")
+    if expr.has(BinormalCDF, OwensT) and language != "numpy":
+        raise InputError(f"functions that {language} has", "bivariate normal probabilities", "use language='numpy'")
+    names = {s: sp.Symbol(str(s).replace("'", "p")) for s in args}
+    expr = expr.rewrite(OwensT) if expr.has(BinormalCDF) else expr
+    steps, (result,) = sp.cse([expr.xreplace(names)], symbols=sp.numbered_symbols("t"))
+    signature = [str(names[s]) for s in args]
+    if language == "c":
+        lines = [f"    const double {s} = {sp.ccode(v)};" for s, v in steps]
+        head = ", ".join(f"double {s}" for s in signature)
+        body = "\n".join([*lines, f"    return {sp.ccode(result)};"])
+        return f"#include <math.h>\n\ndouble {name}({head})\n{{\n{body}\n}}\n"
+    text, modules = _python(language)
+    lines = [f"    {s} = {text(v)}" for s, v in steps]
+    body = "\n".join([*lines, f"    return {text(result)}"])
+    imports = "\n".join(f"import {m}" for m in modules if m.split(".")[0] + "." in body)
+    return f"{imports}\n\n\ndef {name}({', '.join(signature)}):\n{body}\n"
+
+
+def _python(language: str) -> tuple[Callable[[sp.Expr], str], tuple[str, ...]]:
+    from sympy.printing.numpy import JaxPrinter, SciPyPrinter
+
+    if language == "jax":
+        printer = JaxPrinter({"user_functions": {"erf": "jax.scipy.special.erf"}})
+        return printer.doprint, ("jax", "jax.numpy")
+    printer = SciPyPrinter({"user_functions": {"OwensT": "scipy.special.owens_t"}})
+    return printer.doprint, ("numpy", "scipy.special")
