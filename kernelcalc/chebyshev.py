@@ -92,8 +92,9 @@ def integrate(
         if steps > _MAX_STEPS or h <= 1e-15 * max(t, end * 1e-12):
             raise IntegrationError(f"gradient flow stopped at time {t:.4g} of {end:.4g} after {steps} steps; loosen rtol")
         h = min(h, end - t, 0.65 * _MAX_STAGES**2 / rho if rho > 0 else np.inf)
-        after, f_after = _step(derivative, y, f, h, rho)
-        error = error_norm(0.8 * (y - after) + 0.4 * h * (f + f_after), y, after)
+        with np.errstate(all="ignore"):  # a step that overflows is refused below
+            after, f_after = _step(derivative, y, f, h, rho)
+            error = error_norm(0.8 * (y - after) + 0.4 * h * (f + f_after), y, after)
         if not np.isfinite(error):
             error = 1e3
         # Order 2: the local error is of order h³.

@@ -105,7 +105,7 @@ def mse_moments(kernels: Any, targets: ArrayLike, times: ArrayLike, *, kmax: int
         times=t,
         trace_i=np.broadcast_to(trace_i[:, None], (int(kmax), t.size)),
         trace_s=(initial - drift) / n,
-        trace_s2=_bilinear(decay, basis.upsilon * basis.m, decay) / n**2,
+        trace_s2=np.maximum(_bilinear(decay, basis.upsilon * basis.m, decay) / n**2, 0.0),  # below zero by rounding
         loss=decay**2 @ np.diagonal(basis.m) / (2 * n),
         deviation=partial(_deviation, basis, kernels, t),
     )

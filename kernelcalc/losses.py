@@ -414,20 +414,20 @@ def _sigmoid(u: Array) -> Array:
 
 
 def _softmax_parts(y: Array) -> tuple[Array, Array, Array]:
-    """Return e^(y - max), the sum of all but one largest of them, and max - y."""
+    """Return e^(y - max), the sum of all of them but one largest, and max - y."""
     below = y.max(axis=-1, keepdims=True) - y
     e = np.exp(-below)
-    top = y.argmax(axis=-1)[..., None]
-    others = e.copy()
-    np.put_along_axis(others, top, 0.0, axis=-1)
-    return e, others.sum(axis=-1), below
+    top = below == 0
+    rest = np.where(top, 0.0, e).sum(axis=-1) + (top.sum(axis=-1) - 1)
+    return e, rest, below
 
 
 def _probabilities(y: Array) -> tuple[Array, Array]:
     """Softmax p and 1 - p, each to full relative accuracy."""
-    e, rest, _ = _softmax_parts(y)
-    total = 1 + rest[..., None]
-    complement = total - e
+    e, rest, below = _softmax_parts(y)
+    total = (1 + rest)[..., None]
     # total - e cancels for the largest class only, where the difference is known.
-    np.put_along_axis(complement, y.argmax(axis=-1)[..., None], rest[..., None], axis=-1)
-    return e / total, complement / total
+    complement = np.where(below == 0, rest[..., None], total - e)
+    complement /= total
+    e /= total
+    return e, complement

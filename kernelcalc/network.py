@@ -76,7 +76,9 @@ class MLP:
         else:
             self.activations = (as_activation(activation),) * hidden  # type: ignore[arg-type]
 
-    def kernels(self, X: Any, X2: Any = None, *, only: Sequence[str] | None = None) -> LimitingKernels:
+    def kernels(
+        self, X: Any, X2: Any = None, *, only: Sequence[str] | None = None, dps: int | None = None
+    ) -> LimitingKernels:
         """Gram matrices of the limiting kernels at depth L.
 
         Parameters
@@ -88,6 +90,8 @@ class MLP:
         only : sequence of str, optional
             Names among "sigma", "theta", "phi", "lam", "upsilon", "xi": nothing that these do not need is computed. By
             default all six, or as many as the nonlinearity's smoothness allows; access of the others then raises.
+        dps : int, optional
+            Decimal digits: object arrays of mpmath numbers, for a few points (a second or so a pair).
 
         Returns
         -------
@@ -113,6 +117,8 @@ class MLP:
             raise ShapeError(f"X2 with {x.shape[1]} inputs, as X has", f"{x2.shape[1]}")
         refused = refused_kernels(self.activations)
         names = self._names(only, refused)
+        if dps is not None:
+            return self._precise(x, x2, names, refused, _integer("dps", dps))
         computation = KernelComputation(self, x, x2, names)
 
         def pack(arrays: dict[str, np.ndarray], title: str) -> LimitingKernels:
@@ -124,6 +130,17 @@ class MLP:
 
         (arrays,) = computation.run(layers=False)
         return LimitingKernels(arrays, refused=refused, title=repr(self), layers=layers)
+
+    def _precise(
+        self, x: np.ndarray, x2: np.ndarray | None, names: tuple[str, ...], refused: dict[str, str], dps: int
+    ) -> LimitingKernels:
+        from kernelcalc.precise_kernels import precise_layers
+
+        every = [
+            LimitingKernels(arrays, refused=refused, title=f"{self!r}, {dps} digits")
+            for arrays in precise_layers(self, x, x2, names, dps)
+        ]
+        return LimitingKernels(every[-1]._arrays, refused=refused, title=every[-1]._title, layers=lambda: tuple(every))
 
     @staticmethod
     def _names(only: Sequence[str] | None, refused: dict[str, str]) -> tuple[str, ...]:

@@ -103,6 +103,7 @@ def plot_finite(moments: Any, ax: Any = None, *, k: int | Iterable[int] | None =
             moments.times, mean[power - 1], yerr=error, color=_darker(COLORS[(power - 1) % len(COLORS)]),
             ls="none", marker="x", ms=6, mew=1.5, elinewidth=1.0, zorder=4, clip_on=False,
         )  # fmt: skip
+    _show_all(ax, mean[np.array(powers) - 1])
     return ax
 
 
@@ -134,7 +135,7 @@ def curves_figure(panels: Sequence[tuple[str, Trajectory, Any]]) -> Any:
     kmax = max(trajectory.kmax for _, trajectory, _ in panels)
     handles = [line([], [], color=COLORS[j % len(COLORS)], lw=1.8, label=f"$k={j + 1}$") for j in range(kmax)]
     handles.append(line([], [], color="0.35", lw=1.0, ls=(0, (1, 1.5)), label=r"$\mathrm{Tr}\,I^k$"))
-    handles.append(patch(color="0.35", alpha=0.2, lw=0, label=r"$\pm 1$ std"))
+    handles.append(patch(color="0.35", alpha=0.2, lw=0, label=r"$\pm 1$ std over initialisations"))
     finite = next((finite for _, _, finite in panels if finite is not None), None)
     if finite is not None:
         label = f"width {finite.width}, mean of {finite.trials}"
@@ -187,6 +188,17 @@ def _scale_values(ax: Any, values: Any) -> None:
     size = np.abs(values[values != 0])
     if size.size and size.max() / size.min() > 100:
         ax.set_yscale("symlog", linthresh=size.max() / 100)
+
+
+def _show_all(ax: Any, values: Any) -> None:
+    """Widen the value axis so that markers, which are not clipped, stay inside."""
+    log = ax.get_yscale() == "log"
+    values = values[np.isfinite(values) & ((values > 0) | (not log))]
+    if values.size:
+        low, high = ax.get_ylim()
+        down, up = values.min(), values.max()
+        down, up = (down / 1.2, up * 1.2) if log else (down - 0.04 * (high - low), up + 0.04 * (high - low))
+        ax.set_ylim(min(low, down), max(high, up))
 
 
 def _powers(k: int | Iterable[int] | None, kmax: int) -> list[int]:

@@ -54,7 +54,9 @@ class Forward:
 
     def layer_norms(self) -> list[Array]:
         """The diagonals of :meth:`layer_kernels`, (N,) each."""
-        return [c * c * np.einsum("si,si->s", a, a) + self.net.beta**2 for c, a in zip(self.net.scales, self.a, strict=True)]
+        return [
+            c * c * np.einsum("si,si->s", a, a) + self.net.beta**2 for c, a in zip(self.net.scales, self.a, strict=True)
+        ]
 
     def backward(self, cotangent: Array) -> tuple[list[Array], list[Array]]:
         """(η, e), lists by layer number 1..L of arrays (..., N, n_ℓ); index 0 is a placeholder, e^L does not exist."""
@@ -141,8 +143,8 @@ def jacobian_gram(
 def unit_ntk_diagonals(run: Forward, block: int = 64) -> list[Array]:
     r"""‖∇_θ z_i^ℓ(x_s)‖² for the hidden layers ℓ = 1..L−1, (N, n_ℓ) each (index 0 is a placeholder).
 
-    The NTK of a layer's units obeys Θ^{ℓ+1} = c² Wᵀ D Θ^ℓ D W + K^ℓ Id, Θ¹ = K⁰ Id. The last one is needed on the diagonal only,
-    so two hidden layers cost O(N n²) and each further one O(N n³), a block of points at a time.
+    The NTK of a layer's units obeys Θ^{ℓ+1} = c² Wᵀ D Θ^ℓ D W + K^ℓ Id, Θ¹ = K⁰ Id. The last one is needed on the
+    diagonal only, so two hidden layers cost O(N n²) and each further one O(N n³), a block of points at a time.
     """
     net, norms = run.net, run.layer_norms()
     result = [np.broadcast_to(norms[0][:, None], run.a[0].shape)]

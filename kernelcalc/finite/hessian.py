@@ -51,7 +51,11 @@ class HessianSplit:
     @classmethod
     def of(cls, net: FiniteNetwork, X: Any, Y: Any, loss: str | Loss = "mse") -> HessianSplit:
         """At the network's present parameters."""
-        problem = Problem.of(net, X, Y, loss)
+        return cls.at(net, Problem.of(net, X, Y, loss))
+
+    @classmethod
+    def at(cls, net: FiniteNetwork, problem: Problem) -> HessianSplit:
+        """The same for points and targets that are already checked."""
         run = forward(net, problem.x)
         return cls(
             run=run,

@@ -1,7 +1,7 @@
 r"""Losses of finite networks: plain functions of outputs and targets.
 
-Every loss is a mean over points, :math:`C(F) = \frac1N \sum_i c_i(F_i)`; gradient and Hessian carry the 1/N. The Hessian has one
-n_out × n_out block a point.
+Every loss is a mean over points, :math:`C(F) = \frac1N \sum_i c_i(F_i)`; gradient and Hessian carry the 1/N. The
+Hessian has one n_out × n_out block a point.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Loss:
     >>> import numpy as np
     >>> outputs, targets = np.array([[2.0], [0.0]]), np.array([[1.0], [0.0]])
     >>> mse = LOSSES["mse"]
-    >>> mse.value(outputs, targets), mse.hessian(outputs, targets).ravel().tolist()
-    (0.25, [0.5000000000000001, 0.5000000000000001])
+    >>> mse.value(outputs, targets), mse.hessian(outputs, targets).ravel().round(15).tolist()
+    (0.25, [0.5, 0.5])
     """
 
     name: str

@@ -1,6 +1,7 @@
 r"""Moments of the Hessian of a finite network.
 
-Second order and I^k exactly, without a P × P matrix (:mod:`kernelcalc.finite.pairs`); Tr H³ and Tr H⁴ by deflation and probes.
+Second order and I^k exactly, without a P × P matrix (:mod:`kernelcalc.finite.pairs`); Tr H³ and Tr H⁴ by deflation
+and probes.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ def hessian_moments(
 ) -> HessianMoments:
     r"""Tr I^k, Tr S, Tr S², Tr I S and Tr H^k at the network's parameters.
 
-    Tr I^k comes from the Gram matrix 𝓗C^{½} Θ 𝓗C^{½}; Tr S, Tr S² and Tr I S from pre-activation Hessians, at any depth. With
-    Q the leading eigenvectors of I and Π = Id − Q Qᵀ, for k ≥ 3
+    Tr I^k comes from the Gram matrix 𝓗C^{½} Θ 𝓗C^{½}; Tr S, Tr S² and Tr I S from pre-activation Hessians, at any
+    depth. With Q the leading eigenvectors of I and Π = Id − Q Qᵀ, for k ≥ 3
 
     .. math::
         Tr H^k = Tr Q^T H^k Q + Tr Π I^k + E[v^T Π (H^k - I^k) Π v]
@@ -71,11 +72,14 @@ def hessian_moments(
 
     Parameters
     ----------
+    net : FiniteNetwork
+        The network.
     X, Y : arrays
         Points and targets (of the form the loss takes).
     kmax : int
         Number of moments.
-    loss : "mse", "binary", "softmax" or a :class:`~kernelcalc.finite.losses.Loss`
+    loss : str or Loss
+        "mse", "binary", "softmax" or one's own.
     probes : int
         Number of sampled vectors for k ≥ 3.
     deflation : int
@@ -84,6 +88,7 @@ def hessian_moments(
         Whether Tr H^k, k ≥ 3, is computed from the dense matrix, exactly; by default for at most :data:`DENSE_MOMENTS`
         parameters.
     rng : seed or numpy.random.Generator
+        For the probes.
 
     Returns
     -------
@@ -91,8 +96,8 @@ def hessian_moments(
 
     References
     ----------
-    Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1 for the limit of these moments. Meyer, Musco, Musco, Woodruff (SOSA 2021) for
-    deflation with probes.
+    Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1 for the limit of these moments. Meyer, Musco, Musco, Woodruff
+    (SOSA 2021) for deflation with probes.
 
     Examples
     --------
@@ -122,7 +127,6 @@ def hessian_moments(
             trace_h[2:] = _power_traces(split.h.dense(), kmax)[2:]
         else:
             trace_h[2:], error[2:] = _sampled(split, gram, trace_i, probes, deflation, np.random.default_rng(rng))
-    loss_value = _loss_value(net, X, Y, loss)
     return HessianMoments(
         trace_i=trace_i,
         trace_h=trace_h,
@@ -130,12 +134,8 @@ def hessian_moments(
         trace_s=trace_s,
         trace_s2=trace_s2,
         trace_is=trace_is,
-        loss=loss_value,
+        loss=net.loss(X, Y, loss),
     )
-
-
-def _loss_value(net: FiniteNetwork, X: Any, Y: Any, loss: str | Loss) -> float:
-    return net.loss(X, Y, loss)
 
 
 def gauss_newton_gram(split: HessianSplit) -> Array:
@@ -171,7 +171,7 @@ def _inner(a: Array, b: Array) -> float:
 
 
 def _leading(gram: Array, count: int) -> tuple[Array, Array]:
-    """Eigenvalues (descending) and eigenvectors of the leading part of the Gram matrix; numerically zero ones dropped."""
+    """Leading eigenvalues (descending) and eigenvectors of the Gram matrix; numerically zero ones dropped."""
     count = min(count, len(gram))
     if count == 0:
         return np.zeros(0), np.zeros((len(gram), 0))

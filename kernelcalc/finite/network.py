@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,8 +28,8 @@ class FiniteNetwork:
         α^{(0)} = x, \quad z^{(ℓ+1)} = \frac{σ_w}{\sqrt{n_ℓ}} W^{(ℓ)T} α^{(ℓ)} + β b^{(ℓ)}, \quad
         α^{(ℓ)} = σ(z^{(ℓ)}), \quad f = z^{(L)}
 
-    The flat parameter vector θ (length P) is W⁰ row by row, b⁰, W¹ row by row, b¹, and so on. Biases count as parameters
-    also when β = 0.
+    The flat parameter vector θ (length P) is W⁰ row by row, b⁰, W¹ row by row, b¹, and so on. Biases count as
+    parameters also when β = 0.
 
     Parameters
     ----------
@@ -74,7 +75,8 @@ class FiniteNetwork:
             fits = fits and (layer == 0 or weight.shape[0] == self.weights[layer - 1].shape[1])
             if not fits:
                 raise ShapeError(
-                    "weights (n_l, n_l+1) and biases (n_l+1,) that chain", f"{weight.shape}, {bias.shape} at layer {layer}"
+                    "weights (n_l, n_l+1) and biases (n_l+1,) that chain",
+                    f"{weight.shape}, {bias.shape} at layer {layer}",
                 )
         object.__setattr__(self, "scales", tuple(float(self.sigma_w / np.sqrt(w.shape[0])) for w in self.weights))
 
@@ -91,7 +93,8 @@ class FiniteNetwork:
 
         Parameters
         ----------
-        net : object with ``activations``, ``sigma_w``, ``beta``, ``n_out``
+        net : object
+            Has ``activations``, ``sigma_w``, ``beta``, ``n_out``.
         widths : int or sequence of int
             n_1..n_{L-1}; one number means that width for every hidden layer.
         n_in : int
@@ -99,6 +102,7 @@ class FiniteNetwork:
         rng : seed or numpy.random.Generator
             float32 networks are the rounded float64 networks of the same seed.
         dtype : float64 or float32
+            Number type.
 
         Raises
         ------
@@ -116,7 +120,7 @@ class FiniteNetwork:
             raise InputError("dtype float64 or float32", f"dtype={dtype!r}")
         generator = np.random.default_rng(rng)
         weights, biases = [], []
-        for n, m in zip(sizes[:-1], sizes[1:], strict=True):
+        for n, m in pairwise(sizes):
             weights.append(generator.standard_normal((n, m)).astype(dtype, copy=False))
             biases.append(generator.standard_normal(m).astype(dtype, copy=False))
         return cls(
@@ -129,7 +133,9 @@ class FiniteNetwork:
 
     def __repr__(self) -> str:
         shape = "-".join(map(str, self.sizes))
-        return f"FiniteNetwork({shape}, P={self.n_parameters}, sigma_w={self.sigma_w:g}, beta={self.beta:g}, {self.dtype})"
+        return (
+            f"FiniteNetwork({shape}, P={self.n_parameters}, sigma_w={self.sigma_w:g}, beta={self.beta:g}, {self.dtype})"
+        )
 
     @property
     def depth(self) -> int:
@@ -176,7 +182,7 @@ class FiniteNetwork:
         )
 
     def split(self, vectors: Array) -> tuple[list[Array], list[Array]]:
-        """Views of vectors (..., P) as one weight array (..., n_ℓ, n_{ℓ+1}) and one bias array (..., n_{ℓ+1}) a layer."""
+        """Views of vectors (..., P): a weight array (..., n_ℓ, n_{ℓ+1}) and a bias array (..., n_{ℓ+1}) a layer."""
         lead, at = vectors.shape[:-1], 0
         weights, biases = [], []
         for w, b in zip(self.weights, self.biases, strict=True):

@@ -1,27 +1,29 @@
 r"""Exact Tr S, Tr S² and Tr I S through pre-activation Hessians: no P × P matrix, no sampling, any depth.
 
-Derivation. Fix residuals R_s = ∂C/∂f(x_s) and let F_s = R_s·f(x_s), so that S = Σ_s S_s with S_s the Hessian of F_s. Perturb the
-pre-activations by injections: z^ℓ → z^ℓ + δ^ℓ. With d = σ̇(z), η^ℓ = ∂F/∂z^ℓ, λ^ℓ = σ̈(z^ℓ) ∘ ∂F/∂α^ℓ and
-J^{kℓ} = ∂z^k/∂z^ℓ (J^{ℓℓ} = Id, J^{k+1,ℓ} = c_k W^{kT} D^k J^{kℓ}), the Hessian of F in the injections is
+Derivation. Fix residuals R_s = ∂C/∂f(x_s) and let F_s = R_s·f(x_s), so that S = Σ_s S_s with S_s the Hessian of
+F_s. Perturb the pre-activations by injections: z^ℓ → z^ℓ + δ^ℓ. With d = σ̇(z), η^ℓ = ∂F/∂z^ℓ, λ^ℓ = σ̈(z^ℓ) ∘
+∂F/∂α^ℓ and J^{kℓ} = ∂z^k/∂z^ℓ (J^{ℓℓ} = Id, J^{k+1,ℓ} = c_k W^{kT} D^k J^{kℓ}), the Hessian of F in the injections is
 
 .. math:: M^{ℓm} = Σ_{k ≥ \max(ℓ,m)}^{L-1} J^{kℓ\,T} diag(λ^k) J^{km}, \qquad M^{ℓL} = 0.
 
-A change dW of layer p injects δ^{p+1} = c_p dWᵀ α^p (a bias: β db), so every block of S_s is an outer product with the extended
-activation ã^p = (c_p α^p, β). A pair p < q also moves α^q under dW^q: with A^q = c_q D^q J^{q,p+1} (and a zero row for the bias)
+A change dW of layer p injects δ^{p+1} = c_p dWᵀ α^p (a bias: β db), so every block of S_s is an outer product with
+the extended activation ã^p = (c_p α^p, β). A pair p < q also moves α^q under dW^q: with A^q = c_q D^q J^{q,p+1}
+(and a zero row for the bias)
 
 .. math::
     S_s[W^p_{ij}, W^q_{kl}] = ã^p_i \left( ã^q_k M^{p+1,q+1}_{jl} + [p < q] A^q_{kj} η^{q+1}_l \right).
 
-Inner products of such blocks between two points s, t contract the activations into K^p_st = ã^p_s·ã^p_t. With ℓ = p + 1 and
-m = q + 1 the block (p, q) contributes to ⟨S_s, S_t⟩
+Inner products of such blocks between two points s, t contract the activations into K^p_st = ã^p_s·ã^p_t. With ℓ =
+p + 1 and m = q + 1 the block (p, q) contributes to ⟨S_s, S_t⟩
 
 .. math::
     K^p_{st} \left[ K^q_{st} ⟨M_s^{ℓm}, M_t^{ℓm}⟩ + χ_{st} + χ_{ts} + ⟨η^m_s, η^m_t⟩ ⟨A_s, A_t⟩ \right], \qquad
     χ_{st} = (A_t^T ã^q_s) · (M_s^{ℓm} η^m_t),
 
 twice if p < q; Tr S² = Σ_st ⟨S_s, S_t⟩. The Gauss–Newton matrix is Σ_u of blocks ã^p ã^{qT} ⊗ C_u^{ℓm} with
-C_u^{ℓm} = Σ_r ζ̃^ℓ_r ζ̃_r^{mT}, so ⟨S_s, I_u⟩ has the terms K^p K^q ⟨M_s, C_u⟩ and K^p (A_sᵀ ã^q_u)·(C_u^{ℓm} η^m_s). The diagonal of S
-gives Tr S_s = Σ_ℓ K^{ℓ-1}_ss Tr M_s^{ℓℓ} (cheaper by :func:`~kernelcalc.finite.derivatives.unit_ntk_diagonals`).
+C_u^{ℓm} = Σ_r ζ̃^ℓ_r ζ̃_r^{mT}, so ⟨S_s, I_u⟩ has the terms K^p K^q ⟨M_s, C_u⟩ and K^p (A_sᵀ ã^q_u)·(C_u^{ℓm}
+η^m_s). The diagonal of S gives Tr S_s = Σ_ℓ K^{ℓ-1}_ss Tr M_s^{ℓℓ} (cheaper by
+:func:`~kernelcalc.finite.derivatives.unit_ntk_diagonals`).
 
 Columns of M and J are made a block of units j at a time for all points together, by one forward and one backward sweep:
 memory O(N · block · n), time O(N n³ + N² n²) for each pair of hidden layers.
@@ -42,8 +44,9 @@ from .derivatives import unit_ntk_diagonals
 from .hessian import HessianSplit
 from .network import Array
 
-# Numbers in one (N, block, n) array; 2²³ float64 are 64 MiB, about eight of which are alive at a time.
-_BLOCK = 2**23
+# Numbers in one (N, block, n) array: 16 MiB of float64, below the size from which malloc returns pages at once
+# (measured: larger blocks spend as long on page faults as on arithmetic).
+_BLOCK = 2**21
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,7 +117,7 @@ def _add_block(
     s_s: Array,
     s_i: Array,
 ) -> None:
-    """Add the terms of the units ``rows`` of a hidden layer ℓ < L − 1 for all m ≥ ℓ. Arrays are (point, unit of the block, unit)."""
+    """Add the terms (ℓ, m ≥ ℓ) of some units of hidden layer ℓ < L − 1; arrays (point, unit of the block, unit)."""
     run, net = split.run, split.run.net
     last = net.depth - 1
     eta, _ = split.cotangents
@@ -154,7 +157,8 @@ def _add_block(
             chi = np.einsum("stj,stj->st", push, eta[m] @ column.swapaxes(1, 2))
         cross = k_row * chi
         s_s += 2 * (cross + cross.T)
-    # m = ℓ: the symmetric block, of which only columns from rows.start on are made; the ones right of the block count twice
+    # m = ℓ: the symmetric block, of which only columns from rows.start on are made; the ones right of the block
+    # count twice
     right = slice(rows.start, None)
     back = net.scales[layer] * (m_col[layer + 1] @ net.weights[layer][right].T)
     square = run.d[layer][:, None, right] * back

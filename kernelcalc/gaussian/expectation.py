@@ -272,7 +272,7 @@ class _Work:
         for start in range(0, index.size, step):
             block = slice(start, start + step)
             f_rows, g_rows = series_f.take(row_of[block]), series_g.take(column_of[block])
-            value[block] = mehler_sum(f_rows.coefficients, g_rows.coefficients, rho[block])
+            value[block] = mehler_sum(f_rows.coefficients.T, g_rows.coefficients.T, rho[block])
             error[block] = mehler_error(f_rows, g_rows, rho[block])
         norms_f, norms_g = lower_norms(self.f, rows), lower_norms(self.g, columns)
         scale = scale_below(norms_f[row_of], norms_g[column_of], rho, value)

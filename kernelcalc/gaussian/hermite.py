@@ -20,7 +20,7 @@ from kernelcalc.gaussian.nodes import Z_MAX, rule, scaled_kinks
 
 EPS = np.finfo(np.float64).eps
 # Series lengths tried one after the other. tanh at q = 1 needs about 60 terms for 1e-15, at q = 25 about 1000.
-LENGTHS = (64, 192, 512, 1024)
+LENGTHS = (48, 96, 192, 512, 1024)
 MAX_LEVEL = 5
 # Rows treated at once: bounds the table of function values to a few MiB.
 ROW_BLOCK = 256
@@ -168,17 +168,17 @@ def _hopeless(tail: np.ndarray, terms: int, reach: float) -> bool:
     """
     longest = LENGTHS[-1]
     expected = np.nanmax(tail) ** np.sqrt(longest / terms) * reach ** (longest / 2)
-    return terms > LENGTHS[0] and bool(expected > 1e-4)
+    return terms > LENGTHS[1] and bool(expected > 1e-4)
 
 
 def mehler_sum(f: np.ndarray, g: np.ndarray, rho: np.ndarray) -> np.ndarray:
-    """Σ_k f_k g_k ρ^k for coefficient arrays that broadcast with ρ after their last axis is taken off (Horner's scheme)."""
-    terms = min(f.shape[-1], g.shape[-1])
-    total = f[..., terms - 1] * g[..., terms - 1] + np.zeros_like(rho)
+    """Σ_k f_k g_k ρ^k by Horner's scheme; f[k] and g[k] must broadcast with ρ."""
+    terms = min(len(f), len(g))
+    total = f[terms - 1] * g[terms - 1] + np.zeros_like(rho)
     product = np.empty_like(total)
     for k in range(terms - 2, -1, -1):
         np.multiply(total, rho, out=total)
-        np.multiply(f[..., k], g[..., k], out=product)
+        np.multiply(f[k], g[k], out=product)
         np.add(total, product, out=total)
     return total
 
@@ -191,3 +191,10 @@ def mehler_error(f: HermiteSeries, g: HermiteSeries, rho: np.ndarray) -> np.ndar
     terms = min(f.coefficients.shape[-1], g.coefficients.shape[-1])
     truncation = np.abs(rho) ** terms * f.tail * g.tail
     return truncation + f.error * g.norm + g.error * f.norm + 8 * EPS * f.norm * g.norm
+
+
+def relative_tails(series: HermiteSeries) -> np.ndarray:
+    """For each K the largest √(Σ_{k≥K} f_k²)/‖f‖ over the rows: how much an early end of the series leaves out."""
+    energy = np.cumsum(series.coefficients[:, ::-1] ** 2, axis=1)[:, ::-1]
+    norm = np.where(series.norm > 0, series.norm, 1.0)
+    return np.sqrt(energy / norm[:, None] ** 2).max(axis=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,9 +12,20 @@ from kernelcalc.gaussian import closed_form
 from kernelcalc.gaussian.closed_form import Combination
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.expectation import RTOL, lower_norms, pair_estimate, scale_below
-from kernelcalc.gaussian.hermite import HermiteSeries, hermite_series, mehler_error, mehler_sum
+from kernelcalc.gaussian.hermite import HermiteSeries, hermite_series, mehler_error, mehler_sum, relative_tails
 
 Order = tuple[int, int]
+EPS = np.finfo(np.float64).eps
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Side:
+    """One derivative of σ at all points of one side: series, its transpose (contiguous), lower norms, relative tails."""
+
+    series: HermiteSeries
+    terms_first: np.ndarray
+    norms: np.ndarray
+    tails: np.ndarray
 
 
 class LayerExpectations:
@@ -56,12 +68,20 @@ class LayerExpectations:
             return None
         return known
 
-    def _prepare(self, q: np.ndarray, wanted: set[int]) -> dict[int, tuple[HermiteSeries, np.ndarray]]:
+    def _prepare(self, q: np.ndarray, wanted: set[int]) -> dict[int, _Side]:
         unique, back = np.unique(q, return_inverse=True)
-        return {
-            k: (hermite_series(self.functions[k], unique).take(back), lower_norms(self.functions[k], unique)[back])
-            for k in wanted
-        }
+        return {k: self._side(self.functions[k], unique, back) for k in wanted}
+
+    @staticmethod
+    def _side(function: Activation, unique: np.ndarray, back: np.ndarray) -> _Side:
+        series = hermite_series(function, unique)
+        full = series.take(back)
+        return _Side(
+            series=full,
+            terms_first=np.ascontiguousarray(full.coefficients.T),
+            norms=lower_norms(function, unique)[back],
+            tails=relative_tails(series),
+        )
 
     def block(self, rows: slice, columns: slice, cov: Covariance) -> dict[Order, np.ndarray]:
         """Every E_ij on a block; cov.q has shape (B, 1), cov.qp (1, M), cov.c and cov.det (B, M)."""
@@ -77,14 +97,17 @@ class LayerExpectations:
             if bad.any():
                 bad &= ~(estimate.error <= self.rtol * self._scale(order, cov, value))
         else:
-            series_f, norms_f = self.rows[i][0].take(rows), self.rows[i][1][rows]
-            series_g, norms_g = self.columns[j][0].take(columns), self.columns[j][1][columns]
+            left, right = self.rows[i], self.columns[j]
             rho = cov.rho
-            value = mehler_sum(series_f.coefficients[:, None, :], series_g.coefficients[None, :, :], rho)
-            error = mehler_error(_column(series_f), series_g, rho)
+            terms = _terms(left, right, float(np.abs(rho).max()))
+            value = mehler_sum(
+                left.terms_first[:terms, rows, None], right.terms_first[:terms, None, columns], rho
+            )
+            error = mehler_error(_column(left.series.take(rows)), right.series.take(columns), rho)
             bad = ~(error <= self.rtol * np.abs(value))
             if bad.any():
-                bad &= ~(error <= self.rtol * scale_below(norms_f[:, None, :], norms_g[None, :, :], rho, value))
+                norms_f, norms_g = left.norms[rows, None, :], right.norms[None, columns, :]
+                bad &= ~(error <= self.rtol * scale_below(norms_f, norms_g, rho, value))
         if bad.any():
             value[bad] = self._recompute(order, cov, bad)
         return value
@@ -101,6 +124,14 @@ class LayerExpectations:
             q=np.broadcast_to(cov.q, cov.c.shape), qp=np.broadcast_to(cov.qp, cov.c.shape), c=cov.c, det=cov.det
         )
         return pair_estimate(self.functions[i], self.functions[j], full.take(bad), rtol=self.rtol).value
+
+
+def _terms(left: _Side, right: _Side, reach: float) -> int:
+    """Fewest terms whose remainder at |ρ| ≤ reach stays below half an ulp of ‖f‖‖g‖ (or all there are)."""
+    count = min(left.tails.size, right.tails.size)
+    remainder = left.tails[:count] * right.tails[:count] * reach ** np.arange(count)
+    small = np.flatnonzero(remainder <= EPS / 4)
+    return max(1, int(small[0])) if small.size else count
 
 
 def _column(series: HermiteSeries) -> HermiteSeries:

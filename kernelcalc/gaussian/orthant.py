@@ -57,7 +57,7 @@ def owens_t(h: Any, a: Any) -> Any:
     Examples
     --------
     >>> print(mpmath.nstr(owens_t(1, 1), 12))
-    0.0667418821658
+    0.0667418821657
     """
     h, a = mpmath.mpmathify(h), mpmath.mpmathify(a)
     return mpmath.atan(a) / (2 * mp.pi) - nicholson_v(h, a * h)
@@ -129,7 +129,7 @@ class OwensT(sp.Function):
     Examples
     --------
     >>> OwensT(1, 1).evalf(20)
-    0.066741882165700966656
+    0.066741882165700966623
     >>> OwensT(0, sp.sqrt(3))
     1/6
     """
@@ -174,7 +174,7 @@ class BinormalCDF(sp.Function):
     >>> BinormalCDF(0, 0, sp.Rational(1, 2))
     1/3
     >>> BinormalCDF(1, -1, sp.Rational(1, 2)).evalf(15)
-    0.154873067744641
+    0.154872951858603
     """
 
     nargs = 3

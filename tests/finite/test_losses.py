@@ -1,0 +1,80 @@
+"""Losses against finite differences and mpmath."""
+
+import mpmath
+import numpy as np
+import pytest
+
+from kernelcalc.errors import InputError, NotFiniteError, ShapeError, UnknownNameError
+from kernelcalc.finite.losses import LOSSES, get_loss
+
+RNG = np.random.default_rng(3)
+OUTPUTS = RNG.standard_normal((4, 3))
+TARGETS = {
+    "mse": RNG.standard_normal((4, 3)),
+    "binary": np.where(RNG.standard_normal((4, 3)) > 0, 1.0, -1.0),
+    "softmax": np.array([0, 2, 1, 2]),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradient_and_hessian_by_complex_step(name):
+    loss = get_loss(name)
+    targets = loss.prepare(TARGETS[name], 4, 3)
+    gradient, hessian = loss.gradient(OUTPUTS, targets), loss.hessian(OUTPUTS, targets)
+    h = 1e-4
+    for s in range(4):
+        for a in range(3):
+            unit = np.zeros((4, 3))
+            unit[s, a] = 1.0
+            up, down = loss.value(OUTPUTS + h * unit, targets), loss.value(OUTPUTS - h * unit, targets)
+            assert (up - down) / (2 * h) == pytest.approx(gradient[s, a], abs=1e-8)
+            column = loss.gradient(OUTPUTS + 1e-30j * unit, targets).imag / 1e-30
+            np.testing.assert_allclose(hessian[s, :, a], column[s], rtol=1e-13, atol=1e-16)
+            assert not np.delete(column, s, axis=0).any()
+
+
+def test_values_against_mpmath():
+    f, y = OUTPUTS, TARGETS["binary"]
+    with mpmath.workdps(30):
+        binary = sum(mpmath.log(1 + mpmath.exp(-mpmath.mpf(y[s, a]) * f[s, a])) for s in range(4) for a in range(3)) / 4
+        softmax = (
+            sum(
+                mpmath.log(sum(mpmath.exp(v) for v in f[s])) - mpmath.mpf(f[s, k])
+                for s, k in enumerate(TARGETS["softmax"])
+            )
+            / 4
+        )
+    assert LOSSES["binary"].value(f, y) == pytest.approx(float(binary), rel=1e-14)
+    assert LOSSES["softmax"].value(f, LOSSES["softmax"].prepare(TARGETS["softmax"], 4, 3)) == pytest.approx(
+        float(softmax), rel=1e-14
+    )
+
+
+def test_large_outputs_do_not_overflow():
+    f = np.array([[1e3], [-1e3]])
+    y = np.array([[1.0], [1.0]])
+    assert LOSSES["binary"].value(f, y) == 500.0
+    np.testing.assert_array_equal(LOSSES["binary"].gradient(f, y), [[0.0], [-0.5]])
+    # e^{-1000} underflows to a weight of 0, as it must
+    assert LOSSES["binary"].hessian(f, y).max() == 0.0
+    logits = np.array([[1e3, 0.0, -1e3]])
+    one = LOSSES["softmax"].prepare([2], 1, 3)
+    assert LOSSES["softmax"].value(logits, one) == 2000.0
+    np.testing.assert_array_equal(LOSSES["softmax"].gradient(logits, one), [[1.0, 0.0, -1.0]])
+
+
+def test_targets_are_checked():
+    with pytest.raises(ShapeError):
+        LOSSES["mse"].prepare(np.zeros(3), 4, 1)
+    with pytest.raises(NotFiniteError):
+        LOSSES["mse"].prepare([np.inf, 0.0], 2, 1)
+    with pytest.raises(InputError, match=r"-1 and \+1"):
+        LOSSES["binary"].prepare([0, 1], 2, 1)
+    with pytest.raises(InputError, match="integer labels"):
+        LOSSES["softmax"].prepare([0, 3], 2, 3)
+    with pytest.raises(InputError, match="sum to 1"):
+        LOSSES["softmax"].prepare(np.ones((2, 3)), 2, 3)
+    with pytest.raises(ShapeError):
+        LOSSES["softmax"].prepare(np.zeros((2, 2)), 2, 3)
+    with pytest.raises(UnknownNameError, match="softmax"):
+        get_loss("sofmax")

@@ -1,0 +1,121 @@
+"""Training against solved problems and SciPy's integrators."""
+
+import numpy as np
+import pytest
+from conftest import make_problem
+from scipy.integrate import solve_ivp
+from scipy.linalg import expm
+from stand_ins import RELU, Architecture, alternating
+
+from kernelcalc.errors import InputError, IntegrationError, UnknownNameError
+from kernelcalc.finite import FiniteNetwork
+from kernelcalc.finite.derivatives import Problem
+from kernelcalc.finite.training import largest_eigenvalue
+
+
+def test_flow_of_a_linear_network_is_a_matrix_exponential():
+    fin = FiniteNetwork.random(alternating(1, n_out=2), (), 3, rng=0)
+    rng = np.random.default_rng(1)
+    X, Y = rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
+    theta = fin.ntk(X)[:, :, 0, 0]
+    times = [0.0, 0.5, 3.0, 40.0]
+    outputs = fin.train(X, Y, times, tol=1e-6, record=lambda t, now: now(X)).records
+    for t, f in zip(times, outputs, strict=True):
+        np.testing.assert_allclose(f, Y + expm(-t * theta / 5) @ (fin(X) - Y), atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["two hidden", "two hidden, softmax", "four hidden"])
+def test_flow_against_scipy(name):
+    fin, X, Y, loss = make_problem(name)
+    checked = Problem.of(fin, X, Y, loss)
+    times = np.array([0.3, 2.0, 10.0])
+    exact = solve_ivp(
+        lambda t, theta: -checked.gradient(fin.with_parameters(theta)),
+        (0, 10),
+        fin.parameters,
+        t_eval=times,
+        rtol=1e-11,
+        atol=1e-12,
+        method="DOP853",
+    ).y.T
+    for tol in (1e-2, 1e-4, 1e-5):
+        found = np.array(fin.train(X, Y, times, loss=loss, tol=tol, record=lambda t, now: now.parameters).records)
+        assert np.linalg.norm(found - exact, axis=1).max() < 20 * tol
+
+
+def test_gradient_descent_is_its_recursion():
+    fin, X, Y, loss = make_problem("three hidden")
+    theta = fin.parameters
+    for _ in range(7):
+        theta = theta - 0.05 * fin.with_parameters(theta).gradient(X, Y, loss)
+    result = fin.train(X, Y, [0.0, 0.36], loss=loss, method="gd", step=0.05)
+    # 0.36 / 0.05 rounds to 7 steps
+    np.testing.assert_allclose(result.times, [0, 0.35])
+    np.testing.assert_allclose(result.network.parameters, theta, rtol=1e-13)
+    np.testing.assert_allclose(result.loss, [fin.loss(X, Y, loss), result.network.loss(X, Y, loss)])
+
+
+def test_small_steps_approach_the_flow():
+    fin, X, Y, loss = make_problem("two hidden")
+    flow = fin.train(X, Y, [2.0], loss=loss, tol=1e-5).network.parameters
+    errors = [
+        np.linalg.norm(fin.train(X, Y, [2.0], loss=loss, method="gd", step=h).network.parameters - flow)
+        for h in (0.02, 0.01)
+    ]
+    assert errors[0] / errors[1] == pytest.approx(2, rel=0.1)
+
+
+def test_sgd_sees_every_point_once_an_epoch():
+    fin, X, Y, _ = make_problem("linear")
+    step = 1e-6
+    one_epoch = fin.train(X, Y, [3 * step], method="sgd", step=step, batch_size=2, rng=0).network
+    whole = fin.train(X, Y, [3 * step], method="gd", step=3 * step).network
+    # three batches of 2 of the 6 points are, to first order, one step of length 3 with the whole mean
+    np.testing.assert_allclose(one_epoch.parameters, whole.parameters, atol=1e-10)
+    again = fin.train(X, Y, [3 * step], method="sgd", step=step, batch_size=2, rng=0).network
+    np.testing.assert_array_equal(one_epoch.parameters, again.parameters)
+
+
+def test_default_step_descends():
+    fin, X, Y, loss = make_problem("relu")
+    result = fin.train(X, Y, np.arange(5.0), loss=loss, method="gd")
+    assert np.all(np.diff(result.loss) < 0)
+
+
+def test_largest_eigenvalue(problem):
+    fin, X, Y, loss = problem
+    exact = np.abs(np.linalg.eigvalsh(fin.hessian(X, Y, loss))).max()
+    assert largest_eigenvalue(fin, Problem.of(fin, X, Y, loss)) == pytest.approx(exact, rel=0.1)
+
+
+def test_float32_flow():
+    fin = FiniteNetwork.random(alternating(3), 10, 3, dtype=np.float32)
+    X, Y = np.random.default_rng(0).standard_normal((6, 3)), np.zeros(6)
+    result = fin.train(X, Y, [0.0, 1.0, 5.0])
+    assert result.network.dtype == np.float32
+    assert np.all(np.diff(result.loss) < 0)
+
+
+def test_relu_flow_is_the_limit_of_small_steps():
+    fin = FiniteNetwork.random(Architecture(activations=(RELU,)), 10, 3)
+    X, Y = np.random.default_rng(0).standard_normal((6, 3)), np.zeros(6)
+    flow = fin.train(X, Y, [0.5], tol=1e-2).network(X)
+    steps = fin.train(X, Y, [0.5], method="gd", step=1e-4).network(X)
+    np.testing.assert_allclose(flow, steps, atol=2e-2)
+
+
+def test_bad_arguments():
+    fin, X, Y, _ = make_problem("two hidden")
+    for times in ([-1.0], [1.0, 0.5], [np.nan], []):
+        with pytest.raises(InputError, match="times"):
+            fin.train(X, Y, times)
+    with pytest.raises(InputError, match="step"):
+        fin.train(X, Y, [1.0], method="gd", step=0.0)
+    with pytest.raises(InputError, match="tol"):
+        fin.train(X, Y, [1.0], tol=0.0)
+    with pytest.raises(InputError, match="batch"):
+        fin.train(X, Y, [1.0], method="sgd", batch_size=0)
+    with pytest.raises(UnknownNameError, match="flow"):
+        fin.train(X, Y, [1.0], method="flo")
+    with pytest.raises(IntegrationError, match="overflow"):
+        fin.train(X, Y, [1e6], method="gd", step=1e3)
