@@ -99,10 +99,18 @@ class Activation:
         grid = np.concatenate([-np.geomspace(30, 1e-3, 40), [0.0], np.geomspace(1e-3, 30, 40)])
         values = self(grid, check=False)
         bad = ~np.isfinite(values)
-        if bad.any():
+        edges = (-math.inf, *self.kinks, math.inf)
+        poles = {
+            float(root)
+            for piece, low, high in zip(self.pieces, edges[:-1], edges[1:], strict=True)
+            for root in _poles(piece)
+            if low <= root <= high
+        }
+        if bad.any() or poles or self.expr.has(sp.tan, sp.cot, sp.sec, sp.csc):
+            at = grid[bad][0] if bad.any() else min(poles, default=np.pi / 2)
             raise ExpressionError(
                 "a function that is real and finite on the whole line",
-                f"{self.name} at x = {grid[bad][0]:.3g}",
+                f"{self.name} at x = {at:.3g}",
                 "poles, logarithms and roots of negative numbers have no Gaussian expectation here",
             )
 
@@ -301,6 +309,12 @@ def _derivative_of_root(root: Activation, order: int) -> Activation:
         singular = (d.weight * sp.DiracDelta(x - d.at, d.order) for d in result.deltas)
         result.expr = sp.Add(regular, *singular)
     return result
+
+
+def _poles(expr: sp.Expr) -> set[sp.Expr]:
+    """Real zeros of polynomial denominators."""
+    denominators = (p.base for p in expr.atoms(sp.Pow) if p.exp.is_negative and p.base.is_polynomial(x))
+    return {root for d in denominators if d.has(x) for root in sp.real_roots(sp.Poly(d, x))}
 
 
 def _simplified(value: Any) -> Any:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Accuracy of probabilities asked of the inversion, absolute.
 _TOLERANCE = 1e-11
-_MAX_POINTS = 2**15
+_HALVINGS = 9
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,7 +134,7 @@ class QuadraticLaw:
         x : array_like
         method : {"inversion", "saddlepoint"}
             Inversion of the Laplace transform on the vertical line through Rice's saddle point (absolute error about
-            1e-10), or the formula of Lugannani and Rice (relative error of a percent or so, in the tails too).
+            1e-10), or the formula of Lugannani and Rice (relative error of some percent, in the tails too).
 
         Raises
         ------
@@ -147,8 +147,17 @@ class QuadraticLaw:
         return self._each(lambda v: one(v)[0], x)
 
     def pdf(self, x: ArrayLike) -> Any:
-        """Density at x, by the same inversion as :meth:`cdf`."""
-        return self._each(lambda v: self._cdf_and_pdf(v)[1], x)
+        """Density at x, by the same inversion as :meth:`cdf`.
+
+        Raises
+        ------
+        PrecisionError
+            The inversion does not converge, as where the density is infinite.
+        """
+        density = self._each(lambda v: self._cdf_and_pdf(v)[1], x)
+        if np.isnan(density).any():
+            raise PrecisionError("the density is infinite at one of the points, or nearly so")
+        return density
 
     def quantile(self, level: ArrayLike) -> Any:
         """x with P(Q ≤ x) = level, to about 1e-9 in the level."""
@@ -172,87 +181,225 @@ class QuadraticLaw:
         result = np.array([function(float(v)) for v in points.ravel()]).reshape(points.shape)
         return float(result) if result.ndim == 0 else result
 
-    def _standard(self) -> _Standard:
-        return _Standard(self)
-
     def _cdf_and_pdf(self, x: float) -> tuple[float, float]:
         if self.variance == 0:
             return float(x >= self.mean), 0.0
-        return self._standard().cdf_and_pdf((x - self.mean) / self.std, self.std)
+        below, density = _Standard(self).cdf_and_pdf((x - self.mean) / self.std)
+        return below, density / self.std
 
     def _lugannani_rice(self, x: float) -> tuple[float, float]:
         if self.variance == 0:
             return float(x >= self.mean), 0.0
-        return self._standard().lugannani_rice((x - self.mean) / self.std), math.nan
+        return _Standard(self).lugannani_rice((x - self.mean) / self.std), math.nan
 
     def _quantile(self, level: float) -> float:
-        from scipy.optimize import brentq
-
         if self.variance == 0:
             return self.mean
-        standard = self._standard()
-        low, high = standard.bracket(level)
-        start = brentq(lambda u: standard.lugannani_rice(u) - level, low, high, xtol=1e-6)
-        # Newton's steps on the exact law, kept in a shrinking bracket.
-        u = start
-        for _ in range(60):
-            p, density = standard.cdf_and_pdf(u, 1.0)
-            low, high = (u, high) if p < level else (low, u)
-            step = (p - level) / density if density > 0 else math.inf
-            new = u - step
-            u, last = (new if low < new < high else (low + high) / 2), u
-            if abs(p - level) <= 1e-10 or abs(u - last) <= 1e-14 * max(1.0, abs(u)):
-                break
-        return self.mean + self.std * u
+        return self.mean + self.std * _Standard(self).quantile(level)
 
 
 class _Standard:
-    """The law shifted and scaled to mean 0 and variance 1, in terms of its cumulant function K(s)."""
+    """The law shifted and scaled to mean 0 and variance 1, both ways round."""
 
     def __init__(self, law: QuadraticLaw) -> None:
         keep = np.abs(law.weights) + np.abs(law.linear) > 1e-13 * law.std * math.sqrt(law.copies)
-        self.copies = law.copies
-        self.weights = law.weights[keep] / (law.std * law.copies)
-        self.linear = law.linear[keep] / (law.std * law.copies)
-        largest, smallest = self.weights.max(initial=0.0), self.weights.min(initial=0.0)
+        scale = law.std * law.copies
+        weights, linear = law.weights[keep] / scale, law.linear[keep] / scale
+        self.upper = _Tail(weights, linear, law.copies)
+        self.lower = _Tail(-weights, linear, law.copies)
+
+    def cdf_and_pdf(self, u: float) -> tuple[float, float]:
+        if u >= 0:
+            beyond, density = self.upper.invert(u)
+            return 1 - beyond, density
+        return self.lower.invert(-u)
+
+    def lugannani_rice(self, u: float) -> float:
+        return 1 - self.upper.lugannani_rice(u) if u >= 0 else self.lower.lugannani_rice(-u)
+
+    def quantile(self, level: float) -> float:
+        # Chebyshev: P(|u| ≥ k) ≤ 1/k².
+        width = 1.01 / math.sqrt(min(level, 1 - level))
+        low, high = max(-width, -self.lower.edge), min(width, self.upper.edge)
+        u = min(max(0.0, low), high)
+        for _ in range(100):
+            below, density = self.cdf_and_pdf(u)
+            if abs(below - level) <= 10 * _TOLERANCE or high - low <= 1e-14 * max(1.0, width):
+                return u
+            low, high = (u, high) if below < level else (low, u)
+            newton = u - (below - level) / density if density > 0 else math.inf
+            u = newton if low < newton < high else (low + high) / 2
+        raise PrecisionError(f"the quantile of level {level} did not converge")
+
+
+class _Tail:
+    """Upper tail of Σ over copies of λ(ξ² - 1) + lξ, of variance 1, by its cumulant function K(s)."""
+
+    def __init__(self, weights: Array, linear: Array, copies: int) -> None:
+        self.weights, self.linear, self.copies = weights, linear, copies
+        largest = weights.max(initial=0.0)
         self.s_max = 0.5 / largest if largest > 0 else math.inf
-        self.s_min = 0.5 / smallest if smallest < 0 else -math.inf
-        flat = self.weights == 0
-        # The ends of the support; a component without square makes it all of the line.
-        edge = -self.weights.sum() - np.sum(self.linear[~flat] ** 2 / (4 * self.weights[~flat]))
-        unbounded = bool((self.linear[flat] != 0).any())
-        self.low = self.copies * edge if smallest >= 0 and not unbounded else -math.inf
-        self.high = self.copies * edge if largest <= 0 and not unbounded else math.inf
+        # A sum of negative squares alone ends at its maximum; a component without square reaches everywhere.
+        square = weights != 0
+        bounded = largest <= 0 and not (linear[~square] != 0).any()
+        top = -weights.sum() - np.sum(linear[square] ** 2 / (4 * weights[square]))
+        self.edge = float(copies * top) if bounded else math.inf
 
     def k(self, s: Any) -> Any:
-        """K(s), real or complex s, any shape."""
+        """K(s) for an array of complex s."""
         s = np.asarray(s)[..., None]
-        one = 1 - 2 * s * self.weights
-        # -½log(1 - 2sλ) - sλ is small where sλ is: log1p keeps it.
-        square = -0.5 * np.log1p(-2 * s * self.weights) - s * self.weights
-        return self.copies * (square + (s * self.linear) ** 2 / (2 * one)).sum(axis=-1)
+        scaled = s * self.weights
+        terms = -0.5 * np.log1p(-2 * scaled) - scaled + (s * self.linear) ** 2 / (2 - 4 * scaled)
+        return self.copies * terms.sum(axis=-1)
 
     def slope(self, s: float) -> float:
         """K'(s)."""
         one = 1 - 2 * s * self.weights
-        square = 2 * s * self.weights**2 / one
-        line = s * self.linear**2 * (1 - s * self.weights) / one**2
-        return float(self.copies * (square + line).sum())
+        terms = 2 * s * self.weights**2 / one + s * self.linear**2 * (1 - s * self.weights) / one**2
+        return float(self.copies * terms.sum())
 
     def bend(self, s: float) -> float:
         """K''(s)."""
         one = 1 - 2 * s * self.weights
         return float(self.copies * (2 * self.weights**2 / one**2 + self.linear**2 / one**3).sum())
 
-    def _solve(self, increasing: Any, low: float, high: float) -> float:
-        """Root of an increasing function that is negative near low and positive near high (either may be infinite)."""
+    def saddle(self, x: float, pole: float) -> float:
+        """Root in (0, s_max) of K'(s) - pole/s = x, the left-hand side being increasing."""
         from scipy.optimize import brentq
 
-        def inside(end: float, k: int) -> float:
-            return math.copysign(2.0**k, end) if math.isinf(end) else end * (1 - 2.0**-k) if end else math.copysign(2.0**-k, 1)
+        def excess(s: float) -> float:
+            return self.slope(s) - pole / s - x
 
-        a = next((inside(low, k) if low <= 0 or math.isinf(low) else low for k in range(1, 52) if increasing(inside(low, k)) < 0), None)
-        b = next((inside(high, k) for k in range(1, 52) if increasing(inside(high, k)) > 0), None)
-        if a is None or b is None:
-            raise PrecisionError("no saddle point: the point lies at the end of the support")
-        return float(brentq(increasing, a, b, xtol=1e-14, rtol=1e-12))
+        high = min(1.0, self.s_max / 2)
+        while excess(high) < 0:
+            high = 2 * high if math.isinf(self.s_max) else (high + self.s_max) / 2
+        low = high
+        while excess(low) > 0:
+            low /= 2
+        return low if low == high else float(brentq(excess, low, high, xtol=1e-12 * low, rtol=1e-12))
+
+    def invert(self, x: float) -> tuple[float, float]:
+        r"""P(> x) and the density at x ≥ 0: :math:`\frac{1}{2πi} \int e^{K(s) - sx} ds/s`, and the same without 1/s.
+
+        The contour crosses the axis at the saddle point and is bent to the side where the integrand decays:
+        s + iv ± (√(v² + w²) - w)/√3 with v = w sinh a. The trapezoidal rule in a converges geometrically.
+        """
+        if x >= self.edge * (1 - 1e-12):
+            return 0.0, 0.0
+        s = self.saddle(x, 1.0)
+        w = 1 / math.sqrt(self.bend(s) + s**-2)
+        bend, end = min((self._length(s, x, w, b) for b in (3**-0.5, -(3**-0.5), 0.0)), key=lambda pair: pair[1])
+        step, previous, settled = 0.2, (math.nan, math.nan), False
+        a = np.arange(0, end + step, step)
+        sums = self._sum(s, x, w, bend, a, first=0.5)
+        for _ in range(_HALVINGS):
+            tail, density = step * sums[0], step * sums[1]
+            settled = abs(tail - previous[0]) <= _TOLERANCE
+            if settled and abs(density - previous[1]) <= 1e-9 * (1 + density):
+                return min(max(tail, 0.0), 1.0), max(density, 0.0)
+            previous = tail, density
+            more = self._sum(s, x, w, bend, a + step / 2)
+            sums = sums[0] + more[0], sums[1] + more[1]
+            a = np.sort(np.concatenate([a, a + step / 2]))
+            step /= 2
+        if settled:
+            # The density can be infinite at a point where the distribution function is not.
+            return min(max(previous[0], 0.0), 1.0), math.nan
+        raise PrecisionError(f"the inversion of the law did not converge at {x:.6g} standard deviations from the mean")
+
+    def _length(self, s: float, x: float, w: float, bend: float) -> tuple[float, float]:
+        """The bend, and a beyond which the integrand of that contour is negligible."""
+        a = np.arange(0.0, 60.0, 0.5)
+        line, weight = self._contour(s, w, bend, a)
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = (self.k(line) - line * x).real + np.log(np.abs(weight))
+        # Not a number: overflow of a growing integrand.
+        alive = np.flatnonzero(~(size < math.log(1e-3 * _TOLERANCE)))
+        grows = np.nanmax(size) > size[0] + 3
+        return bend, (a[alive[-1]] if alive.size else 0.0) + 0.5 + (1e3 if grows else 0.0)
+
+    def _contour(self, s: float, w: float, bend: float, a: Array) -> tuple[Any, Any]:
+        v, root = w * np.sinh(a), w * np.cosh(a)
+        # (ds/da)/i
+        return s + bend * (root - w) + 1j * v, root - 1j * bend * v
+
+    def _sum(self, s: float, x: float, w: float, bend: float, a: Array, first: float = 1.0) -> tuple[float, float]:
+        line, weight = self._contour(s, w, bend, a)
+        values = np.exp(self.k(line) - line * x) * weight
+        values[0] *= first
+        return float((values / line).real.sum()) / math.pi, float(values.real.sum()) / math.pi
+
+    def lugannani_rice(self, x: float) -> float:
+        """P(> x) for x ≥ 0."""
+        if x >= self.edge * (1 - 1e-12):
+            return 0.0
+        if x < 1e-4:
+            third = 8 * self.copies * float(np.sum(self.weights**3 + 0.75 * self.weights * self.linear**2))
+            return 0.5 - third / (6 * math.sqrt(2 * math.pi)) - x / math.sqrt(2 * math.pi)
+        s = self.saddle(x, 0.0)
+        w = math.sqrt(2 * max(s * x - float(self.k(np.array(s))), 0.0))
+        u = s * math.sqrt(self.bend(s))
+        gauss = math.exp(-w * w / 2) / math.sqrt(2 * math.pi)
+        return 0.5 * math.erfc(w / math.sqrt(2)) + gauss * (1 / u - 1 / w)
+
+
+def mse_law(kernels: Any, targets: ArrayLike, time: float, moment: str = "trace_s") -> QuadraticLaw:
+    r"""Law over initialisations of Tr S(t), Tr S(t)² or the loss, under MSE.
+
+    With r = Y(0) - Y*, E = e^{-tΘ/N} and A_t = Λ Θ^{-1}(Id - E),
+
+    .. math::
+        \mathrm{Tr} S = \tfrac1N (G(0) - A_t r)^T E r, \quad \mathrm{Tr} S^2 = \tfrac1{N^2} r^T E Υ E r, \quad
+        C = \tfrac1{2N} r^T E^2 r.
+
+    Parameters
+    ----------
+    kernels : LimitingKernels
+        Anything with (N, N) arrays ``sigma``, ``theta``, ``phi``, ``lam``, ``upsilon``, ``xi``.
+    targets : array_like, (N,) or (N, n_out)
+    time : float
+        Gradient-flow time, finite, ≥ 0.
+    moment : {"trace_s", "trace_s2", "loss"}
+
+    Returns
+    -------
+    QuadraticLaw
+        ``.averaged(T)`` gives the law of the mean of T networks.
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Corollary 1.
+
+    Examples
+    --------
+    One point, every kernel 1, target 0: at the start Tr S² = Y(0)², chi-squared.
+
+    >>> from types import SimpleNamespace
+    >>> one = np.ones((1, 1))
+    >>> ones = SimpleNamespace(sigma=one, theta=one, phi=one, lam=one, upsilon=one, xi=one)
+    >>> law = mse_law(ones, [0.0], 0.0, "trace_s2")
+    >>> round(law.mean, 12), round(law.variance, 12)
+    (1.0, 2.0)
+    """
+    if moment not in ("trace_s", "trace_s2", "loss"):
+        raise InputError("moment 'trace_s', 'trace_s2' or 'loss'", repr(moment))
+    if not (math.isfinite(time) and time >= 0):
+        raise InputError("a finite time ≥ 0", repr(time))
+    y = MeanSquaredError().encode(targets)
+    n = len(y)
+    values, vectors = np.linalg.eigh(gram(kernels, "theta", n))
+    values = np.maximum(values, 0.0)
+    safe = np.where(values > 0, values, 1.0)
+    decay = (vectors * np.exp(-values * time / n)) @ vectors.T
+    if moment == "trace_s":
+        covariance = initial_covariance(kernels)
+        ramp = np.where(values > 0, -np.expm1(-values * time / n) / safe, time / n)
+        drift = decay @ gram(kernels, "lam", n) @ (vectors * ramp) @ vectors.T
+        form = np.block([[-(drift + drift.T), decay], [decay, np.zeros((n, n))]]) / (2 * n)
+        means = np.concatenate([-y, np.zeros_like(y)])
+    else:
+        covariance, means = gram(kernels, "sigma", n), -y
+        middle = gram(kernels, "upsilon", n) / n**2 if moment == "trace_s2" else np.eye(n) / (2 * n)
+        form = decay @ middle @ decay
+        form = (form + form.T) / 2
+    return QuadraticLaw.of(form, covariance, means)

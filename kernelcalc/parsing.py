@@ -34,7 +34,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sqrt": sp.sqrt,
     "sin": sp.sin,
     "cos": sp.cos,
-    "tan": sp.tan,
     "sinh": sp.sinh,
     "cosh": sp.cosh,
     "tanh": sp.tanh,

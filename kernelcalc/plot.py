@@ -70,7 +70,7 @@ def plot_moments(
             std = trajectory.trace_h_std[power - 1, order]
             ax.fill_between(t, mean - std, mean + std, color=color, alpha=0.16, lw=0, zorder=1)
     _scale_time(ax, t)
-    _scale_values(ax, trajectory.trace_h[np.array(powers) - 1][:, order])
+    _scale_values(ax)
     ax.set_xlabel("gradient-flow time $t$")
     ax.set_ylabel(FORMULA)
     if legend and powers:
@@ -103,7 +103,7 @@ def plot_finite(moments: Any, ax: Any = None, *, k: int | Iterable[int] | None =
             moments.times, mean[power - 1], yerr=error, color=_darker(COLORS[(power - 1) % len(COLORS)]),
             ls="none", marker="x", ms=6, mew=1.5, elinewidth=1.0, zorder=4, clip_on=False,
         )  # fmt: skip
-    _show_all(ax, mean[np.array(powers) - 1])
+    _scale_values(ax)
     return ax
 
 
@@ -117,7 +117,7 @@ def curves_figure(panels: Sequence[tuple[str, Trajectory, Any]]) -> Any:
     """
     figures = _matplotlib("figure")
     lines, patches = _matplotlib("lines"), _matplotlib("patches")
-    columns = min(len(panels), 3)
+    columns = 2 if len(panels) == 4 else min(len(panels), 3)
     rows = -(-len(panels) // columns)
     figure = figures.Figure(figsize=(max(4.1 * columns, 5.2), 3.4 * rows + 0.9), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
@@ -170,7 +170,10 @@ def _scale_time(ax: Any, t: Any) -> None:
     ax.set_xlim(t[0], positive[-1])
 
 
-def _scale_values(ax: Any, values: Any) -> None:
+def _scale_values(ax: Any) -> None:
+    drawn = [np.asarray(line.get_ydata(), dtype=np.float64) for line in ax.get_lines()]
+    values = np.concatenate([np.zeros(0), *drawn])
+    values = values[np.isfinite(values)]
     if not values.size:
         return
     low, high = values.min(), values.max()
@@ -188,17 +191,6 @@ def _scale_values(ax: Any, values: Any) -> None:
     size = np.abs(values[values != 0])
     if size.size and size.max() / size.min() > 100:
         ax.set_yscale("symlog", linthresh=size.max() / 100)
-
-
-def _show_all(ax: Any, values: Any) -> None:
-    """Widen the value axis so that markers, which are not clipped, stay inside."""
-    log = ax.get_yscale() == "log"
-    values = values[np.isfinite(values) & ((values > 0) | (not log))]
-    if values.size:
-        low, high = ax.get_ylim()
-        down, up = values.min(), values.max()
-        down, up = (down / 1.2, up * 1.2) if log else (down - 0.04 * (high - low), up + 0.04 * (high - low))
-        ax.set_ylim(min(low, down), max(high, up))
 
 
 def _powers(k: int | Iterable[int] | None, kmax: int) -> list[int]:

@@ -180,8 +180,8 @@ def _exact(value: Any) -> Fraction | sp.Expr:
             raise CovarianceError("finite variances and covariance", repr(value))
         return Fraction(value)
     if isinstance(value, mpmath.mpf):
-        man, exp = value.man_exp
-        return Fraction(man) * Fraction(2) ** exp
+        sign, man, exp, _ = value._mpf_
+        return Fraction(-man if sign else man) * Fraction(2) ** exp
     value = sp.sympify(value)
     if isinstance(value, sp.Float):
         return _exact(mpmath.mpf(value._mpf_))

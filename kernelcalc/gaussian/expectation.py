@@ -267,13 +267,15 @@ class _Work:
         same = self.f == self.g and np.array_equal(rows, columns)
         series_g = series_f if same else hermite_series(self.g, columns, reach=reach)
         # At most 2^20 products at once.
-        step = max(1, 2**20 // series_f.coefficients.shape[1])
+        f_terms, g_terms = series_f.coefficients.T, series_g.coefficients.T
+        terms = min(len(f_terms), len(g_terms))
+        step = max(1, 2**20 // terms)
         value, error = np.empty(index.size), np.empty(index.size)
         for start in range(0, index.size, step):
             block = slice(start, start + step)
-            f_rows, g_rows = series_f.take(row_of[block]), series_g.take(column_of[block])
-            value[block] = mehler_sum(f_rows.coefficients.T, g_rows.coefficients.T, rho[block])
-            error[block] = mehler_error(f_rows, g_rows, rho[block])
+            i, j = row_of[block], column_of[block]
+            value[block] = mehler_sum(f_terms[:, i], g_terms[:, j], rho[block])
+            error[block] = mehler_error(series_f.bounds[i], series_g.bounds[j], rho[block], terms)
         norms_f, norms_g = lower_norms(self.f, rows), lower_norms(self.g, columns)
         scale = scale_below(norms_f[row_of], norms_g[column_of], rho, value)
         self.put(index, Estimate(value=value, error=error), scale, "series")

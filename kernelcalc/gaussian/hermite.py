@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -27,33 +28,33 @@ ROW_BLOCK = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class HermiteSeries:
-    """Coefficients f_k(q) of one function at several variances.
+class SeriesBounds:
+    """What is known of a truncated series, one value a row.
 
     Attributes
     ----------
-    coefficients : ndarray (rows, K)
-    norm : ndarray (rows,)
+    norm : ndarray
         √E[f(√q Z)²].
-    tail : ndarray (rows,)
-        √R_f: root of the energy beyond K, at least the rounding level of the energies it is the difference of.
-    error : ndarray (rows,)
+    tail : ndarray
+        √R_f: root of the energy beyond the last term, at least the rounding level of the energies it is the difference of.
+    error : ndarray
         Bound on the 2-norm of the coefficients' own error.
     """
 
-    coefficients: np.ndarray
     norm: np.ndarray
     tail: np.ndarray
     error: np.ndarray
 
-    def take(self, index: np.ndarray | slice) -> HermiteSeries:
-        """The rows selected by an index."""
-        return HermiteSeries(
-            coefficients=self.coefficients[index],
-            norm=self.norm[index],
-            tail=self.tail[index],
-            error=self.error[index],
-        )
+    def __getitem__(self, index: Any) -> SeriesBounds:
+        return SeriesBounds(norm=self.norm[index], tail=self.tail[index], error=self.error[index])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HermiteSeries:
+    """Coefficients f_k(q) of one function at several variances, shape (rows, K), with their bounds."""
+
+    coefficients: np.ndarray
+    bounds: SeriesBounds
 
 
 @lru_cache(maxsize=8)
@@ -156,9 +157,8 @@ def hermite_series(act: Activation, q: np.ndarray, *, reach: float = 1.0) -> Her
             break
         if _hopeless(tail / norm, terms, reach):
             break
-    return HermiteSeries(
-        coefficients=coefficients, norm=norm, tail=tail, error=moved + spill + 4 * EPS * norm
-    )
+    bounds = SeriesBounds(norm=norm, tail=tail, error=moved + spill + 4 * EPS * norm)
+    return HermiteSeries(coefficients=coefficients, bounds=bounds)
 
 
 def _hopeless(tail: np.ndarray, terms: int, reach: float) -> bool:
@@ -183,12 +183,11 @@ def mehler_sum(f: np.ndarray, g: np.ndarray, rho: np.ndarray) -> np.ndarray:
     return total
 
 
-def mehler_error(f: HermiteSeries, g: HermiteSeries, rho: np.ndarray) -> np.ndarray:
-    """Bound on the error of :func:`mehler_sum`: truncation, coefficients and rounding.
+def mehler_error(f: SeriesBounds, g: SeriesBounds, rho: np.ndarray, terms: int) -> np.ndarray:
+    """Bound on the error of :func:`mehler_sum` with ``terms`` terms: truncation, coefficients and rounding.
 
     The fields of f and g must broadcast with ρ.
     """
-    terms = min(f.coefficients.shape[-1], g.coefficients.shape[-1])
     truncation = np.abs(rho) ** terms * f.tail * g.tail
     return truncation + f.error * g.norm + g.error * f.norm + 8 * EPS * f.norm * g.norm
 
@@ -196,5 +195,5 @@ def mehler_error(f: HermiteSeries, g: HermiteSeries, rho: np.ndarray) -> np.ndar
 def relative_tails(series: HermiteSeries) -> np.ndarray:
     """For each K the largest √(Σ_{k≥K} f_k²)/‖f‖ over the rows: how much an early end of the series leaves out."""
     energy = np.cumsum(series.coefficients[:, ::-1] ** 2, axis=1)[:, ::-1]
-    norm = np.where(series.norm > 0, series.norm, 1.0)
+    norm = np.where(series.bounds.norm > 0, series.bounds.norm, 1.0)
     return np.sqrt(energy / norm[:, None] ** 2).max(axis=0)

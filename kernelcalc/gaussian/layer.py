@@ -12,20 +12,29 @@ from kernelcalc.gaussian import closed_form
 from kernelcalc.gaussian.closed_form import Combination
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.expectation import RTOL, lower_norms, pair_estimate, scale_below
-from kernelcalc.gaussian.hermite import HermiteSeries, hermite_series, mehler_error, mehler_sum, relative_tails
+from kernelcalc.gaussian.hermite import SeriesBounds, hermite_series, mehler_error, mehler_sum, relative_tails
 
 Order = tuple[int, int]
 EPS = np.finfo(np.float64).eps
 
 
+# Below this relative tail the series of either factor ends: the product of two is half an ulp.
+SHORTEST_TAIL = np.sqrt(EPS) / 2
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Side:
-    """One derivative of σ at all points of one side: series, its transpose (contiguous), lower norms, relative tails."""
+    """One derivative of σ at all points of one side.
 
-    series: HermiteSeries
-    terms_first: np.ndarray
+    ``terms`` (K, N) are the Hermite coefficients that matter of the ``length`` computed ones, ``remains`` (K,) the largest
+    relative tail beyond each K, ``norms`` (N, 3) the lower norms.
+    """
+
+    terms: np.ndarray
+    remains: np.ndarray
+    length: int
+    bounds: SeriesBounds
     norms: np.ndarray
-    tails: np.ndarray
 
 
 class LayerExpectations:
@@ -75,12 +84,14 @@ class LayerExpectations:
     @staticmethod
     def _side(function: Activation, unique: np.ndarray, back: np.ndarray) -> _Side:
         series = hermite_series(function, unique)
-        full = series.take(back)
+        remains = relative_tails(series)
+        length = max(1, int((remains > SHORTEST_TAIL).sum()))
         return _Side(
-            series=full,
-            terms_first=np.ascontiguousarray(full.coefficients.T),
+            terms=np.ascontiguousarray(series.coefficients[:, :length].T)[:, back],
+            remains=remains[:length],
+            length=remains.size,
+            bounds=series.bounds[back],
             norms=lower_norms(function, unique)[back],
-            tails=relative_tails(series),
         )
 
     def block(self, rows: slice, columns: slice, cov: Covariance) -> dict[Order, np.ndarray]:
@@ -100,10 +111,9 @@ class LayerExpectations:
             left, right = self.rows[i], self.columns[j]
             rho = cov.rho
             terms = _terms(left, right, float(np.abs(rho).max()))
-            value = mehler_sum(
-                left.terms_first[:terms, rows, None], right.terms_first[:terms, None, columns], rho
-            )
-            error = mehler_error(_column(left.series.take(rows)), right.series.take(columns), rho)
+            value = mehler_sum(left.terms[:terms, rows, None], right.terms[:terms, None, columns], rho)
+            length = min(left.length, right.length)
+            error = mehler_error(left.bounds[rows, None], right.bounds[columns], rho, length)
             bad = ~(error <= self.rtol * np.abs(value))
             if bad.any():
                 norms_f, norms_g = left.norms[rows, None, :], right.norms[None, columns, :]
@@ -128,16 +138,10 @@ class LayerExpectations:
 
 def _terms(left: _Side, right: _Side, reach: float) -> int:
     """Fewest terms whose remainder at |ρ| ≤ reach stays below half an ulp of ‖f‖‖g‖ (or all there are)."""
-    count = min(left.tails.size, right.tails.size)
-    remainder = left.tails[:count] * right.tails[:count] * reach ** np.arange(count)
+    count = min(left.remains.size, right.remains.size)
+    remainder = left.remains[:count] * right.remains[:count] * reach ** np.arange(count)
     small = np.flatnonzero(remainder <= EPS / 4)
     return max(1, int(small[0])) if small.size else count
-
-
-def _column(series: HermiteSeries) -> HermiteSeries:
-    return HermiteSeries(
-        coefficients=series.coefficients, norm=series.norm[:, None], tail=series.tail[:, None], error=series.error[:, None]
-    )
 
 
 def diagonal_expectations(

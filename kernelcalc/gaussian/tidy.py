@@ -20,8 +20,39 @@ def tidy(expr: sp.Expr) -> sp.Expr:
     a*sqrt(a + b)
     """
     groups = _groups(sp.sympify(expr))
-    collected = {key: value for key, raw in groups.items() if (value := sp.factor(sp.together(raw))) != 0}
-    return sp.Add(*(key * value for key, value in _hyperbolic(collected).items()))
+    collected = {key: value for key, raw in groups.items() if (value := _factored(raw)) != 0}
+    return _determinants(sp.Add(*(key * value for key, value in _hyperbolic(collected).items())))
+
+
+def _factored(value: sp.Expr) -> sp.Expr:
+    value = sp.factor(sp.together(value))
+    number, rest = value.as_coeff_Mul()
+    return number * rest if number == 1 or not _affine(rest) else sp.expand(value)
+
+
+def _affine(value: sp.Expr) -> bool:
+    return bool(value.is_Add and value.is_polynomial() and sp.Poly(value).total_degree() == 1)
+
+
+def _determinants(expr: sp.Expr) -> sp.Expr:
+    """Write the polynomial under a root as a product minus a square where it is one: (1 + q)(1 + q') − c²."""
+
+    def shown(base: sp.Expr) -> sp.Expr:
+        square = [t for t in base.args if t.is_Mul and t.could_extract_minus_sign() and _is_square(t)]
+        if len(square) != 1:
+            return base
+        rest = sp.factor(base - square[0])
+        return square[0] + rest if rest.is_Mul and len(rest.free_symbols) > 1 else base
+
+    return expr.replace(
+        lambda e: isinstance(e, sp.Pow) and e.exp.is_Rational and e.exp.q == 2 and e.base.is_Add,
+        lambda e: shown(e.base) ** e.exp,
+    )
+
+
+def _is_square(term: sp.Expr) -> bool:
+    symbol = term.as_coeff_Mul()[1]
+    return bool(symbol.is_Pow and symbol.exp == 2 and symbol.base.is_Symbol)
 
 
 def _groups(expr: sp.Expr) -> _Groups:
@@ -84,6 +115,7 @@ def _neat(value: sp.Expr) -> sp.Expr:
 
 def _root(base: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
     """√(base/scale) and the positive numerical content ``scale`` of a polynomial base."""
+    base = sp.expand(base) if base.is_polynomial() else base
     content, primitive = base.primitive() if base.is_Add else (sp.S.One, base)
     return sp.sqrt(primitive), content
 

@@ -149,7 +149,7 @@ class _Recursion:
 
     def _neat(self, value: sp.Expr, layer: int) -> sp.Expr:
         # Past layer 2 the formulas are nested; pulling them apart would only lengthen them.
-        return tidy(value) if layer == 2 and not value.has(GaussianExpectation) else sp.factor_terms(value)
+        return tidy(value) if layer == 2 and not value.has(GaussianExpectation) else value
 
     def chain(self) -> list[sp.Eq]:
         """Layer by layer, in symbols for the layer before."""
