@@ -208,11 +208,19 @@ class KernelComputation:
 
     def _store(self, output: dict[str, np.ndarray], kernels: PairKernels, rows: slice, columns: slice) -> None:
         for name, array in output.items():
-            array[rows, columns] = getattr(kernels, name)
-            if self.symmetric:
-                array[columns, rows] = np.transpose(
-                    np.broadcast_to(getattr(kernels, _TRANSPOSED.get(name, name)), kernels.sigma.shape)
-                )
+            block = getattr(kernels, name)
+            array[rows, columns] = block
+            if not self.symmetric:
+                continue
+            turned = np.broadcast_to(getattr(kernels, _TRANSPOSED.get(name, name)), kernels.sigma.shape).T
+            array[columns, rows] = turned
+            # Where the block crosses the diagonal both triangles were computed: the upper one counts, exactly mirrored.
+            start, stop = max(rows.start, columns.start), min(rows.stop, columns.stop)
+            if start < stop:
+                i, j = np.tril_indices(stop - start, -1)
+                upper = np.broadcast_to(block, kernels.sigma.shape)[start - rows.start :, start - columns.start :]
+                array[start + j, start + i] = upper[j, i]
+                array[start + i, start + j] = turned[start - columns.start :, start - rows.start :][i, j]
 
     def _block(self, rows: slice, columns: slice) -> Iterator[PairKernels]:
         cov, same = self._first_covariance(rows, columns)

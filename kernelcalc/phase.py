@@ -93,7 +93,7 @@ def fixed_points(activation: Any, sigma_w: float = 1.0, beta: float = 0.1) -> tu
     --------
     >>> [point] = fixed_points("erf", sigma_w=1.0, beta=0.1)
     >>> point.phase, point.stable
-    ('chaos', True)
+    ('order', True)
     """
     act = as_activation(activation)
     _check(sigma_w, beta)
@@ -190,7 +190,7 @@ def phase_diagram(activation: Any, sigma_w: ArrayLike | None = None, beta: Array
     Examples
     --------
     >>> phase_diagram("tanh", [0.9, 1.1], [0.0]).chi.round(3)
-    array([[0.81 , 1.01...]])
+    array([[0.81, 1.01]])
     """
     act = as_activation(activation)
     a = np.linspace(0.2, 3, 57) if sigma_w is None else np.atleast_1d(np.asarray(sigma_w, dtype=np.float64))
@@ -256,6 +256,11 @@ def depth_profile(
     depths : sequence of int
     sigma_w, beta : float
 
+    Notes
+    -----
+    In chaos Θ tends to a multiple of the identity for points of equal norm, as the paper takes them; otherwise the first
+    layers leave different diagonal entries and ``narrow_valley`` tends to their ratio instead of 1.
+
     References
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Remark 2.
@@ -302,14 +307,18 @@ def _one_expectation(act: Activation, q: float) -> float:
 def _root(act: Activation, sigma_w: float, beta: float, low: float, high: float) -> float:
     from scipy.optimize import brentq
 
-    return float(brentq(lambda q: sigma_w**2 * float(variance_map(act, q)) + beta**2 - q, low, high, xtol=0.0 + 1e-15 * low, rtol=1e-13))
+    def gap(q: float) -> float:
+        return sigma_w**2 * float(variance_map(act, q)) + beta**2 - q
+
+    return float(brentq(gap, low, high, xtol=1e-15 * low, rtol=1e-13))
 
 
 def _fixed_point(act: Activation, sigma_w: float, q: float) -> FixedPoint:
-    chi = sigma_w**2 * float(slope_map(act, q))
     if q == 0:
-        # E[σ(√q Z)²] ~ σ̇(0)² q
+        # Of a kink at zero both sides count, however small q is; there E[σ(√q Z)²] ~ E[σ̇(0±)²] q.
+        chi = sigma_w**2 * float(slope_map(act, _SCAN[0] if 0.0 in act.kinks else 0.0))
         return FixedPoint(q=0.0, slope=chi, chi=chi)
+    chi = sigma_w**2 * float(slope_map(act, q))
     # Derivative by Richardson's extrapolation of central differences, error of order 1e-10.
     h = 1e-3
     d = [(float(variance_map(act, q * (1 + k * h))) - float(variance_map(act, q * (1 - k * h)))) / (2 * k * h * q) for k in (1, 2)]
@@ -317,25 +326,50 @@ def _fixed_point(act: Activation, sigma_w: float, q: float) -> FixedPoint:
 
 
 def _flow_from_one(act: Activation, sigma_w: Array, beta: Array) -> Array:
-    """The fixed point that q = 1 flows to, over a grid, by interpolating E[σ(√q Z)²]/q in log q, then bisecting."""
+    """The fixed point next to q = 1 on the side to which one layer moves it, over a grid; NaN where there is none."""
+    w2, b2 = (np.broadcast_to(v, np.broadcast_shapes(sigma_w.shape, beta.shape)) for v in (sigma_w**2, beta**2))
     v = variance_map(act, _SCAN)
-    gap = sigma_w[..., None] ** 2 * v + beta[..., None] ** 2 - _SCAN
+    gap = w2[..., None] * v + b2[..., None] - _SCAN
     start = int(np.argmin(np.abs(_SCAN - 1)))
-    out = np.full(gap.shape[:-1], np.nan)
-    for index in np.ndindex(out.shape):
+    out = np.full(w2.shape, np.nan)
+    low, high = np.ones(w2.shape), np.ones(w2.shape)
+    for index in np.ndindex(w2.shape):
         line = gap[index]
-        w, b = float(np.broadcast_to(sigma_w, out.shape)[index]), float(np.broadcast_to(beta, out.shape)[index])
         if abs(line[start]) <= 1e-13:
             out[index] = 1.0
         elif line[start] < 0:
             below = np.flatnonzero(line[:start] > 0)
-            out[index] = _root(act, w, b, _SCAN[below[-1]], _SCAN[below[-1] + 1]) if below.size else 0.0
+            if not below.size:
+                out[index] = 0.0
+                continue
+            low[index], high[index] = _SCAN[below[-1]], _SCAN[below[-1] + 1]
         else:
-            above = np.flatnonzero(line[start:] < 0)
-            if above.size and np.isfinite(line[start : start + above[0]]).all():
-                k = start + int(above[0])
-                out[index] = _root(act, w, b, _SCAN[k - 1], _SCAN[k])
+            above = start + np.flatnonzero(line[start:] < 0)
+            if above.size and np.isfinite(line[start : above[0]]).all():
+                low[index], high[index] = _SCAN[above[0] - 1], _SCAN[above[0]]
+    found = high > low
+    if found.any():
+        out[found] = _roots(act, w2[found], b2[found], low[found], high[found])
     return out
+
+
+def _roots(act: Activation, w2: Array, b2: Array, low: Array, high: Array) -> Array:
+    """Roots of w² E[σ(√q Z)²] + b² - q in brackets where it falls, all at once, by the Illinois rule."""
+
+    def gap(q: Array) -> Array:
+        return w2 * variance_map(act, q) + b2 - q
+
+    at_low, at_high = gap(low), gap(high)
+    for _ in range(60):
+        q = low + (high - low) * at_low / (at_low - at_high)
+        value = gap(q)
+        if (np.abs(value) <= 1e-13 * q).all():
+            break
+        up = value > 0
+        # The end that stays counts half, or it would stay for ever.
+        low, at_low, at_high = np.where(up, q, low), np.where(up, value, at_low / 2), np.where(up, at_high / 2, at_high)
+        high, at_high = np.where(up, high, q), np.where(up, at_high, value)
+    return q
 
 
 def _depth_scale(factor: float) -> float:

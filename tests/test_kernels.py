@@ -127,10 +127,10 @@ def test_two_data_sets_blocks_and_permutations():
     for name in KERNEL_NAMES:
         full = getattr(whole, name)
         np.testing.assert_allclose(getattr(part, name), full[:7, 290:], rtol=1e-12, atol=1e-15)
-        np.testing.assert_allclose(getattr(shuffled, name), full[np.ix_(order, order)], rtol=1e-11, atol=1e-14)
+        np.testing.assert_allclose(getattr(shuffled, name), full[np.ix_(order, order)], rtol=1e-11, atol=1e-13)
         assert not full.flags.writeable
     for name in ("sigma", "theta", "upsilon", "xi"):
-        np.testing.assert_allclose(getattr(whole, name), getattr(whole, name).T, rtol=1e-13)
+        np.testing.assert_array_equal(getattr(whole, name), getattr(whole, name).T)
     turned = net.kernels(many[290:], many[:7])
     assert not np.allclose(part.phi, turned.phi.T)
     np.testing.assert_allclose(turned.xi.T, part.xi, rtol=1e-12)

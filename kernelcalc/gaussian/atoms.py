@@ -3,8 +3,8 @@ r"""Functions of one variable as finite sums of atoms, the class that has exact 
 An atom is :math:`p(x)\, e^{αx^2+γx}\, T(x)` with a polynomial p and one factor T:
 
 - nothing,
-- a :class:`Gate` :math:`P(x + sZ ≥ τ)`, Z ~ N(0,1): the Heaviside step at s = 0, the normal distribution function (hence
-  erf) at s > 0. Steps and error functions are one thing here, because both are orthant probabilities of a Gaussian,
+- a :class:`Gate` :math:`P(x + sZ ≥ τ)`, Z ~ N(0,1): the Heaviside step at s = 0, the normal distribution function
+  (hence erf) at s > 0. Steps and error functions are one thing here, because both are orthant probabilities of a Gaussian,
 - a :class:`Delta`, a derivative of the Dirac delta, which differentiating a step produces.
 """
 
@@ -130,11 +130,7 @@ def decompose(expr: sp.Expr) -> tuple[sp.Expr, Jumps, Deltas]:
                 regular.append(term)
         expr = sp.Add(*regular)
     parts = _split(expr, -sp.oo, sp.oo)
-    jumps = [
-        (right[0], jump)
-        for left, right in pairwise(parts)
-        if (jump := sp.expand(right[2] - left[2])) != 0
-    ]
+    jumps = [(right[0], jump) for left, right in pairwise(parts) if (jump := sp.expand(right[2] - left[2])) != 0]
     return parts[0][2], jumps, deltas
 
 
@@ -197,7 +193,9 @@ def _add(total: _Sum, other: _Sum) -> None:
             old[n] += a
 
 
-def _polynomial_product(p: tuple[sp.Expr, ...] | list[sp.Expr], r: tuple[sp.Expr, ...] | list[sp.Expr]) -> list[sp.Expr]:
+def _polynomial_product(
+    p: tuple[sp.Expr, ...] | list[sp.Expr], r: tuple[sp.Expr, ...] | list[sp.Expr]
+) -> list[sp.Expr]:
     out = [sp.S.Zero] * (len(p) + len(r) - 1)
     for i, a in enumerate(p):
         for j, b in enumerate(r):
@@ -308,7 +306,9 @@ def _delta_terms(term: sp.Expr) -> Deltas:
     scale = 1 / (sp.Abs(slope) * slope**order)
     out = []
     for j in range(order + 1):
-        value = sp.expand((-1) ** (order - j) * sp.binomial(order, j) * sp.diff(rest, x, order - j).subs(x, tau) * scale)
+        value = sp.expand(
+            (-1) ** (order - j) * sp.binomial(order, j) * sp.diff(rest, x, order - j).subs(x, tau) * scale
+        )
         if value != 0:
             out.append((tau, j, value))
     return out

@@ -22,7 +22,8 @@ from kernelcalc.gaussian.nodes import Z_MAX, rule, scaled_kinks
 EPS = np.finfo(np.float64).eps
 # Series lengths tried one after the other. tanh at q = 1 needs about 60 terms for 1e-15, at q = 25 about 1000.
 LENGTHS = (48, 96, 192, 512, 1024)
-MAX_LEVEL = 5
+# 1280 steps resolve the longest series; functions that need more go to direct quadrature.
+MAX_LEVEL = 3
 # Rows treated at once: bounds the table of function values to a few MiB.
 ROW_BLOCK = 256
 
@@ -57,17 +58,15 @@ class HermiteSeries:
     bounds: SeriesBounds
 
 
-@lru_cache(maxsize=8)
-def _basis(level: int, terms: int, kinks: tuple[float, ...]) -> np.ndarray:
-    """h_k(z) φ(z) dz at the shared nodes, shape (n, terms)."""
+@lru_cache(maxsize=MAX_LEVEL + 1)
+def _basis(level: int, kinks: tuple[float, ...]) -> np.ndarray:
+    """h_k(z) φ(z) dz at the shared nodes for the longest series, shape (n, LENGTHS[-1])."""
     z, weight = rule(np.array([kinks]), level)
-    table = np.empty((terms, z.size))
+    table = np.empty((LENGTHS[-1], z.size))
     # Times φ^{1/2} the recurrence stays bounded for every k; the other half of the weight comes last.
     half = np.exp(-(z**2) / 4) / (2 * np.pi) ** 0.25
-    table[0] = half
-    if terms > 1:
-        table[1] = z * half
-    for k in range(1, terms - 1):
+    table[0], table[1] = half, z * half
+    for k in range(1, LENGTHS[-1] - 1):
         table[k + 1] = (z * table[k] - np.sqrt(k) * table[k - 1]) / np.sqrt(k + 1)
     table *= weight * half
     table.flags.writeable = False
@@ -76,7 +75,7 @@ def _basis(level: int, terms: int, kinks: tuple[float, ...]) -> np.ndarray:
 
 def _shared(act: Activation, std: np.ndarray, level: int, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     kinks = tuple(float(k) for k in scaled_kinks(act, std[:1])[0])
-    basis = _basis(level, terms, kinks)
+    basis = _basis(level, kinks)[:, :terms]
     z, _ = rule(np.array([kinks]), level)
     density = basis[:, 0]
     coefficients = np.empty((std.size, terms))

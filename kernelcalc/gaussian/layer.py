@@ -18,6 +18,9 @@ Order = tuple[int, int]
 EPS = np.finfo(np.float64).eps
 
 
+# A block of 128 × 256 holds 128 diagonal pairs with ρ = 1, whose series are several times longer than at ρ = 0.9.
+NEAR_ONE = 0.9
+ROW_BLOCK = 256
 # Below this relative tail the series of either factor ends: the product of two is half an ulp.
 SHORTEST_TAIL = np.sqrt(EPS) / 2
 
@@ -83,14 +86,25 @@ class LayerExpectations:
 
     @staticmethod
     def _side(function: Activation, unique: np.ndarray, back: np.ndarray) -> _Side:
-        series = hermite_series(function, unique)
-        remains = relative_tails(series)
-        length = max(1, int((remains > SHORTEST_TAIL).sum()))
+        parts = []
+        for start in range(0, unique.size, ROW_BLOCK):
+            series = hermite_series(function, unique[start : start + ROW_BLOCK])
+            remains = relative_tails(series)
+            keep = max(1, int((remains > SHORTEST_TAIL).sum()))
+            parts.append((series.coefficients[:, :keep].T.copy(), remains[:keep], remains.size, series.bounds))
+        longest = max(len(remains) for _, remains, _, _ in parts)
+        terms = np.zeros((longest, unique.size))
+        remains = np.zeros(longest)
+        for block, (coefficients, own, _, _) in enumerate(parts):
+            terms[: len(own), block * ROW_BLOCK : block * ROW_BLOCK + coefficients.shape[1]] = coefficients
+            remains[: len(own)] = np.maximum(remains[: len(own)], own)
+        fields = ("norm", "tail", "error")
+        bounds = SeriesBounds(**{f: np.concatenate([getattr(p[3], f) for p in parts])[back] for f in fields})
         return _Side(
-            terms=np.ascontiguousarray(series.coefficients[:, :length].T)[:, back],
-            remains=remains[:length],
-            length=remains.size,
-            bounds=series.bounds[back],
+            terms=terms if np.array_equal(back, np.arange(back.size)) else terms[:, back],
+            remains=remains,
+            length=min(length for _, _, length, _ in parts),
+            bounds=bounds,
             norms=lower_norms(function, unique)[back],
         )
 
@@ -110,8 +124,7 @@ class LayerExpectations:
         else:
             left, right = self.rows[i], self.columns[j]
             rho = cov.rho
-            terms = _terms(left, right, float(np.abs(rho).max()))
-            value = mehler_sum(left.terms[:terms, rows, None], right.terms[:terms, None, columns], rho)
+            value = _series_block(left, right, rows, columns, rho)
             length = min(left.length, right.length)
             error = mehler_error(left.bounds[rows, None], right.bounds[columns], rho, length)
             bad = ~(error <= self.rtol * np.abs(value))
@@ -134,6 +147,23 @@ class LayerExpectations:
             q=np.broadcast_to(cov.q, cov.c.shape), qp=np.broadcast_to(cov.qp, cov.c.shape), c=cov.c, det=cov.det
         )
         return pair_estimate(self.functions[i], self.functions[j], full.take(bad), rtol=self.rtol).value
+
+
+def _series_block(left: _Side, right: _Side, rows: slice, columns: slice, rho: np.ndarray) -> np.ndarray:
+    """Mehler sums of a block, as long as its bulk of ρ needs; the few pairs near |ρ| = 1 get more terms, one by one."""
+    size = np.abs(rho)
+    near = size > NEAR_ONE
+    few = 0 < near.sum() <= near.size // 8
+    reach = float(size.max()) if not few else float(size[~near].max())
+    terms = _terms(left, right, reach)
+    value = mehler_sum(left.terms[:terms, rows, None], right.terms[:terms, None, columns], rho)
+    if few:
+        i, j = np.nonzero(near)
+        terms = _terms(left, right, float(size[near].max()))
+        f = np.take(left.terms[:terms, rows], i, axis=1)
+        g = np.take(right.terms[:terms, columns], j, axis=1)
+        value[near] = mehler_sum(f, g, rho[near])
+    return value
 
 
 def _terms(left: _Side, right: _Side, reach: float) -> int:

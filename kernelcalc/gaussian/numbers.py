@@ -14,7 +14,7 @@ from kernelcalc.gaussian.orthant import BinormalCDF, binormal_cdf
 
 
 class Numbers(Protocol):
-    """A number type; variances are passed where a formula has standard deviations, so that square roots stay visible."""
+    """A number type; variances are passed in place of standard deviations, so that square roots stay visible."""
 
     zero: Any
     one: Any

@@ -1,6 +1,7 @@
 r"""Bivariate normal orthant probabilities: Owen's T function and Φ₂(h, k, ρ) in mpmath, NumPy and SymPy.
 
-Everything rests on Nicholson's function :math:`V(h, y) = ∫_0^h φ(u) ∫_0^{uy/h} φ(v)\, dv\, du`, odd and entire in h and y:
+Everything rests on Nicholson's function :math:`V(h, y) = ∫_0^h φ(u) ∫_0^{uy/h} φ(v)\, dv\, du`, odd and entire in h
+and y:
 
 .. math::
     Φ_2(h, k, ρ) = \tfrac12 Φ(h) + \tfrac12 Φ(k) - \frac{\arccos ρ}{2π}

@@ -20,8 +20,8 @@ ARGUMENTS = (algebra.q, algebra.qp, algebra.c)
 def to_numpy(expr: sp.Expr, args: tuple[sp.Symbol, ...] = ARGUMENTS) -> Callable[..., NDArray[np.float64]]:
     r"""A NumPy function of arrays (q, q', c) that broadcasts.
 
-    arcsin(c/√(AB)) is computed as arctan2(c, √(AB − c²)), which loses nothing near ρ = ±1; expectations without a closed
-    form are computed by :func:`kernelcalc.gaussian_expectation`. At coinciding points use the kernel with
+    arcsin(c/√(AB)) is computed as arctan2(c, √(AB − c²)), which loses nothing near ρ = ±1; expectations without a
+    closed form are computed by :func:`kernelcalc.gaussian_expectation`. At coinciding points use the kernel with
     ``diagonal=True``: the off-diagonal formula of a deep kinked network cannot know there that its inputs are equal.
 
     Examples
@@ -92,7 +92,9 @@ def stable(expr: sp.Expr) -> sp.Expr:
     )
 
 
-def source(expr: sp.Expr, language: str = "numpy", name: str = "kernel", args: tuple[sp.Symbol, ...] = ARGUMENTS) -> str:
+def source(
+    expr: sp.Expr, language: str = "numpy", name: str = "kernel", args: tuple[sp.Symbol, ...] = ARGUMENTS
+) -> str:
     """Source text of a function of (q, qp, c) in ``"numpy"``, ``"jax"`` or ``"c"``, with common subexpressions named.
 
     Raises
@@ -114,7 +116,9 @@ def source(expr: sp.Expr, language: str = "numpy", name: str = "kernel", args: t
     if language not in languages:
         raise InputError(f"a language among {', '.join(languages)}", repr(language))
     if expr.has(GaussianExpectation):
-        raise InputError("a closed form", "an expectation without one", "use to_numpy, or an activation with a closed form")
+        raise InputError(
+            "a closed form", "an expectation without one", "use to_numpy, or an activation with a closed form"
+        )
     if expr.has(BinormalCDF, OwensT) and language != "numpy":
         raise InputError(f"functions that {language} has", "bivariate normal probabilities", "use language='numpy'")
     names = {s: sp.Symbol(str(s).replace("'", "p")) for s in args}

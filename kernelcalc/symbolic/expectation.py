@@ -52,7 +52,9 @@ class GaussianExpectation(sp.Expr):
     is_real = True
     is_commutative = True
 
-    def __new__(cls, f: Any, g: Any, q: Any = algebra.q, qp: Any = algebra.qp, c: Any = algebra.c) -> GaussianExpectation:
+    def __new__(
+        cls, f: Any, g: Any, q: Any = algebra.q, qp: Any = algebra.qp, c: Any = algebra.c
+    ) -> GaussianExpectation:
         """Build the unevaluated expectation."""
         return sp.Expr.__new__(cls, _function(f), _function(g), *(_exact(v) for v in (q, qp, c)))
 
@@ -151,9 +153,9 @@ def _function(f: Any) -> sp.Lambda:
     if isinstance(f, sp.Lambda):
         return f
     if isinstance(f, str):
-        from kernelcalc.activations import activation
+        from kernelcalc.activations import as_activation
 
-        f = activation(f)
+        f = as_activation(f)
     expr = sp.sympify(getattr(f, "expr", f))
     symbols = expr.free_symbols
     if len(symbols) > 1:

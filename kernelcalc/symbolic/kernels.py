@@ -40,8 +40,8 @@ def kernel(
     Parameters
     ----------
     name : str
-        One of ``sigma, theta, phi, lam, upsilon, xi`` (the last layer's), ``sigma_dot``, ``sigma_ddot`` (E11, E22 of the
-        last activation).
+        One of ``sigma, theta, phi, lam, upsilon, xi`` (the last layer's), ``sigma_dot``, ``sigma_ddot`` (E11, E22 of
+        the last activation).
     net : MLP
         Gives the activations, the depth, σ_w and β.
     diagonal : bool
@@ -56,7 +56,7 @@ def kernel(
     UnknownNameError
         No such kernel.
     SmoothnessError
-        Φ, Λ, Υ or Ξ of a nonlinearity with kinks.
+        Φ, Λ, Υ or Ξ of a nonlinearity outside C⁴, Θ of one that jumps.
     DivergentExpectationError
         An expectation of the closed form is infinite.
 
@@ -109,8 +109,7 @@ class _Recursion:
             raise InputError("a depth of at least 2 for the derivatives of Σ", f"depth={self.depth}")
         self.activations = tuple(net.activations)[: self.depth - 1]
         self.carried = closure(("sigma",) if name in _ORDERS else (name,))
-        if self.carried - {"sigma", "theta"}:
-            _check_smooth(name, self.activations)
+        _check_smooth(name, self.activations)
         self.sigma_w2 = exact(net.sigma_w if sigma_w is None else sigma_w) ** 2
         self.beta2 = exact(net.beta if beta is None else beta) ** 2
         # On the diagonal Φ and Λ need no transposes, but the step computes them; it costs nothing.
@@ -132,7 +131,13 @@ class _Recursion:
         return getattr(pair, self.name)
 
     def _step(
-        self, pair: PairKernels, row: DiagonalKernels, column: DiagonalKernels, act: Any, covariance: Covariance, layer: int
+        self,
+        pair: PairKernels,
+        row: DiagonalKernels,
+        column: DiagonalKernels,
+        act: Any,
+        covariance: Covariance,
+        layer: int,
     ) -> PairKernels:
         e = {order: expectation(act, act, order, covariance) for order in self.orders}
         out = layer_step(pair, row, column, e, self.sigma_w2, self.beta2)
@@ -189,17 +194,17 @@ def _named(values: Any, suffix: str, lines: list[sp.Eq]) -> Any:
 
 def _swapped(at: DiagonalKernels) -> DiagonalKernels:
     """The diagonal kernels at x' from those at x."""
-    return DiagonalKernels(**{k: None if v is None else v.xreplace({algebra.q: algebra.qp}) for k, v in vars(at).items()})
+    return DiagonalKernels(
+        **{k: None if v is None else v.xreplace({algebra.q: algebra.qp}) for k, v in vars(at).items()}
+    )
 
 
 def _check_smooth(name: str, activations: tuple[Any, ...]) -> None:
-    for act in activations:
-        if getattr(act, "smoothness", sp.oo) < 1:
-            raise SmoothnessError(
-                f"a nonlinearity with a continuous derivative for the kernel {name!r}",
-                getattr(act, "name", str(act.expr)),
-                "E[σ̈(a)σ̈(b)] diverges for coinciding points; use smooth_relu or gelu",
-            )
+    from kernelcalc.kernels import refused_kernels
+
+    refused = refused_kernels(activations)
+    if name in refused:
+        raise SmoothnessError(*refused[name].split("|"))
 
 
 def exact(value: Any) -> sp.Expr:
@@ -228,7 +233,9 @@ def taylor(expr: sp.Expr, symbol: sp.Symbol, order: int, at: Any = 0) -> list[sp
     out = []
     for k in range(order + 1):
         value = expr.subs(symbol, at)
-        out.append(sp.simplify(value / sp.factorial(k)) if not value.has(GaussianExpectation) else value / sp.factorial(k))
+        out.append(
+            sp.simplify(value / sp.factorial(k)) if not value.has(GaussianExpectation) else value / sp.factorial(k)
+        )
         if k < order:
             expr = sp.diff(expr, symbol)
     return out

@@ -44,9 +44,7 @@ def on_sphere(name: str, net: Any, *, radius2: Any = 1, sigma_w: Any = None, bet
     expr = kernel(name, net, sigma_w=sigma_w, beta=beta)
     scale = sigma_w2 * exact(radius2)
     diagonal = scale + beta2
-    return expr.subs(
-        {algebra.q: diagonal, algebra.qp: diagonal, algebra.c: scale * rho + beta2}, simultaneous=True
-    )
+    return expr.subs({algebra.q: diagonal, algebra.qp: diagonal, algebra.c: scale * rho + beta2}, simultaneous=True)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,7 +85,8 @@ def mercer(h: sp.Expr | Callable[..., Any], dimension: int, kmax: int = 20, *, r
 
     Parameters
     ----------
-    h : sympy.Expr in :data:`rho`, or callable on arrays
+    h : sympy.Expr or callable
+        An expression in :data:`rho`, or a function of an array of cosines.
     dimension : int
         d ≥ 2, the number of input components.
     kmax : int

@@ -2,7 +2,7 @@
 
     python tests/gaussian/algebra_reference.py     writes algebra_reference.json (about ten minutes)
 
-Nothing of kernelcalc is used: nested Gauss-Legendre rules in mpmath, split at the kinks, on the literal functions below.
+Nothing of kernelcalc is used: nested Gauss-Legendre rules in mpmath, split at the kinks, on the functions below.
 """
 
 from __future__ import annotations
@@ -144,9 +144,7 @@ def reference(f: str, g: str, i: int, j: int, q: str, qp: str, c: str, dps: int 
     with mp.workdps(dps + 4):
         one, two = (sp.lambdify(x, derivative(n, k), modules="mpmath") for n, k in ((f, i), (g, j)))
         q, qp, c = (mp.mpf(R(v).p) / R(v).q for v in (q, qp, c))
-        legendre = [
-            (mp.mpf(t), mp.mpf(w)) for t, w in mp_legendre(44)
-        ]
+        legendre = [(mp.mpf(t), mp.mpf(w)) for t, w in mp_legendre(44)]
         slope, spread = c / mp.sqrt(q), mp.sqrt(qp - c * c / q)
         edge = mp.mpf(15)
 
