@@ -80,7 +80,7 @@ Builder = Callable[..., sp.Expr]
 ACTIVATIONS: dict[str, tuple[Builder, str]] = {
     "relu": (lambda: sp.Max(x, 0), "max(x, 0)"),
     "leaky_relu": (
-        lambda slope=sp.Rational(1, 100): sp.Piecewise((_number(slope) * x, x < 0), (x, True)),
+        lambda slope=0.01: sp.Piecewise((_number(slope) * x, x < 0), (x, True)),
         "x for x > 0, slope·x below",
     ),
     "abs": (lambda: sp.Abs(x), "|x|"),

@@ -29,6 +29,8 @@ _STABILITY = 1.54
 # Beyond this many stages rounding errors of a step grow like s² eps; a longer step is cut instead.
 _MAX_STAGES = 2000
 _MAX_STEPS = 100_000
+# A spectral radius that has shrunk since costs stages, one that has grown a rejected step, which estimates it afresh.
+_KEEP_RADIUS = 10
 
 
 def integrate(
@@ -90,7 +92,9 @@ def integrate(
     while target is not None:
         steps += 1
         if steps > _MAX_STEPS or h <= 1e-15 * max(t, end * 1e-12):
-            raise IntegrationError(f"gradient flow stopped at time {t:.4g} of {end:.4g} after {steps} steps; loosen rtol")
+            raise IntegrationError(
+                f"gradient flow stopped at time {t:.4g} of {end:.4g} after {steps} steps; loosen rtol"
+            )
         h = min(h, end - t, 0.65 * _MAX_STAGES**2 / rho if rho > 0 else np.inf)
         with np.errstate(all="ignore"):  # a step that overflows is refused below
             after, f_after = _step(derivative, y, f, h, rho)
@@ -108,7 +112,8 @@ def integrate(
             yield _hermite((target - t) / h, h, y, f, after, f_after)
             target = next(pending, None)
         t, y, f, h, grow = arrived, after, f_after, h * change, 5.0
-        rho = radius(y, f)
+        if steps % _KEEP_RADIUS == 0:
+            rho = radius(y, f)
 
 
 def _step(derivative: Callable[[Array], Array], y: Array, f: Array, h: float, rho: float) -> tuple[Array, Array]:

@@ -72,7 +72,9 @@ class QuadraticLaw:
         mu = np.zeros((len(a), 1)) if means is None else np.asarray(means, dtype=np.float64)
         mu = mu[:, None] if mu.ndim == 1 else mu
         if a.shape != c.shape or a.ndim != 2 or a.shape[0] != a.shape[1] or len(mu) != len(a):
-            raise ShapeError("a form and a covariance (d, d) and means (d, copies)", f"{a.shape}, {c.shape}, {mu.shape}")
+            raise ShapeError(
+                "a form and a covariance (d, d) and means (d, copies)", f"{a.shape}, {c.shape}, {mu.shape}"
+            )
         if not np.allclose(a, a.T, rtol=1e-9, atol=1e-12 * np.abs(a).max(initial=0)):
             raise InputError("a symmetric form", "an asymmetric one", "take (A + A.T)/2")
         return cls._from_root(a, covariance_root(c), mu)
@@ -132,6 +134,7 @@ class QuadraticLaw:
         Parameters
         ----------
         x : array_like
+            Any shape.
         method : {"inversion", "saddlepoint"}
             Inversion of the Laplace transform on the vertical line through Rice's saddle point (absolute error about
             1e-10), or the formula of Lugannani and Rice (relative error of some percent, in the tails too).
@@ -160,7 +163,7 @@ class QuadraticLaw:
         return density
 
     def quantile(self, level: ArrayLike) -> Any:
-        """x with P(Q ≤ x) = level, to about 1e-9 in the level."""
+        """Point x with P(Q ≤ x) = level, to 1e-10 in the level."""
         levels = np.asarray(level, dtype=np.float64)
         if not ((levels > 0) & (levels < 1)).all():
             raise InputError("levels between 0 and 1", f"{level!r}")
@@ -357,9 +360,11 @@ def mse_law(kernels: Any, targets: ArrayLike, time: float, moment: str = "trace_
     kernels : LimitingKernels
         Anything with (N, N) arrays ``sigma``, ``theta``, ``phi``, ``lam``, ``upsilon``, ``xi``.
     targets : array_like, (N,) or (N, n_out)
+        Y*.
     time : float
         Gradient-flow time, finite, ≥ 0.
     moment : {"trace_s", "trace_s2", "loss"}
+        Which of the three.
 
     Returns
     -------

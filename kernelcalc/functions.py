@@ -184,7 +184,11 @@ def _stable_mul(e: Any) -> Any:
             continue
         for j, other in enumerate(factors):
             base, power = other.as_base_exp()
-            if isinstance(base, LogisticSigmoid) and power.is_positive and sp.expand(base.args[0] + factor.args[0]) == 0:
+            if (
+                isinstance(base, LogisticSigmoid)
+                and power.is_positive
+                and sp.expand(base.args[0] + factor.args[0]) == 0
+            ):
                 rest = [f for k, f in enumerate(factors) if k not in (i, j)]
                 return _stable_mul(sp.Mul(*rest, LogisticSigmoid(factor.args[0]), base ** (power - 1)))
     return e

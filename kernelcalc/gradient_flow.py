@@ -7,8 +7,11 @@ Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1, Propositions 1 and 4.
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -84,7 +87,7 @@ class SampledTrajectory(Trajectory):
         known = ("trace_i", "trace_s", "trace_s2", "trace_h", "loss")
         if name not in known:
             raise InputError(f"one of {', '.join(known)}", repr(name))
-        return np.asarray(np.quantile(getattr(self, f"sample_{name}"), levels, axis=0))
+        return np.asarray(np.quantile(getattr(self, f"sample_{name}"), np.asarray(levels, dtype=np.float64), axis=0))
 
 
 def hessian_moments(
@@ -98,7 +101,7 @@ def hessian_moments(
     kmax: int = 4,
     n_out: int | None = None,
     rtol: float = 1e-5,
-    workers: int = 1,
+    workers: int | None = None,
     progress: bool = False,
 ) -> SampledTrajectory:
     r"""Moments of the Hessian during gradient flow on any convex loss.
@@ -129,8 +132,9 @@ def hessian_moments(
         Number of outputs, when class labels do not show it.
     rtol : float
         Relative tolerance of Y(t) and of the integral of ∇C that drives G(t).
-    workers : int
-        Threads for the traces.
+    workers : int, optional
+        Threads for the traces of I, by default one a core. With threadpoolctl installed BLAS is held to one thread
+        meanwhile; without it, ``OMP_NUM_THREADS=1`` does the same and matters on a busy machine.
     progress : bool
         Show a bar (needs tqdm).
 
@@ -165,13 +169,14 @@ def hessian_moments(
     grams = {name: gram(kernels, name, len(targets)) for name in ("theta", "lam", "upsilon")}
     unique, where = _sorted_times(times)
     _check_count("kmax", kmax, 1)
+    workers = os.cpu_count() or 1 if workers is None else workers
     _check_count("workers", workers, 1)
     y0, g0 = initial_draws(kernels, targets.shape[1], samples, rng)
     n = len(targets)
     trace_i = np.empty((samples, kmax, unique.size))
     trace_s, trace_s2, value = (np.empty((samples, unique.size)) for _ in range(3))
     flow = gradient_flow(grams["theta"], y0, targets, law, unique, rtol=rtol)
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers) as pool, _one_blas_thread(workers):
         each = map if workers == 1 else pool.map
         for i, (w, y) in enumerate(_shown(flow, unique.size, progress)):
             slope = law.slope(y, targets) / n
@@ -258,11 +263,13 @@ def gradient_flow(
     Parameters
     ----------
     theta : ndarray, (N, N)
+        Θ.
     start : ndarray, (S, N, n_out)
         Y(0).
     targets : ndarray, (N, n_out)
         Encoded labels.
     loss : Loss
+        Its ``slope`` is what is called.
     times : ndarray
         Increasing.
     rtol : float
@@ -320,11 +327,11 @@ class _PowerMethod:
 
     def __call__(self, w: Array, f: Array) -> float:
         estimate = 0.0
-        # Derived: a nonlinear power iteration moves little between steps, so one or two products suffice once it has settled.
+        # The iteration moves little between steps: one or two products suffice once it has settled.
         for _ in range(50):
             norm = self.size(self.vector)
             # Steps of √eps of the point, or of one unit of the Jacobian's own action where W is still zero.
-            step = (1e-7 * np.maximum(self.size(w), 1e-3 * self.size(f) + 1e-12) / norm)
+            step = 1e-7 * np.maximum(self.size(w), 1e-3 * self.size(f) + 1e-12) / norm
             image = (self.derivative(w + step * self.vector) - f) / step
             grown = self.size(image)
             estimate = float((grown / norm).max())
@@ -352,6 +359,18 @@ def gram(kernels: Any, name: str, n: int | None = None) -> Array:
     return matrix
 
 
+def _one_blas_thread(workers: int) -> AbstractContextManager[Any]:
+    # Threads of BLAS on top of ours wait for each other spinning: measured 5 times the processor time on a busy machine.
+    if workers == 1:
+        return nullcontext()
+    try:
+        control = importlib.import_module("threadpoolctl")
+    except ImportError:
+        return nullcontext()
+    limits: AbstractContextManager[Any] = control.threadpool_limits(limits=1, user_api="blas")
+    return limits
+
+
 def _along_points(matrix: Array, batch: Array) -> Array:
     """Matrix times each (N, n_out) array of a batch."""
     return np.asarray(np.matmul(matrix, batch))
@@ -362,7 +381,9 @@ def _sorted_times(times: ArrayLike) -> tuple[Array, NDArray[np.intp]]:
     if t.ndim != 1 or t.size == 0:
         raise ShapeError("times of shape (T,), T ≥ 1", f"{t.shape}")
     if not np.isfinite(t).all():
-        raise NotFiniteError("finite times", "NaN or infinity", "the end of training exists in closed form for the MSE only")
+        raise NotFiniteError(
+            "finite times", "NaN or infinity", "the end of training exists in closed form for the MSE only"
+        )
     if t.min() < 0:
         raise InputError("times ≥ 0", f"{t.min():g}")
     unique, where = np.unique(t, return_inverse=True)

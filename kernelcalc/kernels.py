@@ -93,7 +93,7 @@ class LimitingKernels:
     @property
     def shape(self) -> tuple[int, int]:
         """(N, M)."""
-        return next(iter(self._arrays.values())).shape  # type: ignore[return-value]
+        return next(iter(self._arrays.values())).shape
 
     @property
     def available(self) -> tuple[str, ...]:

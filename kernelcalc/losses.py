@@ -2,7 +2,7 @@ r"""Losses :math:`C(Y) = \frac1N \sum_i c(Y_i, t_i)`: value, gradient and Hessia
 
 Targets t are encoded once, as an (N, n_out) array, by :meth:`Loss.encode`. The methods ``point_values``, ``slope`` and
 ``curvature`` are those of one point, c, ∇c and ∂²c, without the 1/N; they broadcast over leading axes and are what
-integrators call. ``value``, ``gradient``, ``hessian`` and the products are those of C and take labels as the user has them.
+integrators call. ``value``, ``gradient``, ``hessian`` and the products are those of C and take labels as given.
 """
 
 from __future__ import annotations
@@ -137,8 +137,8 @@ class MeanSquaredError(Loss):
 class BinaryCrossEntropy(Loss):
     r""":math:`c(y, t) = \log(1 + e^{-ty})` with labels ±1 or 0/1; each output is a task of its own.
 
-    The weight of a point is :math:`𝓗C_{ii} = \frac1N \frac{1}{2 + e^{-Y_i} + e^{Y_i}}`, ¼/N on the decision boundary (the
-    printed 1/(1 + e^{-Y} + e^Y) would give ⅓/N), and with one output ‖∇C‖ ≤ 1/√N.
+    The weight of a point is :math:`𝓗C_{ii} = \frac1N \frac{1}{2 + e^{-Y_i} + e^{Y_i}}`, ¼/N on the decision boundary
+    (the printed 1/(1 + e^{-Y} + e^Y) would give ⅓/N), and with one output ‖∇C‖ ≤ 1/√N.
 
     References
     ----------
@@ -175,7 +175,7 @@ class BinaryCrossEntropy(Loss):
 
 
 class SoftmaxCrossEntropy(Loss):
-    r""":math:`c(y, t) = -\sum_a t_a \log p_a`, :math:`p = e^{y}/\sum_b e^{y_b}`; labels 0..n_out-1, or rows that sum to 1.
+    r""":math:`c(y, t) = -\sum_a t_a \log p_a`, :math:`p = e^{y}/\sum_b e^{y_b}`, from labels 0..n_out-1 or class probabilities.
 
     The Hessian has one block :math:`(\mathrm{diag}\,p - pp^T)/N` a point, and ‖∇C‖ ≤ √(2/N).
 
@@ -331,7 +331,7 @@ def convex_loss(
     if not isinstance(c, str | sp.Basic):
         if not (callable(c) and callable(first) and callable(second)):
             raise InputError("an expression in y and t, or three callables c, c', c''", f"{c!r}, {first!r}, {second!r}")
-        return ConvexLoss(name=name or getattr(c, "__name__", "custom"), c=c, first=first, second=second)
+        return ConvexLoss(name=str(name or getattr(c, "__name__", "custom")), c=c, first=first, second=second)
     y, t = sp.Symbol("y", real=True), sp.Symbol("t", real=True)
     if isinstance(c, str):
         from .parsing import parse_expression
@@ -347,7 +347,7 @@ def convex_loss(
         if derivative.has(sp.DiracDelta):
             raise SmoothnessError("a loss whose derivative in y is continuous", str(c), "smooth its kinks")
         functions.append(_compile(expr, y, t, k))
-    return ConvexLoss(name=name or str(c), c=functions[0], first=functions[1], second=functions[2])
+    return ConvexLoss(name=str(name or c), c=functions[0], first=functions[1], second=functions[2])
 
 
 def curvature_sqrt(h: Array, has_blocks: bool) -> Array:

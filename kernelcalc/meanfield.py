@@ -65,7 +65,9 @@ def mean_field_moments(kernels: Any, labels: ArrayLike, loss: Any = "mse", *, n_
     kernels : LimitingKernels
         Anything with (N, N) arrays ``theta``, ``xi``, ``upsilon``.
     labels : array_like
+        As the loss takes them.
     loss : str, Loss or expression
+        See :func:`kernelcalc.losses.resolve_loss`.
     n_out : int, optional
         Number of outputs, when class labels do not show it.
 

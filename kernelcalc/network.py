@@ -74,7 +74,7 @@ class MLP:
                 raise InputError(f"{hidden} activations for depth={self.depth}", f"{len(activation)}")
             self.activations = tuple(as_activation(a) for a in activation)
         else:
-            self.activations = (as_activation(activation),) * hidden  # type: ignore[arg-type]
+            self.activations = (as_activation(activation),) * hidden
 
     def kernels(
         self, X: Any, X2: Any = None, *, only: Sequence[str] | None = None, dps: int | None = None

@@ -55,7 +55,7 @@ class FixedPoint:
 
     @property
     def phase(self) -> str:
-        """"order", "critical" or "chaos"."""
+        """One of "order", "critical", "chaos"."""
         if abs(self.chi - 1) <= _CRITICAL:
             return "critical"
         return "order" if self.chi < 1 else "chaos"
@@ -77,12 +77,14 @@ def fixed_points(activation: Any, sigma_w: float = 1.0, beta: float = 0.1) -> tu
     Parameters
     ----------
     activation : Activation, str or callable
+        The nonlinearity.
     sigma_w, beta : float
+        Scales of weights and biases.
 
     Returns
     -------
     tuple of FixedPoint
-        By increasing q. Empty when the variance grows without bound. A map that is linear in q (relu on its critical line
+        By increasing q. Empty when the variance grows without bound. A map that is linear in q (relu with σ_w = √2 and
         β = 0) keeps every q: then q = 0 alone is reported, with slope 1.
 
     References
@@ -132,8 +134,8 @@ def slope_map(activation: Any, q: ArrayLike) -> Array:
 def critical_line(activation: Any, q: ArrayLike | None = None) -> tuple[Array, Array, Array]:
     r"""The line χ = 1 in the plane (σ_w, β), parametrised by the fixed point q.
 
-    For each q: :math:`σ_w^2 = 1/E[σ̇(\sqrt q Z)^2]` and :math:`β^2 = q - σ_w^2 E[σ(\sqrt q Z)^2]`; points without a real β
-    are left out.
+    For each q: :math:`σ_w^2 = 1/E[σ̇(\sqrt q Z)^2]` and :math:`β^2 = q - σ_w^2 E[σ(\sqrt q Z)^2]`; points without a
+    real β are left out.
 
     Returns
     -------
@@ -184,6 +186,7 @@ def phase_diagram(activation: Any, sigma_w: ArrayLike | None = None, beta: Array
     Parameters
     ----------
     activation : Activation, str or callable
+        The nonlinearity.
     sigma_w, beta : array_like, optional
         By default 0.2..3 and 0..2, 57 and 41 values.
 
@@ -229,7 +232,7 @@ class DepthProfile:
     ----------
     depth : ndarray, (D,)
     correlation : ndarray, (D,)
-        Mean off-diagonal entry of Θ scaled to unit diagonal: 1 for a constant matrix (order), 0 for the identity (chaos).
+        Mean off-diagonal entry of Θ at unit diagonal: 1 for a constant matrix (order), 0 for the identity (chaos).
     distance_to_constant, distance_to_identity : ndarray, (D,)
         Root mean square of the difference to those limits, over the off-diagonal entries.
     narrow_valley : ndarray, (D,)
@@ -251,15 +254,18 @@ def depth_profile(
     Parameters
     ----------
     activation : Activation or str
+        The nonlinearity.
     points : array_like, (N, n_0)
         At least two.
     depths : sequence of int
+        Numbers of weight layers.
     sigma_w, beta : float
+        Scales of weights and biases.
 
     Notes
     -----
-    In chaos Θ tends to a multiple of the identity for points of equal norm, as the paper takes them; otherwise the first
-    layers leave different diagonal entries and ``narrow_valley`` tends to their ratio instead of 1.
+    In chaos Θ tends to a multiple of the identity for points of equal norm, as the paper takes them. For others the
+    first layers leave different diagonal entries, and ``narrow_valley`` tends to the ratio that follows instead of 1.
 
     References
     ----------
@@ -321,7 +327,10 @@ def _fixed_point(act: Activation, sigma_w: float, q: float) -> FixedPoint:
     chi = sigma_w**2 * float(slope_map(act, q))
     # Derivative by Richardson's extrapolation of central differences, error of order 1e-10.
     h = 1e-3
-    d = [(float(variance_map(act, q * (1 + k * h))) - float(variance_map(act, q * (1 - k * h)))) / (2 * k * h * q) for k in (1, 2)]
+    d = [
+        (float(variance_map(act, q * (1 + k * h))) - float(variance_map(act, q * (1 - k * h)))) / (2 * k * h * q)
+        for k in (1, 2)
+    ]
     return FixedPoint(q=q, slope=sigma_w**2 * (4 * d[0] - d[1]) / 3, chi=chi)
 
 

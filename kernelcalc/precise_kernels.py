@@ -35,12 +35,16 @@ def precise_layers(
         columns = rows if x2 is None else [_vector(point) for point in x2]
         row_folds = [fold.diagonal(point) for point in rows]
         column_folds = row_folds if x2 is None else [fold.diagonal(point) for point in columns]
-        outputs = [{name: np.empty((len(rows), len(columns)), dtype=object) for name in names} for _ in range(net.depth)]
+        outputs = [
+            {name: np.empty((len(rows), len(columns)), dtype=object) for name in names} for _ in range(net.depth)
+        ]
         for i, point in enumerate(rows):
             for j, other in enumerate(columns):
                 if x2 is None and j < i:
                     continue
-                for output, kernels in zip(outputs, fold.pair(point, other, row_folds[i], column_folds[j]), strict=True):
+                for output, kernels in zip(
+                    outputs, fold.pair(point, other, row_folds[i], column_folds[j]), strict=True
+                ):
                     for name, array in output.items():
                         array[i, j] = getattr(kernels, name)
                         if x2 is None:

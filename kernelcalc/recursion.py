@@ -151,18 +151,14 @@ def layer_step(
             + at_column * k.phi * e[1, 3]
             + at_row * k.phi_t * e[3, 1]
         )
-    return PairKernels(
-        sigma=sigma, theta=theta, phi=phi, phi_t=phi_t, lam=lam, lam_t=lam_t, upsilon=upsilon, xi=xi
-    )
+    return PairKernels(sigma=sigma, theta=theta, phi=phi, phi_t=phi_t, lam=lam, lam_t=lam_t, upsilon=upsilon, xi=xi)
 
 
 def _phi_bracket(phi: Any, at: DiagonalKernels, e11: Any, e20: Any) -> Any:
     return phi * e11 + (at.phi + at.theta) * e20
 
 
-def _lam_bracket(
-    lam: Any, theta: Any, phi: Any, at: DiagonalKernels, e11: Any, e22: Any, e20: Any, e31: Any
-) -> Any:
+def _lam_bracket(lam: Any, theta: Any, phi: Any, at: DiagonalKernels, e11: Any, e22: Any, e20: Any, e31: Any) -> Any:
     # Φ_xx and Θ_xx enter Λ only through their sum.
     total = at.phi + at.theta
     return lam * e11 + theta * (phi * e22 + total * e31) + phi * e11 + total * e20

@@ -63,6 +63,7 @@ def spectrum_of_i(kernels: Any, outputs: ArrayLike, labels: ArrayLike, loss: Any
     labels : array_like
         As the loss takes them.
     loss : str, Loss or expression
+        See :func:`kernelcalc.losses.resolve_loss`.
 
     References
     ----------
@@ -105,7 +106,7 @@ def rank_bound_i(n: int, n_out: int) -> int:
 def rank_bound_s(n: int, widths: Sequence[int]) -> int:
     """Rank S ≤ 2 N (n_1 + ... + n_{L-1}) for the hidden widths given.
 
-    Proposition 3 has a factor n_out more; S is the Hessian of one scalar function per point, so the factor is not needed.
+    Proposition 3 has a factor n_out more, which is not needed: for each point S is the Hessian of one scalar function.
 
     Examples
     --------
@@ -120,7 +121,7 @@ def rank_bound_s(n: int, widths: Sequence[int]) -> int:
 def bulk_scale(trace_s2: ArrayLike, n: int, widths: Sequence[int]) -> Any:
     """Root mean square (Tr S²/rank)^½ of the eigenvalues of S: the scale of the bulk at these widths.
 
-    The rank is at its bound, or the number of parameters' scale allows no fewer: the bulk is at least this wide.
+    The rank is taken at its bound; were it smaller, the bulk would be wider.
     """
     bound = rank_bound_s(n, widths)
     if bound == 0:
@@ -137,8 +138,8 @@ def count_outliers(values: ArrayLike, method: str = "gap", cutoff: float | None 
     values : array_like
         Eigenvalues, any order.
     method : {"gap", "ratio", "cutoff"}
-        Above the largest difference of consecutive eigenvalues, above their largest ratio (both among positive ones), or
-        above a cut-off.
+        Above the largest difference of consecutive eigenvalues, above their largest ratio (both among positive ones),
+        or above a cut-off.
     cutoff : float, optional
         For "cutoff"; by default the elbow of the scree plot: the point of the curve (rank, eigenvalue), both scaled to
         [0, 1], farthest below its chord.
@@ -168,14 +169,15 @@ def count_outliers(values: ArrayLike, method: str = "gap", cutoff: float | None 
 def cluster_spectrum(theta: ArrayLike, hessian: ArrayLike, clusters: ArrayLike) -> Array:
     r"""Outliers predicted for clustered data: the spectrum of I with Θ and 𝓗C replaced by their cluster means.
 
-    With :math:`\bar Θ_{ab}` the mean of Θ over pairs of different points from clusters a and b and :math:`B_a` the sum of
-    the Hessian blocks of cluster a, the n_clusters n_out eigenvalues of :math:`B^{1/2} \barΘ B^{1/2}`; the others vanish as
-    the clusters shrink to points. With one output, as many outliers as clusters; with softmax, the blocks lack one
-    direction, which leaves n_clusters (n_out - 1).
+    With :math:`\bar Θ_{ab}` the mean of Θ over pairs of different points from clusters a and b and :math:`B_a` the sum
+    of the Hessian blocks of cluster a, the n_clusters n_out eigenvalues of :math:`B^{1/2} \bar Θ B^{1/2}`; the others
+    vanish as the clusters shrink to points. With one output, as many outliers as clusters; with softmax, the blocks lack
+    one direction, which leaves n_clusters (n_out - 1).
 
     Parameters
     ----------
     theta : array_like, (N, N)
+        Θ.
     hessian : array_like, (N, n_out) or (N, n_out, n_out)
         As :meth:`kernelcalc.losses.Loss.hessian` gives it.
     clusters : array_like, (N,)
@@ -195,7 +197,9 @@ def cluster_spectrum(theta: ArrayLike, hessian: ArrayLike, clusters: ArrayLike) 
     h = h[:, None] if h.ndim == 1 else h
     names, index = np.unique(np.asarray(clusters), return_inverse=True)
     if matrix.shape != (len(h), len(h)) or index.shape != (len(h),):
-        raise ShapeError("theta (N, N), hessian of N points and N clusters", f"{matrix.shape}, {h.shape}, {index.shape}")
+        raise ShapeError(
+            "theta (N, N), hessian of N points and N clusters", f"{matrix.shape}, {h.shape}, {index.shape}"
+        )
     member = (index == np.arange(len(names))[:, None]).astype(np.float64)
     size = member.sum(axis=1)
     pairs = np.outer(size, size) - np.diag(size)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # Rows of pairs (i, k) and Hessians treated at once: measured at N = 256 with ten classes (blocks stay in cache).
 _ROWS = 16
 _BATCH = 8
+# Products Θ_ij Θ_jk held at once, 8 MiB: all columns of a block of rows at N = 256.
+_ENTRIES = 2**20
 
 
 def weighted_moments(
@@ -50,6 +52,8 @@ def weighted_moments(
         𝓗C with its 1/N: diagonals or blocks.
     kmax : int
         Highest power. Up to 4 no matrix larger than N × N is formed.
+    has_blocks : bool
+        Which of the two forms ``hessians`` has.
     each : callable
         ``map``, or the map of an executor.
 
@@ -150,25 +154,34 @@ def _without_null_direction(blocks: Array) -> Array:
 
 def _row_block(theta: Array, blocks: Array, first: int) -> Array:
     """Share of the rows i in [first, first + _ROWS) in Tr M³ and Tr M⁴; pairs below the diagonal by symmetry."""
+    n, last = len(theta), min(first + _ROWS, len(theta))
+    out = np.zeros((len(blocks), 2))
+    width = max(1, _ENTRIES // (n * (last - first)))
+    # Columns within the rows' own square count once, those to its right twice.
+    for begin, end, weight in ((first, last, 1.0), (last, n, 2.0)):
+        for left in range(begin, end, width):
+            out += weight * _tile(theta, blocks, slice(first, last), slice(left, min(left + width, end)))
+    return out
+
+
+def _tile(theta: Array, blocks: Array, rows: slice, columns: slice) -> Array:
+    """Σ over a rectangle of pairs (i, k) of Θ_ik Tr B_i D_ik B_k and of Tr B_i D_ik B_k D_ik, for every Hessian."""
     count, n, c, _ = blocks.shape
-    last = min(first + _ROWS, n)
-    rows, k = last - first, n - first
     upper = np.triu_indices(c)
     unpack = np.empty((c, c), dtype=np.intp)
     unpack[upper] = unpack.T[upper] = np.arange(len(upper[0]))
-    weight = np.where(np.arange(first, n) < last, 1.0, 2.0)
-    pairs = (theta[first:last, None, :] * theta[None, first:, :]).reshape(rows * k, n)
-    weighted_theta = theta[first:last, None, first:] * weight
+    near = np.ascontiguousarray(theta[rows, None, columns])
+    shape = (near.shape[0], near.shape[2])
+    pairs = (theta[rows, None, :] * theta[None, columns, :]).reshape(-1, n)
     out = np.empty((count, 2))
     for begin in range(0, count, _BATCH):
         batch = blocks[begin : begin + _BATCH]
         packed = np.moveaxis(batch[:, :, upper[0], upper[1]], 0, 1)
-        sums = (pairs @ packed.reshape(n, -1)).reshape(rows * k, len(batch), -1)
+        sums = (pairs @ packed.reshape(n, -1)).reshape(len(pairs), len(batch), -1)
         for s, b in enumerate(batch):
-            d = np.take(sums[:, s], unpack.ravel(), axis=1).reshape(rows, k, c, c)
-            left = np.matmul(b[first:last, None], d)
-            right = np.matmul(d, b[None, first:])
-            third = np.matmul(weighted_theta, right.reshape(rows, k, c * c)).reshape(rows, c, c)
-            fourth = np.einsum("ikab,ikab->k", left, right)
-            out[begin + s] = np.vdot(third, b[first:last]), fourth @ weight
+            d = np.take(sums[:, s], unpack.ravel(), axis=1).reshape(*shape, c, c)
+            left = np.matmul(b[rows, None], d)
+            right = np.matmul(d, b[None, columns])
+            third = np.matmul(near, right.reshape(*shape, c * c))
+            out[begin + s] = np.vdot(third, b[rows]), np.vdot(left, right)
     return out

@@ -30,8 +30,10 @@ ORACLE = {
     "arctan": mp.atan,
     "softsign": lambda t: t / (1 + abs(t)),
     "elu": lambda t: t if t > 0 else mp.expm1(t),
-    "selu": lambda t: mp.mpf("1.0507009873554804934193349852946")
-    * (t if t > 0 else mp.mpf("1.6732632423543772848170429916717") * mp.expm1(t)),
+    "selu": lambda t: (
+        mp.mpf("1.0507009873554804934193349852946")
+        * (t if t > 0 else mp.mpf("1.6732632423543772848170429916717") * mp.expm1(t))
+    ),
     "celu": lambda t: t if t > 0 else mp.expm1(t),
     "hard_tanh": lambda t: min(max(t, mp.mpf(-1)), mp.mpf(1)),
     "relu6": lambda t: min(max(t, mp.mpf(0)), mp.mpf(6)),
@@ -63,7 +65,9 @@ def test_values_and_three_derivatives_agree_with_mpmath(name):
                 if name == "exp" and order == 0 and t > 15:
                     continue
                 # Central differences at 60 digits: error h² ~ 1e-24, rounding 1e-60/h³ ~ 1e-24.
-                expected = mp.diff(ORACLE[name], mp.mpf(t), order, h=mp.mpf(10) ** -12) if order else ORACLE[name](mp.mpf(t))
+                expected = (
+                    mp.diff(ORACLE[name], mp.mpf(t), order, h=mp.mpf(10) ** -12) if order else ORACLE[name](mp.mpf(t))
+                )
                 assert value == pytest.approx(float(expected), rel=5e-13, abs=1e-15), (order, t)
 
 

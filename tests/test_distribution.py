@@ -15,7 +15,9 @@ from kernelcalc.network import MLP
 def law(weights, linear=None, constant=0.0):
     weights = np.asarray(weights, dtype=float)
     return QuadraticLaw(
-        weights=weights, linear=np.zeros_like(weights) if linear is None else np.asarray(linear, float), constant=constant
+        weights=weights,
+        linear=np.zeros_like(weights) if linear is None else np.asarray(linear, float),
+        constant=constant,
     )
 
 
@@ -102,13 +104,15 @@ def test_density_integrates_to_the_distribution_function():
 
 
 def test_cumulants_against_the_series_of_the_cumulant_function():
-    w, l, copies = [0.3, -0.2, 0.1], [0.5, 0.0, -0.4], 4
-    ours = law(w, l, 0.2).averaged(copies)
+    w, v, copies = [0.3, -0.2, 0.1], [0.5, 0.0, -0.4], 4
+    ours = law(w, v, 0.2).averaged(copies)
     with mpmath.workdps(40):
 
         def generating(s):
             u = s / copies
-            terms = (-mpmath.log(1 - 2 * u * a) / 2 + u**2 * b**2 / (2 * (1 - 2 * u * a)) for a, b in zip(w, l, strict=True))
+            terms = (
+                -mpmath.log(1 - 2 * u * a) / 2 + u**2 * b**2 / (2 * (1 - 2 * u * a)) for a, b in zip(w, v, strict=True)
+            )
             return copies * (mpmath.fsum(terms) + mpmath.mpf("0.2") * u)
 
         taylor = mpmath.taylor(generating, 0, 5)

@@ -1,9 +1,12 @@
+import sys
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from kernelcalc.catalogue import activation
 from kernelcalc.dynamics import mse_moments
 from kernelcalc.errors import CovarianceError, InputError, NotFiniteError, ShapeError, UnknownNameError
 from kernelcalc.gradient_flow import covariance_root, gradient_flow, hessian_moments, initial_covariance, initial_draws
@@ -103,6 +106,22 @@ def test_workers_and_order_of_times_change_nothing(kernels):
     assert np.abs(one.trace_s - other.trace_s).max() > 0
 
 
+def test_blas_is_held_to_one_thread_where_that_is_possible(kernels, monkeypatch):
+    asked = []
+
+    @contextmanager
+    def limits(**options):
+        asked.append(options)
+        yield
+
+    monkeypatch.setitem(sys.modules, "threadpoolctl", SimpleNamespace(threadpool_limits=limits))
+    hessian_moments(kernels, LABELS > 0, [0.0], loss="binary", samples=2, workers=2)
+    hessian_moments(kernels, LABELS > 0, [0.0], loss="binary", samples=2, workers=1)
+    assert asked == [{"limits": 1, "user_api": "blas"}]
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    hessian_moments(kernels, LABELS > 0, [0.0], loss="binary", samples=2, workers=2)
+
+
 def test_statistics_over_samples(kernels):
     moments = hessian_moments(kernels, LABELS > 0, TIMES, loss="binary", samples=50)
     assert moments.samples == 50
@@ -123,6 +142,20 @@ def test_spectrum_of_i_is_constant_under_mse_and_drifts_under_cross_entropy(kern
     for loss, labels in (("binary", LABELS > 0), ("softmax", LABELS)):
         entropy = hessian_moments(kernels, labels, [0.0, 1000.0], loss=loss, samples=16)
         assert (entropy.trace_i[:, 1] < 0.9 * entropy.trace_i[:, 0]).all()
+
+
+def test_sign_of_the_expected_trace_of_s_at_the_start():
+    points = np.random.default_rng(0).normal(size=(N, 4))
+    points *= 2 / np.linalg.norm(points, axis=1, keepdims=True)
+    # E Tr S(0) = Tr Φ/N; the sign is that of the nonlinearity
+    smooth_relu = activation("smooth_relu")
+    for act, sign in ((smooth_relu, 1), (smooth_relu.normalized(), -1), (activation("arctan"), -1)):
+        kernels = MLP(act, depth=3).kernels(points)
+        exact = np.trace(kernels.phi) / N
+        assert np.sign(exact) == sign
+        moments = hessian_moments(kernels, np.zeros(N), [0.0], samples=4000)
+        z = (moments.trace_s[0] - exact) / (moments.trace_s_std[0] / np.sqrt(4000))
+        assert abs(z) < 4
 
 
 @pytest.mark.parametrize("loss", ["mse", "binary", "softmax"])
@@ -187,7 +220,7 @@ def test_named_errors(kernels, changes, options, error):
 def test_rounding_is_forgiven_and_indefiniteness_is_not():
     ones = np.ones((6, 6))
     covariance_root(ones + 1e-12 * np.diag([1, -1, 1, -1, 1, -1.0]))
-    with pytest.raises(CovarianceError, match="eigenvalue -0.5"):
+    with pytest.raises(CovarianceError, match=r"eigenvalue -0\.5"):
         covariance_root(np.array([[1.0, 1.5], [1.5, 1.0]]))
 
 
@@ -195,3 +228,17 @@ def test_progress_bar(kernels, capsys):
     pytest.importorskip("tqdm")
     hessian_moments(kernels, LABELS > 0, [0.0, 1.0], loss="binary", samples=2, progress=True)
     assert "times" in capsys.readouterr().err
+
+
+def test_start_where_the_loss_is_flat(kernels):
+    # confidently wrong: no curvature at first, so the integrator meets its stiffness later
+    loss, targets = resolve_loss("softmax"), np.eye(3)[LABELS]
+    y0 = np.stack([60 * np.eye(3)[(LABELS + 1) % 3]])
+    times = np.array([10.0, 400.0, 4000.0])
+
+    def derivative(t, w):
+        return loss.slope(y0[0] - kernels.theta @ w.reshape(N, 3), targets).ravel() / N
+
+    reference = solve_ivp(derivative, (0, 4000), np.zeros(3 * N), "Radau", times, rtol=1e-8, atol=1e-10).y.T
+    ours = [w[0].ravel() for w, _ in gradient_flow(kernels.theta, y0, targets, loss, times, rtol=1e-5)]
+    np.testing.assert_allclose(ours, reference, rtol=0, atol=2e-5 * np.abs(reference).max())

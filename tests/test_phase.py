@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import mpmath
 import numpy as np
@@ -36,7 +37,7 @@ def test_fixed_point_is_what_iteration_converges_to(name, sigma_w, beta):
         trail.append(abs(q - point.q))
     assert q == pytest.approx(point.q, rel=1e-10)
     assert point.stable
-    rate = next(b / a for a, b in zip(trail, trail[1:], strict=False) if b < 1e-4)
+    rate = next(b / a for a, b in pairwise(trail) if b < 1e-4)
     assert rate == pytest.approx(point.slope, rel=1e-2)
 
 

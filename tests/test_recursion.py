@@ -40,7 +40,9 @@ def literal_step(k, row, column, e, s2, b2):
 
 def _random_state(make):
     values = iter([make(k) for k in range(1, 40)])
-    k = PairKernels(**{name: next(values) for name in ("sigma", "theta", "phi", "phi_t", "lam", "lam_t", "upsilon", "xi")})
+    k = PairKernels(
+        **{name: next(values) for name in ("sigma", "theta", "phi", "phi_t", "lam", "lam_t", "upsilon", "xi")}
+    )
     row = DiagonalKernels(sigma=next(values), theta=next(values), phi=next(values))
     column = DiagonalKernels(sigma=next(values), theta=next(values), phi=next(values))
     return k, row, column, {order: next(values) for order in ORDERS}, next(values), next(values)
@@ -78,4 +80,5 @@ def test_only_what_is_needed_is_carried():
     assert expectation_orders(closure(("theta",))) == ((0, 0), (1, 1))
     assert set(expectation_orders(closure(KERNEL_NAMES))) == set(ORDERS)
     start = first_layer(Fraction(1, 2), closure(("upsilon",)))
-    assert start.phi is None and start.lam is None and start.xi is None and start.theta == Fraction(1, 2)
+    assert start.phi is start.lam is start.xi is None
+    assert start.theta == Fraction(1, 2)

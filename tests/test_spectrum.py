@@ -116,7 +116,11 @@ def test_marchenko_pastur_mass_and_moments(gamma):
     low, high = marchenko_pastur_edges(gamma, 2.0)
 
     def moment(k):
-        return quad(lambda a: x(a) ** k * marchenko_pastur_density(x(a), gamma, 2.0) * (high - low) * np.sin(2 * a), 0, np.pi / 2)[0]
+        return quad(
+            lambda a: x(a) ** k * marchenko_pastur_density(x(a), gamma, 2.0) * (high - low) * np.sin(2 * a),
+            0,
+            np.pi / 2,
+        )[0]
 
     def x(a):
         return low + (high - low) * np.sin(a) ** 2

@@ -94,6 +94,20 @@ def test_unevaluated_until_asked():
     assert V.func(*V.args) == V
 
 
+def test_kinks_without_closed_form():
+    f = sp.Max(TANH, 0)
+    V = GaussianExpectation(f, f)
+    assert V.doit() == V
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    z = (np.arange(0, 9)[:, None] + (nodes + 1) / 2).ravel()
+    weights = np.tile(weights / 2, 9)
+    density = np.exp(-(z[:, None] ** 2 - z[:, None] * z + z**2) / 1.5) / (2 * math.pi * math.sqrt(0.75))
+    expected = (weights * np.tanh(z)) @ density @ (weights * np.tanh(z))
+    assert abs(to_numpy(V)(1.0, 1.0, 0.5) - expected) < 1e-13
+    # The jump of f' gives the density of (a, b) at the origin in the second derivative.
+    assert sp.DiracDelta(x) in V.diff(c, 2).atoms(sp.DiracDelta)
+
+
 def test_latex():
     assert sp.latex(GaussianExpectation(TANH, TANH)) == (
         r"\mathbb{E}_{q,q',c}\left[\tanh{\left(a \right)}\,\tanh{\left(b \right)}\right]"
@@ -177,6 +191,10 @@ def test_sigma_dot_is_the_slope_of_sigma():
         values = {q: R(6, 5), qp: R(1), c: R(1, 3)}
         for difference in (slope - kernel("sigma_dot", net), second - kernel("sigma_ddot", net)):
             assert abs(difference.subs(values).evalf(20, chop=True)) < 1e-17
+
+
+def test_roots_taken_in_float64_are_recognised():
+    assert kernel("theta", kc.MLP("relu", depth=3, sigma_w=2**0.5, beta=0.0), diagonal=True) == 3 * q
 
 
 def test_symbols_for_the_scales():

@@ -60,6 +60,16 @@ def test_threads_change_nothing():
     np.testing.assert_array_equal(threaded, weighted_moments(theta, h, 4, has_blocks=True))
 
 
+def test_narrow_tiles_give_the_same_sums(monkeypatch):
+    rng = np.random.default_rng(6)
+    theta = gram(rng)
+    h = SoftmaxCrossEntropy().curvature(rng.normal(size=(S, N, C)), np.zeros((N, C)))
+    whole = weighted_moments(theta, h, 4, has_blocks=True)
+    monkeypatch.setattr("kernelcalc.weighted_kernel._ENTRIES", 5 * 16 * N)
+    monkeypatch.setattr("kernelcalc.weighted_kernel._BATCH", 2)
+    np.testing.assert_allclose(weighted_moments(theta, h, 4, has_blocks=True), whole, rtol=1e-13)
+
+
 def test_symmetric_form_has_the_moments_as_power_sums():
     rng = np.random.default_rng(5)
     theta = gram(rng)

@@ -98,7 +98,8 @@ def integrate(
         while t < target:
             if steps >= max_steps:
                 raise IntegrationError(
-                    f"no end after {steps} steps at t={t:.6g}; raise tol or shorten the times (a solution with kinks, as of relu, may need method='gd')"
+                    f"no end after {steps} steps at t={t:.6g}; raise tol or shorten the times"
+                    " (units sliding along a kink, as of relu, may need method='gd')"
                 )
             if since_radius >= _RADIUS_EVERY:
                 rho, since_radius = radius(y), 0

@@ -37,6 +37,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,8 @@ from .network import Array
 # Numbers in one (N, block, n) array: 16 MiB of float64, below the size from which malloc returns pages at once
 # (measured: larger blocks spend as long on page faults as on arithmetic).
 _BLOCK = 2**21
+# Independent batches that the probes are divided into, from which the standard error comes.
+_BATCHES = 8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,10 +59,27 @@ class CurvaturePairs:
     s: Array
     s_s: Array
     s_i: Array
+    # one row a batch of probes: its part of (Σ s_s, Σ s_i); no rows if all is exact
+    batches: Array
 
 
-def curvature_pairs(split: HessianSplit, block: int | None = None) -> CurvaturePairs:
-    """All pairs' traces; ``block`` is the number of units handled together (by default from a memory bound)."""
+def curvature_pairs(
+    split: HessianSplit, block: int | None = None, *, unit_probes: int = 0, rng: Any = 0
+) -> CurvaturePairs:
+    """All pairs' traces.
+
+    Parameters
+    ----------
+    split : HessianSplit
+        The network at its points.
+    block : int, optional
+        Number of units handled together; by default from a memory bound.
+    unit_probes : int
+        0 is exact. Otherwise this number of random sign vectors over a layer's units replaces the sum over units in the
+        diagonal blocks M^{ℓℓ}, whose time O(N n³) is the largest for two wide hidden layers; all else stays exact.
+    rng : seed or numpy.random.Generator
+        For these vectors.
+    """
     run, net = split.run, split.run.net
     eta, e = split.cotangents
     zeta = [z.transpose(1, 0, 2) for z in split.root_cotangents]  # (N, r, n_ℓ)
@@ -71,6 +91,7 @@ def curvature_pairs(split: HessianSplit, block: int | None = None) -> CurvatureP
     eta_zeta = [zeta[m] @ eta[m].T for m in range(net.depth + 1)] if net.depth > 1 else []
     s_s = np.zeros((n, n), dtype=dtype)
     s_i = np.zeros((n, n), dtype=dtype)
+    generator, batches = np.random.default_rng(rng), np.zeros((_BATCHES if unit_probes else 0, 2))
     for layer in range(1, net.depth):
         k_row = kernels[layer - 1]
         c2 = net.scales[layer] ** 2
@@ -88,12 +109,21 @@ def curvature_pairs(split: HessianSplit, block: int | None = None) -> CurvatureP
             continue
         size = block or max(1, _BLOCK // (n * max(net.sizes[1:])))
         for rows in _row_blocks(net.sizes[layer], size):
-            _add_block(split, layer, rows, lam, zeta, eta_zeta, kernels, s_s, s_i)
+            m_next = _add_block(split, layer, rows, lam, zeta, eta_zeta, kernels, s_s, s_i)
+            if not unit_probes:
+                _add_square(split, layer, rows, m_next, lam, zeta, k_row, s_s, s_i)
+        for i in range(len(batches)):
+            signs = generator.choice(np.array([-1.0, 1.0], dtype=dtype), size=(-(-unit_probes // _BATCHES), d.shape[1]))
+            part_s, part_i = _probed_square(split, layer, signs, lam, zeta)
+            part_s, part_i = k_row**2 * part_s, k_row**2 * part_i
+            s_s += part_s / _BATCHES
+            s_i += part_i / _BATCHES
+            batches[i] += part_s.sum(), part_i.sum()
     diagonals = unit_ntk_diagonals(run)
     trace = np.zeros(n, dtype=dtype)
     for layer in range(1, net.depth):
         trace += np.einsum("si,si->s", lam[layer], diagonals[layer])
-    return CurvaturePairs(s=trace, s_s=0.5 * (s_s + s_s.T), s_i=s_i)
+    return CurvaturePairs(s=trace, s_s=0.5 * (s_s + s_s.T), s_i=s_i, batches=batches)
 
 
 def _row_blocks(n: int, size: int) -> Iterator[slice]:
@@ -116,23 +146,17 @@ def _add_block(
     kernels: list[Array],
     s_s: Array,
     s_i: Array,
-) -> None:
-    """Add the terms (ℓ, m ≥ ℓ) of some units of hidden layer ℓ < L − 1; arrays (point, unit of the block, unit)."""
+) -> Array:
+    """Add the terms (ℓ, m > ℓ) of some units of hidden layer ℓ < L − 1; arrays (point, unit of the block, unit).
+
+    Returns the columns M^{ℓ+1,ℓ}[:, rows] for the term m = ℓ.
+    """
     run, net = split.run, split.run.net
     last = net.depth - 1
     eta, _ = split.cotangents
     k_row = kernels[layer - 1]
-    # columns J^{kℓ}[:, rows], k > ℓ
-    jac: dict[int, Array] = {
-        layer + 1: net.scales[layer] * run.d[layer][:, rows, None] * net.weights[layer][None, rows, :]
-    }
-    for k in range(layer + 1, last):
-        jac[k + 1] = net.scales[k] * ((jac[k] * run.d[k][:, None, :]) @ net.weights[k])
-    # columns M^{mℓ}[:, rows], from the last hidden layer down
-    m_col: dict[int, Array] = {last: lam[last][:, None, :] * jac[last]}
-    for m in range(last - 1, layer, -1):
-        back = net.scales[m] * (m_col[m + 1] @ net.weights[m].T)
-        m_col[m] = lam[m][:, None, :] * jac[m] + run.d[m][:, None, :] * back
+    first = net.scales[layer] * run.d[layer][:, rows, None] * net.weights[layer][None, rows, :]
+    jac, m_col = _sweep(split, layer, first, lam)
     zeta_rows = zeta[layer][:, :, rows]  # [u, r, j]
     for m in range(layer + 1, net.depth + 1):
         q, push = m - 1, None
@@ -157,10 +181,41 @@ def _add_block(
             chi = np.einsum("stj,stj->st", push, eta[m] @ column.swapaxes(1, 2))
         cross = k_row * chi
         s_s += 2 * (cross + cross.T)
-    # m = ℓ: the symmetric block, of which only columns from rows.start on are made; the ones right of the block
-    # count twice
+    return m_col[layer + 1]
+
+
+def _sweep(
+    split: HessianSplit, layer: int, first: Array, lam: list[Array]
+) -> tuple[dict[int, Array], dict[int, Array]]:
+    """Columns J^{kℓ} v and M^{mℓ} v, k, m > ℓ, from ``first`` = J^{ℓ+1,ℓ} v: forward, then from the last layer down."""
+    run, net = split.run, split.run.net
+    last = net.depth - 1
+    jac = {layer + 1: first}
+    for k in range(layer + 1, last):
+        jac[k + 1] = net.scales[k] * ((jac[k] * run.d[k][:, None, :]) @ net.weights[k])
+    m_col = {last: lam[last][:, None, :] * jac[last]}
+    for m in range(last - 1, layer, -1):
+        back = net.scales[m] * (m_col[m + 1] @ net.weights[m].T)
+        m_col[m] = lam[m][:, None, :] * jac[m] + run.d[m][:, None, :] * back
+    return jac, m_col
+
+
+def _add_square(
+    split: HessianSplit,
+    layer: int,
+    rows: slice,
+    m_next: Array,
+    lam: list[Array],
+    zeta: list[Array],
+    k_row: Array,
+    s_s: Array,
+    s_i: Array,
+) -> None:
+    """Add the term m = ℓ: of the symmetric M^{ℓℓ} columns from rows.start on, those right of the block twice."""
+    run, net = split.run, split.run.net
+    zeta_rows = zeta[layer][:, :, rows]
     right = slice(rows.start, None)
-    back = net.scales[layer] * (m_col[layer + 1] @ net.weights[layer][right].T)
+    back = net.scales[layer] * (m_next @ net.weights[layer][right].T)
     square = run.d[layer][:, None, right] * back
     width = rows.stop - rows.start
     index = np.arange(width)
@@ -171,3 +226,21 @@ def _add_block(
             here = np.ascontiguousarray(square[:, :, part])
             s_s += factor * k_row**2 * _gram(here, here)
             s_i += factor * k_row**2 * _gram(here, np.ascontiguousarray(both[:, :, part]))
+
+
+def _probed_square(
+    split: HessianSplit, layer: int, signs: Array, lam: list[Array], zeta: list[Array]
+) -> tuple[Array, Array]:
+    """⟨M_s^{ℓℓ}, M_t^{ℓℓ}⟩ and ⟨M_s^{ℓℓ}, C_u^{ℓℓ}⟩ as means of (M_s v)·(M_t v) and (M_s v)·(C_u v) over sign vectors v."""
+    run, net = split.run, split.run.net
+    n, size = len(run.outputs), max(1, _BLOCK // (len(run.outputs) * max(net.sizes[1:])))
+    total_s, total_i = np.zeros((n, n), dtype=signs.dtype), np.zeros((n, n), dtype=signs.dtype)
+    for rows in _row_blocks(len(signs), size):
+        v = signs[rows]
+        first = net.scales[layer] * ((run.d[layer][:, None, :] * v) @ net.weights[layer])
+        _, m_col = _sweep(split, layer, first, lam)
+        back = net.scales[layer] * (m_col[layer + 1] @ net.weights[layer].T)
+        felt = lam[layer][:, None, :] * v + run.d[layer][:, None, :] * back
+        total_s += _gram(felt, felt)
+        total_i += _gram(felt, (v @ zeta[layer].swapaxes(1, 2)) @ zeta[layer])
+    return total_s / len(signs), total_i / len(signs)

@@ -98,8 +98,8 @@ def train(
     InputError
         Negative or decreasing times, a step that is not positive.
     IntegrationError
-        The parameters overflow; or "flow" cannot be followed to ``tol``, which happens with kinked activations, as units may slide
-        along a kink.
+        The parameters overflow; or "flow" cannot be followed to ``tol``, which happens with kinked activations, as
+        units may slide along a kink.
 
     Examples
     --------

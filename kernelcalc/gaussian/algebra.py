@@ -25,7 +25,7 @@ import sympy as sp
 from mpmath import mp
 
 from kernelcalc.errors import CovarianceError, PrecisionError
-from kernelcalc.gaussian.atoms import Atom, NotInAlgebra, atoms_of, derivative, x
+from kernelcalc.gaussian.atoms import Atom, NotInAlgebra, atoms_of, derivative, exact_numbers, x
 from kernelcalc.gaussian.moments import PairCovariance, total_expectation
 from kernelcalc.gaussian.numbers import MpmathNumbers, SympyNumbers
 from kernelcalc.gaussian.tidy import tidy
@@ -72,6 +72,11 @@ def exact_expectation(
     DivergentExpectationError
         The expectation is infinite or undefined, as E[σ̈(a) σ̈(a)] for relu.
 
+    Notes
+    -----
+    Convergence (α q < ½ and so on) is checked for numbers; for symbols it is assumed. So is c² < qq' in a formula for
+    three different symbols: where a kink makes it diverge as c² → qq', the formula does.
+
     Examples
     --------
     >>> exact_expectation(sp.Max(x, 0), sp.Max(x, 0))
@@ -82,7 +87,7 @@ def exact_expectation(
     1/(2*pi*sqrt(-c**2 + q*q'))
     """
     fa, ga = derivative(atoms_of(sp.sympify(f)), orders[0]), derivative(atoms_of(sp.sympify(g)), orders[1])
-    v1, v2, v12 = (sp.sympify(v) for v in (q1, q2, cov))
+    v1, v2, v12 = (exact_numbers(sp.sympify(v)) for v in (q1, q2, cov))
     if all(v.is_number for v in (v1, v2, v12)):
         det = _check_covariance(v1, v2, v12)
         slope = v12 / v1 if det == 0 and v1 != 0 else None
@@ -123,12 +128,12 @@ def evaluate(
     CovarianceError
         (q1, q2, cov) is no covariance.
     PrecisionError
-        More digits cancel than 64 times ``dps`` working digits can replace.
+        More digits cancel than some twenty times ``dps`` working digits can replace.
 
     Examples
     --------
     >>> print(mpmath.nstr(evaluate(sp.erf(x), sp.erf(x), 1, 2, 0.5, dps=30), 30))
-    0.16625797148119024299996598761
+    0.166257971481190242999965987608
     """
     fa, ga = derivative(atoms_of(sp.sympify(f)), orders[0]), derivative(atoms_of(sp.sympify(g)), orders[1])
     v1, v2, v12 = (_exact(v) for v in (q1, q2, cov))

@@ -4,7 +4,7 @@ An atom is :math:`p(x)\, e^{αx^2+γx}\, T(x)` with a polynomial p and one facto
 
 - nothing,
 - a :class:`Gate` :math:`P(x + sZ ≥ τ)`, Z ~ N(0,1): the Heaviside step at s = 0, the normal distribution function
-  (hence erf) at s > 0. Steps and error functions are one thing here, because both are orthant probabilities of a Gaussian,
+  (hence erf) at s > 0. Steps and error functions are one thing here: both are orthant probabilities of a Gaussian,
 - a :class:`Delta`, a derivative of the Dirac delta, which differentiating a step produces.
 """
 
@@ -116,7 +116,7 @@ Deltas = list[tuple[sp.Expr, int, sp.Expr]]
 
 def decompose(expr: sp.Expr) -> tuple[sp.Expr, Jumps, Deltas]:
     """Smooth part, [(τ, h)] for h(x)·Heaviside(x − τ), and [(τ, k, a)] for a·δ⁽ᵏ⁾(x − τ)."""
-    expr = _exact_numbers(expr)
+    expr = exact_numbers(expr)
     stray = expr.free_symbols - {x}
     if stray:
         raise NotInAlgebra("a function of the real symbol x only", f"the symbols {sorted(map(str, stray))}")
@@ -168,8 +168,14 @@ def _gate_slope(coefs: tuple[sp.Expr, ...], alpha: sp.Expr, gamma: sp.Expr, gate
     return {(alpha - 1 / (2 * s2), gamma + tau / s2, None): [a * peak for a in coefs]}
 
 
-def _exact_numbers(expr: sp.Expr) -> sp.Expr:
-    # A double prints the shortest decimal that identifies it, which is what was typed; exact numbers let terms cancel.
+def exact_numbers(expr: sp.Expr) -> sp.Expr:
+    """Floats as exact rationals: of a double the shortest decimal that identifies it, which is what was typed.
+
+    Examples
+    --------
+    >>> exact_numbers(sp.Float(0.1) * x)
+    x/10
+    """
     floats = expr.atoms(sp.Float)
     return expr.xreplace({v: sp.Rational(repr(float(v))) if v._prec <= 53 else sp.Rational(v) for v in floats})
 
@@ -348,14 +354,17 @@ def _real_roots(argument: sp.Expr) -> list[sp.Expr]:
     argument = sp.expand(argument)
     if not argument.has(x):
         return []
-    try:
+    if argument.is_polynomial(x):
         poly = sp.Poly(argument, x)
         if poly.degree() == 1:
             slope, offset = poly.all_coeffs()
             return [-offset / slope]
-        return list(set(sp.real_roots(poly)))
-    except (sp.PolynomialError, NotImplementedError) as err:
-        raise NotInAlgebra("kinks at the roots of a polynomial", str(argument), _HINT) from err
+        if all(a.is_Rational for a in poly.all_coeffs()):
+            return list(set(sp.real_roots(poly)))
+    roots = sp.solveset(argument, x, sp.S.Reals)
+    if not isinstance(roots, sp.FiniteSet) and roots != sp.S.EmptySet:
+        raise NotInAlgebra("kinks at points that can be found", str(argument), _HINT)
+    return list(roots)
 
 
 def _inner_point(lo: sp.Expr, hi: sp.Expr) -> sp.Rational:

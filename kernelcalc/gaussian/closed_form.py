@@ -80,9 +80,7 @@ def differentiate(combination: Combination) -> Combination:
         if atom.power:
             _add(result, atom.lowered(), weight * atom.power)
         if atom.kind in ("R", "K"):
-            _add(
-                result, Atom(power=atom.power, kind=atom.kind, order=atom.order + 1, variance=atom.variance), weight
-            )
+            _add(result, Atom(power=atom.power, kind=atom.kind, order=atom.order + 1, variance=atom.variance), weight)
         elif atom.kind == "exp":
             _add(result, atom, weight * atom.rate)
         elif atom.kind == "sin":
@@ -176,8 +174,10 @@ def _recognise_smooth(expr: sp.Expr) -> Combination | None:
 
 def _special(factor: sp.Expr) -> Combination | None:
     """erf, erfc, exp of a quadratic, sin or cos of a linear argument, as atoms."""
-    if not factor.args or not factor.args[-1].is_polynomial(x) or not isinstance(
-        factor, sp.erf | sp.erfc | sp.exp | sp.sin | sp.cos
+    if (
+        not factor.args
+        or not factor.args[-1].is_polynomial(x)
+        or not isinstance(factor, sp.erf | sp.erfc | sp.exp | sp.sin | sp.cos)
     ):
         return None
     poly = sp.Poly(factor.args[-1], x)
@@ -296,9 +296,7 @@ class _Smoothed:
 
 
 def _smoothed(cov: Covariance, v: float, vp: float) -> _Smoothed:
-    return _Smoothed(
-        q=cov.q + v, qp=cov.qp + vp, c=cov.c, r=np.sqrt(cov.det + v * cov.qp + vp * cov.q + v * vp)
-    )
+    return _Smoothed(q=cov.q + v, qp=cov.qp + vp, c=cov.c, r=np.sqrt(cov.det + v * cov.qp + vp * cov.q + v * vp))
 
 
 def _kink_pair(kind: str, m: int, n: int, s: _Smoothed) -> Estimate:

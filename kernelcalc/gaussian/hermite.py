@@ -116,6 +116,7 @@ def _spill(values: np.ndarray, z: np.ndarray) -> np.ndarray:
     return ends.max(axis=-1)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def hermite_series(act: Activation, q: np.ndarray, *, reach: float = 1.0) -> HermiteSeries:
     """Hermite coefficients of f at the variances q, resolved to rounding where possible.
 
@@ -133,7 +134,7 @@ def hermite_series(act: Activation, q: np.ndarray, *, reach: float = 1.0) -> Her
     -----
     Smooth functions use the trapezoidal rule, whose error falls as e^{−2πd/h} with the distance d of the nearest pole
     (Trefethen and Weideman, SIAM Review 56, 2014); kinks split Gauss–Legendre panels. The spacing is halved until the
-    coefficients stop moving; the last movement is part of the error.
+    coefficients stop moving; the last movement is part of the error. Overflow shows as an infinite or undefined error.
     """
     std = np.sqrt(np.asarray(q, dtype=np.float64))
     kinks = scaled_kinks(act, std)

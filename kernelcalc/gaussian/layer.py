@@ -209,6 +209,4 @@ def homogeneous_determinant(act: Activation, cov: Covariance, sigma_w2: float, b
     gap = at_zero * versine - absolute**2 * (2 / np.pi) * bend
     kappa = at_zero - gap
     spread = np.sqrt(cov.q) - np.sqrt(cov.qp)
-    return sigma_w2**2 * scale**2 * gap * (at_zero + kappa) + sigma_w2 * beta2 * (
-        at_zero * spread**2 + 2 * scale * gap
-    )
+    return sigma_w2**2 * scale**2 * gap * (at_zero + kappa) + sigma_w2 * beta2 * (at_zero * spread**2 + 2 * scale * gap)

@@ -1,6 +1,7 @@
 """E[f(a)g(b)] for one pair of atoms: conditioning, tilting, Stein's lemma, orthant probabilities.
 
-The steps are explained in :mod:`kernelcalc.gaussian.algebra`; they run on every :class:`~kernelcalc.gaussian.numbers.Numbers`.
+The steps are explained in :mod:`kernelcalc.gaussian.algebra`; they run on every number type of
+:mod:`kernelcalc.gaussian.numbers`.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _univariate(g: Atom, mean: Any, variance: Any, num: Numbers) -> Any:
     if isinstance(g.factor, Delta):
         tau = num.constant(g.factor.tau)
         if num.is_zero(variance):
-            if num.is_zero(mean - tau):
+            if num.same(mean, tau):
                 raise _coincident()
             return num.zero
         sign = (-1) ** g.factor.order
@@ -108,7 +109,8 @@ def _smooth_pair(f: Atom, g: Atom, mean: tuple[Any, Any], cov: PairCovariance, n
             tuple(num.constant(v) for v in alphas), tuple(num.constant(v) for v in gammas), mean, cov, num
         )
     gates = [
-        None if t is None else _Gate(num.constant(t.s2), num.constant(t.tau), t.side) for t in (f.factor, g.factor)
+        _Gate(num.constant(t.s2), num.constant(t.tau), t.side) if isinstance(t, Gate) else None
+        for t in (f.factor, g.factor)
     ]
     moments = _Moments(mean, cov, gates[0], gates[1], num)
     total = num.zero
@@ -198,7 +200,7 @@ class _Moments:
         gap = num.reduce(gate.tau - mean[0 if which == "a" else 1])
         step = gap / variance
         new_mean = (num.reduce(mean[0] + cross[0] * step), num.reduce(mean[1] + cross[1] * step))
-        new_cov = _conditioned_covariance(cov, cross, variance, gate, num)
+        new_cov = _conditioned_covariance(cov, which, variance, gate, num)
         left = (None, self.gate_b) if which == "a" else (self.gate_a, None)
         return gate.side * num.density(gap, variance), _Moments(new_mean, new_cov, left[0], left[1], num)
 
@@ -210,44 +212,47 @@ class _Moments:
         if a is None or b is None:
             gate, centre, own = (b, m2, cov.bb) if a is None else (a, m1, cov.aa)
             assert gate is not None
-            return _side(gate.side * num.reduce(centre - gate.tau), num.reduce(own + gate.s2), num)
+            return _side(gate, centre, num.reduce(own + gate.s2), num)
         va, vb = num.reduce(cov.aa + a.s2), num.reduce(cov.bb + b.s2)
         ua, ub = a.side * num.reduce(m1 - a.tau), b.side * num.reduce(m2 - b.tau)
         if num.is_zero(va) or num.is_zero(vb) or num.is_zero(cov.ab):
-            return _side(ua, va, num) * _side(ub, vb, num)
+            return _side(a, m1, va, num) * _side(b, m2, vb, num)
         if cov.slope is not None and num.is_zero(a.s2) and num.is_zero(b.s2):
             # With t = ±(a − m_a) the event is t ≥ −u_a and slope·t ≥ −u_b: two half lines.
             slope = a.side * b.side * cov.slope
             other = num.reduce(ub / slope)
             if num.is_positive(slope):
-                return _side(other if num.is_positive(ua - other) else ua, va, num)
-            return _side(ua, va, num) - _side(other, va, num) if num.is_positive(ua - other) else num.zero
+                return num.cdf(other if num.is_positive(ua - other) else ua, va)
+            return num.cdf(ua, va) - num.cdf(other, va) if num.is_positive(ua - other) else num.zero
         det = num.reduce(va * vb - cov.ab * cov.ab)
         return num.binormal(ua, ub, va, vb, a.side * b.side * cov.ab, det)
 
 
 def _conditioned_covariance(
-    cov: PairCovariance, cross: tuple[Any, Any], variance: Any, gate: _Gate, num: Numbers
+    cov: PairCovariance, which: str, variance: Any, gate: _Gate, num: Numbers
 ) -> PairCovariance:
     if cov.slope is not None:
         if num.is_zero(gate.s2):
             return PairCovariance(num.zero, num.zero, num.zero)
         shrink = gate.s2 / variance
-        return PairCovariance(*(num.reduce(v * shrink) for v in cov[:3]), cov.slope)
+        return PairCovariance(
+            num.reduce(cov.aa * shrink), num.reduce(cov.ab * shrink), num.reduce(cov.bb * shrink), cov.slope
+        )
+    to_a, to_b = (cov.aa, cov.ab) if which == "a" else (cov.ab, cov.bb)
     aa, ab, bb = (
         num.reduce(old - u * v / variance)
-        for old, u, v in zip(cov[:3], (cross[0], cross[0], cross[1]), (cross[0], cross[1], cross[1]), strict=True)
+        for old, u, v in ((cov.aa, to_a, to_a), (cov.ab, to_a, to_b), (cov.bb, to_b, to_b))
     )
     if num.is_zero(gate.s2):
         # Conditioning on a variable leaves it no spread at all; rounding must not say otherwise.
-        aa, ab, bb = (num.zero, num.zero, bb) if cross[0] is cov.aa else (aa, num.zero, num.zero)
+        aa, ab, bb = (num.zero, num.zero, bb) if which == "a" else (aa, num.zero, num.zero)
     return PairCovariance(aa, ab, bb)
 
 
-def _side(u: Any, variance: Any, num: Numbers) -> Any:
-    """P(u + √variance Z ≥ 0)."""
+def _side(gate: _Gate, centre: Any, variance: Any, num: Numbers) -> Any:
+    """The expectation of a gate alone, where a + sZ is N(centre, variance)."""
     if not num.is_zero(variance):
-        return num.cdf(u, variance)
-    if num.is_zero(u):
+        return num.cdf(gate.side * num.reduce(centre - gate.tau), variance)
+    if num.same(centre, gate.tau):
         return num.one / 2
-    return num.one if num.is_positive(u) else num.zero
+    return num.one if num.is_positive(gate.side * (centre - gate.tau)) else num.zero

@@ -46,6 +46,9 @@ class Numbers(Protocol):
     def is_zero(self, value: Any) -> bool:
         """Whether the value vanishes exactly."""
 
+    def same(self, value: Any, other: Any) -> bool:
+        """Whether two places on the line coincide; rounded numbers may differ by rounding."""
+
     def is_positive(self, value: Any) -> bool:
         """Sign of a nonzero value; raises where it cannot be decided."""
 
@@ -90,6 +93,9 @@ class SympyNumbers:
         if value.is_zero is not None:
             return bool(value.is_zero)
         return self.reduce(value) == 0
+
+    def same(self, value: Any, other: Any) -> bool:
+        return self.is_zero(value - other)
 
     def is_positive(self, value: Any) -> bool:
         value = self.reduce(value)
@@ -153,8 +159,10 @@ class MpmathNumbers:
         return binormal_cdf(u / sa, v / sb, cov / (sa * sb), mpmath.sqrt(det) / (sa * sb))
 
     def is_zero(self, value: Any) -> bool:
-        # Exact degeneracy is decided before the numbers are rounded; what is left here is rounding noise.
-        return bool(value == 0 or abs(value) < self.tiny)
+        return bool(value == 0)
+
+    def same(self, value: Any, other: Any) -> bool:
+        return bool(abs(value - other) <= self.tiny * max(abs(value), abs(other)))
 
     def is_positive(self, value: Any) -> bool:
         return bool(value > 0)

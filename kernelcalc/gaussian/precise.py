@@ -15,7 +15,7 @@ import mpmath
 import numpy as np
 import sympy as sp
 
-from kernelcalc.activations import Activation, x
+from kernelcalc.activations import Activation
 from kernelcalc.errors import CovarianceError, InputError, NotFiniteError, PrecisionError
 
 GUARD_DIGITS = 12

@@ -12,10 +12,11 @@ from functools import lru_cache
 import numpy as np
 
 from kernelcalc.activations import Activation
-from kernelcalc.errors import DivergentExpectationError
+from kernelcalc.errors import DivergentExpectationError, NotFiniteError
 from kernelcalc.gaussian.closed_form import Estimate
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.nodes import legendre, panels, rule, scaled_kinks
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Quadrature(Estimate):
@@ -87,7 +88,9 @@ def _line_once(
 # Polar coordinates ---------------------------------------------------------------------------------------------------
 
 
-def polar(f: Activation, g: Activation, cov: Covariance, *, rtol: float, levels: tuple[int, ...] = (8, 16, 32)) -> Quadrature:
+def polar(
+    f: Activation, g: Activation, cov: Covariance, *, rtol: float, levels: tuple[int, ...] = (8, 16, 32)
+) -> Quadrature:
     r"""E[f(a)g(b)] in polar coordinates, for functions whose kinks and sharp features lie at 0.
 
     With a = √q r cos φ, b = √q' r cos(φ − θ), cos θ = ρ, the lines a = 0 and b = 0 are rays. Between them the integrand is
@@ -157,7 +160,8 @@ def _polar_once(f: Activation, g: Activation, cov: Covariance, per_unit: int) ->
 # Standard deviations covered, tried in turn: e^{−z²/2} is below 1e-22 at 10, and at 38 it is the smallest double.
 REACHES = (10.0, 16.0, 26.0, 38.0)
 MESH_NODES = 16
-MAX_SPLITS = 14
+# A function rougher than this is not resolved; the difference of two resolutions says so.
+MAX_SPLITS, MAX_ROUGH = 14, 200
 
 
 @lru_cache(maxsize=64)
@@ -178,7 +182,7 @@ def feature_mesh(act: Activation, radius: float) -> np.ndarray:
         values = act(at)
         tail = np.abs(values @ transform).max(axis=1)
         rough = tail > 1e-12 * np.maximum(np.abs(values).max(axis=1), 1e-6 * scale)
-        if not rough.any() or rough.sum() > 4096:
+        if not rough.any() or rough.sum() > MAX_ROUGH:
             break
         middle = (left[rough] + right[rough]) / 2
         found.append(middle)
@@ -199,16 +203,19 @@ def nested(f: Activation, g: Activation, cov: Covariance) -> Quadrature:
     return Quadrature(value=results[:, 0], error=results[:, 1], magnitude=results[:, 2])
 
 
-def _nested_pair(
-    f: Activation, g: Activation, q: float, qp: float, c: float, det: float
-) -> tuple[float, float, float]:
+def _nested_pair(f: Activation, g: Activation, q: float, qp: float, c: float, det: float) -> tuple[float, float, float]:
     for reach in REACHES:
-        value, magnitude, spill = _nested_once(f, g, q, qp, c, det, reach, 20)
+        try:
+            value, magnitude, spill = _nested_once(f, g, q, qp, c, det, reach, 20)
+        except NotFiniteError:
+            break
         if spill <= 1e-15 * magnitude:
             coarse, _, _ = _nested_once(f, g, q, qp, c, det, reach, 12)
             return value, abs(value - coarse) + ROUNDING_STEPS * EPS * magnitude, magnitude
     raise DivergentExpectationError(
-        "f(a)g(b) that a Gaussian can integrate", f"{f.name}, {g.name} at q1={q}, q2={qp}, c={c}", "use smaller variances"
+        "f(a)g(b) that a Gaussian can integrate",
+        f"{f.name}, {g.name} at q1={q}, q2={qp}, c={c}",
+        "use smaller variances",
     )
 
 
@@ -238,11 +245,12 @@ def _nested_once(
         part = slice(start, start + rows)
         mean = slope * a[part, None]
         if spread > 0:
-            lower, upper = mean - reach * spread, mean + reach * spread
-            inner = np.sort(np.concatenate([np.clip(g_mesh, lower, upper), mean + spread * steps], axis=1), axis=1)
-            b, b_weight = panels(inner, count)
-            density = b_weight * np.exp(-((b - mean) ** 2) / (2 * spread**2)) / (spread * np.sqrt(2 * np.pi))
-            terms = left[part, None] * g(b) * density
+            # In units of the conditional deviation: b − mean would cancel where it is far below the mean.
+            inside = np.clip((g_mesh - mean) / spread, -reach, reach)
+            uniform = np.broadcast_to(steps, (*mean.shape[:1], steps.size))
+            z, z_weight = panels(np.sort(np.concatenate([inside, uniform], axis=1), axis=1), count)
+            density = z_weight * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+            terms = left[part, None] * g(mean + spread * z) * density
             spill = max(spill, float(np.abs(terms[:, [0, -1]]).max()))
         else:
             terms = left[part, None] * g(mean)

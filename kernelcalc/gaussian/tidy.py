@@ -20,18 +20,26 @@ def tidy(expr: sp.Expr) -> sp.Expr:
     a*sqrt(a + b)
     """
     groups = _groups(sp.sympify(expr))
-    collected = {key: value for key, raw in groups.items() if (value := _factored(raw)) != 0}
-    return _determinants(sp.Add(*(key * value for key, value in _hyperbolic(collected).items())))
-
-
-def _factored(value: sp.Expr) -> sp.Expr:
-    value = sp.factor(sp.together(value))
-    number, rest = value.as_coeff_Mul()
-    return number * rest if number == 1 or not _affine(rest) else sp.expand(value)
+    collected = {key: value for key, raw in groups.items() if (value := sp.factor(sp.together(raw))) != 0}
+    if sp.S.One in collected and _affine(collected[sp.S.One]):
+        collected[sp.S.One] = sp.expand(collected[sp.S.One])
+    return _determinants(sp.Add(*(_join(key, value) for key, value in _hyperbolic(collected).items())))
 
 
 def _affine(value: sp.Expr) -> bool:
-    return bool(value.is_Add and value.is_polynomial() and sp.Poly(value).total_degree() == 1)
+    rest = value.as_coeff_Mul()[1]
+    return bool(rest.is_Add and rest.is_polynomial() and sp.Poly(rest).total_degree() == 1)
+
+
+def _join(key: sp.Expr, value: sp.Expr) -> sp.Expr:
+    """Product of both, where √D meets powers of −D as well as of D."""
+    roots = [p.base for p in sp.Mul.make_args(key) if p.is_Pow and p.exp.is_Rational and p.base.is_Add]
+    parts = []
+    for part in sp.Mul.make_args(value):
+        base, power = part.as_base_exp()
+        flipped = next((d for d in roots if base.is_Add and sp.expand(base + d) == 0), None)
+        parts.append(part if flipped is None else (-1) ** power * flipped**power)
+    return sp.Mul(key, *parts)
 
 
 def _determinants(expr: sp.Expr) -> sp.Expr:

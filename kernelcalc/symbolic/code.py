@@ -20,8 +20,8 @@ ARGUMENTS = (algebra.q, algebra.qp, algebra.c)
 def to_numpy(expr: sp.Expr, args: tuple[sp.Symbol, ...] = ARGUMENTS) -> Callable[..., NDArray[np.float64]]:
     r"""A NumPy function of arrays (q, q', c) that broadcasts.
 
-    arcsin(c/√(AB)) is computed as arctan2(c, √(AB − c²)), which loses nothing near ρ = ±1; expectations without a
-    closed form are computed by :func:`kernelcalc.gaussian_expectation`. At coinciding points use the kernel with
+    arcsin(c/√(AB)) is computed as arctan2(c, √(AB − c²)), accurate near ρ = ±1 to the rounding of the inputs; what has no
+    closed form is computed by :func:`kernelcalc.gaussian_expectation`. At coinciding points use the kernel with
     ``diagonal=True``: the off-diagonal formula of a deep kinked network cannot know there that its inputs are equal.
 
     Examples
@@ -78,18 +78,31 @@ def _activation(expr: sp.Expr) -> Any:
 
 
 def stable(expr: sp.Expr) -> sp.Expr:
-    """Inverse sines as arctan2, and square roots that rounding cannot make imaginary."""
+    """Inverse sines as arctan2 and determinants as differences of squares, which keep their digits near ρ = ±1."""
 
     def inverse_sine(u: sp.Expr) -> sp.Expr:
         top, bottom = sp.fraction(sp.together(u) if u.is_Add else u)
-        inside = bottom**2 - top**2
-        inside = sp.expand(inside) if inside.is_polynomial() else inside
-        return sp.atan2(top, sp.sqrt(sp.Max(inside, 0, evaluate=False)))
+        return sp.atan2(top, sp.sqrt(_difference(bottom**2, top)))
+
+    def root(base: sp.Expr, power: sp.Expr) -> sp.Expr:
+        negative = [t for t in base.args if t.as_coeff_Mul()[0].is_negative]
+        squares = [t for t in negative if all(s.is_number or (s.is_Pow and s.exp == 2) for s in sp.Mul.make_args(-t))]
+        if len(squares) != 1:
+            return sp.Max(base, 0, evaluate=False) ** power
+        parts = sp.Mul.make_args(-squares[0])
+        side = sp.Mul(*(s.base if s.is_Pow and s.exp == 2 else sp.sqrt(s) for s in parts))
+        return _difference(base - squares[0], side) ** power
 
     return expr.replace(sp.asin, inverse_sine).replace(
-        lambda e: isinstance(e, sp.Pow) and e.exp == sp.S.Half and e.base.is_Add and not e.base.is_positive,
-        lambda e: sp.sqrt(sp.Max(e.base, 0, evaluate=False)),
+        lambda e: isinstance(e, sp.Pow) and e.exp.is_Rational and e.exp.q == 2 and e.base.is_Add,
+        lambda e: root(e.base, e.exp),
     )
+
+
+def _difference(product: sp.Expr, side: sp.Expr) -> sp.Expr:
+    """max(product − side², 0) as (√product − side)(√product + side); √(q·q) is q in IEEE arithmetic."""
+    big = sp.sqrt(product)
+    return sp.Max((big - side) * (big + side), 0, evaluate=False)
 
 
 def source(

@@ -11,7 +11,7 @@ from mpmath import mp
 
 from kernelcalc.errors import CovarianceError, ExpressionError, PrecisionError
 from kernelcalc.gaussian import algebra
-from kernelcalc.gaussian.atoms import NotInAlgebra, decompose, heaviside_form, x
+from kernelcalc.gaussian.atoms import NotInAlgebra, decompose, exact_numbers, heaviside_form, x
 
 _ROW, _COLUMN = sp.symbols("a b", real=True)
 
@@ -56,7 +56,7 @@ class GaussianExpectation(sp.Expr):
         cls, f: Any, g: Any, q: Any = algebra.q, qp: Any = algebra.qp, c: Any = algebra.c
     ) -> GaussianExpectation:
         """Build the unevaluated expectation."""
-        return sp.Expr.__new__(cls, _function(f), _function(g), *(_exact(v) for v in (q, qp, c)))
+        return sp.Expr.__new__(cls, _function(f), _function(g), *(exact_numbers(sp.sympify(v)) for v in (q, qp, c)))
 
     @property
     def f(self) -> sp.Expr:
@@ -100,9 +100,9 @@ class GaussianExpectation(sp.Expr):
         if not all(v.is_number for v in self.covariance):
             return None
         dps = max(15, mpmath.libmp.prec_to_dps(prec) + 1)
-        digits = [v if v.is_Rational else v.evalf(2 * dps + 30) for v in self.covariance]
+        q, qp, c = (v if v.is_Rational else v.evalf(2 * dps + 30) for v in self.covariance)
         with mp.workdps(dps):
-            return sp.Float(expectation_digits(self.f, self.g, *digits, dps), dps)
+            return sp.Float(expectation_digits(self.f, self.g, q, qp, c, dps), dps)
 
     def hermite_series(self, n: int, rho: sp.Expr | None = None) -> sp.Expr:
         r"""Terms up to ρⁿ of Mehler's series :math:`\sum_k f_k(q)\, g_k(q')\, ρ^k` with c = ρ√(qq').
@@ -120,13 +120,13 @@ class GaussianExpectation(sp.Expr):
 
     def _latex(self, printer: Any, **_: Any) -> str:
         f, g = (printer._print(h.subs(x, v)) for h, v in ((self.f, _ROW), (self.g, _COLUMN)))
-        f, g = (rf"\left({h}\right)" if e.is_Add else h for h, e in ((f, self.f), (g, self.g)))
+        f, g = (rf"\left({h}\right)" if e.is_Add or e.is_Mul else h for h, e in ((f, self.f), (g, self.g)))
         covariance = ",".join(printer._print(v) for v in self.covariance)
         return rf"\mathbb{{E}}_{{{covariance}}}\left[{f}\,{g}\right]"
 
     def _sympystr(self, printer: Any) -> str:
         f, g = (printer._print(h.subs(x, v)) for h, v in ((self.f, _ROW), (self.g, _COLUMN)))
-        f, g = (f"({h})" if e.is_Add else h for h, e in ((f, self.f), (g, self.g)))
+        f, g = (f"({h})" if e.is_Add or e.is_Mul else h for h, e in ((f, self.f), (g, self.g)))
         return f"E[{f}*{g}; {', '.join(printer._print(v) for v in self.covariance)}]"
 
 
@@ -139,7 +139,7 @@ def hermite_coefficient(f: Any, k: int, q: Any = 1) -> sp.Expr:
     [2*sqrt(3)/(3*sqrt(pi)), -2*sqrt(2)/(9*sqrt(pi))]
     """
     # f_k = q^{k/2} E[f⁽ᵏ⁾]/√k! (Stein), in the sense of distributions.
-    function, q = _function(f).expr, _exact(q)
+    function, q = _function(f).expr, exact_numbers(sp.sympify(q))
     scale = sp.sqrt(q) ** k / sp.sqrt(sp.factorial(k))
     try:
         value = algebra.exact_expectation(function, sp.S.One, q, sp.S.One, sp.S.Zero, orders=(k, 0))
@@ -165,14 +165,8 @@ def _function(f: Any) -> sp.Lambda:
     try:
         expr = heaviside_form(expr)
     except NotInAlgebra as err:
-        raise ExpressionError("kinks at the roots of a polynomial", str(expr)) from err
+        raise ExpressionError("kinks at points that can be found", str(expr)) from err
     return sp.Lambda(x, expr)
-
-
-def _exact(value: Any) -> sp.Expr:
-    """Decimals as typed become exact, so that symbols and digits speak of one number."""
-    value = sp.sympify(value)
-    return sp.Rational(repr(float(value))) if isinstance(value, sp.Float) and value._prec <= 53 else value
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -2,13 +2,14 @@ r"""Limiting kernels of a network as SymPy expressions, by the same layer step a
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import sympy as sp
 
 from kernelcalc.errors import InputError, SmoothnessError, UnknownNameError
 from kernelcalc.gaussian import algebra
-from kernelcalc.gaussian.atoms import NotInAlgebra, heaviside_form, x
+from kernelcalc.gaussian.atoms import NotInAlgebra, exact_numbers, heaviside_form, x
 from kernelcalc.gaussian.tidy import tidy
 from kernelcalc.recursion import (
     KERNEL_NAMES,
@@ -110,8 +111,8 @@ class _Recursion:
         self.activations = tuple(net.activations)[: self.depth - 1]
         self.carried = closure(("sigma",) if name in _ORDERS else (name,))
         _check_smooth(name, self.activations)
-        self.sigma_w2 = exact(net.sigma_w if sigma_w is None else sigma_w) ** 2
-        self.beta2 = exact(net.beta if beta is None else beta) ** 2
+        self.sigma_w2 = squared(net.sigma_w if sigma_w is None else sigma_w)
+        self.beta2 = squared(net.beta if beta is None else beta)
         # On the diagonal Φ and Λ need no transposes, but the step computes them; it costs nothing.
         self.orders = expectation_orders(self.carried)
         self.diagonal_orders = expectation_orders(self.carried & {"sigma", "theta", "phi"})
@@ -207,10 +208,20 @@ def _check_smooth(name: str, activations: tuple[Any, ...]) -> None:
         raise SmoothnessError(*refused[name].split("|"))
 
 
-def exact(value: Any) -> sp.Expr:
-    """A weight scale as an exact number: the decimal that was typed."""
-    value = sp.sympify(value)
-    return sp.Rational(repr(float(value))) if isinstance(value, sp.Float) else value
+def squared(scale: Any) -> sp.Expr:
+    """σ_w² or β² as an exact number: of a float the simple fraction it rounds to, else the decimal that was typed.
+
+    Examples
+    --------
+    >>> squared(2**0.5), squared(0.1)
+    (2, 1/100)
+    """
+    if isinstance(scale, float):
+        # Four units in the last place: a root taken in float64, squared again.
+        simple = Fraction(scale * scale).limit_denominator(10**4)
+        if abs(simple - Fraction(scale) ** 2) <= Fraction(scale) ** 2 * 4 * Fraction(2) ** -53:
+            return sp.Rational(simple.numerator, simple.denominator)
+    return exact_numbers(sp.sympify(scale)) ** 2
 
 
 def expectation(f: Any, g: Any, orders: tuple[int, int], covariance: Covariance) -> sp.Expr:

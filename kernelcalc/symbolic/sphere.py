@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from kernelcalc.errors import InputError, PrecisionError
 from kernelcalc.gaussian import algebra
+from kernelcalc.gaussian.atoms import exact_numbers
 from kernelcalc.symbolic.code import to_numpy
-from kernelcalc.symbolic.kernels import exact, kernel
+from kernelcalc.symbolic.kernels import kernel, squared
 
 rho = sp.Symbol("rho", real=True)
 
@@ -39,10 +40,10 @@ def on_sphere(name: str, net: Any, *, radius2: Any = 1, sigma_w: Any = None, bet
     >>> on_sphere("sigma", SimpleNamespace(activations=(act,), depth=2, sigma_w=1, beta=0))
     2*asin(2*rho/3)/pi
     """
-    sigma_w2 = exact(net.sigma_w if sigma_w is None else sigma_w) ** 2
-    beta2 = exact(net.beta if beta is None else beta) ** 2
+    sigma_w2 = squared(net.sigma_w if sigma_w is None else sigma_w)
+    beta2 = squared(net.beta if beta is None else beta)
     expr = kernel(name, net, sigma_w=sigma_w, beta=beta)
-    scale = sigma_w2 * exact(radius2)
+    scale = sigma_w2 * exact_numbers(sp.sympify(radius2))
     diagonal = scale + beta2
     return expr.subs({algebra.q: diagonal, algebra.qp: diagonal, algebra.c: scale * rho + beta2}, simultaneous=True)
 

@@ -75,6 +75,22 @@ def test_sampled_moments_are_unbiased_with_an_honest_error(deflation):
     np.testing.assert_allclose(runs[0].trace_h[:2], exact[:2], rtol=1e-13)
 
 
+@pytest.mark.parametrize("name", ["two hidden", "three hidden", "four hidden"])
+def test_unit_probes_are_unbiased_with_an_honest_error(name):
+    fin, X, Y, loss = make_problem(name)
+    exact = fin.hessian_moments(X, Y, loss=loss, kmax=2)
+    runs = [fin.hessian_moments(X, Y, loss=loss, kmax=2, unit_probes=16, rng=seed) for seed in range(300)]
+    for value, error in (("trace_s2", "trace_s2_error"), ("trace_is", "trace_is_error")):
+        deviation = np.array([getattr(m, value) for m in runs]) - getattr(exact, value)
+        gap = np.array([getattr(m, error) for m in runs]) ** 2 - deviation**2
+        assert abs(deviation.mean()) < 4 * deviation.std() / np.sqrt(len(runs))
+        assert abs(gap.mean()) < 4 * gap.std() / np.sqrt(len(runs))
+    z = [(m.trace_h[1] - exact.trace_h[1]) / m.trace_h_error[1] for m in runs]
+    # a t-distribution of 7 degrees of freedom has standard deviation 1.18
+    assert np.std(z) < 1.6
+    assert (exact.trace_s2_error, exact.trace_is_error) == (0, 0)
+
+
 def test_deflation_leaves_little_to_the_probes():
     fin = FiniteNetwork.random(Architecture(activations=(SOFTPLUS,) * 2, n_out=2), 40, 10, rng=0)
     rng = np.random.default_rng(1)
@@ -86,14 +102,21 @@ def test_deflation_leaves_little_to_the_probes():
     assert np.all(np.abs(with_q.trace_h - dense.trace_h)[2:] < 5 * with_q.trace_h_error[2:])
 
 
-def test_leading_eigenvectors_of_a_large_gram_matrix_by_lanczos(monkeypatch):
+def test_leading_vectors_of_a_large_gram_matrix(monkeypatch):
     import kernelcalc.finite.moments as module
 
     fin, X, Y, loss = make_problem("two hidden", n=8)
     whole = fin.hessian_moments(X, Y, loss=loss, dense=False, deflation=2)
     monkeypatch.setattr(module, "_WHOLE_GRAM", 1)
-    lanczos = fin.hessian_moments(X, Y, loss=loss, dense=False, deflation=2)
-    np.testing.assert_allclose(lanczos.trace_h, whole.trace_h, rtol=1e-10)
+    iterated = fin.hessian_moments(X, Y, loss=loss, dense=False, deflation=2)
+    np.testing.assert_allclose(iterated.trace_h, whole.trace_h, rtol=1e-10)
+    # a span that is not invariant: no longer the same estimate, but still an unbiased one
+    fin, X, Y, loss = make_problem("two hidden", n=24)
+    exact = fin.hessian_moments(X, Y, loss=loss).trace_h
+    monkeypatch.setattr(module, "_SUBSPACE_ITERATIONS", 1)
+    runs = [fin.hessian_moments(X, Y, loss=loss, dense=False, deflation=2, rng=seed).trace_h for seed in range(300)]
+    deviation = (np.array(runs) - exact)[:, 2:]
+    assert np.all(np.abs(deviation.mean(axis=0)) < 4 * deviation.std(axis=0) / np.sqrt(len(runs)))
 
 
 def test_a_fitted_network_has_no_residual_part():

@@ -49,9 +49,11 @@ SMOOTH = {
         lambda x: x * _sigmoid(x),
         lambda x: _sigmoid(x) + x * _sigmoid(x) * _sigmoid(-x),
         lambda x: _sigmoid(x) * _sigmoid(-x) * (2 + x * (1 - 2 * _sigmoid(x))),
-        lambda x: _sigmoid(x)
-        * _sigmoid(-x)
-        * (3 * (1 - 2 * _sigmoid(x)) + x * ((1 - 2 * _sigmoid(x)) ** 2 - 2 * _sigmoid(x) * _sigmoid(-x))),
+        lambda x: (
+            _sigmoid(x)
+            * _sigmoid(-x)
+            * (3 * (1 - 2 * _sigmoid(x)) + x * ((1 - 2 * _sigmoid(x)) ** 2 - 2 * _sigmoid(x) * _sigmoid(-x)))
+        ),
     ),
     "arctan": (
         mp.atan,
@@ -157,8 +159,11 @@ def split(f, g, q, qp, c):
 
         def inner(mean, wrap):
             kink = -mean / spread
-            points = [-13, -3, kink, 3, 13] if -3 < kink < 3 else ([-13, kink, 0, 13] if -13 < kink < 0 else (
-                [-13, 0, kink, 13] if 0 < kink < 13 else [-13, 0, 13]))
+            points = (
+                [-13, -3, kink, 3, 13]
+                if -3 < kink < 3
+                else ([-13, kink, 0, 13] if -13 < kink < 0 else ([-13, 0, kink, 13] if 0 < kink < 13 else [-13, 0, 13]))
+            )
             return mp.quad(lambda z: wrap(g(mean + spread * z)) * _gauss(z), points)
 
         def run(wrap):
@@ -198,7 +203,9 @@ def panels(f, g, q, qp, c):
         density = density * np.sqrt(2 * np.longdouble(np.pi)) / np.sqrt(two_pi)
         a = std * z
         value = size = np.longdouble(0)
-        x_edges = np.concatenate([-(np.longdouble(2.0) ** np.arange(12, -4, -1)), [0], np.longdouble(2.0) ** np.arange(-3, 13)])
+        x_edges = np.concatenate(
+            [-(np.longdouble(2.0) ** np.arange(12, -4, -1)), [0], np.longdouble(2.0) ** np.arange(-3, 13)]
+        )
         for a_k, w_k in zip(a, density, strict=True):
             mean = slope * a_k
             if spread == 0:
@@ -222,7 +229,14 @@ def panels(f, g, q, qp, c):
 def cases():
     """(f, i, g, j, q, qp, c, method): every name, orders up to three, both ends of ρ, small and large variances."""
     orders = [(0, 0), (1, 1), (2, 2), (2, 0), (3, 1), (0, 3)]
-    settings = [(1.0, 1.0, 0.5), (0.7, 1.9, -1.1), (1.0, 1.0, 1.0), (1.0, 1.0, -1.0), (1e-6, 1e-6, 9e-7), (1e-6, 2.0, 1e-3)]
+    settings = [
+        (1.0, 1.0, 0.5),
+        (0.7, 1.9, -1.1),
+        (1.0, 1.0, 1.0),
+        (1.0, 1.0, -1.0),
+        (1e-6, 1e-6, 9e-7),
+        (1e-6, 2.0, 1e-3),
+    ]
     for index, name in enumerate(SMOOTH):
         for k, (q, qp, c) in enumerate(settings):
             for m in range(2):
@@ -235,7 +249,13 @@ def cases():
             for order in range(len(functions)):
                 yield name, order, name, order, q, qp, c, "split"
     for name in LARGE:
-        for q, qp, rho in ((1e3, 1e3, 0.3), (1e3, 900.0, 0.99), (1e3, 1e3, -0.9999), (1e3, 1e-6, 0.9), (50.0, 40.0, 0.999)):
+        for q, qp, rho in (
+            (1e3, 1e3, 0.3),
+            (1e3, 900.0, 0.99),
+            (1e3, 1e3, -0.9999),
+            (1e3, 1e-6, 0.9),
+            (50.0, 40.0, 0.999),
+        ):
             for order in range(3):
                 yield name, order, name, order, q, qp, rho * math.sqrt(q * qp), "panels"
 

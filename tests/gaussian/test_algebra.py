@@ -177,6 +177,29 @@ def test_small_variance_keeps_relative_accuracy():
         assert abs(got / expected - 1) < mp.mpf("1e-29")
 
 
+@pytest.mark.parametrize("scale", ["1e-50", "1e-200", "1e40"])
+def test_relu_is_homogeneous_at_any_scale(scale):
+    s = R(scale)
+    got = evaluate(RELU, RELU, 2 * s, 3 * s, -s, 20)
+    with mp.workdps(40):
+        expected = evaluate(RELU, RELU, 2, 3, -1, 30) * (mp.mpf(s.p) / s.q)
+        assert abs(got / expected - 1) < mp.mpf("1e-19")
+
+
+@pytest.mark.parametrize("name", ["relu", "elu", "hard_tanh", "gelu", "x_erf", "window", "bump", "wave"])
+@pytest.mark.parametrize("point", [(1, 2, 1), (2, 1, 1), (1, 1, -R(1, 2)), (1, 4, 2), (2, 2, 0), (0, 1, 0)])
+def test_exact_numbers_in_place_of_symbols(name, point):
+    expr = ref.FUNCTIONS[name][0]
+    for orders in ((0, 0), (1, 0), (1, 1)):
+        closed = exact_expectation(expr, expr, *point, orders=orders).evalf(25, chop=True)
+        assert abs(closed - sp.Float(evaluate(expr, expr, *point, 30, orders=orders), 30)) < 1e-20
+
+
+def test_floats_are_decimals_in_symbols_and_binary_in_digits():
+    assert exact_expectation(x, x, 0.5, 1, 0.1) == R(1, 10)
+    assert evaluate(x, x, 0.5, 1, 0.1, 30) == mpmath.mpf(0.1)
+
+
 def test_normalised_and_affine_forms_need_no_new_code():
     mean, second = (exact_expectation(RELU, g, 1, 1, 1) for g in (sp.S.One, RELU))
     standard = (RELU - mean) / sp.sqrt(second - mean**2)

@@ -1,0 +1,34 @@
+"""``kernelcalc symbolic``: a limiting kernel as an expression in the first layer's covariances."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(epilog="Example: kernelcalc symbolic theta --activation erf --depth 2 --latex")
+@click.argument("name")
+@click.option("-a", "--activation", required=True, metavar="TEXT", help="A name or an expression in x.")
+@click.option("--depth", type=int, default=2, show_default=True, help="Number L of weight layers.")
+@click.option("--sigma-w", metavar="NUMBER", help="Standard deviation of the weights.  [default: a symbol]")
+@click.option("--beta", metavar="NUMBER", help="Factor of the biases.  [default: a symbol]")
+@click.option("--diagonal", is_flag=True, help="The kernel at a point with itself, as a function of q.")
+@click.option("--latex", "as_latex", is_flag=True, help="Print LaTeX.")
+def symbolic(
+    name: str, activation: str, depth: int, sigma_w: str | None, beta: str | None, diagonal: bool, as_latex: bool
+) -> None:
+    """Limiting kernel NAME (sigma, theta, phi, lam, upsilon, xi, sigma_dot, sigma_ddot) in terms of q, q' and c.
+
+    q, q', c are the first layer's Σ(x,x), Σ(x',x'), Σ(x,x').
+    """
+    import sympy as sp
+
+    from kernelcalc.activations import as_activation
+    from kernelcalc.network import MLP
+    from kernelcalc.parsing import parse_expression
+    from kernelcalc.symbolic import kernel
+
+    net = MLP(as_activation(activation), depth=depth)
+    scale = sp.Symbol("sigma_w", positive=True) if sigma_w is None else parse_expression(sigma_w, {})
+    bias = sp.Symbol("beta", nonnegative=True) if beta is None else parse_expression(beta, {})
+    expr = kernel(name, net, diagonal=diagonal, sigma_w=scale, beta=bias)
+    click.echo(sp.latex(expr) if as_latex else sp.sstr(expr))
