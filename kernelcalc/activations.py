@@ -217,6 +217,10 @@ class Activation:
             raise InputError("a nonlinearity with positive variance under N(0, 1)", self.name)
         return Activation((self.expr - mean) / sp.sqrt(variance), name=f"normalized {self.name}")
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Compiled callables do not travel between processes; they are made again at first use.
+        return {k: v for k, v in self.__dict__.items() if k not in ("_compiled", "mpmath_pieces")}
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Activation) and self.expr == other.expr and self.name == other.name
 

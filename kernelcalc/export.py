@@ -93,6 +93,19 @@ def write_csv(path: str | os.PathLike[str], columns: Mapping[str, ArrayLike]) ->
     return Path(path)
 
 
+def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, ArrayLike]) -> Path:
+    """Write named arrays as a NumPy archive.
+
+    Raises
+    ------
+    OutputFileError
+        The file cannot be written.
+    """
+    with atomic_file(path) as file:
+        np.savez(file, allow_pickle=False, **{name: np.asarray(array) for name, array in arrays.items()})
+    return Path(path)
+
+
 def write_figure(path: str | os.PathLike[str], figure: Any, *, dpi: int = 200) -> Path:
     """Save a matplotlib figure in the format of the path's ending.
 

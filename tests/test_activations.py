@@ -225,6 +225,18 @@ def test_callables_are_taken_as_smooth_functions_without_derivatives():
         as_activation(3.5)
 
 
+def test_activations_travel_between_processes():
+    """Also after they were called: worker processes receive networks with their nonlinearities."""
+    from multiprocessing.reduction import ForkingPickler
+
+    for name in ("tanh", "elu"):
+        act = activation(name).normalized()
+        at = np.array([-0.5, 0.7])
+        expected = act.derivative(1)(at)
+        again = ForkingPickler.loads(bytes(ForkingPickler.dumps(act)))
+        np.testing.assert_array_equal(again.derivative(1)(at), expected)
+
+
 def test_public_constructors():
     assert kc.activation("relu") == kc.activation("relu")
     assert kc.Activation("x").expr == x

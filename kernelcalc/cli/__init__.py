@@ -58,8 +58,12 @@ def main() -> None:
 
 def _register() -> None:
     from kernelcalc.cli.curves import curves
+    from kernelcalc.cli.expect import expect
+    from kernelcalc.cli.kernels import kernels
+    from kernelcalc.cli.symbolic import symbolic
 
-    main.add_command(curves)
+    for command in (curves, kernels, expect, symbolic):
+        main.add_command(command)
 
 
 _register()

@@ -33,10 +33,10 @@ def kernels(
 
     from kernelcalc import datasets
     from kernelcalc.activations import as_activation
-    from kernelcalc.export import check_target, write_npz
+    from kernelcalc.export import writable_folder, write_npz
     from kernelcalc.network import MLP
 
-    check_target(out)
+    writable_folder(out.parent)
     points, _ = datasets.mnist14() if data is None else datasets.load(data, labels=labels)
     net = MLP(as_activation(activation), depth=depth, sigma_w=sigma_w, beta=beta)
     result = net.kernels(points, only=only or None)

@@ -1,0 +1,75 @@
+"""The commands kernels, expect and symbolic: what they print, and what wrong input gets."""
+
+import math
+
+import mpmath as mp
+import numpy as np
+import pytest
+import sympy as sp
+from click.testing import CliRunner
+
+import kernelcalc as kc
+from kernelcalc.cli import main
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, list(map(str, arguments)))
+
+
+def test_expect_in_double_precision_and_with_digits():
+    done = run("expect", "--f", "relu", "--q", "1", "--c", "0")
+    value, rest = done.output.split(maxsplit=1)
+    assert float(value) == pytest.approx(1 / (2 * math.pi), rel=1e-15)
+    assert "method: exact" in rest
+    done = run("expect", "--f", "erf", "--g", "erf", "--q", "1", "--qp", "2", "--c", "1/2", "--dps", "40")
+    with mp.workdps(45):
+        exact = 2 / mp.pi * mp.asin(1 / mp.sqrt(15))
+        assert abs(mp.mpf(done.output.strip()) - exact) < mp.mpf(10) ** -39
+
+
+def test_expect_closed_form():
+    done = run("expect", "--f", "x^2", "--g", "x^2", "--q", "1", "--qp", "2", "--c", "1/2", "--exact")
+    assert sp.Rational(done.output.strip()) == 2 + 2 * sp.Rational(1, 4)
+
+
+def test_symbolic_theta_of_the_error_function():
+    done = run("symbolic", "theta", "--activation", "erf", "--depth", "2", "--latex")
+    assert done.exit_code == 0
+    assert r"\operatorname{asin}" in done.output or r"\arcsin" in done.output
+    assert r"\sigma_{w}" in done.output
+
+
+def test_kernels_are_written_whole(tmp_path):
+    points = np.array([[1.0, 2.0], [0.5, -1.0], [0.0, 1.0]])
+    np.savetxt(tmp_path / "points.csv", np.column_stack([points, [0, 1, 0]]), delimiter=",")
+    out = tmp_path / "k.npz"
+    done = run("kernels", "-a", "tanh", "--data", tmp_path / "points.csv", "-o", out)
+    assert done.exit_code == 0, done.output
+    K = kc.MLP("tanh", depth=3).kernels(points)
+    with np.load(out) as saved:
+        for name in K.available:
+            np.testing.assert_array_equal(saved[name], getattr(K, name))
+    assert [f.name for f in sorted(tmp_path.iterdir())] == ["k.npz", "points.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("expect", "--f", "tnah", "--q", "1", "--c", "0"), "tanh"),
+        (("expect", "--f", "tanh", "--q", "1", "--c", "2"), "covariance"),
+        (("expect", "--f", "tanh", "--q", "one", "--c", "0"), "one"),
+        (("expect", "--f", "tanh", "--q", "1", "--c", "0", "--exact"), "tanh"),
+        (("expect", "--f", "x*y", "--q", "1", "--c", "0"), "y"),
+        (("symbolic", "thta", "-a", "erf"), "theta"),
+        (("symbolic", "phi", "-a", "relu"), "relu"),
+        (("symbolic", "theta", "-a", "erf", "--depth", "0"), "depth"),
+        (("kernels", "--only", "xi", "-a", "relu"), "relu"),
+        (("kernels", "--data", "no-such-file.csv"), "no-such-file"),
+        (("kernels", "-o", "/proc/none/k.npz"), "writable"),
+    ],
+)
+def test_wrong_input_is_one_line(arguments, message):
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert message in done.output
+    assert "Traceback" not in done.output
