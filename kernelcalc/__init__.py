@@ -17,10 +17,32 @@ _HOME = {
     "MLP": "network",
     "LimitingKernels": "kernels",
     "mse_moments": "dynamics",
+    "training_times": "dynamics",
+    "hessian_moments": "gradient_flow",
     "Trajectory": "trajectory",
+    "mse_law": "distribution",
+    "spectrum_of_i": "spectrum",
+    "mean_field_moments": "meanfield",
+    "phase_diagram": "phase",
+    "predict": "predict",
+    "convex_loss": "losses",
     "FiniteNetwork": "finite.network",
 }
-_MODULES = ("activations", "catalogue", "datasets", "errors", "finite", "gaussian", "plot", "recursion", "symbolic")
+_MODULES = (
+    "activations",
+    "catalogue",
+    "datasets",
+    "distribution",
+    "errors",
+    "finite",
+    "gaussian",
+    "losses",
+    "phase",
+    "plot",
+    "recursion",
+    "spectrum",
+    "symbolic",
+)
 
 __all__ = ["__version__", *_HOME, *_MODULES]
 

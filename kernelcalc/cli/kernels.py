@@ -8,7 +8,9 @@ import click
 
 
 @click.command(epilog="Example: kernelcalc kernels -a tanh --depth 3 --data points.csv -o kernels.npz")
-@click.option("-a", "--activation", default="smooth_relu", show_default=True, metavar="TEXT", help="Name or expression.")
+@click.option(
+    "-a", "--activation", default="smooth_relu", show_default=True, metavar="TEXT", help="Name or expression."
+)
 @click.option("--depth", type=int, default=3, show_default=True, help="Number L of weight layers.")
 @click.option("--sigma-w", type=float, default=1.0, show_default=True, help="Standard deviation of the weights.")
 @click.option("--beta", type=float, default=0.1, show_default=True, help="Factor of the biases.")

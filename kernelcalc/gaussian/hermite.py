@@ -167,7 +167,9 @@ def _hopeless(tail: np.ndarray, terms: int, reach: float) -> bool:
     For a pole at distance d the tail falls as e^{−d√(2K)}, so √K extrapolates its logarithm; kinks fall more slowly.
     """
     longest = LENGTHS[-1]
-    expected = np.nanmax(tail) ** np.sqrt(longest / terms) * reach ** (longest / 2)
+    if not np.isfinite(tail).all():
+        return True
+    expected = tail.max() ** np.sqrt(longest / terms) * reach ** (longest / 2)
     return terms > LENGTHS[1] and bool(expected > 1e-4)
 
 

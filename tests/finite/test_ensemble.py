@@ -46,7 +46,7 @@ def test_statistics_are_those_of_single_networks(result):
 
 
 def _direct(fin):
-    return fin.train(X, Y, TIMES, tol=3e-3, record=lambda t, now: (t, now.hessian_moments(X, Y))).records
+    return fin.train(X, Y, TIMES, tol=1e-4, record=lambda t, now: (t, now.hessian_moments(X, Y))).records
 
 
 def test_one_trial_has_no_spread(result):

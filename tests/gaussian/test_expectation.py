@@ -41,8 +41,9 @@ def test_against_brute_force(entry):
     assert true_error <= 1e-10 * entry["magnitude"]
     # Typically much better; the long double references themselves are good to 1e-15.
     assert true_error <= 2e-12 * entry["magnitude"]
-    # Honest: what the result says about itself holds.
-    assert true_error <= result.error + 1e-15 * entry["magnitude"] * (entry["method"] == "panels")
+    # Honest: what the result says about itself holds, up to the digits of the table.
+    table_error = (1e-15 if entry["method"] == "panels" else 1e-25) * entry["magnitude"]
+    assert true_error <= result.error + table_error
 
 
 def test_reference_table_is_reproducible():
