@@ -24,7 +24,7 @@ _HOME = {
     "spectrum_of_i": "spectrum",
     "mean_field_moments": "meanfield",
     "phase_diagram": "phase",
-    "predict": "predict",
+    "predict": "prediction",
     "convex_loss": "losses",
     "FiniteNetwork": "finite.network",
 }

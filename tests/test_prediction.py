@@ -8,7 +8,7 @@ from kernelcalc.errors import InputError, ShapeError, SmoothnessError
 from kernelcalc.gradient_flow import hessian_moments
 from kernelcalc.losses import resolve_loss
 from kernelcalc.network import MLP
-from kernelcalc.predict import (
+from kernelcalc.prediction import (
     largest_learning_rate,
     predict,
     predict_outputs,
