@@ -197,4 +197,6 @@ def from_text(text: str) -> Activation:
             parameters[parameter["key"]] = sp.Rational(parameter["value"])
         except (TypeError, ValueError, ZeroDivisionError) as error:
             raise InputError("a number", repr(parameter["value"])) from error
-    return activation(match["name"], **parameters)
+    named = activation(match["name"], **parameters)
+    # The label keeps the numbers as they were written.
+    return Activation(named.expr, name="".join(text.split())) if parameters else named

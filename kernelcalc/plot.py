@@ -39,7 +39,7 @@ def plot_moments(
     k : int or iterable of int, optional
         Which moments; all by default.
     band : bool
-        Shade ± one standard deviation over initialisations (k = 1, 2).
+        Shade ± one standard deviation over initialisations; under the MSE it vanishes for k ≥ 3.
     limit : bool
         Dotted line at Tr I^k for the moments S contributes to.
     legend : bool
@@ -66,8 +66,8 @@ def plot_moments(
         ax.plot(t, mean, color=color, lw=1.8, label=f"$k = {power}$", zorder=3)
         if power <= 2 and limit:
             ax.plot(t, trajectory.trace_i[power - 1, order], color=color, lw=1.0, ls=(0, (1, 1.5)), zorder=2)
-        if power <= 2 and band:
-            std = trajectory.trace_h_std[power - 1, order]
+        std = trajectory.trace_h_std[power - 1, order] if band else np.zeros(0)
+        if std.any():
             ax.fill_between(t, mean - std, mean + std, color=color, alpha=0.16, lw=0, zorder=1)
     _scale_time(ax, t)
     _scale_values(ax)

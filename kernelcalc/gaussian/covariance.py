@@ -59,8 +59,8 @@ def determinant(q: np.ndarray, qp: np.ndarray, c: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> determinant(np.float64(1.0), np.float64(1.0), np.float64(1 - 2.0**-53))
-    np.float64(2.2204460492503128e-16)
+    >>> float(determinant(np.float64(1.0), np.float64(1.0), np.float64(1 - 2.0**-53)))
+    2.220446049250313e-16
     """
     first, second = q * qp, c * c
     return (first - second) + (_product_error(q, qp, first) - _product_error(c, c, second))

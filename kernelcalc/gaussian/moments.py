@@ -33,6 +33,7 @@ class _Gate(NamedTuple):
 
 
 def total_expectation(fa: Iterable[Atom], ga: Iterable[Atom], cov: PairCovariance, num: Numbers) -> Any:
+    """E[f(a) g(b)] of two sums of atoms, pair by pair, in the number type of ``num``."""
     total = num.zero
     for f in fa:
         for g in ga:
