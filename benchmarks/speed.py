@@ -47,7 +47,7 @@ def main() -> None:
     """Measure and print."""
     data = np.random.default_rng(0).normal(size=(1024, 196))
     data *= np.sqrt(196) / np.linalg.norm(data, axis=1, keepdims=True)
-    digits, labels = kc.datasets.mnist14()
+    digits, _ = kc.datasets.mnist14()
     large = kc.MLP("erf", depth=3).kernels(data)
     targets = np.sign(data[:, 0])
     first_kernels = "import kernelcalc as kc; X, _ = kc.datasets.mnist14(); kc.MLP('tanh', 3).kernels(X)"

@@ -288,8 +288,8 @@ def _targets(targets: ArrayLike, n: int) -> Array:
 
 def _times(times: ArrayLike) -> Array:
     t = np.atleast_1d(_floats(times, "times, a sequence of numbers"))
-    if t.ndim != 1:
-        raise ShapeError("times of the shape (T,)", f"the shape {t.shape}")
+    if t.ndim != 1 or t.size == 0:
+        raise ShapeError("times of the shape (T,), T ≥ 1", f"the shape {t.shape}")
     if np.isnan(t).any():
         raise NotFiniteError("times ≥ 0", "NaN")
     if (t < 0).any():

@@ -71,6 +71,10 @@ class DivergentExpectationError(InputError):
     """E[f(a)g(b)] is infinite or undefined for this covariance."""
 
 
+class NotCertifiableError(InputError):
+    """A function for which no rigorous enclosure is known: kinks, or an expression without provable bounds."""
+
+
 class DataFileError(InputError):
     """A data file that cannot be read as points and labels."""
 

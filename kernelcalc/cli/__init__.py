@@ -60,9 +60,10 @@ def _register() -> None:
     from kernelcalc.cli.curves import curves
     from kernelcalc.cli.expect import expect
     from kernelcalc.cli.kernels import kernels
+    from kernelcalc.cli.phase import phase
     from kernelcalc.cli.symbolic import symbolic
 
-    for command in (curves, kernels, expect, symbolic):
+    for command in (curves, phase, kernels, expect, symbolic):
         main.add_command(command)
 
 

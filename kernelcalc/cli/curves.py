@@ -72,7 +72,9 @@ class LogTimes(click.ParamType):
 @click.option("--finite", type=click.IntRange(min=1), metavar="WIDTH", help="Add networks of this width, as crosses.")
 @click.option("--trials", type=click.IntRange(min=2), default=20, show_default=True, help="Number of finite networks.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all that is drawn.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes for the finite networks.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes for the finite networks."
+)
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), default=Path("kernelcalc-curves"), show_default=True,
     help="Folder for curves.csv and curves.png.",
@@ -233,4 +235,3 @@ def _largest_eigenvalue(theta: np.ndarray) -> float:
     import numpy as np
 
     return float(np.linalg.norm(theta, 2))
-

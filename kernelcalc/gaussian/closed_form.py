@@ -30,6 +30,8 @@ EPS = np.finfo(np.float64).eps
 MAX_POWER = 6
 # Rounding steps in one pair formula, counted generously.
 OPERATIONS = 16
+# r − c arctan(r/c) by its series for r below this times c.
+SERIES_BELOW = 0.125
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,12 +279,12 @@ def _at_zero(kind: str, order: int, variance: np.ndarray) -> np.ndarray:
 def _arc_residual(r: np.ndarray, c: np.ndarray) -> np.ndarray:
     """r − c·arctan(r/c) for c ≥ 0, without cancellation where r ≪ c."""
     t = np.divide(r, c, out=np.full_like(r, np.inf), where=c > 0)
-    t2 = np.where(t < 0.125, t, 0.0) ** 2
+    t2 = np.where(t < SERIES_BELOW, t, 0.0) ** 2
     # Σ_{k≥1} (−1)^{k+1} t^{2k}/(2k+1); at t = 1/8 the eleventh term is below 1e-20.
     series = np.zeros_like(r)
     for k in range(10, 0, -1):
         series = t2 * ((-1) ** (k + 1) / (2 * k + 1) + series)
-    return np.where(t < 0.125, r * series, r - c * np.arctan2(r, c))
+    return np.where(t < SERIES_BELOW, r * series, r - c * np.arctan2(r, c))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -308,8 +310,10 @@ def _kink_pair(kind: str, m: int, n: int, s: _Smoothed) -> Estimate:
     if m == 0 and n == 0:
         magnitude = np.abs(s.c)
         tail = _arc_residual(s.r, magnitude)
-        body = np.where(s.c > 0, s.c, 0.0) if kind == "R" else magnitude / 2
-        return _rounded(body / 2 + tail / (2 * np.pi)) if kind == "R" else _rounded((body * np.pi + tail) / (2 * np.pi))
+        # r − c arctan(r/c) is a difference of terms of size r where the series is not used.
+        size = np.where(s.r < SERIES_BELOW * magnitude, tail, s.r)
+        body = np.pi * (np.maximum(s.c, 0.0) if kind == "R" else magnitude / 2)
+        return _rounded(body + tail, body + size).scaled(1 / (2 * np.pi))
     if m == 1:
         return _rounded(np.arctan2(s.r, -s.c) if kind == "R" else np.arctan2(s.c, s.r)).scaled(1 / (2 * np.pi))
     if kind == "K":

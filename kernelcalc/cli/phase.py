@@ -1,0 +1,163 @@
+"""``kernelcalc phase``: order and chaos over (σ_w, β), as a table, a CSV file and a picture."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from kernelcalc.activations import Activation
+    from kernelcalc.phase import FixedPoint
+
+# Jacot, Gabriel, Hongler (ICLR 2020), Figure 1.
+PAPER = (1.0, 0.1)
+
+
+class Range(click.ParamType):
+    """LOW:HIGH:COUNT, evenly spaced."""
+
+    name = "LOW:HIGH:COUNT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        try:
+            low, high, count = str(value).split(":")
+            result = float(low), float(high), int(count)
+        except ValueError:
+            self.fail(f"expected LOW:HIGH:COUNT such as 0.2:3:57, got {value!r}", param, ctx)
+        if not 0 <= result[0] < result[1] < math.inf or not 2 <= result[2] <= 2000:
+            self.fail(f"expected 0 <= LOW < HIGH and a COUNT from 2 to 2000, got {value!r}", param, ctx)
+        return result
+
+
+@click.command(epilog="Example: kernelcalc phase --activation 'x*erf(x)' --sigma-w 1.5 --beta 0.3")
+@click.option(
+    "-a", "--activation", default="tanh", show_default=True, metavar="TEXT",
+    help="Nonlinearity: a name, a name with parameters or an expression in x.",
+)  # fmt: skip
+@click.option("--sigma-w", type=float, default=PAPER[0], show_default=True, help="Weights of the marked setting.")
+@click.option("--beta", type=float, default=PAPER[1], show_default=True, help="Biases of the marked setting.")
+@click.option("--sigma-w-range", type=Range(), default="0.2:3:113", show_default=True, help="Horizontal axis.")
+@click.option("--beta-range", type=Range(), default="0:2:81", show_default=True, help="Vertical axis.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("kernelcalc-phase"), show_default=True,
+    help="Folder for phase.csv and phase.png.",
+)  # fmt: skip
+@click.option("--no-png", is_flag=True, help="Write no picture (matplotlib is not needed then).")
+def phase(
+    activation: str,
+    sigma_w: float,
+    beta: float,
+    sigma_w_range: tuple[float, float, int],
+    beta_range: tuple[float, float, int],
+    out: Path,
+    no_png: bool,
+) -> None:
+    """Order and chaos: the fixed points q* of the variance and χ over the plane (sigma_w, beta).
+
+    q* = sigma_w² E[σ(√q* Z)²] + beta² is the variance deep in the network and χ = sigma_w² E[σ̇(√q* Z)²] the growth of
+    small differences between inputs from layer to layer: in order (χ < 1) Θ tends to a constant matrix and the spectrum
+    of the Hessian to one narrow valley, in chaos (χ > 1) to the identity. The normalised nonlinearity, with mean 0 and
+    variance 1 under N(0, 1), has q* = 1 where sigma_w² + beta² = 1.
+    """
+    import numpy as np
+
+    from kernelcalc.catalogue import from_text
+    from kernelcalc.errors import InputError
+    from kernelcalc.export import writable_folder, write_csv
+    from kernelcalc.phase import fixed_points, phase_diagram
+
+    act = from_text(activation)
+    marked = fixed_points(act, sigma_w, beta)
+    if sigma_w_range[0] == 0:
+        raise InputError("--sigma-w-range above 0", "a range from 0")
+    folder = writable_folder(out)
+    if not no_png:
+        from kernelcalc.plot import require_matplotlib
+
+        require_matplotlib()
+    grid = np.linspace(*sigma_w_range), np.linspace(*beta_range)
+    diagram = phase_diagram(act, *grid)
+    standard = _normalized(act, beta) if 0 <= beta < 1 else None
+    click.echo(f"Order and chaos: {act.name}")
+    click.echo(table(act, marked, sigma_w, beta, standard))
+    columns = {
+        "sigma_w": np.tile(grid[0], grid[1].size),
+        "beta": np.repeat(grid[1], grid[0].size),
+        "q": diagram.q.ravel(),
+        "chi": diagram.chi.ravel(),
+    }
+    written = [write_csv(folder / "phase.csv", columns)]
+    if not no_png:
+        from kernelcalc.export import write_figure
+        from kernelcalc.plot_phase import phase_figure
+
+        label = rf"$\sigma_w = {sigma_w:g}$, $\beta = {beta:g}$"
+        if (sigma_w, beta) == PAPER:
+            label = "the paper's " + label
+        other = phase_diagram(standard[0], *grid) if standard else None
+        figure = phase_figure(diagram, other, sigma_w, beta, label)
+        written.append(write_figure(folder / "phase.png", figure))
+    click.echo("\n" + " ".join(["written:", *map(str, written)]))
+
+
+def table(
+    act: Activation,
+    marked: tuple[FixedPoint, ...],
+    sigma_w: float,
+    beta: float,
+    standard: tuple[Activation, FixedPoint] | None,
+) -> str:
+    """Fixed points at the marked setting and of the normalised form, and where the critical line passes."""
+    name, width = act.name, max(len(act.name) + 11, 16)
+    lines = [
+        f"{'nonlinearity':<{width}}{'sigma_w':>9}{'beta':>7}{'q*':>11}{'stable':>8}{'chi':>9}{'phase':>10}"
+        f"{'depth scale':>13}"
+    ]
+    rows = [(name, sigma_w, point) for point in marked]
+    if standard is not None:
+        rows.append((f"normalized {name}", math.sqrt(1 - beta**2), standard[1]))
+    for label, weight, point in rows:
+        lines.append(
+            f"{label:<{width}}{weight:>9.4g}{beta:>7.3g}{point.q:>11.4g}{'yes' if point.stable else 'no':>8}"
+            f"{point.chi:>9.4g}{point.phase:>10}{point.correlation_depth:>13.4g}"
+        )
+    if not marked:
+        lines.append(f"{name:<{width}}{sigma_w:>9.4g}{beta:>7.3g}   the variance grows without bound")
+    crossings = _critical_sigma_w(act, beta)
+    if crossings:
+        shown = ", ".join(f"{value:.4g}" for value in crossings)
+        lines.append(f"critical line (chi = 1) at beta = {beta:g}: sigma_w = {shown}")
+    lines.append("depth scale: layers 1/|log chi| over which a small difference shrinks or grows by e")
+    return "\n".join(lines)
+
+
+def _critical_sigma_w(act: Activation, beta: float) -> list[float]:
+    import numpy as np
+
+    from kernelcalc.phase import critical_line
+
+    sigma_w, bias, _ = critical_line(act, np.geomspace(1e-6, 1e2, 801))
+    if beta == 0 or np.ptp(bias) < 1e-9 if bias.size else True:
+        return []
+    gap = bias - beta
+    found = []
+    for i in np.flatnonzero(gap[:-1] * gap[1:] <= 0):
+        part = gap[i] / (gap[i] - gap[i + 1]) if gap[i] != gap[i + 1] else 0.0
+        found.append(float(sigma_w[i] + part * (sigma_w[i + 1] - sigma_w[i])))
+    return found
+
+
+def _normalized(act: Activation, beta: float) -> tuple[Activation, FixedPoint] | None:
+    """The normalised form and its place; None where it has none (a constant, or no finite variance)."""
+    from kernelcalc.errors import KernelcalcError
+    from kernelcalc.phase import normalized_position
+
+    try:
+        return act.normalized(), normalized_position(act, beta)
+    except KernelcalcError:
+        return None
