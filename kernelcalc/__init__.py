@@ -27,6 +27,7 @@ _HOME = {
     "predict": "prediction",
     "convex_loss": "losses",
     "FiniteNetwork": "finite.network",
+    "validate": "validation",
 }
 _MODULES = (
     "activations",

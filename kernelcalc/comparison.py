@@ -32,7 +32,16 @@ _ROUNDING = 1e-9
 _ZERO = 1e-13
 
 
-LABELS = {"sigma": "Σ", "theta": "Θ", "phi": "Φ", "lam": "Λ", "upsilon": "Υ", "xi": "Ξ", "trace_s": "Tr S", "trace_s2": "Tr S²"}
+LABELS = {
+    "sigma": "Σ",
+    "theta": "Θ",
+    "phi": "Φ",
+    "lam": "Λ",
+    "upsilon": "Υ",
+    "xi": "Ξ",
+    "trace_s": "Tr S",
+    "trace_s2": "Tr S²",
+}
 
 
 class Quantity(NamedTuple):
@@ -107,8 +116,10 @@ class Validation:
 
     @property
     def table(self) -> list[dict[str, Any]]:
-        """One dict a row: quantity, part, time, theory, mean_w and error_w for every width w, bias, limit, limit_error, z,
-        passed."""
+        """One dict a row.
+
+        Keys: quantity, part, time, theory, mean_w and error_w for every width w, bias, limit, limit_error, z, passed.
+        """
         records = []
         for row in self.rows:
             name, part, time = row.quantity
@@ -201,7 +212,9 @@ class Validation:
 
     def __repr__(self) -> str:
         worst = sorted(self.rows, key=lambda row: -abs(row.z))[:8]
-        return self.text(worst if len(self.rows) > 8 else None) + ("" if len(self.rows) <= 8 else "; .table has all rows")
+        return self.text(worst if len(self.rows) > 8 else None) + (
+            "" if len(self.rows) <= 8 else "; .table has all rows"
+        )
 
 
 def compare(

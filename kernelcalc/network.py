@@ -77,7 +77,13 @@ class MLP:
             self.activations = (as_activation(activation),) * hidden
 
     def kernels(
-        self, X: Any, X2: Any = None, *, only: Sequence[str] | None = None, dps: int | None = None
+        self,
+        X: Any,
+        X2: Any = None,
+        *,
+        only: Sequence[str] | None = None,
+        dps: int | None = None,
+        certified: bool = False,
     ) -> LimitingKernels:
         """Gram matrices of the limiting kernels at depth L.
 
@@ -92,6 +98,10 @@ class MLP:
             default all six, or as many as the nonlinearity's smoothness allows; access of the others then raises.
         dps : int, optional
             Decimal digits: object arrays of mpmath numbers, for a few points (a second or so a pair).
+        certified : bool
+            Object arrays of ``flint.arb`` balls that provably contain the kernels, for a few points and analytic
+            nonlinearities (extra ``certified``). Radii are below 10^−dps (15 digits by default) of a kernel's largest
+            entry.
 
         Returns
         -------
@@ -106,6 +116,8 @@ class MLP:
             If a kernel named in ``only`` is undefined for the nonlinearity.
         UnknownNameError
             For an unknown kernel name.
+        MissingExtraError, NotCertifiableError
+            With ``certified``: python-flint is missing, or the nonlinearity has kinks or no provable bounds.
 
         References
         ----------
@@ -117,6 +129,8 @@ class MLP:
             raise ShapeError(f"X2 with {x.shape[1]} inputs, as X has", f"{x2.shape[1]}")
         refused = refused_kernels(self.activations)
         names = self._names(only, refused)
+        if certified:
+            return self._certified(x, x2, names, refused, dps)
         if dps is not None:
             return self._precise(x, x2, names, refused, _integer("dps", dps))
         computation = KernelComputation(self, x, x2, names)
@@ -136,11 +150,16 @@ class MLP:
     ) -> LimitingKernels:
         from kernelcalc.precise_kernels import precise_layers
 
-        every = [
-            LimitingKernels(arrays, refused=refused, title=f"{self!r}, {dps} digits")
-            for arrays in precise_layers(self, x, x2, names, dps)
-        ]
-        return LimitingKernels(every[-1]._arrays, refused=refused, title=every[-1]._title, layers=lambda: tuple(every))
+        return _with_layers(precise_layers(self, x, x2, names, dps), refused, f"{self!r}, {dps} digits")
+
+    def _certified(
+        self, x: np.ndarray, x2: np.ndarray | None, names: tuple[str, ...], refused: dict[str, str], dps: int | None
+    ) -> LimitingKernels:
+        from kernelcalc.certified_kernels import certified_layers
+        from kernelcalc.gaussian.certified import DEFAULT_DIGITS
+
+        digits = DEFAULT_DIGITS if dps is None else _integer("dps", dps)
+        return _with_layers(certified_layers(self, x, x2, names, digits), refused, f"{self!r}, certified")
 
     @staticmethod
     def _names(only: Sequence[str] | None, refused: dict[str, str]) -> tuple[str, ...]:
@@ -160,6 +179,11 @@ class MLP:
         names = list(dict.fromkeys(a.name for a in self.activations)) or ["linear"]
         shown = names[0] if len(names) == 1 else [a.name for a in self.activations]
         return f"MLP({shown!r}, depth={self.depth}, sigma_w={self.sigma_w:g}, beta={self.beta:g}, n_out={self.n_out})"
+
+
+def _with_layers(layers: list[dict[str, np.ndarray]], refused: dict[str, str], title: str) -> LimitingKernels:
+    every = tuple(LimitingKernels(arrays, refused=refused, title=title) for arrays in layers)
+    return LimitingKernels(layers[-1], refused=refused, title=title, layers=lambda: every)
 
 
 def _integer(name: str, value: Any) -> int:

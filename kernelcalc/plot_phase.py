@@ -154,7 +154,7 @@ def _wall(ax: Any, diagram: PhaseDiagram) -> None:
     """The edge χ → 1 of order, where the critical line has shrunk to a point or lies at q = ∞ (relu)."""
     chi = np.where(np.isnan(diagram.chi), 2.0, diagram.chi)
     bounded = diagram.chi[np.isfinite(diagram.chi)]
-    if bounded.size and NEAR_ONE < bounded.max() and chi.min() < 1 < chi.max() and min(chi.shape) > 1:
+    if bounded.size and bounded.max() > NEAR_ONE and chi.min() < 1 < chi.max() and min(chi.shape) > 1:
         ax.contour(diagram.sigma_w, diagram.beta, chi, levels=[1.0], colors="k", linewidths=1.6, zorder=3)
 
 

@@ -22,6 +22,7 @@ from kernelcalc.dynamics import mse_moments
 from kernelcalc.errors import InputError
 from kernelcalc.finite.kernels import kernels_through_training
 from kernelcalc.kernels import check_points
+from kernelcalc.recursion import KERNEL_NAMES
 
 Array = np.ndarray[Any, Any]
 
@@ -112,7 +113,17 @@ def validate(
     theory = theory_values(net, x, Y, when, kmax)
     y = np.asarray(Y, dtype=np.float64).reshape(len(x), -1)
     samples = kernels_through_training(
-        net, x, y, when, widths=sizes, trials=int(trials), rng=rng, kmax=kmax, workers=workers, progress=progress, path=path
+        net,
+        x,
+        y,
+        when,
+        widths=sizes,
+        trials=int(trials),
+        rng=rng,
+        kmax=kmax,
+        workers=workers,
+        progress=progress,
+        path=path,
     )
     title = f"{net!r}: {len(x)} points in {x.shape[1]} dimensions"
     return compare(theory, sample_values(samples, x, when), sizes, title=title)
@@ -124,7 +135,9 @@ def theory_values(net: Any, X: Array, Y: Any, times: Array, kmax: int = 4) -> di
     trajectory = mse_moments(kernels, Y, times, kmax=kmax)
     y = np.asarray(Y).reshape(len(X), -1)
     if y.shape[1] != net.n_out:
-        raise InputError(f"targets with n_out = {net.n_out} columns", f"{y.shape[1]}", "give MLP the n_out of the targets")
+        raise InputError(
+            f"targets with n_out = {net.n_out} columns", f"{y.shape[1]}", "give MLP the n_out of the targets"
+        )
     return predicted_values(kernels, trajectory, X)
 
 
@@ -145,23 +158,19 @@ def sample_values(samples: Mapping[str, Array], X: Array, times: Array) -> dict[
 
 
 def _scalars(arrays: Mapping[str, Array], X: Array, times: Array) -> dict[Quantity, Array]:
-    found: dict[Quantity, Array] = {}
-    for name in AT_START:
-        found |= {Quantity(name, part): value for part, value in _parts(name, arrays[name], X).items()}
-    for i, t in enumerate(times):
-        for name in THROUGH_TRAINING:
-            parts = _parts(name, arrays[name][..., i, :, :], X)
-            found |= {Quantity(name, part, float(t)): value for part, value in parts.items()}
-        for name in ("trace_i", "trace_h"):
-            moments = arrays[name][..., i, :]
-            found |= {Quantity(f"{name}{k + 1}", "", float(t)): moments[..., k] for k in range(moments.shape[-1])}
-        found |= {Quantity(name, "", float(t)): arrays[name][..., i] for name in ("trace_s", "trace_s2", "loss")}
-    # rows of one quantity together, its times in order; sorted() keeps the order of equals
-    moments_after = len(_ORDER)
-    place = {name: i for i, name in enumerate(_ORDER)}
-    names = {name: i for i, name in enumerate(dict.fromkeys(q.name for q in found))}
-    parts = {part: i for i, part in enumerate(_PARTS)}
-    return {q: found[q] for q in sorted(found, key=lambda q: (place.get(q.name, moments_after + names[q.name]), parts[q.part]))}
+    """Arrays with leading axes (...), reduced to one number a quantity, each of the shape (...)."""
+    series: dict[tuple[str, str], Array] = {}
+    for name in KERNEL_NAMES:
+        kernel = arrays[name] if name in THROUGH_TRAINING else arrays[name][..., None, :, :]
+        series |= {(name, part): values for part, values in _parts(name, kernel, X).items()}
+    for name in ("trace_i", "trace_h"):
+        series |= {(f"{name}{k + 1}", ""): arrays[name][..., k] for k in range(arrays[name].shape[-1])}
+    series |= {(name, ""): arrays[name] for name in ("trace_s", "trace_s2", "loss")}
+    return {
+        Quantity(name, part, 0.0 if name in AT_START else float(times[i])): values[..., i]
+        for (name, part), values in series.items()
+        for i in range(values.shape[-1])
+    }
 
 
 def _parts(name: str, kernel: Array, X: Array) -> dict[str, Array]:

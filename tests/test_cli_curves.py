@@ -157,3 +157,54 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
     assert "--activation" in done.stdout
     assert time.perf_counter() - start < 5.0
+
+
+@pytest.mark.parametrize("loss", ["softmax", "binary"])
+def test_sampled_losses_are_those_of_the_library(tmp_path: Path, loss: str) -> None:
+    result = run("-a", "tanh", *FEW, "--loss", loss, "--samples", 8, "--seed", 3, "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert f"{loss} loss, 8 initialisations" in result.output.splitlines()[0]
+    x, labels = kc.datasets.mnist14(16)
+    targets = kc.datasets.parity(labels) if loss == "binary" else np.unique(labels, return_inverse=True)[1]
+    times = np.concatenate([[0.0], np.geomspace(0.1, 100, 5)])
+    direct = kc.hessian_moments(kc.MLP("tanh").kernels(x), targets, times, loss, samples=8, rng=3)
+    for name in ("trace_h", "trace_h_std"):
+        read = np.array([float(row[name]) for row in rows(tmp_path)]).reshape(6, 4).T
+        np.testing.assert_allclose(read, getattr(direct, name), rtol=1e-9)
+    # Unlike under the MSE, every moment varies between initialisations.
+    assert (direct.trace_h_std > 0).all()
+
+
+def test_a_loss_as_an_expression_agrees_with_the_exact_mse(tmp_path: Path) -> None:
+    arguments = ("-a", "erf", *FEW, "--targets", "parity", "--no-png")
+    assert run(*arguments, "--loss", "(y - t)^2/2", "--samples", 200, "-o", tmp_path / "a").exit_code == 0
+    assert run(*arguments, "-o", tmp_path / "b").exit_code == 0
+    sampled, exact = rows(tmp_path / "a"), rows(tmp_path / "b")
+    for one, other in zip(sampled, exact, strict=True):
+        error = float(other["trace_h_std"]) / np.sqrt(200)
+        assert abs(float(one["trace_h"]) - float(other["trace_h"])) < 4 * error + 1e-4 * abs(float(other["trace_h"]))
+
+
+def test_finite_networks_under_a_cross_entropy(tmp_path: Path) -> None:
+    arguments = ("-a", "smooth_relu", *FEW, "--loss", "softmax", "--samples", 8, "--finite", 24, "--trials", 2)
+    result = run(*arguments, "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    crosses = [(float(row["finite_mean"]), float(row["trace_h"])) for row in rows(tmp_path) if row["finite_mean"]]
+    finite, limit = np.array(crosses).T
+    np.testing.assert_allclose(finite[0], limit[0], rtol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--loss", "softmx"), "softmax"),
+        (("--loss", "abs(y - t)"), "continuous"),
+        (("--loss", "softmax", "--targets", "parity"), "class labels"),
+        (("--loss", "log(cosh(y - t))", "--finite", "8"), "--finite"),
+    ],
+)
+def test_wrong_losses_are_refused(tmp_path: Path, arguments: tuple[object, ...], message: str) -> None:
+    result = run(*FEW, *arguments, "-o", tmp_path)
+    assert result.exit_code == 2
+    assert message in result.stderr.strip().splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []

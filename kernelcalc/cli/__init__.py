@@ -61,9 +61,12 @@ def _register() -> None:
     from kernelcalc.cli.expect import expect
     from kernelcalc.cli.kernels import kernels
     from kernelcalc.cli.phase import phase
+    from kernelcalc.cli.predict import predict
+    from kernelcalc.cli.spectrum import spectrum
     from kernelcalc.cli.symbolic import symbolic
+    from kernelcalc.cli.validate import validate
 
-    for command in (curves, phase, kernels, expect, symbolic):
+    for command in (curves, phase, spectrum, predict, kernels, expect, symbolic, validate):
         main.add_command(command)
 
 

@@ -141,13 +141,19 @@ def curves(
         if exact:
             trajectory = mse_moments(limit, y, grid, kmax=kmax)
         else:
-            options = {"samples": samples, "rng": seed, "kmax": kmax, "progress": shows_progress()}
-            trajectory = hessian_moments(limit, y, grid, law, **options)
+            show = shows_progress()
+            trajectory = hessian_moments(limit, y, grid, law, samples=samples, rng=seed, kmax=kmax, progress=show)
         _ = trajectory.trace_h_std  # computed here, under the progress bar
         found.append(Curve(name=activation.name, trajectory=trajectory))
     if finite is not None:
         late = FINITE_HORIZON * min(len(x) / _largest_eigenvalue(k.theta) for k in kernels.values())
-        options = {"width": finite, "trials": trials, "rng": seed, "workers": workers, "progress": shows_progress()}
+        options: dict[str, Any] = {
+            "width": finite,
+            "trials": trials,
+            "rng": seed,
+            "workers": workers,
+            "progress": shows_progress(),
+        }
         options["loss"] = law.name
         found = [_with_finite(curve, net, x, y, late, options) for curve, net in zip(found, nets.values(), strict=True)]
     setting = f"{len(x)} points in {x.shape[1]} dimensions, {count(y.shape[1], 'output')}"

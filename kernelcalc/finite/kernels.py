@@ -150,9 +150,7 @@ class _Task:
         state = sample.generate_state(1)[0]
 
         def record(_: float, now: FiniteNetwork) -> dict[str, Array]:
-            moments = hessian_moments(
-                now, self.X, self.Y, kmax=self.kmax, probes=self.probes, dense=False, rng=state
-            )
+            moments = hessian_moments(now, self.X, self.Y, kmax=self.kmax, probes=self.probes, dense=False, rng=state)
             row = {name: np.asarray(getattr(moments, name)) for name in FIELDS}
             return row | {"theta": mean_ntk(now, self.X), "lam": trace_gradient_kernel(now, self.X)}
 
@@ -232,6 +230,4 @@ def kernels_through_training(
         probes=probes,
     )
     settings = None if path is None else task.settings()
-    return run_trials(
-        task.run, trials, rng=rng, workers=workers, path=path, settings=settings, progress=progress
-    )
+    return run_trials(task.run, trials, rng=rng, workers=workers, path=path, settings=settings, progress=progress)

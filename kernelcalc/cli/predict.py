@@ -1,0 +1,107 @@
+"""``kernelcalc predict``: learning rates, time scales and expected curves for a network on a data set, as a report."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kernelcalc.cli.dataset import data_options, loss_option, network_options, read
+
+if TYPE_CHECKING:
+    from kernelcalc.prediction import Prediction
+
+# Measured 10 s for softmax on these; with 256, a minute.
+COUPLED_POINTS = 128
+
+
+@click.command(epilog="Example: kernelcalc predict -a tanh --loss softmax --width 512 --json prediction.json")
+@click.option(
+    "-a", "--activation", default="smooth_relu", show_default=True, metavar="TEXT", help="Name or expression."
+)
+@network_options
+@data_options
+@loss_option
+@click.option(
+    "--width", type=click.IntRange(min=1), default=1000, show_default=True,
+    help="Hidden width for which rates are translated to the standard parametrisation.",
+)  # fmt: skip
+@click.option(
+    "--samples", type=click.IntRange(min=2), default=8, show_default=True, help="Number of initialisations drawn."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the initialisations.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write all numbers here.")
+def predict(
+    activation: str,
+    depth: int,
+    sigma_w: float,
+    beta: float,
+    data: Path | None,
+    labels: str | None,
+    points: int | None,
+    scale: str,
+    targets: str | None,
+    loss: str,
+    width: int,
+    samples: int,
+    seed: int,
+    json_file: Path | None,
+) -> None:
+    """What a wide network will do on a data set: stable learning rates, time scales, expected loss.
+
+    Full-batch gradient descent in the infinite-width limit, by default on 256 digits (128 with --loss softmax). Learning
+    rates 2/λ_max(H) are for the NTK parametrisation, where a step of size η advances the gradient-flow time by η, and,
+    at the start, for the standard one (PyTorch: weights w = sigma_w W/√n and biases beta b are what is trained) at the
+    width given; divide times by the rate to get steps.
+    """
+    from kernelcalc import prediction
+    from kernelcalc.catalogue import from_text
+    from kernelcalc.export import writable_folder
+    from kernelcalc.losses import resolve_loss
+    from kernelcalc.network import MLP
+
+    law = resolve_loss(loss)
+    if json_file is not None:
+        writable_folder(json_file.parent)
+    x, y = read(
+        data, labels, points or (COUPLED_POINTS if law.has_blocks and data is None else None), scale, targets, law
+    )
+    net = MLP(from_text(activation), depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
+    report = prediction.predict(net, x, y, law, width=width, samples=samples, rng=seed, n_out=y.shape[1])
+    click.echo(str(report))
+    if json_file is not None:
+        import json
+
+        from kernelcalc.export import atomic_file
+
+        with atomic_file(json_file) as file:
+            file.write(json.dumps(as_numbers(report), indent=1, allow_nan=False).encode() + b"\n")
+        click.echo(f"\nwritten: {json_file}")
+
+
+def as_numbers(report: Prediction) -> dict[str, Any]:
+    """The report as plain lists and numbers; what is infinite is None."""
+    m = report.moments
+    return {
+        "network": report.network,
+        "loss": report.loss_name,
+        "points": report.n,
+        "inputs": report.n_in,
+        "outputs": report.n_out,
+        "width": report.width,
+        "samples": m.samples,
+        "smooth": report.smooth,
+        "condition_number": report.condition_number if math.isfinite(report.condition_number) else None,
+        "standard_learning_rate": report.standard_learning_rate,
+        "theta_eigenvalues": report.spectrum.tolist(),
+        "time_constants": [t if t < 1e300 else None for t in report.time_constants.tolist()],
+        "times": m.times.tolist(),
+        "largest_eigenvalue": report.top.tolist(),
+        "learning_rate": report.learning_rates.tolist(),
+        "expected_loss": m.loss.tolist(),
+        "loss_std": m.loss_std.tolist(),
+        "trace_h": m.trace_h[0].tolist(),
+        "trace_h_std": m.trace_h_std[0].tolist(),
+    }

@@ -1,0 +1,152 @@
+"""``kernelcalc validate``: theory beside ensembles of finite networks, as a table, files and a picture."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kernelcalc.cli.dataset import network_options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DIGITS = 5
+
+
+class Numbers(click.ParamType):
+    """Numbers separated by commas."""
+
+    def __init__(self, kind: type[int] | type[float], example: str) -> None:
+        self.kind, self.example = kind, example
+        self.name = example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(self.kind(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"expected numbers such as {self.example}, got {value!r}", param, ctx)
+
+
+@click.command(epilog="Example: kernelcalc validate -a 'x*erf(x)' --depth 2 --widths 32,64,128 --trials 400")
+@click.option(
+    "-a", "--activation", default="tanh", show_default=True, metavar="TEXT",
+    help="Smooth nonlinearity: a name (softplus), a name with parameters (smooth_relu(scale=0.5)), an expression "
+    "(x*erf(x)), or 'normalized ...' of these.",
+)  # fmt: skip
+@network_options
+@click.option(
+    "--widths", type=Numbers(int, "64,128,256"), default="64,128,256", show_default=True, help="Hidden widths."
+)
+@click.option("--trials", type=click.IntRange(min=2), default=100, show_default=True, help="Networks of each width.")
+@click.option("--times", type=Numbers(float, "0,1,10"), default="0,1,10", show_default=True, help="Times in training.")
+@click.option(
+    "--data", metavar="PATH|digits",
+    help="Points and labels, .npz or .csv; or digits.  [default: 5 points in the plane, of different lengths]",
+)  # fmt: skip
+@click.option("--labels", help="Name (or, in a CSV file, number) of the labels in the data file.")
+@click.option("-n", "--points", type=click.IntRange(min=1), help=f"Use the first N points only.  [digits: {DIGITS}]")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the networks.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep finished networks here and go on from there.",
+)
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("kernelcalc-validate"), show_default=True,
+    help="Folder for validate.csv, validate.json and validate.png.",
+)  # fmt: skip
+@click.option("--no-png", is_flag=True, help="Write no picture (matplotlib is not needed then).")
+def validate(
+    activation: str,
+    depth: int,
+    sigma_w: float,
+    beta: float,
+    widths: tuple[int, ...],
+    trials: int,
+    times: tuple[float, ...],
+    data: str | None,
+    labels: str | None,
+    points: int | None,
+    seed: int,
+    workers: int | None,
+    resume: Path | None,
+    out: Path,
+    no_png: bool,
+) -> None:
+    """Check the theory against ensembles of finite networks.
+
+    Every kernel and every moment of the Hessian through training (gradient flow on the mean squared error), as mean over
+    networks of several widths, extrapolated to infinite width, beside the prediction. Whole-number labels are taken as
+    parity (±1), others as they are. The exit code is 1 if a quantity fails.
+    """
+    from kernelcalc.catalogue import from_text
+    from kernelcalc.cli import shows_progress
+    from kernelcalc.export import writable_folder, write_figure
+    from kernelcalc.network import MLP
+    from kernelcalc.validation import validate as run
+
+    folder = writable_folder(out)
+    if not no_png:
+        from kernelcalc.plot import require_matplotlib
+
+        require_matplotlib()
+    x, y = _read(data, labels, points)
+    net = MLP(from_text(activation), depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
+    report = run(
+        net, x, y, widths, trials, times, seed,
+        workers=workers or os.cpu_count() or 1, progress=shows_progress(), path=resume,
+    )  # fmt: skip
+    click.echo(report.text())
+    written = [report.to_csv(folder / "validate.csv"), report.to_json(folder / "validate.json")]
+    if not no_png:
+        from kernelcalc.comparison_plot import comparison_figure
+
+        written.append(write_figure(folder / "validate.png", comparison_figure(report), dpi=150))
+    click.echo("\n" + " ".join(["written:", *map(str, written)]))
+    if not report.passed:
+        raise click.exceptions.Exit(1)
+
+
+def _read(data: str | None, labels: str | None, points: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, n_0) and targets (N, n_out)."""
+    import numpy as np
+
+    from kernelcalc import datasets
+    from kernelcalc.errors import DataFileError, InputError
+
+    if labels is not None and data in (None, "digits"):
+        raise InputError("--data FILE together with --labels", "--labels alone")
+    y: Any
+    if data is None:
+        x, y = spiral()
+    elif data == "digits":
+        x, y = datasets.mnist14(points or DIGITS)
+    else:
+        x, y = datasets.load(data, labels=labels)
+    if points is not None and points > len(x):
+        raise DataFileError(f"at least {points} points", f"{len(x)}")
+    x, y = x[:points], y[:points]
+    if y.dtype.kind not in "biuf":
+        raise InputError("numbers as labels", f"{y.flat[0]!r}")
+    if y.ndim == 1 and np.equal(np.mod(y, 1), 0).all() and not np.isin(y, (-1, 0, 1)).all():
+        y = datasets.parity(y)
+    return x, y.astype(np.float64).reshape(len(y), -1)
+
+
+def spiral() -> tuple[np.ndarray, np.ndarray]:
+    """Five points in the plane with |x| = 0.6..1.8 at all angles, and targets ±1.
+
+    Lengths differ so that Φ and Λ are not symmetric and a transposed one would be seen.
+    """
+    import numpy as np
+
+    angle, radius = 2.4 * np.arange(5), 0.6 + 0.3 * np.arange(5)
+    x = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    return x, np.sign(x[:, 0])
