@@ -20,6 +20,10 @@ x = sp.Symbol("x", real=True)
 # Derivatives whose jumps are looked at when the smoothness class is determined: the theory asks for C⁴.
 SMOOTHNESS_DEPTH = 6
 KINKED = (sp.Abs, sp.sign, sp.Heaviside, sp.Max, sp.Min)
+KNOWN: tuple[Any, ...] = (
+    *(*KINKED, sp.Piecewise, sp.DiracDelta, sp.exp, sp.log, sp.sin, sp.cos, sp.sinh, sp.cosh, sp.tanh, sp.sech),
+    *(sp.coth, sp.asinh, sp.atan, sp.erf, sp.erfc, sp.tan, sp.cot, sp.sec, sp.csc, sp.csch, sp.re, sp.im, sp.arg),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +92,20 @@ class Activation:
         self.name = name if name is not None else str(expression)
         self.order = 0
         self._root = self
-        self._breaks, self.pieces = _pieces(parsed)
         self.deltas: tuple[Delta, ...] = ()
-        self._stable = tuple(stabilise(piece) for piece in self.pieces)
         self._derivatives: dict[int, Activation] = {0: self}
-        if name is None:
-            self._check_finite()
+        unknown = {type(f).__name__ for f in parsed.atoms(sp.Function) if f.has(x) and not isinstance(f, KNOWN)}
+        if unknown:
+            raise ExpressionError("elementary functions, erf, steps and absolute values", ", ".join(sorted(unknown)))
+        try:
+            self._breaks, self.pieces = _pieces(parsed)
+            self._stable = tuple(stabilise(piece) for piece in self.pieces)
+            if name is None:
+                self._check_finite()
+        except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
+            if isinstance(error, ExpressionError):
+                raise
+            raise ExpressionError("a real function whose kinks can be located", self.name, str(error)) from error
 
     def _check_finite(self) -> None:
         # To 20 only: e^{x²} is a fair function and overflows at 27.
@@ -102,12 +114,11 @@ class Activation:
         bad = ~np.isfinite(values)
         edges = (-math.inf, *self.kinks, math.inf)
         poles = {
-            float(root)
+            root
             for piece, low, high in zip(self.pieces, edges[:-1], edges[1:], strict=True)
-            for root in _poles(piece)
-            if low <= root <= high
+            for root in _poles(piece, max(low, -20.0), min(high, 20.0))
         }
-        if bad.any() or poles or self.expr.has(sp.tan, sp.cot, sp.sec, sp.csc):
+        if bad.any() or poles or self.expr.has(sp.tan, sp.cot, sp.sec, sp.csc, sp.csch, sp.coth):
             at = grid[bad][0] if bad.any() else min(poles, default=np.pi / 2)
             raise ExpressionError(
                 "a function that is real and finite on the whole line",
@@ -118,6 +129,25 @@ class Activation:
     @cached_property
     def kinks(self) -> tuple[float, ...]:
         return tuple(float(b) for b in self._breaks)
+
+    @cached_property
+    def features(self) -> tuple[float, ...]:
+        """Where the function may vary fast: real parts of the zeros of every polynomial argument and denominator."""
+        found: set[float] = set()
+        edges = (-math.inf, *self.kinks, math.inf)
+        for piece, low, high in zip(self._root._stable, edges[:-1], edges[1:], strict=True):
+            polynomials = {a for atom in piece.atoms(sp.Function, sp.exp) for a in atom.args if a.is_polynomial(x)}
+            polynomials |= {p.base for p in piece.atoms(sp.Pow) if not p.exp.is_Integer or p.exp.is_negative}
+            for polynomial in polynomials:
+                if polynomial.has(x) and polynomial.is_polynomial(x) and sp.degree(polynomial, x) <= 12:
+                    roots = (float(sp.re(root)) for root in sp.Poly(polynomial, x).nroots(n=17, maxsteps=200))
+                    found |= {root for root in roots if low <= root <= high}
+        return tuple(sorted(found))
+
+    @property
+    def centred(self) -> bool:
+        """Whether every kink and feature lies at 0."""
+        return not any(self.kinks) and all(abs(p) < 1e-14 for p in self.features)
 
     @cached_property
     def smoothness(self) -> float:
@@ -156,7 +186,10 @@ class Activation:
         NotFiniteError
             If a value overflows at a finite argument.
         """
-        values = np.asarray(values, dtype=np.float64)
+        try:
+            values = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError("real numbers", type(values).__name__) from error
         result = self._compiled[0](values if not self.kinks else np.minimum(values, self.kinks[0]))
         for index, at in enumerate(self.kinks):
             right = self._compiled[index + 1](np.maximum(values, at))
@@ -267,13 +300,17 @@ class CallableActivation(Activation):
         self._root = self
         self._breaks = ()
         self.pieces = (self.expr,)
+        self._stable = self.pieces
         self.deltas = ()
         self._derivatives = {0: self}
         self._function = function
 
     def __call__(self, values: Any, *, check: bool = True) -> np.ndarray:
         values = np.asarray(values, dtype=np.float64)
-        result = np.asarray(self._function(values), dtype=np.float64)
+        try:
+            result = np.asarray(self._function(values), dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"a callable {self.name} that works elementwise on arrays", str(error)) from error
         if result.shape != values.shape:
             raise InputError(f"a callable {self.name} that works elementwise on arrays", f"shape {result.shape}")
         if check and not np.isfinite(result).all() and np.isfinite(values).all():
@@ -322,10 +359,17 @@ def _derivative_of_root(root: Activation, order: int) -> Activation:
     return result
 
 
-def _poles(expr: sp.Expr) -> set[sp.Expr]:
-    """Real zeros of polynomial denominators."""
-    denominators = (p.base for p in expr.atoms(sp.Pow) if p.exp.is_negative and p.base.is_polynomial(x))
-    return {root for d in denominators if d.has(x) for root in sp.real_roots(sp.Poly(d, x))}
+def _poles(expr: sp.Expr, low: float, high: float) -> set[float]:
+    """Zeros of denominators in [low, high]: exact for polynomials, by a change of sign for others."""
+    found: set[float] = set()
+    for base in {p.base for p in expr.atoms(sp.Pow) if p.exp.is_negative and p.base.has(x)}:
+        if base.is_polynomial(x):
+            found |= {float(sp.re(r)) for r in sp.Poly(base, x).nroots(n=20, maxsteps=200) if abs(sp.im(r)) < 1e-12}
+        else:
+            grid = np.linspace(low, high, 4001)
+            values = numpy_callable(base, x)(grid)
+            found |= {float(v) for v in grid[1:][values[1:] * values[:-1] <= 0]}
+    return {root for root in found if low <= root <= high}
 
 
 def _simplified(value: Any) -> Any:
@@ -385,13 +429,13 @@ def _break_candidates(expr: sp.Expr) -> set[sp.Expr]:
 
 
 def _real_roots(switch: sp.Expr) -> set[sp.Expr]:
-    if switch.is_polynomial(x):
-        return set(sp.real_roots(sp.Poly(switch, x)))
     solutions = sp.solveset(switch, x, sp.S.Reals)
     if isinstance(solutions, sp.FiniteSet):
         return set(solutions)
     if solutions is sp.S.EmptySet:
         return set()
+    if switch.is_polynomial(x):
+        return set(sp.real_roots(sp.Poly(switch, x)))
     raise ExpressionError("kinks that can be located", f"zeros of {switch}", "write the kinks as |x - a| or Max(x, a)")
 
 

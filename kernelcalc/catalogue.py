@@ -152,7 +152,7 @@ def activation(name: str, **parameters: Any) -> Activation:
         ...
     kernelcalc.errors.UnknownNameError: expected the name of an activation, got 'rellu'; did you mean 'relu' or ...?
     """
-    key = ALIASES.get(name, name) if isinstance(name, str) else name
+    key = ALIASES.get(name, name) if isinstance(name, str) else ""
     if key not in ACTIVATIONS:
         raise UnknownNameError("an activation", name, [*ACTIVATIONS, *ALIASES])
     builder, description = ACTIVATIONS[key]

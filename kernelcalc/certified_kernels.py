@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.errors import InputError, PrecisionError
+from kernelcalc.gaussian.ball_forms import form_expectation
 from kernelcalc.gaussian.balls import Program, flint, smooth_expression
 from kernelcalc.gaussian.certified import (
     GUARD_DIGITS,
@@ -51,8 +52,8 @@ def certified_layers(
     if not 1 <= digits <= 500:
         raise InputError("a number of digits 1 ≤ dps ≤ 500", repr(digits))
     work = digits + GUARD_DIGITS
-    # A correlation of ±1 that the balls cannot tell from one nearby costs half of the digits.
-    for _ in range(3):
+    # A correlation of ±1 that the balls cannot tell from one nearby costs half of the digits in every layer.
+    for _ in range(5):
         with flint().ctx.workprec(working_bits(work)):
             layers = _Fold(net, closure(names), work).layers(x, x2, names)
             if all(_narrow(array, digits) for array in layers[-1].values()):
@@ -130,6 +131,12 @@ class _Fold:
     def expectations(self, level: int, cov: BallCovariance, carried: frozenset[str]) -> dict[tuple[int, int], Any]:
         """E_ij of one nonlinearity for the orders that the kernels need."""
         orders = expectation_orders(carried)
+        act = self.net.activations[level]
+        if act.kinks:
+            return {
+                (i, j): form_expectation(act.derivative(i), act.derivative(j), cov.variances, cov.det, cov.diagonal)
+                for i, j in orders
+            }
         functions = self.derivatives(level, max(max(order) for order in orders))
         return lattice_expectations(functions, functions, cov, orders, self.digits)
 

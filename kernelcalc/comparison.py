@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 Z_LIMIT = 4.0
 # Chance that a true theory fails in any row, which raises the limit when there are many rows or few trials.
 FALSE_ALARM = 0.01
-# Rounding and the finite differences in Λ, relative to a quantity's size: no standard error counts as smaller.
+# Rounding and the finite differences in Λ, relative to the largest number of that name: no standard error counts as
+# smaller (parts of a kernel that vanish by symmetry carry rounding only).
 _ROUNDING = 1e-9
-# |E X| below this counts as exactly zero (kernels that vanish identically carry rounding only).
-_ZERO = 1e-13
 
 
 LABELS = {
@@ -273,7 +272,15 @@ def compare(
     if trials < 2:
         raise InputError("at least two trials", f"{trials}", "the standard error comes from their spread")
     limit = z_limit(len(arrays), trials)
-    rows = tuple(_row(quantity, float(theory[quantity]), values, sizes, limit) for quantity, values in arrays.items())
+    scales: dict[str, float] = {}
+    for quantity, values in arrays.items():
+        sizes_seen = [scales.get(quantity.name, 0.0), abs(theory[quantity]), *np.abs(values.mean(axis=0))]
+        # NumPy's maximum, unlike max(), keeps a NaN
+        scales[quantity.name] = float(np.max(sizes_seen))
+    rows = tuple(
+        _row(quantity, float(theory[quantity]), values, sizes, scales[quantity.name], limit)
+        for quantity, values in arrays.items()
+    )
     return Validation(rows=rows, widths=tuple(int(w) for w in widths), trials=trials, z_limit=limit, title=title)
 
 
@@ -290,11 +297,10 @@ def z_limit(rows: int, trials: int) -> float:
     return max(Z_LIMIT, -float(stdtrit(trials - 1, FALSE_ALARM / (2 * rows))))
 
 
-def _row(quantity: Quantity, theory: float, values: Array, widths: Array, limit: float) -> Row:
+def _row(quantity: Quantity, theory: float, values: Array, widths: Array, scale: float, limit: float) -> Row:
     means = values.mean(axis=0)
     errors = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-    scale = max(abs(theory), float(np.abs(means).max()))
-    if scale < _ZERO:
+    if scale == 0:
         a, b, error, z = 0.0, 0.0, 0.0, 0.0
     else:
         a, b, error = _line(1 / widths, means, np.hypot(errors, _ROUNDING * scale))

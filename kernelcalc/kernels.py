@@ -11,7 +11,12 @@ import numpy as np
 
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, SmoothnessError
 from kernelcalc.gaussian.covariance import Covariance, determinant
-from kernelcalc.gaussian.layer import LayerExpectations, diagonal_expectations, homogeneous_determinant
+from kernelcalc.gaussian.layer import (
+    LayerExpectations,
+    diagonal_expectations,
+    homogeneous_determinant,
+    refine_near_parallel,
+)
 from kernelcalc.recursion import (
     KERNEL_NAMES,
     DiagonalKernels,
@@ -139,6 +144,8 @@ def check_points(x: Any, name: str = "X") -> np.ndarray:
     """
     try:
         points = np.asarray(x)
+        if points.dtype.kind == "c":
+            raise ShapeError(f"{name} as a real array of shape (points, inputs)", "complex numbers")
         points = points.astype(np.float64) if points.dtype.kind in "biuf" else np.asarray(x, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ShapeError(f"{name} as a real array of shape (points, inputs)", str(error)) from error
@@ -239,7 +246,10 @@ class KernelComputation:
                 # A point with itself has c = q exactly; the series may have rounded otherwise.
                 c = np.where(same, np.minimum(q, qp), kernels.sigma)
                 det = homogeneous_determinant(act, cov, self.sigma_w2, self.beta2)
-                det = determinant(q, qp, c) if det is None else det
+                if det is None:
+                    det = determinant(q, qp, c)
+                    if act.smoothness < 1:
+                        refine_near_parallel(act, cov, det, ~same, self.sigma_w2, self.beta2)
                 cov = Covariance(q=q, qp=qp, c=c, det=np.where(same, 0.0, np.maximum(det, 0.0)))
 
     def _first_covariance(self, rows: slice, columns: slice) -> tuple[Covariance, np.ndarray]:

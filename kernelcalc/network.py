@@ -99,9 +99,9 @@ class MLP:
         dps : int, optional
             Decimal digits: object arrays of mpmath numbers, for a few points (a second or so a pair).
         certified : bool
-            Object arrays of ``flint.arb`` balls that provably contain the kernels, for a few points and analytic
-            nonlinearities (extra ``certified``). Radii are below 10^−dps (15 digits by default) of a kernel's largest
-            entry.
+            Object arrays of ``flint.arb`` balls that provably contain the kernels, for a few points (extra
+            ``certified``; analytic nonlinearities, and relu-like ones with closed forms). Radii are below 10^−dps
+            (15 digits by default) of a kernel's largest entry.
 
         Returns
         -------
@@ -117,7 +117,7 @@ class MLP:
         UnknownNameError
             For an unknown kernel name.
         MissingExtraError, NotCertifiableError
-            With ``certified``: python-flint is missing, or the nonlinearity has kinks or no provable bounds.
+            With ``certified``: python-flint is missing, or the nonlinearity has no provable bounds.
 
         References
         ----------
@@ -165,6 +165,8 @@ class MLP:
     def _names(only: Sequence[str] | None, refused: dict[str, str]) -> tuple[str, ...]:
         if only is None:
             return tuple(name for name in KERNEL_NAMES if name not in refused)
+        if not isinstance(only, str | list | tuple | set | frozenset):
+            raise InputError("kernel names in only=", repr(only))
         names = (only,) if isinstance(only, str) else tuple(only)
         if not names:
             raise InputError("at least one kernel name in only=", "none")
@@ -197,6 +199,6 @@ def _real(name: str, value: Any) -> float:
         number = float(value)
     except (TypeError, ValueError) as error:
         raise InputError(f"a real number {name}", repr(value)) from error
-    if not np.isfinite(number):
-        raise InputError(f"a finite {name}", repr(value))
+    if not abs(number) <= 1e30:
+        raise InputError(f"a finite {name} below 1e30", repr(value))
     return number

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # Colours end at this factor from χ = 1: beyond, only the side matters.
 CHI_RANGE = 4.0
-# A region narrower than this many grid cells gets no name.
-ROOM = 3.0
+# A region that holds no square of this part of the plane's height gets no name.
+ROOM = 0.12
 # On a grid as fine as the command's, relu reaches χ = 0.99 before its variance diverges.
 NEAR_ONE = 0.85
 
@@ -80,7 +80,7 @@ def plot_phase(diagram: PhaseDiagram, ax: Any = None, *, quantity: str = "chi", 
     line = diagram.line
     inside = (line[0] <= window[0][1]) & (line[1] <= window[1][1])
     if inside.any() and np.ptp(line[0]) + np.ptp(line[1]) > 1e-6:
-        ax.plot(line[0], line[1], color="k", lw=1.6, zorder=3)
+        ax.plot(*_reached(diagram), color="k", lw=1.6, zorder=3)
     else:
         _wall(ax, diagram)
     if names:
@@ -150,6 +150,17 @@ def phase_figure(plain: PhaseDiagram, normalized: PhaseDiagram | None, sigma_w: 
     return figure
 
 
+def _reached(diagram: PhaseDiagram) -> tuple[Array, Array]:
+    """The critical line where its fixed points are stable or nearly so: NaN more than two cells from any that are."""
+    from scipy.ndimage import binary_dilation
+
+    sigma_w, beta, _ = diagram.line
+    near = binary_dilation(np.isfinite(diagram.q), iterations=2)
+    column = np.abs(diagram.sigma_w[:, None] - sigma_w).argmin(axis=0)
+    row = np.abs(diagram.beta[:, None] - beta).argmin(axis=0)
+    return sigma_w, np.where(near[row, column], beta, np.nan)
+
+
 def _wall(ax: Any, diagram: PhaseDiagram) -> None:
     """The edge χ → 1 of order, where the critical line has shrunk to a point or lies at q = ∞ (relu)."""
     chi = np.where(np.isnan(diagram.chi), 2.0, diagram.chi)
@@ -164,11 +175,9 @@ def _name(ax: Any, diagram: PhaseDiagram, region: NDArray[np.bool_], name: str) 
 
     effects = _matplotlib("patheffects")
 
-    if region.ndim != 2 or min(region.shape) < 2 * ROOM:
-        return
     distance = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(int(distance.argmax()), region.shape)
-    if distance[row, column] < ROOM:
+    if 2 * distance[row, column] < max(ROOM * min(region.shape), 2.0):
         return
     ax.text(
         diagram.sigma_w[column], diagram.beta[row], name, ha="center", va="center", fontsize=12, style="italic", zorder=6,

@@ -7,6 +7,11 @@ A kernel matrix K on N points is compared through a few numbers:
 - ``form``, Σ R_ij K_ij/N with fixed random signs R: sees any wrong entry, also where errors cancel in the means;
 - ``skew`` (Φ and Λ only), Σ_ij sign(|x_i| − |x_j|) K_ij/N²: a transposed kernel changes its sign. It is zero for points of
   equal norm.
+
+The f and g of one network are random of order one in the limit too. What can be done about it without the theory is
+done: Σ, Φ and Ξ are averaged over the last layer exactly (:func:`~kernelcalc.finite.empirical_kernels.readout_kernels`),
+and with 50 trials or more the moments lose the part that is linear in products whose mean vanishes at every width
+(:func:`~kernelcalc.finite.empirical_kernels.centred_products`).
 """
 
 from __future__ import annotations
@@ -18,9 +23,10 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.comparison import Quantity, Validation, compare
+from kernelcalc.control_variates import without_noise
 from kernelcalc.dynamics import mse_moments
 from kernelcalc.errors import InputError
-from kernelcalc.finite.kernels import kernels_through_training
+from kernelcalc.finite.empirical_kernels import kernels_through_training
 from kernelcalc.kernels import check_points
 from kernelcalc.recursion import KERNEL_NAMES
 
@@ -152,9 +158,17 @@ def predicted_values(kernels: Any, trajectory: Any, X: Array) -> dict[Quantity, 
 
 
 def sample_values(samples: Mapping[str, Array], X: Array, times: Array) -> dict[Quantity, Array]:
-    """The same numbers of every network, (trials, W) each."""
-    # moments are stored as (trials, W, T, kmax) and (trials, W, T)
-    return _scalars(samples, X, times)
+    """The same numbers of every network, (trials, W) each, with the noise of f(0) and g(0) taken off where that helps."""
+    controls = samples["controls"]
+    return {
+        quantity: values if quantity.name in AT_START else _quieter(values, controls)
+        for quantity, values in _scalars(samples, X, times).items()
+    }
+
+
+def _quieter(values: Array, controls: Array) -> Array:
+    reduced = np.stack([without_noise(values[:, w], controls[:, w]) for w in range(values.shape[1])], axis=1)
+    return np.where(reduced.std(axis=0) < values.std(axis=0), reduced, values)
 
 
 def _scalars(arrays: Mapping[str, Array], X: Array, times: Array) -> dict[Quantity, Array]:

@@ -173,7 +173,21 @@ def test_normalized_has_mean_zero_and_variance_one():
         Activation("3 + 0*x").normalized()
 
 
-@pytest.mark.parametrize("text", ["log(x)", "1/x", "sqrt(x)", "x**0.3", "1/(x-1)**2", "x + log(x-40)"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "log(x)",
+        "1/x",
+        "sqrt(x)",
+        "x**0.3",
+        "1/(x-1)**2",
+        "x + log(x-40)",
+        "sin(x)/cos(x)",
+        "1/(exp(x)-2)",
+        "1/(2-cosh(x))",
+        "1/(tanh(x)-0.3)",
+    ],
+)
 def test_not_real_or_not_finite_is_refused(text):
     with pytest.raises(ExpressionError, match="finite"):
         Activation(text)
@@ -190,6 +204,15 @@ def test_wrong_expressions():
     assert Activation(y**2).expr == x**2
     with pytest.raises(ExpressionError, match="kinks"):
         Activation("abs(sin(x))")
+    for unusual in ("log(abs(x-pi))", "1/abs(x-1.3)**0.5"):
+        with pytest.raises(ExpressionError):
+            Activation(unusual)
+    for function in (sp.floor, sp.gamma, sp.Function("f")):
+        with pytest.raises(ExpressionError, match="elementary"):
+            Activation(function(x))
+    assert Activation("max(x-sqrt(2),0)").kinks == (math.sqrt(2),)
+    with pytest.raises(InputError):
+        activation("tanh")("a")
     with pytest.raises(InputError, match="k ≥ 0"):
         activation("tanh").derivative(-1)
 

@@ -88,6 +88,7 @@ def test_picture_has_line_names_and_colours() -> None:
     ("arguments", "message"),
     [
         (("-a", "tahn"), "tanh"),
+        (("-a", "sign"), "continuous"),
         (("--sigma-w", "-1"), "sigma_w"),
         (("--beta-range", "2:1:5"), "LOW < HIGH"),
         (("--beta-range", "2"), "LOW:HIGH:COUNT"),

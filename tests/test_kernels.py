@@ -176,6 +176,31 @@ def test_relu_near_the_diagonal_keeps_twelve_digits():
                 np.testing.assert_allclose(getattr(K, kernel), exact, rtol=1e-12, err_msg=f"{name} {beta} {kernel}")
 
 
+@pytest.mark.parametrize("name", ["hard_tanh", "elu(alpha=2)", "selu"])
+def test_other_kinks_near_the_diagonal(name):
+    """σ' jumps: Θ of nearly equal points depends on their angle, which must survive two layers."""
+    base = RNG.normal(size=6)
+    noise = RNG.normal(size=6)
+    points = np.stack([base, base + 1e-7 * noise, base + 1e-9 * noise])
+    net = kc.MLP(name, depth=3)
+    K, copied, P = net.kernels(points), net.kernels(points, points.copy()), net.kernels(points, dps=25)
+    for kernel in ("sigma", "theta"):
+        np.testing.assert_allclose(getattr(K, kernel), getattr(P, kernel).astype(float), rtol=2e-11)
+        np.testing.assert_allclose(getattr(K, kernel), getattr(copied, kernel), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["tanh", "arctan", "silu"])
+def test_two_data_sets_are_blocks_of_one(name):
+    """Points of very different length, nearly parallel: rows and columns need series of different lengths."""
+    points = RNG.normal(size=(4, 5))
+    close = 3 * points + 1e-3 * RNG.normal(size=(4, 5))
+    net = kc.MLP(name, depth=3, beta=0.0)
+    whole, part = net.kernels(np.concatenate([points, close])), net.kernels(points, close)
+    for kernel in KERNEL_NAMES:
+        expected = getattr(whole, kernel)[:4, 4:]
+        np.testing.assert_allclose(getattr(part, kernel), expected, rtol=2e-13, atol=1e-14, err_msg=kernel)
+
+
 @pytest.mark.parametrize("name", ["erf", "smooth_relu", "gelu"])
 def test_float_kernels_against_thirty_digits(name):
     net = kc.MLP(name, depth=4, sigma_w=1.7, beta=0.2)
@@ -261,6 +286,7 @@ def test_bad_networks(arguments, error):
         ([[np.nan, 1.0]], NotFiniteError),
         ([[np.inf, 1.0]], NotFiniteError),
         ([[1j, 1.0]], ShapeError),
+        (np.ones((2, 3)) + 1j, ShapeError),
     ],
 )
 def test_bad_data(data, error):

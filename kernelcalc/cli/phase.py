@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from kernelcalc.activations import Activation
-    from kernelcalc.phase import FixedPoint
+    from kernelcalc.phase import FixedPoint, PhaseDiagram
 
 # Jacot, Gabriel, Hongler (ICLR 2020), Figure 1.
 PAPER = (1.0, 0.1)
@@ -67,11 +67,13 @@ def phase(
     import numpy as np
 
     from kernelcalc.catalogue import from_text
-    from kernelcalc.errors import InputError
+    from kernelcalc.errors import InputError, SmoothnessError
     from kernelcalc.export import writable_folder, write_csv
     from kernelcalc.phase import fixed_points, phase_diagram
 
     act = from_text(activation)
+    if act.smoothness < 0:
+        raise SmoothnessError("a continuous nonlinearity", f"{act.name}, which jumps", "erf is a smooth sign")
     marked = fixed_points(act, sigma_w, beta)
     if sigma_w_range[0] == 0:
         raise InputError("--sigma-w-range above 0", "a range from 0")
@@ -81,8 +83,11 @@ def phase(
 
         require_matplotlib()
     grid = np.linspace(*sigma_w_range), np.linspace(*beta_range)
-    diagram = phase_diagram(act, *grid)
-    standard = _normalized(act, beta) if 0 <= beta < 1 else None
+    # Where a variance is infinite the diagram says so; NumPy need not.
+    with np.errstate(all="ignore"):
+        diagram = phase_diagram(act, *grid)
+        standard = _normalized(act, beta) if beta < 1 else None
+        other = None if standard is None or no_png else _diagram(standard[0], grid)
     click.echo(f"Order and chaos: {act.name}")
     click.echo(table(act, marked, sigma_w, beta, standard))
     columns = {
@@ -99,7 +104,6 @@ def phase(
         label = rf"$\sigma_w = {sigma_w:g}$, $\beta = {beta:g}$"
         if (sigma_w, beta) == PAPER:
             label = "the paper's " + label
-        other = phase_diagram(standard[0], *grid) if standard else None
         figure = phase_figure(diagram, other, sigma_w, beta, label)
         written.append(write_figure(folder / "phase.png", figure))
     click.echo("\n" + " ".join(["written:", *map(str, written)]))
@@ -115,19 +119,20 @@ def table(
     """Fixed points at the marked setting and of the normalised form, and where the critical line passes."""
     name, width = act.name, max(len(act.name) + 11, 16)
     lines = [
-        f"{'nonlinearity':<{width}}{'sigma_w':>9}{'beta':>7}{'q*':>11}{'stable':>8}{'chi':>9}{'phase':>10}"
+        f"{'nonlinearity':<{width}}{'sigma_w':>9}{'beta':>7}{'q*':>11}{'stable':>8}{'chi':>11}{'phase':>10}"
         f"{'depth scale':>13}"
     ]
     rows = [(name, sigma_w, point) for point in marked]
     if standard is not None:
         rows.append((f"normalized {name}", math.sqrt(1 - beta**2), standard[1]))
-    for label, weight, point in rows:
-        lines.append(
-            f"{label:<{width}}{weight:>9.4g}{beta:>7.3g}{point.q:>11.4g}{'yes' if point.stable else 'no':>8}"
-            f"{point.chi:>9.4g}{point.phase:>10}{point.correlation_depth:>13.4g}"
-        )
     if not marked:
         lines.append(f"{name:<{width}}{sigma_w:>9.4g}{beta:>7.3g}   the variance grows without bound")
+    for label, weight, point in rows:
+        scale = math.inf if point.phase == "critical" else point.correlation_depth
+        lines.append(
+            f"{label:<{width}}{weight:>9.4g}{beta:>7.3g}{point.q:>11.4g}{'yes' if point.stable else 'no':>8}"
+            f"{point.chi:>11.4g}{point.phase:>10}{scale:>13.4g}"
+        )
     crossings = _critical_sigma_w(act, beta)
     if crossings:
         shown = ", ".join(f"{value:.4g}" for value in crossings)
@@ -141,8 +146,9 @@ def _critical_sigma_w(act: Activation, beta: float) -> list[float]:
 
     from kernelcalc.phase import critical_line
 
-    sigma_w, bias, _ = critical_line(act, np.geomspace(1e-6, 1e2, 801))
-    if beta == 0 or np.ptp(bias) < 1e-9 if bias.size else True:
+    with np.errstate(all="ignore"):
+        sigma_w, bias, _ = critical_line(act, np.geomspace(1e-6, 1e2, 801))
+    if beta == 0 or bias.size == 0 or np.ptp(bias) < 1e-9:
         return []
     gap = bias - beta
     found = []
@@ -150,6 +156,17 @@ def _critical_sigma_w(act: Activation, beta: float) -> list[float]:
         part = gap[i] / (gap[i] - gap[i + 1]) if gap[i] != gap[i + 1] else 0.0
         found.append(float(sigma_w[i] + part * (sigma_w[i + 1] - sigma_w[i])))
     return found
+
+
+def _diagram(act: Activation, grid: tuple[Any, Any]) -> PhaseDiagram | None:
+    """The diagram; None where the nonlinearity grows too fast for one."""
+    from kernelcalc.errors import KernelcalcError
+    from kernelcalc.phase import phase_diagram
+
+    try:
+        return phase_diagram(act, *grid)
+    except KernelcalcError:
+        return None
 
 
 def _normalized(act: Activation, beta: float) -> tuple[Activation, FixedPoint] | None:

@@ -13,9 +13,6 @@ from kernelcalc.cli.dataset import data_options, loss_option, network_options, r
 if TYPE_CHECKING:
     from kernelcalc.prediction import Prediction
 
-# Measured 10 s for softmax on these; with 256, a minute.
-COUPLED_POINTS = 128
-
 
 @click.command(epilog="Example: kernelcalc predict -a tanh --loss softmax --width 512 --json prediction.json")
 @click.option(
@@ -51,7 +48,7 @@ def predict(
 ) -> None:
     """What a wide network will do on a data set: stable learning rates, time scales, expected loss.
 
-    Full-batch gradient descent in the infinite-width limit, by default on 256 digits (128 with --loss softmax). Learning
+    Full-batch gradient descent in the infinite-width limit, by default on 256 digits. Learning
     rates 2/λ_max(H) are for the NTK parametrisation, where a step of size η advances the gradient-flow time by η, and,
     at the start, for the standard one (PyTorch: weights w = sigma_w W/√n and biases beta b are what is trained) at the
     width given; divide times by the rate to get steps.
@@ -65,9 +62,7 @@ def predict(
     law = resolve_loss(loss)
     if json_file is not None:
         writable_folder(json_file.parent)
-    x, y = read(
-        data, labels, points or (COUPLED_POINTS if law.has_blocks and data is None else None), scale, targets, law
-    )
+    x, y = read(data, labels, points, scale, targets, law)
     net = MLP(from_text(activation), depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
     report = prediction.predict(net, x, y, law, width=width, samples=samples, rng=seed, n_out=y.shape[1])
     click.echo(str(report))

@@ -9,9 +9,6 @@ import click
 
 from kernelcalc.cli.dataset import count, data_options, loss_option, network_options, read
 
-# Softmax couples the outputs: (N n_out)² entries instead of n_out times N².
-COUPLED_POINTS = 128
-
 
 @click.command(epilog="Example: kernelcalc spectrum -a tanh --loss softmax -n 200 --width 512")
 @click.option(
@@ -46,7 +43,7 @@ def spectrum(
     """Spectrum of the Hessian H = I + S at initialisation, in the infinite-width limit.
 
     The nonzero eigenvalues of I are those of 𝓗C^½ Θ 𝓗C^½, drawn for one initialisation: a few outliers, which the class
-    means of Θ predict, above a long tail (256 digits, with --loss softmax 128). S is spread over a rank that grows with
+    means of Θ predict, above a long tail. S is spread over a rank that grows with
     the width: what is known of it is Tr S², hence the root mean square of its eigenvalues.
     """
     import numpy as np
@@ -64,9 +61,7 @@ def spectrum(
         from kernelcalc.plot import require_matplotlib
 
         require_matplotlib()
-    x, y = read(
-        data, labels, points or (COUPLED_POINTS if law.has_blocks and data is None else None), scale, targets, law
-    )
+    x, y = read(data, labels, points, scale, targets, law)
     n, n_out = y.shape
     net = MLP(from_text(activation), depth=depth, sigma_w=sigma_w, beta=beta, n_out=n_out)
     kernels = net.kernels(x)

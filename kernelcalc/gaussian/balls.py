@@ -1,7 +1,7 @@
-"""Functions in ball arithmetic: values, suprema over rectangles of the complex plane, growth on the real line.
+"""Functions in ball arithmetic: values, and suprema over rectangles of the complex plane.
 
-Everything here is rigorous: values are python-flint balls that contain the true ones, a rectangle on which analyticity is
-not proved has no supremum, and growth bounds come from the expression by rules that hold for every real argument.
+Everything here is rigorous: values are python-flint balls that contain the true ones, and a rectangle on which analyticity
+is not proved has no supremum.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import sympy as sp
@@ -148,10 +147,10 @@ def constant(expr: sp.Expr) -> Any:
         return _power(expr.exp)(constant(expr.base))
     if type(expr) in FUNCTIONS:
         return FUNCTIONS[type(expr)](constant(expr.args[0]))
-    raise NotCertifiableError("a function built of known ones", f"one with {expr}", _KNOWN)
+    raise NotCertifiableError("a function built of known ones", f"one with {expr}", KNOWN)
 
 
-_KNOWN = "known: exp, log, powers, sin, cos, sinh, cosh, tanh, erf, erfc, atan, asinh, the logistic family"
+KNOWN = "known: exp, log, powers, sin, cos, sinh, cosh, tanh, erf, erfc, atan, asinh, the logistic family"
 
 
 class Program:
@@ -198,7 +197,7 @@ class Program:
         elif type(expr) in FUNCTIONS:
             slot = self._append(FUNCTIONS[type(expr)], (self._compile(expr.args[0]),))
         else:
-            raise NotCertifiableError("a function built of known ones", f"one with {expr}", _KNOWN)
+            raise NotCertifiableError("a function built of known ones", f"one with {expr}", KNOWN)
         self._slots[expr] = slot
         return slot
 
@@ -233,7 +232,7 @@ class Program:
         step = 2 * width / columns
         cells = [(-width + k * step, -width + (k + 1) * step, 0.0, height) for k in range(columns)]
         cells[-1] = (cells[-1][0], width, 0.0, height)
-        norms = [_largest(column) for column in zip(*(self._at_centre(cell) for cell in cells), strict=True)]
+        norms = [largest(column) for column in zip(*(self._at_centre(cell) for cell in cells), strict=True)]
         heap: list[tuple[float, int, tuple[float, float, float, float], list[Any]]] = []
         count = 0
         pending = cells
@@ -251,7 +250,7 @@ class Program:
                 return None
             # Within a factor 2 of a value that is taken, more work would gain nothing.
             if excess > -math.log(2) or (excess > -math.inf and count > REFINED_CELLS):
-                return [_largest([entry[3][k] for entry in heap]) for k in range(len(norms))]
+                return [largest([entry[3][k] for entry in heap]) for k in range(len(norms))]
             heapq.heappop(heap)
             pending = _halves(cell)
 
@@ -276,7 +275,8 @@ def _halves(cell: tuple[float, float, float, float]) -> list[tuple[float, float,
     return [(left, right, bottom, middle), (left, right, middle, top)]
 
 
-def _largest(values: Any) -> Any:
+def largest(values: Any) -> Any:
+    """The largest of non-negative balls, 0 if there is none."""
     best = flint().arb(0)
     for value in values:
         best = best.max(value)
@@ -287,172 +287,3 @@ def _log_ratio(bound: Any, norm: Any) -> float:
     if not bound > 0:
         return -math.inf
     return float((bound / norm).log()) if norm > 0 else 50.0
-
-
-# Growth on the real line --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Growth:
-    """|f(σ u)| ≤ size · exp(rate |u| + square u²/2) for every real u."""
-
-    size: Any
-    rate: Any
-    square: Any
-
-    @property
-    def bounded(self) -> bool:
-        """Whether this is a constant bound."""
-        return bool(self.rate == 0 and self.square == 0)
-
-    def tail(self, reach: Any) -> Any:
-        """Upper bound of E[f(σU)²; |U| > reach], U ~ N(0, 1).
-
-        Raises
-        ------
-        NotCertifiableError
-            If the bound is not square integrable.
-        """
-        curvature = 1 - 2 * self.square
-        if not curvature > 0:
-            raise NotCertifiableError("a function that grows more slowly than exp(x²/4q)", "a faster one")
-        root = curvature.sqrt()
-        beyond = ((root * reach - 2 * self.rate / root) / flint().arb(2).sqrt()).erfc()
-        return self.size**2 * (2 * self.rate**2 / curvature).exp() / root * beyond
-
-
-def growth(expr: sp.Expr, std: Any) -> Growth:
-    """A bound of f(std · u) for all real u, by rules on the expression.
-
-    Raises
-    ------
-    NotCertifiableError
-        If the rules give none.
-    """
-    arb = flint().arb
-    if not expr.has(x):
-        return _bounded(abs(constant(expr)))
-    if isinstance(expr, sp.Add):
-        parts = [growth(a, std) for a in expr.args]
-        size = sum((p.size for p in parts), arb(0))
-        return Growth(size=size, rate=_largest(p.rate for p in parts), square=_largest(p.square for p in parts))
-    if isinstance(expr, sp.Mul):
-        result = _bounded(arb(1))
-        for a in expr.args:
-            p = growth(a, std)
-            result = Growth(size=result.size * p.size, rate=result.rate + p.rate, square=result.square + p.square)
-        return result
-    if expr == x:
-        return _power_growth(1, std)
-    if isinstance(expr, sp.Pow):
-        return _growth_of_power(expr, std)
-    inner = expr.args[0] if expr.args else x
-    if isinstance(expr, sp.tanh | StableTanh | sp.erf | sp.sin | sp.cos | sp.sech | LogisticSigmoid):
-        return _bounded(arb(1))
-    if isinstance(expr, LogisticDensity):
-        return _bounded(arb(0.25))
-    if isinstance(expr, sp.erfc | ErrorComplement | sp.atan):
-        return _bounded(arb(2))
-    if isinstance(expr, sp.exp):
-        return _growth_of_exp(inner, std)
-    if isinstance(expr, ExpMinusOne):
-        e = _growth_of_exp(inner, std)
-        return Growth(size=e.size + 1, rate=e.rate, square=e.square)
-    if isinstance(expr, sp.sinh | sp.cosh):
-        up, down = _growth_of_exp(inner, std), _growth_of_exp(-inner, std)
-        rate, square = up.rate.max(down.rate), up.square.max(down.square)
-        return Growth(size=(up.size + down.size) / 2, rate=rate, square=square)
-    if isinstance(expr, Softplus | LogCosh | sp.asinh):
-        # 0 ≤ log(1 + e^v) ≤ |v| + log 2; log cosh v and |asinh v| are at most |v|.
-        v = growth(inner, std)
-        return Growth(size=v.size + arb(2).log(), rate=v.rate, square=v.square)
-    if isinstance(expr, sp.log):
-        below, v = _positive_bound(inner, std), growth(inner, std)
-        # |u| ≤ e^{|u|}/e and u² ≤ (2/e)² e^{|u|}.
-        e = arb(1).exp()
-        size = abs(below.log()) + abs(v.size.log()) + v.rate / e + v.square * 2 / e**2
-        return Growth(size=size, rate=arb(0) if v.bounded else arb(1), square=arb(0))
-    raise NotCertifiableError("a function with a growth bound by rules", f"one with {expr}", _KNOWN)
-
-
-def _bounded(size: Any) -> Growth:
-    return Growth(size=size.upper(), rate=flint().arb(0), square=flint().arb(0))
-
-
-def _power_growth(n: int, std: Any) -> Growth:
-    # |u|^n ≤ (n/e)^n e^{|u|}.
-    arb = flint().arb
-    return Growth(size=(n * std / arb(1).exp()) ** n, rate=arb(1), square=arb(0))
-
-
-def _growth_of_power(expr: sp.Expr, std: Any) -> Growth:
-    base, exponent = expr.base, expr.exp
-    if exponent.has(x) or not exponent.is_Rational:
-        raise NotCertifiableError("a power with a rational exponent", str(expr))
-    if exponent < 0:
-        return _bounded(_positive_bound(base, std) ** constant(exponent))
-    if base == x and exponent.is_Integer:
-        return _power_growth(int(exponent), std)
-    p, v = constant(exponent), growth(base, std)
-    return Growth(size=v.size**p, rate=v.rate * p, square=v.square * p)
-
-
-def _growth_of_exp(inner: sp.Expr, std: Any) -> Growth:
-    arb = flint().arb
-    if inner.is_polynomial(x) and sp.degree(inner, x) <= 2:
-        c2, c1, c0 = (constant(inner.expand().coeff(x, k)) for k in (2, 1, 0))
-        if c2 < 0:
-            return _bounded((c0 - c1**2 / (4 * c2)).exp())
-        return Growth(size=c0.exp(), rate=abs(c1) * std, square=(2 * c2 * std**2).max(arb(0)))
-    v = growth(inner, std)
-    if v.bounded:
-        return _bounded(v.size.exp())
-    raise NotCertifiableError("exponentials of bounded functions or of polynomials of degree 2", f"exp({inner})")
-
-
-def _positive_bound(expr: sp.Expr, std: Any) -> Any:
-    below = lower_bound(expr, std)
-    if below is None or not below > 0:
-        raise NotCertifiableError("roots, logarithms and denominators that stay away from zero by rules", str(expr))
-    return below.lower()
-
-
-def lower_bound(expr: sp.Expr, std: Any) -> Any | None:
-    """A lower bound of the expression on the real line, or None.
-
-    Examples
-    --------
-    >>> lower_bound(1 + x**2 + sp.exp(x), flint().arb(1)) == 1
-    True
-    """
-    arb = flint().arb
-    if not expr.has(x):
-        return constant(expr)
-    if expr.is_polynomial(x) and sp.degree(expr, x) == 2:
-        c2, c1, c0 = (constant(expr.expand().coeff(x, k)) for k in (2, 1, 0))
-        return c0 - c1**2 / (4 * c2) if c2 > 0 else None
-    if isinstance(expr, sp.cosh):
-        return arb(1)
-    if isinstance(expr, sp.exp | LogisticSigmoid | LogisticDensity | Softplus | LogCosh | sp.erfc | ErrorComplement):
-        return arb(0)
-    if isinstance(expr, sp.Add):
-        parts = [lower_bound(a, std) for a in expr.args]
-        return None if any(p is None for p in parts) else sum(parts, arb(0))
-    if isinstance(expr, sp.Mul):
-        parts = [lower_bound(a, std) for a in expr.args]
-        if all(p is not None and p >= 0 for p in parts):
-            value = arb(1)
-            for p in parts:
-                value *= p
-            return value
-    if isinstance(expr, sp.Pow) and expr.exp.is_Rational:
-        if expr.exp.is_Integer and int(expr.exp) > 0 and int(expr.exp) % 2 == 0:
-            return arb(0)
-        base = lower_bound(expr.base, std)
-        if base is not None and base >= 0:
-            return base ** constant(expr.exp) if expr.exp > 0 else arb(0)
-    try:
-        v = growth(expr, std)
-    except NotCertifiableError:
-        return None
-    return -v.size if v.bounded else None

@@ -7,8 +7,10 @@ With a = √q u the expectation is an integral of an analytic function F, f time
   ∫_{−R}^{R} F − h Σ F(kh) is at most ∫(|F(x+id)| + |F(x−id)|) dx/(e^{2πd/h} − 1) + 4 sup |F(±R + iy)| e^{...}/(2π/h − d/2t),
   for a density that grows like e^{y²/2t} off the line; two dimensions are two steps of one. The suprema are those of
   :meth:`kernelcalc.gaussian.balls.Program.supremum`;
-- what lies outside of the box, by Cauchy–Schwarz and growth bounds of f and g (:func:`kernelcalc.gaussian.balls.growth`);
+- what lies outside of the box, by Cauchy–Schwarz and growth bounds of f and g (:mod:`kernelcalc.gaussian.growth`);
 - rounding, by ball arithmetic.
+
+Functions with kinks have enclosures where they have closed forms (:mod:`kernelcalc.gaussian.ball_forms`).
 
 Variables of the plane: for moderate ρ u = a/√q and w = b/√q', where the density is a product times a function of u − w, so
 that the double sum is a product of polynomials; near |ρ| = 1 independent u and v with b = c u/√q + √(q' − c²/q) v.
@@ -22,25 +24,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import mpmath
 import numpy as np
 import sympy as sp
 
-from kernelcalc.activations import Activation
+from kernelcalc.activations import Activation, CallableActivation
 from kernelcalc.errors import CovarianceError, InputError, NotFiniteError, PrecisionError
-from kernelcalc.gaussian.balls import Growth, Program, constant, flint, growth, smooth_expression
+from kernelcalc.gaussian.ball_forms import form_expectation
+from kernelcalc.gaussian.balls import Program, constant, flint, smooth_expression
+from kernelcalc.gaussian.growth import Growth, growth
 
 DEFAULT_DIGITS = 15
 # Digits beyond those asked for: bounds by suprema exceed the integral by some hundreds (tanh: 10³ at q = 1).
 GUARD_DIGITS = 5
-# Below this 1 − ρ² the lattice of the plane, of spacing ~ √(1 − ρ²), costs more than the nested sum.
-MODERATE = 2e-3
-MAX_NODES = 20000
+# Above this 1 − ρ² the lattice of the plane is always cheaper; its spacing is ~ √(1 − ρ²), so below the second it never is.
+MODERATE, SINGULAR = 0.05, 1e-8
+# Values of f and g in one expectation, at some 10 µs each.
+MAX_VALUES = 400_000
 # Ratio of successive heights d tried for the rectangle.
 SHRINK = 0.8
 
@@ -53,7 +58,7 @@ def certified_expectation(f: Activation, g: Activation, q1: Any, q2: Any, c: Any
     Raises
     ------
     NotCertifiableError
-        If f or g has kinks or no provable bounds.
+        If f or g has kinks and no elementary closed form, or no provable bounds.
     CovarianceError, NotFiniteError, InputError
         If q1, q2, c are no covariance or no numbers.
     PrecisionError
@@ -61,15 +66,24 @@ def certified_expectation(f: Activation, g: Activation, q1: Any, q2: Any, c: Any
     """
     if not isinstance(digits, int | np.integer) or isinstance(digits, bool) or not 1 <= digits <= 500:
         raise InputError("a number of digits 1 ≤ dps ≤ 500", repr(digits))
-    programs = program((smooth_expression(f),)), program((smooth_expression(g),))
+    kinked = any(isinstance(act, CallableActivation) or act.kinks or act.deltas for act in (f, g))
     arguments = [_argument(name, v) for name, v in (("q1", q1), ("q2", q2), ("c", c))]
     exact = all(isinstance(v, Fraction) for v in arguments)
     work = int(digits) + GUARD_DIGITS
     for _ in range(5):
         with flint().ctx.workprec(working_bits(work)):
-            value = lattice_expectations(*programs, make_ball_covariance(*arguments), [(0, 0)], work)[0, 0]
+            cov = make_ball_covariance(*arguments)
+            if kinked:
+                value = form_expectation(f, g, cov.variances, cov.det, cov.diagonal)
+            else:
+                programs = program((smooth_expression(f),)), program((smooth_expression(g),))
+                value = lattice_expectations(*programs, cov, [(0, 0)], work)[0, 0]
             radius, size = value.rad(), value.abs_upper()
-            missing = float((radius / size).log()) / math.log(10) + int(digits) if size > 0 else -math.inf
+            if radius == 0:
+                return value
+            missing = float((radius / size).log()) / math.log(10) + int(digits)
+            if math.isnan(missing):
+                missing = float(work)
             # What vanishes by symmetry has no relative precision.
             if missing <= 0 or not exact or (value.contains(0) and work > 2 * digits + 10):
                 return value
@@ -93,13 +107,29 @@ def program(expressions: tuple[sp.Expr, ...]) -> Program:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BallCovariance:
-    """Balls around √q, √q', c and qq' − c²; ``line`` is the sign of ρ if |ρ| = 1 (or q q' = 0) exactly, else 0."""
+    """Balls around q, q', c and qq' − c²; ``line`` is the sign of ρ if |ρ| = 1 (or q q' = 0) exactly, else 0."""
 
-    std: Any
-    stdp: Any
+    q: Any
+    qp: Any
     c: Any
     det: Any
     line: int
+    diagonal: bool = False
+
+    @property
+    def variances(self) -> tuple[Any, Any, Any]:
+        """q, q', c."""
+        return self.q, self.qp, self.c
+
+    @cached_property
+    def std(self) -> Any:
+        """√q."""
+        return self.q.sqrt()
+
+    @cached_property
+    def stdp(self) -> Any:
+        """√q'."""
+        return self.qp.sqrt()
 
 
 def _argument(name: str, value: Any) -> Any:
@@ -138,25 +168,23 @@ def make_ball_covariance(q: Any, qp: Any, c: Any) -> BallCovariance:
     CovarianceError
         If no number in the balls is a covariance.
     """
+    line, diagonal, det = 0, False, None
     if all(isinstance(v, Fraction) for v in (q, qp, c)):
-        exact = q * qp - c * c
-        if q < 0 or qp < 0 or exact < 0:
-            raise CovarianceError("q1 ≥ 0, q2 ≥ 0 and c² ≤ q1·q2", f"{q}, {qp}, {c}")
-        line = (1 if c >= 0 else -1) if exact == 0 else 0
-        det = _ball(exact)
-    else:
-        line, det = 0, _ball(q) * _ball(qp) - _ball(c) ** 2
+        det = q * qp - c * c
+        line = 0 if det != 0 else 1 if c >= 0 else -1
+        diagonal = q == qp == c
     q, qp, c = _ball(q), _ball(qp), _ball(c)
+    det = q * qp - c**2 if det is None else _ball(det)
     if q < 0 or qp < 0 or det < 0:
         raise CovarianceError("q1 ≥ 0, q2 ≥ 0 and c² ≤ q1·q2", f"{q}, {qp}, {c}")
-    std, stdp = q.nonnegative_part().sqrt(), qp.nonnegative_part().sqrt()
-    return BallCovariance(std=std, stdp=stdp, c=c, det=det.nonnegative_part(), line=line)
+    q, qp, det = (v.nonnegative_part() for v in (q, qp, det))
+    return BallCovariance(q=q, qp=qp, c=c, det=det, line=line, diagonal=diagonal)
 
 
 def diagonal_covariance(q: Any) -> BallCovariance:
     """a = b with a variance somewhere in the ball q."""
-    std = q.nonnegative_part().sqrt()
-    return BallCovariance(std=std, stdp=std, c=q, det=flint().arb(0), line=1)
+    q = q.nonnegative_part()
+    return BallCovariance(q=q, qp=q, c=q, det=flint().arb(0), line=1, diagonal=True)
 
 
 # The rule and its errors --------------------------------------------------------------------------------------------
@@ -220,7 +248,12 @@ def _choose_axis(suprema: Suprema, reach: float, t: float, digits: int) -> tuple
         bounds = suprema(d)
         if bounds is not None:
             excess = max(
-                (float((b / a).log()) for row, line in zip(bounds, on_line, strict=True) for b, a in zip(row, line, strict=True) if a > 0 and b > 0),
+                (
+                    float((b / a).log())
+                    for row, line in zip(bounds, on_line, strict=True)
+                    for b, a in zip(row, line, strict=True)
+                    if a > 0 and b > 0
+                ),
                 default=0.0,
             )
             h = 2 * math.pi * d / (aim + max(excess, 0.0) + d**2 / (2 * t))
@@ -235,8 +268,6 @@ def _choose_axis(suprema: Suprema, reach: float, t: float, digits: int) -> tuple
         raise PrecisionError("no strip around the real line where the functions are proved to be analytic")
     h, d, bounds = best
     n = max(math.ceil(reach / h - 0.5), 1)
-    if n > MAX_NODES:
-        raise PrecisionError(f"more than {MAX_NODES} nodes are needed for the certificate")
     spacing = flint().arb(reach) / (n + flint().arb(0.5))
     return Axis(n=n, h=spacing, d=d, t=flint().arb(t)), bounds
 
@@ -281,18 +312,22 @@ def lattice_expectations(
     """
     growths = [growth(e, cov.std) for e in f.expressions], [growth(e, cov.stdp) for e in g.expressions]
     reach = _reach(*growths, _scales(f, cov.std), _scales(g, cov.stdp), digits)
-    rho2 = cov.c**2 / (cov.std * cov.stdp) ** 2 if cov.line == 0 else None
-    t = 1 - rho2 if rho2 is not None and rho2.is_finite() else None
-    if t is not None and t > MODERATE:
-        sums, errors = _plane(f, g, cov, t, pairs, reach, digits)
-    else:
-        sums, errors = _nested(f, g, cov, pairs, reach, digits)
+    t = cov.det / (cov.std * cov.stdp) ** 2
+    rules: list[_Plane | _Nested] = []
+    if cov.line == 0 and t > SINGULAR:
+        rules.append(_Plane(f, g, cov, reach, digits))
+    if not (cov.line == 0 and t > MODERATE):
+        rules.append(_Nested(f, g, cov, reach, digits))
+    rule = min(rules, key=lambda r: r.cost)
+    if rule.cost > MAX_VALUES:
+        raise PrecisionError(f"the certificate needs more than {MAX_VALUES} values of the functions")
+    sums, errors = rule.sums(pairs), rule.errors(pairs)
     result = {}
     for i, j in pairs:
         first, second = growths[0][i], growths[1][j]
         outside = (first.tail(reach) * second.tail(0)).sqrt() + (first.tail(0) * second.tail(reach)).sqrt()
-        if cov.line == 0 and not (t is not None and t > MODERATE):
-            # The box of the nested rule is one of u and v; v is independent of f.
+        if isinstance(rule, _Nested):
+            # Its box is one of u and v; v is independent of f.
             beyond = (flint().arb(reach) / flint().arb(2).sqrt()).erfc()
             outside += (beyond * first.tail(0) * second.tail(0)).sqrt()
         error = outside + errors[i, j]
@@ -302,97 +337,112 @@ def lattice_expectations(
     return result
 
 
-def _plane(
-    f: Program, g: Program, cov: BallCovariance, t: Any, pairs: Sequence[tuple[int, int]], reach: float, digits: int
-) -> tuple[dict[Any, Any], dict[Any, Any]]:
-    r"""u = a/√q, w = b/√q' on one lattice; (u² − 2ρuw + w²)/2t = (u² + w²)/2(1+ρ) + ρ(u − w)²/2t."""
-    arb, arb_poly = flint().arb, flint().arb_poly
-    rho = cov.c / (cov.std * cov.stdp)
-    flip = -1 if rho.mid() < 0 else 1
-    rho = flip * rho
-    width = _float_above(cov.std * reach), _float_above(cov.stdp * reach)
-    lowest = float(t.lower()) * (1 - 1e-12)
+class _Plane:
+    r"""u = a/√q, w = b/√q' on one lattice; (u² − 2ρuw + w²)/2t = (u² + w²)/2(1+ρ) + ρ(u − w)²/2t with t = 1 − ρ²."""
 
-    def along(first: int) -> Suprema:
-        own, other = (f, g) if first == 0 else (g, f)
-        std = (cov.std, cov.stdp)[first]
+    def __init__(self, f: Program, g: Program, cov: BallCovariance, reach: float, digits: int) -> None:
+        self.f, self.g, self.cov = f, g, cov
+        self.t = cov.det / (cov.std * cov.stdp) ** 2
+        lowest = float(self.t.lower()) * (1 - 1e-12)
+        stds = cov.std, cov.stdp
+        width = [_float_above(std * reach) for std in stds]
 
-        def suprema(d: float) -> list[list[Any]] | None:
-            moved, still = own.supremum(width[first], _float_above(std * d) if d else 0.0), other.supremum(width[1 - first], 0.0)
-            return None if moved is None or still is None else [[a * b for b in still] for a in moved]
+        def along(first: int) -> Suprema:
+            own, other = (f, g) if first == 0 else (g, f)
 
-        return suprema
+            def suprema(d: float) -> list[list[Any]] | None:
+                height = _float_above(stds[first] * d) if d else 0.0
+                return _products(own.supremum(width[first], height), other.supremum(width[1 - first], 0.0))
 
-    (row, row_bounds), (column, column_bounds) = (_choose_axis(along(k), reach, lowest, digits) for k in (0, 1))
-    n, h = max(row.n, column.n), row.h if row.n >= column.n else column.h
-    row, column = (Axis(n=n, h=h, d=axis.d, t=axis.t) for axis in (row, column))
-    nodes = row.nodes()
-    weight = [(-(u**2) / (2 * (1 + rho))).exp() for u in nodes]
-    kernel = arb_poly([(-rho * (k * h) ** 2 / (2 * t)).exp() for k in range(-2 * n, 2 * n + 1)])
-    left = list(zip(*(f(cov.std * u) for u in nodes), strict=True))
-    right = list(zip(*(g(flip * cov.stdp * w) for w in nodes), strict=True))
-    factor = h**2 / (2 * arb.pi() * t.sqrt())
-    inner: dict[int, list[Any]] = {}
-    for j in {j for _, j in pairs}:
-        product = arb_poly([v * e for v, e in zip(right[j], weight, strict=True)]) * kernel
-        inner[j] = [product[k + 2 * n] * weight[k] for k in range(2 * n + 1)]
-    sums = {(i, j): factor * sum((a * b for a, b in zip(left[i], inner[j], strict=True)), arb(0)) for i, j in pairs}
-    # First ∫dw of the rule in u, then h Σ_u of the rule in w; h Σ_u φ_t(u − ρR) ≤ 1 + h/√(2πt).
-    end = normal_density(row.reach)
-    crowd = 1 + h / (2 * arb.pi() * t).sqrt()
-    errors = {
-        (i, j): row_bounds[i][j] * rule_error(row, end) + column_bounds[j][i] * crowd * rule_error(column, end)
-        for i, j in pairs
-    }
-    return sums, errors
+            return suprema
 
-
-def _nested(
-    f: Program, g: Program, cov: BallCovariance, pairs: Sequence[tuple[int, int]], reach: float, digits: int
-) -> tuple[dict[Any, Any], dict[Any, Any]]:
-    """a = √q u, b = αu + βv with independent u and v; no v if |ρ| = 1."""
-    arb = flint().arb
-    alpha = cov.line * cov.stdp if cov.line else cov.c / cov.std
-    beta = arb(0) if cov.line else cov.det.sqrt() / cov.std
-    if not (alpha.is_finite() and beta.is_finite()):
-        raise PrecisionError("a variance whose ball contains zero leaves the correlation open")
-    width_f = _float_above(cov.std * reach)
-    width_g = _float_above((abs(alpha) + beta) * reach)
-
-    def along_u(d: float) -> list[list[Any]] | None:
-        return _products(
-            f.supremum(width_f, _float_above(cov.std * d) if d else 0.0),
-            g.supremum(width_g, _float_above(abs(alpha) * d) if d else 0.0),
+        (row, self.row_bounds), (column, self.column_bounds) = (
+            _choose_axis(along(k), reach, lowest, digits) for k in (0, 1)
         )
+        finer = row if row.n >= column.n else column
+        self.row, self.column = (replace(axis, n=finer.n, h=finer.h) for axis in (row, column))
+        # The product of polynomials is worth as much again.
+        self.cost = 4 * (2 * finer.n + 1)
 
-    def along_v(d: float) -> list[list[Any]] | None:
-        return _products(f.supremum(width_f, 0.0), g.supremum(width_g, _float_above(beta * d) if d else 0.0))
+    def sums(self, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Any]:
+        arb, arb_poly = flint().arb, flint().arb_poly
+        cov, t, n, h = self.cov, self.t, self.row.n, self.row.h
+        rho = cov.c / (cov.std * cov.stdp)
+        flip = -1 if rho.mid() < 0 else 1
+        rho = flip * rho
+        nodes = self.row.nodes()
+        weight = [(-(u**2) / (2 * (1 + rho))).exp() for u in nodes]
+        half = [(-rho * (k * h) ** 2 / (2 * t)).exp() for k in range(2 * n + 1)]
+        kernel = arb_poly(half[:0:-1] + half)
+        left = list(zip(*(self.f(cov.std * u) for u in nodes), strict=True))
+        right = list(zip(*(self.g(flip * cov.stdp * w) for w in nodes), strict=True))
+        factor = h**2 / (2 * arb.pi() * t.sqrt())
+        inner: dict[int, list[Any]] = {}
+        for j in {j for _, j in pairs}:
+            product = arb_poly([v * e for v, e in zip(right[j], weight, strict=True)]) * kernel
+            inner[j] = [product[k + 2 * n] * weight[k] for k in range(2 * n + 1)]
+        return {(i, j): factor * sum((a * b for a, b in zip(left[i], inner[j], strict=True)), arb(0)) for i, j in pairs}
 
-    row, row_bounds = _choose_axis(along_u, reach, 1.0, digits)
-    if cov.line:
-        offsets, densities = [arb(0)], [arb(1)]
-    else:
-        column, column_bounds = _choose_axis(along_v, reach, 1.0, digits)
-        offsets = column.nodes()
-        densities = [column.h * normal_density(v) for v in offsets]
-    if (2 * row.n + 1) * len(offsets) > 10 * MAX_NODES:
-        raise PrecisionError(f"more than {10 * MAX_NODES} nodes are needed for the certificate")
-    sums = {pair: arb(0) for pair in pairs}
-    shifts = [beta * v for v in offsets]
-    for u in row.nodes():
-        left = f(cov.std * u)
-        means = [arb(0)] * len(g.expressions)
-        for shift, density in zip(shifts, densities, strict=True):
-            means = [m + density * v for m, v in zip(means, g(alpha * u + shift), strict=True)]
-        weight = row.h * normal_density(u)
-        for i, j in pairs:
-            sums[i, j] += weight * left[i] * means[j]
-    errors = {(i, j): row_bounds[i][j] * rule_error(row, normal_density(row.reach)) for i, j in pairs}
-    if not cov.line:
-        crowd = 1 + row.h * normal_density(arb(0))
-        rest = crowd * rule_error(column, normal_density(column.reach))
-        errors = {(i, j): errors[i, j] + column_bounds[i][j] * rest for i, j in pairs}
-    return sums, errors
+    def errors(self, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Any]:
+        """First ∫dw of the rule in u, then h Σ_u of the rule in w, with h Σ_u φ_t(u − ρR) ≤ 1 + h/√(2πt)."""
+        end = normal_density(self.row.reach)
+        crowd = 1 + self.row.h * normal_density(flint().arb(0), self.t)
+        first, second = rule_error(self.row, end), crowd * rule_error(self.column, end)
+        return {(i, j): self.row_bounds[i][j] * first + self.column_bounds[j][i] * second for i, j in pairs}
+
+
+class _Nested:
+    """a = √q u, b = αu + βv with independent u and v; no v if |ρ| = 1."""
+
+    def __init__(self, f: Program, g: Program, cov: BallCovariance, reach: float, digits: int) -> None:
+        arb = flint().arb
+        self.f, self.g, self.cov = f, g, cov
+        self.alpha = alpha = cov.line * cov.stdp if cov.line else cov.c / cov.std
+        self.beta = beta = arb(0) if cov.line else cov.det.sqrt() / cov.std
+        if not (alpha.is_finite() and beta.is_finite()):
+            raise PrecisionError("a variance whose ball contains zero leaves the correlation open")
+        width_f, width_g = _float_above(cov.std * reach), _float_above((abs(alpha) + beta) * reach)
+
+        def along_u(d: float) -> list[list[Any]] | None:
+            height_f, height_g = (_float_above(std * d) if d else 0.0 for std in (cov.std, abs(alpha)))
+            return _products(f.supremum(width_f, height_f), g.supremum(width_g, height_g))
+
+        def along_v(d: float) -> list[list[Any]] | None:
+            return _products(f.supremum(width_f, 0.0), g.supremum(width_g, _float_above(beta * d) if d else 0.0))
+
+        self.row, self.row_bounds = _choose_axis(along_u, reach, 1.0, digits)
+        self.column: Axis | None = None
+        self.cost = 2 * self.row.n + 1
+        if not cov.line:
+            self.column, self.column_bounds = _choose_axis(along_v, reach, 1.0, digits)
+            self.cost *= 2 * self.column.n + 1
+
+    def sums(self, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Any]:
+        arb = flint().arb
+        shifts, densities = [arb(0)], [arb(1)]
+        if self.column is not None:
+            shifts = [self.beta * v for v in self.column.nodes()]
+            densities = [self.column.h * normal_density(v) for v in self.column.nodes()]
+        sums = {pair: arb(0) for pair in pairs}
+        for u in self.row.nodes():
+            left = self.f(self.cov.std * u)
+            means = [arb(0)] * len(self.g.expressions)
+            for shift, density in zip(shifts, densities, strict=True):
+                means = [m + density * v for m, v in zip(means, self.g(self.alpha * u + shift), strict=True)]
+            weight = self.row.h * normal_density(u)
+            for i, j in pairs:
+                sums[i, j] += weight * left[i] * means[j]
+        return sums
+
+    def errors(self, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Any]:
+        """First ∫dv of the rule in u, then h Σ_u φ(u) ≤ 1 + hφ(0) times the rule in v."""
+        first = rule_error(self.row, normal_density(self.row.reach))
+        errors = {(i, j): self.row_bounds[i][j] * first for i, j in pairs}
+        if self.column is not None:
+            crowd = 1 + self.row.h * normal_density(flint().arb(0))
+            second = crowd * rule_error(self.column, normal_density(self.column.reach))
+            errors = {(i, j): error + self.column_bounds[i][j] * second for (i, j), error in errors.items()}
+        return errors
 
 
 def _products(first: list[Any] | None, second: list[Any] | None) -> list[list[Any]] | None:

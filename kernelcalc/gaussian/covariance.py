@@ -13,6 +13,9 @@ from kernelcalc.errors import CovarianceError, NotFiniteError, ShapeError
 # duplicate rows of 10⁴-dimensional data, the excess stays below 1e-14.
 ROUNDING = 1e-13
 
+# Products of two variances, split exactly, must not overflow.
+LARGEST = 1e140
+
 # Veltkamp's constant 2^27 + 1 splits a double into two halves whose products are exact.
 _SPLITTER = 134217729.0
 
@@ -87,10 +90,13 @@ def make_covariance(q: Any, qp: Any, c: Any) -> Covariance:
         if not np.isfinite(array).all():
             raise NotFiniteError(f"finite numbers in {name}", "NaN or infinity")
     for name, array in (("q1", q), ("q2", qp)):
-        if (array < 0).any():
-            raise CovarianceError(f"a variance {name} ≥ 0", f"{array[array < 0].flat[0]}")
-    det = determinant(q, qp, c)
-    excess = det < -ROUNDING * q * qp
+        bad = (array < 0) | (array > LARGEST)
+        if bad.any():
+            raise CovarianceError(f"a variance 0 ≤ {name} ≤ {LARGEST:g}", f"{array[bad].flat[0]}")
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        det = determinant(q, qp, c)
+        # By roots as well: products of very small numbers underflow and would hide an excess.
+        excess = (det < -ROUNDING * q * qp) | (np.abs(c) > np.sqrt(q) * np.sqrt(qp) * (1 + ROUNDING))
     if excess.any():
         at = tuple(float(v[excess].flat[0]) for v in (q, qp, c))
         raise CovarianceError("a covariance with c² ≤ q1·q2", f"q1={at[0]!r}, q2={at[1]!r}, c={at[2]!r}")

@@ -6,14 +6,17 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, TypeAlias
 
+import mpmath
 import numpy as np
 import sympy as sp
 
 from kernelcalc.activations import Activation, as_activation
 from kernelcalc.errors import DivergentExpectationError, InputError, NotFiniteError, PrecisionWarning
 from kernelcalc.gaussian import closed_form, quadrature
+from kernelcalc.gaussian.algebra import evaluate, in_algebra
 from kernelcalc.gaussian.closed_form import Estimate
 from kernelcalc.gaussian.covariance import Covariance, make_covariance
 from kernelcalc.gaussian.hermite import hermite_series, mehler_error, mehler_sum
@@ -22,6 +25,10 @@ from kernelcalc.gaussian.singular import delta_expectation, regular_part
 
 EPS = np.finfo(np.float64).eps
 RTOL = 1e-11
+# Digits of the exact algebra where it stands in for float64 quadrature.
+DIGITS = 18
+# Below this qq' − c² relative to qq', c's own rounding would be felt.
+NEAR_DEGENERATE = 1e-6
 # Exponents p of the norms that bound E|fg| from below, each for |ρ| ≤ 1 − p.
 NORM_EXPONENTS = (0.5, 0.125, 1 / 64)
 Function: TypeAlias = "Activation | str | sp.Expr | Callable[[Any], Any]"
@@ -75,9 +82,9 @@ def gaussian_expectation(
     rtol : float
         Error aimed at, relative to E|f(a)g(b)|; cheaper methods are kept where their error bound is below.
     certified : bool
-        Return a ``flint.arb`` ball that provably contains the value (scalars and analytic functions only; extra
-        ``certified``), of relative radius below 10^−dps, 15 digits by default. Floats count as the binary numbers they
-        are, text as decimals, balls as all numbers in them.
+        Return a ``flint.arb`` ball that provably contains the value (scalars only; extra ``certified``), of relative
+        radius below 10^−dps, 15 digits by default, for analytic functions and for kinked ones with elementary closed
+        forms. Floats count as the binary numbers they are, text as decimals, balls as all numbers in them.
 
     Returns
     -------
@@ -90,7 +97,7 @@ def gaussian_expectation(
     DivergentExpectationError
         If the expectation is infinite or overflows.
     MissingExtraError, NotCertifiableError
-        With ``certified``: python-flint is missing, or f or g has kinks or no provable bounds.
+        With ``certified``: python-flint is missing, or f or g has no provable bounds.
 
     Warns
     -----
@@ -122,7 +129,7 @@ def gaussian_expectation(
 
         value, error = precise_expectation(f, g, q1, q2, c, dps=dps)
         return ExpectationResult(value=value, error=error, method="multiprecision") if full_output else value
-    if not 0 < rtol < 1:
+    if not (isinstance(rtol, float | int | np.number) and 0 < rtol < 1):
         raise InputError("0 < rtol < 1", repr(rtol))
     cov = make_covariance(q1, q2, c)
     flat = Covariance(q=cov.q.ravel(), qp=cov.qp.ravel(), c=cov.c.ravel(), det=cov.det.ravel())
@@ -191,8 +198,9 @@ class _Work:
                 self.line()
             with suppress(NotFiniteError):
                 self.series()
-            if all(k == 0 for k in self.f.kinks + self.g.kinks):
+            if self.f.centred and self.g.centred:
                 self.take_quadrature("polar", lambda c: quadrature.polar(self.f, self.g, c, rtol=self.rtol))
+            self.algebra()
             self.take_quadrature("nested", lambda c: quadrature.nested(self.f, self.g, c))
         self.judge()
 
@@ -227,8 +235,7 @@ class _Work:
         f, g, q = (self.f, self.g, self.cov.qp[i]) if self.cov.q[i] == 0 else (self.g, self.f, self.cov.q[i])
         constant = float(regular_part(f)(0.0))
         if q == 0:
-            value = error = 0.0
-            value = constant * float(regular_part(g)(0.0))
+            value, error = constant * float(regular_part(g)(0.0)), 0.0
         else:
             one = Covariance(q=np.array([q]), qp=np.array([q]), c=np.zeros(1), det=np.array([q * q]))
             inner = pair_estimate(g, as_activation(sp.S.One), one, rtol=self.rtol)
@@ -259,7 +266,8 @@ class _Work:
         rows, row_of = np.unique(part.q, return_inverse=True)
         columns, column_of = np.unique(part.qp, return_inverse=True)
         norms_f, norms_g = lower_norms(self.f, rows), lower_norms(self.g, columns)
-        return scale_below(norms_f[row_of], norms_g[column_of], part.rho, self.value[index])
+        trusted = np.maximum(np.abs(self.value[index]) - self.error[index], 0.0)
+        return scale_below(norms_f[row_of], norms_g[column_of], part.rho, np.nan_to_num(trusted))
 
     def line(self) -> None:
         index = self.open()
@@ -282,25 +290,54 @@ class _Work:
         series_f = hermite_series(self.f, rows, reach=reach)
         same = self.f == self.g and np.array_equal(rows, columns)
         series_g = series_f if same else hermite_series(self.g, columns, reach=reach)
+        length = max(series_f.coefficients.shape[1], series_g.coefficients.shape[1])
+        if series_f.coefficients.shape[1] < length:
+            series_f = hermite_series(self.f, rows, length=length)
+        if series_g.coefficients.shape[1] < length:
+            series_g = hermite_series(self.g, columns, length=length)
         # At most 2^20 products at once.
         f_terms, g_terms = series_f.coefficients.T, series_g.coefficients.T
-        terms = min(len(f_terms), len(g_terms))
-        step = max(1, 2**20 // terms)
+        step = max(1, 2**20 // length)
         value, error = np.empty(index.size), np.empty(index.size)
         for start in range(0, index.size, step):
             block = slice(start, start + step)
             i, j = row_of[block], column_of[block]
             value[block] = mehler_sum(f_terms[:, i], g_terms[:, j], rho[block])
-            error[block] = mehler_error(series_f.bounds[i], series_g.bounds[j], rho[block], terms)
+            error[block] = mehler_error(series_f.bounds[i], series_g.bounds[j], rho[block], length)
         norms_f, norms_g = lower_norms(self.f, rows), lower_norms(self.g, columns)
-        scale = scale_below(norms_f[row_of], norms_g[column_of], rho, value)
+        trusted = np.maximum(np.abs(value) - error, 0.0)
+        scale = scale_below(norms_f[row_of], norms_g[column_of], rho, trusted)
         self.put(index, Estimate(value=value, error=error), scale, "series")
 
     def take_quadrature(self, name: str, method: Callable[[Covariance], quadrature.Quadrature]) -> None:
         index = self.open()
         if index.size:
-            estimate = method(self.cov.take(index))
-            self.put(index, estimate, np.maximum(estimate.magnitude, self.scale[index]), name)
+            with suppress(NotFiniteError):
+                estimate = method(self.cov.take(index))
+                self.put(index, estimate, estimate.magnitude, name)
+
+    def algebra(self) -> None:
+        """The exact algebra in multiprecision, a few milliseconds a pair: before panels, for functions it covers."""
+        index = self.open()
+        if index.size == 0 or not (in_algebra(self.f.expr) and in_algebra(self.g.expr)):
+            return
+        exact = [evaluate(self.f.expr, self.g.expr, *self._exact_pair(int(k)), DIGITS) for k in index]
+        value = np.array([float(v) for v in exact])
+        # The determinant is good to a few ulp, of which derivatives of deltas feel several.
+        near = self.cov.det[index] <= NEAR_DEGENERATE * self.cov.q[index] * self.cov.qp[index]
+        self.put(
+            index, Estimate(value=value, error=np.where(near, 64, 2) * EPS * np.abs(value)), np.abs(value), "exact"
+        )
+
+    def _exact_pair(self, k: int) -> tuple[Any, Any, Any]:
+        """q, q' and c as they are; near |ρ| = 1 the c that the determinant means, which the rounded c does not."""
+        q, qp, c, det = (mpmath.mpf(float(v[k])) for v in (self.cov.q, self.cov.qp, self.cov.c, self.cov.det))
+        if det == 0:
+            return Fraction(float(q)), Fraction(float(c)) ** 2 / Fraction(float(q)), Fraction(float(c))
+        if det > NEAR_DEGENERATE * q * qp:
+            return q, qp, c
+        with mpmath.workdps(60):
+            return q, qp, mpmath.sign(c) * mpmath.sqrt(q * qp - det)
 
     def singular(self) -> None:
         index = self.open()
@@ -308,13 +345,13 @@ class _Work:
             return
         part = self.cov.take(index)
         first, second = regular_part(self.f), regular_part(self.g)
-        estimate = pair_estimate(first, second, part, rtol=self.rtol)
-        for delta in self.f.deltas:
-            estimate = estimate + delta_expectation(delta, self.g, part, rtol=self.rtol)
-        for delta in self.g.deltas:
-            estimate = estimate + delta_expectation(delta, first, part.swapped(), rtol=self.rtol)
-        # Terms of a distribution cancel without a natural scale: the value itself is the scale.
-        self.put(index, estimate, np.abs(estimate.value), "singular")
+        terms = [pair_estimate(first, second, part, rtol=self.rtol)]
+        terms += [delta_expectation(delta, self.g, part, rtol=self.rtol) for delta in self.f.deltas]
+        terms += [delta_expectation(delta, first, part.swapped(), rtol=self.rtol) for delta in self.g.deltas]
+        total = terms[0]
+        for term in terms[1:]:
+            total = total + term
+        self.put(index, total, np.sum([np.abs(t.value) for t in terms], axis=0), "singular")
 
     def judge(self) -> None:
         infinite = ~np.isfinite(self.value)
@@ -326,10 +363,12 @@ class _Work:
                 "on |ρ| = 1 products of delta functions diverge; fast growing functions need smaller variances",
             )
         bad = self.error > 1e-10 * self.scale
-        if bad.any() and not (self.f.deltas or self.g.deltas):
+        if bad.any():
             # Values near zero are judged against E|f(a)g(b)|, not against themselves.
             index = np.flatnonzero(bad)
-            scale = np.maximum(self.scale[index], self.scales(index))
+            scale = self.scale[index]
+            if not (self.f.deltas or self.g.deltas):
+                scale = np.maximum(scale, self.scales(index))
             if (self.error[index] > 1e-10 * scale).any():
                 worst = float(np.max(self.error[index] / np.maximum(scale, np.finfo(float).tiny)))
                 warnings.warn(

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.activations import Activation
+from kernelcalc.gaussian.mesh import mesh_rule
 from kernelcalc.gaussian.nodes import Z_MAX, rule, scaled_kinks
 
 EPS = np.finfo(np.float64).eps
@@ -90,14 +91,14 @@ def _shared(act: Activation, std: np.ndarray, level: int, terms: int) -> tuple[n
     return coefficients, energy, spill
 
 
-def _separate(act: Activation, std: np.ndarray, level: int, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As :func:`_shared` where every row has nodes of its own: the recurrence runs over all rows at once."""
+def _separate(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As :func:`_shared` on panels that resolve f at every row: the recurrence runs over all rows of a block at once."""
     coefficients = np.empty((std.size, terms))
     energy = np.empty(std.size)
     spill = np.empty(std.size)
-    for start in range(0, std.size, ROW_BLOCK):
-        rows = slice(start, start + ROW_BLOCK)
-        z, weight = rule(scaled_kinks(act, std[rows]), level)
+    for start in range(0, std.size, ROW_BLOCK // 4):
+        rows = slice(start, start + ROW_BLOCK // 4)
+        z, weight = mesh_rule(((act, std[rows], np.zeros_like(std[rows])),), 1.0, count)
         values = act(std[rows, None] * z)
         spill[rows] = _spill(values, z)
         half = np.exp(-(z**2) / 4) / (2 * np.pi) ** 0.25
@@ -117,7 +118,7 @@ def _spill(values: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def hermite_series(act: Activation, q: np.ndarray, *, reach: float = 1.0) -> HermiteSeries:
+def hermite_series(act: Activation, q: np.ndarray, *, reach: float = 1.0, length: int | None = None) -> HermiteSeries:
     """Hermite coefficients of f at the variances q, resolved to rounding where possible.
 
     Parameters
@@ -129,36 +130,62 @@ def hermite_series(act: Activation, q: np.ndarray, *, reach: float = 1.0) -> Her
     reach : float
         Largest |ρ| the series will be used at: terms are added until |ρ|^K times the tail is below rounding, or the
         longest length is reached; the tail then says what is missing.
+    length : int, optional
+        Exactly this many terms: two series must have one length for their tails to bound what a product leaves out.
 
     Notes
     -----
     Smooth functions use the trapezoidal rule, whose error falls as e^{−2πd/h} with the distance d of the nearest pole
-    (Trefethen and Weideman, SIAM Review 56, 2014); kinks split Gauss–Legendre panels. The spacing is halved until the
-    coefficients stop moving; the last movement is part of the error. Overflow shows as an infinite or undefined error.
+    (Trefethen and Weideman, SIAM Review 56, 2014), kinks at 0 split Gauss–Legendre panels; rows whose coefficients still
+    move when the spacing is halved, or whose energy is not that of the panels which resolve f, use those panels. The last
+    movement is part of the error. Overflow shows as an infinite or undefined error.
     """
     std = np.sqrt(np.asarray(q, dtype=np.float64))
     kinks = scaled_kinks(act, std)
-    compute = _shared if (kinks == kinks[:1]).all() else _separate
+    shared = bool((kinks == kinks[:1]).all()) and _sees_everything(act, std)
     level = 0
-    for terms in LENGTHS:
-        previous, _, _ = compute(act, std, level, terms)
-        while True:
-            coefficients, energy, spill = compute(act, std, level + 1, terms)
-            norm = np.sqrt(energy)
-            moved = np.linalg.norm(coefficients - previous, axis=1)
-            level += 1
-            if level >= MAX_LEVEL or (moved <= 16 * EPS * norm).all():
-                break
-            previous = coefficients
-        level -= 1
+    for terms in LENGTHS if length is None else (length,):
+        if shared:
+            coefficients, energy, spill, moved, level = _halving(act, std, terms, level)
+            lost = np.flatnonzero(~(moved <= 64 * EPS * np.sqrt(energy)))
+        else:
+            coefficients, energy, spill, moved = (np.empty((std.size, terms)), *np.empty((3, std.size)))
+            lost = np.arange(std.size)
+        if lost.size:
+            coarse, _, _ = _separate(act, std[lost], 24, terms)
+            coefficients[lost], energy[lost], spill[lost] = _separate(act, std[lost], 32, terms)
+            moved[lost] = np.linalg.norm(coefficients[lost] - coarse, axis=1)
+        norm = np.sqrt(energy)
         left = energy - np.einsum("ik,ik->i", coefficients, coefficients)
         tail = np.sqrt(np.maximum(left, 2 * EPS * energy))
         if (tail * reach ** (terms / 2) <= np.sqrt(4 * EPS) * norm).all():
             break
-        if _hopeless(tail / norm, terms, reach):
+        if _hopeless(tail / np.where(norm > 0, norm, 1.0), terms, reach):
             break
     bounds = SeriesBounds(norm=norm, tail=tail, error=moved + spill + 4 * EPS * norm)
     return HermiteSeries(coefficients=coefficients, bounds=bounds)
+
+
+def _halving(
+    act: Activation, std: np.ndarray, terms: int, level: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+    """Shared nodes at twice the density until the coefficients stay: they, energy, spill, movement, level before the last."""
+    previous, _, _ = _shared(act, std, level, terms)
+    while True:
+        coefficients, energy, spill = _shared(act, std, level + 1, terms)
+        moved = np.linalg.norm(coefficients - previous, axis=1)
+        if level + 1 >= MAX_LEVEL or (moved <= 16 * EPS * np.sqrt(energy)).all():
+            return coefficients, energy, spill, moved, level
+        previous, level = coefficients, level + 1
+
+
+def _sees_everything(act: Activation, std: np.ndarray) -> bool:
+    """Whether the finest shared nodes give the same E f² as panels that resolve f, at the smallest and largest variance."""
+    ends = np.array([std.min(), std.max()])
+    _, energy, _ = _shared(act, ends, MAX_LEVEL, 1)
+    z, weight = mesh_rule(((act, ends, np.zeros(2)),), 1.0, 24)
+    resolved = (act(ends[:, None] * z) ** 2 * weight * np.exp(-(z**2) / 2)).sum(axis=1) / np.sqrt(2 * np.pi)
+    return bool((np.abs(energy - resolved) <= 1e-9 * resolved).all())
 
 
 def _hopeless(tail: np.ndarray, terms: int, reach: float) -> bool:
@@ -191,7 +218,8 @@ def mehler_error(f: SeriesBounds, g: SeriesBounds, rho: np.ndarray, terms: int) 
     The fields of f and g must broadcast with ρ.
     """
     truncation = np.abs(rho) ** terms * f.tail * g.tail
-    return truncation + f.error * g.norm + g.error * f.norm + 8 * EPS * f.norm * g.norm
+    # 8 ε for the sum, 8 ε for coefficients that were left out as rounding.
+    return truncation + f.error * g.norm + g.error * f.norm + 16 * EPS * f.norm * g.norm
 
 
 def relative_tails(series: HermiteSeries) -> np.ndarray:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import mpmath
 import numpy as np
 
 from kernelcalc.activations import Activation
 from kernelcalc.gaussian import closed_form
+from kernelcalc.gaussian.algebra import evaluate, in_algebra
 from kernelcalc.gaussian.closed_form import Combination
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.expectation import RTOL, lower_norms, pair_estimate, scale_below
@@ -21,21 +23,20 @@ EPS = np.finfo(np.float64).eps
 # A block of 128 × 256 holds 128 diagonal pairs with ρ = 1, whose series are several times longer than at ρ = 0.9.
 NEAR_ONE = 0.9
 ROW_BLOCK = 256
-# Below this relative tail the series of either factor ends: the product of two is half an ulp.
-SHORTEST_TAIL = np.sqrt(EPS) / 2
+# Coefficients beyond this relative tail are rounding.
+SHORTEST_TAIL = 4 * EPS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Side:
     """One derivative of σ at all points of one side.
 
-    ``terms`` (K, N) are the Hermite coefficients that matter of the ``length`` computed ones, ``remains`` (K,) the largest
-    relative tail beyond each K, ``norms`` (N, 3) the lower norms.
+    ``terms`` (K, N) are the Hermite coefficients above rounding, ``remains`` (K,) the largest relative tail beyond each K,
+    ``norms`` (N, 3) the lower norms; ``bounds`` belong to the whole computed length.
     """
 
     terms: np.ndarray
     remains: np.ndarray
-    length: int
     bounds: SeriesBounds
     norms: np.ndarray
 
@@ -63,6 +64,7 @@ class LayerExpectations:
         self.functions = {k: act.derivative(k) for k in {k for order in orders for k in order}}
         self.atoms: dict[int, Combination] | None = self._closed_forms()
         if self.atoms is None:
+            self.length = self._common_length(max(q.max(), qp.max()))
             self.rows = self._prepare(q, {i for i, _ in orders})
             self.columns = self.rows if qp is q else self._prepare(qp, {j for _, j in orders})
             if qp is q:
@@ -80,30 +82,33 @@ class LayerExpectations:
             return None
         return known
 
+    def _common_length(self, largest: float) -> int:
+        """Terms that the most demanding derivative needs: tails bound a product only if both series end at one length."""
+        at = np.array([largest])
+        return max(hermite_series(f, at).coefficients.shape[1] for f in self.functions.values())
+
     def _prepare(self, q: np.ndarray, wanted: set[int]) -> dict[int, _Side]:
         unique, back = np.unique(q, return_inverse=True)
         return {k: self._side(self.functions[k], unique, back) for k in wanted}
 
-    @staticmethod
-    def _side(function: Activation, unique: np.ndarray, back: np.ndarray) -> _Side:
+    def _side(self, function: Activation, unique: np.ndarray, back: np.ndarray) -> _Side:
         parts = []
         for start in range(0, unique.size, ROW_BLOCK):
-            series = hermite_series(function, unique[start : start + ROW_BLOCK])
+            series = hermite_series(function, unique[start : start + ROW_BLOCK], length=self.length)
             remains = relative_tails(series)
             keep = max(1, int((remains > SHORTEST_TAIL).sum()))
-            parts.append((series.coefficients[:, :keep].T.copy(), remains[:keep], remains.size, series.bounds))
-        longest = max(len(remains) for _, remains, _, _ in parts)
+            parts.append((series.coefficients[:, :keep].T.copy(), remains[:keep], series.bounds))
+        longest = max(len(remains) for _, remains, _ in parts)
         terms = np.zeros((longest, unique.size))
         remains = np.zeros(longest)
-        for block, (coefficients, own, _, _) in enumerate(parts):
+        for block, (coefficients, own, _) in enumerate(parts):
             terms[: len(own), block * ROW_BLOCK : block * ROW_BLOCK + coefficients.shape[1]] = coefficients
             remains[: len(own)] = np.maximum(remains[: len(own)], own)
         fields = ("norm", "tail", "error")
-        bounds = SeriesBounds(**{f: np.concatenate([getattr(p[3], f) for p in parts])[back] for f in fields})
+        bounds = SeriesBounds(**{f: np.concatenate([getattr(p[2], f) for p in parts])[back] for f in fields})
         return _Side(
             terms=terms if np.array_equal(back, np.arange(back.size)) else terms[:, back],
             remains=remains,
-            length=min(length for _, _, length, _ in parts),
             bounds=bounds,
             norms=lower_norms(function, unique)[back],
         )
@@ -125,12 +130,12 @@ class LayerExpectations:
             left, right = self.rows[i], self.columns[j]
             rho = cov.rho
             value = _series_block(left, right, rows, columns, rho)
-            length = min(left.length, right.length)
-            error = mehler_error(left.bounds[rows, None], right.bounds[columns], rho, length)
+            error = mehler_error(left.bounds[rows, None], right.bounds[columns], rho, self.length)
             bad = ~(error <= self.rtol * np.abs(value))
             if bad.any():
                 norms_f, norms_g = left.norms[rows, None, :], right.norms[None, columns, :]
-                bad &= ~(error <= self.rtol * scale_below(norms_f, norms_g, rho, value))
+                trusted = np.maximum(np.abs(value) - error, 0.0)
+                bad &= ~(error <= self.rtol * scale_below(norms_f, norms_g, rho, trusted))
         if bad.any():
             value[bad] = self._recompute(order, cov, bad)
         return value
@@ -210,3 +215,30 @@ def homogeneous_determinant(act: Activation, cov: Covariance, sigma_w2: float, b
     kappa = at_zero - gap
     spread = np.sqrt(cov.q) - np.sqrt(cov.qp)
     return sigma_w2**2 * scale**2 * gap * (at_zero + kappa) + sigma_w2 * beta2 * (at_zero * spread**2 + 2 * scale * gap)
+
+
+# Below this qq' − c² relative to qq' the angle of a kinked layer, √(1 − ρ²), has lost four digits to rounded covariances.
+NEAR_PARALLEL = 1e-8
+REFINE_DIGITS = 40
+
+
+def refine_near_parallel(
+    act: Activation, cov: Covariance, det: np.ndarray, wanted: np.ndarray, sigma_w2: float, beta2: float
+) -> None:
+    """Recompute in place qq' − c² of the next layer for nearly parallel pairs of a kinked nonlinearity.
+
+    σ' jumps, so E11 has a square-root singularity at ρ = 1 and the rounding of c, magnified by 1/√(1 − ρ²), would show in
+    the next layer's kernels. The few pairs concerned are done in multiprecision, from this layer's exact determinant.
+    """
+    if not in_algebra(act.expr):
+        return
+    near = wanted & (cov.det > 0) & (cov.det <= NEAR_PARALLEL * cov.q * cov.qp)
+    for i, j in zip(*np.nonzero(near), strict=True):
+        q, qp = (mpmath.mpf(float(np.broadcast_to(v, cov.c.shape)[i, j])) for v in (cov.q, cov.qp))
+        with mpmath.workdps(REFINE_DIGITS):
+            c = mpmath.sign(float(cov.c[i, j])) * mpmath.sqrt(q * qp - mpmath.mpf(float(cov.det[i, j])))
+            first, second, mixed = (
+                sigma_w2 * evaluate(act.expr, act.expr, *arguments, REFINE_DIGITS) + beta2
+                for arguments in ((q, q, q), (qp, qp, qp), (q, qp, c))
+            )
+            det[i, j] = float(max(first * second - mixed**2, mpmath.mpf(0)))

@@ -15,7 +15,8 @@ from kernelcalc.activations import Activation
 from kernelcalc.errors import DivergentExpectationError, NotFiniteError
 from kernelcalc.gaussian.closed_form import Estimate
 from kernelcalc.gaussian.covariance import Covariance
-from kernelcalc.gaussian.nodes import legendre, panels, rule, scaled_kinks
+from kernelcalc.gaussian.mesh import feature_mesh, mesh_radius, mesh_rule
+from kernelcalc.gaussian.nodes import Z_MAX, panels
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,6 +30,8 @@ EPS = np.finfo(np.float64).eps
 ROUNDING_STEPS = 16
 # Function values held at once (8 bytes each): 4 MiB an array stays in the second-level cache.
 CHUNK = 2**19
+# Rows of a line rule: some two thousand nodes each.
+LINE_ROWS = 256
 
 
 def line(
@@ -46,14 +49,12 @@ def line(
     With zero means this is the case |ρ| = 1; standard deviations may be negative. NaN where the product grows too fast.
     """
     mean, mean_p = np.broadcast_to(mean, std.shape), np.broadcast_to(mean_p, std.shape)
-    kinks = np.concatenate([scaled_kinks(f, std, mean), scaled_kinks(g, std_p, mean_p)], axis=1)
     value, error, magnitude, previous = (np.full(std.shape, np.nan) for _ in range(4))
     todo = np.arange(std.size)
-    # 160·2^9 trapezoidal steps resolve poles at a distance of 1e-3 standard deviations.
-    for level in range(10 if kinks.shape[1] == 0 else 6):
+    for width, count in ((1.0, 16), (1.0, 24), (0.5, 32)):
         if todo.size == 0:
             break
-        fresh, size = _line_once(f, g, std[todo], std_p[todo], mean[todo], mean_p[todo], kinks[todo], level)
+        fresh, size = _line_once(f, g, std[todo], std_p[todo], mean[todo], mean_p[todo], width, count)
         change = np.abs(fresh - previous[todo])
         value[todo], magnitude[todo], previous[todo] = fresh, size, fresh
         error[todo] = np.where(np.isnan(change), np.inf, change) + ROUNDING_STEPS * EPS * size
@@ -68,19 +69,19 @@ def _line_once(
     std_p: np.ndarray,
     mean: np.ndarray,
     mean_p: np.ndarray,
-    kinks: np.ndarray,
-    level: int,
+    width: float,
+    count: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     value, magnitude = np.empty(std.size), np.empty(std.size)
-    probe, _ = rule(kinks[:1], level)
-    rows = max(1, CHUNK // probe.shape[-1])
-    for start in range(0, std.size, rows):
-        part = slice(start, start + rows)
-        z, weight = rule(kinks[part], level)
+    for start in range(0, std.size, LINE_ROWS):
+        part = slice(start, start + LINE_ROWS)
+        z, weight = mesh_rule(((f, std[part], mean[part]), (g, std_p[part], mean_p[part])), width, count)
         density = weight * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-        product = f(mean[part, None] + std[part, None] * z) * g(mean_p[part, None] + std_p[part, None] * z) * density
+        raw = f(mean[part, None] + std[part, None] * z) * g(mean_p[part, None] + std_p[part, None] * z)
+        product = raw * density
         value[part], magnitude[part] = product.sum(axis=1), np.abs(product).sum(axis=1)
-        ends = np.abs(product[:, [0, -1]]).max(axis=1)
+        # What the integrand is worth at the ends of the range, a unit of z wide.
+        ends = np.abs(raw[:, [0, -1]]).max(axis=1) * np.exp(-(Z_MAX**2) / 2)
         value[part] = np.where(ends > 1e-14 * magnitude[part], np.nan, value[part])
     return value, magnitude
 
@@ -113,7 +114,8 @@ def polar(
     for per_unit in levels:
         if todo.size == 0:
             break
-        fresh, size = _polar_once(f, g, cov.take(todo), per_unit)
+        fresh, size, spill = _polar_once(f, g, cov.take(todo), per_unit)
+        fresh = np.where(spill > 1e-14 * size, np.nan, fresh)
         change = np.abs(fresh - previous[todo])
         error[todo] = np.where(np.isnan(change), np.inf, change) + ROUNDING_STEPS * EPS * size
         value[todo], magnitude[todo], previous[todo] = fresh, size, fresh
@@ -134,9 +136,12 @@ def _polar_rule(per_unit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
     return near, far, angle_weight, radius, radius_weight
 
 
-def _polar_once(f: Activation, g: Activation, cov: Covariance, per_unit: int) -> tuple[np.ndarray, np.ndarray]:
+def _polar_once(
+    f: Activation, g: Activation, cov: Covariance, per_unit: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Value, E|fg| and what the outermost radius still carries."""
     near, far, angle_weight, radius, radius_weight = _polar_rule(per_unit)
-    value, magnitude = np.zeros(cov.q.size), np.zeros(cov.q.size)
+    value, magnitude, spill = np.zeros((3, cov.q.size))
     rows = max(1, CHUNK // (near.size * radius.size))
     for start in range(0, cov.q.size, rows):
         part = slice(start, start + rows)
@@ -152,42 +157,14 @@ def _polar_once(f: Activation, g: Activation, cov: Covariance, per_unit: int) ->
                 weighted = width * ((product @ radius_weight) @ angle_weight)
                 value[part] += weighted
                 magnitude[part] += width * ((np.abs(product) @ radius_weight) @ angle_weight)
-    return value, magnitude
+                spill[part] += width * (np.abs(product[..., -1]) @ angle_weight) * radius_weight[-1] * per_unit
+    return value, magnitude, spill
 
 
 # Nested panels -------------------------------------------------------------------------------------------------------
 
 # Standard deviations covered, tried in turn: e^{−z²/2} is below 1e-22 at 10, and at 38 it is the smallest double.
 REACHES = (10.0, 16.0, 26.0, 38.0)
-MESH_NODES = 16
-# A function rougher than this is not resolved; the difference of two resolutions says so.
-MAX_SPLITS, MAX_ROUGH = 14, 200
-
-
-@lru_cache(maxsize=64)
-def feature_mesh(act: Activation, radius: float) -> np.ndarray:
-    """Breakpoints in [−radius, radius] between which f is resolved by a polynomial of degree 15.
-
-    Panels are halved until the last Legendre coefficients are below 1e-12 of the panel's size, so the mesh finds kinks'
-    neighbours, poles near the axis and narrow bumps by itself.
-    """
-    nodes, _ = legendre(MESH_NODES)
-    transform = np.linalg.inv(np.polynomial.legendre.legvander(nodes, MESH_NODES - 1))[-2:].T
-    start = np.array(sorted({-radius, 0.0, radius, *(k for k in act.kinks if -radius < k < radius)}))
-    scale = np.abs(act(np.linspace(-radius, radius, 401))).max()
-    left, right = start[:-1], start[1:]
-    found = [start]
-    for _ in range(MAX_SPLITS):
-        at, _ = panels(np.stack([left, right], axis=1), MESH_NODES)
-        values = act(at)
-        tail = np.abs(values @ transform).max(axis=1)
-        rough = tail > 1e-12 * np.maximum(np.abs(values).max(axis=1), 1e-6 * scale)
-        if not rough.any() or rough.sum() > MAX_ROUGH:
-            break
-        middle = (left[rough] + right[rough]) / 2
-        found.append(middle)
-        left, right = np.concatenate([left[rough], middle]), np.concatenate([middle, right[rough]])
-    return np.unique(np.concatenate(found))
 
 
 def nested(f: Activation, g: Activation, cov: Covariance) -> Quadrature:
@@ -224,8 +201,8 @@ def _nested_once(
 ) -> tuple[float, float, float]:
     """Value, E|fg| and what is left at the ends of the range."""
     std, spread, slope = np.sqrt(q), np.sqrt(det / q), c / q
-    f_mesh = feature_mesh(f, 2.0 ** np.ceil(np.log2(reach * std)))
-    g_mesh = feature_mesh(g, 2.0 ** np.ceil(np.log2(reach * (np.sqrt(qp) + spread))))
+    f_mesh = feature_mesh(f, mesh_radius(std, reach=reach))
+    g_mesh = feature_mesh(g, mesh_radius(np.sqrt(qp) + spread, reach=reach))
     steps = np.arange(-reach, reach + 0.5)
     outer = [std * steps, f_mesh]
     if slope != 0:

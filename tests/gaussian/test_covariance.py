@@ -30,6 +30,8 @@ def test_determinant_against_exact_fractions(q, qp, exponent, sign):
         ((1.0, 1.0, 1.1), CovarianceError),
         ((0.0, 1.0, 0.1), CovarianceError),
         ((1.0, 1.0, 1 + 1e-9), CovarianceError),
+        ((1e-170, 1e-170, 1.5e-170), CovarianceError),
+        ((1e200, 1.0, 0.0), CovarianceError),
         ((float("nan"), 1.0, 0.0), NotFiniteError),
         ((1.0, float("inf"), 0.0), NotFiniteError),
         (("a", 1.0, 0.0), ShapeError),

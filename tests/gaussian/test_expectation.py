@@ -165,6 +165,67 @@ def test_delta_functions():
     assert kc.gaussian_expectation(two, two, 1, 1, 0.5) == pytest.approx(slope, rel=1e-6)
 
 
+def one_dimensional(function, low=-12, high=12, points=()):
+    """E of a function of Z by mpmath, split where told."""
+    with mp.workdps(25):
+        edges = [low, *points, high]
+        return float(mp.quad(lambda z: function(z) * mp.npdf(z), edges))
+
+
+def test_series_of_different_length_are_cut_honestly():
+    """The first derivative needs few terms at q = 0.5, the third many at q = 2: both must end at one length."""
+    act = kc.Activation("log(1+x**2)")
+    first = lambda t: 2 * t / (1 + t * t)  # noqa: E731
+    third = lambda t: 4 * t * (t * t - 3) / (1 + t * t) ** 3  # noqa: E731
+    exact = one_dimensional(lambda z: first(mp.sqrt(0.5) * z) * third(-mp.sqrt(2) * z), points=(-1, 0, 1))
+    result = kc.gaussian_expectation(act.derivative(1), act.derivative(3), 0.5, 2, -1 + 1e-15, full_output=True)
+    assert abs(result.value - exact) <= result.error + 1e-14
+    assert result.value == pytest.approx(exact, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "order", "q", "at"),
+    [
+        ("exp(-(1000*(x-1.01))**2)", 0, 1.0, "1.01"),
+        ("exp(-(20*(x-30))**2)", 0, 100.0, "3"),
+        ("tanh(1000*(x-1.01))", 1, 1.0, "1.01"),
+        ("tanh(20*x)", 1, 1e4, "0"),
+        ("tanh(20*x)", 2, 1e3, "0"),
+        ("tanh(x-30)", 1, 1e4, "0.3"),
+    ],
+)
+def test_narrow_features_are_not_missed(text, order, q, at):
+    """E[f(a)²]: bumps and steps thousands of times narrower than the Gaussian, on and off the centre."""
+    act = kc.Activation(text).derivative(order)
+    with mp.workdps(25):
+        centre, std = mp.mpf(at), mp.sqrt(q)
+        function = sp.lambdify(kc.activations.x, act.expr, "mpmath")
+        steps = [mp.mpf(2) ** -k for k in range(24)]
+        edges = [*(centre - s for s in steps), *(centre + s for s in reversed(steps))]
+        exact = mp.quad(lambda z: function(std * z) ** 2 * mp.npdf(z), edges)
+    assert kc.gaussian_expectation(act, act, q, q, q) == pytest.approx(float(exact), rel=1e-10)
+    if order < 2:
+        # Positive functions: the value is E|f(a)f(b)|.
+        near = kc.gaussian_expectation(act, act, q, q, 0.5 * q, full_output=True)
+        assert 0 < near.error < 1e-10 * near.value
+
+
+def test_growth_is_integrated_or_refused():
+    """e^x tanh x at q = 100 has its weight ten deviations out; e^{x²} at q = 1 has none anywhere."""
+    grows = kc.Activation("exp(x)*tanh(x)")
+    with mp.workdps(25):
+        exact = mp.quad(lambda z: (mp.exp(10 * z) * mp.tanh(10 * z)) ** 2 * mp.npdf(z), [-10, 0, 10, 20, 30, 45])
+    assert kc.gaussian_expectation(grows, grows, 100, 100, 100) == pytest.approx(float(exact), rel=1e-10)
+    square = kc.activations.x**2
+    for c in (1.0, 0.5, 0.0):
+        with pytest.raises(DivergentExpectationError):
+            kc.gaussian_expectation(sp.exp(square), sp.exp(square), 1, 1, c)
+        with pytest.raises(DivergentExpectationError):
+            kc.gaussian_expectation(sp.exp(square) * sp.tanh(kc.activations.x), "tanh", 1, 1, c)
+    # ∫ e^{2 α x²} φ_q = (1 − 4 α q)^{−1/2}, finite up to 4 α q = 1.
+    assert kc.gaussian_expectation(sp.exp(square), sp.exp(square), 0.24, 0.24, 0.24) == pytest.approx(5.0, rel=1e-12)
+
+
 def test_symmetry_broadcasting_and_selection_of_methods():
     q = np.array([0.5, 1.0, 2.0])
     grid = kc.gaussian_expectation("tanh", "silu", q[:, None], q[None, :], 0.2)

@@ -7,7 +7,8 @@ from stand_ins import TANH, Architecture, alternating
 
 from kernelcalc.errors import DataFileError
 from kernelcalc.finite import FiniteNetwork
-from kernelcalc.finite.kernels import (
+from kernelcalc.finite.empirical_kernels import (
+    centred_products,
     hessian_kernel,
     kernels_through_training,
     mean_ntk,
@@ -85,21 +86,46 @@ def test_readout_kernels_are_sums_over_last_weights(name):
 def test_readout_kernels_are_means_over_last_layers():
     fin, X, _, _ = make_problem("two hidden", n=3)
     rng = np.random.default_rng(3)
-    outputs = Architecture(activations=fin.activations, sigma_w=fin.sigma_w, beta=fin.beta, n_out=20_000)
-    wide = FiniteNetwork.random(outputs, fin.sizes[1:-1], fin.sizes[0], rng=rng)
-    wide = FiniteNetwork(
-        weights=(*fin.weights[:-1], wide.weights[-1]),
-        biases=(*fin.biases[:-1], wide.biases[-1]),
-        activations=fin.activations,
-        sigma_w=fin.sigma_w,
-        beta=fin.beta,
-    )
-    f, g = wide(X), wide.hessian_trace(X)
+    # many outputs are many last layers
+    outputs = Architecture(activations=fin.activations, sigma_w=fin.sigma_w, beta=fin.beta, n_out=200)
+    f, g = [], []
+    for _ in range(40):
+        last = FiniteNetwork.random(outputs, fin.sizes[1:-1], fin.sizes[0], rng=rng)
+        wide = FiniteNetwork(
+            weights=(*fin.weights[:-1], last.weights[-1]),
+            biases=(*fin.biases[:-1], last.biases[-1]),
+            activations=fin.activations,
+            sigma_w=fin.sigma_w,
+            beta=fin.beta,
+        )
+        f.append(wide(X))
+        g.append(wide.hessian_trace(X))
+    f, g = np.concatenate(f, axis=1), np.concatenate(g, axis=1)
     found = readout_kernels(fin, X)
     for left, right, exact in ((f, f, found.sigma), (g, f, found.phi), (g, g, found.xi)):
         samples = left[:, None, :] * right[None, :, :]
         error = samples.std(axis=2) / np.sqrt(f.shape[1])
         assert np.all(np.abs(samples.mean(axis=2) - exact) < 4 * error)
+
+
+def test_centred_products_have_mean_zero_for_given_hidden_layers():
+    rng = np.random.default_rng(7)
+    architecture = Architecture(n_out=2)
+    fin = FiniteNetwork.random(architecture, (5, 4), 3, rng=rng)
+    X, Y = rng.standard_normal((3, 3)), rng.standard_normal((3, 2))
+    readout, values = readout_kernels(fin, X), []
+    for _ in range(3000):
+        last = FiniteNetwork(
+            weights=(*fin.weights[:-1], rng.standard_normal(fin.weights[-1].shape)),
+            biases=(*fin.biases[:-1], rng.standard_normal(2)),
+            activations=fin.activations,
+            sigma_w=fin.sigma_w,
+            beta=fin.beta,
+        )
+        values.append(centred_products(last, X, Y, readout))
+    z = np.mean(values, axis=0) / (np.std(values, axis=0) / np.sqrt(len(values)))
+    assert z.shape == (10,)
+    assert np.all(np.abs(z) < 4)
 
 
 NET = Architecture(activations=(TANH, TANH), n_out=2)
