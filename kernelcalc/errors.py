@@ -100,3 +100,7 @@ class MissingExtraError(KernelcalcError, RuntimeError):
 
 class PrecisionWarning(UserWarning):
     """A value is returned whose error estimate exceeds the asked tolerance."""
+
+
+class SlowMethodWarning(UserWarning):
+    """Many values need a slow method; the message says why and what would be faster."""

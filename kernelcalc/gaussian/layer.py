@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import mpmath
 import numpy as np
 
 from kernelcalc.activations import Activation
+from kernelcalc.errors import SlowMethodWarning
 from kernelcalc.gaussian import closed_form
 from kernelcalc.gaussian.algebra import evaluate, in_algebra
 from kernelcalc.gaussian.closed_form import Combination
@@ -17,6 +19,8 @@ from kernelcalc.gaussian.expectation import RTOL, lower_norms, pair_estimate, sc
 from kernelcalc.gaussian.hermite import SeriesBounds, hermite_series, mehler_error, mehler_sum, relative_tails
 
 Order = tuple[int, int]
+# Pairs of a block (of 128 × 256) sent to quadrature from which on a warning says so: some ten seconds.
+MANY_PAIRS = 2000
 EPS = np.finfo(np.float64).eps
 
 
@@ -32,7 +36,7 @@ class _Side:
     """One derivative of σ at all points of one side.
 
     ``terms`` (K, N) are the Hermite coefficients above rounding, ``remains`` (K,) the largest relative tail beyond each K,
-    ``norms`` (N, 3) the lower norms; ``bounds`` belong to the whole computed length.
+    ``norms`` (N, exponents) the lower norms; ``bounds`` belong to the whole computed length.
     """
 
     terms: np.ndarray
@@ -104,7 +108,7 @@ class LayerExpectations:
         for block, (coefficients, own, _) in enumerate(parts):
             terms[: len(own), block * ROW_BLOCK : block * ROW_BLOCK + coefficients.shape[1]] = coefficients
             remains[: len(own)] = np.maximum(remains[: len(own)], own)
-        fields = ("norm", "tail", "error")
+        fields = ("norm", "tail", "error", "damped")
         bounds = SeriesBounds(**{f: np.concatenate([getattr(p[2], f) for p in parts])[back] for f in fields})
         return _Side(
             terms=terms if np.array_equal(back, np.arange(back.size)) else terms[:, back],
@@ -148,6 +152,14 @@ class LayerExpectations:
 
     def _recompute(self, order: Order, cov: Covariance, bad: np.ndarray) -> np.ndarray:
         i, j = order
+        if bad.sum() > MANY_PAIRS:
+            warnings.warn(
+                f"{int(bad.sum())} pairs of E[{self.functions[i].name} {self.functions[j].name}] at variances up to "
+                f"{cov.q.max():.3g} go through quadrature one by one, some 1 to 20 ms each; points scaled to |x|² = n_0 or a "
+                "nonlinearity with a closed form are faster",
+                SlowMethodWarning,
+                stacklevel=6,
+            )
         full = Covariance(
             q=np.broadcast_to(cov.q, cov.c.shape), qp=np.broadcast_to(cov.qp, cov.c.shape), c=cov.c, det=cov.det
         )
