@@ -16,7 +16,7 @@ from kernelcalc.errors import DivergentExpectationError, NotFiniteError
 from kernelcalc.gaussian.closed_form import Estimate
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.mesh import feature_mesh, mesh_radius, mesh_rule
-from kernelcalc.gaussian.nodes import Z_MAX, panels
+from kernelcalc.gaussian.nodes import Z_MAX, panels, trapezoid
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,6 +30,8 @@ EPS = np.finfo(np.float64).eps
 ROUNDING_STEPS = 16
 # Function values held at once (8 bytes each): 4 MiB an array stays in the second-level cache.
 CHUNK = 2**19
+# From this many rows on, a cheaper rule is worth trying first.
+MANY_ROWS = 64
 # Rows of a line rule: some two thousand nodes each.
 LINE_ROWS = 256
 
@@ -51,6 +53,10 @@ def line(
     mean, mean_p = np.broadcast_to(mean, std.shape), np.broadcast_to(mean_p, std.shape)
     value, error, magnitude, previous = (np.full(std.shape, np.nan) for _ in range(4))
     todo = np.arange(std.size)
+    if std.size >= MANY_ROWS and not (f.kinks or g.kinks or mean.any() or mean_p.any()):
+        quick = _many(f, g, std, std_p, rtol=rtol)
+        value[:], error[:], magnitude[:] = quick.value, quick.error, quick.magnitude
+        todo = np.flatnonzero(~(error <= rtol * magnitude))
     for width, count in ((1.0, 16), (1.0, 24), (0.5, 32)):
         if todo.size == 0:
             break
@@ -60,6 +66,37 @@ def line(
         error[todo] = np.where(np.isnan(change), np.inf, change) + ROUNDING_STEPS * EPS * size
         todo = todo[~(error[todo] <= rtol * size)]
     return Quadrature(value=value, error=error, magnitude=magnitude)
+
+
+def _many(f: Activation, g: Activation, std: np.ndarray, std_p: np.ndarray, *, rtol: float) -> Quadrature:
+    """Smooth functions at many variances: the trapezoidal rule, five times cheaper than panels, trusted only if it agrees
+    with panels at the extreme rows; rows it does not settle have an infinite error.
+    """
+    value, magnitude = np.zeros(std.size), np.zeros(std.size)
+    error, previous = np.full(std.size, np.inf), np.full(std.size, np.nan)
+    todo = np.arange(std.size)
+    for level in range(4):
+        z, weight = trapezoid(level)
+        density = weight * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+        for start in range(0, todo.size, LINE_ROWS):
+            rows = todo[start : start + LINE_ROWS]
+            product = f(std[rows, None] * z) * g(std_p[rows, None] * z) * density
+            ends = np.abs(product[:, [0, -1]]).max(axis=1)
+            fresh, size = product.sum(axis=1), np.abs(product).sum(axis=1)
+            change = np.abs(fresh - previous[rows])
+            settled = ~np.isnan(change) & (ends <= 1e-14 * size)
+            error[rows] = np.where(settled, change + ROUNDING_STEPS * EPS * size, np.inf)
+            value[rows], magnitude[rows], previous[rows] = fresh, size, fresh
+        todo = todo[~(error[todo] <= rtol * magnitude[todo])]
+        if todo.size == 0:
+            break
+    extreme = np.unique(
+        [np.argmin(np.abs(std)), np.argmax(np.abs(std)), np.argmin(np.abs(std_p)), np.argmax(np.abs(std_p))]
+    )
+    zero = np.zeros(extreme.size)
+    check, size = _line_once(f, g, std[extreme], std_p[extreme], zero, zero, 1.0, 24)
+    agrees = np.abs(check - value[extreme]) <= np.maximum(1e-12 * size, error[extreme])
+    return Quadrature(value=value, error=error if agrees.all() else np.full(std.size, np.inf), magnitude=magnitude)
 
 
 def _line_once(
