@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,9 +73,7 @@ class LogTimes(click.ParamType):
 @click.option("--finite", type=click.IntRange(min=1), metavar="WIDTH", help="Add networks of this width, as crosses.")
 @click.option("--trials", type=click.IntRange(min=2), default=20, show_default=True, help="Number of finite networks.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all that is drawn.")
-@click.option(
-    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes for the finite networks."
-)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes for the finite networks.  [default: one a core]")
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), default=Path("kernelcalc-curves"), show_default=True,
     help="Folder for curves.csv and curves.png.",
@@ -97,7 +96,7 @@ def curves(
     finite: int | None,
     trials: int,
     seed: int,
-    workers: int,
+    workers: int | None,
     out: Path,
     no_png: bool,
 ) -> None:
@@ -151,7 +150,7 @@ def curves(
             "width": finite,
             "trials": trials,
             "rng": seed,
-            "workers": workers,
+            "workers": workers or os.cpu_count() or 1,
             "progress": shows_progress(),
         }
         options["loss"] = law.name
