@@ -244,13 +244,13 @@ def mehler(
     nodes, terms = 200, 100
     previous, last = sums(nodes, terms)
     while nodes <= MAX_NODES and terms <= MAX_TERMS:
-        nodes = nodes * 3 // 2
+        nodes = nodes * 2
         fresh, last = sums(nodes, terms)
         if settled(fresh, previous):
             if last <= tolerance:
                 return fresh
             # h_k oscillates with wave number √k: more terms want slightly closer nodes.
-            nodes, terms = int(nodes * (1 + mpmath.sqrt(terms) / 100)) * 2 // 3, 2 * terms
+            nodes, terms = int(nodes * (1 + mpmath.sqrt(terms) / 100)) // 2, 2 * terms
             fresh, last = sums(nodes, terms)
         previous = fresh
     raise PrecisionError(f"a series of {MAX_TERMS} terms does not reach {dps} digits at q1={q}, q2={qp}, c={c}")
