@@ -13,7 +13,7 @@ import sympy as sp
 
 from kernelcalc.errors import ExpressionError, InputError, NotFiniteError
 from kernelcalc.functions import FloatFunction, mpmath_callable, numpy_callable, stabilise
-from kernelcalc.parsing import parse_expression
+from kernelcalc.parsing import parse_expression, to_sympy
 
 x = sp.Symbol("x", real=True)
 
@@ -394,7 +394,7 @@ def _pieces(expr: sp.Expr) -> tuple[tuple[sp.Expr, ...], tuple[sp.Expr, ...]]:
         if breaks
         else [0]
     )
-    pieces = [_smooth_on(expr, sp.nsimplify(point) if point.is_Float else point) for point in map(sp.sympify, outer)]
+    pieces = [_smooth_on(expr, sp.nsimplify(point) if point.is_Float else point) for point in map(to_sympy, outer)]
     kept_breaks: list[sp.Expr] = []
     kept_pieces = [pieces[0]]
     for at, piece in zip(breaks, pieces[1:], strict=True):
@@ -454,7 +454,7 @@ def _smooth_on(expr: sp.Expr, point: sp.Expr) -> sp.Expr:
 
     def choose_branch(*branches: Any) -> sp.Expr:
         for value, condition in branches:
-            if bool(sp.sympify(condition).subs(x, point)):
+            if bool(to_sympy(condition).subs(x, point)):
                 return value
         raise ExpressionError("a Piecewise that covers the whole line", str(expr))
 

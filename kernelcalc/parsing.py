@@ -122,6 +122,27 @@ def parse_expression(text: str, symbols: Mapping[str, sp.Symbol]) -> sp.Expr:
     return result
 
 
+def to_sympy(value: Any, symbols: Mapping[str, sp.Symbol] | None = None) -> Any:
+    """SymPy form of a number or expression; text goes through :func:`parse_expression`, never through SymPy's own parser.
+
+    Raises
+    ------
+    ExpressionError
+        For what is neither text, a number nor a SymPy expression.
+
+    Examples
+    --------
+    >>> to_sympy("1/3"), to_sympy(0.5), to_sympy(True)
+    (1/3, 0.500000000000000, True)
+    """
+    if isinstance(value, str):
+        return parse_expression(value, symbols or {})
+    try:
+        return sp.sympify(value, strict=True)
+    except sp.SympifyError as error:
+        raise ExpressionError("a number, a text or a SymPy expression", type(value).__name__) from error
+
+
 class _Reader:
     def __init__(self, source: str, symbols: Mapping[str, sp.Symbol]) -> None:
         self.source = source

@@ -4,7 +4,7 @@ import pytest
 import sympy as sp
 
 from kernelcalc.errors import ExpressionError, UnknownNameError
-from kernelcalc.parsing import parse_expression
+from kernelcalc.parsing import parse_expression, to_sympy
 
 x = sp.Symbol("x", real=True)
 NAMES = {"x": x}
@@ -75,3 +75,31 @@ def test_unknown_names_get_a_suggestion():
         parse_expression("tnah(x)", NAMES)
     with pytest.raises(UnknownNameError, match="variable"):
         parse_expression("y + 1", NAMES)
+
+
+def test_text_never_reaches_sympys_own_parser(tmp_path):
+    """SymPy's parser evaluates what it is given; every door that takes text must refuse this one."""
+    import kernelcalc as kc
+    from kernelcalc.gaussian.algebra import evaluate, exact_expectation
+
+    target = tmp_path / "written"
+    evil = f"__import__('pathlib').Path({str(target)!r}).write_text('x')"
+    doors = [
+        lambda: to_sympy(evil),
+        lambda: kc.Activation(evil),
+        lambda: exact_expectation(evil, "x", 1, 1, 0),
+        lambda: evaluate("x", evil, 1, 1, 0),
+        lambda: evaluate("x", "x", evil, 1, 0),
+        lambda: kc.gaussian_expectation(evil, "tanh", 1, 1, 0),
+        lambda: kc.gaussian_expectation("tanh", "tanh", evil, 1, 0),
+        lambda: kc.gaussian_expectation("tanh", "tanh", evil, 1, 0, dps=20),
+        lambda: kc.gaussian_expectation("tanh", "tanh", evil, 1, 0, certified=True),
+        lambda: kc.symbolic.GaussianExpectation("tanh", evil, 1, 1, 0),
+        lambda: kc.symbolic.GaussianExpectation("tanh", "tanh", evil, 1, 0),
+        lambda: kc.convex_loss(evil),
+        lambda: kc.MLP(evil),
+    ]
+    for door in doors:
+        with pytest.raises(ValueError, match="expected"):
+            door()
+    assert not target.exists()

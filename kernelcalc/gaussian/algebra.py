@@ -29,6 +29,7 @@ from kernelcalc.gaussian.atoms import Atom, NotInAlgebra, atoms_of, derivative, 
 from kernelcalc.gaussian.moments import PairCovariance, total_expectation
 from kernelcalc.gaussian.numbers import MpmathNumbers, SympyNumbers
 from kernelcalc.gaussian.tidy import tidy
+from kernelcalc.parsing import to_sympy
 
 __all__ = ["NotInAlgebra", "evaluate", "exact_expectation", "in_algebra", "x"]
 
@@ -86,8 +87,11 @@ def exact_expectation(
     >>> exact_expectation(sp.Max(x, 0), sp.Max(x, 0), orders=(2, 2))
     1/(2*pi*sqrt(-c**2 + q*q'))
     """
-    fa, ga = derivative(atoms_of(sp.sympify(f)), orders[0]), derivative(atoms_of(sp.sympify(g)), orders[1])
-    v1, v2, v12 = (exact_numbers(sp.sympify(v)) for v in (q1, q2, cov))
+    fa, ga = (
+        derivative(atoms_of(to_sympy(f, {"x": x})), orders[0]),
+        derivative(atoms_of(to_sympy(g, {"x": x})), orders[1]),
+    )
+    v1, v2, v12 = (exact_numbers(to_sympy(v)) for v in (q1, q2, cov))
     if all(v.is_number for v in (v1, v2, v12)):
         det = _check_covariance(v1, v2, v12)
         slope = v12 / v1 if det == 0 and v1 != 0 else None
@@ -135,7 +139,10 @@ def evaluate(
     >>> print(mpmath.nstr(evaluate(sp.erf(x), sp.erf(x), 1, 2, 0.5, dps=30), 30))
     0.166257971481190242999965987608
     """
-    fa, ga = derivative(atoms_of(sp.sympify(f)), orders[0]), derivative(atoms_of(sp.sympify(g)), orders[1])
+    fa, ga = (
+        derivative(atoms_of(to_sympy(f, {"x": x})), orders[0]),
+        derivative(atoms_of(to_sympy(g, {"x": x})), orders[1]),
+    )
     v1, v2, v12 = (_exact(v) for v in (q1, q2, cov))
     det = _check_covariance(v1, v2, v12)
     degenerate = det == 0 and v1 != 0
@@ -172,7 +179,7 @@ def _exact(value: Any) -> Fraction | sp.Expr:
     if isinstance(value, mpmath.mpf):
         sign, man, exp, _ = value._mpf_
         return Fraction(-man if sign else man) * Fraction(2) ** exp
-    value = sp.sympify(value)
+    value = to_sympy(value)
     if isinstance(value, sp.Float):
         return _exact(mpmath.mpf(value._mpf_))
     if isinstance(value, sp.Rational):
@@ -191,7 +198,7 @@ def _to_mpf(value: Fraction | sp.Expr, dps: int) -> mpmath.mpf:
 def _check_covariance(v1: Any, v2: Any, v12: Any) -> Any:
     det = v1 * v2 - v12 * v12
     if not isinstance(det, Fraction):
-        det = sp.nsimplify(sp.simplify(sp.sympify(det)))
+        det = sp.nsimplify(sp.simplify(to_sympy(det)))
     if v1 < 0 or v2 < 0 or det < 0:
         raise CovarianceError("q ≥ 0, q' ≥ 0 and c² ≤ q q'", f"q={v1}, q'={v2}, c={v12}")
     return det

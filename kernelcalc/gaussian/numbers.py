@@ -11,6 +11,7 @@ from mpmath import mp
 
 from kernelcalc.errors import InputError
 from kernelcalc.gaussian.orthant import BinormalCDF, binormal_cdf
+from kernelcalc.parsing import to_sympy
 
 
 class Numbers(Protocol):
@@ -65,13 +66,13 @@ class SympyNumbers:
         return value
 
     def reduce(self, value: Any) -> sp.Expr:
-        value = sp.sympify(value)
+        value = to_sympy(value)
         if value.is_number:
             return sp.radsimp(sp.expand(value))
         return sp.cancel(value) if value.is_rational_function(*value.free_symbols) else sp.expand(value)
 
     def reduce_sum(self, value: Any) -> sp.Expr:
-        return sp.sympify(value)
+        return to_sympy(value)
 
     def sqrt(self, value: Any) -> sp.Expr:
         return root(value)
@@ -89,7 +90,7 @@ class SympyNumbers:
         return BinormalCDF(ratio(u, va), ratio(v, vb), ratio(cov, va * vb))
 
     def is_zero(self, value: Any) -> bool:
-        value = sp.sympify(value)
+        value = to_sympy(value)
         if value.is_zero is not None:
             return bool(value.is_zero)
         return self.reduce(value) == 0
@@ -106,7 +107,7 @@ class SympyNumbers:
         raise InputError("an expression of known sign", str(value), "give numbers for q, q' and c")
 
     def known_nonpositive(self, value: Any) -> bool:
-        return bool(sp.sympify(value).is_nonpositive)
+        return bool(to_sympy(value).is_nonpositive)
 
 
 def root(value: Any) -> sp.Expr:
@@ -117,7 +118,7 @@ def root(value: Any) -> sp.Expr:
 
 def ratio(u: Any, variance: Any) -> sp.Expr:
     """u/√variance as a person writes it, with square roots in the denominator."""
-    top, bottom = sp.fraction(sp.factor(sp.together(sp.sympify(u) ** 2 / variance)))
+    top, bottom = sp.fraction(sp.factor(sp.together(to_sympy(u) ** 2 / variance)))
     if top.is_number and bottom.is_number:
         return sp.sqrtdenest(sp.radsimp(u / sp.sqrt(variance)))
     u_top, u_bottom = sp.fraction(sp.factor(sp.together(u)))

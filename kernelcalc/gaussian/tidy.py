@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sympy as sp
 
+from kernelcalc.parsing import to_sympy
+
 _Groups = dict[sp.Expr, sp.Expr]
 
 
@@ -19,7 +21,7 @@ def tidy(expr: sp.Expr) -> sp.Expr:
     >>> tidy(a**2 / sp.sqrt(a + b) + a * b / sp.sqrt(a + b))
     a*sqrt(a + b)
     """
-    groups = _groups(sp.sympify(expr))
+    groups = _groups(to_sympy(expr))
     collected = {key: value for key, raw in groups.items() if (value := sp.factor(sp.together(raw))) != 0}
     if sp.S.One in collected and _affine(collected[sp.S.One]):
         collected[sp.S.One] = sp.expand(collected[sp.S.One])

@@ -12,6 +12,7 @@ from mpmath import mp
 from kernelcalc.errors import CovarianceError, ExpressionError, PrecisionError
 from kernelcalc.gaussian import algebra
 from kernelcalc.gaussian.atoms import NotInAlgebra, decompose, exact_numbers, heaviside_form, x
+from kernelcalc.parsing import to_sympy
 
 _ROW, _COLUMN = sp.symbols("a b", real=True)
 
@@ -56,7 +57,7 @@ class GaussianExpectation(sp.Expr):
         cls, f: Any, g: Any, q: Any = algebra.q, qp: Any = algebra.qp, c: Any = algebra.c
     ) -> GaussianExpectation:
         """Build the unevaluated expectation."""
-        return sp.Expr.__new__(cls, _function(f), _function(g), *(exact_numbers(sp.sympify(v)) for v in (q, qp, c)))
+        return sp.Expr.__new__(cls, _function(f), _function(g), *(exact_numbers(to_sympy(v)) for v in (q, qp, c)))
 
     @property
     def f(self) -> sp.Expr:
@@ -139,7 +140,7 @@ def hermite_coefficient(f: Any, k: int, q: Any = 1) -> sp.Expr:
     [2*sqrt(3)/(3*sqrt(pi)), -2*sqrt(2)/(9*sqrt(pi))]
     """
     # f_k = q^{k/2} E[f⁽ᵏ⁾]/√k! (Stein), in the sense of distributions.
-    function, q = _function(f).expr, exact_numbers(sp.sympify(q))
+    function, q = _function(f).expr, exact_numbers(to_sympy(q))
     scale = sp.sqrt(q) ** k / sp.sqrt(sp.factorial(k))
     try:
         value = algebra.exact_expectation(function, sp.S.One, q, sp.S.One, sp.S.Zero, orders=(k, 0))
@@ -156,7 +157,7 @@ def _function(f: Any) -> sp.Lambda:
         from kernelcalc.activations import as_activation
 
         f = as_activation(f)
-    expr = sp.sympify(getattr(f, "expr", f))
+    expr = to_sympy(getattr(f, "expr", f), {"x": x})
     symbols = expr.free_symbols
     if len(symbols) > 1:
         raise ExpressionError("a function of one symbol", str(expr), "substitute numbers for the parameters")
@@ -195,7 +196,7 @@ def expectation_digits(f: sp.Expr, g: sp.Expr, q: Any, qp: Any, c: Any, dps: int
 
         return gaussian_expectation(f, g, q, qp, c, dps=dps)
     with mp.workdps(dps + 15):
-        q, qp, c = (v._to_mpmath(mp.prec) for v in map(sp.sympify, (q, qp, c)))
+        q, qp, c = (v._to_mpmath(mp.prec) for v in map(to_sympy, (q, qp, c)))
         det = q * qp - c * c
         if q < 0 or qp < 0 or det < -mp.eps * q * qp * 8:
             raise CovarianceError("q ≥ 0, q' ≥ 0 and c² ≤ q q'", f"q={q}, q'={qp}, c={c}")

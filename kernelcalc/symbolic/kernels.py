@@ -11,6 +11,7 @@ from kernelcalc.errors import InputError, SmoothnessError, UnknownNameError
 from kernelcalc.gaussian import algebra
 from kernelcalc.gaussian.atoms import NotInAlgebra, exact_numbers, heaviside_form, x
 from kernelcalc.gaussian.tidy import tidy
+from kernelcalc.parsing import to_sympy
 from kernelcalc.recursion import (
     KERNEL_NAMES,
     DiagonalKernels,
@@ -221,7 +222,7 @@ def squared(scale: Any) -> sp.Expr:
         simple = Fraction(scale * scale).limit_denominator(10**4)
         if abs(simple - Fraction(scale) ** 2) <= Fraction(scale) ** 2 * 4 * Fraction(2) ** -53:
             return sp.Rational(simple.numerator, simple.denominator)
-    return exact_numbers(sp.sympify(scale)) ** 2
+    return exact_numbers(to_sympy(scale)) ** 2
 
 
 def expectation(f: Any, g: Any, orders: tuple[int, int], covariance: Covariance) -> sp.Expr:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from kernelcalc.errors import InputError, PrecisionError
 from kernelcalc.gaussian import algebra
 from kernelcalc.gaussian.atoms import exact_numbers
+from kernelcalc.parsing import to_sympy
 from kernelcalc.symbolic.code import to_numpy
 from kernelcalc.symbolic.kernels import kernel, squared
 
@@ -43,7 +44,7 @@ def on_sphere(name: str, net: Any, *, radius2: Any = 1, sigma_w: Any = None, bet
     sigma_w2 = squared(net.sigma_w if sigma_w is None else sigma_w)
     beta2 = squared(net.beta if beta is None else beta)
     expr = kernel(name, net, sigma_w=sigma_w, beta=beta)
-    scale = sigma_w2 * exact_numbers(sp.sympify(radius2))
+    scale = sigma_w2 * exact_numbers(to_sympy(radius2))
     diagonal = scale + beta2
     return expr.subs({algebra.q: diagonal, algebra.qp: diagonal, algebra.c: scale * rho + beta2}, simultaneous=True)
 
