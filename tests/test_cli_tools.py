@@ -63,6 +63,8 @@ def test_kernels_are_written_whole(tmp_path):
         (("symbolic", "thta", "-a", "erf"), "theta"),
         (("symbolic", "phi", "-a", "relu"), "relu"),
         (("symbolic", "theta", "-a", "erf", "--depth", "0"), "depth"),
+        (("symbolic", "theta", "-a", "erf", "--sigma-w", "-1"), "sigma_w > 0"),
+        (("kernels", "-o", "."), "folder"),
         (("kernels", "--only", "xi", "-a", "relu"), "relu"),
         (("kernels", "--data", "no-such-file.csv"), "no-such-file"),
         (("kernels", "-o", "/proc/none/k.npz"), "writable"),

@@ -35,10 +35,13 @@ def kernels(
 
     from kernelcalc import datasets
     from kernelcalc.activations import as_activation
+    from kernelcalc.errors import OutputFileError
     from kernelcalc.export import writable_folder, write_npz
     from kernelcalc.network import MLP
 
     writable_folder(out.parent)
+    if out.is_dir():
+        raise OutputFileError(f"expected a file name for the kernels, got the folder {out}")
     points, _ = datasets.mnist14() if data is None else datasets.load(data, labels=labels)
     net = MLP(as_activation(activation), depth=depth, sigma_w=sigma_w, beta=beta)
     result = net.kernels(points, only=only or None)

@@ -23,6 +23,7 @@ def symbolic(
     import sympy as sp
 
     from kernelcalc.activations import as_activation
+    from kernelcalc.errors import InputError
     from kernelcalc.network import MLP
     from kernelcalc.parsing import parse_expression
     from kernelcalc.symbolic import kernel
@@ -30,5 +31,9 @@ def symbolic(
     net = MLP(as_activation(activation), depth=depth)
     scale = sp.Symbol("sigma_w", positive=True) if sigma_w is None else parse_expression(sigma_w, {})
     bias = sp.Symbol("beta", nonnegative=True) if beta is None else parse_expression(beta, {})
+    if scale.is_number and not scale > 0:
+        raise InputError("sigma_w > 0", str(scale))
+    if bias.is_number and not bias >= 0:
+        raise InputError("beta ≥ 0", str(bias))
     expr = kernel(name, net, diagonal=diagonal, sigma_w=scale, beta=bias)
     click.echo(sp.latex(expr) if as_latex else sp.sstr(expr))
