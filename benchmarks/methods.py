@@ -73,8 +73,13 @@ def main() -> None:
         print(f"| {method} | {name} | {1e6 * seconds:.2g} µs | {error:.1e} |", flush=True)
     for name in ("erf", "tanh"):
         start = time.perf_counter()
-        kc.gaussian_expectation(name, name, 1, 2, "0.5", dps=50)
-        print(f"| 50 digits | {name} | {1e3 * (time.perf_counter() - start):.2g} ms | 1e-50 |")
+        value = kc.gaussian_expectation(name, name, 1, 2, "0.5", dps=50)
+        seconds = time.perf_counter() - start
+        # The enclosure with 70 digits comes from another method (extra "certified").
+        ball = kc.gaussian_expectation(name, name, 1, 2, "0.5", dps=70, certified=True)
+        with mpmath.workdps(80):
+            error = mpmath.nstr(abs(value / mpmath.mpf(ball.mid().str(75, radius=False)) - 1), 2)
+        print(f"| 50 digits | {name} | {1e3 * seconds:.2g} ms | {error} |")
 
 
 if __name__ == "__main__":

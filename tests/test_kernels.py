@@ -185,7 +185,7 @@ def test_other_kinks_near_the_diagonal(name):
     net = kc.MLP(name, depth=3)
     K, copied, P = net.kernels(points), net.kernels(points, points.copy()), net.kernels(points, dps=25)
     for kernel in ("sigma", "theta"):
-        np.testing.assert_allclose(getattr(K, kernel), getattr(P, kernel).astype(float), rtol=2e-11)
+        np.testing.assert_allclose(getattr(K, kernel), getattr(P, kernel).astype(float), rtol=1e-13)
         np.testing.assert_allclose(getattr(K, kernel), getattr(copied, kernel), rtol=1e-12)
 
 

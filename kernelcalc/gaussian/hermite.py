@@ -23,7 +23,7 @@ from kernelcalc.gaussian.nodes import Z_MAX, rule, scaled_kinks
 EPS = np.finfo(np.float64).eps
 # Series lengths tried one after the other. tanh at q = 1 needs about 60 terms for 1e-15, at q = 25 about 1000.
 LENGTHS = (48, 96, 192, 512, 1024)
-# 1280 steps resolve the longest series; functions that need more go to direct quadrature.
+# 1280 steps resolve the longest series; rows that need more use panels adapted to the function.
 MAX_LEVEL = 3
 # |ρ| up to which a damped norm stands; at large variances most of a function's energy sits in terms that ρ^k suppresses.
 DAMPINGS = (0.25, 0.5, 0.75, 0.9, 1.0)
@@ -69,7 +69,7 @@ class HermiteSeries:
 @lru_cache(maxsize=MAX_LEVEL + 1)
 def _basis(level: int, kinks: tuple[float, ...]) -> np.ndarray:
     """h_k(z) φ(z) dz at the shared nodes for the longest series, shape (n, LENGTHS[-1])."""
-    z, weight = rule(np.array([kinks]), level)
+    z, weight = rule(np.array(kinks), level)
     table = np.empty((LENGTHS[-1], z.size))
     # Times φ^{1/2} the recurrence stays bounded for every k; the other half of the weight comes last.
     half = np.exp(-(z**2) / 4) / (2 * np.pi) ** 0.25
@@ -84,7 +84,7 @@ def _basis(level: int, kinks: tuple[float, ...]) -> np.ndarray:
 def _shared(act: Activation, std: np.ndarray, level: int, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     kinks = tuple(float(k) for k in scaled_kinks(act, std[:1])[0])
     basis = _basis(level, kinks)[:, :terms]
-    z, _ = rule(np.array([kinks]), level)
+    z, _ = rule(np.array(kinks), level)
     density = basis[:, 0]
     coefficients = np.empty((std.size, terms))
     energy = np.empty(std.size)

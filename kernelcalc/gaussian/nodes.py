@@ -39,29 +39,15 @@ def trapezoid(level: int) -> tuple[np.ndarray, np.ndarray]:
     return z, np.full(steps + 1, 2 * Z_MAX / steps)
 
 
-def kinked(kinks: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
-    """Panels of width 2^{−level} on [−Z_MAX, Z_MAX], split at the kinks (..., m) given in units of z."""
-    uniform = np.linspace(-Z_MAX, Z_MAX, int(2 * Z_MAX) * 2**level + 1)
-    inside = np.clip(kinks, -Z_MAX, Z_MAX)
-    breaks = np.concatenate([np.broadcast_to(uniform, (*kinks.shape[:-1], uniform.size)), inside], axis=-1)
-    return panels(np.sort(breaks, axis=-1), PANEL_NODES)
-
-
 def rule(kinks: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights (rows, n), or (n,) shared by all rows where no kink depends on the row.
+    """Nodes and weights (n,) on [−Z_MAX, Z_MAX] for kinks (m,) in units of z; each level halves the spacing.
 
-    Parameters
-    ----------
-    kinks : ndarray of shape (rows, m)
-        Positions of the kinks in units of the standard deviation.
-    level : int
-        Each level halves the spacing.
+    Without kinks the trapezoidal rule, else Gauss–Legendre panels of width 2^{−level} split at the kinks.
     """
-    if kinks.shape[-1] == 0:
+    if kinks.size == 0:
         return trapezoid(level)
-    if (kinks == kinks[:1]).all():
-        return kinked(kinks[0], level)
-    return kinked(kinks, level)
+    uniform = np.linspace(-Z_MAX, Z_MAX, int(2 * Z_MAX) * 2**level + 1)
+    return panels(np.sort(np.concatenate([uniform, np.clip(kinks, -Z_MAX, Z_MAX)])), PANEL_NODES)
 
 
 def scaled_kinks(act: Activation, std: np.ndarray, mean: np.ndarray | float = 0.0) -> np.ndarray:
