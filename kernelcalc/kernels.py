@@ -11,12 +11,8 @@ import numpy as np
 
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, SmoothnessError
 from kernelcalc.gaussian.covariance import Covariance, determinant
-from kernelcalc.gaussian.layer import (
-    LayerExpectations,
-    diagonal_expectations,
-    homogeneous_determinant,
-    refine_near_parallel,
-)
+from kernelcalc.gaussian.layer import LayerExpectations, diagonal_expectations
+from kernelcalc.gaussian.next_determinant import homogeneous_determinant, refine_near_parallel
 from kernelcalc.recursion import (
     KERNEL_NAMES,
     DiagonalKernels,

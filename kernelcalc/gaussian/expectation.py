@@ -19,7 +19,8 @@ from kernelcalc.gaussian import closed_form, quadrature
 from kernelcalc.gaussian.algebra import evaluate, in_algebra
 from kernelcalc.gaussian.closed_form import Estimate
 from kernelcalc.gaussian.covariance import Covariance, make_covariance
-from kernelcalc.gaussian.hermite import hermite_series, mehler_error, mehler_sum
+from kernelcalc.gaussian.hermite import hermite_series, mehler_error
+from kernelcalc.gaussian.mehler import mehler_sum
 from kernelcalc.gaussian.nodes import half_line
 from kernelcalc.gaussian.singular import delta_expectation, regular_part
 

@@ -6,43 +6,85 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import mpmath
 import numpy as np
 
 from kernelcalc.activations import Activation
 from kernelcalc.errors import SlowMethodWarning
 from kernelcalc.gaussian import closed_form
-from kernelcalc.gaussian.algebra import evaluate, in_algebra
 from kernelcalc.gaussian.closed_form import Combination
 from kernelcalc.gaussian.covariance import Covariance
-from kernelcalc.gaussian.expectation import RTOL, lower_norms, pair_estimate, scale_below
-from kernelcalc.gaussian.hermite import SeriesBounds, hermite_series, mehler_error, mehler_sum, relative_tails
+from kernelcalc.gaussian.expectation import NORM_EXPONENTS, RTOL, lower_norms, pair_estimate, scale_below
+from kernelcalc.gaussian.hermite import (
+    DAMPINGS,
+    SeriesBounds,
+    hermite_series,
+    many_series,
+    mehler_error,
+    relative_tails,
+)
+from kernelcalc.gaussian.mehler import mehler_block, mehler_sum
+from kernelcalc.gaussian.next_determinant import MULTIPRECISION
 
 Order = tuple[int, int]
-# Pairs of a block (of 128 × 256) sent to quadrature from which on a warning says so: some ten seconds.
+# Pairs of a block sent to quadrature from which on a warning says so: some ten seconds.
 MANY_PAIRS = 2000
 EPS = np.finfo(np.float64).eps
 
-
-# A block of 128 × 256 holds 128 diagonal pairs with ρ = 1, whose series are several times longer than at ρ = 0.9.
+# A block on the diagonal holds pairs with ρ = 1, whose series are several times longer than at ρ = 0.9.
 NEAR_ONE = 0.9
-ROW_BLOCK = 256
 # Coefficients beyond this relative tail are rounding.
 SHORTEST_TAIL = 4 * EPS
+# Variances at which the p-norms are computed where there are more of them; they vary smoothly with log q.
+NORM_NODES = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Side:
     """One derivative of σ at all points of one side.
 
-    ``terms`` (K, N) are the Hermite coefficients above rounding, ``remains`` (K,) the largest relative tail beyond each K,
-    ``norms`` (N, exponents) the lower norms; ``bounds`` belong to the whole computed length.
+    ``terms`` (K, N) are the Hermite coefficients f_{offset + stride·m} above rounding (stride 2 for even and odd functions),
+    ``remains`` the largest relative tail beyond each K, ``norms`` (N, exponents) the lower norms; ``bounds`` belong to the
+    whole computed length.
     """
 
     terms: np.ndarray
     remains: np.ndarray
     bounds: SeriesBounds
     norms: np.ndarray
+    offset: int = 0
+    stride: int = 1
+
+    def every_other(self, offset: int) -> _Side:
+        terms = np.ascontiguousarray(self.terms[offset::2])
+        return _Side(
+            terms=terms if len(terms) else np.zeros((1, self.terms.shape[1])),
+            remains=self.remains,
+            bounds=self.bounds,
+            norms=self.norms,
+            offset=offset,
+            stride=2,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Correlations:
+    """ρ of a block; ``near`` indexes the few pairs beyond NEAR_ONE, ``reach`` is the largest |ρ| of all others."""
+
+    rho: np.ndarray
+    square: np.ndarray
+    near: tuple[np.ndarray, np.ndarray]
+    reach: float
+
+    @classmethod
+    def of(cls, cov: Covariance) -> _Correlations:
+        rho = cov.rho
+        size = np.abs(rho)
+        near = size > NEAR_ONE
+        count = np.count_nonzero(near)
+        if 0 < count <= near.size // 8:
+            return cls(rho=rho, square=rho * rho, near=np.nonzero(near), reach=float(size[~near].max()))
+        none = np.empty(0, dtype=np.intp)
+        return cls(rho=rho, square=rho * rho, near=(none, none), reach=float(size.max()))
 
 
 class LayerExpectations:
@@ -59,12 +101,23 @@ class LayerExpectations:
         Variances of the rows and columns; pass the same object for a symmetric Gram matrix.
     orders : sequence of (i, j)
         Derivative orders wanted.
+    rtol : float
+        Error aimed at, relative to E|f(a)g(b)|.
+    compiled : bool
+        Sum the series in numba's machine code instead of NumPy.
     """
 
     def __init__(
-        self, act: Activation, q: np.ndarray, qp: np.ndarray, orders: Sequence[Order], *, rtol: float = RTOL
+        self,
+        act: Activation,
+        q: np.ndarray,
+        qp: np.ndarray,
+        orders: Sequence[Order],
+        *,
+        rtol: float = RTOL,
+        compiled: bool = False,
     ) -> None:
-        self.act, self.orders, self.rtol = act, tuple(orders), rtol
+        self.act, self.orders, self.rtol, self.compiled = act, tuple(orders), rtol, compiled
         self.functions = {k: act.derivative(k) for k in {k for order in orders for k in order}}
         self.atoms: dict[int, Combination] | None = self._closed_forms()
         if self.atoms is None:
@@ -74,6 +127,7 @@ class LayerExpectations:
             if qp is q:
                 for k in {j for _, j in orders} - self.rows.keys():
                     self.rows[k] = self._prepare(q, {k})[k]
+            self._use_parity()
 
     def _closed_forms(self) -> dict[int, Combination] | None:
         found = {k: closed_form.recognise(f) for k, f in self.functions.items()}
@@ -96,59 +150,108 @@ class LayerExpectations:
         return {k: self._side(self.functions[k], unique, back) for k in wanted}
 
     def _side(self, function: Activation, unique: np.ndarray, back: np.ndarray) -> _Side:
-        parts = []
-        for start in range(0, unique.size, ROW_BLOCK):
-            series = hermite_series(function, unique[start : start + ROW_BLOCK], length=self.length)
-            remains = relative_tails(series)
-            keep = max(1, int((remains > SHORTEST_TAIL).sum()))
-            parts.append((series.coefficients[:, :keep].T.copy(), remains[:keep], series.bounds))
-        longest = max(len(remains) for _, remains, _ in parts)
-        terms = np.zeros((longest, unique.size))
-        remains = np.zeros(longest)
-        for block, (coefficients, own, _) in enumerate(parts):
-            terms[: len(own), block * ROW_BLOCK : block * ROW_BLOCK + coefficients.shape[1]] = coefficients
-            remains[: len(own)] = np.maximum(remains[: len(own)], own)
-        fields = ("norm", "tail", "error", "damped")
-        bounds = SeriesBounds(**{f: np.concatenate([getattr(p[2], f) for p in parts])[back] for f in fields})
+        series = many_series(function, unique, length=self.length)
+        remains = relative_tails(series)
+        keep = max(1, int((remains > SHORTEST_TAIL).sum()))
+        terms = np.ascontiguousarray(series.coefficients[:, :keep].T)
         return _Side(
             terms=terms if np.array_equal(back, np.arange(back.size)) else terms[:, back],
-            remains=remains,
-            bounds=bounds,
-            norms=lower_norms(function, unique)[back],
+            remains=remains[:keep],
+            bounds=series.bounds[back],
+            norms=_norms(function, unique)[back],
         )
+
+    def _use_parity(self) -> None:
+        """Drop every other coefficient of even and odd functions, whose computed values are rounding."""
+        for parity in (0, 1):
+            for sides in (self.rows, self.columns):
+                for k, side in sides.items():
+                    wrong = side.terms[(parity + k + 1) % 2 :: 2]
+                    if wrong.size and (np.abs(wrong) > 4 * EPS * side.bounds.norm).any():
+                        break
+                else:
+                    continue
+                break
+            else:
+                same = self.rows is self.columns
+                self.rows = {k: side.every_other((parity + k) % 2) for k, side in self.rows.items()}
+                self.columns = (
+                    self.rows if same else {k: s.every_other((parity + k) % 2) for k, s in self.columns.items()}
+                )
+                return
 
     def block(self, rows: slice, columns: slice, cov: Covariance) -> dict[Order, np.ndarray]:
         """Every E_ij on a block; cov.q has shape (B, 1), cov.qp (1, M), cov.c and cov.det (B, M)."""
-        return {order: self._one(order, rows, columns, cov) for order in self.orders}
-
-    def _one(self, order: Order, rows: slice, columns: slice, cov: Covariance) -> np.ndarray:
-        i, j = order
         if self.atoms is not None:
-            estimate = closed_form.expectation(self.atoms[i], self.atoms[j], cov)
-            assert estimate is not None  # probed at construction
-            value = np.array(np.broadcast_to(estimate.value, cov.c.shape))
-            bad = ~(estimate.error <= self.rtol * np.abs(value))
-            if bad.any():
-                bad &= ~(estimate.error <= self.rtol * self._scale(order, cov, value))
-        else:
-            left, right = self.rows[i], self.columns[j]
-            rho = cov.rho
-            value = _series_block(left, right, rows, columns, rho)
-            error = mehler_error(left.bounds[rows, None], right.bounds[columns], rho, self.length)
-            bad = ~(error <= self.rtol * np.abs(value))
-            if bad.any():
-                norms_f, norms_g = left.norms[rows, None, :], right.norms[None, columns, :]
-                trusted = np.maximum(np.abs(value) - error, 0.0)
-                bad &= ~(error <= self.rtol * scale_below(norms_f, norms_g, rho, trusted))
+            return {order: self._exact(order, cov) for order in self.orders}
+        at = _Correlations.of(cov)
+        return {order: self._series(order, rows, columns, cov, at) for order in self.orders}
+
+    def _exact(self, order: Order, cov: Covariance) -> np.ndarray:
+        assert self.atoms is not None
+        i, j = order
+        estimate = closed_form.expectation(self.atoms[i], self.atoms[j], cov)
+        assert estimate is not None  # probed at construction
+        value = np.array(np.broadcast_to(estimate.value, cov.c.shape))
+        bad = ~(estimate.error <= self.rtol * np.abs(value))
+        if bad.any():
+            norms_f = lower_norms(self.functions[i], cov.q.ravel())[:, None, :]
+            norms_g = lower_norms(self.functions[j], cov.qp.ravel())[None, :, :]
+            bad &= ~(estimate.error <= self.rtol * scale_below(norms_f, norms_g, cov.rho, value))
         if bad.any():
             value[bad] = self._recompute(order, cov, bad)
         return value
 
-    def _scale(self, order: Order, cov: Covariance, value: np.ndarray) -> np.ndarray:
-        i, j = order
-        norms_f = lower_norms(self.functions[i], cov.q.ravel())[:, None, :]
-        norms_g = lower_norms(self.functions[j], cov.qp.ravel())[None, :, :]
-        return scale_below(norms_f, norms_g, cov.rho, value)
+    def _series(self, order: Order, rows: slice, columns: slice, cov: Covariance, at: _Correlations) -> np.ndarray:
+        left, right = self.rows[order[0]], self.columns[order[1]]
+        value = _mehler(left, right, rows, columns, at, self.compiled)
+        bad = np.zeros(value.shape, dtype=bool)
+        if not self._bulk_suffices(left, right, rows, columns, at.reach):
+            every = np.indices(value.shape).reshape(2, -1)
+            self._mark(bad, value, left, right, rows, columns, at.rho, (every[0], every[1]))
+        elif at.near[0].size:
+            self._mark(bad, value, left, right, rows, columns, at.rho, at.near)
+        if bad.any():
+            value[bad] = self._recompute(order, cov, bad)
+        return value
+
+    def _bulk_suffices(self, left: _Side, right: _Side, rows: slice, columns: slice, reach: float) -> bool:
+        """Whether the largest error bound of a block is below ``rtol`` times the smallest scale: then every pair's is."""
+        f, g = left.bounds[rows], right.bounds[columns]
+        tier = min(int(np.searchsorted(DAMPINGS, reach)), len(DAMPINGS) - 1)
+        damped_f, damped_g = f.damped[:, tier].max(), g.damped[:, tier].max()
+        error = reach**self.length * f.tail.max() * g.tail.max()
+        error += f.error.max() * damped_g + g.error.max() * damped_f + 16 * EPS * damped_f * damped_g
+        allowed = [index for index, p in enumerate(NORM_EXPONENTS) if reach <= 1 - p]
+        if not allowed:
+            return False
+        norms = left.norms[rows][:, allowed].min(axis=0) * right.norms[columns][:, allowed].min(axis=0)
+        return bool(error <= self.rtol * norms.max())
+
+    def _mark(
+        self,
+        bad: np.ndarray,
+        value: np.ndarray,
+        left: _Side,
+        right: _Side,
+        rows: slice,
+        columns: slice,
+        rho: np.ndarray,
+        pairs: tuple[np.ndarray, np.ndarray],
+    ) -> None:
+        """Mark in ``bad`` those of the pairs whose own error bound is too large."""
+        i, j = pairs
+        f, g = left.bounds[rows], right.bounds[columns]
+        error = mehler_error(f[i], g[j], rho[pairs], self.length)
+        found = value[pairs]
+        open_ = np.flatnonzero(~(error <= self.rtol * np.abs(found)))
+        if open_.size == 0:
+            return
+        i, j, error = i[open_], j[open_], error[open_]
+        trusted = np.maximum(np.abs(found[open_]) - error, 0.0)
+        scale = scale_below(left.norms[rows][i], right.norms[columns][j], rho[i, j], trusted)
+        over = ~(error <= self.rtol * scale)
+        bad[i[over], j[over]] = True
 
     def _recompute(self, order: Order, cov: Covariance, bad: np.ndarray) -> np.ndarray:
         i, j = order
@@ -158,28 +261,38 @@ class LayerExpectations:
                 f"{cov.q.max():.3g} go through quadrature one by one, some 1 to 20 ms each; points scaled to |x|² = n_0 or a "
                 "nonlinearity with a closed form are faster",
                 SlowMethodWarning,
-                stacklevel=6,
+                stacklevel=2,
             )
         full = Covariance(
             q=np.broadcast_to(cov.q, cov.c.shape), qp=np.broadcast_to(cov.qp, cov.c.shape), c=cov.c, det=cov.det
         )
-        return pair_estimate(self.functions[i], self.functions[j], full.take(bad), rtol=self.rtol).value
+        with MULTIPRECISION:
+            return pair_estimate(self.functions[i], self.functions[j], full.take(bad), rtol=self.rtol).value
 
 
-def _series_block(left: _Side, right: _Side, rows: slice, columns: slice, rho: np.ndarray) -> np.ndarray:
+def _norms(function: Activation, q: np.ndarray) -> np.ndarray:
+    """The lower norms at sorted variances, interpolated in log-log where there are many."""
+    if q.size <= NORM_NODES or q[0] <= 0:
+        return lower_norms(function, q)
+    nodes = np.geomspace(q[0], q[-1], NORM_NODES)
+    with np.errstate(divide="ignore"):
+        logs = np.log(lower_norms(function, nodes)).T
+    return np.exp([np.interp(np.log(q), np.log(nodes), row) for row in logs]).T
+
+
+def _mehler(left: _Side, right: _Side, rows: slice, columns: slice, at: _Correlations, compiled: bool) -> np.ndarray:
     """Mehler sums of a block, as long as its bulk of ρ needs; the few pairs near |ρ| = 1 get more terms, one by one."""
-    size = np.abs(rho)
-    near = size > NEAR_ONE
-    few = 0 < near.sum() <= near.size // 8
-    reach = float(size.max()) if not few else float(size[~near].max())
-    terms = _terms(left, right, reach)
-    value = mehler_sum(left.terms[:terms, rows, None], right.terms[:terms, None, columns], rho)
-    if few:
-        i, j = np.nonzero(near)
-        terms = _terms(left, right, float(size[near].max()))
-        f = np.take(left.terms[:terms, rows], i, axis=1)
-        g = np.take(right.terms[:terms, columns], j, axis=1)
-        value[near] = mehler_sum(f, g, rho[near])
+    variable = at.rho if left.stride == 1 else at.square
+    count = _terms(left, right, at.reach)
+    value = mehler_block(left.terms[:count, rows], right.terms[:count, columns], variable, compiled=compiled)
+    if at.near[0].size:
+        i, j = at.near
+        count = _terms(left, right, float(np.abs(at.rho[at.near]).max()))
+        f = np.take(left.terms[:count, rows], i, axis=1)
+        g = np.take(right.terms[:count, columns], j, axis=1)
+        value[at.near] = mehler_sum(f, g, variable[at.near])
+    if left.offset:
+        value *= at.rho
     return value
 
 
@@ -188,7 +301,8 @@ def _terms(left: _Side, right: _Side, reach: float) -> int:
     count = min(left.remains.size, right.remains.size)
     remainder = left.remains[:count] * right.remains[:count] * reach ** np.arange(count)
     small = np.flatnonzero(remainder <= EPS / 4)
-    return max(1, int(small[0])) if small.size else count
+    needed = int(small[0]) if small.size else count
+    return max(1, -(-(needed - left.offset) // left.stride))
 
 
 def diagonal_expectations(
@@ -204,53 +318,3 @@ def diagonal_expectations(
         else:
             result[i, j] = pair_estimate(act.derivative(i), act.derivative(j), cov, rtol=rtol).value[back]
     return result
-
-
-def homogeneous_determinant(act: Activation, cov: Covariance, sigma_w2: float, beta2: float) -> np.ndarray | None:
-    r"""qq' − c² of the next layer without cancellation, for σ(x) = A x + B|x|; None for other nonlinearities.
-
-    V = √(qq') κ(θ) with κ(0) = A² + B². Near θ = 0 the angle of the next layer is only as good as κ(0) − κ(θ), which is
-    computed from 1 − cos θ = 2 sin²(θ/2) and sin θ − θ cos θ instead of from rounded covariances.
-    """
-    atoms = closed_form.recognise(act)
-    weights = None if atoms is None else closed_form.homogeneous_weights(atoms)
-    if weights is None:
-        return None
-    linear, absolute = weights
-    root = np.sqrt(cov.det)
-    theta = np.arctan2(root, cov.c)
-    scale = np.sqrt(cov.q) * np.sqrt(cov.qp)
-    versine = 2 * np.sin(theta / 2) ** 2
-    bend = closed_form.sine_residual(theta)
-    at_zero = linear**2 + absolute**2
-    gap = at_zero * versine - absolute**2 * (2 / np.pi) * bend
-    kappa = at_zero - gap
-    spread = np.sqrt(cov.q) - np.sqrt(cov.qp)
-    return sigma_w2**2 * scale**2 * gap * (at_zero + kappa) + sigma_w2 * beta2 * (at_zero * spread**2 + 2 * scale * gap)
-
-
-# Below this qq' − c² relative to qq' the angle of a kinked layer, √(1 − ρ²), has lost four digits to rounded covariances.
-NEAR_PARALLEL = 1e-8
-REFINE_DIGITS = 40
-
-
-def refine_near_parallel(
-    act: Activation, cov: Covariance, det: np.ndarray, wanted: np.ndarray, sigma_w2: float, beta2: float
-) -> None:
-    """Recompute in place qq' − c² of the next layer for nearly parallel pairs of a kinked nonlinearity.
-
-    σ' jumps, so E11 has a square-root singularity at ρ = 1 and the rounding of c, magnified by 1/√(1 − ρ²), would show in
-    the next layer's kernels. The few pairs concerned are done in multiprecision, from this layer's exact determinant.
-    """
-    if not in_algebra(act.expr):
-        return
-    near = wanted & (cov.det > 0) & (cov.det <= NEAR_PARALLEL * cov.q * cov.qp)
-    for i, j in zip(*np.nonzero(near), strict=True):
-        q, qp = (mpmath.mpf(float(np.broadcast_to(v, cov.c.shape)[i, j])) for v in (cov.q, cov.qp))
-        with mpmath.workdps(REFINE_DIGITS):
-            c = mpmath.sign(float(cov.c[i, j])) * mpmath.sqrt(q * qp - mpmath.mpf(float(cov.det[i, j])))
-            first, second, mixed = (
-                sigma_w2 * evaluate(act.expr, act.expr, *arguments, REFINE_DIGITS) + beta2
-                for arguments in ((q, q, q), (qp, qp, qp), (q, qp, c))
-            )
-            det[i, j] = float(max(first * second - mixed**2, mpmath.mpf(0)))
