@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -23,6 +25,7 @@ from kernelcalc.recursion import (
     first_layer,
     layer_step,
 )
+from kernelcalc.sphere_kernels import correlation_table, one_norm
 
 if TYPE_CHECKING:
     from kernelcalc.activations import Activation
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 BLOCK_ROWS, BLOCK_COLUMNS = 128, 256
 # Pairs closer to |ρ| = 1 than this get their determinant from the difference of the points instead of from the Gram matrix.
 NEAR_PARALLEL = 1e-6
+# Pairs from which on a polynomial in ρ pays, and the smallest range it is made for.
+FEWEST_PAIRS, LEAST_REACH = 4096, 1e-3
+Index: TypeAlias = "slice | np.ndarray"
 _TRANSPOSED = {"phi": "phi_t", "lam": "lam_t"}
 
 
@@ -162,21 +168,46 @@ class _Points:
 
 
 class KernelComputation:
-    """The fold of the layer step over a network's layers, for one or two data sets."""
+    """The fold of the layer step over a network's layers, for one or two data sets.
 
-    def __init__(self, net: MLP, x: np.ndarray, x2: np.ndarray | None, names: tuple[str, ...]) -> None:
-        self.net, self.names = net, names
+    Parameters
+    ----------
+    net : MLP
+    x, x2 : ndarray (N, n_0), (M, n_0)
+        Points; ``x2`` None for the symmetric matrices of x.
+    names : tuple of str
+        Kernels wanted.
+    compiled : bool
+        Sum series in machine code (extra ``fast``).
+    """
+
+    def __init__(
+        self, net: MLP, x: np.ndarray, x2: np.ndarray | None, names: tuple[str, ...], *, compiled: bool = False
+    ) -> None:
+        self.net, self.names, self.compiled = net, names, compiled
         self.carried = closure(names)
         self.orders = expectation_orders(self.carried)
         self.sigma_w2, self.beta2 = net.sigma_w**2, net.beta**2
         self.symmetric = x2 is None
         self.rows = self._points(x)
         self.columns = self.rows if x2 is None else self._points(x2)
-        self.row_diagonals = self._diagonals(self.rows.q)
-        self.column_diagonals = self.row_diagonals if x2 is None else self._diagonals(self.columns.q)
-        self.expectations = [
-            LayerExpectations(act, row.sigma, column.sigma, self.orders)
-            for act, row, column in zip(net.activations, self.row_diagonals, self.column_diagonals, strict=False)
+
+    @cached_property
+    def row_diagonals(self) -> list[DiagonalKernels]:
+        """Σ, Θ, Φ at (x, x) of the rows after every layer."""
+        return self._diagonals(self.rows.q)
+
+    @cached_property
+    def column_diagonals(self) -> list[DiagonalKernels]:
+        """The same of the columns."""
+        return self.row_diagonals if self.symmetric else self._diagonals(self.columns.q)
+
+    @cached_property
+    def expectations(self) -> list[LayerExpectations]:
+        """What each hidden layer's expectations need, prepared for all points."""
+        return [
+            LayerExpectations(act, row.sigma, column.sigma, self.orders, compiled=self.compiled)
+            for act, row, column in zip(self.net.activations, self.row_diagonals, self.column_diagonals, strict=False)
         ]
 
     def _points(self, x: np.ndarray) -> _Points:
@@ -196,36 +227,109 @@ class KernelComputation:
         return result
 
     def run(self, layers: bool) -> list[dict[str, np.ndarray]]:
-        """Arrays of every layer (or only of the last one), filled block by block."""
-        n, m = self.rows.x.shape[0], self.columns.x.shape[0]
+        """Arrays of every layer (or only of the last one), filled block by block, in threads."""
+        shape = self.rows.q.size, self.columns.q.size
         count = self.net.depth if layers else 1
-        outputs = [{name: np.empty((n, m)) for name in self.names} for _ in range(count)]
-        for rows in _slices(n, BLOCK_ROWS):
-            for columns in _slices(m, BLOCK_COLUMNS):
-                if self.symmetric and columns.stop <= rows.start:
-                    continue
-                for level, kernels in enumerate(self._block(rows, columns)):
-                    if layers or level == self.net.depth - 1:
-                        self._store(outputs[level if layers else 0], kernels, rows, columns)
+        outputs = [{name: np.empty(shape) for name in self.names} for _ in range(count)]
+        if not layers and self._by_correlation(outputs[0]):
+            return outputs
+        # Made here, before threads would make them twice.
+        _ = self.expectations
+
+        def work(rows: slice, columns: slice) -> None:
+            for level, kernels in enumerate(self._block(rows, columns)):
+                if layers or level == self.net.depth - 1:
+                    self._store(outputs[level if layers else 0], kernels, rows, columns)
+
+        self._every_block(work)
         return outputs
+
+    def _every_block(self, work: Callable[[slice, slice], None]) -> None:
+        """Do all blocks; each writes where no other does, so the order does not matter."""
+        blocks = list(self._blocks())
+        workers = min(processors(), len(blocks) // 2)
+        if workers < 2:
+            for rows, columns in blocks:
+                work(rows, columns)
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            futures = [pool.submit(work, rows, columns) for rows, columns in blocks]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _blocks(self) -> Iterator[tuple[slice, slice]]:
+        """Blocks that cover the matrix, or its upper triangle with the diagonal squares."""
+        for rows in _slices(0, self.rows.q.size, BLOCK_ROWS):
+            for columns in _slices(rows.start if self.symmetric else 0, self.columns.q.size, BLOCK_COLUMNS):
+                yield rows, columns
 
     def _store(self, output: dict[str, np.ndarray], kernels: PairKernels, rows: slice, columns: slice) -> None:
         for name, array in output.items():
-            block = getattr(kernels, name)
-            array[rows, columns] = block
-            if not self.symmetric:
-                continue
-            turned = np.broadcast_to(getattr(kernels, _TRANSPOSED.get(name, name)), kernels.sigma.shape).T
-            array[columns, rows] = turned
-            # Where the block crosses the diagonal both triangles were computed: the upper one counts, exactly mirrored.
-            start, stop = max(rows.start, columns.start), min(rows.stop, columns.stop)
-            if start < stop:
-                i, j = np.tril_indices(stop - start, -1)
-                upper = np.broadcast_to(block, kernels.sigma.shape)[start - rows.start :, start - columns.start :]
-                array[start + j, start + i] = upper[j, i]
-                array[start + i, start + j] = turned[start - columns.start :, start - rows.start :][i, j]
+            block = np.broadcast_to(getattr(kernels, name), kernels.sigma.shape)
+            turned = np.broadcast_to(getattr(kernels, _TRANSPOSED.get(name, name)), kernels.sigma.shape)
+            self._write(array, block, turned, rows, columns)
 
-    def _block(self, rows: slice, columns: slice) -> Iterator[PairKernels]:
+    def _write(self, array: np.ndarray, block: np.ndarray, turned: np.ndarray, rows: slice, columns: slice) -> None:
+        """Put a block k(x, x') in its place and k(x', x) in the mirrored one."""
+        array[rows, columns] = block
+        if not self.symmetric:
+            return
+        if rows.start != columns.start:
+            array[columns, rows] = turned.T
+            return
+        # Where the block lies on the diagonal both triangles were computed: the upper one counts, exactly mirrored.
+        side = rows.stop - rows.start
+        array[rows.stop : columns.stop, rows] = turned[:, side:].T
+        i, j = np.triu_indices(side, 1)
+        array[rows.start + j, rows.start + i] = turned[i, j]
+
+    def _by_correlation(self, output: dict[str, np.ndarray]) -> bool:
+        """Smooth nonlinearities on points of one norm: kernels as polynomials in ρ. Whether that was possible.
+
+        One of the outputs holds ρ until its kernel replaces it, so nothing of the size of the matrix is added.
+        """
+        q = one_norm(self.rows.q, self.columns.q)
+        smooth = self.net.activations and all(act.smoothness == np.inf for act in self.net.activations)
+        if q is None or not smooth or self.rows.q.size * self.columns.q.size < FEWEST_PAIRS:
+            return False
+        held = next(iter(output.values()))
+        reaches = []
+
+        def correlate(rows: slice, columns: slice) -> None:
+            x, xp = self.rows.x[rows], self.columns.x[columns]
+            rho = (self.sigma_w2 * (x @ xp.T / x.shape[1]) + self.beta2) / q
+            if self.symmetric and rows.start == columns.start:
+                np.fill_diagonal(rho, 0.0)
+            reaches.append(max(rho.max(), -rho.min()))
+            held[rows, columns] = rho
+
+        self._every_block(correlate)
+        reach = float(max(reaches))
+        # Nearly parallel points are told apart by their difference, which ρ has rounded away.
+        if reach > 1 - NEAR_PARALLEL:
+            return False
+        of_rho = _OneNorm(self.net, q, self.names)
+        table = correlation_table(of_rho, max(reach, LEAST_REACH))
+        if table is None:
+            return False
+        diagonal = of_rho(np.ones(1))[:, 0]
+
+        def work(rows: slice, columns: slice) -> None:
+            rho = held[rows, columns]
+            values = table(rho.ravel()).reshape(-1, *rho.shape)
+            for array, value, own in zip(output.values(), values, diagonal, strict=True):
+                if self.symmetric and rows.start == columns.start:
+                    np.fill_diagonal(value, own)
+                self._write(array, value, value, rows, columns)
+
+        self._every_block(work)
+        return True
+
+    def _block(self, rows: slice, columns: Index) -> Iterator[PairKernels]:
         cov, same = self._first_covariance(rows, columns)
         kernels = first_layer(cov.c, self.carried, np.zeros_like(cov.c))
         yield kernels
@@ -248,7 +352,7 @@ class KernelComputation:
                         refine_near_parallel(act, cov, det, ~same, self.sigma_w2, self.beta2)
                 cov = Covariance(q=q, qp=qp, c=c, det=np.where(same, 0.0, np.maximum(det, 0.0)))
 
-    def _first_covariance(self, rows: slice, columns: slice) -> tuple[Covariance, np.ndarray]:
+    def _first_covariance(self, rows: slice, columns: Index) -> tuple[Covariance, np.ndarray]:
         """Σ^(1) on a block, and which pairs are equal points."""
         x, xp = self.rows.x[rows], self.columns.x[columns]
         q, qp = self.rows.q[rows, None], self.columns.q[None, columns]
@@ -273,13 +377,37 @@ class KernelComputation:
         return self.sigma_w2**2 * gram + self.sigma_w2 * self.beta2 * distance, distance == 0
 
 
-def _at(diagonal: DiagonalKernels, part: slice, shape: tuple[int, int]) -> DiagonalKernels:
+class _OneNorm(KernelComputation):
+    """The same fold at given correlations of two points of variance q: kernels (names, n) of ρ (n,)."""
+
+    def __init__(self, net: MLP, q: float, names: tuple[str, ...]) -> None:
+        super().__init__(net, np.zeros((1, 1)), None, names)
+        self.rows = self.columns = _Points(x=np.zeros((1, 1)), q=np.array([q]))
+        self.rho = np.empty((1, 0))
+
+    def __call__(self, rho: np.ndarray) -> np.ndarray:
+        self.rho = rho[None, :]
+        *_, last = self._block(slice(0, 1), np.zeros(rho.size, dtype=np.intp))
+        return np.concatenate([np.broadcast_to(getattr(last, name), self.rho.shape) for name in self.names])
+
+    def _first_covariance(self, rows: slice, columns: Index) -> tuple[Covariance, np.ndarray]:
+        q = self.rows.q[:, None]
+        det = q * q * (1 - self.rho) * (1 + self.rho)
+        return Covariance(q=q, qp=q[:, columns], c=q * self.rho, det=det), self.rho == 1
+
+
+def processors() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _at(diagonal: DiagonalKernels, part: Index, shape: tuple[int, int]) -> DiagonalKernels:
     def cut(values: np.ndarray | None) -> np.ndarray | None:
         return None if values is None else values[part].reshape(shape)
 
     return DiagonalKernels(sigma=cut(diagonal.sigma), theta=cut(diagonal.theta), phi=cut(diagonal.phi))
 
 
-def _slices(total: int, step: int) -> Iterator[slice]:
-    for start in range(0, total, step):
+def _slices(first: int, total: int, step: int) -> Iterator[slice]:
+    for start in range(first, total, step):
         yield slice(start, min(start + step, total))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from kernelcalc.gaussian.mehler import mehler_block, mehler_sum
 from kernelcalc.gaussian.next_determinant import MULTIPRECISION
 
 Order = tuple[int, int]
+Index: TypeAlias = "slice | np.ndarray"
 # Pairs of a block sent to quadrature from which on a warning says so: some ten seconds.
 MANY_PAIRS = 2000
 EPS = np.finfo(np.float64).eps
@@ -72,7 +74,7 @@ class _Correlations:
 
     rho: np.ndarray
     square: np.ndarray
-    near: tuple[np.ndarray, np.ndarray]
+    near: tuple[np.ndarray, ...]
     reach: float
 
     @classmethod
@@ -180,7 +182,7 @@ class LayerExpectations:
                 )
                 return
 
-    def block(self, rows: slice, columns: slice, cov: Covariance) -> dict[Order, np.ndarray]:
+    def block(self, rows: slice, columns: Index, cov: Covariance) -> dict[Order, np.ndarray]:
         """Every E_ij on a block; cov.q has shape (B, 1), cov.qp (1, M), cov.c and cov.det (B, M)."""
         if self.atoms is not None:
             return {order: self._exact(order, cov) for order in self.orders}
@@ -202,7 +204,7 @@ class LayerExpectations:
             value[bad] = self._recompute(order, cov, bad)
         return value
 
-    def _series(self, order: Order, rows: slice, columns: slice, cov: Covariance, at: _Correlations) -> np.ndarray:
+    def _series(self, order: Order, rows: slice, columns: Index, cov: Covariance, at: _Correlations) -> np.ndarray:
         left, right = self.rows[order[0]], self.columns[order[1]]
         value = _mehler(left, right, rows, columns, at, self.compiled)
         bad = np.zeros(value.shape, dtype=bool)
@@ -215,7 +217,7 @@ class LayerExpectations:
             value[bad] = self._recompute(order, cov, bad)
         return value
 
-    def _bulk_suffices(self, left: _Side, right: _Side, rows: slice, columns: slice, reach: float) -> bool:
+    def _bulk_suffices(self, left: _Side, right: _Side, rows: slice, columns: Index, reach: float) -> bool:
         """Whether the largest error bound of a block is below ``rtol`` times the smallest scale: then every pair's is."""
         f, g = left.bounds[rows], right.bounds[columns]
         tier = min(int(np.searchsorted(DAMPINGS, reach)), len(DAMPINGS) - 1)
@@ -235,9 +237,9 @@ class LayerExpectations:
         left: _Side,
         right: _Side,
         rows: slice,
-        columns: slice,
+        columns: Index,
         rho: np.ndarray,
-        pairs: tuple[np.ndarray, np.ndarray],
+        pairs: tuple[np.ndarray, ...],
     ) -> None:
         """Mark in ``bad`` those of the pairs whose own error bound is too large."""
         i, j = pairs
@@ -280,7 +282,7 @@ def _norms(function: Activation, q: np.ndarray) -> np.ndarray:
     return np.exp([np.interp(np.log(q), np.log(nodes), row) for row in logs]).T
 
 
-def _mehler(left: _Side, right: _Side, rows: slice, columns: slice, at: _Correlations, compiled: bool) -> np.ndarray:
+def _mehler(left: _Side, right: _Side, rows: slice, columns: Index, at: _Correlations, compiled: bool) -> np.ndarray:
     """Mehler sums of a block, as long as its bulk of ρ needs; the few pairs near |ρ| = 1 get more terms, one by one."""
     variable = at.rho if left.stride == 1 else at.square
     count = _terms(left, right, at.reach)

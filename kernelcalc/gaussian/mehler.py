@@ -63,7 +63,7 @@ def compiled_block() -> Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray
         fastmath={"contract"},
         nogil=True,
         cache=True,
-    )  # type: ignore[untyped-decorator]
+    )
     def block(f, g, rho, out):  # type: ignore[no-untyped-def]
         for i in range(rho.shape[0]):
             total, at = out[i], rho[i]
@@ -73,4 +73,4 @@ def compiled_block() -> Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray
                 for j in range(total.size):
                     total[j] = total[j] * at[j] + weight * row[j]
 
-    return block  # type: ignore[no-any-return]
+    return block
