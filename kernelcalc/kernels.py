@@ -14,7 +14,7 @@ import numpy as np
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, SmoothnessError
 from kernelcalc.gaussian.covariance import Covariance, determinant
 from kernelcalc.gaussian.layer import LayerExpectations, diagonal_expectations
-from kernelcalc.gaussian.next_determinant import homogeneous_determinant, refine_near_parallel
+from kernelcalc.gaussian.next_determinant import refine_determinant
 from kernelcalc.recursion import (
     KERNEL_NAMES,
     DiagonalKernels,
@@ -37,6 +37,8 @@ BLOCK_ROWS, BLOCK_COLUMNS = 128, 256
 NEAR_PARALLEL = 1e-6
 # Pairs from which on a polynomial in ρ pays, and the smallest range it is made for.
 FEWEST_PAIRS, LEAST_REACH = 4096, 1e-3
+# Kernels of kinked nonlinearities are singular at ρ = ±1; up to here a few dozen terms resolve them.
+KINKED_REACH = 0.9
 Index: TypeAlias = "slice | np.ndarray"
 _TRANSPOSED = {"phi": "phi_t", "lam": "lam_t"}
 
@@ -288,13 +290,12 @@ class KernelComputation:
         array[rows.start + j, rows.start + i] = turned[i, j]
 
     def _by_correlation(self, output: dict[str, np.ndarray]) -> bool:
-        """Smooth nonlinearities on points of one norm: kernels as polynomials in ρ. Whether that was possible.
+        """Points of one norm: kernels as polynomials in ρ. Whether that was possible.
 
         One of the outputs holds ρ until its kernel replaces it, so nothing of the size of the matrix is added.
         """
         q = one_norm(self.rows.q, self.columns.q)
-        smooth = self.net.activations and all(act.smoothness == np.inf for act in self.net.activations)
-        if q is None or not smooth or self.rows.q.size * self.columns.q.size < FEWEST_PAIRS:
+        if q is None or not self.net.activations or self.rows.q.size * self.columns.q.size < FEWEST_PAIRS:
             return False
         held = next(iter(output.values()))
         reaches = []
@@ -309,8 +310,10 @@ class KernelComputation:
 
         self._every_block(correlate)
         reach = float(max(reaches))
-        # Nearly parallel points are told apart by their difference, which ρ has rounded away.
-        if reach > 1 - NEAR_PARALLEL:
+        # Nearly parallel points are told apart by their difference, which ρ has rounded away; kinks bend k(ρ) sharply there.
+        if reach > (
+            1 - NEAR_PARALLEL if all(act.smoothness == np.inf for act in self.net.activations) else KINKED_REACH
+        ):
             return False
         of_rho = _OneNorm(self.net, q, self.names)
         table = correlation_table(of_rho, max(reach, LEAST_REACH))
@@ -343,14 +346,13 @@ class KernelComputation:
             if level + 1 < len(self.net.activations):
                 q = self.row_diagonals[level + 1].sigma[rows, None]
                 qp = self.column_diagonals[level + 1].sigma[None, columns]
-                # A point with itself has c = q exactly; the series may have rounded otherwise.
-                c = np.where(same, np.minimum(q, qp), kernels.sigma)
-                det = homogeneous_determinant(act, cov, self.sigma_w2, self.beta2)
-                if det is None:
-                    det = determinant(q, qp, c)
-                    if act.smoothness < 1:
-                        refine_near_parallel(act, cov, det, ~same, self.sigma_w2, self.beta2)
-                cov = Covariance(q=q, qp=qp, c=c, det=np.where(same, 0.0, np.maximum(det, 0.0)))
+                c, det = kernels.sigma, determinant(q, qp, kernels.sigma)
+                refine_determinant(act, cov, (q, qp), det, ~same, self.sigma_w2, self.beta2)
+                np.maximum(det, 0.0, out=det)
+                if same.any():
+                    # A point with itself has c = q exactly; the series may have rounded otherwise.
+                    c, det = np.where(same, np.minimum(q, qp), c), np.where(same, 0.0, det)
+                cov = Covariance(q=q, qp=qp, c=c, det=det)
 
     def _first_covariance(self, rows: slice, columns: Index) -> tuple[Covariance, np.ndarray]:
         """Σ^(1) on a block, and which pairs are equal points."""
@@ -363,7 +365,8 @@ class KernelComputation:
         for start in range(0, i.size, 4096):
             k, m = i[start : start + 4096], j[start : start + 4096]
             det[k, m], same[k, m] = self._determinant_from_points(x[k], xp[m])
-        c = np.where(same, np.minimum(q, qp), c)
+        if i.size:
+            c = np.where(same, np.minimum(q, qp), c)
         return Covariance(q=q, qp=qp, c=c, det=det), same
 
     def _determinant_from_points(self, x: np.ndarray, xp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import sympy as sp
@@ -63,6 +63,8 @@ class Estimate:
         return Estimate(value=value, error=self.error + other.error + EPS * np.abs(value))
 
     def scaled(self, factor: float | np.ndarray) -> Estimate:
+        if isinstance(factor, float) and factor == 1.0:
+            return self
         value = self.value * factor
         return Estimate(value=value, error=self.error * np.abs(factor) + EPS * np.abs(value))
 
@@ -276,52 +278,74 @@ def _at_zero(kind: str, order: int, variance: np.ndarray) -> np.ndarray:
     return _density_at_zero(order - 2, variance)
 
 
-def _arc_residual(r: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """r − c·arctan(r/c) for c ≥ 0, without cancellation where r ≪ c."""
-    t = np.divide(r, c, out=np.full_like(r, np.inf), where=c > 0)
-    t2 = np.where(t < SERIES_BELOW, t, 0.0) ** 2
-    # Σ_{k≥1} (−1)^{k+1} t^{2k}/(2k+1); at t = 1/8 the eleventh term is below 1e-20.
-    series = np.zeros_like(r)
-    for k in range(10, 0, -1):
-        series = t2 * ((-1) ** (k + 1) / (2 * k + 1) + series)
-    return np.where(t < SERIES_BELOW, r * series, r - c * np.arctan2(r, c))
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Smoothed:
-    """Covariance after smoothing: Q = q + v, Q' = q' + v', r² = QQ' − c²."""
+    """Covariance after smoothing: Q = q + v, Q' = q' + v', r² = QQ' − c², and the angle atan(r/|c|)."""
 
     q: np.ndarray
     qp: np.ndarray
     c: np.ndarray
-    r: np.ndarray
+    square: np.ndarray
+
+    @cached_property
+    def r(self) -> np.ndarray:
+        return np.sqrt(self.square)
+
+    @cached_property
+    def angle(self) -> np.ndarray:
+        return np.arctan2(self.r, np.abs(self.c))
+
+    @cached_property
+    def swapped(self) -> _Smoothed:
+        return _Smoothed(q=self.qp, qp=self.q, c=self.c, square=self.square)
+
+    @cached_property
+    def residual(self) -> tuple[np.ndarray, np.ndarray]:
+        """r − |c| atan(r/|c|) without cancellation where r ≪ |c|, and the size of its rounding."""
+        size = np.abs(self.c)
+        tail = self.r - size * self.angle
+        small = self.r < SERIES_BELOW * size
+        if not small.any():
+            return tail, self.r
+        t = self.r[small] / size[small]
+        # Σ_{k≥1} (−1)^{k+1} t^{2k}/(2k+1); at t = 1/8 the eleventh term is below 1e-20.
+        series = np.zeros_like(t)
+        for k in range(10, 0, -1):
+            series = t**2 * ((-1) ** (k + 1) / (2 * k + 1) + series)
+        tail[small] = self.r[small] * series
+        return tail, np.where(small, tail, self.r)
+
+
+# Smoothed covariances by the two variances added.
+Shared = dict[tuple[float, float], _Smoothed]
 
 
 def _smoothed(cov: Covariance, v: float, vp: float) -> _Smoothed:
-    return _Smoothed(q=cov.q + v, qp=cov.qp + vp, c=cov.c, r=np.sqrt(cov.det + v * cov.qp + vp * cov.q + v * vp))
+    square = cov.det if v == vp == 0 else cov.det + v * cov.qp + vp * cov.q + v * vp
+    return _Smoothed(q=cov.q + v, qp=cov.qp + vp, c=cov.c, square=square)
 
 
 def _kink_pair(kind: str, m: int, n: int, s: _Smoothed) -> Estimate:
     """E[F_m(a) F_n(b)] for two R or two K (variances already added)."""
     if n < m:
-        return _kink_pair(kind, n, m, _Smoothed(q=s.qp, qp=s.q, c=s.c, r=s.r))
+        return _kink_pair(kind, n, m, s.swapped)
     if n >= 2:
         return _against_density(kind, m, n, s)
     if m == 0 and n == 0:
-        magnitude = np.abs(s.c)
-        tail = _arc_residual(s.r, magnitude)
-        # r − c arctan(r/c) is a difference of terms of size r where the series is not used.
-        size = np.where(s.r < SERIES_BELOW * magnitude, tail, s.r)
-        body = np.pi * (np.maximum(s.c, 0.0) if kind == "R" else magnitude / 2)
-        return _rounded(body + tail, body + size).scaled(1 / (2 * np.pi))
+        tail, size = s.residual
+        body = np.maximum(s.c, 0.0) if kind == "R" else np.abs(s.c) / 2
+        body = np.pi * body
+        return _rounded((body + tail) / (2 * np.pi), (body + size) / (2 * np.pi))
     if m == 1:
-        return _rounded(np.arctan2(s.r, -s.c) if kind == "R" else np.arctan2(s.c, s.r)).scaled(1 / (2 * np.pi))
+        # arctan2(r, −c) and arctan2(c, r) from the angle that the other expectations need as well.
+        opening = np.where(s.c > 0, np.pi - s.angle, s.angle) if kind == "R" else np.arctan2(s.c, s.r)
+        return _rounded(opening / (2 * np.pi))
     if kind == "K":
         return _rounded(np.zeros_like(s.c))
     # E[relu(a) H(b)] = (√(QQ') + c)/(2√(2πQ')), with the sum rationalised where c < 0.
     root = np.sqrt(s.q * s.qp)
     safe = np.where(s.c < 0, root - s.c, 1.0)
-    total = np.where(s.c < 0, s.r**2 / safe, root + s.c)
+    total = np.where(s.c < 0, s.square / safe, root + s.c)
     return _rounded(total / (2 * np.sqrt(2 * np.pi * s.qp)))
 
 
@@ -330,31 +354,38 @@ def _against_density(kind: str, m: int, n: int, s: _Smoothed) -> Estimate:
 
     E = (−1)^k d^k/dv^k [φ_{Q'}(v) F_m(cv/Q'; variance r²/Q')] at v = 0, k = n − 2.
     """
-    k, variance = n - 2, s.r**2 / s.qp
+    k, variance = n - 2, s.square / s.qp
     value, magnitude = np.zeros_like(s.c), np.zeros_like(s.c)
     for j in range(k + 1):
-        slope = (s.c / s.qp) ** j
-        term = math.comb(k, j) * _density_at_zero(k - j, s.qp) * slope * _at_zero(kind, m + j, variance)
+        density = math.comb(k, j) * _density_at_zero(k - j, s.qp)
         # 0 · ∞ on a degenerate covariance: the derivative of the density vanishes identically there.
-        term = np.where(_density_at_zero(k - j, s.qp) == 0, 0.0, np.where(slope == 0, 0.0, term))
+        if not density.any():
+            continue
+        term = density * _at_zero(kind, m + j, variance)
+        if j:
+            slope = (s.c / s.qp) ** j
+            term = np.where(slope == 0, 0.0, slope * term)
         value, magnitude = value + term, magnitude + np.abs(term)
     return _rounded((-1) ** k * value, magnitude)
 
 
-def _plain_pair(f: Atom, g: Atom, cov: Covariance) -> Estimate | None:
+def _plain_pair(f: Atom, g: Atom, cov: Covariance, shared: Shared) -> Estimate | None:
     """E[F(a) G(b)] for two atoms without powers, or None where there is no rule."""
     kinds = (f.kind, g.kind)
     if kinds == ("one", "one"):
         return _rounded(np.ones_like(cov.c))
     if kinds[0] == "one":
-        return _plain_pair(g, f, cov.swapped())
+        return _plain_pair(g, f, cov.swapped(), {})
     if kinds[1] == "one":
         if f.kind in ("R", "K"):
             return _rounded(_at_zero(f.kind, f.order, cov.q + f.variance))
         return _wave_pair(f, Atom(kind="cos"), cov)
     if f.kind in ("R", "K") and g.kind in ("R", "K"):
         if f.kind == g.kind or (f.order >= 2 and g.order >= 2):
-            return _kink_pair(f.kind, f.order, g.order, _smoothed(cov, f.variance, g.variance))
+            key = f.variance, g.variance
+            if key not in shared:
+                shared[key] = _smoothed(cov, *key)
+            return _kink_pair(f.kind, f.order, g.order, shared[key])
         return _mixed_kinks(f, g, cov)
     if f.kind in ("exp", "sin", "cos") and g.kind in ("exp", "sin", "cos"):
         return _wave_pair(f, g, cov)
@@ -396,28 +427,31 @@ def _wave_pair(f: Atom, g: Atom, cov: Covariance) -> Estimate:
         return _rounded(value, value * size)
 
 
-def expectation(f: Combination, g: Combination, cov: Covariance) -> Estimate | None:
+def expectation(f: Combination, g: Combination, cov: Covariance, shared: Shared | None = None) -> Estimate | None:
     """E[f(a) g(b)] of two sums of atoms with a bound on the rounding error; None if a pair has no rule.
 
+    ``shared`` is a dict that calls with the same covariance may share: roots and angles are then computed once.
     Infinite values mark divergent expectations (a squared delta function on a degenerate covariance) and overflow.
     """
     memo: dict[tuple[Atom, Atom], Estimate | None] = {}
+    smoothed: Shared = {} if shared is None else shared
 
     def pair(a: Atom, b: Atom) -> Estimate | None:
         key = (a, b)
         if key not in memo:
-            memo[key] = stein(a, b) if a.power or b.power else _plain_pair(a, b, cov)
+            memo[key] = stein(a, b) if a.power or b.power else _plain_pair(a, b, cov, smoothed)
         return memo[key]
 
     def total(first: Combination, second: Combination, factor: float | np.ndarray) -> Estimate | None:
-        result = _rounded(np.zeros_like(cov.c))
+        result: Estimate | None = None
         for a, weight_a in first.items():
             for b, weight_b in second.items():
                 part = pair(a, b)
                 if part is None:
                     return None
-                result = result + part.scaled(weight_a * weight_b)
-        return result.scaled(factor)
+                part = part.scaled(weight_a * weight_b)
+                result = part if result is None else result + part
+        return (_rounded(np.zeros_like(cov.c)) if result is None else result).scaled(factor)
 
     def stein(a: Atom, b: Atom) -> Estimate | None:
         own, other = cov.q, cov.c

@@ -36,6 +36,8 @@ EPS = np.finfo(np.float64).eps
 NEAR_ONE = 0.9
 # Coefficients beyond this relative tail are rounding.
 SHORTEST_TAIL = 4 * EPS
+# Pairs from which on a series is faster than closed forms with powers of x, which Stein's lemma takes apart (measured, gelu).
+MANY_FOR_STEIN = 2**14
 # Variances at which the p-norms are computed where there are more of them; they vary smoothly with log q.
 NORM_NODES = 64
 
@@ -121,7 +123,7 @@ class LayerExpectations:
     ) -> None:
         self.act, self.orders, self.rtol, self.compiled = act, tuple(orders), rtol, compiled
         self.functions = {k: act.derivative(k) for k in {k for order in orders for k in order}}
-        self.atoms: dict[int, Combination] | None = self._closed_forms()
+        self.atoms: dict[int, Combination] | None = self._closed_forms(q.size * qp.size)
         if self.atoms is None:
             self.length = self._common_length(max(q.max(), qp.max()))
             self.rows = self._prepare(q, {i for i, _ in orders})
@@ -131,13 +133,16 @@ class LayerExpectations:
                     self.rows[k] = self._prepare(q, {k})[k]
             self._use_parity()
 
-    def _closed_forms(self) -> dict[int, Combination] | None:
+    def _closed_forms(self, pairs: int) -> dict[int, Combination] | None:
         found = {k: closed_form.recognise(f) for k, f in self.functions.items()}
         if any(v is None for v in found.values()):
             return None
         one = np.ones(1)
         probe = Covariance(q=one, qp=one, c=one / 2, det=3 * one / 4)
         known = {k: v for k, v in found.items() if v is not None}
+        branching = any(atom.power and atom.kind != "one" for v in known.values() for atom in v)
+        if branching and pairs > MANY_FOR_STEIN and self.act.smoothness == np.inf:
+            return None
         if any(closed_form.expectation(known[i], known[j], probe) is None for i, j in self.orders):
             return None
         return known
@@ -185,14 +190,15 @@ class LayerExpectations:
     def block(self, rows: slice, columns: Index, cov: Covariance) -> dict[Order, np.ndarray]:
         """Every E_ij on a block; cov.q has shape (B, 1), cov.qp (1, M), cov.c and cov.det (B, M)."""
         if self.atoms is not None:
-            return {order: self._exact(order, cov) for order in self.orders}
+            shared: closed_form.Shared = {}
+            return {order: self._exact(order, cov, shared) for order in self.orders}
         at = _Correlations.of(cov)
         return {order: self._series(order, rows, columns, cov, at) for order in self.orders}
 
-    def _exact(self, order: Order, cov: Covariance) -> np.ndarray:
+    def _exact(self, order: Order, cov: Covariance, shared: closed_form.Shared) -> np.ndarray:
         assert self.atoms is not None
         i, j = order
-        estimate = closed_form.expectation(self.atoms[i], self.atoms[j], cov)
+        estimate = closed_form.expectation(self.atoms[i], self.atoms[j], cov, shared)
         assert estimate is not None  # probed at construction
         value = np.array(np.broadcast_to(estimate.value, cov.c.shape))
         bad = ~(estimate.error <= self.rtol * np.abs(value))

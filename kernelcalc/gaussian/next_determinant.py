@@ -16,16 +16,57 @@ from kernelcalc.gaussian.covariance import Covariance
 MULTIPRECISION = threading.Lock()
 
 
-def homogeneous_determinant(act: Activation, cov: Covariance, sigma_w2: float, beta2: float) -> np.ndarray | None:
-    r"""qq' − c² of the next layer without cancellation, for σ(x) = A x + B|x|; None for other nonlinearities.
+def refine_determinant(
+    act: Activation,
+    cov: Covariance,
+    later: tuple[np.ndarray, np.ndarray],
+    det: np.ndarray,
+    wanted: np.ndarray,
+    sigma_w2: float,
+    beta2: float,
+) -> None:
+    """Recompute in place qq' − c² of the next layer where the difference has cancelled and σ offers more.
+
+    Parameters
+    ----------
+    act : Activation
+        σ of the layer between.
+    cov : Covariance
+        This layer's, of a block.
+    later : (q, q')
+        The next layer's variances, of shapes (B, 1) and (1, M).
+    det : ndarray (B, M)
+        The next layer's differences, changed in place.
+    wanted : ndarray of bool
+        Pairs of different points.
+    sigma_w2, beta2 : float
+        σ_w² and β².
+    """
+    if act.smoothness >= 1:
+        return
+    weights = _homogeneous(act)
+    if weights is None:
+        refine_near_parallel(act, cov, det, wanted, sigma_w2, beta2)
+        return
+    near = det < later[0] * later[1] / 8
+    if near.any():
+        full = Covariance(
+            q=np.broadcast_to(cov.q, det.shape), qp=np.broadcast_to(cov.qp, det.shape), c=cov.c, det=cov.det
+        )
+        det[near] = homogeneous_determinant(weights, full.take(near), sigma_w2, beta2)
+
+
+def _homogeneous(act: Activation) -> tuple[float, float] | None:
+    atoms = closed_form.recognise(act)
+    return None if atoms is None else closed_form.homogeneous_weights(atoms)
+
+
+def homogeneous_determinant(weights: tuple[float, float], cov: Covariance, sigma_w2: float, beta2: float) -> np.ndarray:
+    r"""qq' − c² of the next layer without cancellation, for σ(x) = A x + B|x| with weights (A, B).
 
     V = √(qq') κ(θ) with κ(0) = A² + B². Near θ = 0 the angle of the next layer is only as good as κ(0) − κ(θ), which is
     computed from 1 − cos θ = 2 sin²(θ/2) and sin θ − θ cos θ instead of from rounded covariances.
     """
-    atoms = closed_form.recognise(act)
-    weights = None if atoms is None else closed_form.homogeneous_weights(atoms)
-    if weights is None:
-        return None
     linear, absolute = weights
     root = np.sqrt(cov.det)
     theta = np.arctan2(root, cov.c)
