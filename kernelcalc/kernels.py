@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, SmoothnessError
+from kernelcalc.few_points import few_points
 from kernelcalc.gaussian.covariance import Covariance, determinant
 from kernelcalc.gaussian.layer import LayerExpectations, diagonal_expectations
 from kernelcalc.gaussian.next_determinant import refine_determinant
@@ -112,7 +113,7 @@ class LimitingKernels:
     @cached_property
     def layers(self) -> tuple[LimitingKernels, ...]:
         """Kernels after layer 1, ..., L."""
-        return (self,) if self._make_layers is None else self._make_layers()
+        return (self,) if self._make_layers is None else (*self._make_layers()[:-1], self)
 
     def __repr__(self) -> str:
         n, m = self.shape
@@ -230,6 +231,10 @@ class KernelComputation:
 
     def run(self, layers: bool) -> list[dict[str, np.ndarray]]:
         """Arrays of every layer (or only of the last one), filled block by block, in threads."""
+        if not layers:
+            few = few_points(self.net, self.rows.x, None if self.symmetric else self.columns.x, self.names)
+            if few is not None:
+                return [few]
         shape = self.rows.q.size, self.columns.q.size
         count = self.net.depth if layers else 1
         outputs = [{name: np.empty(shape) for name in self.names} for _ in range(count)]

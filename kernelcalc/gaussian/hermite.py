@@ -169,7 +169,7 @@ def hermite_series(act: Activation, q: np.ndarray, *, reach: float = 1.0, length
             break
         if _hopeless(tail / np.where(norm > 0, norm, 1.0), terms, reach):
             break
-    return _with_bounds(coefficients, energy, moved + spill + 4 * EPS * norm)
+    return with_bounds(coefficients, energy, moved + spill + 4 * EPS * norm)
 
 
 def _halving(
@@ -206,55 +206,8 @@ def _hopeless(tail: np.ndarray, terms: int, reach: float) -> bool:
     return terms > LENGTHS[1] and bool(expected > 1e-4)
 
 
-# Chebyshev nodes in log q tried when there are more variances than that; the coefficients are analytic in log q.
-NODE_COUNTS = (24, 48, 96)
-
-
-def many_series(act: Activation, q: np.ndarray, *, length: int) -> HermiteSeries:
-    """As :func:`hermite_series` at sorted variances; many of them are interpolated from a few.
-
-    The interpolated coefficients are compared with computed ones between the nodes, and the difference is part of the error;
-    where it is not at rounding, all are computed.
-    """
-    if q.size > 2 * NODE_COUNTS[0] and q[0] > 0 and not act.kinks:
-        for count in NODE_COUNTS:
-            if q.size <= 2 * count:
-                break
-            found = _interpolated(act, q, length, count)
-            if found is not None:
-                return found
-    parts = [hermite_series(act, q[start : start + ROW_BLOCK], length=length) for start in range(0, q.size, ROW_BLOCK)]
-    bounds = {f: np.concatenate([getattr(p.bounds, f) for p in parts]) for f in ("norm", "tail", "error", "damped")}
-    return HermiteSeries(coefficients=np.concatenate([p.coefficients for p in parts]), bounds=SeriesBounds(**bounds))
-
-
-def _interpolated(act: Activation, q: np.ndarray, length: int, count: int) -> HermiteSeries | None:
-    low, high = np.log(q[0]), np.log(q[-1])
-
-    def at(u: np.ndarray) -> np.ndarray:
-        return np.exp((low + high) / 2 + (high - low) / 2 * u)
-
-    nodes = np.polynomial.chebyshev.chebpts1(count)
-    between = np.polynomial.chebyshev.chebpts2(9) * 0.998
-    series = hermite_series(act, at(np.concatenate([nodes, between])), length=length)
-    norm = series.bounds.norm
-    if not np.isfinite(series.bounds.error).all() or not (norm > 0).all():
-        return None
-    table = np.linalg.inv(np.polynomial.chebyshev.chebvander(nodes, count - 1)) @ np.column_stack(
-        [series.coefficients[:count], norm[:count] ** 2]
-    )
-    missed = np.polynomial.chebyshev.chebvander(between, count - 1) @ table
-    moved = np.linalg.norm(missed[:, :-1] - series.coefficients[count:], axis=1) / norm[count:]
-    if not (moved <= 64 * EPS).all():
-        return None
-    u = np.clip((2 * np.log(q) - low - high) / max(high - low, EPS), -1.0, 1.0)
-    values = np.polynomial.chebyshev.chebvander(u, count - 1) @ table
-    coefficients, energy = np.ascontiguousarray(values[:, :-1]), values[:, -1]
-    relative = float((series.bounds.error / norm).max() + 2 * moved.max())
-    return _with_bounds(coefficients, energy, relative * np.sqrt(energy))
-
-
-def _with_bounds(coefficients: np.ndarray, energy: np.ndarray, error: np.ndarray) -> HermiteSeries:
+def with_bounds(coefficients: np.ndarray, energy: np.ndarray, error: np.ndarray) -> HermiteSeries:
+    """Coefficients (rows, K) with what E f² (rows,) and a bound on their own error (rows,) say of the series."""
     norm = np.sqrt(energy)
     left = energy - np.einsum("ik,ik->i", coefficients, coefficients)
     tail = np.sqrt(np.maximum(left, 2 * EPS * energy))

@@ -19,12 +19,12 @@ from kernelcalc.gaussian.hermite import (
     DAMPINGS,
     SeriesBounds,
     hermite_series,
-    many_series,
     mehler_error,
     relative_tails,
 )
 from kernelcalc.gaussian.mehler import mehler_block, mehler_sum
 from kernelcalc.gaussian.next_determinant import MULTIPRECISION
+from kernelcalc.gaussian.series_table import many_series
 
 Order = tuple[int, int]
 Index: TypeAlias = "slice | np.ndarray"

@@ -1,0 +1,67 @@
+"""One pair of points: the kept tables against whole Gram matrices and multiprecision, and when they must not be used."""
+
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc import kernels
+from kernelcalc.few_points import MOST_POINTS, few_points
+from kernelcalc.recursion import KERNEL_NAMES
+
+RNG = np.random.default_rng(11)
+
+
+@pytest.fixture
+def block_wise(monkeypatch):
+    """Kernels by the way of large Gram matrices."""
+
+    def compute(net, *data):
+        with monkeypatch.context() as patch:
+            patch.setattr(kernels, "few_points", lambda *_: None)
+            return net.kernels(*data)
+
+    return compute
+
+
+@pytest.mark.parametrize(
+    ("names", "sigma_w", "beta"),
+    [("tanh", 1.0, 0.1), ("softplus", 1.4, 0.2), (("erf", "silu"), 1.0, 0.0), (("gelu", "tanh", "sin"), 0.8, 0.3)],
+)
+def test_same_as_block_by_block(names, sigma_w, beta, block_wise):
+    depth = 3 if isinstance(names, str) else len(names) + 1
+    net = kc.MLP(names if isinstance(names, str) else list(names), depth, sigma_w=sigma_w, beta=beta)
+    points = RNG.normal(size=(5, 7)) * np.array([0.1, 0.5, 1.0, 2.0, 4.0])[:, None]
+    points[4] = points[2] * (1 + 1e-9)
+    for data in ((points,), (points[:2], points[1:]), (points[:1], points[3:4])):
+        assert few_points(net, data[0], data[1] if len(data) > 1 else None, KERNEL_NAMES) is not None
+        few, many = net.kernels(*data), block_wise(net, *data)
+        for name in KERNEL_NAMES:
+            wanted = getattr(many, name)
+            np.testing.assert_allclose(getattr(few, name), wanted, rtol=2e-12, atol=1e-14 * np.abs(wanted).max())
+
+
+def test_against_thirty_digits():
+    x, y = RNG.normal(size=(2, 1, 5))
+    net = kc.MLP("softplus", 2, sigma_w=1.2)
+    exact = net.kernels(x, y, dps=30)
+    found = net.kernels(x, y)
+    for name in KERNEL_NAMES:
+        assert abs(getattr(found, name)[0, 0] / float(getattr(exact, name)[0, 0]) - 1) < 1e-12, name
+
+
+def test_a_selection_is_the_same():
+    x = RNG.normal(size=(3, 4))
+    net = kc.MLP("tanh", 4)
+    every = net.kernels(x)
+    for name in KERNEL_NAMES:
+        np.testing.assert_allclose(getattr(net.kernels(x, only=(name,)), name), getattr(every, name), rtol=1e-13)
+
+
+def test_left_to_other_ways():
+    x = RNG.normal(size=(3, 4))
+    assert few_points(kc.MLP("relu", 2), x, None, ("sigma",)) is None
+    assert few_points(kc.MLP("tanh", 1), x, None, ("sigma",)) is None
+    assert few_points(kc.MLP("tanh", 2), np.repeat(x, MOST_POINTS, axis=0), None, ("sigma",)) is None
+    assert few_points(kc.MLP("tanh", 2, beta=0.0), x * [[0.0], [1.0], [1.0]], None, ("sigma",)) is None
+    # Far too large a variance for a series of tanh'': its bound must send the pair to quadrature.
+    assert few_points(kc.MLP("tanh", 2), x * 1e3, None, KERNEL_NAMES) is None
