@@ -33,6 +33,7 @@ _MODULES = (
     "activations",
     "catalogue",
     "datasets",
+    "distributed",
     "distribution",
     "errors",
     "finite",

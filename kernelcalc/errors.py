@@ -13,6 +13,16 @@ from collections.abc import Iterable
 class KernelcalcError(Exception):
     """Base class of every error raised on purpose by kernelcalc."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # The message is made from arguments that are not kept; errors of worker processes come back by it.
+        return _again, (type(self), str(self))
+
+
+def _again(kind: type[KernelcalcError], message: str) -> KernelcalcError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, message)
+    return error
+
 
 class InputError(KernelcalcError, ValueError):
     """An argument is not what the function takes.

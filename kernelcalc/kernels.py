@@ -179,7 +179,7 @@ class KernelComputation:
     x, x2 : ndarray (N, n_0), (M, n_0)
         Points; ``x2`` None for the symmetric matrices of x.
     names : tuple of str
-        Kernels wanted.
+        Kernels wanted; "phi_t" and "lam_t" are Φ(x', x) and Λ(x', x) at the pairs (x, x').
     compiled : bool
         Sum series in machine code (extra ``fast``).
     """
@@ -188,7 +188,7 @@ class KernelComputation:
         self, net: MLP, x: np.ndarray, x2: np.ndarray | None, names: tuple[str, ...], *, compiled: bool = False
     ) -> None:
         self.net, self.names, self.compiled = net, names, compiled
-        self.carried = closure(names)
+        self.carried = closure(tuple(name.removesuffix("_t") for name in names))
         self.orders = expectation_orders(self.carried)
         self.sigma_w2, self.beta2 = net.sigma_w**2, net.beta**2
         self.symmetric = x2 is None

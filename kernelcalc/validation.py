@@ -24,6 +24,7 @@ import numpy as np
 
 from kernelcalc.comparison import Quantity, Validation, compare
 from kernelcalc.control_variates import without_noise
+from kernelcalc.distributed.engine import check_engine, task_executor
 from kernelcalc.dynamics import mse_moments
 from kernelcalc.errors import InputError
 from kernelcalc.finite.empirical_kernels import kernels_through_training
@@ -51,6 +52,8 @@ def validate(
     workers: int = 1,
     progress: bool = False,
     path: str | os.PathLike[str] | None = None,
+    engine: str | None = None,
+    client: Any = None,
 ) -> Validation:
     """Compare kernels and Hessian moments of the theory with finite networks trained by gradient flow on the MSE.
 
@@ -82,6 +85,11 @@ def validate(
         Show a bar (needs tqdm).
     path : path, optional
         Keep finished trials in this file and resume from it.
+    engine : {None, "dask"}
+        With "dask" (extra ``distributed``) networks run on the current client of ``dask.distributed``, or else on
+        ``workers`` dask processes of this machine. Neither engine nor workers change what a trial computes.
+    client : dask.distributed.Client, optional
+        The dask cluster to run on.
 
     Returns
     -------
@@ -96,6 +104,8 @@ def validate(
         A nonlinearity without the derivatives that Φ, Λ, Υ, Ξ need.
     DataFileError, OutputFileError
         ``path`` belongs to another run, or cannot be written.
+    MissingExtraError
+        The engine is not installed.
 
     References
     ----------
@@ -115,22 +125,26 @@ def validate(
         raise InputError("workers, a whole number of at least 1", f"{workers!r}")
     if net.depth < 2:
         raise InputError("a network with a hidden layer", f"depth={net.depth}", "a linear model has no width")
+    if engine is not None:
+        check_engine(engine)
     x = check_points(X)
     theory = theory_values(net, x, Y, when, kmax)
     y = np.asarray(Y, dtype=np.float64).reshape(len(x), -1)
-    samples = kernels_through_training(
-        net,
-        x,
-        y,
-        when,
-        widths=sizes,
-        trials=int(trials),
-        rng=rng,
-        kmax=kmax,
-        workers=workers,
-        progress=progress,
-        path=path,
-    )
+    with task_executor(engine, client, int(workers)) as executor:
+        samples = kernels_through_training(
+            net,
+            x,
+            y,
+            when,
+            widths=sizes,
+            trials=int(trials),
+            rng=rng,
+            kmax=kmax,
+            workers=workers,
+            progress=progress,
+            path=path,
+            executor=executor,
+        )
     title = f"{net!r}: {len(x)} points in {x.shape[1]} dimensions"
     return compare(theory, sample_values(samples, x, when), sizes, title=title)
 

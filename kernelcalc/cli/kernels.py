@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kernelcalc.network import MLP
 
 
 @click.command(epilog="Example: kernelcalc kernels -a tanh --depth 3 --data points.csv -o kernels.npz")
@@ -18,8 +24,20 @@ import click
 @click.option("--labels", help="Name (or, in a CSV file, number) of the labels in the data file.")
 @click.option("--only", multiple=True, metavar="NAME", help="Compute this kernel only; repeat for more.")
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), default=Path("kernels.npz"), show_default=True, help="Output file."
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Output file, with dask a folder.  [default: kernels.npz/.zarr]",
 )
+@click.option(
+    "--engine", type=click.Choice(["memory", "dask"]), default="memory", show_default=True,
+    help="dask: block by block into a Zarr folder, for matrices beyond memory; an unfinished folder is continued.",
+)  # fmt: skip
+@click.option("--chunks", type=click.IntRange(min=1), default=2048, show_default=True, help="Points in a block (dask).")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes (dask), each of which uses threads.  [default: 1]"
+)
+@click.option("--scheduler", metavar="ADDRESS", help="A running dask cluster instead, such as tcp://host:8786.")
 def kernels(
     activation: str,
     depth: int,
@@ -28,29 +46,62 @@ def kernels(
     data: Path | None,
     labels: str | None,
     only: tuple[str, ...],
-    out: Path,
+    out: Path | None,
+    engine: str,
+    chunks: int,
+    workers: int | None,
+    scheduler: str | None,
 ) -> None:
     """Gram matrices of the limiting kernels Σ, Θ, Φ, Λ, Υ, Ξ, with a summary."""
-    import numpy as np
-
     from kernelcalc import datasets
     from kernelcalc.activations import as_activation
-    from kernelcalc.errors import OutputFileError
+    from kernelcalc.errors import InputError, OutputFileError
     from kernelcalc.export import writable_folder, write_npz
     from kernelcalc.network import MLP
 
+    if engine == "memory" and (workers or scheduler):
+        raise InputError("--engine dask with --workers or --scheduler", "--engine memory")
+    out = out or Path("kernels.npz" if engine == "memory" else "kernels.zarr")
     writable_folder(out.parent)
-    if out.is_dir():
+    if engine == "memory" and out.is_dir():
         raise OutputFileError(f"expected a file name for the kernels, got the folder {out}")
     points, _ = datasets.mnist14() if data is None else datasets.load(data, labels=labels)
     net = MLP(as_activation(activation), depth=depth, sigma_w=sigma_w, beta=beta)
-    result = net.kernels(points, only=only or None)
-    click.echo(f"{net!r}: {points.shape[0]} points in {points.shape[1]} dimensions")
-    click.echo(f"{'kernel':>8} {'mean diagonal':>15} {'mean off diagonal':>18} {'trace / N':>12}")
-    for name in result.available:
-        matrix = getattr(result, name)
-        n = len(matrix)
-        off = (matrix.sum() - np.trace(matrix)) / (n * (n - 1)) if n > 1 else float("nan")
-        click.echo(f"{name:>8} {np.diag(matrix).mean():15.8g} {off:18.8g} {np.trace(matrix) / n:12.6g}")
-    write_npz(out, {name: getattr(result, name) for name in result.available})
+    heading = f"{net!r}: {points.shape[0]} points in {points.shape[1]} dimensions"
+    if engine == "memory":
+        result = net.kernels(points, only=only or None)
+        sums = {name: (getattr(result, name).trace(), getattr(result, name).sum()) for name in result.available}
+        write_npz(out, {name: getattr(result, name) for name in result.available})
+    else:
+        sums = _by_dask(net, points, only, chunks, out, workers, scheduler)
+    click.echo(heading)
+    click.echo(f"{'kernel':>8} {'mean diagonal':>15} {'mean off diagonal':>18}")
+    n = len(points)
+    for name, (trace, total) in sums.items():
+        off = (total - trace) / (n * (n - 1)) if n > 1 else float("nan")
+        click.echo(f"{name:>8} {trace / n:15.8g} {off:18.8g}")
     click.echo(f"\nwritten: {out}")
+
+
+def _by_dask(
+    net: MLP,
+    points: np.ndarray,
+    only: tuple[str, ...],
+    chunks: int,
+    out: Path,
+    workers: int | None,
+    scheduler: str | None,
+) -> dict[str, tuple[float, float]]:
+    """Write the folder; trace and sum of every kernel, from one pass over it."""
+    from kernelcalc.cli import shows_progress
+    from kernelcalc.distributed.engine import cluster, require
+    from kernelcalc.distributed.lazy_kernels import LazyKernels
+
+    lazy = net.kernels(points, only=only or None, engine="dask", chunks=chunks)
+    assert isinstance(lazy, LazyKernels)
+    with cluster(scheduler, workers or 1) as client:
+        stored = lazy.to_zarr(out, progress=shows_progress(), client=client)
+        arrays = {name: getattr(stored, name) for name in stored.available}
+        dask, da = (require(module, "--engine dask") for module in ("dask", "dask.array"))
+        (found,) = dask.compute({name: (da.trace(a), a.sum()) for name, a in arrays.items()})
+    return {name: (float(trace), float(total)) for name, (trace, total) in found.items()}

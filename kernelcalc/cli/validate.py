@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ class Numbers(click.ParamType):
 @click.option("-n", "--points", type=click.IntRange(min=1), help=f"Use the first N points only.  [digits: {DIGITS}]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the networks.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
+@click.option("--scheduler", metavar="ADDRESS", help="Run on this dask cluster, such as tcp://host:8786.")
 @click.option(
     "--resume",
     type=click.Path(path_type=Path),
@@ -76,6 +78,7 @@ def validate(
     points: int | None,
     seed: int,
     workers: int | None,
+    scheduler: str | None,
     resume: Path | None,
     out: Path,
     no_png: bool,
@@ -88,6 +91,7 @@ def validate(
     """
     from kernelcalc.catalogue import from_text
     from kernelcalc.cli import shows_progress
+    from kernelcalc.distributed.engine import cluster
     from kernelcalc.export import writable_folder, write_figure
     from kernelcalc.network import MLP
     from kernelcalc.validation import validate as run
@@ -99,10 +103,11 @@ def validate(
         require_matplotlib()
     x, y = _read(data, labels, points)
     net = MLP(from_text(activation), depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
-    report = run(
-        net, x, y, widths, trials, times, seed,
-        workers=workers or os.cpu_count() or 1, progress=shows_progress(), path=resume,
-    )  # fmt: skip
+    with nullcontext() if scheduler is None else cluster(scheduler, 1) as client:
+        report = run(
+            net, x, y, widths, trials, times, seed,
+            workers=workers or os.cpu_count() or 1, progress=shows_progress(), path=resume, client=client,
+        )  # fmt: skip
     click.echo(report.text())
     written = [report.to_csv(folder / "validate.csv"), report.to_json(folder / "validate.json")]
     if not no_png:

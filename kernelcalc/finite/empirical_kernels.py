@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -212,6 +213,7 @@ def kernels_through_training(
     path: str | os.PathLike[str] | None = None,
     tol: float = 1e-4,
     probes: int = 8,
+    executor: Executor | None = None,
 ) -> dict[str, Array]:
     """Kernels and Hessian moments of ensembles of several widths under gradient flow on the MSE.
 
@@ -227,7 +229,7 @@ def kernels_through_training(
         Widths (the same for all hidden layers), W of them; trial i has one network of each.
     trials : int
         Number of initialisations of each width.
-    rng, workers, path, progress
+    rng, workers, path, progress, executor
         See :func:`~kernelcalc.finite.trials.run_trials`.
     kmax, tol, probes
         See :func:`~kernelcalc.finite.ensemble.moments_through_training`.
@@ -250,4 +252,13 @@ def kernels_through_training(
         probes=probes,
     )
     settings = None if path is None else task.settings()
-    return run_trials(task.run, trials, rng=rng, workers=workers, path=path, settings=settings, progress=progress)
+    return run_trials(
+        task.run,
+        trials,
+        rng=rng,
+        workers=workers,
+        path=path,
+        settings=settings,
+        progress=progress,
+        executor=executor,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,6 +124,7 @@ def moments_through_training(
     tol: float = 1e-4,
     probes: int = 8,
     dtype: Any = np.float64,
+    executor: Executor | None = None,
 ) -> FiniteMoments:
     """Train an ensemble by gradient flow and take the Hessian's moments on the way.
 
@@ -157,6 +159,8 @@ def moments_through_training(
         See :func:`~kernelcalc.finite.moments.hessian_moments`.
     dtype : float64 or float32
         Number type of the networks.
+    executor : concurrent.futures.Executor, optional
+        Where to run instead of in own processes; see :func:`~kernelcalc.finite.trials.run_trials`.
 
     Returns
     -------
@@ -190,6 +194,7 @@ def moments_through_training(
         path=path,
         settings=None if path is None else task.settings(),
         progress=progress,
+        executor=executor,
     )
     return FiniteMoments.from_samples(when, int(width), samples)
 

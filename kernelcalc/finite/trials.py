@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def run_trials(
     path: str | os.PathLike[str] | None = None,
     settings: dict[str, Any] | None = None,
     progress: bool = False,
+    executor: Executor | None = None,
 ) -> dict[str, Array]:
     """Results of ``trial(seed)`` for the first ``trials`` spawned seeds, stacked by name with the trial as first axis.
 
@@ -53,6 +55,9 @@ def run_trials(
         What defines a trial, as JSON values; a file made with other settings or another seed is refused.
     progress : bool
         Show a bar (needs tqdm).
+    executor : concurrent.futures.Executor, optional
+        Where to run instead of in own processes, for example ``client.get_executor()`` of a ``dask.distributed`` client;
+        it is not shut down, and ``workers`` has no effect.
 
     Raises
     ------
@@ -79,7 +84,7 @@ def run_trials(
         header = {"format": _FORMAT, "seed": str(_identity(seeds[0])), "settings": settings or {}}
         done = _read(target, json.loads(json.dumps(header)))
     missing = [i for i in range(trials) if i not in done]
-    stream: Iterable[tuple[int, Result]] = _computed(trial, {i: seeds[i] for i in missing}, workers)
+    stream: Iterable[tuple[int, Result]] = _computed(trial, {i: seeds[i] for i in missing}, workers, executor)
     if progress:
         stream = _with_bar(stream, len(missing))
     for index, result in stream:
@@ -105,12 +110,17 @@ def _identity(seed: np.random.SeedSequence) -> tuple[Any, ...]:
     return seed.entropy, tuple(seed.spawn_key)
 
 
-def _computed(trial: Trial, seeds: dict[int, np.random.SeedSequence], workers: int) -> Iterator[tuple[int, Result]]:
+def _computed(
+    trial: Trial, seeds: dict[int, np.random.SeedSequence], workers: int, executor: Executor | None
+) -> Iterator[tuple[int, Result]]:
+    if executor is not None:
+        yield from _as_finished(trial, seeds, executor)
+        return
     if workers == 1 or len(seeds) <= 1:
         for index, seed in seeds.items():
             yield index, trial(seed)
         return
-    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     count = min(workers, len(seeds))
@@ -119,12 +129,19 @@ def _computed(trial: Trial, seeds: dict[int, np.random.SeedSequence], workers: i
         _threads((os.cpu_count() or 1) // count),
         ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool,
     ):
-        futures = {pool.submit(trial, seed): index for index, seed in seeds.items()}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        yield from _as_finished(trial, seeds, pool)
+
+
+def _as_finished(
+    trial: Trial, seeds: dict[int, np.random.SeedSequence], executor: Executor
+) -> Iterator[tuple[int, Result]]:
+    futures = {executor.submit(trial, seed): index for index, seed in seeds.items()}
+    try:
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        for future in futures:
+            future.cancel()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Ensembles: statistics, seeds, workers, resuming."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -59,6 +60,15 @@ def test_workers_do_not_change_the_numbers(result):
     two = run(workers=2)
     for name in FIELDS:
         np.testing.assert_allclose(two.samples[name], result.samples[name], rtol=1e-10, atol=1e-14)
+
+
+def test_an_executor_does_not_change_the_numbers(tmp_path, result):
+    with ThreadPoolExecutor(2) as executor:
+        there = run(executor=executor, path=tmp_path / "trials.jsonl")
+        assert executor.submit(int).result() == 0
+    assert len((tmp_path / "trials.jsonl").read_text().splitlines()) == 5
+    for name in FIELDS:
+        np.testing.assert_allclose(there.samples[name], result.samples[name], rtol=1e-10, atol=1e-14)
 
 
 def test_a_killed_run_resumes(tmp_path, result):

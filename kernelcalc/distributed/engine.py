@@ -1,0 +1,161 @@
+"""Dask as an optional engine: its import, where tasks run, and their progress."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from typing import Any
+
+from kernelcalc.errors import InputError, MissingExtraError
+
+ENGINES = ("dask",)
+CONNECT_SECONDS = 10
+
+
+def require(module: str, purpose: str) -> Any:
+    """A module of the extra ``distributed``.
+
+    Raises
+    ------
+    MissingExtraError
+        It is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(module.split(".")[0], "distributed", purpose) from error
+
+
+def check_engine(engine: Any) -> None:
+    """Refuse an engine other than "dask".
+
+    Raises
+    ------
+    InputError
+        For any other value.
+    """
+    if engine not in ENGINES:
+        raise InputError('engine="dask", or None for this process', repr(engine))
+
+
+def active_client(client: Any = None) -> Any:
+    """The given client, else the current one of ``dask.distributed``, else None."""
+    if client is not None:
+        return client
+    # Without the module loaded there can be no client, and loading it takes half a second.
+    loaded = sys.modules.get("distributed")
+    if loaded is None:
+        return None
+    try:
+        return loaded.default_client()
+    except ValueError:
+        return None
+
+
+def run_tasks(tasks: Sequence[Any], *, label: str, progress: bool = False, client: Any = None) -> list[Any]:
+    """Results of ``dask.delayed`` tasks: on the client if there is one, else by dask's own choice of scheduler.
+
+    Raises
+    ------
+    MissingExtraError
+        A bar is wanted and tqdm is not installed.
+    """
+    found = active_client(client)
+    with _bar(len(tasks), label, progress) as advance:
+        if found is not None:
+            futures = found.compute(list(tasks))
+            finished = require("distributed", "a dask client").as_completed(
+                futures, loop=found.loop, raise_errors=False
+            )
+            for _ in finished:
+                advance()
+            return found.gather(futures)
+        keys = {task.key for task in tasks}
+
+        def after(key: Any, *_: Any) -> None:
+            if key in keys:
+                advance()
+
+        dask, callbacks = (require(module, 'engine="dask"') for module in ("dask", "dask.callbacks"))
+        # A block's own loops run in threads; of several blocks at once one is computed while another is written.
+        threads = {} if dask.config.get("scheduler", "threads") != "threads" else {"num_workers": 2}
+        with callbacks.Callback(posttask=after):
+            return list(dask.compute(*tasks, **threads))
+
+
+@contextmanager
+def local_client(workers: int) -> Iterator[Any]:
+    """A client of a cluster of processes on this machine, one thread each, for as long as the block lasts."""
+    distributed = require("distributed", "a cluster of processes")
+    with (
+        distributed.LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def cluster(address: str | None, workers: int) -> Iterator[Any]:
+    """A client of the cluster at an address, else of ``workers`` processes here; None for one worker, which is this process.
+
+    Raises
+    ------
+    InputError
+        Nobody answers at the address.
+    """
+    if address is None and workers == 1:
+        yield None
+    elif address is None:
+        with local_client(workers) as client:
+            yield client
+    else:
+        distributed, config = require("distributed", "a dask cluster"), require("dask.config", "a dask cluster")
+        try:
+            # A client that fails to connect would otherwise stay behind as the current one.
+            client = distributed.Client(address, set_as_default=False, timeout=CONNECT_SECONDS)
+        except (OSError, ValueError) as error:
+            raise InputError("the address of a dask scheduler, such as tcp://host:8786", repr(address)) from error
+        with client, config.set(scheduler=client):
+            yield client
+
+
+@contextmanager
+def task_executor(engine: str | None, client: Any, workers: int) -> Iterator[Executor | None]:
+    """A ``concurrent.futures`` executor on dask workers, or None where neither engine nor client are given.
+
+    Without a client, the current one is used, else a cluster of ``workers`` processes on this machine.
+
+    Raises
+    ------
+    InputError
+        An engine other than "dask".
+    """
+    if engine is not None:
+        check_engine(engine)
+    elif client is None:
+        yield None
+        return
+    found = active_client(client)
+    if found is not None:
+        yield found.get_executor()
+        return
+    with local_client(workers) as own:
+        yield own.get_executor()
+
+
+@contextmanager
+def _bar(total: int, label: str, progress: bool) -> Iterator[Any]:
+    if not progress:
+        yield lambda: None
+        return
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        raise MissingExtraError("tqdm", "progress", "a progress bar") from error
+    with tqdm(total=total, desc=label) as bar:
+        yield lambda: bar.update()
