@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .chebyshev import integrate
 from .errors import CovarianceError, InputError, MissingExtraError, NotFiniteError, ShapeError
 from .losses import Loss, resolve_loss
 from .trajectory import Trajectory
@@ -31,6 +30,9 @@ if TYPE_CHECKING:
 
 # Entries of the kernels are right to 1e-10 of their scale; ten times the eigenvalue shift this allows.
 _INDEFINITE = 1e-9
+# The tolerance over that of one step, for large and for small entries of W: with these the error at every time stayed
+# below half the tolerance (measured on eight losses, N = 40 to 256, times to 1e5, rtol 1e-3 to 1e-7).
+_LOCAL, _LOCAL_W = 50.0, 200.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -131,7 +133,7 @@ def hessian_moments(
     n_out : int, optional
         Number of outputs, when class labels do not show it.
     rtol : float
-        Relative tolerance of Y(t) and of the integral of ∇C that drives G(t).
+        Relative tolerance of Y(t), and of the integral of ∇C that drives G(t); see :func:`gradient_flow`.
     workers : int, optional
         Threads for the traces of I, by default one a core. With threadpoolctl installed BLAS is held to one thread
         meanwhile; without it, ``OMP_NUM_THREADS=1`` does the same and matters on a busy machine.
@@ -258,7 +260,8 @@ def gradient_flow(
 ) -> Iterator[tuple[Array, Array]]:
     r"""Gradient flow of a batch of outputs, one time after the other.
 
-    Only :math:`W(t) = \int_0^t ∇C(Y)` is integrated, since Y = Y(0) - Θ W and G = G(0) - Λ W.
+    Only :math:`W(t) = \int_0^t ∇C(Y)` is integrated, since Y = Y(0) - Θ W and G = G(0) - Λ W: by SciPy's BDF, the
+    samples as one stiff system, with GMRES for its linear systems, see :mod:`kernelcalc.integrator`.
 
     Parameters
     ----------
@@ -269,11 +272,11 @@ def gradient_flow(
     targets : ndarray, (N, n_out)
         Encoded labels.
     loss : Loss
-        Its ``slope`` is what is called.
+        Its ``slope`` and ``curvature_product`` are what is called.
     times : ndarray
         Increasing.
     rtol : float
-        Relative to the size of Y and of W, root mean square over each sample.
+        Error of Y relative to the size of Y(0) and Y(t), root mean square over a sample.
 
     Yields
     ------
@@ -283,11 +286,11 @@ def gradient_flow(
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1.
     """
-    if not 0 < rtol < 1:
-        raise InputError("a tolerance rtol between 0 and 1", f"{rtol!r}")
-    _, n, n_out = start.shape
-    # Global errors of an order-2 method grow like the 2/3 power of one step's tolerance.
-    step_tolerance = rtol**1.5
+    from .integrator import integrate
+
+    if not 1e-11 <= rtol < 1:
+        raise InputError("a tolerance rtol of at least 1e-11, below 1", f"{rtol!r}")
+    n = len(theta)
     # In memory (n_out, N, S): Θ acts on a batch as one matrix product, and sums over outputs run along whole planes.
     y0 = np.ascontiguousarray(start.transpose(2, 1, 0))
     t = np.ascontiguousarray(np.broadcast_to(targets.T[:, :, None], y0.shape)).transpose(1, 2, 0)
@@ -299,50 +302,18 @@ def gradient_flow(
         slope = loss.slope((y0 - through(theta, w)).transpose(1, 2, 0), t).transpose(2, 0, 1)
         return slope / n
 
-    def size(a: Array) -> Array:
-        return np.asarray(np.sqrt(np.einsum("ans,ans->s", a, a) / (n * n_out)))
+    def jacobian(w: Array) -> Callable[[Array], Array]:
+        product = loss.curvature_product((y0 - through(theta, w)).transpose(1, 2, 0), t)
+        return lambda v: product(through(theta, v).transpose(1, 2, 0)).transpose(2, 0, 1) / -n
 
-    y0_size = size(y0)
-    tiny = np.finfo(np.float64).tiny
-
-    def error_norm(error: Array, before: Array, after: Array) -> float:
-        in_y = size(through(theta, error)) / (y0_size + size(through(theta, after)) + tiny)
-        in_w = size(error) / (np.maximum(size(before), size(after)) + tiny)
-        return float(max(in_y.max(), in_w.max()) / step_tolerance)
-
-    bound = loss.curvature_bound * float(np.linalg.norm(theta, 2)) / n
-    power = _PowerMethod(derivative, size, bound, y0.shape)
-    for w in integrate(derivative, np.zeros_like(y0), times, radius=power, error_norm=error_norm):
+    # Entries of W below this change Y by less than the tolerance, in units of Y(0) or of its distance to the minimum.
+    size = np.sqrt(np.mean(y0**2, axis=(0, 1))) + n * np.sqrt(np.mean(derivative(np.zeros_like(y0)) ** 2, axis=(0, 1)))
+    largest = float(np.linalg.norm(theta, 2))
+    floor = np.broadcast_to(size / (largest or 1.0) + np.finfo(np.float64).tiny, y0.shape)
+    flow = integrate(derivative, jacobian, np.zeros_like(y0), times, rtol=rtol / _LOCAL, atol=rtol / _LOCAL_W * floor)
+    for w in flow:
         y = y0 - through(theta, w)
         yield np.ascontiguousarray(w.transpose(2, 1, 0)), np.ascontiguousarray(y.transpose(2, 1, 0))
-
-
-class _PowerMethod:
-    """Spectral radius of the Jacobian of every sample, from finite differences, warm-started from step to step."""
-
-    def __init__(self, derivative: Any, size: Any, bound: float, shape: tuple[int, ...]) -> None:
-        self.derivative, self.size, self.bound = derivative, size, bound
-        self.vector = np.random.default_rng(0).standard_normal(shape)
-        self.last = 0.0
-
-    def __call__(self, w: Array, f: Array) -> float:
-        estimate = 0.0
-        # The iteration moves little between steps: one or two products suffice once it has settled.
-        for _ in range(50):
-            norm = self.size(self.vector)
-            # Steps of √eps of the point, or of one unit of the Jacobian's own action where W is still zero.
-            step = 1e-7 * np.maximum(self.size(w), 1e-3 * self.size(f) + 1e-12) / norm
-            image = (self.derivative(w + step * self.vector) - f) / step
-            grown = self.size(image)
-            estimate = float((grown / norm).max())
-            alive = grown > 0
-            self.vector = np.where(alive, image / np.where(alive, grown, 1.0), self.vector)
-            if abs(estimate - self.last) <= 0.05 * estimate:
-                break
-            self.last = estimate
-        self.last = estimate
-        # 1.2: the safety factor of the RKC code for estimates from below.
-        return min(1.2 * estimate, self.bound)
 
 
 def gram(kernels: Any, name: str, n: int | None = None) -> Array:

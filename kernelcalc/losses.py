@@ -8,8 +8,9 @@ integrators call. ``value``, ``gradient``, ``hessian`` and the products are thos
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +51,12 @@ class Loss(ABC):
     @abstractmethod
     def curvature(self, y: Array, t: Array) -> Array:
         """∂²c(y, t): its diagonal (..., n_out), or with ``has_blocks`` the matrix (..., n_out, n_out)."""
+
+    def curvature_product(self, y: Array, t: Array) -> Callable[[Array], Array]:
+        """The map v ↦ ∂²c(y, t) v of arrays (..., n_out)."""
+        h = self.curvature(y, t)
+        # a, b: outputs
+        return (lambda v: np.einsum("...ab,...b->...a", h, v)) if self.has_blocks else (lambda v: h * v)
 
     def encode(self, labels: ArrayLike, n_out: int | None = None) -> Array:
         """Labels as an (N, n_out) array of targets.
@@ -227,6 +234,10 @@ class SoftmaxCrossEntropy(Loss):
         block[..., diagonal, diagonal] = p * q
         return np.broadcast_to(block, (*np.broadcast_shapes(y.shape, t.shape), y.shape[-1]))
 
+    def curvature_product(self, y: Array, t: Array) -> Callable[[Array], Array]:
+        p, _ = _probabilities(y)
+        return lambda v: p * (v - np.sum(p * v, axis=-1, keepdims=True))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ConvexLoss(Loss):
@@ -341,12 +352,8 @@ def convex_loss(
         expr = c.subs({s: {"y": y, "t": t}[s.name] for s in c.free_symbols if s.name in ("y", "t")})
     if not expr.free_symbols <= {y, t} or y not in expr.free_symbols:
         raise ExpressionError("an expression in y and t", str(c))
-    functions = []
-    for k in range(3):
-        derivative = expr.diff(y, k) if k else expr
-        if derivative.has(sp.DiracDelta):
-            raise SmoothnessError("a loss whose derivative in y is continuous", str(c), "smooth its kinks")
-        functions.append(_compile(expr, y, t, k))
+    functions = [_compile(expr, y, t, k) for k in range(3)]
+    _check_continuity(str(c), expr, y, t, functions[:2])
     return ConvexLoss(name=str(name or c), c=functions[0], first=functions[1], second=functions[2])
 
 
@@ -365,9 +372,9 @@ def _compile(expr: Any, y: Any, t: Any, order: int) -> Callable[[Any, Any], Any]
     from .functions import NUMPY_FUNCTIONS, plain, stabilise
 
     # Differentiating the stabilised form keeps its derivatives stable; rewriting the derivative catches the rest.
-    exact = expr.diff(y, order) if order else expr
+    exact = _derivative(expr, y, order)
     stable = stabilise(expr)
-    stable = stabilise(stable.diff(y, order)) if order else stable
+    stable = stabilise(_derivative(stable, y, order)) if order else stable
     fast = sp.lambdify((y, t), stable, modules=[NUMPY_FUNCTIONS, "numpy"], cse=True)
     slow = sp.lambdify((y, t), plain(exact), modules="mpmath")
 
@@ -386,6 +393,38 @@ def _compile(expr: Any, y: Any, t: Any, order: int) -> Callable[[Any, Any], Any]
         return result
 
     return call
+
+
+def _derivative(expr: Any, y: Any, order: int) -> Any:
+    """Derivative between the kinks: where it is continuous (which is checked), what SymPy adds at them is zero."""
+    import sympy as sp
+
+    for _ in range(order):
+        expr = expr.diff(y).replace(sp.DiracDelta, lambda *_: sp.Integer(0))
+    return expr
+
+
+def _check_continuity(text: str, expr: Any, y: Any, t: Any, functions: Sequence[Callable[[Any, Any], Any]]) -> None:
+    """Refuse c and c' that jump: both sides of every kink are compared, for a few targets."""
+    import sympy as sp
+    from scipy.optimize import brentq
+
+    kinks = {e.args[0] for e in expr.atoms(sp.Abs, sp.sign, sp.Heaviside)}
+    kinks |= {a - b for e in expr.atoms(sp.Max, sp.Min) for a, b in combinations(e.args, 2)}
+    kinks |= {r.lhs - r.rhs for e in expr.atoms(sp.Piecewise) for r in e.atoms(sp.core.relational.Relational)}
+    grid, step = np.linspace(-20.0, 20.0, 3999), 1e-6
+    for kink in (k for k in kinks if k.has(y)):
+        distance = _compile(kink, y, t, 0)
+        for target in (-1.0, 0.0, 0.37, 1.0, 2.3):
+            values = np.asarray(distance(grid, np.array(target)))
+            for i in np.flatnonzero((values[:-1] * values[1:] < 0) | (values[:-1] == 0)):
+                at = grid[i] if values[i] == 0 else brentq(distance, grid[i], grid[i + 1], args=(target,))
+                for function in functions:
+                    below, above = (float(function(np.array(at + s), np.array(target))) for s in (-step, step))
+                    # A jump of 1e-3 is one; a slope of 100 moves less than that across the kink.
+                    if abs(above - below) > 1e-3 * max(1.0, abs(below)):
+                        where = f"{text}, which jumps by {above - below:.4g} at y = {at:.4g}, t = {target:g}"
+                        raise SmoothnessError("a loss whose derivative in y is continuous", where, "smooth its kinks")
 
 
 def _finite_labels(labels: ArrayLike) -> Array:

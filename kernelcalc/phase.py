@@ -141,6 +141,11 @@ def critical_line(activation: Any, q: ArrayLike | None = None) -> tuple[Array, A
     -------
     sigma_w, beta, q : ndarray
 
+    Raises
+    ------
+    InputError
+        A constant, for which χ = 0 everywhere.
+
     Examples
     --------
     tanh without bias: the line starts at σ_w = 1.
@@ -150,7 +155,10 @@ def critical_line(activation: Any, q: ArrayLike | None = None) -> tuple[Array, A
     array([1.])
     """
     points = np.geomspace(1e-6, 1e2, 161) if q is None else np.atleast_1d(np.asarray(q, dtype=np.float64))
-    weight = 1 / slope_map(activation, points)
+    slope = slope_map(activation, points)
+    if (slope == 0).all():
+        raise InputError("a nonlinearity that is not constant", as_activation(activation).name, "χ is 0 everywhere")
+    weight = 1 / np.where(slope > 0, slope, np.nan)
     bias = points - weight * variance_map(activation, points)
     # relu lies on β = 0 exactly: rounding must not remove it.
     bias = np.where(np.abs(bias) <= 1e-12 * points, 0.0, bias)
@@ -203,7 +211,7 @@ def phase_diagram(activation: Any, sigma_w: ArrayLike | None = None, beta: Array
     for s in a:
         _check(float(s), float(b.min()))
     q = _flow_from_one(act, a[None, :], b[:, None])
-    chi = a[None, :] ** 2 * slope_map(act, np.where(np.isnan(q), 1.0, q))
+    chi = a[None, :] ** 2 * slope_map(act, np.where(np.isnan(q), 1.0, np.where(q == 0, _least(act), q)))
     return PhaseDiagram(
         activation=act.name, sigma_w=a, beta=b, q=q, chi=np.where(np.isnan(q), np.nan, chi), line=critical_line(act)
     )
@@ -321,8 +329,7 @@ def _root(act: Activation, sigma_w: float, beta: float, low: float, high: float)
 
 def _fixed_point(act: Activation, sigma_w: float, q: float) -> FixedPoint:
     if q == 0:
-        # Of a kink at zero both sides count, however small q is; there E[σ(√q Z)²] ~ E[σ̇(0±)²] q.
-        chi = sigma_w**2 * float(slope_map(act, _SCAN[0] if 0.0 in act.kinks else 0.0))
+        chi = sigma_w**2 * float(slope_map(act, _least(act)))
         return FixedPoint(q=0.0, slope=chi, chi=chi)
     chi = sigma_w**2 * float(slope_map(act, q))
     # Derivative by Richardson's extrapolation of central differences, error of order 1e-10.
@@ -332,6 +339,11 @@ def _fixed_point(act: Activation, sigma_w: float, q: float) -> FixedPoint:
         for k in (1, 2)
     ]
     return FixedPoint(q=q, slope=sigma_w**2 * (4 * d[0] - d[1]) / 3, chi=chi)
+
+
+def _least(act: Activation) -> float:
+    """The variance that stands for q = 0 in χ: of a kink at zero both sides count, however small q is."""
+    return float(_SCAN[0]) if 0.0 in act.kinks else 0.0
 
 
 def _flow_from_one(act: Activation, sigma_w: Array, beta: Array) -> Array:

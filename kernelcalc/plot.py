@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # Ratio of the largest to the smallest value above which an axis is logarithmic.
 LOG_RANGE = 5.0
+BAND = 0.16
 FORMULA = r"$\mathbb{E}\,\mathrm{Tr}\,H(t)^k$"
 
 
@@ -25,6 +26,7 @@ def plot_moments(
     *,
     k: int | Iterable[int] | None = None,
     band: bool = True,
+    quantiles: Sequence[tuple[Any, Any]] = (),
     limit: bool = True,
     legend: bool = True,
 ) -> Any:
@@ -40,6 +42,8 @@ def plot_moments(
         Which moments; all by default.
     band : bool
         Shade ± one standard deviation over initialisations; under the MSE it vanishes for k ≥ 3.
+    quantiles : sequence of (low, high)
+        Pairs of (kmax, T) arrays to shade instead, such as those of one network and of a mean of several.
     limit : bool
         Dotted line at Tr I^k for the moments S contributes to.
     legend : bool
@@ -66,9 +70,13 @@ def plot_moments(
         ax.plot(t, mean, color=color, lw=1.8, label=f"$k = {power}$", zorder=3)
         if power <= 2 and limit:
             ax.plot(t, trajectory.trace_i[power - 1, order], color=color, lw=1.0, ls=(0, (1, 1.5)), zorder=2)
-        std = trajectory.trace_h_std[power - 1, order] if band else np.zeros(0)
-        if std.any():
-            ax.fill_between(t, mean - std, mean + std, color=color, alpha=0.16, lw=0, zorder=1)
+        pairs = [(low[power - 1, order], high[power - 1, order]) for low, high in quantiles]
+        if band and not quantiles:
+            std = trajectory.trace_h_std[power - 1, order]
+            pairs = [(mean - std, mean + std)]
+        for low, high in pairs:
+            if (high > low).any():
+                ax.fill_between(t, low, high, color=color, alpha=BAND, lw=0, zorder=1)
     _scale_time(ax, t)
     _scale_values(ax)
     ax.set_xlabel("gradient-flow time $t$")
@@ -107,8 +115,14 @@ def plot_finite(moments: Any, ax: Any = None, *, k: int | Iterable[int] | None =
     return ax
 
 
-def curves_figure(panels: Sequence[tuple[str, Trajectory, Any]]) -> Any:
+def curves_figure(
+    panels: Sequence[tuple[str, Trajectory, Any]],
+    quantiles: Sequence[Sequence[tuple[Any, Any]]] = (),
+    labels: Sequence[str] = (r"$\pm 1$ std over initialisations",),
+) -> Any:
     """One panel for each (title, trajectory, finite moments or ``None``), with a common legend below.
+
+    ``quantiles`` holds the bands of each panel as :func:`plot_moments` takes them, ``labels`` says what they are.
 
     Returns
     -------
@@ -123,7 +137,7 @@ def curves_figure(panels: Sequence[tuple[str, Trajectory, Any]]) -> Any:
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for index, (ax, (title, trajectory, finite)) in enumerate(zip(axes, panels, strict=False)):
-        plot_moments(trajectory, ax, legend=False)
+        plot_moments(trajectory, ax, legend=False, quantiles=quantiles[index] if quantiles else ())
         if finite is not None:
             plot_finite(finite, ax, k=range(1, min(len(finite.trace_h), trajectory.kmax) + 1))
         ax.set_title(title, fontsize=11)
@@ -135,7 +149,10 @@ def curves_figure(panels: Sequence[tuple[str, Trajectory, Any]]) -> Any:
     kmax = max(trajectory.kmax for _, trajectory, _ in panels)
     handles = [line([], [], color=COLORS[j % len(COLORS)], lw=1.8, label=f"$k={j + 1}$") for j in range(kmax)]
     handles.append(line([], [], color="0.35", lw=1.0, ls=(0, (1, 1.5)), label=r"$\mathrm{Tr}\,I^k$"))
-    handles.append(patch(color="0.35", alpha=0.2, lw=0, label=r"$\pm 1$ std over initialisations"))
+    # Each band lies over the one before.
+    handles += [
+        patch(color="0.35", alpha=1 - (1 - BAND - 0.04) ** (j + 1), lw=0, label=label) for j, label in enumerate(labels)
+    ]
     finite = next((finite for _, _, finite in panels if finite is not None), None)
     if finite is not None:
         label = f"width {finite.width}, mean of {finite.trials}"

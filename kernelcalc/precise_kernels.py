@@ -60,6 +60,8 @@ class _Fold:
     def __init__(self, net: MLP, carried: frozenset[str], digits: int) -> None:
         self.net, self.carried, self.digits = net, carried, digits
         self.orders = expectation_orders(carried)
+        # Off the diagonal the highest derivatives are wanted; on it they come along, and every value serves both.
+        self.highest = max(max(order) for order in self.orders)
         self.sigma_w2, self.beta2 = mpmath.mpf(net.sigma_w) ** 2, mpmath.mpf(net.beta) ** 2
 
     def first(self, a: list[Any], b: list[Any]) -> Any:
@@ -71,7 +73,7 @@ class _Fold:
         result = [diagonal_of(kernels)]
         for act in self.net.activations:
             at = result[-1]
-            e = expectations(act, at.sigma, at.sigma, at.sigma, expectation_orders(carried), self.digits)
+            e = expectations(act, at.sigma, at.sigma, at.sigma, expectation_orders(carried), self.digits, self.highest)
             kernels = layer_step(kernels, at, at, e, self.sigma_w2, self.beta2)
             result.append(diagonal_of(kernels))
         return result
@@ -84,7 +86,7 @@ class _Fold:
         for level, act in enumerate(self.net.activations):
             # A point with itself: Σ(x, x') rounds like Σ(x, x) only if it is the same number.
             c = row[level].sigma if a == b else kernels.sigma
-            e = expectations(act, row[level].sigma, column[level].sigma, c, self.orders, self.digits)
+            e = expectations(act, row[level].sigma, column[level].sigma, c, self.orders, self.digits, self.highest)
             kernels = layer_step(kernels, row[level], column[level], e, self.sigma_w2, self.beta2)
             result.append(kernels)
         return result

@@ -13,7 +13,9 @@ being the number of inputs of the layer, and a step of b' counts 1/β² times on
 .. math::
     Θ_{std}^{(ℓ+1)} = σ_w^2 E_{11} Θ_{std}^{(ℓ)} + \frac{n_ℓ}{σ_w^2} (Σ^{(ℓ+1)} - β^2) + 1
 
-and its largest stable learning rate is 2/λ_max with Θ_std for Θ. PyTorch's default ``Linear`` draws weights and biases
+and its largest stable learning rate is 2/λ_max with Θ_std for Θ: at the start, and through training along the flow of
+Θ_std. That flow has a time of its own, η_std a step; a report compares the two after as many steps at stable rates, that
+is at times in the ratio λ_max(Θ)/λ_max(Θ_std). PyTorch's default ``Linear`` draws weights and biases
 from U(-1/√n, 1/√n), of variance 1/(3n): σ_w = 1/√3 and β = 1/√(3n), a β that differs between the first layer and the
 hidden ones; take the hidden width, or β = 0 in the limit.
 
@@ -254,8 +256,9 @@ class Prediction:
         Loss and moments at ``moments.times``; Tr S is zero where ``smooth`` is False.
     top : ndarray, (T,)
         λ_max(H) at these times, mean over initialisations.
-    standard_top : float
-        λ_max(H) at the start in the standard parametrisation at this width.
+    standard_top, standard_times : ndarray, (T,)
+        λ_max(H) in the standard parametrisation at this width, mean over initialisations, at times of its own flow:
+        those of ``moments.times`` after as many steps at a stable rate.
     smooth : bool
         Whether the nonlinearity has the derivatives that Tr S needs.
     """
@@ -270,7 +273,8 @@ class Prediction:
     curvature: float
     moments: SampledTrajectory
     top: Array
-    standard_top: float
+    standard_top: Array
+    standard_times: Array
     smooth: bool
 
     @property
@@ -279,9 +283,14 @@ class Prediction:
         return 2 / self.top
 
     @property
-    def standard_learning_rate(self) -> float:
-        """The same at the start in the standard parametrisation."""
+    def standard_learning_rates(self) -> Array:
+        """The same in the standard parametrisation, after as many steps."""
         return 2 / self.standard_top
+
+    @property
+    def standard_learning_rate(self) -> float:
+        """The largest stable learning rate at the first time, normally the start, in the standard parametrisation."""
+        return float(self.standard_learning_rates[0])
 
     @property
     def condition_number(self) -> float:
@@ -313,12 +322,13 @@ class Prediction:
             "  time  " + "".join(f"{tau[j - 1]:>11.4g}" for j in shown),
             "",
             f"Through training, mean ± standard deviation over {m.samples} initialisations",
-            f"  {'time':>10} {'loss':>22} {'Tr H':>22} {'lambda_max':>12} {'stable rate':>12}",
+            f"  {'time':>10} {'loss':>22} {'Tr H':>22} {'lambda_max':>11} {'rate, NTK':>11} {'standard':>11}",
         ]
         for i, t in enumerate(m.times):
             loss = f"{m.loss[i]:.4g} ± {m.loss_std[i]:.2g}"
             trace = f"{m.trace_h[0, i]:.4g} ± {m.trace_h_std[0, i]:.2g}"
-            lines.append(f"  {t:>10.4g} {loss:>22} {trace:>22} {self.top[i]:>12.4g} {self.learning_rates[i]:>12.4g}")
+            numbers = (self.top[i], self.learning_rates[i], self.standard_learning_rates[i])
+            lines.append(f"  {t:>10.4g} {loss:>22} {trace:>22} " + " ".join(f"{v:>11.4g}" for v in numbers))
         if not self.smooth:
             lines += ["", "The nonlinearity is not smooth: Tr H is Tr I alone, Tr S has no limit for it."]
         return "\n".join(lines)
@@ -335,6 +345,7 @@ def predict(
     samples: int = 8,
     rng: Any = 0,
     n_out: int | None = None,
+    progress: bool = False,
 ) -> Prediction:
     """Learning rates, time scales and expected curves for a network on a data set.
 
@@ -356,6 +367,8 @@ def predict(
         Initialisations and seed.
     n_out : int, optional
         Number of outputs; by default the network's, or where that is 1 what the labels show.
+    progress : bool
+        Show a bar (needs tqdm).
 
     Returns
     -------
@@ -375,18 +388,18 @@ def predict(
     targets = law.encode(labels, n_out or (net.n_out if net.n_out > 1 else None))
     held = net.kernels(x)
     smooth = "xi" in held.available
-    kernels = held if smooth else _without_second_derivatives(held)
+    kernels = with_defined_kernels(held)
     theta = gram(kernels, "theta", len(targets))
     spectrum = np.asarray(np.linalg.eigvalsh(theta)[::-1], dtype=np.float64)
     curvature = law.curvature_bound if math.isfinite(law.curvature_bound) else 1.0
     if times is None:
         fastest = len(targets) / (curvature * spectrum[0])
         times = np.concatenate([[0.0], fastest * np.geomspace(1, 1000, 6)])
-    moments = hessian_moments(kernels, targets, times, law, samples=samples, rng=rng, kmax=2)
-    top = _top_through_training(kernels, targets, law, moments.times, samples, rng)
-    start, _ = initial_draws(kernels, targets.shape[1], samples, rng)
+    moments = hessian_moments(kernels, targets, times, law, samples=samples, rng=rng, kmax=2, progress=progress)
+    # λ_max varies little between initialisations: four of them give its mean to a percent or so.
+    start = initial_draws(kernels, targets.shape[1], samples, rng)[0][:4]
     standard = standard_theta(net, x, [width] * (net.depth - 1))
-    standard_top = np.mean([top_eigenvalue(standard, law.hessian(y, targets)) for y in start[:4]])
+    standard_times = moments.times * spectrum[0] / float(np.linalg.eigvalsh(standard)[-1])
     return Prediction(
         network=repr(net),
         loss_name=law.name,
@@ -397,23 +410,24 @@ def predict(
         spectrum=spectrum,
         curvature=curvature,
         moments=moments,
-        top=top,
-        standard_top=float(standard_top),
+        top=_top_through_training(theta, start, targets, law, moments.times),
+        standard_top=_top_through_training(standard, start, targets, law, standard_times),
+        standard_times=standard_times,
         smooth=smooth,
     )
 
 
-def _top_through_training(kernels: Any, targets: Array, law: Loss, times: Array, samples: int, rng: Any) -> Array:
-    # λ_max varies little between initialisations: four of them give its mean to a percent or so.
-    start, _ = initial_draws(kernels, targets.shape[1], samples, rng)
+def _top_through_training(theta: Array, start: Array, targets: Array, law: Loss, times: Array) -> Array:
     unique, where = np.unique(times, return_inverse=True)
-    flow = gradient_flow(kernels.theta, start[:4], targets, law, unique)
-    top = [np.mean([top_eigenvalue(kernels.theta, law.hessian(y, targets)) for y in batch]) for _, batch in flow]
+    flow = gradient_flow(theta, start, targets, law, unique)
+    top = [np.mean([top_eigenvalue(theta, law.hessian(y, targets)) for y in batch]) for _, batch in flow]
     return np.array(top)[where]
 
 
-def _without_second_derivatives(kernels: Any) -> Any:
-    """The same kernels with Φ, Λ, Υ, Ξ set to zero, so that S drops out."""
+def with_defined_kernels(kernels: Any) -> Any:
+    """The kernels; of a nonlinearity that is not smooth with Φ, Λ, Υ, Ξ set to zero, so that S drops out."""
+    if "xi" in kernels.available:
+        return kernels
     if "theta" not in kernels.available:
         raise SmoothnessError("a continuous nonlinearity", "one that jumps", "use erf or probit for a smooth step")
     zero = np.zeros(kernels.shape)

@@ -79,6 +79,11 @@ class Trajectory:
         return _read_only(self.deviation("loss"))
 
     @cached_property
+    def trace_i_std(self) -> Array:
+        """Standard deviation of Tr I(t)^k over initialisations, shape (kmax, T): zero, for I depends on Θ alone."""
+        return _read_only(np.zeros_like(self.trace_i))
+
+    @cached_property
     def trace_h_std(self) -> Array:
         """Standard deviation of Tr H(t)^k over initialisations, shape (kmax, T); zero for k ≥ 3."""
         return _read_only(self._first_two(self.trace_s_std, lambda: self.trace_s2_std))
@@ -95,14 +100,25 @@ class Trajectory:
         return rows
 
     def columns(self) -> dict[str, Array]:
-        """Tidy columns, one row for each (time, k): the content of the data frame and of the CSV file."""
+        """Tidy columns, one row for each (time, k): the content of the data frame and of the CSV file.
+
+        ``trace_i``, ``trace_s`` and ``trace_h`` are those of the k-th power; ``loss`` is repeated for every k.
+        """
+        s_std = self._first_two(self.trace_s_std, lambda: self.trace_s2_std)
+        rows = {
+            "trace_i": self.trace_i,
+            "trace_i_std": self.trace_i_std,
+            "trace_s": self._trace_s_power,
+            "trace_s_std": s_std,
+            "trace_h": self.trace_h,
+            "trace_h_std": self.trace_h_std,
+        }
         return {
             "time": np.repeat(self.times, self.kmax),
             "k": np.tile(np.arange(1, self.kmax + 1), self.times.size),
-            "trace_i": self.trace_i.T.ravel(),
-            "trace_s": self._trace_s_power.T.ravel(),
-            "trace_h": self.trace_h.T.ravel(),
-            "trace_h_std": self.trace_h_std.T.ravel(),
+            **{name: values.T.ravel() for name, values in rows.items()},
+            "loss": np.repeat(self.loss, self.kmax),
+            "loss_std": np.repeat(self.loss_std, self.kmax),
         }
 
     def to_dataframe(self) -> Any:

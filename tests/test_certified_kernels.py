@@ -100,3 +100,13 @@ def test_refusals(monkeypatch):
         kc.MLP("tanh").kernels(POINTS, certified=True)
     with pytest.raises(MissingExtraError, match=r"kernelcalc\[certified\]"):
         kc.gaussian_expectation("tanh", "tanh", 1, 1, 0, certified=True)
+
+
+@pytest.mark.parametrize("name", ["hard_tanh", "elu"])
+def test_kinked_functions_with_closed_forms(name):
+    net = kc.MLP(name, depth=3, sigma_w=1.5)
+    enclosed, precise = net.kernels(POINTS, certified=True), net.kernels(POINTS, dps=30)
+    for kernel in enclosed.available:
+        for ball, value in zip(getattr(enclosed, kernel).flat, getattr(precise, kernel).flat, strict=True):
+            assert contains(ball, value)
+            assert ball.rad() < 1e-14

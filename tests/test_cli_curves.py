@@ -64,6 +64,42 @@ def test_numbers_are_those_of_the_library(tmp_path: Path) -> None:
     np.testing.assert_allclose(std, traj.trace_h_std, rtol=1e-9)
 
 
+def test_exact_bands_of_one_network_and_of_a_mean(tmp_path: Path) -> None:
+    result = run("-a", "tanh", *FEW, "--targets", "parity", "--average", 20, "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "curves.png").exists()
+    x, labels = kc.datasets.mnist14(16)
+    kernels, y = kc.MLP("tanh").kernels(x), kc.datasets.parity(labels)
+    times = np.concatenate([[0.0], np.geomspace(0.1, 100, 5)])
+    drawn = kc.hessian_moments(kernels, y, times, samples=2000, rng=1).sample_trace_h
+    bands = {
+        name: np.array([float(row[name]) for row in rows(tmp_path)]).reshape(6, 4).T
+        for name in ("q05", "q95", "mean_q05", "mean_q95")
+    }
+    means = drawn.reshape(100, 20, 4, 6).mean(axis=1)
+    for values, prefix in ((drawn, ""), (means, "mean_")):
+        for name, level in (("q05", 0.05), ("q95", 0.95)):
+            share = (values[:, :2, :4] < bands[prefix + name][:2, :4]).mean(axis=0)
+            assert (np.abs(share - level) < 4 * np.sqrt(0.05 * 0.95 / len(values))).all()
+    # Tr H^k does not vary for k ≥ 3 under the mse.
+    np.testing.assert_allclose(bands["q05"][2:], bands["mean_q95"][2:], rtol=1e-12)
+    assert run("-a", "tanh", *FEW, "--average", 5, "--loss", "softmax", "-o", tmp_path).exit_code == 2
+
+
+def test_bands_of_a_sampled_loss_are_sample_quantiles(tmp_path: Path) -> None:
+    arguments = ("-a", "erf", *FEW, "--loss", "binary", "--samples", 12, "--band", "quantiles")
+    result = run(*arguments, "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    x, labels = kc.datasets.mnist14(16)
+    times = np.concatenate([[0.0], np.geomspace(0.1, 100, 5)])
+    direct = kc.hessian_moments(kc.MLP("erf").kernels(x), kc.datasets.parity(labels), times, "binary", samples=12)
+    read = np.array([float(row["q95"]) for row in rows(tmp_path)]).reshape(6, 4).T
+    np.testing.assert_allclose(read, np.quantile(direct.sample_trace_h, 0.95, axis=0), rtol=1e-9)
+    std = np.array([float(row["trace_i_std"]) for row in rows(tmp_path)]).reshape(6, 4).T
+    np.testing.assert_allclose(std, direct.trace_i_std, rtol=1e-9)
+    assert (std > 0).all()
+
+
 def test_finite_networks_in_file_and_legend(tmp_path: Path) -> None:
     arguments = ("-a", "smooth_relu", *FEW, "--finite", 32, "--trials", 4, "--kmax", 3)
     result = run(*arguments, "-o", tmp_path / "a")

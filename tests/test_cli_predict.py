@@ -21,7 +21,7 @@ def run(*arguments: object) -> Result:
 
 def test_report_and_file_for_the_mse(tmp_path: Path) -> None:
     path = tmp_path / "new" / "prediction.json"
-    result = run("-a", "erf", *FEW, "--width", 64, "--json", path)
+    result = run("-a", "erf", *FEW, "--held-out", 0, "--width", 64, "--json", path)
     assert result.exit_code == 0, result.output
     assert "largest stable learning rate" in result.output
     assert result.output.splitlines()[-1] == f"written: {path}"
@@ -36,6 +36,37 @@ def test_report_and_file_for_the_mse(tmp_path: Path) -> None:
     # In the standard parametrisation wide layers take smaller steps.
     assert numbers["standard_learning_rate"] < numbers["learning_rate"][0]
     assert (np.diff(numbers["expected_loss"]) < 0).all()
+    assert numbers["held_out"] is None
+
+
+def test_held_out_points_are_kernel_regression(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    result = run("-a", "erf", *FEW, "--targets", "parity", "--held-out", 6, "--json", path)
+    assert result.exit_code == 0, result.output
+    x, labels = kc.datasets.mnist14(24)
+    y, theta = kc.datasets.parity(labels), kc.MLP("erf", depth=3).kernels(x).theta
+    mean = theta[18:, :18] @ np.linalg.solve(theta[:18, :18], y[:18])
+    numbers = json.loads(path.read_text())
+    assert numbers["points"] == 18
+    tested = numbers["held_out"]
+    np.testing.assert_allclose(np.ravel(tested["mean"]), mean, atol=1e-7)
+    assert tested["accuracy"] == np.mean(np.sign(mean) == y[18:])
+    assert np.shape(tested["g_std"]) == (6, 1)
+    assert f"accuracy {tested['accuracy']:.1%}" in result.output
+    # A fifth is held out unless said otherwise.
+    assert "4 held-out points" in run("-a", "erf", *FEW).output
+
+
+def test_standard_rates_through_training(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    assert run("-a", "erf", *FEW, "--loss", "softmax", "--samples", 2, "--json", path).exit_code == 0
+    numbers = json.loads(path.read_text())
+    rates = numbers["standard_learning_rates"]
+    assert rates[0] == numbers["standard_learning_rate"]
+    # As the points are learned the loss flattens and larger steps are stable, in both parametrisations.
+    assert rates[-1] > 2 * rates[0]
+    assert numbers["learning_rate"][-1] > 2 * numbers["learning_rate"][0]
+    assert numbers["held_out"]["time"] == numbers["times"][-1]
 
 
 @pytest.mark.parametrize("loss", ["softmax", "binary", "log(cosh(y - t))"])
@@ -60,6 +91,7 @@ def test_singular_kernel_is_written_as_null(tmp_path: Path) -> None:
         (("--loss", "hinge"), "softmax"),
         (("--loss", "-(y - t)^2"), "convex"),
         (("--depth", "0"), "depth"),
+        (("--held-out", "24"), "below the number of points"),
         (("-a", "sign"), "continuous"),
         (("--targets", "many"), "onehot"),
         (("--json", "/proc/none/p.json"), "writable"),

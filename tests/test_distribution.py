@@ -4,10 +4,10 @@ import pytest
 from scipy import stats
 from scipy.special import k0
 
-from kernelcalc.distribution import QuadraticLaw, mse_law
+from kernelcalc.distribution import QuadraticLaw, mse_law, mse_quantiles
 from kernelcalc.dynamics import mse_moments
 from kernelcalc.errors import CovarianceError, InputError, PrecisionError, ShapeError
-from kernelcalc.gradient_flow import gradient_flow, initial_draws
+from kernelcalc.gradient_flow import gradient_flow, hessian_moments, initial_draws
 from kernelcalc.losses import MeanSquaredError
 from kernelcalc.network import MLP
 
@@ -168,6 +168,20 @@ def test_laws_of_s_against_simulated_training(kernels, time):
         levels = np.array([0.05, 0.5, 0.95])
         below = (values[:, None] <= ours.quantile(levels)).mean(axis=0)
         assert (np.abs(below - levels) / np.sqrt(levels * (1 - levels) / 4000)).max() < 4
+
+
+def test_quantiles_over_time_hold_their_share_of_simulated_networks(kernels):
+    y, times = np.cos(np.arange(kernels.theta.shape[0])), [0.0, 5.0]
+    samples = hessian_moments(kernels, y, times, samples=4000, kmax=2, rng=2)
+    for name in ("trace_s", "trace_s2", "loss"):
+        values = getattr(samples, f"sample_{name}")
+        one = mse_quantiles(kernels, y, times, name, [0.05, 0.95])
+        four = mse_quantiles(kernels, y, times, name, [0.05, 0.95], copies=4)
+        means = values.reshape(1000, 4, 2).mean(axis=1)
+        for drawn, quantiles in ((values, one), (means, four)):
+            for quantile, level in zip(quantiles, (0.05, 0.95), strict=True):
+                share = (drawn < quantile).mean(axis=0)
+                assert (np.abs(share - level) < 4 * np.sqrt(0.05 * 0.95 / len(drawn))).all()
 
 
 def test_constant_law():

@@ -50,20 +50,33 @@ def test_each_initialisation_follows_the_closed_form_to_tolerance(kernels, rtol)
         assert error.max() < rtol
 
 
-@pytest.mark.parametrize("name", ["binary", "softmax", "log(cosh(y - t))"])
-def test_flow_against_an_implicit_integrator(kernels, name):
+@pytest.mark.parametrize("name", ["binary", "softmax", "log(cosh(y - t))", "(y - t)^4/4", "max(0, 1 - t*y)^2"])
+def test_flow_against_radau_at_a_tight_tolerance(kernels, name):
     loss = resolve_loss(name)
     targets = loss.encode(LABELS if name == "softmax" else LABELS > 0)
     n_out = targets.shape[1]
     y0, _ = initial_draws(kernels, n_out, 2, rng=4)
 
+    def outputs(w):
+        return y0[1] - kernels.theta @ w.reshape(N, n_out)
+
     def derivative(t, w):
-        return loss.slope(y0[1] - kernels.theta @ w.reshape(N, n_out), targets).ravel() / N
+        return loss.slope(outputs(w), targets).ravel() / N
+
+    def jacobian(t, w):
+        h = loss.curvature(outputs(w), targets)
+        blocks = h if loss.has_blocks else np.eye(n_out) * h[:, None, :]
+        return -np.einsum("iab,ij->iajb", blocks, kernels.theta).reshape(N * n_out, N * n_out) / N
 
     start = np.zeros(N * n_out)
-    reference = solve_ivp(derivative, (0, TIMES[-1]), start, "Radau", TIMES, rtol=1e-9, atol=1e-11).y.T
-    ours = [w[1].ravel() for w, _ in gradient_flow(kernels.theta, y0, targets, loss, TIMES, rtol=1e-6)]
-    np.testing.assert_allclose(ours, reference, rtol=0, atol=2e-6 * np.abs(reference).max())
+    reference = solve_ivp(derivative, (0, TIMES[-1]), start, "Radau", TIMES, rtol=1e-11, atol=1e-13, jac=jacobian).y.T
+    for rtol in (1e-5, 1e-8):
+        flow = list(gradient_flow(kernels.theta, y0, targets, loss, TIMES, rtol=rtol))
+        for (w, y), expected in zip(flow, reference, strict=True):
+            assert np.abs(w[1].ravel() - expected).max() <= rtol * np.abs(reference).max()
+            exact = outputs(expected)
+            size = np.sqrt(np.mean(y0[1] ** 2)) + np.sqrt(np.mean(exact**2))
+            assert np.sqrt(np.mean((y[1] - exact) ** 2)) < rtol * size
 
 
 def test_moments_of_one_sample_from_their_definitions(kernels):
@@ -207,6 +220,7 @@ def with_kernel(kernels, **changed):
         ({}, {"kmax": 0}, InputError),
         ({}, {"workers": 0}, InputError),
         ({}, {"rtol": 0}, InputError),
+        ({}, {"rtol": 1e-13}, InputError),
         ({}, {"loss": "sofmax"}, UnknownNameError),
         ({}, {"labels": [1, 2]}, ShapeError),
     ],

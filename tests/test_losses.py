@@ -73,6 +73,8 @@ def test_hessian_product_and_root_agree_with_the_dense_hessian(loss, labels):
     full = dense_hessian(loss, OUTPUTS, labels).reshape(N * N_OUT, -1)
     v = RNG.normal(size=OUTPUTS.shape)
     np.testing.assert_allclose(loss.hessian_product(OUTPUTS, labels, v).ravel(), full @ v.ravel(), atol=1e-14)
+    product = loss.curvature_product(OUTPUTS, loss.encode(labels, N_OUT))
+    np.testing.assert_allclose(product(v).ravel(), N * full @ v.ravel(), atol=1e-14)
     root = loss.hessian_sqrt(OUTPUTS, labels)
     squared = root @ root if loss.has_blocks else root**2
     np.testing.assert_allclose(squared, loss.hessian(OUTPUTS, labels), atol=1e-15)
@@ -94,6 +96,36 @@ def test_curvature_stays_within_its_bound(loss, labels):
 
 
 wide = arrays(np.float64, (4, 3), elements=st.floats(-1e4, 1e4))
+
+
+@pytest.mark.parametrize(
+    ("text", "slope", "curvature"),
+    [
+        (
+            "max(0, 1 - t*y)^2",
+            lambda y, t: np.where(t * y < 1, -2 * t * (1 - t * y), 0),
+            lambda y, t: 2.0 * (t * y < 1),
+        ),
+        (
+            "where(abs(y - t) < 1, (y - t)^2/2, abs(y - t) - 1/2)",
+            lambda y, t: np.clip(y - t, -1, 1),
+            lambda y, t: 1.0 * (abs(y - t) < 1),
+        ),
+        ("abs(y - t)^3/3", lambda y, t: (y - t) * abs(y - t), lambda y, t: 2 * abs(y - t)),
+    ],
+    ids=["squared hinge", "Huber", "cubic"],
+)
+def test_losses_whose_curvature_jumps(text, slope, curvature):
+    loss = convex_loss(text)
+    y, t = np.linspace(-3.03, 3.07, 40)[:, None], np.where(np.arange(40) % 2, 1.0, -1.0)[:, None]
+    np.testing.assert_allclose(loss.slope(y, t), slope(y, t), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(loss.curvature(y, t), curvature(y, t), rtol=1e-12)
+
+
+@pytest.mark.parametrize("text", ["max(0, 1 - t*y)", "y^2 + 0.1*abs(y)", "where(y < t, y^2, (y - t)^2)", "step(y)*y"])
+def test_losses_whose_slope_or_value_jumps_are_refused(text):
+    with pytest.raises(SmoothnessError, match="jumps by"):
+        convex_loss(text)
 
 
 @settings(deadline=None)

@@ -101,6 +101,90 @@ def test_relu_critical_line_is_a_point():
     np.testing.assert_array_equal(beta, 0)
 
 
+def gaussian_mean(f, q):
+    """E f(√q Z) by the trapezoidal rule, from NumPy alone."""
+    z = np.linspace(-12, 12, 4801)
+    return float(np.sum(f(np.sqrt(q) * z) * np.exp(-(z**2) / 2)) * (z[1] - z[0]) / np.sqrt(2 * np.pi))
+
+
+def test_relu_without_bias_is_critical_at_root_two_and_not_below():
+    # χ = σ_w²/2 whatever q is, also where the variance dies out
+    diagram = phase_diagram("relu", [0.5, 1.0, 1.4, math.sqrt(2)], [0.0])
+    np.testing.assert_allclose(diagram.chi[0], np.array([0.25, 1.0, 1.96, 2.0]) / 2, rtol=1e-12)
+    np.testing.assert_allclose(diagram.q[0], [0, 0, 0, 1])
+    leaky = phase_diagram("max(x, 0.1*x)", [0.7, 1.2], [0.0])
+    np.testing.assert_allclose(leaky.chi[0], np.array([0.49, 1.44]) * 1.01 / 2, rtol=1e-9)
+
+
+def test_tanh_critical_line_of_the_literature():
+    # Poole et al. (2016), Schoenholz et al. (2017): from (σ_w, σ_b) = (1, 0) upwards and to the right; Schoenholz et al.
+    # run their experiments at σ_b² = 0.05, where the transition is at σ_w² = 1.76. Here β is their σ_b.
+    sigma_w, beta, _ = critical_line("tanh", np.geomspace(1e-3, 10, 400))
+    assert sigma_w[0] == pytest.approx(1, abs=2e-3)
+    assert beta[0] < 1e-3
+    assert (np.diff(sigma_w) > 0).all()
+    assert (np.diff(beta) > 0).all()
+    assert np.interp(math.sqrt(0.05), beta, sigma_w) ** 2 == pytest.approx(1.76, abs=0.005)
+
+
+def test_erf_critical_line_in_closed_form():
+    # E[erf'(√q Z)²] = 4/(π √(1+4q)), E[erf(√q Z)²] = (2/π) arcsin(2q/(1+2q))
+    q = np.geomspace(1e-3, 10, 30)
+    sigma_w, beta, found = critical_line("erf", q)
+    weight = math.pi * np.sqrt(1 + 4 * q) / 4
+    np.testing.assert_array_equal(found, q)
+    np.testing.assert_allclose(sigma_w**2, weight, rtol=1e-10)
+    np.testing.assert_allclose(beta**2, q - weight * 2 / math.pi * np.arcsin(2 * q / (1 + 2 * q)), rtol=1e-8)
+
+
+def test_sin_critical_line_in_closed_form():
+    # E cos² = (1 + e^{-2q})/2, E sin² = (1 - e^{-2q})/2
+    q = np.geomspace(1e-2, 10, 30)
+    sigma_w, beta, _ = critical_line("sin", q)
+    np.testing.assert_allclose(sigma_w**2, 2 / (1 + np.exp(-2 * q)), rtol=1e-10)
+    np.testing.assert_allclose(beta**2, q - np.tanh(q), rtol=1e-8)
+
+
+def _normal_cdf(x):
+    from scipy.special import ndtr
+
+    return ndtr(x)
+
+
+def _normal_pdf(x):
+    return np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "slope"),
+    [
+        ("gelu", lambda x: x * _normal_cdf(x), lambda x: _normal_cdf(x) + x * _normal_pdf(x)),
+        ("smooth_relu", lambda x: x * _normal_cdf(x) + _normal_pdf(x), _normal_cdf),
+        ("tanh", np.tanh, lambda x: np.cosh(np.clip(x, -300, 300)) ** -2),
+        ("sin", np.sin, np.cos),
+    ],
+)
+def test_diagram_satisfies_its_two_equations(name, value, slope):
+    diagram = phase_diagram(name, [0.6, 1.0, 1.4], [0.0, 0.2, 0.8])
+    seen = 0
+    for (i, j), q in np.ndenumerate(diagram.q):
+        if np.isnan(q):
+            continue
+        w2 = diagram.sigma_w[j] ** 2
+        right = w2 * gaussian_mean(lambda x: value(x) ** 2, q) + diagram.beta[i] ** 2
+        assert q == pytest.approx(right, rel=1e-8, abs=1e-12)
+        assert diagram.chi[i, j] == pytest.approx(w2 * gaussian_mean(lambda x: slope(x) ** 2, q), rel=1e-8)
+        seen += 1
+    assert seen >= 6
+
+
+def test_a_constant_has_no_critical_line():
+    with pytest.raises(InputError, match="not constant"):
+        critical_line("0*x + 2")
+    with pytest.raises(InputError, match="not constant"):
+        phase_diagram("0*x + 2", [1.0], [0.1])
+
+
 def test_diagram_agrees_with_single_points():
     diagram = phase_diagram("tanh", [0.5, 1.0, 2.0], [0.0, 0.3])
     assert diagram.q.shape == diagram.chi.shape == (2, 3)

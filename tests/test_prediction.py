@@ -3,9 +3,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 
 from kernelcalc.errors import InputError, ShapeError, SmoothnessError
-from kernelcalc.gradient_flow import hessian_moments
+from kernelcalc.gradient_flow import hessian_moments, initial_draws
 from kernelcalc.losses import resolve_loss
 from kernelcalc.network import MLP
 from kernelcalc.prediction import (
@@ -149,7 +150,7 @@ def test_report(loss):
         np.testing.assert_allclose(report.top, top, rtol=1e-10)
         assert report.time_constants[0] == pytest.approx(1 / top)
         standard = standard_theta(NET, X, (500, 500))
-        assert report.standard_top == pytest.approx(np.linalg.eigvalsh(standard)[-1] / 10)
+        np.testing.assert_allclose(report.standard_top, np.linalg.eigvalsh(standard)[-1] / 10)
     else:
         assert report.top[-1] < report.top[0]
     assert report.standard_learning_rate < report.learning_rates[0]
@@ -157,6 +158,36 @@ def test_report(loss):
     assert f"{report.learning_rates[0]:.4g}" in text
     rows = text.splitlines()[-len(report.moments.times) :]
     assert [float(row.split()[0]) for row in rows] == pytest.approx(report.moments.times, rel=1e-3)
+
+
+def test_standard_rates_follow_the_flow_of_the_standard_kernel():
+    labels = (Y > 0) * 2.0 - 1
+    report = predict(NET, X, labels, "binary", width=50, samples=3, times=[0.0, 30.0])
+    standard = standard_theta(NET, X, (50, 50))
+    ratio = np.linalg.eigvalsh(NET.kernels(X).theta)[-1] / np.linalg.eigvalsh(standard)[-1]
+    np.testing.assert_allclose(report.standard_times, [0.0, 30.0 * ratio])
+    starts, _ = initial_draws(NET.kernels(X), 1, 3)
+    top = []
+    for y0 in starts[..., 0]:
+        # gradient flow by Radau, curvature s(1 - s) by hand
+        end = 30.0 * ratio
+        flow = solve_ivp(
+            lambda t, y: standard @ (labels / (1 + np.exp(labels * y))) / 10,
+            (0, end),
+            y0,
+            "Radau",
+            rtol=1e-8,
+            atol=1e-10,
+        )
+        s = 1 / (1 + np.exp(-flow.y[:, -1]))
+        top.append(np.linalg.eigvals((s * (1 - s))[:, None] * standard / 10).real.max())
+    assert report.standard_learning_rates[1] == pytest.approx(2 / np.mean(top), rel=1e-4)
+
+
+def test_report_shows_progress(capsys):
+    pytest.importorskip("tqdm")
+    predict(NET, X, Y, samples=2, times=[0.0, 1.0], progress=True)
+    assert "times" in capsys.readouterr().err
 
 
 def test_report_for_relu_says_what_is_missing():

@@ -19,6 +19,7 @@ from kernelcalc.symbolic import (
     at_rho_one,
     c,
     equations,
+    exact_expectation,
     hermite_coefficient,
     kernel,
     mercer,
@@ -359,3 +360,25 @@ def test_source_refuses_what_it_cannot_write():
         source(kernel("theta", kc.MLP("tanh", depth=2)))
     with pytest.raises(InputError, match="bivariate"):
         source(kernel("theta", kc.MLP("hard_tanh", depth=2)), "c")
+
+
+def test_limit_with_kinks_away_from_zero_names_the_other_ways():
+    net = kc.MLP("hard_tanh", depth=2, beta=0.0)
+    with pytest.raises(InputError, match="diagonal=True"):
+        at_rho_one(kernel("sigma", net))
+    act = kc.activation("hard_tanh")
+    for ratio in (1, 2):
+        number = float(exact_expectation(act.expr, act.expr, 1, ratio**2, ratio).evalf(20))
+        z = np.linspace(-12, 12, 240001)
+        clipped = np.clip(z, -1, 1) * np.clip(ratio * z, -1, 1) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+        assert number == pytest.approx(float(np.trapezoid(clipped, z)), rel=1e-7)
+
+
+def test_digits_far_out_and_near_full_correlation():
+    """Large variances, ρ next to 1 and ρ = 1 against enclosures."""
+    pytest.importorskip("flint")
+    f = sp.tanh(x)
+    for one, two, cov in ((100, 50, 20), (1, 1, 1 - sp.Rational(1, 2**30)), (1, 1, 1)):
+        value = GaussianExpectation(f, f, one, two, cov).evalf(30)
+        ball = kc.gaussian_expectation("tanh", "tanh", one, two, sp.Rational(cov), certified=True, dps=25)
+        assert abs(float(ball.mid()) - float(value)) <= 1e-15 * float(value)

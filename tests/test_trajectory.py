@@ -62,9 +62,12 @@ def test_read_only() -> None:
 
 def test_data_frame() -> None:
     frame = example().to_dataframe()
-    assert list(frame.columns) == ["time", "k", "trace_i", "trace_s", "trace_h", "trace_h_std"]
+    moments = ["trace_i", "trace_i_std", "trace_s", "trace_s_std", "trace_h", "trace_h_std"]
+    assert list(frame.columns) == ["time", "k", *moments, "loss", "loss_std"]
     row = frame[(frame.time == 2.0) & (frame.k == 2)].iloc[0]
-    assert row.tolist() == [2.0, 2.0, 2.0, 200.0, 202.0, 2.5]
+    assert row.tolist() == [2.0, 2.0, 2.0, 0.0, 200.0, 2.5, 202.0, 2.5, 0.0, 0.0]
+    row = frame[(frame.time == 0.0) & (frame.k == 3)].iloc[0]
+    assert row.tolist() == [0.0, 3.0, 3.0, 0.0, 0.0, 0.0, 3.0, 0.0, 4.0, 1.0]
     assert len(frame) == 6
 
 

@@ -59,14 +59,16 @@ def main() -> None:
 def _register() -> None:
     from kernelcalc.cli.curves import curves
     from kernelcalc.cli.expect import expect
+    from kernelcalc.cli.figure import figure
     from kernelcalc.cli.kernels import kernels
     from kernelcalc.cli.phase import phase
     from kernelcalc.cli.predict import predict
+    from kernelcalc.cli.sagun import sagun
     from kernelcalc.cli.spectrum import spectrum
     from kernelcalc.cli.symbolic import symbolic
     from kernelcalc.cli.validate import validate
 
-    for command in (curves, phase, spectrum, predict, kernels, expect, symbolic, validate):
+    for command in (curves, phase, spectrum, predict, kernels, expect, symbolic, validate, figure, sagun):
         main.add_command(command)
 
 

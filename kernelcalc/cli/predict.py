@@ -11,6 +11,7 @@ import click
 from kernelcalc.cli.dataset import data_options, loss_option, network_options, read
 
 if TYPE_CHECKING:
+    from kernelcalc.heldout import HeldOut
     from kernelcalc.prediction import Prediction
 
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     "--samples", type=click.IntRange(min=2), default=8, show_default=True, help="Number of initialisations drawn."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the initialisations.")
+@click.option(
+    "--held-out", type=click.IntRange(min=0), metavar="M",
+    help="Keep the last M points for testing, 0 for none.  [default: a fifth of the points]",
+)  # fmt: skip
 @click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write all numbers here.")
 def predict(
     activation: str,
@@ -44,17 +49,24 @@ def predict(
     width: int,
     samples: int,
     seed: int,
+    held_out: int | None,
     json_file: Path | None,
 ) -> None:
     """What a wide network will do on a data set: stable learning rates, time scales, expected loss.
 
-    Full-batch gradient descent in the infinite-width limit, by default on 256 digits. Learning
-    rates 2/λ_max(H) are for the NTK parametrisation, where a step of size η advances the gradient-flow time by η, and,
-    at the start, for the standard one (PyTorch: weights w = sigma_w W/√n and biases beta b are what is trained) at the
-    width given; divide times by the rate to get steps.
+    Full-batch gradient descent in the infinite-width limit, by default on 256 digits, a fifth of them held out for
+    testing. Learning rates 2/λ_max(H) are for the NTK parametrisation, where a step of size η advances the
+    gradient-flow time by η (divide times by the rate to get steps), and for the standard one at the width given.
+
+    The standard parametrisation (PyTorch's layers) trains the weights w = sigma_w W/√n and biases b' = beta b
+    themselves, n being a layer's number of inputs: a step of w counts n/sigma_w² times one of W, a step of b' counts
+    1/beta² times one of b. Its rates through training are those after as many steps at a stable rate. PyTorch's
+    default initialisation is sigma_w = 1/√3 = 0.577, beta = 1/√(3n).
     """
-    from kernelcalc import prediction
+    from kernelcalc import heldout, prediction
     from kernelcalc.catalogue import from_text
+    from kernelcalc.cli import shows_progress
+    from kernelcalc.errors import InputError
     from kernelcalc.export import writable_folder
     from kernelcalc.losses import resolve_loss
     from kernelcalc.network import MLP
@@ -64,19 +76,38 @@ def predict(
         writable_folder(json_file.parent)
     x, y = read(data, labels, points, scale, targets, law)
     net = MLP(from_text(activation), depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
-    report = prediction.predict(net, x, y, law, width=width, samples=samples, rng=seed, n_out=y.shape[1])
+    count = len(x) // 5 if held_out is None else held_out
+    if count >= len(x):
+        raise InputError(f"--held-out below the number of points, {len(x)}", str(count))
+    train, test = slice(0, len(x) - count), slice(len(x) - count, len(x))
+    report = prediction.predict(
+        net,
+        x[train],
+        y[train],
+        law,
+        width=width,
+        samples=samples,
+        rng=seed,
+        n_out=y.shape[1],
+        progress=shows_progress(),
+    )
     click.echo(str(report))
+    tested = None
+    if count:
+        end = math.inf if law.name == "mse" else float(report.moments.times[-1])
+        tested = heldout.held_out(net, x[train], y[train], x[test], y[test], law, time=end, samples=samples, rng=seed)
+        click.echo(f"\n{tested}")
     if json_file is not None:
         import json
 
         from kernelcalc.export import atomic_file
 
         with atomic_file(json_file) as file:
-            file.write(json.dumps(as_numbers(report), indent=1, allow_nan=False).encode() + b"\n")
+            file.write(json.dumps(as_numbers(report, tested), indent=1, allow_nan=False).encode() + b"\n")
         click.echo(f"\nwritten: {json_file}")
 
 
-def as_numbers(report: Prediction) -> dict[str, Any]:
+def as_numbers(report: Prediction, tested: HeldOut | None = None) -> dict[str, Any]:
     """The report as plain lists and numbers; what is infinite is None."""
     m = report.moments
     return {
@@ -99,4 +130,18 @@ def as_numbers(report: Prediction) -> dict[str, Any]:
         "loss_std": m.loss_std.tolist(),
         "trace_h": m.trace_h[0].tolist(),
         "trace_h_std": m.trace_h_std[0].tolist(),
+        "standard_learning_rates": report.standard_learning_rates.tolist(),
+        "standard_times": report.standard_times.tolist(),
+        "held_out": None if tested is None else _test_numbers(tested),
+    }
+
+
+def _test_numbers(tested: HeldOut) -> dict[str, Any]:
+    arrays = {name: getattr(tested, name) for name in ("targets", "mean", "std", "g_mean", "g_std")}
+    return {
+        "points": len(tested.mean),
+        "time": tested.time if math.isfinite(tested.time) else None,
+        "loss": tested.loss,
+        "accuracy": tested.accuracy,
+        **{name: None if array is None else array.tolist() for name, array in arrays.items()},
     }

@@ -218,7 +218,7 @@ def _leading(gram: Array, count: int, kmax: int) -> tuple[Array, Array, Array]:
     return values, vectors, np.array([one.sum() for one in known])
 
 
-def _pull_back(split: HessianSplit, vectors: Array) -> Array:
+def pull_back(split: HessianSplit, vectors: Array) -> Array:
     """Rows 𝓗C^{½} DYᵀ u for the columns u of ``vectors`` (row index (r, s)): (m, P)."""
     run, net = split.run, split.run.net
     zeta = split.root_cotangents
@@ -240,7 +240,7 @@ def _sampled(
     """Tr H^k for k = 3..kmax and the standard errors."""
     kmax = len(trace_i)
     values, vectors, known_i = _leading(gram, deflation, kmax)
-    q = _pull_back(split, vectors / np.sqrt(values)).astype(split.run.outputs.dtype, copy=False)
+    q = pull_back(split, vectors / np.sqrt(values)).astype(split.run.outputs.dtype, copy=False)
     if len(q):
         # Q is orthonormal up to the Gram matrix' rounding; one QR makes it so to working precision.
         q = np.ascontiguousarray(np.linalg.qr(q.T)[0].T)

@@ -50,6 +50,8 @@ from .network import Array
 _BLOCK = 2**21
 # Independent batches that the probes are divided into, from which the standard error comes.
 _BATCHES = 8
+# Up to this rank of 𝓗C at a point, I S is taken along the rows of the Jacobian.
+_FEW_ROWS = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,45 +78,48 @@ def curvature_pairs(
         Number of units handled together; by default from a memory bound.
     unit_probes : int
         0 is exact. Otherwise this number of random sign vectors over a layer's units replaces the sum over units in the
-        diagonal blocks M^{ℓℓ}, whose time O(N n³) is the largest for two wide hidden layers; all else stays exact.
+        diagonal blocks M^{ℓℓ}, whose time O(N n³) is the largest for two wide hidden layers; all else stays exact (with up
+        to two outputs also ``s_i``).
     rng : seed or numpy.random.Generator
         For these vectors.
     """
     run, net = split.run, split.run.net
     eta, e = split.cotangents
-    zeta = [z.transpose(1, 0, 2) for z in split.root_cotangents]  # (N, r, n_ℓ)
     kernels = run.layer_kernels()
     n = len(run.outputs)
     dtype = run.outputs.dtype
     lam = [run.outputs] + [run.dd[layer] * e[layer] for layer in range(1, net.depth)]
-    # E^m[u, r, s] = ζ̃^m_r(u)·η^m(s)
-    eta_zeta = [zeta[m] @ eta[m].T for m in range(net.depth + 1)] if net.depth > 1 else []
+    zeta = [np.ascontiguousarray(z.transpose(1, 0, 2)) for z in split.root_cotangents]  # (N, r, n_ℓ)
+    # by rows of the Jacobian 2 N² n² operations a row and layer, by blocks about 5 N² n² for all rows
+    by_rows = zeta[-1].shape[1] <= _FEW_ROWS
     s_s = np.zeros((n, n), dtype=dtype)
-    s_i = np.zeros((n, n), dtype=dtype)
+    s_i = _along_rows(split, lam, kernels) if by_rows else np.zeros((n, n), dtype=dtype)
+    # E^m[u, r, s] = ζ̃^m_r(u)·η^m(s)
+    eta_zeta = [] if by_rows else [zeta[m] @ eta[m].T for m in range(net.depth + 1)]
     generator, batches = np.random.default_rng(rng), np.zeros((_BATCHES if unit_probes else 0, 2))
     for layer in range(1, net.depth):
         k_row = kernels[layer - 1]
         c2 = net.scales[layer] ** 2
         d = run.d[layer]
         # q = ℓ: A = c D is diagonal, no block needed
-        gram_a = c2 * (d @ d.T)
-        s_s += 2 * k_row * (eta[layer + 1] @ eta[layer + 1].T) * gram_a
-        for r in range(zeta[layer].shape[1]):
+        s_s += 2 * k_row * (eta[layer + 1] @ eta[layer + 1].T) * (c2 * (d @ d.T))
+        for r in range(0 if by_rows else zeta[layer].shape[1]):
             moved = c2 * ((run.a[layer] * zeta[layer][:, r]) @ d.T)
             s_i += 2 * k_row.T * (moved * eta_zeta[layer + 1][:, r]).T
         if layer == net.depth - 1:
             # M^{L-1,L-1} = diag λ
             s_s += k_row**2 * (lam[layer] @ lam[layer].T)
-            s_i += k_row**2 * (lam[layer] @ np.einsum("uri,uri->ui", zeta[layer], zeta[layer]).T)
+            if not by_rows:
+                s_i += k_row**2 * (lam[layer] @ np.einsum("uri,uri->ui", zeta[layer], zeta[layer]).T)
             continue
         size = block or max(1, _BLOCK // (n * max(net.sizes[1:])))
         for rows in _row_blocks(net.sizes[layer], size):
             m_next = _add_block(split, layer, rows, lam, zeta, eta_zeta, kernels, s_s, s_i)
             if not unit_probes:
-                _add_square(split, layer, rows, m_next, lam, zeta, k_row, s_s, s_i)
+                _add_square(split, layer, rows, m_next, lam, [] if by_rows else zeta, k_row, s_s, s_i)
         for i in range(len(batches)):
             signs = generator.choice(np.array([-1.0, 1.0], dtype=dtype), size=(-(-unit_probes // _BATCHES), d.shape[1]))
-            part_s, part_i = _probed_square(split, layer, signs, lam, zeta)
+            part_s, part_i = _probed_square(split, layer, signs, lam, [] if by_rows else zeta)
             part_s, part_i = k_row**2 * part_s, k_row**2 * part_i
             s_s += part_s / _BATCHES
             s_i += part_i / _BATCHES
@@ -136,6 +141,39 @@ def _gram(a: Array, b: Array) -> Array:
     return a.reshape(len(a), -1) @ b.reshape(len(b), -1).T
 
 
+def _times(a: Array, matrix: Array) -> Array:
+    """a @ matrix for a of three axes, as one product: ``@`` itself would make one small product a point."""
+    return (a.reshape(-1, a.shape[2]) @ matrix).reshape(*a.shape[:2], -1)
+
+
+def _along_rows(split: HessianSplit, lam: list[Array], kernels: list[Array]) -> Array:
+    r"""⟨S_s, I_u⟩ as Σ_r gᵀ S_s g over the rows g = (ã^p_u ⊗ ζ̃_r^{p+1}(u))_p of 𝓗C^{½} DY.
+
+    A step along g moves z^{ℓ+1}(s) by K^ℓ_su ζ̃^{ℓ+1} + c_ℓ W^{ℓT} D^ℓ ∂z^ℓ, and the second derivative of F_s is
+
+    .. math:: Σ_ℓ λ^ℓ_s·(∂z^ℓ)^2 + 2 Σ_ℓ c_ℓ^2 (D^ℓ ∂z^ℓ · α^ℓ_u)(η^{ℓ+1}_s · ζ̃^{ℓ+1}).
+    """
+    run, net = split.run, split.run.net
+    eta, _ = split.cotangents
+    n = len(run.outputs)
+    total = np.zeros((n, n), dtype=run.outputs.dtype)
+    size = max(1, _BLOCK // (n * max(net.sizes[1:])))
+    for row in zip(*split.root_cotangents, strict=True):
+        for points in _row_blocks(n, size):
+            moved = kernels[0][:, points, None] * row[1][points]
+            for layer in range(1, net.depth):
+                total[:, points] += np.einsum("si,sui,sui->su", lam[layer], moved, moved)
+                moved *= run.d[layer][:, None, :]
+                felt = eta[layer + 1] @ row[layer + 1][points].T
+                total[:, points] += (
+                    2 * net.scales[layer] ** 2 * felt * np.einsum("sui,ui->su", moved, run.a[layer][points])
+                )
+                if layer < net.depth - 1:
+                    moved = _times(moved, net.scales[layer] * net.weights[layer])
+                    moved += kernels[layer][:, points, None] * row[layer + 1][points]
+    return total
+
+
 def _add_block(
     split: HessianSplit,
     layer: int,
@@ -149,36 +187,41 @@ def _add_block(
 ) -> Array:
     """Add the terms (ℓ, m > ℓ) of some units of hidden layer ℓ < L − 1; arrays (point, unit of the block, unit).
 
-    Returns the columns M^{ℓ+1,ℓ}[:, rows] for the term m = ℓ.
+    ``s_i`` is left alone if there is no ``eta_zeta``. Returns the columns M^{ℓ+1,ℓ}[:, rows] for the term m = ℓ.
     """
     run, net = split.run, split.run.net
     last = net.depth - 1
     eta, _ = split.cotangents
     k_row = kernels[layer - 1]
-    first = net.scales[layer] * run.d[layer][:, rows, None] * net.weights[layer][None, rows, :]
+    first = (net.scales[layer] * run.d[layer])[:, rows, None] * net.weights[layer][None, rows, :]
     jac, m_col = _sweep(split, layer, first, lam)
     zeta_rows = zeta[layer][:, :, rows]  # [u, r, j]
     for m in range(layer + 1, net.depth + 1):
         q, push = m - 1, None
         if q > layer:
             # second term of the block (ℓ − 1, q), A^q: its square, and X[u, s, j] = Σ_k ã^q_u[k] A_s[k, j]
-            moved = net.scales[q] * run.d[q][:, None, :] * jac[q]
+            moved = (net.scales[q] * run.d[q])[:, None, :] * jac[q]
             s_s += 2 * k_row * (eta[m] @ eta[m].T) * _gram(moved, moved)
-            push = (net.scales[q] * run.a[q] @ moved.reshape(-1, moved.shape[2]).T).reshape(len(moved), len(moved), -1)
-            # Σ_j X[u, s, j] (C_u η_s)[j]
-            felt_i = eta_zeta[m].swapaxes(1, 2) @ zeta_rows
-            s_i += 2 * k_row * np.einsum("usj,usj->su", push, felt_i)
+            if eta_zeta or m <= last:
+                push = net.scales[q] * run.a[q] @ moved.reshape(-1, moved.shape[2]).T
+                push = push.reshape(len(moved), len(moved), -1)
+            if eta_zeta and push is not None:
+                # Σ_j X[u, s, j] (C_u η_s)[j]
+                felt_i = eta_zeta[m].swapaxes(1, 2) @ zeta_rows
+                s_i += 2 * k_row * np.einsum("usj,usj->su", push, felt_i)
         if m > last:
             continue
         column = m_col[m]
         s_s += 2 * k_row * kernels[q] * _gram(column, column)
-        s_i += 2 * k_row * kernels[q] * _gram(column, zeta_rows.swapaxes(1, 2) @ zeta[m])
+        if eta_zeta:
+            s_i += 2 * k_row * kernels[q] * _gram(column, zeta_rows.swapaxes(1, 2) @ zeta[m])
+        felt = _times(column, eta[m].T)  # [s, j, t]
         if push is None:
-            # A^ℓ is diagonal, so χ is an inner product of two (unit, unit) arrays
-            moving = net.scales[q] ** 2 * run.d[q][:, rows, None] * eta[m][:, None, :]
-            chi = _gram(run.a[q][:, rows, None] * column, moving)
+            # A^ℓ = c D is diagonal
+            felt *= run.a[layer][:, rows, None]
+            chi = np.einsum("sjt,tj->st", felt, net.scales[layer] ** 2 * run.d[layer][:, rows])
         else:
-            chi = np.einsum("stj,stj->st", push, eta[m] @ column.swapaxes(1, 2))
+            chi = np.einsum("stj,sjt->st", push, felt)
         cross = k_row * chi
         s_s += 2 * (cross + cross.T)
     return m_col[layer + 1]
@@ -192,11 +235,12 @@ def _sweep(
     last = net.depth - 1
     jac = {layer + 1: first}
     for k in range(layer + 1, last):
-        jac[k + 1] = net.scales[k] * ((jac[k] * run.d[k][:, None, :]) @ net.weights[k])
+        jac[k + 1] = _times(jac[k] * run.d[k][:, None, :], net.scales[k] * net.weights[k])
     m_col = {last: lam[last][:, None, :] * jac[last]}
     for m in range(last - 1, layer, -1):
-        back = net.scales[m] * (m_col[m + 1] @ net.weights[m].T)
-        m_col[m] = lam[m][:, None, :] * jac[m] + run.d[m][:, None, :] * back
+        m_col[m] = _times(m_col[m + 1], net.scales[m] * net.weights[m].T)
+        m_col[m] *= run.d[m][:, None, :]
+        m_col[m] += lam[m][:, None, :] * jac[m]
     return jac, m_col
 
 
@@ -213,19 +257,19 @@ def _add_square(
 ) -> None:
     """Add the term m = ℓ: of the symmetric M^{ℓℓ} columns from rows.start on, those right of the block twice."""
     run, net = split.run, split.run.net
-    zeta_rows = zeta[layer][:, :, rows]
     right = slice(rows.start, None)
-    back = net.scales[layer] * (m_next @ net.weights[layer][right].T)
-    square = run.d[layer][:, None, right] * back
+    square = _times(m_next, net.weights[layer][right].T)
+    square *= (net.scales[layer] * run.d[layer])[:, None, right]
     width = rows.stop - rows.start
     index = np.arange(width)
     square[:, index, index] += lam[layer][:, rows]
-    both = zeta_rows.swapaxes(1, 2) @ zeta[layer][:, :, right]
-    for part, factor in ((slice(0, width), 1.0), (slice(width, None), 2.0)):
-        if square[:, :, part].size:
-            here = np.ascontiguousarray(square[:, :, part])
-            s_s += factor * k_row**2 * _gram(here, here)
-            s_i += factor * k_row**2 * _gram(here, np.ascontiguousarray(both[:, :, part]))
+    corner = np.ascontiguousarray(square[:, :, :width])
+    weight = k_row**2
+    s_s += weight * (2 * _gram(square, square) - _gram(corner, corner))
+    if zeta:
+        zeta_rows = zeta[layer][:, :, rows]
+        both = zeta_rows.swapaxes(1, 2) @ zeta[layer][:, :, right]
+        s_i += weight * (2 * _gram(square, both) - _gram(corner, both[:, :, :width]))
 
 
 def _probed_square(
@@ -237,10 +281,11 @@ def _probed_square(
     total_s, total_i = np.zeros((n, n), dtype=signs.dtype), np.zeros((n, n), dtype=signs.dtype)
     for rows in _row_blocks(len(signs), size):
         v = signs[rows]
-        first = net.scales[layer] * ((run.d[layer][:, None, :] * v) @ net.weights[layer])
+        first = _times(run.d[layer][:, None, :] * v, net.scales[layer] * net.weights[layer])
         _, m_col = _sweep(split, layer, first, lam)
-        back = net.scales[layer] * (m_col[layer + 1] @ net.weights[layer].T)
+        back = _times(m_col[layer + 1], net.scales[layer] * net.weights[layer].T)
         felt = lam[layer][:, None, :] * v + run.d[layer][:, None, :] * back
         total_s += _gram(felt, felt)
-        total_i += _gram(felt, (v @ zeta[layer].swapaxes(1, 2)) @ zeta[layer])
+        if zeta:
+            total_i += _gram(felt, (v @ zeta[layer].swapaxes(1, 2)) @ zeta[layer])
     return total_s / len(signs), total_i / len(signs)

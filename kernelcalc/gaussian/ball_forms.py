@@ -1,4 +1,4 @@
-"""Enclosures of kinked functions' expectations: their closed forms, evaluated in ball arithmetic."""
+"""Enclosures of kinked functions' expectations: their closed forms in ball arithmetic."""
 
 from __future__ import annotations
 
@@ -9,26 +9,34 @@ import sympy as sp
 from kernelcalc.activations import Activation, CallableActivation
 from kernelcalc.errors import NotCertifiableError
 from kernelcalc.gaussian.algebra import NotInAlgebra, c, exact_expectation, q, qp
+from kernelcalc.gaussian.ball_normal import binormal_ball, owens_t_ball
 from kernelcalc.gaussian.balls import FUNCTIONS, constant, flint
+from kernelcalc.gaussian.orthant import BinormalCDF, OwensT
 
 _det = sp.Symbol("det", nonnegative=True)
 
 
-def form_expectation(f: Activation, g: Activation, variances: tuple[Any, Any, Any], det: Any, diagonal: bool) -> Any:
+def form_expectation(
+    f: Activation, g: Activation, variances: tuple[Any, Any, Any], det: Any, diagonal: bool, exact: Any = None
+) -> Any:
     """A ball around E[f(a)g(b)] for balls (q, q', c) and qq' − c²; ``diagonal`` says a = b.
+
+    ``exact`` holds q, q', c as fractions where |ρ| = 1 exactly: that has a form of its own.
 
     The form for c² < qq' holds for c² = qq' too where it is finite, by continuity in the correlation.
 
     Raises
     ------
     NotCertifiableError
-        If no closed form in elementary functions and erf is known.
+        If no closed form in elementary functions and normal probabilities is known.
     DivergentExpectationError
         If the expectation is infinite.
     """
     if isinstance(f, CallableActivation) or isinstance(g, CallableActivation):
         raise NotCertifiableError("expressions", f"{f.name}, {g.name}", "a plain callable cannot be enclosed")
-    symbols = (q, q, q) if diagonal else (q, qp, c)
+    symbols: tuple[Any, Any, Any] = (q, q, q) if diagonal else (q, qp, c)
+    if exact is not None and not diagonal:
+        symbols = tuple(sp.Rational(v.numerator, v.denominator) for v in exact)
     try:
         form = exact_expectation(f._root.expr, g._root.expr, *symbols, orders=(f.order, g.order))
     except NotInAlgebra as error:
@@ -42,7 +50,7 @@ def form_expectation(f: Activation, g: Activation, variances: tuple[Any, Any, An
 
 def _value(expr: sp.Expr, at: dict[sp.Symbol, Any]) -> Any:
     arb = flint().arb
-    if not expr.free_symbols:
+    if not expr.free_symbols and not expr.has(BinormalCDF, OwensT):
         return constant(expr)
     if expr in at:
         return at[expr]
@@ -65,6 +73,12 @@ def _value(expr: sp.Expr, at: dict[sp.Symbol, Any]) -> Any:
         ends = [min(max(end, arb(-1)), arb(1)) for end in (values[0].lower(), values[0].upper())]
         low, high = (end.asin() if isinstance(expr, sp.asin) else end.acos() for end in ends)
         return low.union(high)
+    if isinstance(expr, BinormalCDF):
+        return binormal_ball(*values)
+    if isinstance(expr, OwensT):
+        return owens_t_ball(*values)
     if type(expr) in FUNCTIONS:
         return FUNCTIONS[type(expr)](values[0])
-    raise NotCertifiableError("a closed form in elementary functions and erf", f"one with {type(expr).__name__}")
+    raise NotCertifiableError(
+        "a closed form in elementary functions and normal probabilities", f"one with {type(expr).__name__}"
+    )

@@ -74,7 +74,7 @@ def certified_expectation(f: Activation, g: Activation, q1: Any, q2: Any, c: Any
         with flint().ctx.workprec(working_bits(work)):
             cov = make_ball_covariance(*arguments)
             if kinked:
-                value = form_expectation(f, g, cov.variances, cov.det, cov.diagonal)
+                value = form_expectation(f, g, cov.variances, cov.det, cov.diagonal, arguments if cov.line else None)
             else:
                 programs = program((smooth_expression(f),)), program((smooth_expression(g),))
                 value = lattice_expectations(*programs, cov, [(0, 0)], work)[0, 0]

@@ -9,9 +9,9 @@ import mpmath
 import sympy as sp
 from mpmath import mp
 
-from kernelcalc.errors import CovarianceError, ExpressionError, PrecisionError
+from kernelcalc.errors import ExpressionError
 from kernelcalc.gaussian import algebra
-from kernelcalc.gaussian.atoms import NotInAlgebra, decompose, exact_numbers, heaviside_form, x
+from kernelcalc.gaussian.atoms import NotInAlgebra, exact_numbers, heaviside_form, x
 from kernelcalc.parsing import to_sympy
 
 _ROW, _COLUMN = sp.symbols("a b", real=True)
@@ -170,17 +170,16 @@ def _function(f: Any) -> sp.Lambda:
     return sp.Lambda(x, expr)
 
 
-# --------------------------------------------------------------------------------------------------------------------
 # Digits
 
 
 def expectation_digits(f: sp.Expr, g: sp.Expr, q: Any, qp: Any, c: Any, dps: int = 50) -> mpmath.mpf:
-    """E[f(a)g(b)] to ``dps`` digits: by the closed form where there is one, otherwise by the trapezoidal rule.
+    """E[f(a)g(b)] to ``dps`` digits: by the closed form where there is one, else on a lattice or on panels.
 
     Raises
     ------
     PrecisionError
-        If the rule does not converge, which happens for functions with poles very near the real axis.
+        If the digits are not reached, which happens for functions with poles very near the real axis.
 
     Examples
     --------
@@ -190,78 +189,8 @@ def expectation_digits(f: sp.Expr, g: sp.Expr, q: Any, qp: Any, c: Any, dps: int
     try:
         return algebra.evaluate(f, g, q, qp, c, dps)
     except NotInAlgebra:
-        pass
-    if any(decompose(h)[1] or decompose(h)[2] for h in (f, g)):
-        from kernelcalc.gaussian.expectation import gaussian_expectation
+        from kernelcalc.activations import Activation
+        from kernelcalc.gaussian.precise import expectation
 
-        return gaussian_expectation(f, g, q, qp, c, dps=dps)
-    with mp.workdps(dps + 15):
-        q, qp, c = (v._to_mpmath(mp.prec) for v in map(to_sympy, (q, qp, c)))
-        det = q * qp - c * c
-        if q < 0 or qp < 0 or det < -mp.eps * q * qp * 8:
-            raise CovarianceError("q ≥ 0, q' ≥ 0 and c² ≤ q q'", f"q={q}, q'={qp}, c={c}")
-        one, two = (_callable(h) for h in (f, g))
-        spread = mp.sqrt(max(det, mp.mpf(0)))
-        before = None
-        # Each halving of the step squares the error, so agreement to half the digits is enough.
-        step = mp.mpf(1) / 2
-        for _ in range(9):
-            value = _trapezoid(one, two, q, qp, c, spread, step, dps)
-            if before is not None and abs(value - before) <= mp.mpf(10) ** (-(dps + 8) * 11 // 20) * abs(value):
-                return +value
-            if before is not None and max(abs(value), abs(before)) < mp.mpf(10) ** (-dps - 5):
-                return mp.mpf(0)
-            before, step = value, step / 2
-    raise PrecisionError(f"the trapezoidal rule did not reach {dps} digits at q={q}, q'={qp}, c={c}")
-
-
-def _callable(expr: sp.Expr) -> Any:
-    return sp.lambdify(x, expr, modules="mpmath")
-
-
-def _trapezoid(
-    f: Any, g: Any, q: mpmath.mpf, qp: mpmath.mpf, c: mpmath.mpf, spread: mpmath.mpf, step: mpmath.mpf, dps: int
-) -> mpmath.mpf:
-    edge = mp.sqrt(2 * (dps + 8) * mp.log(10))
-    if q == 0 or spread == 0:
-        if q == 0:
-            return f(mp.mpf(0)) * _line(lambda u: g(mp.sqrt(qp) * u), step, edge)
-        slope = c / q
-        return _line(lambda u: f(mp.sqrt(q) * u) * g(slope * mp.sqrt(q) * u), step, edge)
-    sa, sb = mp.sqrt(q), mp.sqrt(qp)
-    rho, sine = c / (sa * sb), spread / (sa * sb)
-    if sine < mp.mpf(1) / 50:
-        # A ridge too narrow for a common grid: the second variable given the first, one g for each pair of nodes.
-        slope, width = c / sa, spread / sa
-        return _line(lambda u: f(sa * u) * _line(lambda w: g(slope * u + width * w), step, edge), step, edge)
-    # Common grid: every value of g serves all rows. Its step resolves the conditional width; sums in fixed point.
-    fine = step * sine
-    count, rows, reach = int(edge / fine), int(edge / step), int(edge / step) + 1
-    bits = mp.prec + int(edge * edge)
-    values = [_fixed(g(sb * fine * j), bits) for j in range(-count, count + 1)]
-    ratio = _fixed(mp.exp(-step * step), bits)
-    total = mp.mpf(0)
-    for i in range(-rows, rows + 1):
-        u = step * i
-        centre = int(mp.nint(rho * u / fine))
-        lo, hi = max(-count, centre - reach), min(count, centre + reach)
-        gap = (fine * lo - rho * u) / sine
-        # exp(−(gap + k·step)²/2) by two multiplications a node.
-        weight, factor = _fixed(mp.exp(-gap * gap / 2), bits), _fixed(mp.exp(-gap * step - step * step / 2), bits)
-        row = 0
-        for value in values[lo + count : hi + count + 1]:
-            row += weight * value
-            weight = (weight * factor) >> bits
-            factor = (factor * ratio) >> bits
-        total += f(sa * u) * mp.exp(-u * u / 2) * mp.ldexp(mp.mpf(row), -2 * bits)
-    return total * step * step / (2 * mp.pi)
-
-
-def _fixed(value: mpmath.mpf, bits: int) -> int:
-    return int(mp.nint(mp.ldexp(value, bits)))
-
-
-def _line(h: Any, step: mpmath.mpf, edge: mpmath.mpf) -> mpmath.mpf:
-    count = int(edge / step)
-    terms = (mp.exp(-((step * k) ** 2) / 2) * h(step * k) for k in range(-count, count + 1))
-    return mp.fsum(terms) * step / mp.sqrt(2 * mp.pi)
+        first, second = (Activation(h, name=str(h)) for h in (f, g))
+        return expectation(first, second, q, qp, c, dps=dps)[0]

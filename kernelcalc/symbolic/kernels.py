@@ -10,6 +10,7 @@ import sympy as sp
 from kernelcalc.errors import InputError, SmoothnessError, UnknownNameError
 from kernelcalc.gaussian import algebra
 from kernelcalc.gaussian.atoms import NotInAlgebra, exact_numbers, heaviside_form, x
+from kernelcalc.gaussian.orthant import BinormalCDF, OwensT
 from kernelcalc.gaussian.tidy import tidy
 from kernelcalc.parsing import to_sympy
 from kernelcalc.recursion import (
@@ -256,12 +257,23 @@ def taylor(expr: sp.Expr, symbol: sp.Symbol, order: int, at: Any = 0) -> list[sp
 def at_rho_one(expr: sp.Expr) -> sp.Expr:
     """Limit c → √(qq'): x' approaches a multiple of x.
 
+    Raises
+    ------
+    InputError
+        For forms with bivariate normal probabilities (kinks away from 0, as hard_tanh): take numbers or the diagonal.
+
     Examples
     --------
     >>> from kernelcalc.symbolic import c, q, qp
     >>> at_rho_one(c * sp.asin(c / sp.sqrt(q * qp)) / sp.pi + sp.sqrt(q * qp - c**2))
     sqrt(q)*sqrt(q')/2
     """
+    if expr.has(BinormalCDF, OwensT):
+        raise InputError(
+            "a form without bivariate normal probabilities",
+            "one whose limit depends on which kink comes first",
+            "take kernel(..., diagonal=True) for q = q', or put numbers with c² = qq' into exact_expectation",
+        )
     c, bound = algebra.c, sp.sqrt(algebra.q * algebra.qp)
     value = expr.subs(c, bound)
     if not value.has(sp.nan, sp.zoo, sp.oo):

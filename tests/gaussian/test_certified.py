@@ -1,6 +1,7 @@
 import json
 import math
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import mpmath
@@ -12,6 +13,7 @@ import kernelcalc as kc
 from kernelcalc.activations import as_activation, x
 from kernelcalc.errors import CovarianceError, InputError, NotCertifiableError, NotFiniteError
 from kernelcalc.gaussian import certified
+from kernelcalc.gaussian.ball_normal import binormal_ball, owens_t_ball
 from kernelcalc.gaussian.balls import Program
 from kernelcalc.gaussian.growth import growth
 
@@ -244,3 +246,41 @@ def test_full_output_and_precision_left_alone():
     assert result.method == "certified"
     assert result.error == result.value.rad()
     assert ctx.prec == before
+
+
+# Kinked functions by their closed forms -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["hard_tanh", "elu", "selu", "relu6", "leaky_relu"])
+def test_kinked_functions_contain_the_many_digit_values(name):
+    act = as_activation(name)
+    for covariance in ((1, 2, 0.5), (4, 4, 4), (4, 1, -2), (60, 20, -30), (2, 2, 2 - 2**-40)):
+        for order in (0, 1):
+            f = act.derivative(order)
+            ball = enclosure(f, f, *covariance)
+            value = kc.gaussian_expectation(f, f, *covariance, dps=30)
+            assert ball.overlaps(around(mpmath.nstr(value, 32), 1e-29)), (order, covariance)
+            assert value == 0 or relative_radius(ball) < 1e-15
+
+
+def _slice(h, rho, y):
+    """P(X ≤ h | Y = y) φ(y)."""
+    return mpmath.ncdf((h - rho * y) / mpmath.sqrt(1 - mpmath.mpf(rho) ** 2)) * mpmath.npdf(y)
+
+
+def test_normal_probabilities_contain_quadratures():
+    """Φ₂ by mpmath's quadrature of P(X ≤ h | Y), T by that of its definition."""
+    with mpmath.workdps(30), ctx.workdps(30):
+        for h, k, rho in ((0.5, -1.0, 0.25), (1.0, 1.0, 0.9375), (-0.5, 2.0, -0.75)):
+            exact = mpmath.quad(partial(_slice, h, rho), [-14, -3, -1, 0, k])
+            assert binormal_ball(arb(h), arb(k), arb(rho)).overlaps(around(mpmath.nstr(exact, 28), 1e-24))
+        exact = mpmath.quad(lambda t: mpmath.exp(-(1 + t * t) / 8) / (1 + t * t), [0, 1, 3]) / (2 * mpmath.pi)
+        assert owens_t_ball(arb(0.5), arb(3)).overlaps(around(mpmath.nstr(exact, 28), 1e-24))
+        # Every correlation of a wide ball, and the ends.
+        wide = binormal_ball(arb(0.5), arb(-1), arb(0.5, 0.25))
+        assert wide.contains(binormal_ball(arb(0.5), arb(-1), arb(0.25)))
+        assert wide.contains(binormal_ball(arb(0.5), arb(-1), arb(0.75)))
+        assert binormal_ball(arb(0.5), arb(-1), arb(1)).overlaps(around(mpmath.nstr(mpmath.ncdf(-1), 28), 1e-26))
+        assert binormal_ball(arb(0.5), arb(-1), arb(-1)).contains(0)
+        limit = mpmath.ncdf(-0.5) / 2
+        assert owens_t_ball(arb(0.5), arb("nan")).contains(arb(float(limit)) * (1 - 1e-12))

@@ -5,8 +5,12 @@ force in test_algebra.py), which shares no code with the float64 methods. Half o
 through series, line, polar and nested quadrature with the closed forms switched off.
 """
 
+import json
 import math
 import warnings
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
 
 import mpmath as mp
 import numpy as np
@@ -16,6 +20,7 @@ import kernelcalc as kc
 from kernelcalc.errors import PrecisionWarning
 from kernelcalc.gaussian import closed_form
 from kernelcalc.gaussian.algebra import evaluate
+from tests.gaussian import make_enclosures
 
 SMOOTH = ("erf", "probit", "gelu", "smooth_relu", "gaussian")
 KINKED = ("relu", "abs", "leaky_relu")
@@ -65,3 +70,50 @@ def test_true_error_never_exceeds_the_stated_one(route, part, monkeypatch):
     # Typical: relative to the value itself, which is at most E|fg|.
     assert np.median(digits) > 15
     assert np.quantile(digits, 0.05) > 11
+
+
+# Functions without closed forms: enclosures are the truth --------------------------------------------------------------
+
+ENCLOSURES = json.loads((Path(__file__).parent / "enclosures.json").read_text())
+
+
+def judge(entries):
+    """Compare grouped by function; returns the digits of all values that are not zero."""
+    groups = defaultdict(list)
+    for name, i, j, *rest in entries:
+        groups[name, i, j].append(rest)
+    digits, warned = [], 0
+    for (name, i, j), rows in groups.items():
+        f, g = (kc.activation(name).derivative(k) for k in (i, j))
+        for q, qp, c, text, radius in rows:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", PrecisionWarning)
+                result = kc.gaussian_expectation(f, g, q, qp, c, full_output=True)
+            error = abs(mp.mpf(float(result.value)) - mp.mpf(text))
+            assert error <= result.error * (1 + 1e-9) + radius + 1e-300, (f.name, g.name, q, qp, c, result, text)
+            warned += bool(caught)
+            if not caught:
+                # Without a warning the guarantee: 1e-10 of E|fg|, which Cauchy and Schwarz bound.
+                assert error <= 1e-10 * norm(name, i, q) * norm(name, j, qp) + radius, (f.name, g.name, q, qp, c)
+            if float(text) != 0 and error > radius:
+                digits.append(-math.log10(float(error) / abs(float(text))))
+    return digits, warned
+
+
+@cache
+def norm(name, order, q):
+    """√E f(a)²."""
+    f = kc.activation(name).derivative(order)
+    return math.sqrt(float(kc.gaussian_expectation(f, f, q, q, q, dps=15)))
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_without_closed_forms_the_stated_error_holds(part):
+    digits, warned = judge(ENCLOSURES[part::4])
+    assert np.median(digits) > 14
+    assert warned < len(ENCLOSURES[part::4]) // 20
+
+
+def test_without_closed_forms_fresh_draws():
+    pytest.importorskip("flint")
+    judge(make_enclosures.entries(99, 20))

@@ -1,0 +1,162 @@
+"""``kernelcalc figure``: the figures of Jacot, Gabriel, Hongler (ICLR 2020), drawn again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from kernelcalc.experiments.result import Result
+
+_out = click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("kernelcalc-figure"), show_default=True,
+    help="Folder for the CSV files and the picture.",
+)  # fmt: skip
+_seed = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all that is drawn."
+)
+_activations = click.option(
+    "-a", "--activation", "activations", multiple=True, default=("smooth_relu", "normalized smooth_relu"), metavar="TEXT",
+    help="Nonlinearity of a panel; repeat for more.  [default: smooth_relu and its normalized form]",
+)  # fmt: skip
+
+
+def _width(default: int) -> Any:
+    return click.option("--width", type=click.IntRange(min=2), default=default, show_default=True, help="Hidden width.")
+
+
+def _points(default: int, most: int | None = None) -> Any:
+    kind = click.IntRange(4, most)
+    return click.option("-n", "--points", type=kind, default=default, show_default=True, help="Number of points.")
+
+
+@click.group()
+def figure() -> None:
+    """Figures 1, 2 and 3 of "The asymptotic spectrum of the Hessian of DNN throughout training"."""
+
+
+@figure.command("1", epilog="Small setting: kernelcalc figure 1 --width 64 --trials 4 -n 32")
+@_width(1000)
+@click.option(
+    "--trials", type=click.IntRange(min=2), default=20, show_default=True, help="Networks of each nonlinearity."
+)
+@click.option("--paper", is_flag=True, help="The paper's own size: 250 networks of width 5000 (days).")
+@_points(256, 256)
+@_activations
+@click.option("--float32", is_flag=True, help="Finite networks in single precision: half the time and memory.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
+@_seed
+@_out
+def figure_1(
+    width: int,
+    trials: int,
+    paper: bool,
+    points: int,
+    activations: tuple[str, ...],
+    float32: bool,
+    workers: int | None,
+    seed: int,
+    out: Path,
+) -> None:
+    """Moments 1 to 4 of the Hessian through training: lines of the theory, crosses of finite networks.
+
+    Finished networks are kept in the folder as they come; the same command goes on where it was stopped. The default takes
+    an hour or two on two cores.
+    """
+    from kernelcalc.cli import shows_progress
+    from kernelcalc.experiments.figure1 import PAPER_TRIALS, PAPER_WIDTH, run
+
+    folder = _ready(out)
+    result = run(
+        width=PAPER_WIDTH if paper else width,
+        trials=PAPER_TRIALS if paper else trials,
+        points=points,
+        activations=activations,
+        seed=seed,
+        workers=workers or os.cpu_count() or 1,
+        dtype="float32" if float32 else "float64",
+        folder=folder,
+        progress=shows_progress(),
+    )
+    _finish(result, folder)
+
+
+@figure.command("2", epilog="Small setting: kernelcalc figure 2 --width 128 -n 64 --trials 8 --widths 32,64,128")
+@_width(1000)
+@_points(256, 256)
+@click.option(
+    "-a", "--activation", default="normalized smooth_relu", show_default=True, metavar="TEXT", help="Nonlinearity."
+)
+@click.option("--count", type=click.IntRange(min=1), default=20, show_default=True, help="Number of eigenvectors.")
+@click.option("--widths", default="32,64,128,256,512", show_default=True, help="Widths for the angle between I and S.")
+@click.option("--trials", type=click.IntRange(min=2), default=24, show_default=True, help="Networks of each of these.")
+@_seed
+@_out
+def figure_2(
+    width: int, points: int, activation: str, count: int, widths: str, trials: int, seed: int, out: Path
+) -> None:
+    """Rayleigh quotients of the first eigenvectors of I and of S, and the angle between I and S against the width."""
+    from kernelcalc.cli import shows_progress
+    from kernelcalc.errors import InputError
+    from kernelcalc.experiments.figure2 import run
+
+    try:
+        several = tuple(int(part) for part in widths.split(","))
+    except ValueError:
+        several = ()
+    if len(set(several)) < 2 or min(several) < 2:
+        raise InputError("at least two different widths such as 32,64,128", f"--widths {widths}")
+    folder = _ready(out)
+    result = run(
+        width=width, points=points, activation=activation, count=count, widths=several, trials=trials, seed=seed,
+        progress=shows_progress(),
+    )  # fmt: skip
+    _finish(result, folder)
+
+
+@figure.command("3", epilog="Small setting: kernelcalc figure 3 --width 128 --grid 11")
+@_width(1000)
+@_points(32)
+@_activations
+@click.option("--reach", type=float, default=2.0, show_default=True, help="Half the side of the square, in parameters.")
+@click.option("--grid", type=click.IntRange(min=3), default=25, show_default=True, help="Steps on a side.")
+@_seed
+@_out
+def figure_3(
+    width: int, points: int, activations: tuple[str, ...], reach: float, grid: int, seed: int, out: Path
+) -> None:
+    """The loss around a minimum along the first and fourth eigenvector of I, and the quadratic form of the limit."""
+    from kernelcalc.cli import shows_progress
+    from kernelcalc.errors import InputError
+    from kernelcalc.experiments.figure3 import run
+
+    if not 0 < reach < float("inf"):
+        raise InputError("a finite reach > 0", f"--reach {reach:g}")
+    folder = _ready(out)
+    result = run(
+        width=width,
+        points=points,
+        activations=activations,
+        reach=reach,
+        grid=grid,
+        seed=seed,
+        progress=shows_progress(),
+    )
+    _finish(result, folder)
+
+
+def _ready(out: Path) -> Path:
+    from kernelcalc.export import writable_folder
+    from kernelcalc.plot import require_matplotlib
+
+    folder = writable_folder(out)
+    require_matplotlib()
+    return folder
+
+
+def _finish(result: Result, folder: Path) -> None:
+    click.echo(str(result))
+    click.echo("\n" + " ".join(["written:", *map(str, result.write(folder))]))

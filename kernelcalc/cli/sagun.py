@@ -1,0 +1,78 @@
+"""``kernelcalc sagun``: the experiments of Sagun et al. on finite networks, with the limit beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kernelcalc.cli import progress
+from kernelcalc.experiments import EXPERIMENTS
+
+_LIST = "\n".join(f"{name:<14}{summary}" for name, (_, summary) in EXPERIMENTS.items())
+
+
+def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        values = tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"expected whole numbers such as 10,20,40, got {text!r}") from error
+    if min(values) < 1:
+        raise click.BadParameter(f"expected numbers of at least 1, got {text!r}")
+    return values
+
+
+@click.command(
+    help=f"""Experiments of Sagun, Bottou, LeCun (2016) and Sagun et al. (2017) on the Hessian of finite networks, with the
+    infinite-width theory beside every number it predicts. EXPERIMENT is one of:
+
+    \b
+    {_LIST.replace(chr(10), chr(10) + "    ")}
+
+    Networks are in NTK parametrisation, where the right edge of the spectrum has a limit as the width grows; the papers
+    trained the weights themselves. Options that an experiment does not have are refused with the list of its own.""",
+    epilog="Example: kernelcalc sagun outliers --full -o results",
+)
+@click.argument("experiment")
+@click.option("--full", is_flag=True, help="The papers' settings, on 14 × 14 digits (minutes instead of seconds).")
+@click.option("-a", "--activation", metavar="TEXT", help="Name or expression.  [default: relu]")
+@click.option("--loss", metavar="softmax|mse", help="Loss of the experiments that have one.  [default: softmax]")
+@click.option("-n", "--points", type=click.IntRange(min=1), help="Number of points.")
+@click.option("--width", type=click.IntRange(min=1), help="Hidden width.")
+@click.option("--widths", callback=_numbers, metavar="N,N,...", help="Hidden widths, where there are several.")
+@click.option(
+    "--clusters", callback=_numbers, metavar="N,N,...", help="Numbers of clusters of the experiment outliers."
+)
+@click.option("--trials", type=click.IntRange(min=2), help="Number of initialisations.")
+@click.option("--steps", type=click.IntRange(min=1), help="Steps of gradient descent.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes of the experiment initial.  [default: 1]")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("kernelcalc-sagun"), show_default=True,
+    help="Folder for the CSV files and the PNG file, named after the experiment.",
+)  # fmt: skip
+@click.option("--no-png", is_flag=True, help="Write no picture (matplotlib is not needed then).")
+def sagun(
+    experiment: str, full: bool, activation: str | None, seed: int, out: Path, no_png: bool, **options: Any
+) -> None:
+    """Run one experiment, print its table, write its files."""
+    from kernelcalc.experiments import run
+    from kernelcalc.export import writable_folder
+
+    given = {name: value for name, value in options.items() if value is not None}
+    if activation is not None:
+        from kernelcalc.catalogue import from_text
+
+        given["activation"] = from_text(activation)
+    if experiment in EXPERIMENTS:
+        writable_folder(out)
+        if not no_png:
+            from kernelcalc.plot import require_matplotlib
+
+            require_matplotlib()
+    result = run(experiment, full=full, seed=seed, progress=progress, **given)
+    click.echo(str(result))
+    click.echo("\n" + " ".join(["written:", *map(str, result.write(out, picture=not no_png))]))

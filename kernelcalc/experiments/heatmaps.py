@@ -1,0 +1,154 @@
+"""The entries of the Hessian as a picture, by layers (2016, Figures 1 and 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kernelcalc.datasets import two_blobs
+from kernelcalc.experiments.limit import Limit
+from kernelcalc.experiments.pictures import grid
+from kernelcalc.experiments.result import Result, Table
+from kernelcalc.experiments.task import Task, descend, digits
+from kernelcalc.finite import FiniteNetwork
+from kernelcalc.finite.hessian import HessianSplit, weighted_jacobian
+
+Array = np.ndarray[Any, Any]
+
+# Decades below the largest entry that the colours cover.
+DECADES = 6
+
+
+def run(
+    *,
+    full: bool = False,
+    seed: int = 0,
+    activation: Any = "relu",
+    loss: str = "softmax",
+    points: int | None = None,
+    width: int | None = None,
+    widths: Sequence[int] | None = None,
+    steps: int | None = None,
+    progress: Callable[..., Any] | None = None,
+) -> Result:
+    r"""|H| of small networks on two blobs and on digits, before and after training, and the size of its blocks.
+
+    The limit gives the blocks of I between layers a and b: ‖I_ab‖² = Tr 𝓗CΘ_a 𝓗CΘ_b with Θ_a the part of Θ from the
+    parameters of layer a. They are compared with those of a wide network.
+
+    Parameters
+    ----------
+    full : bool
+        More points, more steps, a wider network in the table.
+    points, width, widths, steps
+        Points of the blobs; width of the network in the table; widths drawn (2, 6, 10: 18, 74, 162 parameters); steps.
+    """
+    widths = tuple(widths or (2, 6, 10))
+    width = width or (1000 if full else 300)
+    n, steps = points or (200 if full else 60), (1000 if full else 150) if steps is None else steps
+    x, labels = two_blobs(n, std=0.5, rng=seed)
+    blobs = Task.of(x, labels, loss=loss, activation=activation)
+    images, labels = digits(None, full)
+    figures = Task.of(images, labels, loss=loss, activation=activation)
+    limit = Limit.of(blobs)
+    panels: list[tuple[str, Array, list[int]]] = []
+    entries = Table("task", "time", "row", "column", "entry")
+    drawn = [("blobs", k, blobs, limit) for k in widths] + [("digits", 4, figures, Limit.of(figures))]
+    for name, k, task, own in (progress or (lambda items, _: items))(drawn, "networks"):
+        start = task.draw(k, [seed, k])
+        for when, network in zip(
+            ("before", "after"), descend(task, start, own.step, steps, at=(0, steps)), strict=True
+        ):
+            if name == "digits":
+                network = _on_pixels(network, images, task.x)
+                matrix = HessianSplit.of(network, images, task.y, loss).h.dense()
+            else:
+                matrix = task.split(network).h.dense()
+            panels.append((f"{name}, {len(matrix)} parameters, {when}", matrix, layer_edges(network)))
+            if name == "blobs":
+                rank = np.arange(len(matrix))
+                entries.extend(
+                    f"{name}-{k}", when, np.repeat(rank, rank.size), np.tile(rank, rank.size), matrix.ravel()
+                )
+    rows = Table("time", "block", "norm_theory", f"norm_i_{width}", "ratio", "norm_10")
+    wide, narrow = (blobs.draw(k, [seed, k]) for k in (width, 10))
+    ends, thin = (descend(blobs, start, limit.step, steps, at=(0, steps)) for start in (wide, narrow))
+    outputs = limit.descend(wide(blobs.x), limit.step, steps, at=(0, steps))
+    for when, network, other, y in zip(("start", "end"), ends, thin, outputs, strict=True):
+        blocks, few = np.sqrt(block_squares(blobs, network)), np.sqrt(block_squares(blobs, other))
+        theory = np.sqrt(limit.block_squares(y))
+        for a in range(len(blocks)):
+            for b in range(a, len(blocks)):
+                one, other_one = blocks[a, b], few[a, b]
+                rows.add(when, f"{a + 1}-{b + 1}", theory[a, b], one, one / theory[a, b], other_one)
+    title = (
+        f"Blocks of the Gauss–Newton part between layers: two blobs, {n} points, {loss} loss, "
+        f"{blobs.net.activations[0].name}, two hidden layers,\n{steps} steps of gradient descent of size {limit.step:.3g}"
+    )
+    notes = (
+        f"norm_i_{width}: Frobenius norm of the block of I in a network of that width; norm_theory: its limit from the same "
+        "first outputs; norm_10: in the drawn network of 162 parameters",
+        "the picture shows |H| = |I + S|; S has no layer blocks in the theory, only Tr S and Tr S² as a whole",
+    )
+
+    def draw() -> Any:
+        return _figure(panels)
+
+    return Result(
+        name="heatmaps",
+        title=title,
+        tables={"heatmaps": rows.columns(), "heatmaps_entries": entries.columns()},
+        notes=notes,
+        draw=draw,
+    )
+
+
+def block_squares(task: Task, network: FiniteNetwork) -> Array:
+    """‖I_ab‖_F² of the blocks between the layers' parameters, (L, L)."""
+    rows = weighted_jacobian(task.split(network))
+    edges = layer_edges(network)
+    grams = [rows[:, a:b] @ rows[:, a:b].T for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return np.array([[np.vdot(one, two) for two in grams] for one in grams])
+
+
+def layer_edges(network: FiniteNetwork) -> list[int]:
+    """Where each layer's parameters start in the flat vector, and P."""
+    sizes = [w.size + b.size for w, b in zip(network.weights, network.biases, strict=True)]
+    return [0, *np.cumsum(sizes).tolist()]
+
+
+def _on_pixels(network: FiniteNetwork, images: Array, coordinates: Array) -> FiniteNetwork:
+    """The same network with its first layer acting on the pixels, without weights orthogonal to the data."""
+    scale = np.sqrt(images.shape[1] / coordinates.shape[1])
+    first = np.linalg.lstsq(images, scale * coordinates @ network.weights[0], rcond=None)[0]
+    return FiniteNetwork(
+        weights=(first, *network.weights[1:]), biases=network.biases, activations=network.activations,
+        sigma_w=network.sigma_w, beta=network.beta,
+    )  # fmt: skip
+
+
+def _figure(panels: Sequence[tuple[str, Array, list[int]]]) -> Any:
+    columns = len(panels) // 2
+    figure, axes = grid(2, columns, title="Entries of the Hessian", size=(3.3, 3.1))
+    for i, (words, matrix, edges) in enumerate(panels):
+        ax = axes[i % 2, i // 2]
+        logs = np.log10(np.maximum(np.abs(matrix), 1e-300))
+        top = np.floor(logs.max()) + 1
+        image = ax.imshow(logs, cmap="magma", vmin=top - DECADES, vmax=top, interpolation="nearest")
+        for edge in edges[1:-1]:
+            for line in (ax.axhline, ax.axvline):
+                line(edge - 0.5, color="w", lw=0.6, alpha=0.8)
+        middle = [(a + b) / 2 for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        ax.set_xticks(middle, [str(ell + 1) for ell in range(len(middle))], fontsize=8)
+        ax.set_yticks(middle, [str(ell + 1) for ell in range(len(middle))], fontsize=8)
+        ax.tick_params(length=0)
+        ax.set_title(words, fontsize=9)
+        bar = figure.colorbar(image, ax=ax, shrink=0.8)
+        bar.ax.tick_params(labelsize=7)
+        if i // 2 == columns - 1:
+            bar.set_label(r"$\log_{10}|H_{pq}|$", fontsize=8)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("layer of the parameter", fontsize=9)
+    return figure

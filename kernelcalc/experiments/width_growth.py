@@ -1,0 +1,179 @@
+"""Growth of the width on fixed data: the right edge stays, the bulk sharpens, the left edge scales (2017, Figures 4 to 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kernelcalc.experiments.limit import Limit, smooth
+from kernelcalc.experiments.pictures import THEORY, color_of, grid, shades
+from kernelcalc.experiments.result import Result, Table
+from kernelcalc.experiments.task import Task, descend, digits
+from kernelcalc.finite import FiniteNetwork
+from kernelcalc.finite.spectrum import extreme_eigenvalues, spectral_density
+
+Array = np.ndarray[Any, Any]
+
+# Half the band around zero, relative to the right edge, that counts as the bulk's centre.
+NEAR_ZERO = 1e-3
+# Parameters up to which the matrix is dense (measured: Lanczos is faster from here on).
+DENSE = 1500
+
+
+def run(
+    *,
+    full: bool = False,
+    seed: int = 0,
+    activation: Any = "relu",
+    loss: str = "softmax",
+    points: int | None = None,
+    widths: Sequence[int] | None = None,
+    trials: int | None = None,
+    steps: int | None = None,
+    progress: Callable[..., Any] | None = None,
+) -> Result:
+    r"""Both ends and the centre of the Hessian's spectrum on digits, at growing widths, before and after training.
+
+    The limit gives the right edge: the eigenvalues of :math:`𝓗C^{1/2} Θ 𝓗C^{1/2}`, whatever the width. The left edge is that of
+    S: its rank grows like the width n while Tr S² → ∇CᵀΥ∇C stays, so that its eigenvalues shrink like n^{-½}.
+
+    Parameters
+    ----------
+    full : bool
+        All 256 digits, widths 10 to 160, training 2000 steps.
+    points : int
+        Number of digits.
+    widths, trials, steps
+        Hidden widths, initialisations of each, steps of gradient descent.
+    """
+    widths = tuple(widths or ((10, 20, 40, 80, 160) if full else (8, 16, 32, 64)))
+    trials = trials or 3
+    steps = (2000 if full else 150) if steps is None else steps
+    task = Task.of(*digits(points, full), loss=loss, activation=activation)
+    limit = Limit.of(task)
+    count = min(30, task.n)
+    moments = ("start", "end")
+    names = (
+        "time",
+        "width",
+        "P",
+        "top",
+        "second",
+        "bottom",
+        "bottom_root_width",
+        "near_zero",
+        "top_theory",
+        "trace_s2",
+    )
+    rows = Table(*names, "trace_s2_theory")
+    curves = Table("time", "width", "rank", "right", "right_theory", "left")
+    each = progress or (lambda items, _: items)
+    for width in each(widths, "widths"):
+        starts = [task.draw(width, [seed, width, k]) for k in range(trials)]
+        seen = [_ends(task, limit, start, steps, count) for start in starts]
+        own = np.stack([start(task.x) for start in starts])
+        outputs = limit.descend(own, limit.step, steps, at=(0, steps))
+        for i, when in enumerate(moments):
+            edge = np.mean([limit.eigenvalues(y, count) for y in outputs[i]], axis=0)
+            square = float(limit.residual_square(outputs[i]).mean())
+            now = [s[i] for s in seen]
+            right, left = np.mean([e.right for e in now], axis=0), np.mean([e.left for e in now], axis=0)
+            near, trace = np.mean([e.near_zero for e in now]), np.mean([e.square for e in now])
+            values = (when, width, task.parameters(width), right[0], right[1], left[0], left[0] * np.sqrt(width), near)
+            rows.add(*values, edge[0], trace, square)
+            curves.extend(when, width, np.arange(1, count + 1), right, edge, left)
+    title = (
+        f"Growth of the width: {task.n} digits, {loss} loss, {task.net.activations[0].name}, two hidden layers,\n"
+        f"{steps} steps of gradient descent of size {limit.step:.3g}, means over {trials} initialisations"
+    )
+    covered = (
+        "trace_s2: Tr S² of the networks beside ∇CᵀΥ∇C"
+        if smooth(task)
+        else "trace_s2: Tr S² beside ∇CᵀΥ₀∇C with σ̈ = 0; the Υ of the theory does not exist for a kinked nonlinearity"
+    )
+    notes = (
+        "top_theory: largest eigenvalue of 𝓗C^½ Θ 𝓗C^½, led from the networks' own first outputs through the same steps",
+        "bottom_root_width: the left edge times √width, which tends to a constant",
+        f"near_zero: part of all eigenvalues within {NEAR_ZERO:g} of the right edge around zero",
+        covered,
+    )
+
+    def draw() -> Any:
+        return _figure(rows.columns(), curves.columns(), widths, loss, task.n)
+
+    return Result(
+        name="width",
+        title=title,
+        tables={"width": rows.columns(), "width_edges": curves.columns()},
+        notes=notes,
+        draw=draw,
+    )
+
+
+class _Ends(NamedTuple):
+    """Largest eigenvalues of H, smallest ones, the part near zero, Tr S²."""
+
+    right: Array
+    left: Array
+    near_zero: float
+    square: float
+
+
+def _ends(task: Task, limit: Limit, start: FiniteNetwork, steps: int, count: int) -> list[_Ends]:
+    found = []
+    zeros = task.orthogonal(start.sizes[1])
+    for network in descend(task, start, limit.step, steps, at=(0, steps)):
+        split = task.split(network)
+        p = split.h.shape[0]
+        if p <= DENSE:
+            dense, part = split.h.dense(), split.s.dense()
+            values, square = np.linalg.eigvalsh(dense)[::-1], float(np.vdot(part, part))
+            right, left = values[:count], values[::-1][:count]
+            inside = float((np.abs(values) < NEAR_ZERO * values[0]).sum())
+        else:
+            right = extreme_eigenvalues(split.h, count, tol=1e-6)
+            left = extreme_eigenvalues(split.h, count, which="SA", tol=1e-4)[::-1]
+            density = spectral_density(split.h, steps=100, probes=2)
+            near = np.abs(density.nodes) < NEAR_ZERO * right[0]
+            inside = float((density.weights * near).sum(axis=1).mean()) * p
+            square = network.hessian_moments(task.x, task.y, 2, task.loss).trace_s2
+        found.append(_Ends(right, np.minimum(left, 0.0), (inside + zeros) / (p + zeros), float(square)))
+    return found
+
+
+def _figure(table: dict[str, Array], lines: dict[str, Array], widths: Sequence[int], loss: str, n: int) -> Any:
+    figure, axes = grid(2, 3, title=f"Growth of the width: {n} digits, {loss} loss", size=(4.2, 3.1))
+    for i, (when, words) in enumerate((("start", "at initialisation"), ("end", "after training"))):
+        for width, color in zip(widths, shades(len(widths)), strict=True):
+            own = (lines["time"] == when) & (lines["width"] == width)
+            p = table["P"][table["width"] == width][0]
+            rank = lines["rank"][own]
+            axes[i, 0].semilogy(rank, lines["right"][own], ".-", ms=4, lw=0.9, color=color, label=f"width {width}")
+            negative = lines["left"][own]
+            axes[i, 1].plot(rank / p, negative / -negative[0] if negative[0] < 0 else negative, lw=1.2, color=color)
+        own = (lines["time"] == when) & (lines["width"] == widths[-1])
+        axes[i, 0].semilogy(lines["rank"][own], lines["right_theory"][own], **THEORY, label="limit")
+        axes[i, 0].set(xlabel="rank", ylabel="largest eigenvalues", title=f"right edge {words}")
+        axes[i, 1].set(
+            xlabel="rank / P", ylabel=r"eigenvalue / $|\lambda_{\min}|$", title=f"left edge {words}, rescaled"
+        )
+        axes[i, 1].set_xscale("log")
+        own = table["time"] == when
+        ax = axes[i, 2]
+        ax.loglog(table["width"][own], table["top"][own], "o", color=color_of(0), label=r"$\lambda_{\max}(H)$")
+        ax.loglog(table["width"][own], table["top_theory"][own], **THEORY, label="limit")
+        ax.loglog(table["width"][own], -table["bottom"][own], "s", color=color_of(1), label=r"$-\lambda_{\min}(H)$")
+        slope = -table["bottom"][own][-1] * np.sqrt(widths[-1] / table["width"][own])
+        ax.loglog(table["width"][own], slope, color=color_of(1), lw=1, ls="--", label=r"$\propto$ width$^{-1/2}$")
+        ax.set(xlabel="width", title=f"both edges {words}")
+        ax.set_xticks(widths, [str(width) for width in widths])
+        ax.minorticks_off()
+        low, high = ax.get_ylim()
+        ax.set_ylim(low / 6, high * 1.3)
+        ax.legend(frameon=False, fontsize=8, loc="lower left", ncols=2)
+    axes[0, 0].legend(frameon=False, fontsize=8)
+    for ax in axes.ravel():
+        ax.title.set_fontsize(10)
+    return figure

@@ -1,0 +1,185 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The Hessian of finite networks beside its limit
+#
+# The experiments of Sagun, Bottou, LeCun, "Eigenvalues of the Hessian in deep learning: singularity and beyond" (2016), and
+# Sagun, Evci, Güney, Dauphin, Bottou, "Empirical analysis of the Hessian of over-parametrized neural networks" (2017), each
+# with what the infinite-width theory says about it. The data are 14 × 14 digits, random patterns and Gaussian clusters, the
+# settings small; `python notebooks/sagun.py --full` runs the papers' (an hour or so), `kernelcalc sagun NAME [--full]` one
+# experiment with its files.
+#
+# Networks are in NTK parametrisation: a weight is $σ_w W/\sqrt n$ and $W$ is what is trained. The papers trained the weights
+# themselves; there the eigenvalues grow with the width, here the right edge has a limit. The nonlinearity is relu, as in
+# the papers. Of the limit theory Σ and Θ exist for it, hence the spectrum of $I$ and training; Φ, Λ, Υ, Ξ do not. Almost
+# everywhere $\ddot σ = 0$, and with that as second derivative $\mathrm{Tr}\,S = 0$ and $\mathrm{Tr}\,S^2 → ∇C^T Υ_0 ∇C$
+# with $Υ_0^+ = σ_w^2\, \dot Σ ∘ (Υ_0 + 2Θ)$, the recursion of Υ without $\ddot Σ$.
+
+# %%
+import sys
+
+import numpy as np
+
+from kernelcalc.experiments import run
+
+full = "--full" in sys.argv
+
+
+def shown(name, **options):
+    """Run an experiment and print its table."""
+    result = run(name, full=full, **options)
+    print(f"{result}\n")
+    return result
+
+
+# %% [markdown]
+# ## Spectra before and after training
+#
+# A huge peak at zero, a few large eigenvalues. What the peak must contain is known: weights orthogonal to the data (dead
+# pixels), and what the ranks of $I$ and $S$ leave. Where the large eigenvalues lie is what $𝓗C^{1/2} Θ 𝓗C^{1/2}$ says.
+
+# %%
+spectra = shown("spectra")
+exact = ~np.isnan(spectra["zero"])
+assert (spectra["zero"] >= spectra["zero_bound"])[exact].all()
+on_digits = spectra["data"] == "digits"
+assert (spectra["near_zero"][on_digits] > 0.8).all()
+trained = spectra["time"] == "end"
+assert (-spectra["bottom"][trained & on_digits] < 0.06 * spectra["top"][trained & on_digits]).all()
+# the widest network on blobs: its right edge is the limit's
+last = np.flatnonzero(trained & (spectra["data"] == "blobs") & (spectra["loss"] == "softmax"))[-1]
+assert 0.6 < spectra["top"][last] / spectra["top_theory"][last] < 1.6
+spectra.figure()
+
+# %% [markdown]
+# ## Heat maps
+#
+# The entries by layers. How large each block of $I$ is follows from the layers' parts of Θ.
+
+# %%
+heatmaps = shown("heatmaps")
+assert (np.abs(heatmaps["ratio"] - 1) < 0.2).all()
+heatmaps.figure()
+
+# %% [markdown]
+# ## The spectrum through training
+#
+# The limit is led from each network's own first outputs through the same steps, so nothing random is between the two.
+
+# %%
+training = shown("training")
+wide = training["width"] == training["width"].max()
+later = wide & (training["step"] > 0)
+assert (np.abs(training["top_1"] / training["theory_1"] - 1)[later] < 0.1).all()
+assert (np.abs(training["top_2"] / training["theory_2"] - 1)[later] < 0.1).all()
+for j in (1, 2, 3):
+    assert (np.diff(training[f"top_{j}"][wide]) < 0).all()
+training.figure()
+
+# %% [markdown]
+# ## The largest eigenvalue over initialisations
+#
+# In the limit its law is that of $λ_{\max}(𝓗C^{1/2} Θ 𝓗C^{1/2})$ over Gaussian outputs. The mean of finite networks
+# approaches the limit's mean like 1/width.
+
+# %%
+initial = shown("initial")
+assert (np.abs(initial["z"][initial["width"] == "extrapolated"]) < 4).all()
+narrow, theory = initial["width"] == "10", initial["width"] == "theory"
+# narrow networks fluctuate more
+assert (initial["std"][narrow] > 1.5 * initial["std"][theory]).all()
+initial.figure()
+
+# %% [markdown]
+# ## Separability
+#
+# As two blobs merge the largest eigenvalues after training grow, by far more than they fluctuate, and not because the weights
+# grow.
+
+# %%
+separability = shown("separability")
+assert separability["top"][-1] > 10 * separability["top"][0]
+assert separability["top_theory"][-1] > 10 * separability["top_theory"][0]
+assert np.ptp(separability["weights"]) < 0.05 * separability["weights"].mean()
+ratio = separability["top"] / separability["top_theory"]
+assert ((ratio > 0.7) & (ratio < 2.5)).all()
+separability.figure()
+
+# %% [markdown]
+# ## Outliers and clusters
+#
+# Their Table 1. In the limit k clusters that are classes give k − 1 outliers, by the largest gap as by the largest ratio
+# (a common direction of all outputs does not change the softmax). The network of finite width agrees up to one or two.
+
+# %%
+outliers = shown("outliers")
+relu = outliers["activation"] == "relu"
+clusters = outliers["clusters"]
+assert (outliers["gap_theory"][relu] == clusters[relu] - 1).all()
+assert (outliers["ratio_theory"][relu] == clusters[relu] - 1).all()
+assert (np.abs(outliers["ratio"] - clusters) <= 2).all()
+outliers.figure()
+
+# %% [markdown]
+# ## Growth of the width
+#
+# The right edge tends to the limit. The left edge is that of $S$, whose rank grows with the width n while
+# $\mathrm{Tr}\,S^2$ stays, so it shrinks like $n^{-1/2}$, and the bulk sharpens.
+
+# %%
+width = shown("width")
+for when in ("start", "end"):
+    own = width["time"] == when
+    excess = width["top"][own] / width["top_theory"][own]
+    assert excess[-1] < excess[0]
+    scaled = -width["bottom_root_width"][own]
+    edge = -width["bottom"][own]
+    assert edge[-1] < 0.75 * edge[0]
+assert scaled.max() < 1.5 * scaled.min()
+assert excess[-1] < 2.2
+width.figure()
+
+# %% [markdown]
+# ## GD, SGD and the line between
+#
+# Around a common start f is linear in the parameters in the limit, so the loss is convex on the line between any two solutions
+# that come from it: no barrier. Two starts are another matter.
+
+# %%
+path = shown("path")
+same = path["pair"] != "two starts"
+assert path["barrier"][same].max() < 0.02
+assert path["barrier_theory"][same].max() == 0
+assert path["barrier"][-1] > 0.5
+assert (np.abs(path["loss_a"] / path["loss_a_theory"] - 1)[same] < 0.3).all()
+path.figure()
+
+# %% [markdown]
+# ## The Gauss–Newton split
+#
+# $I ⪰ 0$: whatever is negative in H comes from S, and S fades as the gradient of the loss does.
+
+# %%
+split = shown("split")
+by_matrix = {
+    name: {c: split[c][split["matrix"] == name] for c in ("top", "bottom", "negative", "square")} for name in "HIS"
+}
+assert (by_matrix["I"]["negative"] == 0).all()
+assert (by_matrix["H"]["negative"] <= by_matrix["S"]["negative"]).all()
+assert (by_matrix["H"]["bottom"] >= by_matrix["S"]["bottom"]).all()
+assert by_matrix["S"]["square"][1] < 0.1 * by_matrix["S"]["square"][0]
+assert -by_matrix["H"]["bottom"][1] < 0.05 * by_matrix["H"]["top"][1]
+shares = split.tables["split_spectra"]
+negative = shares["eigenvalue"] < -1e-9
+assert (shares["from_s"][negative] < shares["eigenvalue"][negative]).all()
+split.figure()

@@ -1,0 +1,271 @@
+"""The experiments' numbers, in tiny settings, against dense matrices and closed cases."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc.errors import InputError, UnknownNameError
+from kernelcalc.experiments import run, width_growth
+from kernelcalc.experiments import spectra as spectra_module
+from kernelcalc.experiments.heatmaps import _on_pixels, block_squares, layer_edges
+from kernelcalc.experiments.limit import Limit
+from kernelcalc.experiments.path import LINE, barrier
+from kernelcalc.experiments.task import Task, descend
+from kernelcalc.finite import FiniteNetwork
+
+
+def numerical_hessian(task: Task, network: FiniteNetwork, h: float = 1e-5) -> np.ndarray:
+    """Central differences of the gradient."""
+    theta, rows = network.parameters, []
+    for p in range(theta.size):
+        e = np.zeros_like(theta)
+        e[p] = h
+        up, down = (task.problem.gradient(network.with_parameters(theta + sign * e)) for sign in (1, -1))
+        rows.append((up - down) / (2 * h))
+    return (np.array(rows) + np.array(rows).T) / 2
+
+
+def blob_task(n: int, std: float = 0.5, **options: object) -> Task:
+    return Task.of(*kc.datasets.two_blobs(n, std=std, rng=0), **options)  # type: ignore[arg-type]
+
+
+def test_split_is_that_of_a_numerical_hessian() -> None:
+    found = run("split", points=12, width=2, steps=3, activation="tanh")
+    task = Task.of(*kc.datasets.mnist14(12), activation="tanh")
+    values = np.linalg.eigvalsh(numerical_hessian(task, task.draw(2, 0)))
+    own = (found["time"] == "start") & (found["matrix"] == "H")
+    assert found["top"][own] == pytest.approx(values[-1], rel=1e-6)
+    assert found["bottom"][own] == pytest.approx(values[0], rel=1e-5)
+    assert found["square"][own] == pytest.approx(values @ values, rel=1e-7)
+    assert (found["negative"][own] >= (values < -1e-7).sum()).all()
+
+
+def test_split_obeys_its_inequalities() -> None:
+    found = run("split", points=20, width=5, steps=60)
+    counts = {name: found[name].reshape(2, 3) for name in ("positive", "negative", "zero", "square", "top", "bottom")}
+    h, i, s = 0, 1, 2
+    # all P parameters are counted, zeros orthogonal to the data included
+    assert ((counts["positive"] + counts["negative"] + counts["zero"]) == 197 * 5 + 30 + 6 * 9).all()
+    assert (counts["negative"][:, i] == 0).all()
+    assert (counts["negative"][:, h] <= counts["negative"][:, s]).all()
+    # Weyl
+    assert (counts["bottom"][:, h] >= counts["bottom"][:, s] - 1e-12).all()
+    assert (counts["top"][:, h] <= counts["top"][:, i] + counts["top"][:, s] + 1e-12).all()
+    shares = found.tables["split_spectra"]
+    np.testing.assert_allclose(shares["from_i"] + shares["from_s"], shares["eigenvalue"], atol=1e-12)
+    negative = shares["eigenvalue"] < 0
+    assert (shares["from_s"][negative] <= shares["eigenvalue"][negative] + 1e-12).all()
+    for matrix, column in (("I", "i"), ("S", "s"), ("H", "eigenvalue")):
+        for when in ("start", "end"):
+            own = (found["time"] == when) & (found["matrix"] == matrix)
+            values = shares[column][shares["time"] == when]
+            assert found["square"][own] == pytest.approx(values @ values)
+
+
+def test_spectra_are_complete_and_have_the_zeros_of_the_data() -> None:
+    found = run("spectra", points=15, widths=(3, 5), steps=5, data=("digits", "blobs"))
+    values = found.tables["spectra_values"]
+    for k, (name, loss, width, p, when) in enumerate(
+        zip(*(found[c] for c in ("data", "loss", "width", "P", "time")), strict=True)
+    ):
+        own = (values["data"] == name) & (values["loss"] == loss)
+        own &= (values["width"] == width) & (values["time"] == when)
+        assert values["weight"][own].sum() == p
+        assert found["zero"][k] >= found["zero_bound"][k]
+        assert values["eigenvalue"][own].max() == found["top"][k]
+    classes = len(set(kc.datasets.mnist14(15)[1].tolist()))
+    assert set(found["P"]) == {197 * 3 + 12 + 4 * classes, 197 * 5 + 30 + 6 * classes, 29, 57}
+    # the limit starts from the network's own outputs
+    start = found["time"] == "start"
+    np.testing.assert_allclose(found["training_loss"][start], found["loss_theory"][start], rtol=1e-10)
+
+
+def test_spectra_against_a_numerical_hessian() -> None:
+    found = run("spectra", points=10, widths=(2,), steps=1, data=("blobs",), activation="tanh")
+    for loss in ("softmax", "mse"):
+        task = blob_task(10, loss=loss, activation="tanh")
+        direct = np.linalg.eigvalsh(numerical_hessian(task, task.draw(2, [0, 2])))
+        values = found.tables["spectra_values"]
+        own = (values["loss"] == loss) & (values["time"] == "start")
+        np.testing.assert_allclose(values["eigenvalue"][own], direct, atol=1e-7)
+
+
+def test_large_networks_keep_the_spectrums_ends_and_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = Task.of(*kc.datasets.mnist14(20))
+    network = task.draw(12, 0)
+    exact, ones, complete = spectra_module.spectrum_of(task, network)
+    monkeypatch.setattr(spectra_module, "DENSE", 10)
+    values, weights, rest = spectra_module.spectrum_of(task, network)
+    assert complete
+    assert not rest
+    np.testing.assert_allclose(values[-30:], exact[-30:], rtol=1e-5)
+    np.testing.assert_allclose(values[:30], exact[:30], rtol=1e-5)
+    assert weights.sum() == pytest.approx(ones.sum())
+    near, exact_near = (w[np.abs(v) < 1e-3 * v[-1]].sum() for v, w in ((values, weights), (exact, ones)))
+    assert near == pytest.approx(exact_near, rel=0.1)
+
+
+def test_spectra_refuse_unknown_data() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'blobs'"):
+        run("spectra", data=("blob",))
+
+
+def test_initial_eigenvalue_under_mse_is_one_number() -> None:
+    found = run("initial", points=10, widths=(8, 16, 32), trials=4, steps=2, loss="mse")
+    theta = kc.MLP("relu", depth=3, sigma_w=2**0.5).kernels(blob_task(10).x).theta
+    own = found["width"] == "theory"
+    np.testing.assert_allclose(found["mean"][own], np.linalg.eigvalsh(theta)[-1] / 10, rtol=1e-10)
+    np.testing.assert_allclose(found["std"][own], 0, atol=1e-12)
+    assert found["networks"].tolist()[:3] == [4, 4, 4]
+
+
+def test_initial_eigenvalues_are_those_of_dense_hessians() -> None:
+    found = run("initial", points=8, widths=(2, 3, 30), trials=3, steps=4, seed=5, activation="tanh")
+    values = found.tables["initial_values"]
+    for name in ("width_2_start", "width_2_end", "theory_start"):
+        assert (values[name][:3] > 0).all()
+    task = Task.of(*kc.datasets.two_blobs(8, std=0.5, rng=5), activation="tanh")
+    # the seeds are those of the trials of the ensembles
+    seed = np.random.SeedSequence(5).spawn(3)[0].spawn(1)[0]
+    network = task.draw(2, np.random.default_rng(seed))
+    top = np.linalg.eigvalsh(numerical_hessian(task, network))[-1]
+    assert values["width_2_start"][0] == pytest.approx(top, rel=1e-6)
+
+
+def test_initial_law_is_that_of_wide_networks() -> None:
+    found = run("initial", points=12, widths=(4, 24, 72), trials=50, steps=10, activation="tanh")
+    assert (np.abs(found["z"][found["width"] == "extrapolated"]) < 4).all()
+
+
+def test_initial_needs_widths_to_extrapolate() -> None:
+    with pytest.raises(InputError, match="three different widths"):
+        run("initial", widths=(4, 8))
+
+
+def test_training_starts_at_a_dense_hessian() -> None:
+    found = run("training", points=10, widths=(3, 4), steps=10, activation="tanh")
+    task = blob_task(10, activation="tanh")
+    for width in (3, 4):
+        values = np.linalg.eigvalsh(numerical_hessian(task, task.draw(width, [0, width])))
+        row = np.flatnonzero((found["width"] == width) & (found["step"] == 0))[0]
+        assert [found[f"top_{j}"][row] for j in range(1, 5)] == pytest.approx(values[-1:-5:-1], abs=1e-6)
+        assert found["bottom"][row] == pytest.approx(values[0], abs=1e-6)
+    np.testing.assert_array_equal(found["step"], 2 * list(range(11)))
+
+
+def test_training_of_a_wide_network_is_the_limit() -> None:
+    found = run("training", points=16, widths=(4, 150), steps=20, activation="tanh")
+    wide = (found["width"] == 150) & (found["step"] >= 10)
+    np.testing.assert_allclose(found["top_1"][wide], found["theory_1"][wide], rtol=0.15)
+    np.testing.assert_allclose(found["loss"][wide], found["loss_theory"][wide], rtol=0.15)
+
+
+def test_separability_raises_the_eigenvalues_in_limit_and_network() -> None:
+    found = run("separability", points=20, stds=(0.2, 1.5), width=40, trials=3, steps=60)
+    assert found["distance"][0] == pytest.approx(2 * 2**0.5 / 0.2)
+    assert found["top"][1] > 5 * found["top"][0]
+    assert found["top_theory"][1] > 5 * found["top_theory"][0]
+    np.testing.assert_allclose(found["top"] / found["top_theory"], 1, atol=0.6)
+
+
+def test_outliers_are_those_of_the_dense_hessian() -> None:
+    found = run("outliers", clusters=(3,), points=12, width=20, steps=5)
+    scree = found.tables["outliers_scree"]
+    task = Task.of(*kc.datasets.gaussian_clusters(12, 3, 100, rng=[0, 3]))
+    start = task.draw(20, [0, 3, 1])
+    assert found["P"][0] == task.parameters(20) == 101 * 20 + 21 * 20 + 21 * 3
+    assert scree["rank"].tolist() == list(range(1, len(scree["rank"]) + 1))
+    # mean and standard deviation over all P eigenvalues, from traces
+    (end,) = descend(task, start, Limit.of(task).step, 5)
+    h = task.split(end).h.dense()
+    assert found["mean"][0] == pytest.approx(np.trace(h) / found["P"][0])
+    assert found["std"][0] == pytest.approx(np.sqrt(np.vdot(h, h) / found["P"][0] - found["mean"][0] ** 2))
+    np.testing.assert_allclose(scree["eigenvalue"][:5], np.linalg.eigvalsh(h)[:-6:-1], rtol=1e-10)
+
+
+@pytest.mark.parametrize("clusters", [3, 6])
+def test_limit_has_one_outlier_less_than_clusters(clusters: int) -> None:
+    found = run("outliers", clusters=(clusters,), points=60, width=5, steps=200)
+    assert found["gap_theory"][0] == clusters - 1 == found["ratio_theory"][0]
+
+
+def test_width_growth_against_dense_matrices() -> None:
+    found = run("width", points=12, widths=(2, 4), trials=1, steps=2, activation="tanh")
+    task = Task.of(*kc.datasets.mnist14(12), activation="tanh")
+    for width in (2, 4):
+        network = task.draw(width, [0, width, 0])
+        h = numerical_hessian(task, network)
+        values = np.linalg.eigvalsh(h)
+        row = np.flatnonzero((found["width"] == width) & (found["time"] == "start"))[0]
+        assert [found[name][row] for name in ("top", "second", "bottom")] == pytest.approx(
+            [values[-1], values[-2], values[0]], abs=1e-6
+        )
+        s = h - task.split(network).i.dense()
+        assert found["trace_s2"][row] == pytest.approx(np.vdot(s, s), rel=1e-5)
+        inside = (np.abs(values) < 1e-3 * values[-1]).sum() + task.orthogonal(width)
+        assert found["near_zero"][row] == pytest.approx(inside / task.parameters(width))
+
+
+def test_width_growth_lanczos_is_dense(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"points": 10, "widths": (12,), "trials": 1, "steps": 2}
+    dense = run("width", **options)
+    monkeypatch.setattr(width_growth, "DENSE", 10)
+    lanczos = run("width", **options)
+    for name in ("top", "bottom", "trace_s2"):
+        np.testing.assert_allclose(lanczos[name], dense[name], rtol=1e-4)
+    np.testing.assert_allclose(lanczos["near_zero"], dense["near_zero"], atol=0.02)
+
+
+def test_path_ends_and_barriers() -> None:
+    found = run("path", points=24, width=30, steps=40)
+    lines = found.tables["path_lines"]
+    for pair, step, a, b, height in zip(
+        *(found[n] for n in ("pair", "step", "loss_a", "loss_b", "barrier")), strict=True
+    ):
+        own = (lines["pair"] == pair) & (lines["step"] == step)
+        losses = lines["loss"][own]
+        assert losses[np.argmin(np.abs(LINE))] == pytest.approx(a)
+        assert losses[np.argmin(np.abs(LINE - 1))] == pytest.approx(b)
+        assert height >= 0
+        assert height == barrier(losses)
+    known = ~np.isnan(found["barrier_theory"])
+    # convex on the line
+    assert found["barrier_theory"][known].max() == 0
+    assert found["pair"][~known].tolist() == ["two starts"] * (~known).sum()
+    # two starts are orthogonal: the distance is that of two Gaussian vectors
+    p = 30 * (24 + 20) + 31 * 30
+    far = found["distance"][found["pair"] == "two starts"]
+    assert (far > 0.8 * np.sqrt(2 * p)).all()
+    assert found["barrier"][-1] > 5 * found["barrier"][:-3].max()
+
+
+def test_blocks_are_those_of_the_dense_matrix() -> None:
+    task = Task.of(*kc.datasets.mnist14(12), activation="tanh")
+    network = task.draw(3, 0)
+    matrix, edges = task.split(network).i.dense(), layer_edges(network)
+    parts = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    direct = [[np.vdot(matrix[p, q], matrix[p, q]) for q in parts] for p in parts]
+    np.testing.assert_allclose(block_squares(task, network), direct, rtol=1e-10)
+    images = kc.datasets.mnist14(12)[0]
+    np.testing.assert_allclose(_on_pixels(network, images, task.x)(images), network(task.x), atol=1e-10)
+
+
+def test_heatmaps_have_all_entries() -> None:
+    found = run("heatmaps", points=8, widths=(2,), width=40, steps=2)
+    assert found["block"].tolist() == 2 * ["1-1", "1-2", "1-3", "2-2", "2-3", "3-3"]
+    entries = found.tables["heatmaps_entries"]
+    assert len(entries["entry"]) == 2 * 18**2
+    square = entries["entry"][entries["time"] == "before"].reshape(18, 18)
+    np.testing.assert_array_equal(square, square.T)
+
+
+@pytest.mark.parametrize("name", ["split", "training", "separability", "path"])
+def test_seeds_decide_everything(name: str) -> None:
+    options = {"points": 10, "steps": 3}
+    one, again, other = run(name, seed=1, **options), run(name, seed=1, **options), run(name, seed=2, **options)
+    for column in next(iter(one.tables.values())):
+        np.testing.assert_array_equal(one[column], again[column])
+    numbers = [c for c in next(iter(one.tables.values())) if one[c].dtype.kind == "f"]
+    assert any((one[c] != other[c]).any() for c in numbers)

@@ -1,0 +1,75 @@
+"""The moments' figure: theory and finite networks in one result, resumable."""
+
+import json
+
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc.errors import DataFileError, InputError
+from kernelcalc.experiments import figure1
+
+SMALL = {"width": 24, "trials": 3, "points": 8, "times": (0.0, 1.0, 4.0)}
+
+
+@pytest.fixture(scope="module")
+def result():
+    return figure1.run(**SMALL)
+
+
+def test_the_columns_are_theory_and_networks(result):
+    table = result.tables["figure1"]
+    assert len(table["k"]) == 2 * 4 * 3
+    x, labels = kc.datasets.mnist14(8)
+    y = kc.datasets.one_hot(labels)
+    net = kc.MLP("smooth_relu", depth=3, beta=0.1, n_out=y.shape[1])
+    exact = kc.mse_moments(net.kernels(x), y, SMALL["times"])
+    rows = table["activation"] == "smooth_relu"
+    np.testing.assert_allclose(table["theory"][rows].reshape(4, 3), exact.trace_h, rtol=1e-10)
+    np.testing.assert_allclose(table["z"], (table["mean"] - table["theory"]) / table["error"])
+
+
+def test_a_trial_is_the_network_of_its_seed():
+    x, labels = kc.datasets.mnist14(8)
+    x, y = x[:, 90:98], kc.datasets.one_hot(labels)
+    net = kc.MLP("smooth_relu", depth=3, beta=0.1, n_out=y.shape[1])
+    seed = np.random.SeedSequence(5)
+    found = figure1.Trial(net=net, X=x, Y=y, times=np.zeros(1), width=9, dtype="float64")(seed)["trace_h"][:, 0]
+    draw = np.random.SeedSequence(5).spawn(2)[0]
+    fin = kc.FiniteNetwork.random(net, 9, 8, np.random.default_rng(draw))
+    values = np.linalg.eigvalsh(fin.hessian(x, y))
+    np.testing.assert_allclose(found, [(values**k).sum() for k in (1, 2, 3, 4)], rtol=1e-10)
+
+
+def test_finished_networks_are_kept_and_used_again(tmp_path, result):
+    few = figure1.run(**SMALL | {"trials": 2}, folder=tmp_path)
+    path = tmp_path / "figure1-networks-0.jsonl"
+    lines = path.read_text().splitlines()
+    assert len(lines) == 3
+    # a mark in a stored value shows that it is read
+    marked = json.loads(lines[1])
+    marked["loss"] = [7.0] * 3
+    path.write_text("\n".join([lines[0], json.dumps(marked), lines[2]]) + "\n" + lines[2][:40])
+    more = figure1.run(**SMALL, folder=tmp_path)
+    assert len(path.read_text().splitlines()) == 4
+    assert json.loads(path.read_text().splitlines()[1])["loss"] == [7.0] * 3
+    for name, column in result.tables["figure1"].items():
+        np.testing.assert_array_equal(more.tables["figure1"][name], column)
+    assert len(few.tables["figure1"]["k"]) == len(more.tables["figure1"]["k"])
+    with pytest.raises(DataFileError, match="width"):
+        figure1.run(**SMALL | {"width": 25}, folder=tmp_path)
+
+
+def test_single_precision_is_the_same_picture(result):
+    single = figure1.run(**SMALL, dtype="float32")
+    np.testing.assert_allclose(single["mean"], result["mean"], rtol=2e-3)
+
+
+def test_picture(result):
+    axes = result.figure().axes
+    assert [ax.get_title() for ax in axes] == ["smooth relu", "normalized smooth relu"]
+
+
+def test_too_little_is_refused():
+    with pytest.raises(InputError, match="two networks"):
+        figure1.run(trials=1, width=8, points=8)
