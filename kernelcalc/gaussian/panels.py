@@ -27,7 +27,7 @@ from kernelcalc.functions import plain
 from kernelcalc.gaussian.fixed_point import fixed, gaussian_weights, number
 
 # Above this ρ the panels of E[g(b)|a] cost less than the frequencies (measured for softsign at q = 1 and 25).
-NARROW = 0.99
+NARROW = 0.993
 # A panel of length ℓ (in units of the local scale) takes digits·(NODES + NODES_PER_LENGTH ℓ) nodes: the Gaussian density
 # wants the second, a singularity at the distance ℓ of the panel, or 2ℓ of its middle, the first.
 NODES, NODES_PER_LENGTH, LONGEST = 0.5, 0.085, 9.0

@@ -27,7 +27,9 @@ class Quadrature(Estimate):
 
 
 EPS = np.finfo(np.float64).eps
-ROUNDING_STEPS = 16
+# Rounding of sums and of functions, in ulp of E|fg|: those that decay like e^(-x) magnify the rounding of their argument x
+# by a dozen or more where it counts.
+ROUNDING_STEPS = 64
 # Function values held at once (8 bytes each): 4 MiB an array stays in the second-level cache.
 CHUNK = 2**19
 # From this many rows on, a cheaper rule is worth trying first.
