@@ -219,6 +219,9 @@ class _Work:
         kept = index[better]
         self.value[kept], self.error[kept] = estimate.value[better], estimate.error[better]
         self.scale[kept], self.method[kept] = scale[better], method
+        # A resolved E|fg| is the scale of errors whichever value is kept: that of a vanishing one is not seen in the value.
+        known = ~better & (estimate.error <= scale / 2)
+        self.scale[index[known]] = np.maximum(self.scale[index[known]], scale[known])
 
     def deterministic(self) -> None:
         index = np.flatnonzero((self.cov.q == 0) | (self.cov.qp == 0))
