@@ -65,9 +65,13 @@ def main() -> None:
         rows.append(("process to six kernels of 256 digits, tanh, L = 3", best(process("-c", first_kernels))))
     for name in ("tanh", "softplus", "erf", "smooth_relu"):
         rows.append((f"six kernels, {name}, L = 3, 256 digits", best(kernels(name, digits))))
+    uneven = np.random.default_rng(1).normal(size=(4096, 196))
     for name in ("tanh", "erf"):
-        rows.append((f"six kernels, {name}, L = 3, N = 1024, d = 196", best(kernels(name, data), 2)))
-    rows.append(("Σ and Θ, relu, L = 3, N = 1024, d = 196", best(kernels("relu", data))))
+        rows.append((f"six kernels, {name}, L = 3, N = 1024, one norm", best(kernels(name, data))))
+        rows.append((f"six kernels, {name}, L = 3, N = 1024, many norms", best(kernels(name, uneven[:1024]))))
+    rows.append(("the same, tanh, N = 4096", best(kernels("tanh", uneven), 2)))
+    rows.append(('the same, engine="numba"', best(kernels("tanh", uneven, engine="numba"), 2)))
+    rows.append(("Σ and Θ, relu, L = 3, N = 4096, many norms", best(kernels("relu", uneven))))
     tanh = kc.MLP("tanh", depth=3)
     rows.append(("six kernels of one pair, tanh, L = 3", best(lambda: tanh.kernels(*pair), 20)))
     times = np.geomspace(1e-2, 1e6, 1000)

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     help="Output file, with dask a folder.  [default: kernels.npz/.zarr]",
 )
 @click.option(
-    "--engine", type=click.Choice(["memory", "dask"]), default="memory", show_default=True,
-    help="dask: block by block into a Zarr folder, for matrices beyond memory; an unfinished folder is continued.",
+    "--engine", type=click.Choice(["memory", "numba", "dask"]), default="memory", show_default=True,
+    help="numba: compiled sums. dask: block by block into a Zarr folder, beyond memory; an unfinished folder is continued.",
 )  # fmt: skip
 @click.option("--chunks", type=click.IntRange(min=1), default=2048, show_default=True, help="Points in a block (dask).")
 @click.option(
@@ -59,17 +59,17 @@ def kernels(
     from kernelcalc.export import writable_folder, write_npz
     from kernelcalc.network import MLP
 
-    if engine == "memory" and (workers or scheduler):
-        raise InputError("--engine dask with --workers or --scheduler", "--engine memory")
-    out = out or Path("kernels.npz" if engine == "memory" else "kernels.zarr")
+    if engine != "dask" and (workers or scheduler):
+        raise InputError("--engine dask with --workers or --scheduler", f"--engine {engine}")
+    out = out or Path("kernels.zarr" if engine == "dask" else "kernels.npz")
     writable_folder(out.parent)
-    if engine == "memory" and out.is_dir():
+    if engine != "dask" and out.is_dir():
         raise OutputFileError(f"expected a file name for the kernels, got the folder {out}")
     points, _ = datasets.mnist14() if data is None else datasets.load(data, labels=labels)
     net = MLP(as_activation(activation), depth=depth, sigma_w=sigma_w, beta=beta)
     heading = f"{net!r}: {points.shape[0]} points in {points.shape[1]} dimensions"
-    if engine == "memory":
-        result = net.kernels(points, only=only or None)
+    if engine != "dask":
+        result = net.kernels(points, only=only or None, engine="numba" if engine == "numba" else None)
         sums = {name: (getattr(result, name).trace(), getattr(result, name).sum()) for name in result.available}
         write_npz(out, {name: getattr(result, name) for name in result.available})
     else:

@@ -21,7 +21,7 @@ from kernelcalc.gaussian import certified
 NAMES = ("tanh", "softplus", "silu", "sigmoid", "arctan")
 ORDERS = [(i, j) for i in range(4) for j in range(i, 4)]
 # Independent streams and draws of each.
-STREAMS, COUNT = 19, 20
+STREAMS, COUNT = 50, 20
 DEAR = 20_000
 
 
