@@ -73,7 +73,7 @@ def _expectations(
 ) -> dict[tuple[int, int], np.ndarray] | None:
     """E_ij of all pairs, the first ``count`` of them being points with themselves; None if a bound exceeds the tolerance."""
     q = sigma[:count]
-    if not (q > 0).all():
+    if not (np.isfinite(q) & (q > 0)).all():
         return None
     wanted = tuple(sorted({k for order in orders for k in order}))
     tables = []
@@ -94,7 +94,8 @@ def _expectations(
     below = np.stack([t.norms for t in tables])
     # What each series has left beyond the length of each point's: tails bound a product only if both are cut at one length.
     left_over = energy[:, :, None] - np.cumsum(terms**2, axis=2)[:, :, lengths - 1]
-    tail = np.sqrt(np.maximum(left_over, 2 * EPS * energy[:, :, None]))
+    slack = np.stack([t.slack for t in tables])
+    tail = np.sqrt(np.maximum(left_over, (slack * energy)[:, :, None]))
     shorter = np.where(lengths[row] <= lengths[column], row, column)
 
     root = np.sqrt(q)
@@ -118,6 +119,7 @@ def _expectations(
             allowed = (np.abs(rho) <= 1 - p)[:, None, None]
             size = np.maximum(size, np.where(allowed, outer(below[..., index], below[..., index]), 0.0))
         place = {k: i for i, k in enumerate(wanted)}
-        if any((error > RTOL * size)[:, place[i], place[j]].any() for i, j in orders):
+        enough = error <= RTOL * size
+        if not all(enough[:, place[i], place[j]].all() for i, j in orders):
             return None
     return {(i, j): value[:, wanted.index(i), wanted.index(j)] for i, j in orders}

@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from kernelcalc.errors import InputError, NotFiniteError, ShapeError, SmoothnessError
+from kernelcalc.errors import (
+    CovarianceError,
+    DivergentExpectationError,
+    InputError,
+    NotFiniteError,
+    ShapeError,
+    SmoothnessError,
+)
 from kernelcalc.few_points import few_points
-from kernelcalc.gaussian.covariance import Covariance, determinant
+from kernelcalc.gaussian.covariance import LARGEST, Covariance, determinant
 from kernelcalc.gaussian.layer import LayerExpectations, diagonal_expectations
 from kernelcalc.gaussian.next_determinant import refine_determinant
 from kernelcalc.recursion import (
@@ -36,6 +43,8 @@ if TYPE_CHECKING:
 BLOCK_ROWS, BLOCK_COLUMNS = 128, 256
 # Pairs closer to |ρ| = 1 than this get their determinant from the difference of the points instead of from the Gram matrix.
 NEAR_PARALLEL = 1e-6
+# Below, products of variances of nearly parallel points underflow.
+SMALLEST = 1e-100
 # Pairs from which on a polynomial in ρ pays, and the smallest range it is made for.
 FEWEST_PAIRS, LEAST_REACH = 4096, 1e-3
 # Kernels of kinked nonlinearities are singular at ρ = ±1; up to here a few dozen terms resolve them.
@@ -214,7 +223,16 @@ class KernelComputation:
         ]
 
     def _points(self, x: np.ndarray) -> _Points:
-        return _Points(x=x, q=self.sigma_w2 * (np.einsum("ij,ij->i", x, x) / x.shape[1]) + self.beta2)
+        with np.errstate(over="ignore"):
+            q = self.sigma_w2 * (np.einsum("ij,ij->i", x, x) / x.shape[1]) + self.beta2
+        out = (q > LARGEST) | ((q < SMALLEST) & (q > 0))
+        if out.any():
+            row = int(np.flatnonzero(out)[0])
+            raise CovarianceError(
+                f"points whose σ_w²|x|²/n_0 + β² is 0 or lies between {SMALLEST:g} and {LARGEST:g}",
+                f"{q[row]:.3g} in row {row}",
+            )
+        return _Points(x=x, q=q)
 
     def _diagonals(self, q: np.ndarray) -> list[DiagonalKernels]:
         """Σ, Θ, Φ at (x, x) after every layer: the same step with a = b."""
@@ -234,6 +252,8 @@ class KernelComputation:
         if not layers:
             few = few_points(self.net, self.rows.x, None if self.symmetric else self.columns.x, self.names)
             if few is not None:
+                if not all(np.isfinite(array).all() for array in few.values()):
+                    raise _overflow()
                 return [few]
         shape = self.rows.q.size, self.columns.q.size
         count = self.net.depth if layers else 1
@@ -282,6 +302,8 @@ class KernelComputation:
 
     def _write(self, array: np.ndarray, block: np.ndarray, turned: np.ndarray, rows: slice, columns: slice) -> None:
         """Put a block k(x, x') in its place and k(x', x) in the mirrored one."""
+        if not np.isfinite(block).all():
+            raise _overflow()
         array[rows, columns] = block
         if not self.symmetric:
             return
@@ -352,7 +374,9 @@ class KernelComputation:
                 q = self.row_diagonals[level + 1].sigma[rows, None]
                 qp = self.column_diagonals[level + 1].sigma[None, columns]
                 c, det = kernels.sigma, determinant(q, qp, kernels.sigma)
-                refine_determinant(act, cov, (q, qp), det, ~same, self.sigma_w2, self.beta2)
+                # Only expectations of kinked functions feel the angle of nearly parallel points to first order.
+                if any(later.smoothness < 1 for later in self.net.activations[level + 1 :]):
+                    refine_determinant(act, cov, (q, qp), det, ~same, self.sigma_w2, self.beta2)
                 np.maximum(det, 0.0, out=det)
                 if same.any():
                     # A point with itself has c = q exactly; the series may have rounded otherwise.
@@ -402,6 +426,10 @@ class _OneNorm(KernelComputation):
         q = self.rows.q[:, None]
         det = q * q * (1 - self.rho) * (1 + self.rho)
         return Covariance(q=q, qp=q[:, columns], c=q * self.rho, det=det), self.rho == 1
+
+
+def _overflow() -> DivergentExpectationError:
+    return DivergentExpectationError("finite kernels", "overflow", "smaller points or a smaller σ_w keep them finite")
 
 
 def processors() -> int:

@@ -116,7 +116,8 @@ class MLP:
         Returns
         -------
         LimitingKernels
-            Read-only float64 arrays of shape (N, M). Memory: these arrays plus blocks of fixed size. With
+            Read-only float64 arrays of shape (N, M). Memory: these arrays, blocks of fixed size, and without a closed form
+            some hundred numbers a point for each layer and order of derivative. With
             ``engine="dask"`` a :class:`~kernelcalc.distributed.lazy_kernels.LazyKernels`.
 
         Raises
@@ -190,7 +191,7 @@ class MLP:
             return tuple(name for name in KERNEL_NAMES if name not in refused)
         if not isinstance(only, str | list | tuple | set | frozenset):
             raise InputError("kernel names in only=", repr(only))
-        names = (only,) if isinstance(only, str) else tuple(only)
+        names = (only,) if isinstance(only, str) else tuple(dict.fromkeys(only))
         if not names:
             raise InputError("at least one kernel name in only=", "none")
         for name in names:

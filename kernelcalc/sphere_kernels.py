@@ -82,7 +82,11 @@ def correlation_table(kernels: Callable[[np.ndarray], np.ndarray], reach: float)
         for parity in (0, 1):
             rows = (np.abs(coefficients[:, parity::2]) <= NEGLIGIBLE * size).all(axis=1)
             coefficients[rows, parity::2] = 0.0
-        if (np.abs(coefficients[:, -4:]) > NEGLIGIBLE * size).any():
+        last = float((np.abs(coefficients[:, -4:]).max(axis=1) / np.where(size > 0, size, 1.0)[:, 0]).max())
+        if last > NEGLIGIBLE:
+            # Even if they fell geometrically, the most nodes would not be enough.
+            if last ** (NODE_COUNTS[-1] / count) > NEGLIGIBLE:
+                return None
             continue
         significant = np.flatnonzero((np.abs(coefficients) > NEGLIGIBLE / 2 * size).any(axis=0))
         degree = int(significant[-1]) if significant.size else 0

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 import kernelcalc as kc
-from kernelcalc.errors import InputError, NotFiniteError, ShapeError, SmoothnessError, UnknownNameError
+from kernelcalc import kernels
+from kernelcalc.errors import (
+    CovarianceError,
+    DivergentExpectationError,
+    InputError,
+    NotFiniteError,
+    ShapeError,
+    SmoothnessError,
+    UnknownNameError,
+)
 from kernelcalc.recursion import KERNEL_NAMES, DiagonalKernels, first_layer
 from tests.test_recursion import literal_step
 
@@ -300,3 +309,45 @@ def test_bad_data(data, error):
 def test_inputs_must_agree():
     with pytest.raises(ShapeError, match="3 inputs"):
         kc.MLP("tanh").kernels(np.ones((2, 3)), np.ones((2, 4)))
+
+
+@pytest.mark.parametrize("factor", [1e200, 1e78, 1e-85])
+def test_norms_out_of_range_are_refused_by_row(factor):
+    points = np.eye(3)
+    points[1] *= factor
+    for name in ("tanh", "relu"):
+        with pytest.raises(CovarianceError, match="row 1"):
+            kc.MLP(name, 2, beta=0.0).kernels(points)
+
+
+def test_overflow_is_named():
+    for many in (1, 20):
+        points = np.sqrt(np.linspace(340, 350, many + 1))[:, None]
+        with pytest.raises(DivergentExpectationError), np.errstate(all="ignore"):
+            kc.MLP("exp", 2, beta=0.0).kernels(points)
+
+
+def test_a_kernel_named_twice():
+    points = RNG.normal(size=(80, 6))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    assert kc.MLP("tanh", 2).kernels(points, only=("theta", "theta")).available == ("theta",)
+
+
+def test_a_zero_point_among_many():
+    points = RNG.normal(size=(200, 6))
+    net = kc.MLP("softplus", 2, beta=0.0)
+    expected = net.kernels(points[1:])
+    points[0] = 0.0
+    K = net.kernels(points)
+    np.testing.assert_allclose(K.theta[1:, 1:], expected.theta, rtol=1e-12)
+    assert K.sigma[0, 0] == pytest.approx(math.log(2) ** 2, rel=1e-14)
+
+
+def test_threads_change_nothing(monkeypatch):
+    points = RNG.normal(size=(400, 6))
+    for name in ("tanh", "relu"):
+        found = []
+        for count in (1, 4):
+            monkeypatch.setattr(kernels, "processors", lambda count=count: count)
+            found.append(kc.MLP(name, 3).kernels(points).theta)
+        np.testing.assert_array_equal(*found)

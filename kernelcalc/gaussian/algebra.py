@@ -16,6 +16,7 @@ numbers.
 from __future__ import annotations
 
 import math
+import threading
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -117,6 +118,10 @@ def _symbolic(fa: tuple[Atom, ...], ga: tuple[Atom, ...], sign: int | None) -> s
     return tidy(total_expectation(fa, ga, cov, numbers))
 
 
+# mpmath's working precision belongs to the process: threads take turns.
+MULTIPRECISION = threading.RLock()
+
+
 def evaluate(
     f: sp.Expr, g: sp.Expr, q1: Any, q2: Any, cov: Any, dps: int = 50, *, orders: tuple[int, int] = (0, 0)
 ) -> mpmath.mpf:
@@ -143,7 +148,14 @@ def evaluate(
         derivative(atoms_of(to_sympy(f, {"x": x})), orders[0]),
         derivative(atoms_of(to_sympy(g, {"x": x})), orders[1]),
     )
-    v1, v2, v12 = (_exact(v) for v in (q1, q2, cov))
+    with MULTIPRECISION:
+        return _raised_until_equal(fa, ga, (q1, q2, cov), dps)
+
+
+def _raised_until_equal(
+    fa: tuple[Atom, ...], ga: tuple[Atom, ...], given: tuple[Any, Any, Any], dps: int
+) -> mpmath.mpf:
+    v1, v2, v12 = (_exact(v) for v in given)
     det = _check_covariance(v1, v2, v12)
     degenerate = det == 0 and v1 != 0
     work = dps + 15
@@ -158,7 +170,7 @@ def evaluate(
             if raised > 6 * dps and abs(better) < mpmath.mpf(10) ** (-raised // 2) and abs(better) <= abs(value):
                 return mpmath.mpf(0)
             work, value = raised, better
-    raise PrecisionError(f"more than {work} working digits cancelled in E[f(a)g(b)] at ({q1}, {q2}, {cov})")
+    raise PrecisionError(f"more than {work} working digits cancelled in E[f(a)g(b)] at {given}")
 
 
 def _evaluate_at(

@@ -16,7 +16,7 @@ import sympy as sp
 from kernelcalc.activations import Activation, as_activation
 from kernelcalc.errors import DivergentExpectationError, InputError, NotFiniteError, PrecisionWarning
 from kernelcalc.gaussian import closed_form, quadrature
-from kernelcalc.gaussian.algebra import evaluate, in_algebra
+from kernelcalc.gaussian.algebra import MULTIPRECISION, evaluate, in_algebra
 from kernelcalc.gaussian.closed_form import Estimate
 from kernelcalc.gaussian.covariance import Covariance, make_covariance
 from kernelcalc.gaussian.hermite import hermite_series, mehler_error
@@ -341,13 +341,13 @@ class _Work:
 
     def _exact_pair(self, k: int) -> tuple[Any, Any, Any]:
         """q, q' and c as they are; near |ρ| = 1 the c that the determinant means, which the rounded c does not."""
-        q, qp, c, det = (mpmath.mpf(float(v[k])) for v in (self.cov.q, self.cov.qp, self.cov.c, self.cov.det))
+        q, qp, c, det = (float(v[k]) for v in (self.cov.q, self.cov.qp, self.cov.c, self.cov.det))
         if det == 0:
-            return Fraction(float(q)), Fraction(float(c)) ** 2 / Fraction(float(q)), Fraction(float(c))
+            return Fraction(q), Fraction(c) ** 2 / Fraction(q), Fraction(c)
         if det > NEAR_DEGENERATE * q * qp:
             return q, qp, c
-        with mpmath.workdps(60):
-            return q, qp, mpmath.sign(c) * mpmath.sqrt(q * qp - det)
+        with MULTIPRECISION, mpmath.workdps(60):
+            return q, qp, mpmath.sign(c) * mpmath.sqrt(mpmath.mpf(q) * qp - det)
 
     def singular(self) -> None:
         index = self.open()

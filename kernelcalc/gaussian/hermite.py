@@ -206,11 +206,16 @@ def _hopeless(tail: np.ndarray, terms: int, reach: float) -> bool:
     return terms > LENGTHS[1] and bool(expected > 1e-4)
 
 
-def with_bounds(coefficients: np.ndarray, energy: np.ndarray, error: np.ndarray) -> HermiteSeries:
-    """Coefficients (rows, K) with what E f² (rows,) and a bound on their own error (rows,) say of the series."""
+def with_bounds(
+    coefficients: np.ndarray, energy: np.ndarray, error: np.ndarray, *, slack: float = 2 * EPS
+) -> HermiteSeries:
+    """Coefficients (rows, K) with what E f² (rows,) and a bound on their own error (rows,) say of the series.
+
+    ``slack`` is the relative error of the energy, below which no tail is seen.
+    """
     norm = np.sqrt(energy)
     left = energy - np.einsum("ik,ik->i", coefficients, coefficients)
-    tail = np.sqrt(np.maximum(left, 2 * EPS * energy))
+    tail = np.sqrt(np.maximum(left, slack * energy))
     powers = np.array(DAMPINGS)[None, :] ** np.arange(coefficients.shape[1])[:, None]
     damped = np.sqrt(coefficients**2 @ powers)
     return HermiteSeries(

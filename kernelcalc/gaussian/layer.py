@@ -23,7 +23,6 @@ from kernelcalc.gaussian.hermite import (
     relative_tails,
 )
 from kernelcalc.gaussian.mehler import mehler_block, mehler_sum
-from kernelcalc.gaussian.next_determinant import MULTIPRECISION
 from kernelcalc.gaussian.series_table import many_series
 
 Order = tuple[int, int]
@@ -47,14 +46,15 @@ class _Side:
     """One derivative of σ at all points of one side.
 
     ``terms`` (K, N) are the Hermite coefficients f_{offset + stride·m} above rounding (stride 2 for even and odd functions),
-    ``remains`` the largest relative tail beyond each K, ``norms`` (N, exponents) the lower norms; ``bounds`` belong to the
-    whole computed length.
+    ``remains`` the largest relative tail beyond each K, ``norms`` (N, exponents) the lower norms, ``damping`` the smallest
+    damped norms relative to the norm; ``bounds`` belong to the whole computed length.
     """
 
     terms: np.ndarray
     remains: np.ndarray
     bounds: SeriesBounds
     norms: np.ndarray
+    damping: np.ndarray
     offset: int = 0
     stride: int = 1
 
@@ -65,6 +65,7 @@ class _Side:
             remains=self.remains,
             bounds=self.bounds,
             norms=self.norms,
+            damping=self.damping,
             offset=offset,
             stride=2,
         )
@@ -161,11 +162,13 @@ class LayerExpectations:
         remains = relative_tails(series)
         keep = max(1, int((remains > SHORTEST_TAIL).sum()))
         terms = np.ascontiguousarray(series.coefficients[:, :keep].T)
+        norm = np.where(series.bounds.norm > 0, series.bounds.norm, 1.0)
         return _Side(
             terms=terms if np.array_equal(back, np.arange(back.size)) else terms[:, back],
             remains=remains[:keep],
             bounds=series.bounds[back],
             norms=_norms(function, unique)[back],
+            damping=np.min(series.bounds.damped / norm[:, None], axis=0, initial=1.0),
         )
 
     def _use_parity(self) -> None:
@@ -274,14 +277,15 @@ class LayerExpectations:
         full = Covariance(
             q=np.broadcast_to(cov.q, cov.c.shape), qp=np.broadcast_to(cov.qp, cov.c.shape), c=cov.c, det=cov.det
         )
-        with MULTIPRECISION:
-            return pair_estimate(self.functions[i], self.functions[j], full.take(bad), rtol=self.rtol).value
+        return pair_estimate(self.functions[i], self.functions[j], full.take(bad), rtol=self.rtol).value
 
 
 def _norms(function: Activation, q: np.ndarray) -> np.ndarray:
     """The lower norms at sorted variances, interpolated in log-log where there are many."""
-    if q.size <= NORM_NODES or q[0] <= 0:
+    if q.size <= NORM_NODES:
         return lower_norms(function, q)
+    if q[0] <= 0:
+        return np.concatenate([lower_norms(function, q[:1]), _norms(function, q[1:])])
     nodes = np.geomspace(q[0], q[-1], NORM_NODES)
     with np.errstate(divide="ignore"):
         logs = np.log(lower_norms(function, nodes)).T
@@ -305,10 +309,14 @@ def _mehler(left: _Side, right: _Side, rows: slice, columns: Index, at: _Correla
 
 
 def _terms(left: _Side, right: _Side, reach: float) -> int:
-    """Fewest terms whose remainder at |ρ| ≤ reach stays below half an ulp of ‖f‖‖g‖ (or all there are)."""
+    """Fewest terms whose remainder at |ρ| ≤ reach stays below half an ulp of the size of the sum (or all there are).
+
+    The size is that of the damped norms, in which the error bound counts rounding.
+    """
     count = min(left.remains.size, right.remains.size)
     remainder = left.remains[:count] * right.remains[:count] * reach ** np.arange(count)
-    small = np.flatnonzero(remainder <= EPS / 4)
+    tier = min(int(np.searchsorted(DAMPINGS, reach)), len(DAMPINGS) - 1)
+    small = np.flatnonzero(remainder <= EPS / 4 * left.damping[tier] * right.damping[tier])
     needed = int(small[0]) if small.size else count
     return max(1, -(-(needed - left.offset) // left.stride))
 

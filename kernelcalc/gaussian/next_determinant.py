@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import threading
-
 import mpmath
 import numpy as np
 
 from kernelcalc.activations import Activation
 from kernelcalc.gaussian import closed_form
-from kernelcalc.gaussian.algebra import evaluate, in_algebra
+from kernelcalc.gaussian.algebra import MULTIPRECISION, evaluate, in_algebra
 from kernelcalc.gaussian.covariance import Covariance
+from kernelcalc.gaussian.mesh import mesh_rule
 
-# mpmath's working precision belongs to the process, so blocks computed in threads take turns.
-MULTIPRECISION = threading.Lock()
+# The expectations of kinked functions bend like √(1 − ρ²) near ρ = ±1; below this qq' − c², relative to qq', the rounding of
+# c would show there beyond 1e-12.
+NEAR_PARALLEL = 1e-8
+# Where the layer between has a kink itself and no exact algebra, its kink costs √det of the difference's digits.
+NEARER_PARALLEL = 1e-12
+REFINE_DIGITS = 40
+# Rows of a quadrature done at once, its nodes a panel, and its nodes across the difference.
+ROWS, PANEL, ACROSS = 32, 24, 12
 
 
 def refine_determinant(
@@ -25,7 +30,7 @@ def refine_determinant(
     sigma_w2: float,
     beta2: float,
 ) -> None:
-    """Recompute in place qq' − c² of the next layer where the difference has cancelled and σ offers more.
+    """Recompute in place qq' − c² of the next layer where the difference has cancelled.
 
     Parameters
     ----------
@@ -42,18 +47,23 @@ def refine_determinant(
     sigma_w2, beta2 : float
         σ_w² and β².
     """
-    if act.smoothness >= 1:
-        return
     weights = _homogeneous(act)
-    if weights is None:
-        refine_near_parallel(act, cov, det, wanted, sigma_w2, beta2)
+    exact = weights is None and act.smoothness < 1 and in_algebra(act.expr)
+    bound = 1 / 8 if weights is not None else NEAR_PARALLEL if exact or act.smoothness >= 1 else NEARER_PARALLEL
+    near = wanted & (det < bound * (later[0] * later[1]))
+    if not near.any():
         return
-    near = det < later[0] * later[1] / 8
-    if near.any():
-        full = Covariance(
-            q=np.broadcast_to(cov.q, det.shape), qp=np.broadcast_to(cov.qp, det.shape), c=cov.c, det=cov.det
-        )
-        det[near] = homogeneous_determinant(weights, full.take(near), sigma_w2, beta2)
+
+    def take(values: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(values, det.shape)[near]
+
+    part = Covariance(q=take(cov.q), qp=take(cov.qp), c=cov.c[near], det=cov.det[near])
+    if weights is not None:
+        det[near] = homogeneous_determinant(weights, part, sigma_w2, beta2)
+    elif exact:
+        det[near] = exact_determinant(act, part, sigma_w2, beta2)
+    else:
+        det[near] = difference_determinant(act, part, (take(later[0]), take(later[1])), sigma_w2, beta2)
 
 
 def _homogeneous(act: Activation) -> tuple[float, float] | None:
@@ -69,39 +79,65 @@ def homogeneous_determinant(weights: tuple[float, float], cov: Covariance, sigma
     """
     linear, absolute = weights
     root = np.sqrt(cov.det)
-    theta = np.arctan2(root, cov.c)
     scale = np.sqrt(cov.q) * np.sqrt(cov.qp)
+    spread = np.sqrt(cov.q) - np.sqrt(cov.qp)
+    if absolute == 0:
+        # V = A² c: the determinant of a linear layer; q + q' − 2c is a difference only where c is close to √(qq').
+        apart = np.where(cov.c > 0, spread**2 + 2 * cov.det / (scale + np.abs(cov.c)), cov.q + cov.qp - 2 * cov.c)
+        return sigma_w2**2 * linear**4 * cov.det + sigma_w2 * beta2 * linear**2 * apart
+    # An even function does not tell θ from π − θ.
+    theta = np.arctan2(root, np.abs(cov.c) if linear == 0 else cov.c)
     versine = 2 * np.sin(theta / 2) ** 2
     bend = closed_form.sine_residual(theta)
     at_zero = linear**2 + absolute**2
     gap = at_zero * versine - absolute**2 * (2 / np.pi) * bend
     kappa = at_zero - gap
-    spread = np.sqrt(cov.q) - np.sqrt(cov.qp)
     return sigma_w2**2 * scale**2 * gap * (at_zero + kappa) + sigma_w2 * beta2 * (at_zero * spread**2 + 2 * scale * gap)
 
 
-# Below this qq' − c² relative to qq' the angle of a kinked layer, √(1 − ρ²), has lost four digits to rounded covariances.
-NEAR_PARALLEL = 1e-8
-REFINE_DIGITS = 40
-
-
-def refine_near_parallel(
-    act: Activation, cov: Covariance, det: np.ndarray, wanted: np.ndarray, sigma_w2: float, beta2: float
-) -> None:
-    """Recompute in place qq' − c² of the next layer for nearly parallel pairs of a kinked nonlinearity.
-
-    σ' jumps, so E11 has a square-root singularity at ρ = 1 and the rounding of c, magnified by 1/√(1 − ρ²), would show in
-    the next layer's kernels. The few pairs concerned are done in multiprecision, from this layer's exact determinant.
-    """
-    if not in_algebra(act.expr):
-        return
-    near = wanted & (cov.det > 0) & (cov.det <= NEAR_PARALLEL * cov.q * cov.qp)
-    for i, j in zip(*np.nonzero(near), strict=True):
-        q, qp = (mpmath.mpf(float(np.broadcast_to(v, cov.c.shape)[i, j])) for v in (cov.q, cov.qp))
-        with MULTIPRECISION, mpmath.workdps(REFINE_DIGITS):
-            c = mpmath.sign(float(cov.c[i, j])) * mpmath.sqrt(q * qp - mpmath.mpf(float(cov.det[i, j])))
+def exact_determinant(act: Activation, cov: Covariance, sigma_w2: float, beta2: float) -> np.ndarray:
+    """qq' − c² of the next layer in multiprecision, pair by pair, from this layer's exact determinant."""
+    result = np.empty(cov.c.shape)
+    with MULTIPRECISION, mpmath.workdps(REFINE_DIGITS):
+        for k in range(result.size):
+            q, qp, c, det = (mpmath.mpf(float(v[k])) for v in (cov.q, cov.qp, cov.c, cov.det))
+            c = mpmath.sign(c) * mpmath.sqrt(q * qp - det)
             first, second, mixed = (
                 sigma_w2 * evaluate(act.expr, act.expr, *arguments, REFINE_DIGITS) + beta2
                 for arguments in ((q, q, q), (qp, qp, qp), (q, qp, c))
             )
-            det[i, j] = float(max(first * second - mixed**2, mpmath.mpf(0)))
+            result[k] = float(max(first * second - mixed**2, mpmath.mpf(0)))
+    return result
+
+
+def difference_determinant(
+    act: Activation, cov: Covariance, later: tuple[np.ndarray, np.ndarray], sigma_w2: float, beta2: float
+) -> np.ndarray:
+    r"""qq' − c² of the next layer from D = E(σ(a) ∓ σ(b))² by quadrature, for nearly parallel or antiparallel pairs.
+
+    .. math:: qq' - c^2 = \tfrac12 (q + q') D - \tfrac14 D^2 - \tfrac14 (q - q')^2, \qquad
+        D = q + q' \mp 2c, \quad q - q' = σ_w^2 E[(σ(a) - σ(b))(σ(a) + σ(b))].
+
+    All terms are of second order in the difference of a and b, so none cancels; what σ(a) − σ(b) itself loses to rounding is
+    ε relative to the angle, and the angle's error stays at ε.
+    """
+    nodes, density = np.polynomial.hermite_e.hermegauss(ACROSS)
+    density = density / np.sqrt(2 * np.pi)
+    result = np.empty(cov.c.shape)
+    for start in range(0, result.size, ROWS):
+        rows = slice(start, start + ROWS)
+        q, c = cov.q[rows, None], cov.c[rows, None]
+        std = np.sqrt(q)
+        z, weight = mesh_rule(((act, std[:, 0], np.zeros(len(std))),), 1.0, PANEL)
+        weight = weight * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+        a = std * z
+        b = (c / q * a)[:, :, None] + (np.sqrt(cov.det[rows, None]) / std)[:, :, None] * nodes
+        sign = np.where(c > 0, 1.0, -1.0)[:, :, None]
+        first, second = act(a)[:, :, None], sign * act(b)
+        apart, together = first - second, first + second
+        wide = sigma_w2 * np.einsum("rij,ri,j->r", apart**2, weight, density)
+        wide += np.where(c[:, 0] > 0, 0.0, 4 * beta2)
+        uneven = sigma_w2 * np.einsum("rij,ri,j->r", apart * together, weight, density)
+        total = later[0][rows] + later[1][rows]
+        result[rows] = total * wide / 2 - wide**2 / 4 - uneven**2 / 4
+    return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -32,8 +32,9 @@ class SeriesTable:
         log q at the ends.
     table : ndarray (nodes, K + 1)
         Chebyshev coefficients of the K Hermite coefficients and of the energy.
-    error : float
-        Bound on the 2-norm of the coefficients' error relative to the function's norm, interpolation included.
+    error, slack : float
+        Bounds on the 2-norm of the coefficients' error relative to the function's norm, and on the energy's relative to it,
+        interpolation included.
     norms : ndarray (exponents,)
         The lower norms, the smallest at the nodes.
     """
@@ -42,6 +43,7 @@ class SeriesTable:
     high: float
     table: np.ndarray
     error: float
+    slack: float
     norms: np.ndarray
 
     def values(self, q: np.ndarray) -> np.ndarray:
@@ -52,7 +54,8 @@ class SeriesTable:
 
     def __call__(self, q: np.ndarray) -> HermiteSeries:
         values = self.values(q)
-        return with_bounds(np.ascontiguousarray(values[:, :-1]), values[:, -1], self.error * np.sqrt(values[:, -1]))
+        error = self.error * np.sqrt(values[:, -1])
+        return with_bounds(np.ascontiguousarray(values[:, :-1]), values[:, -1], error, slack=self.slack)
 
 
 def series_table(act: Activation, low: float, high: float, *, length: int, nodes: int) -> SeriesTable | None:
@@ -70,17 +73,23 @@ def series_table(act: Activation, low: float, high: float, *, length: int, nodes
     known = np.column_stack([series.coefficients, norm**2])
     table = dct(known[:nodes], axis=0) / nodes
     table[0] /= 2
-    found = SeriesTable(low=first, high=last, table=table, error=0.0, norms=lower_norms(act, q[:nodes]).min(axis=0))
-    moved = np.linalg.norm((found.values(q[nodes:]) - known[nodes:])[:, :-1], axis=1) / norm[nodes:]
-    if not (moved <= ACCEPTED).all():
+    found = SeriesTable(
+        low=first, high=last, table=table, error=0.0, slack=0.0, norms=lower_norms(act, q[:nodes]).min(axis=0)
+    )
+    change = found.values(q[nodes:]) - known[nodes:]
+    moved = np.linalg.norm(change[:, :-1], axis=1) / norm[nodes:]
+    energy = np.abs(change[:, -1]) / known[nodes:, -1]
+    if not (moved <= ACCEPTED).all() or not (energy <= ACCEPTED).all():
         return None
     error = float((series.bounds.error / norm).max() + 2 * moved.max())
-    return SeriesTable(low=first, high=last, table=table, error=error, norms=found.norms)
+    return replace(found, error=error, slack=float(2 * EPS + 2 * energy.max()))
 
 
 def many_series(act: Activation, q: np.ndarray, *, length: int) -> HermiteSeries:
     """As :func:`~kernelcalc.gaussian.hermite.hermite_series` at sorted variances; many are interpolated from a few."""
-    if q[0] > 0 and not act.kinks:
+    if q[0] == 0 and q.size > 1:
+        return _joined([hermite_series(act, q[:1], length=length), many_series(act, q[1:], length=length)])
+    if not act.kinks:
         for nodes in NODE_COUNTS:
             if q.size <= 2 * nodes:
                 break
@@ -88,6 +97,10 @@ def many_series(act: Activation, q: np.ndarray, *, length: int) -> HermiteSeries
             if table is not None:
                 return table(q)
     parts = [hermite_series(act, q[start : start + ROW_BLOCK], length=length) for start in range(0, q.size, ROW_BLOCK)]
+    return _joined(parts)
+
+
+def _joined(parts: list[HermiteSeries]) -> HermiteSeries:
     bounds = {f: np.concatenate([getattr(p.bounds, f) for p in parts]) for f in ("norm", "tail", "error", "damped")}
     return HermiteSeries(coefficients=np.concatenate([p.coefficients for p in parts]), bounds=SeriesBounds(**bounds))
 
@@ -96,12 +109,14 @@ def many_series(act: Activation, q: np.ndarray, *, length: int) -> HermiteSeries
 class OctaveTables:
     """Several derivatives of σ for 2^octave ≤ q ≤ 2^(octave + 1), of one length K.
 
-    ``table`` (nodes, derivatives, K + 1), ``error`` (derivatives,), ``norms`` (derivatives, exponents), as in SeriesTable.
+    ``table`` (nodes, derivatives, K + 1), ``error`` and ``slack`` (derivatives,), ``norms`` (derivatives, exponents), as in
+    SeriesTable.
     """
 
     octave: int
     table: np.ndarray
     error: np.ndarray
+    slack: np.ndarray
     norms: np.ndarray
 
     def values(self, q: float) -> np.ndarray:
@@ -128,5 +143,6 @@ def octave_tables(act: Activation, orders: tuple[int, ...], octave: int) -> Octa
         octave=octave,
         table=np.stack([t.table for t in known], axis=1),
         error=np.array([t.error for t in known]),
+        slack=np.array([t.slack for t in known]),
         norms=np.stack([t.norms for t in known]),
     )

@@ -46,7 +46,7 @@ def test_without_numba(monkeypatch):
         mehler_block(np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1)), compiled=True)
 
 
-@pytest.mark.parametrize("name", ["tanh", "softplus", "gelu", "relu"])
+@pytest.mark.parametrize("name", ["tanh", "softplus", "gelu"])
 def test_gram_matrices_agree(name):
     points = RNG.normal(size=(300, 10))
     points[7] = points[3]
