@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from kernelcalc.recursion import (
     layer_step,
 )
 from kernelcalc.sphere_kernels import correlation_table, one_norm
+from kernelcalc.threads import one_blas_thread, processors
 
 if TYPE_CHECKING:
     from kernelcalc.activations import Activation
@@ -279,7 +279,7 @@ class KernelComputation:
             for rows, columns in blocks:
                 work(rows, columns)
             return
-        with ThreadPoolExecutor(workers) as pool:
+        with one_blas_thread(workers), ThreadPoolExecutor(workers) as pool:
             futures = [pool.submit(work, rows, columns) for rows, columns in blocks]
             try:
                 for future in futures:
@@ -430,11 +430,6 @@ class _OneNorm(KernelComputation):
 
 def _overflow() -> DivergentExpectationError:
     return DivergentExpectationError("finite kernels", "overflow", "smaller points or a smaller σ_w keep them finite")
-
-
-def processors() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _at(diagonal: DiagonalKernels, part: Index, shape: tuple[int, int]) -> DiagonalKernels:
