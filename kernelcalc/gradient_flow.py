@@ -7,11 +7,9 @@ Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1, Propositions 1 and 4.
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ import numpy as np
 
 from .errors import CovarianceError, InputError, MissingExtraError, NotFiniteError, ShapeError
 from .losses import Loss, resolve_loss
+from .threads import one_blas_thread
 from .trajectory import Trajectory
 from .weighted_kernel import weighted_moments
 
@@ -178,7 +177,7 @@ def hessian_moments(
     trace_i = np.empty((samples, kmax, unique.size))
     trace_s, trace_s2, value = (np.empty((samples, unique.size)) for _ in range(3))
     flow = gradient_flow(grams["theta"], y0, targets, law, unique, rtol=rtol)
-    with ThreadPoolExecutor(workers) as pool, _one_blas_thread(workers):
+    with ThreadPoolExecutor(workers) as pool, one_blas_thread(workers):
         each = map if workers == 1 else pool.map
         for i, (w, y) in enumerate(_shown(flow, unique.size, progress)):
             slope = law.slope(y, targets) / n
@@ -328,18 +327,6 @@ def gram(kernels: Any, name: str, n: int | None = None) -> Array:
     if not np.isfinite(matrix).all():
         raise NotFiniteError(f"a finite kernel {name}", "NaN or infinity")
     return matrix
-
-
-def _one_blas_thread(workers: int) -> AbstractContextManager[Any]:
-    # Threads of BLAS on top of ours wait for each other spinning: measured 5 times the processor time on a busy machine.
-    if workers == 1:
-        return nullcontext()
-    try:
-        control = importlib.import_module("threadpoolctl")
-    except ImportError:
-        return nullcontext()
-    limits: AbstractContextManager[Any] = control.threadpool_limits(limits=1, user_api="blas")
-    return limits
 
 
 def _along_points(matrix: Array, batch: Array) -> Array:

@@ -46,10 +46,12 @@ class HeldOut:
         Encoded targets; mean and standard deviation of the outputs over initialisations.
     g_mean, g_std : ndarray, (M, n_out), or None
         The same of g; None for a nonlinearity that is not smooth.
-    loss : float
-        Of the mean output; under a cross-entropy the negative log-likelihood.
-    accuracy : float or None
-        Share of the points whose class the mean output gets right; None where targets are not classes.
+    loss, network_loss : float
+        Of the mean output (an infinite ensemble), and expected of one network; under a cross-entropy the negative
+        log-likelihood. Under MSE the second is the first plus half the sum of a point's variances.
+    accuracy, network_accuracy : float or None
+        Share of the points whose class the mean output, and on average one network, gets right; None where targets are
+        not classes.
     """
 
     time: float
@@ -60,17 +62,25 @@ class HeldOut:
     g_mean: Array | None
     g_std: Array | None
     loss: float
+    network_loss: float
     accuracy: float | None
+    network_accuracy: float | None
 
     def __str__(self) -> str:
         how = "kernel regression, exact" if self.samples is None else f"{self.samples} initialisations"
         when = "at the end of training" if math.isinf(self.time) else f"after training for time {self.time:.4g}"
-        score = f"  loss of the mean output {self.loss:.4g}"
-        score += "" if self.accuracy is None else f", accuracy {self.accuracy:.1%}"
+        many = "infinitely many" if self.samples is None else str(self.samples)
+        scores = [
+            f"  {name:<41}loss {loss:.4g}" + ("" if accuracy is None else f", accuracy {accuracy:.1%}")
+            for name, loss, accuracy in (
+                ("one network, expected", self.network_loss, self.network_accuracy),
+                (f"mean output of {many} networks", self.loss, self.accuracy),
+            )
+        ]
         several = self.mean.shape[1] > 1
         head = f"  {'point':>5} {'target':>8} {'output ± std':>22}"
         head += "" if self.g_mean is None else f" {'Tr Hf ± std':>22}"
-        lines = [f"{len(self.mean)} held-out points {when} ({how})", score, head]
+        lines = [f"{len(self.mean)} held-out points {when} ({how})", *scores, head]
         for i in range(min(_ROWS, len(self.mean))):
             # Of several outputs the one of the point's class.
             a = int(np.argmax(self.targets[i])) if several else 0
@@ -140,10 +150,14 @@ def held_out(
         mean, std, drawn = exact.mean, _spread(exact.covariance, t.shape), None
         g_mean = exact.g_mean
         g_std = None if exact.g_covariance is None else _spread(exact.g_covariance, t.shape)
+        network_loss = float(law.point_values(mean, t).mean() + np.sum(std**2, axis=1).mean() / 2)
+        network_accuracy = _gaussian_accuracy(mean, std[:, 0], t)
     else:
         f, g = _sampled(net, x, y, new, law, time, samples, rng)
         mean, std, drawn = f.mean(axis=0), f.std(axis=0, ddof=1), samples
         g_mean, g_std = (None, None) if g is None else (g.mean(axis=0), g.std(axis=0, ddof=1))
+        network_loss = float(law.point_values(f, np.broadcast_to(t, f.shape)).mean())
+        network_accuracy = _accuracy(f, t)
     return HeldOut(
         time=time,
         samples=drawn,
@@ -153,7 +167,9 @@ def held_out(
         g_mean=g_mean,
         g_std=g_std,
         loss=float(law.point_values(mean, t).mean()),
+        network_loss=network_loss,
         accuracy=_accuracy(mean, t),
+        network_accuracy=network_accuracy,
     )
 
 
@@ -179,10 +195,40 @@ def _spread(covariance: Array, shape: tuple[int, ...]) -> Array:
     return np.broadcast_to(np.sqrt(np.maximum(np.diagonal(covariance), 0.0))[:, None], shape)
 
 
-def _accuracy(mean: Array, targets: Array) -> float | None:
+def _kind(targets: Array) -> str | None:
     if targets.shape[1] > 1:
         one_hot = np.isin(targets, (0.0, 1.0)).all() and (targets.sum(axis=1) == 1).all()
-        return float((mean.argmax(axis=1) == targets.argmax(axis=1)).mean()) if one_hot else None
-    if np.isin(targets, (-1.0, 1.0)).all():
-        return float((np.sign(mean) == targets).mean())
-    return None
+        return "classes" if one_hot else None
+    return "signs" if np.isin(targets, (-1.0, 1.0)).all() else None
+
+
+def _accuracy(outputs: Array, targets: Array) -> float | None:
+    """Share of right answers, of outputs (..., M, n_out)."""
+    kind = _kind(targets)
+    if kind is None:
+        return None
+    right = outputs.argmax(axis=-1) == targets.argmax(axis=1) if kind == "classes" else np.sign(outputs) == targets
+    return float(right.mean())
+
+
+def _gaussian_accuracy(mean: Array, std: Array, targets: Array) -> float | None:
+    r"""Expected share of right answers of independent Gaussian outputs, of equal variance at a point.
+
+    For classes :math:`P(f_a > f_b \text{ for all } b \ne a) = \int φ(z) \prod_b Φ(z + (μ_a - μ_b)/s) dz`.
+    """
+    from scipy.special import ndtr
+
+    kind = _kind(targets)
+    if kind is None:
+        return None
+    safe = np.maximum(std, np.finfo(np.float64).tiny ** 0.5)[:, None]
+    if kind == "signs":
+        return float(ndtr(targets * mean / safe).mean())
+    # The trapezoidal rule is exact to rounding for a smooth integrand that decays like a Gaussian.
+    z, step = np.linspace(-9, 9, 181, retstep=True)
+    weight = np.exp(-(z**2) / 2) * step / math.sqrt(2 * math.pi)
+    own = targets.astype(bool)
+    lead = (mean[own][:, None] - mean) / safe
+    # i: points; b: outputs; the own one counts as 1
+    beaten = np.where(own[:, :, None], 1.0, ndtr(z + lead[:, :, None]))
+    return float((beaten.prod(axis=1) @ weight).mean())

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 from scipy.integrate import BDF
 from scipy.sparse import csc_array
 from scipy.sparse.linalg import LinearOperator, gmres
@@ -32,6 +33,8 @@ _NEWTON = 0.03
 # Accuracy of a linear solve, relative and as a part of the Newton tolerance: Newton converges linearly at this rate.
 _LINEAR = 0.05
 _KRYLOV = 20
+# What of SciPy's BDF is set or read below without being documented (checked with SciPy 1.13 and 1.17).
+_INNER = ("D", "I", "J", "jac", "lu", "solve_lu", "newton_tol")
 
 
 def integrate(
@@ -61,7 +64,7 @@ def integrate(
     Raises
     ------
     IntegrationError
-        The step shrinks to nothing or the number of steps runs out.
+        The step shrinks to nothing or the number of steps runs out; or SciPy's BDF lacks what is replaced in it.
 
     Notes
     -----
@@ -130,6 +133,12 @@ def _matrix_free_bdf(derivative: Any, jacobian: Any, start: Array, end: float, r
 
     options: dict[str, Any] = {"rtol": rtol, "atol": atol, "jac": csc_array((n, n))}
     solver: Any = BDF(flat, 0.0, start.ravel(), end, **options)
+    missing = [name for name in _INNER if not hasattr(solver, name)]
+    if missing:
+        raise IntegrationError(
+            f"scipy.integrate.BDF of SciPy {scipy.__version__} has no {', '.join(missing)}, which matrix-free steps replace; "
+            "install SciPy 1.13 or another version this package is tested with"
+        )
     # SciPy leaves these differences as it finds the memory and carries them along unused.
     solver.D[2:] = 0
     # SciPy takes a Jacobian as a matrix only. It forms I - cJ, factorises and solves through these attributes, for

@@ -135,7 +135,8 @@ def critical_line(activation: Any, q: ArrayLike | None = None) -> tuple[Array, A
     r"""The line χ = 1 in the plane (σ_w, β), parametrised by the fixed point q.
 
     For each q: :math:`σ_w^2 = 1/E[σ̇(\sqrt q Z)^2]` and :math:`β^2 = q - σ_w^2 E[σ(\sqrt q Z)^2]`; points without a
-    real β are left out.
+    real β are left out. Where the plane's point does not change from one q to the next (relu: σ_w = √2, β = 0, every q
+    is a fixed point) it is returned once, with the first of these q.
 
     Returns
     -------
@@ -163,7 +164,10 @@ def critical_line(activation: Any, q: ArrayLike | None = None) -> tuple[Array, A
     # relu lies on β = 0 exactly: rounding must not remove it.
     bias = np.where(np.abs(bias) <= 1e-12 * points, 0.0, bias)
     good = np.isfinite(bias) & (bias >= 0)
-    return np.sqrt(weight[good]), np.sqrt(bias[good]), points[good]
+    sigma_w, beta, points = np.sqrt(weight[good]), np.sqrt(bias[good]), points[good]
+    moves = (np.abs(np.diff(sigma_w)) > 1e-12 * sigma_w[1:]) | (np.abs(np.diff(beta)) > 0)
+    kept = np.concatenate([np.ones(min(sigma_w.size, 1), dtype=bool), moves])
+    return sigma_w[kept], beta[kept], points[kept]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -19,12 +19,10 @@ if TYPE_CHECKING:
 CHI_RANGE = 4.0
 # A region that holds no square of this part of the plane's height gets no name.
 ROOM = 0.12
-# On a grid as fine as the command's, relu reaches χ = 0.99 before its variance diverges.
-NEAR_ONE = 0.85
 
 
 def plot_phase(diagram: PhaseDiagram, ax: Any = None, *, quantity: str = "chi", names: bool = True) -> Any:
-    r"""Draw χ (blue: order, red: chaos) or q* over the plane, with the critical line χ = 1.
+    r"""Draw χ (blue: order, red: chaos) or q* over the plane, with the critical line χ = 1, which may be a point.
 
     Parameters
     ----------
@@ -79,10 +77,11 @@ def plot_phase(diagram: PhaseDiagram, ax: Any = None, *, quantity: str = "chi", 
     window = ((diagram.sigma_w[0], diagram.sigma_w[-1]), (diagram.beta[0], diagram.beta[-1]))
     line = diagram.line
     inside = (line[0] <= window[0][1]) & (line[1] <= window[1][1])
-    if inside.any() and np.ptp(line[0]) + np.ptp(line[1]) > 1e-6:
-        ax.plot(*_reached(diagram), color="k", lw=1.6, zorder=3)
-    else:
-        _wall(ax, diagram)
+    if inside.any():
+        look = {"lw": 1.6, "label": r"critical line $\chi = 1$"}
+        if line[0].size == 1:
+            look = {"marker": "o", "ms": 5, "ls": "none", "clip_on": False, "label": r"critical point $\chi = 1$"}
+        ax.plot(*_reached(diagram), color="k", zorder=3, **look)
     if names:
         regions = {"order": diagram.chi < 1, "chaos": diagram.chi > 1, "no fixed point": np.isnan(diagram.chi)}
         for name, region in regions.items():
@@ -138,8 +137,8 @@ def phase_figure(plain: PhaseDiagram, normalized: PhaseDiagram | None, sigma_w: 
         for other in axes[1:]:
             other.set_ylabel("")
     lines = _matplotlib("lines").Line2D
-    handles = list(axes[0].get_legend_handles_labels()[0])
-    handles.append(lines([], [], color="k", lw=1.6, label=r"critical line $\chi = 1$"))
+    found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    handles = list(found.values())
     if normalized is not None:
         handles.append(
             lines([], [], color="k", lw=1.2, ls=(0, (4, 2)), label=r"$\sigma_w^2 + \beta^2 = 1$, where $q^* = 1$")
@@ -159,14 +158,6 @@ def _reached(diagram: PhaseDiagram) -> tuple[Array, Array]:
     column = np.abs(diagram.sigma_w[:, None] - sigma_w).argmin(axis=0)
     row = np.abs(diagram.beta[:, None] - beta).argmin(axis=0)
     return sigma_w, np.where(near[row, column], beta, np.nan)
-
-
-def _wall(ax: Any, diagram: PhaseDiagram) -> None:
-    """The edge χ → 1 of order, where the critical line has shrunk to a point or lies at q = ∞ (relu)."""
-    chi = np.where(np.isnan(diagram.chi), 2.0, diagram.chi)
-    bounded = diagram.chi[np.isfinite(diagram.chi)]
-    if bounded.size and bounded.max() > NEAR_ONE and chi.min() < 1 < chi.max() and min(chi.shape) > 1:
-        ax.contour(diagram.sigma_w, diagram.beta, chi, levels=[1.0], colors="k", linewidths=1.6, zorder=3)
 
 
 def _name(ax: Any, diagram: PhaseDiagram, region: NDArray[np.bool_], name: str) -> None:

@@ -4,20 +4,7 @@ Gradient descent on the parameters with learning rate η moves the outputs as gr
 long as η < 2/λ_max(H). In the limit λ_max(H) is that of :math:`𝓗C^{1/2} Θ 𝓗C^{1/2}`, because the operator norm of S
 vanishes.
 
-Notes
------
-Standard parametrisation. The network of the theory has weights (σ_w/√n) W with W ~ N(0, 1) and biases βb; frameworks
-train w = (σ_w/√n) W and b' = βb themselves. The function is the same, but a step of w counts (n/σ_w²) times one of W, n
-being the number of inputs of the layer, and a step of b' counts 1/β² times one of b. So the same gradient descent follows
-
-.. math::
-    Θ_{std}^{(ℓ+1)} = σ_w^2 E_{11} Θ_{std}^{(ℓ)} + \frac{n_ℓ}{σ_w^2} (Σ^{(ℓ+1)} - β^2) + 1
-
-and its largest stable learning rate is 2/λ_max with Θ_std for Θ: at the start, and through training along the flow of
-Θ_std. That flow has a time of its own, η_std a step; a report compares the two after as many steps at stable rates, that
-is at times in the ratio λ_max(Θ)/λ_max(Θ_std). PyTorch's default ``Linear`` draws weights and biases
-from U(-1/√n, 1/√n), of variance 1/(3n): σ_w = 1/√3 and β = 1/√(3n), a β that differs between the first layer and the
-hidden ones; take the hidden width, or β = 0 in the limit.
+Frameworks train the weights themselves: see :mod:`kernelcalc.parametrisation`.
 
 References
 ----------
@@ -27,54 +14,31 @@ Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1; Jacot, Gabriel, Hongler (NeurIPS
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .dynamics import mse_moments
 from .errors import InputError, ShapeError, SmoothnessError
-from .gradient_flow import SampledTrajectory, gradient_flow, gram, hessian_moments, initial_draws
-from .losses import Loss, curvature_sqrt, resolve_loss
-from .weighted_kernel import symmetric_weighted_kernel
+from .extreme_eigenvalues import condition_number, top_eigenvalue
+from .gradient_flow import covariance_root, gradient_flow, gram, hessian_moments, initial_draws
+from .losses import Loss, resolve_loss
+from .parametrisation import pytorch_kernels, standard_theta
+from .trajectory import Trajectory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
 
     from .network import MLP
 
     Array = NDArray[np.float64]
 
-# Below this many outputs a dense eigensolver is as fast as Lanczos and gives the whole spectrum.
-_DENSE = 600
+_EPS = float(np.finfo(np.float64).eps)
 _NAMES = ("sigma", "theta", "phi", "lam", "upsilon", "xi")
-
-
-def top_eigenvalue(theta: Array, hessian: Array) -> float:
-    """λ_max of 𝓗C^½ Θ 𝓗C^½; ``hessian`` as :meth:`kernelcalc.losses.Loss.hessian` gives it for (N, n_out) outputs.
-
-    Examples
-    --------
-    >>> top_eigenvalue(np.diag([1.0, 3.0]), np.array([[0.5], [0.25]]))
-    0.75
-    """
-    has_blocks = hessian.ndim == 3
-    root = curvature_sqrt(hessian, has_blocks)
-    n, n_out = root.shape[:2]
-    if not has_blocks:
-        return max(float(np.linalg.eigvalsh(root[:, a, None] * theta * root[:, a])[-1]) for a in range(n_out))
-    if n * n_out <= _DENSE:
-        return float(np.linalg.eigvalsh(symmetric_weighted_kernel(theta, root, has_blocks=True))[-1])
-    from scipy.sparse.linalg import LinearOperator, eigsh
-
-    def product(v: Array) -> Array:
-        inner = np.einsum("iab,ib->ia", root, v.reshape(n, n_out))
-        return np.asarray(np.einsum("iab,ib->ia", root, theta @ inner)).ravel()
-
-    operator = LinearOperator((n * n_out, n * n_out), matvec=product, dtype=np.float64)
-    start = np.random.default_rng(0).standard_normal(n * n_out)
-    return float(eigsh(operator, k=1, which="LA", v0=start, return_eigenvectors=False)[0])
 
 
 def largest_learning_rate(theta: ArrayLike, outputs: ArrayLike, labels: ArrayLike, loss: Any = "mse") -> float:
@@ -83,7 +47,7 @@ def largest_learning_rate(theta: ArrayLike, outputs: ArrayLike, labels: ArrayLik
     Parameters
     ----------
     theta : array_like, (N, N)
-        Θ, or :func:`standard_theta` for the standard parametrisation.
+        Θ, or :func:`kernelcalc.parametrisation.standard_theta` for the standard parametrisation.
     outputs : array_like, (N,) or (N, n_out)
         Y; only its shape matters under MSE.
     labels : array_like
@@ -100,60 +64,6 @@ def largest_learning_rate(theta: ArrayLike, outputs: ArrayLike, labels: ArrayLik
     y = y[:, None] if y.ndim == 1 else y
     top = top_eigenvalue(np.asarray(theta, dtype=np.float64), resolve_loss(loss).hessian(y, labels))
     return 2 / top if top > 0 else math.inf
-
-
-def standard_theta(net: MLP, points: ArrayLike, widths: Sequence[int]) -> Array:
-    r"""Tangent kernel of the same network when w = (σ_w/√n) W and b' = βb are the trained parameters.
-
-    Parameters
-    ----------
-    net : MLP
-        Its σ_w and β are those of the initialisation.
-    points : array_like, (N, n_0)
-        Data.
-    widths : sequence of int
-        The L - 1 hidden widths.
-
-    Returns
-    -------
-    ndarray, (N, N)
-        Per output. It grows with the widths, which is why learning rates shrink with them in this parametrisation.
-
-    Examples
-    --------
-    A linear model f = w·x + b' has ∇f·∇f' = x·x' + 1.
-
-    >>> from kernelcalc.network import MLP
-    >>> standard_theta(MLP([], depth=1), [[1.0, 2.0]], [])
-    array([[6.]])
-    """
-    from .gaussian.expectation import gaussian_expectation
-
-    x = np.asarray(points, dtype=np.float64)
-    if len(widths) != net.depth - 1 or any(w < 1 for w in widths):
-        raise InputError(f"{net.depth - 1} positive hidden widths for depth {net.depth}", f"{tuple(widths)}")
-    layers = net.kernels(x, only=("sigma",)).layers
-    weight, bias = net.sigma_w**2, net.beta**2
-    result = (x.shape[1] / weight) * (layers[0].sigma - bias) + 1
-    for act, width, before, after in zip(net.activations, widths, layers[:-1], layers[1:], strict=True):
-        q = np.diagonal(before.sigma)
-        derivative = act.derivative(1)
-        e11 = gaussian_expectation(derivative, derivative, q[:, None], q[None, :], before.sigma)
-        result = weight * e11 * result + (width / weight) * (after.sigma - bias) + 1
-    return np.asarray(result)
-
-
-def pytorch_defaults(width: int) -> dict[str, float]:
-    """σ_w and β of PyTorch's default ``Linear`` layer with this many inputs, both from U(-1/√n, 1/√n).
-
-    Examples
-    --------
-    >>> pytorch_defaults(3)
-    {'sigma_w': 0.577..., 'beta': 0.333...}
-    """
-    if width < 1:
-        raise InputError("a width of at least 1", repr(width))
-    return {"sigma_w": math.sqrt(1 / 3), "beta": math.sqrt(1 / (3 * width))}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -248,17 +158,21 @@ class Prediction:
     network, loss_name : str
     n, n_in, n_out : int
     width : int
+    samples : int or None
+        Initialisations drawn; None under MSE, where everything is exact.
     spectrum : ndarray
         Eigenvalues of Θ, descending.
     curvature : float
-        Largest curvature of one point's loss: 1 for the MSE, ¼ and ½ for the cross-entropies, 1 where unknown.
-    moments : SampledTrajectory
+        c, largest curvature of one point's loss: 1 for the MSE, ¼ and ½ for the cross-entropies, infinite where unknown.
+    moments : Trajectory
         Loss and moments at ``moments.times``; Tr S is zero where ``smooth`` is False.
-    top : ndarray, (T,)
-        λ_max(H) at these times, mean over initialisations.
-    standard_top, standard_times : ndarray, (T,)
-        λ_max(H) in the standard parametrisation at this width, mean over initialisations, at times of its own flow:
-        those of ``moments.times`` after as many steps at a stable rate.
+    sample_top, sample_condition : ndarray, (samples, T)
+        λ_max(H) and condition number of I at these times; a single row under MSE.
+    sample_standard_top, sample_pytorch_top : ndarray, (samples, T)
+        λ_max(H) in the standard parametrisation and with PyTorch's default layers at this width, at times of their own
+        flows: those of ``moments.times`` after as many steps at a stable rate.
+    standard_times, pytorch_times : ndarray, (T,)
+        These times.
     smooth : bool
         Whether the nonlinearity has the derivatives that Tr S needs.
     """
@@ -269,23 +183,47 @@ class Prediction:
     n_in: int
     n_out: int
     width: int
+    samples: int | None
     spectrum: Array
     curvature: float
-    moments: SampledTrajectory
-    top: Array
-    standard_top: Array
+    moments: Trajectory
+    sample_top: Array
+    sample_condition: Array
+    sample_standard_top: Array
+    sample_pytorch_top: Array
     standard_times: Array
+    pytorch_times: Array
     smooth: bool
 
     @property
+    def top(self) -> Array:
+        """λ_max(H) at the times, mean over initialisations."""
+        return np.asarray(self.sample_top.mean(axis=0))
+
+    @property
+    def top_std(self) -> Array:
+        """Its standard deviation over initialisations; zero under MSE."""
+        return np.asarray(self.sample_top.std(axis=0, ddof=1)) if self.samples else np.zeros_like(self.top)
+
+    @property
+    def conditions(self) -> Array:
+        """Condition number of I at the times, median over initialisations."""
+        return np.asarray(np.median(self.sample_condition, axis=0))
+
+    @property
     def learning_rates(self) -> Array:
-        """Largest stable learning rates 2/λ_max(H) at the times, NTK parametrisation."""
-        return 2 / self.top
+        """Largest learning rates at the times stable for every initialisation, 2 over the largest λ_max(H) seen."""
+        return np.asarray(2 / self.sample_top.max(axis=0))
 
     @property
     def standard_learning_rates(self) -> Array:
         """The same in the standard parametrisation, after as many steps."""
-        return 2 / self.standard_top
+        return np.asarray(2 / self.sample_standard_top.max(axis=0))
+
+    @property
+    def pytorch_learning_rates(self) -> Array:
+        """The same for PyTorch's default layers, after as many steps."""
+        return np.asarray(2 / self.sample_pytorch_top.max(axis=0))
 
     @property
     def standard_learning_rate(self) -> float:
@@ -293,45 +231,104 @@ class Prediction:
         return float(self.standard_learning_rates[0])
 
     @property
+    def pytorch_learning_rate(self) -> float:
+        """The same for PyTorch's default layers."""
+        return float(self.pytorch_learning_rates[0])
+
+    @property
     def condition_number(self) -> float:
         """λ_max/λ_min of Θ, infinite when λ_min is zero to rounding."""
         least = self.spectrum[-1]
-        return float(self.spectrum[0] / least) if least > self.n * 2.3e-16 * self.spectrum[0] else math.inf
+        return float(self.spectrum[0] / least) if least > self.n * _EPS * self.spectrum[0] else math.inf
 
     @property
     def time_constants(self) -> Array:
-        """Times N/(c λ_j) in which mode j of Θ decays by e, c: ``curvature``; a cross-entropy flattens and takes longer."""
+        """Times N/(c λ_j) in which mode j of Θ decays by e, c: ``curvature``; a cross-entropy flattens and takes longer.
+
+        Where c is unknown, those of a loss of curvature 1.
+        """
         floor = self.spectrum[0] * np.finfo(np.float64).tiny
-        return self.n / (self.curvature * np.maximum(self.spectrum, floor))
+        return self.n / (_finite_curvature(self.curvature) * np.maximum(self.spectrum, floor))
 
     def __str__(self) -> str:
-        m, tau = self.moments, self.time_constants
-        shown = [j for j in (1, 2, 3, 5, 10, 30, 100, 300) if j <= self.n]
+        exact = self.samples is None
+        top = f"{self.top[0]:.4g}" if exact else f"{self.top[0]:.4g} ± {self.top_std[0]:.2g}"
         lines = [
             f"{self.network}",
             f"{self.n} points of {self.n_in} inputs, {self.n_out} output{'s'[: self.n_out - 1]}, loss {self.loss_name}",
             "",
-            "At the start",
-            f"  largest eigenvalue of the Hessian          {self.top[0]:.4g}",
+            "At the start, and at every later time: the Hessian's part I is constant under MSE" if exact
+            else f"At the start; rates from the largest lambda_max of {self.samples} initialisations",
+            f"  largest eigenvalue of the Hessian          {top}",
             f"  largest stable learning rate, NTK          {self.learning_rates[0]:.4g}",
-            f"  the same, standard parametrisation         {self.standard_learning_rate:.4g}   (width {self.width})",
+            f"  the same, standard parametrisation         {self.standard_learning_rate:.4g}   (width {self.width}; "
+            "weights of standard deviation sigma_w/sqrt(n), biases beta)",
+            f"  the same, PyTorch's default layers         {self.pytorch_learning_rate:.4g}   (width {self.width}; "
+            "weights and biases uniform in ±1/sqrt(n))",
             f"  condition number of the tangent kernel     {self.condition_number:.4g}",
+            "  (n: inputs of the layer. Rates are those of infinite width: lambda_max of a finite network is larger,",
+            "  for relu and ten outputs by 10 to 30 % at width 1000.)",
             "",
-            "Time constants of the tangent kernel's modes (gradient-flow time; steps = time / learning rate)",
+            *self._modes(),
+            "",
+            *self._curves(),
+        ]  # fmt: skip
+        if not exact:
+            lines += ["", *self._rates()]
+        if not self.smooth:
+            lines += [
+                "",
+                "The nonlinearity is not smooth enough for the theory's kernels of S (Phi, Lambda, Upsilon, Xi): Tr H above is",
+                "Tr I alone. Where sigma'' = 0 almost everywhere, as for relu, Tr S = 0 and this is Tr H indeed; the limit of",
+                "Tr S^2 is then that of `kernelcalc sagun split`.",
+            ]
+        return "\n".join(lines)
+
+    def _modes(self) -> list[str]:
+        tau, shown = self.time_constants, [j for j in (1, 2, 3, 5, 10, 30, 100, 300) if j <= self.n]
+        kind, formula = "Time constants", f"N/(c lambda_j), c = {self.curvature:g} the largest curvature of the loss"
+        if self.samples is None:
+            formula = "N/lambda_j"
+        elif math.isfinite(self.curvature):
+            kind = "Least time constants"
+        else:
+            formula = "N/lambda_j, for a loss of curvature 1: this one's has no known bound"
+        return [
+            f"{kind} of the tangent kernel's modes (gradient-flow time; steps = time / learning rate)",
             "  mode  " + "".join(f"{j:>11d}" for j in shown),
             "  time  " + "".join(f"{tau[j - 1]:>11.4g}" for j in shown),
-            "",
-            f"Through training, mean ± standard deviation over {m.samples} initialisations",
-            f"  {'time':>10} {'loss':>22} {'Tr H':>22} {'lambda_max':>11} {'rate, NTK':>11} {'standard':>11}",
+            f"  ({formula})",
+        ]
+
+    def _curves(self) -> list[str]:
+        m = self.moments
+        how = "exact" if self.samples is None else f"{self.samples} initialisations"
+        lines = [
+            f"Through training, mean ± standard deviation of one network over initialisations ({how})",
+            f"  {'time':>10} {'loss':>22} {'Tr H':>22}",
         ]
         for i, t in enumerate(m.times):
             loss = f"{m.loss[i]:.4g} ± {m.loss_std[i]:.2g}"
             trace = f"{m.trace_h[0, i]:.4g} ± {m.trace_h_std[0, i]:.2g}"
-            numbers = (self.top[i], self.learning_rates[i], self.standard_learning_rates[i])
-            lines.append(f"  {t:>10.4g} {loss:>22} {trace:>22} " + " ".join(f"{v:>11.4g}" for v in numbers))
-        if not self.smooth:
-            lines += ["", "The nonlinearity is not smooth: Tr H is Tr I alone, Tr S has no limit for it."]
-        return "\n".join(lines)
+            lines.append(f"  {t:>10.4g} {loss:>22} {trace:>22}")
+        return lines
+
+    def _rates(self) -> list[str]:
+        columns = ("rate, NTK", "standard", "PyTorch")
+        lines = [
+            "Largest eigenvalue, condition number of I (median) and largest stable rates through training",
+            f"  {'time':>10} {'lambda_max':>22} {'condition':>11}" + "".join(f" {name:>11}" for name in columns),
+        ]
+        rates = np.stack([self.learning_rates, self.standard_learning_rates, self.pytorch_learning_rates], axis=1)
+        for i, t in enumerate(self.moments.times):
+            top = f"{self.top[i]:.4g} ± {self.top_std[i]:.2g}"
+            numbers = "".join(f" {v:>11.4g}" for v in (self.conditions[i], *rates[i]))
+            lines.append(f"  {t:>10.4g} {top:>22}{numbers}")
+        return [
+            *lines,
+            "  (standard, PyTorch: rates of these two parametrisations, as above, after as many steps at a stable rate as",
+            "  the NTK parametrisation takes to the time in the first column)",
+        ]
 
 
 def predict(
@@ -358,21 +355,25 @@ def predict(
     labels : array_like
         As the loss takes them.
     loss : str, Loss or expression
-        See :func:`kernelcalc.losses.resolve_loss`.
+        See :func:`kernelcalc.losses.resolve_loss`. Under MSE everything is exact (Corollary 1).
     times : array_like, optional
         Gradient-flow times; by default 0 and six from the fastest mode's to a thousand times it.
     width : int
-        Hidden width, for the standard parametrisation.
+        Hidden width, for the standard parametrisation and PyTorch's.
     samples, rng
-        Initialisations and seed.
+        Initialisations and seed, for a loss other than the MSE.
     n_out : int, optional
         Number of outputs; by default the network's, or where that is 1 what the labels show.
     progress : bool
-        Show a bar (needs tqdm).
+        Show a bar (needs tqdm) for a loss other than the MSE.
 
     Returns
     -------
     Prediction
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1, Corollary 1.
 
     Examples
     --------
@@ -391,15 +392,32 @@ def predict(
     kernels = with_defined_kernels(held)
     theta = gram(kernels, "theta", len(targets))
     spectrum = np.asarray(np.linalg.eigvalsh(theta)[::-1], dtype=np.float64)
-    curvature = law.curvature_bound if math.isfinite(law.curvature_bound) else 1.0
     if times is None:
-        fastest = len(targets) / (curvature * spectrum[0])
+        fastest = len(targets) / (_finite_curvature(law.curvature_bound) * spectrum[0])
         times = np.concatenate([[0.0], fastest * np.geomspace(1, 1000, 6)])
-    moments = hessian_moments(kernels, targets, times, law, samples=samples, rng=rng, kmax=2, progress=progress)
-    # λ_max varies little between initialisations: four of them give its mean to a percent or so.
-    start = initial_draws(kernels, targets.shape[1], samples, rng)[0][:4]
     standard = standard_theta(net, x, [width] * (net.depth - 1))
-    standard_times = moments.times * spectrum[0] / float(np.linalg.eigvalsh(standard)[-1])
+    pytorch_sigma, pytorch = pytorch_kernels(net, x, [width] * (net.depth - 1))
+    exact = law.name == "mse"
+    if exact:
+        moments: Trajectory = mse_moments(kernels, targets, times, kmax=2)
+        draws = pytorch_draws = np.zeros((1, *targets.shape))
+    else:
+        moments = hessian_moments(kernels, targets, times, law, samples=samples, rng=rng, kmax=2, progress=progress)
+        draws = initial_draws(kernels, targets.shape[1], samples, rng)[0]
+        noise = np.random.default_rng(rng).standard_normal(draws.shape)
+        pytorch_draws = covariance_root(pytorch_sigma) @ noise
+    standard_times, pytorch_times = (
+        moments.times * spectrum[0] / float(np.linalg.eigvalsh(matrix)[-1]) for matrix in (standard, pytorch)
+    )
+    top, conditions = _through_training(
+        theta, draws, targets, law, moments.times, (top_eigenvalue, condition_number), constant=exact
+    )
+    (standard_top,) = _through_training(
+        standard, draws, targets, law, standard_times, (top_eigenvalue,), constant=exact
+    )
+    (pytorch_top,) = _through_training(
+        pytorch, pytorch_draws, targets, law, pytorch_times, (top_eigenvalue,), constant=exact
+    )
     return Prediction(
         network=repr(net),
         loss_name=law.name,
@@ -407,21 +425,45 @@ def predict(
         n_in=x.shape[1],
         n_out=targets.shape[1],
         width=width,
+        samples=None if exact else samples,
         spectrum=spectrum,
-        curvature=curvature,
+        curvature=law.curvature_bound,
         moments=moments,
-        top=_top_through_training(theta, start, targets, law, moments.times),
-        standard_top=_top_through_training(standard, start, targets, law, standard_times),
+        sample_top=top,
+        sample_condition=conditions,
+        sample_standard_top=standard_top,
+        sample_pytorch_top=pytorch_top,
         standard_times=standard_times,
+        pytorch_times=pytorch_times,
         smooth=smooth,
     )
 
 
-def _top_through_training(theta: Array, start: Array, targets: Array, law: Loss, times: Array) -> Array:
+def _finite_curvature(bound: float) -> float:
+    return bound if math.isfinite(bound) else 1.0
+
+
+def _through_training(
+    theta: Array,
+    start: Array,
+    targets: Array,
+    law: Loss,
+    times: Array,
+    of: tuple[Callable[[Array, Array], float], ...],
+    *,
+    constant: bool,
+) -> list[Array]:
+    """Functions of (Θ, 𝓗C) at the times along the flow of Θ, (samples, T) each; ``constant``: 𝓗C does not change."""
+    if constant:
+        h = law.hessian(start[0], targets)
+        return [np.full((1, times.size), function(theta, h)) for function in of]
     unique, where = np.unique(times, return_inverse=True)
-    flow = gradient_flow(theta, start, targets, law, unique)
-    top = [np.mean([top_eigenvalue(theta, law.hessian(y, targets)) for y in batch]) for _, batch in flow]
-    return np.array(top)[where]
+    result = np.empty((len(of), len(start), unique.size))
+    for i, (_, batch) in enumerate(gradient_flow(theta, start, targets, law, unique)):
+        for j, y in enumerate(batch):
+            h = law.hessian(y, targets)
+            result[:, j, i] = [function(theta, h) for function in of]
+    return list(result[..., where])
 
 
 def with_defined_kernels(kernels: Any) -> Any:

@@ -11,7 +11,6 @@
 # ---
 
 # %% [markdown]
-# %% [markdown]
 # # Order and chaos
 #
 # Deep in a wide network the variance of a preactivation follows $q \mapsto σ_w^2\,\mathbb E[σ(\sqrt q Z)^2] + β^2$ down to

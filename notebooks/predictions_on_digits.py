@@ -11,7 +11,6 @@
 # ---
 
 # %% [markdown]
-# %% [markdown]
 # # Predictions on the digits
 #
 # What the limit tells a person who is about to train a network: how large a learning rate gradient descent bears, how long
@@ -56,6 +55,29 @@ for color, factor in zip(kc.plot.COLORS, (0.25, 0.75, 1.15), strict=False):
         assert run.loss[5:].max() > 2 * run.loss[0]
 ax.set(xlabel="step of gradient descent", ylabel="training loss")
 ax.legend(frameon=False)
+
+# %% [markdown]
+# ## The whole spectrum of I, and chance
+#
+# Gradients of the same size in random directions would have eigenvalues within the edges of Marchenko and Pastur, and a
+# direction would have to exceed $1 + \sqrt γ$ times their mean to stand out (Baik, Ben Arous, Péché). The largest
+# eigenvalue of I is far beyond, and most of the others are below the lower edge: gradients of digits are much alike.
+
+# %%
+values = kc.spectrum_of_i(net.kernels(X[train]), np.zeros(64), Y[train]).values
+parameters = 197 * 256 + 257 * 256 + 257
+low, high = kc.spectrum.marchenko_pastur_edges(64 / parameters, values.mean())
+print(
+    f"by chance {low:.4f} to {high:.4f}; of 64 eigenvalues {np.sum(values > high)} above, {np.sum(values < low)} below"
+)
+assert values[0] > 10 * high
+assert np.median(values) < low
+spikes = np.array([1.5, 3.0, 10.0])
+vectors = (
+    np.random.default_rng(0).normal(size=(64, 2000)) * np.sqrt(np.concatenate([spikes[::-1], np.ones(61)]))[:, None]
+)
+tops = np.linalg.eigvalsh(vectors @ vectors.T / 2000)[::-1][:3]
+assert np.allclose(tops[::-1], kc.spectrum.bbp_outlier(spikes, 64 / 2000), rtol=0.15)
 
 # %% [markdown]
 # ## One time constant for every mode
@@ -136,19 +158,38 @@ assert accuracy > 0.65
 # %% [markdown]
 # ## The same question for the standard parametrisation
 #
-# In PyTorch's usual layers the weights themselves, $w = σ_w W/\sqrt n$, are trained: the tangent kernel grows with the width
-# and the stable rate shrinks like one over it.
+# In PyTorch's layers the weights themselves, $w = σ_w W/\sqrt n$, are trained: the tangent kernel grows with the width
+# and the stable rate shrinks like one over it. Their default initialisation, uniform in $±1/\sqrt n$ for weights and biases,
+# has a rate of its own.
 
 # %%
 widths = np.array([32, 128, 512, 2048])
-rates = [
-    kc.predict(net, X[train], Y[train], times=[0.0], width=int(w), samples=2).standard_learning_rate for w in widths
-]
+reports = [kc.predict(net, X[train], Y[train], times=[0.0], width=int(w)) for w in widths]
+rates = [one.standard_learning_rate for one in reports]
+defaults = [one.pytorch_learning_rate for one in reports]
 fig, ax = plt.subplots(figsize=(6.2, 3.9), layout="constrained")
-ax.loglog(widths, rates, "o-", color=kc.plot.COLORS[0], label="standard parametrisation")
+ax.loglog(widths, rates, "o-", color=kc.plot.COLORS[0], label=r"standard parametrisation, $σ_w = 1.2$, $β = 0.1$")
+ax.loglog(widths, defaults, "s-", color=kc.plot.COLORS[2], label="PyTorch's default layers")
 ax.axhline(rate, color=kc.plot.COLORS[1], label="NTK parametrisation")
 ax.set(xlabel="hidden width", ylabel="largest stable learning rate")
-ax.legend(frameon=False)
+ax.legend(frameon=False, loc="lower left")
 decay = np.polyfit(np.log(widths[1:]), np.log(rates[1:]), 1)[0]
 print(f"rate ~ width^{decay:.2f}")
 assert -1.05 < decay < -0.7
+
+# %% [markdown]
+# ## The mean-field limit
+#
+# With outputs divided by the root of the width (and a learning rate as many times larger as the width), outputs start at
+# zero, I stays and S grows: $\mathrm{Tr} H/\sqrt w$ is Gaussian with variance $∇C(0)^TΞ∇C(0)$. Networks have it from
+# their $g = \mathrm{Tr} 𝓗f$.
+
+# %%
+at = kc.mean_field_moments(K, Y[train]).at_width(256)
+traces = [
+    16 * FiniteNetwork.random(net, 256, n_in=X.shape[1], rng=seed).hessian_trace(X[train])[:, 0] @ (-Y[train] / 64)
+    for seed in range(100)
+]
+print(f"Tr S: {np.mean(traces):.2f} ± {np.std(traces, ddof=1):.2f}, limit 0 ± {at['trace_h_std']:.2f}")
+assert abs(np.mean(traces)) < 4 * at["trace_h_std"] / 10
+assert abs(np.std(traces, ddof=1) / at["trace_h_std"] - 1) < 4 / np.sqrt(200)

@@ -63,6 +63,32 @@ def test_table_names_the_phases(tmp_path: Path) -> None:
     assert math.sqrt(bias) == pytest.approx(0.1, rel=2e-2)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("-a", "relu"), "critical point (chi = 1): sigma_w = 1.414 at beta = 0, where every q is a fixed point"),
+        (("-a", "smooth_relu"), "no critical sigma_w (chi = 1 at a finite q*) found at beta = 0.1"),
+        # tanh'(0) = 1
+        (("-a", "tanh", "--beta", 0), "critical line (chi = 1) at beta = 0: sigma_w = 1\n"),
+    ],
+)
+def test_where_chi_is_one(tmp_path: Path, arguments: tuple[object, ...], words: str) -> None:
+    result = run(*arguments, *COARSE, "--no-png", "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert words in result.output
+
+
+def test_critical_line_is_drawn_where_fixed_points_are() -> None:
+    grid = np.linspace(0.2, 3, 29), np.linspace(0, 2, 21)
+    (point,) = plot_phase(kc.phase_diagram("relu", *grid), Figure().subplots()).get_lines()
+    np.testing.assert_allclose(point.get_xydata(), [[math.sqrt(2), 0]])
+    assert point.get_marker() == "o"
+    # smooth relu comes to χ = 1 at q = ∞ only
+    ax = plot_phase(kc.phase_diagram("smooth_relu", *grid), Figure().subplots())
+    assert not ax.get_lines()
+    assert not [artist for artist in ax.collections if hasattr(artist, "levels")]
+
+
 def test_without_a_fixed_point(tmp_path: Path) -> None:
     result = run("-a", "relu", "--sigma-w", 2, *COARSE, "-o", tmp_path)
     assert result.exit_code == 0, result.output

@@ -35,6 +35,8 @@ def test_report_and_file_for_the_mse(tmp_path: Path) -> None:
     assert numbers["condition_number"] == pytest.approx(values[0] / values[-1], rel=1e-8)
     # In the standard parametrisation wide layers take smaller steps.
     assert numbers["standard_learning_rate"] < numbers["learning_rate"][0]
+    assert 0 < numbers["pytorch_learning_rate"] == numbers["pytorch_learning_rates"][-1]
+    assert numbers["samples"] is None
     assert (np.diff(numbers["expected_loss"]) < 0).all()
     assert numbers["held_out"] is None
 
@@ -52,6 +54,7 @@ def test_held_out_points_are_kernel_regression(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.ravel(tested["mean"]), mean, atol=1e-7)
     assert tested["accuracy"] == np.mean(np.sign(mean) == y[18:])
     assert np.shape(tested["g_std"]) == (6, 1)
+    assert tested["network_loss"] == pytest.approx(tested["loss"] + np.mean(np.square(tested["std"])) / 2)
     assert f"accuracy {tested['accuracy']:.1%}" in result.output
     # A fifth is held out unless said otherwise.
     assert "4 held-out points" in run("-a", "erf", *FEW).output
@@ -67,6 +70,9 @@ def test_standard_rates_through_training(tmp_path: Path) -> None:
     assert rates[-1] > 2 * rates[0]
     assert numbers["learning_rate"][-1] > 2 * numbers["learning_rate"][0]
     assert numbers["held_out"]["time"] == numbers["times"][-1]
+    assert numbers["pytorch_learning_rates"][-1] > 2 * numbers["pytorch_learning_rate"]
+    # ... and worse conditioned
+    assert numbers["condition_number_of_i"][-1] > numbers["condition_number_of_i"][0] > numbers["condition_number"]
 
 
 @pytest.mark.parametrize("loss", ["softmax", "binary", "log(cosh(y - t))"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import matplotlib as mpl
@@ -53,7 +54,62 @@ def test_softmax_loses_one_direction_a_point(tmp_path: Path) -> None:
 def test_nonlinearity_with_a_kink_has_no_bulk(tmp_path: Path) -> None:
     result = run("-a", "relu", "-n", 8, "--loss", "binary", "-o", tmp_path)
     assert result.exit_code == 0, result.output
-    assert "not smooth" in result.output
+    assert "not smooth enough" in result.output
+    assert "sagun split" in result.output
+    assert "Mean-field" not in result.output
+
+
+def numbers(text: str, name: str) -> list[float]:
+    line = next(line for line in text.splitlines() if line.strip().startswith(name))
+    return [float(found) for found in re.findall(r"[-\d.]+(?:e[-+]\d+)?", line[38:]) if found.strip(".-")]
+
+
+def test_equal_eigenvalues_are_counted(tmp_path: Path) -> None:
+    result = run("-a", "tanh", "-n", 24, "--no-png", "-o", tmp_path)
+    x, labels = kc.datasets.mnist14(24)
+    theta, n_out = kc.MLP("tanh", depth=3).kernels(x).theta, len(set(labels))
+    means = np.array(
+        [
+            [
+                np.mean(
+                    [theta[i, j] for i in np.flatnonzero(labels == a) for j in np.flatnonzero(labels == b) if i != j]
+                )
+                if a != b or (labels == a).sum() > 1
+                else theta[labels == a][:, labels == a].item()
+                for b in set(labels)
+            ]
+            for a in set(labels)
+        ]
+    )
+    sizes = np.array([(labels == a).sum() for a in set(labels)])
+    top = np.sort(np.linalg.eigvals(means * sizes / 24).real)[::-1]
+    found = numbers(result.output, "were each class a single point")
+    assert found[0] == n_out**2
+    np.testing.assert_allclose(found[1::2], top[:3], rtol=1e-3)
+    assert found[2::2] == [n_out] * 3
+
+
+def test_comparison_with_random_gradients_and_mean_field(tmp_path: Path) -> None:
+    result = run("-a", "tanh", "-n", 24, "--targets", "parity", "--width", 10, "--no-png", "-o", tmp_path)
+    x, labels = kc.datasets.mnist14(24)
+    y, k = kc.datasets.parity(labels), kc.MLP("tanh", depth=3).kernels(x)
+    # 24 vectors of as many normal numbers as there are parameters, of the same mean square
+    count = 197 * 10 + 11 * 10 + 11
+    mean = np.trace(k.theta) / 24 / 24
+    samples = [np.random.default_rng(seed).normal(size=(24, count)) for seed in range(20)]
+    values = np.linalg.svd(np.array(samples), compute_uv=False) ** 2 * mean / count
+    low, high, above = numbers(result.output, "eigenvalues (Marchenko-Pastur)")
+    assert low == pytest.approx(values.min(), rel=0.08)
+    assert high == pytest.approx(values.max(), rel=0.08)
+    assert above == (np.linalg.eigvalsh(k.theta) / 24 > high).sum()
+    threshold, shown = numbers(result.output, "a direction stands out")
+    assert shown == pytest.approx(mean, rel=1e-3)
+    assert threshold == pytest.approx(1 + np.sqrt(24 / count), rel=1e-3)
+    trace, deviation = numbers(result.output[result.output.index("Mean-field") :], "Tr H ")
+    assert trace == pytest.approx(np.trace(k.theta) / 24, rel=1e-3)
+    assert deviation == pytest.approx(np.sqrt(10 * y @ k.xi @ y) / 24, rel=1e-3)
+    (second,) = numbers(result.output, "Tr H^2, leading order")
+    assert second == pytest.approx(10 * y @ k.upsilon @ y / 24**2, rel=1e-4)
 
 
 def test_what_is_drawn() -> None:

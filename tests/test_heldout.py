@@ -8,6 +8,7 @@ from kernelcalc.finite import FiniteNetwork
 from kernelcalc.heldout import held_out
 from kernelcalc.losses import resolve_loss
 from kernelcalc.network import MLP
+from kernelcalc.prediction import predict_outputs
 
 RNG = np.random.default_rng(0)
 X, NEW = RNG.normal(size=(10, 3)), RNG.normal(size=(5, 3))
@@ -26,6 +27,33 @@ def test_mse_is_kernel_regression():
     assert found.samples is None
     assert "kernel regression" in str(found)
     assert f"accuracy {found.accuracy:.1%}" in str(found)
+    assert f"loss {found.network_loss:.4g}, accuracy {found.network_accuracy:.1%}" in str(found)
+
+
+@pytest.mark.parametrize("classes", [True, False])
+@pytest.mark.parametrize("time", [0.0, 20.0])
+def test_expected_scores_of_one_network_are_averages_over_networks(classes, time):
+    net, count = MLP("erf", depth=3), 20000
+    y, new = (np.eye(2)[CLASSES], np.eye(2)[NEW_CLASSES]) if classes else (2.0 * CLASSES - 1, 2.0 * NEW_CLASSES - 1)
+    found = held_out(net, X, y, NEW, new, time=time)
+    law = predict_outputs(net, X, y, NEW, time)
+    rng = np.random.default_rng(1)
+    outputs = np.stack(
+        [rng.multivariate_normal(column, law.covariance, size=count) for column in law.mean.T], axis=-1
+    )  # (count, M, n_out)
+    losses = np.sum((outputs - new.reshape(5, -1)) ** 2, axis=-1).mean(axis=-1) / 2
+    right = outputs.argmax(axis=-1) == NEW_CLASSES if classes else np.sign(outputs[..., 0]) == new
+    scores = right.mean(axis=-1)
+    for sample, expected in ((losses, found.network_loss), (scores, found.network_accuracy)):
+        assert abs(sample.mean() - expected) < 4 * sample.std(ddof=1) / np.sqrt(count)
+    assert found.network_loss > found.loss
+
+
+def test_a_certain_network_is_as_good_as_the_mean():
+    y = np.eye(2)[CLASSES]
+    found = held_out(NET, X, y, X, y)
+    assert found.network_accuracy == found.accuracy == 1.0
+    assert found.network_loss == pytest.approx(found.loss, abs=1e-10)
 
 
 def test_a_sampled_loss_has_the_exact_law_where_it_is_the_mse():
@@ -37,6 +65,9 @@ def test_a_sampled_loss_has_the_exact_law_where_it_is_the_mse():
     np.testing.assert_allclose(drawn.std, exact.std, rtol=0.06)
     np.testing.assert_allclose(drawn.g_std, exact.g_std, rtol=0.06)
     assert drawn.accuracy is None
+    assert drawn.network_accuracy is None
+    assert drawn.network_loss == pytest.approx(exact.network_loss, rel=0.06)
+    assert drawn.loss < drawn.network_loss
 
 
 def test_softmax_against_trained_finite_networks():

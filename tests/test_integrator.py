@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
-from scipy.integrate import solve_ivp
+from scipy.integrate import BDF, solve_ivp
+from scipy.sparse.linalg import LinearOperator
 
+from kernelcalc import integrator
 from kernelcalc.errors import InputError, IntegrationError, NotFiniteError
 from kernelcalc.integrator import integrate
 
@@ -102,3 +104,38 @@ def test_an_undefined_start_is_reported(error):
 def test_times_at_zero_need_no_integration():
     flow = integrate(None, None, np.ones(2), np.array([0.0]), rtol=1e-3, atol=1e-3)
     np.testing.assert_array_equal(list(flow), [[1.0, 1.0]])
+
+
+def test_scipy_steps_with_linear_operators(monkeypatch):
+    solvers, seen = [], []
+
+    class Watched(BDF):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            solvers.append(self)
+
+        def _step_impl(self):
+            found = super()._step_impl()
+            seen.append((self.J, self.lu(self.I - 0.1 * self.J)))
+            return found
+
+    monkeypatch.setattr(integrator, "BDF", Watched)
+    solve(lambda y: -(y**3), lambda y: np.diag(-3 * y**2), [1.0, 3.0], [5.0], 1e-6, 1e-8)
+    assert len(solvers) == 1
+    assert all(isinstance(matrix, LinearOperator) for pair in seen for matrix in pair)
+    # asked again on the way: the start's is diag(-3, -27)
+    last = seen[-1][0] @ np.eye(2)
+    assert -13 < last[1, 1] < 0
+    assert last[0, 1] == last[1, 0] == 0
+
+
+@pytest.mark.parametrize("name", ["D", "I", "J", "jac", "lu", "solve_lu", "newton_tol"])
+def test_another_scipy_is_noticed(monkeypatch, name):
+    class Other(BDF):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            delattr(self, name)
+
+    monkeypatch.setattr(integrator, "BDF", Other)
+    with pytest.raises(IntegrationError, match=f"has no {name}, which"):
+        solve(lambda y: -y, lambda y: -np.eye(1), [1.0], [1.0], 1e-3, 1e-3)

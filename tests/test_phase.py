@@ -5,6 +5,7 @@ import mpmath
 import numpy as np
 import pytest
 
+from kernelcalc.catalogue import activation
 from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.phase import (
     critical_line,
@@ -96,9 +97,20 @@ def test_critical_line_has_chi_one(name):
 
 
 def test_relu_critical_line_is_a_point():
-    sigma_w, beta, _ = critical_line("relu")
-    np.testing.assert_allclose(sigma_w, math.sqrt(2), rtol=1e-12)
-    np.testing.assert_array_equal(beta, 0)
+    sigma_w, beta, q = critical_line("relu")
+    np.testing.assert_allclose(sigma_w, [math.sqrt(2)], rtol=1e-12)
+    np.testing.assert_array_equal(beta, [0])
+    assert q.shape == (1,)
+    # ... of a line no point is lost
+    assert critical_line("tanh")[2].size == 161
+
+
+def test_normalised_relu_has_a_vertical_critical_line():
+    # χ = σ_w²/2Var[relu(Z)] whatever q is, Var[relu(Z)] = 1/2 - 1/2π; β still moves with q
+    sigma_w, beta, q = critical_line(activation("relu").normalized(), np.geomspace(0.5, 50, 20))
+    np.testing.assert_allclose(sigma_w, math.sqrt(1 - 1 / math.pi), rtol=1e-9)
+    assert q.size > 10
+    assert (np.diff(beta) > 0).all()
 
 
 def gaussian_mean(f, q):

@@ -133,29 +133,36 @@ def table(
             f"{label:<{width}}{weight:>9.4g}{beta:>7.3g}{point.q:>11.4g}{'yes' if point.stable else 'no':>8}"
             f"{point.chi:>11.4g}{point.phase:>10}{scale:>13.4g}"
         )
-    crossings = _critical_sigma_w(act, beta)
-    if crossings:
-        shown = ", ".join(f"{value:.4g}" for value in crossings)
-        lines.append(f"critical line (chi = 1) at beta = {beta:g}: sigma_w = {shown}")
+    lines.append(_critical(act, beta))
     lines.append("depth scale: layers 1/|log chi| over which a small difference shrinks or grows by e")
     return "\n".join(lines)
 
 
-def _critical_sigma_w(act: Activation, beta: float) -> list[float]:
+def _critical(act: Activation, beta: float) -> str:
+    """Where chi = 1, in words."""
     import numpy as np
 
     from kernelcalc.phase import critical_line
 
     with np.errstate(all="ignore"):
         sigma_w, bias, _ = critical_line(act, np.geomspace(1e-6, 1e2, 801))
-    if beta == 0 or bias.size == 0 or np.ptp(bias) < 1e-9:
-        return []
-    gap = bias - beta
-    found = []
-    for i in np.flatnonzero(gap[:-1] * gap[1:] <= 0):
-        part = gap[i] / (gap[i] - gap[i + 1]) if gap[i] != gap[i + 1] else 0.0
-        found.append(float(sigma_w[i] + part * (sigma_w[i + 1] - sigma_w[i])))
-    return found
+    if bias.size == 1:
+        return (
+            f"critical point (chi = 1): sigma_w = {sigma_w[0]:.4g} at beta = {bias[0]:.4g}, where every q is a fixed point; "
+            "at larger beta q* = inf there"
+        )
+    if beta == 0:
+        # the line's own end there, q* = 0
+        found = [float(sigma_w[0])] if bias.size and bias[0] < 1e-5 else []
+    else:
+        gap, found = bias - beta, []
+        for i in np.flatnonzero(gap[:-1] * gap[1:] <= 0):
+            part = gap[i] / (gap[i] - gap[i + 1]) if gap[i] != gap[i + 1] else 0.0
+            found.append(float(sigma_w[i] + part * (sigma_w[i + 1] - sigma_w[i])))
+    if not found:
+        return f"no critical sigma_w (chi = 1 at a finite q*) found at beta = {beta:g}"
+    shown = ", ".join(f"{value:.4g}" for value in found)
+    return f"critical line (chi = 1) at beta = {beta:g}: sigma_w = {shown}"
 
 
 def _diagram(act: Activation, grid: tuple[Any, Any]) -> PhaseDiagram | None:

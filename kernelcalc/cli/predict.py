@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 @loss_option
 @click.option(
     "--width", type=click.IntRange(min=1), default=1000, show_default=True,
-    help="Hidden width for which rates are translated to the standard parametrisation.",
+    help="Hidden width for which rates are translated to the standard parametrisation and to PyTorch's default layers.",
 )  # fmt: skip
 @click.option(
-    "--samples", type=click.IntRange(min=2), default=8, show_default=True, help="Number of initialisations drawn."
-)
+    "--samples", type=click.IntRange(min=2), default=8, show_default=True,
+    help="Number of initialisations drawn, for a loss other than the MSE.",
+)  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the initialisations.")
 @click.option(
     "--held-out", type=click.IntRange(min=0), metavar="M",
@@ -58,10 +59,12 @@ def predict(
     testing. Learning rates 2/λ_max(H) are for the NTK parametrisation, where a step of size η advances the
     gradient-flow time by η (divide times by the rate to get steps), and for the standard one at the width given.
 
-    The standard parametrisation (PyTorch's layers) trains the weights w = sigma_w W/√n and biases b' = beta b
-    themselves, n being a layer's number of inputs: a step of w counts n/sigma_w² times one of W, a step of b' counts
-    1/beta² times one of b. Its rates through training are those after as many steps at a stable rate. PyTorch's
-    default initialisation is sigma_w = 1/√3 = 0.577, beta = 1/√(3n).
+    The standard parametrisation trains the weights w = sigma_w W/√n and biases b' = beta b themselves, n being a
+    layer's number of inputs: a step of w counts n/sigma_w² times one of W, a step of b' counts 1/beta² times one of b.
+    PyTorch's layers do this too; a line of its own is for their default initialisation, uniform in ±1/√n, which is
+    sigma_w = 1/√3 = 0.577 and beta = 1/√(3n) with each layer's own n, whatever --sigma-w and --beta say.
+
+    Under MSE all numbers are exact; for other losses --samples initialisations are followed.
     """
     from kernelcalc import heldout, prediction
     from kernelcalc.catalogue import from_text
@@ -117,14 +120,17 @@ def as_numbers(report: Prediction, tested: HeldOut | None = None) -> dict[str, A
         "inputs": report.n_in,
         "outputs": report.n_out,
         "width": report.width,
-        "samples": m.samples,
+        "samples": report.samples,
         "smooth": report.smooth,
         "condition_number": report.condition_number if math.isfinite(report.condition_number) else None,
         "standard_learning_rate": report.standard_learning_rate,
+        "pytorch_learning_rate": report.pytorch_learning_rate,
         "theta_eigenvalues": report.spectrum.tolist(),
         "time_constants": [t if t < 1e300 else None for t in report.time_constants.tolist()],
         "times": m.times.tolist(),
         "largest_eigenvalue": report.top.tolist(),
+        "largest_eigenvalue_std": report.top_std.tolist(),
+        "condition_number_of_i": [c if math.isfinite(c) else None for c in report.conditions.tolist()],
         "learning_rate": report.learning_rates.tolist(),
         "expected_loss": m.loss.tolist(),
         "loss_std": m.loss_std.tolist(),
@@ -132,6 +138,8 @@ def as_numbers(report: Prediction, tested: HeldOut | None = None) -> dict[str, A
         "trace_h_std": m.trace_h_std[0].tolist(),
         "standard_learning_rates": report.standard_learning_rates.tolist(),
         "standard_times": report.standard_times.tolist(),
+        "pytorch_learning_rates": report.pytorch_learning_rates.tolist(),
+        "pytorch_times": report.pytorch_times.tolist(),
         "held_out": None if tested is None else _test_numbers(tested),
     }
 
@@ -143,5 +151,7 @@ def _test_numbers(tested: HeldOut) -> dict[str, Any]:
         "time": tested.time if math.isfinite(tested.time) else None,
         "loss": tested.loss,
         "accuracy": tested.accuracy,
+        "network_loss": tested.network_loss,
+        "network_accuracy": tested.network_accuracy,
         **{name: None if array is None else array.tolist() for name, array in arrays.items()},
     }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kernelcalc.cli.dataset import count, data_options, loss_option, network_options, read
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @click.command(epilog="Example: kernelcalc spectrum -a tanh --loss softmax -n 200 --width 512")
@@ -43,8 +47,11 @@ def spectrum(
     """Spectrum of the Hessian H = I + S at initialisation, in the infinite-width limit.
 
     The nonzero eigenvalues of I are those of 𝓗C^½ Θ 𝓗C^½, drawn for one initialisation: a few outliers, which the class
-    means of Θ predict, above a long tail. S is spread over a rank that grows with
-    the width: what is known of it is Tr S², hence the root mean square of its eigenvalues.
+    means of Θ predict, above a long tail. Were the gradients of the outputs independent random vectors, their eigenvalues
+    would keep within the edges of Marchenko and Pastur, and a direction would have to pass the threshold of Baik, Ben
+    Arous and Péché (BBP) to stand out. S is spread over a rank that grows with the width: what is known of it is Tr S²,
+    hence the root mean square of its eigenvalues. In the mean-field limit (outputs divided by √width) I stays and S grows
+    by √width.
     """
     import numpy as np
 
@@ -52,8 +59,16 @@ def spectrum(
     from kernelcalc.export import writable_folder, write_csv, write_figure
     from kernelcalc.gradient_flow import covariance_root
     from kernelcalc.losses import resolve_loss
+    from kernelcalc.meanfield import mean_field_moments
     from kernelcalc.network import MLP
-    from kernelcalc.spectrum import bulk_scale, cluster_spectrum, rank_bound_i, rank_bound_s, spectrum_of_i
+    from kernelcalc.spectrum import (
+        bulk_scale,
+        cluster_spectrum,
+        marchenko_pastur_edges,
+        rank_bound_i,
+        rank_bound_s,
+        spectrum_of_i,
+    )
 
     law = resolve_loss(loss)
     folder = writable_folder(out)
@@ -90,9 +105,15 @@ def spectrum(
     for rule, name in (("gap", "largest gap"), ("ratio", "largest ratio"), ("cutoff", "elbow of the rank plot")):
         _line(f"outliers by {name}", str(outliers[rule]))
     if clusters:
-        directions = clusters * (n_out - 1 if law.has_blocks else n_out)
-        _line("classes", f"{clusters}: at most {directions} outliers were each class one point")
-        _line("largest from class means", ", ".join(f"{value:.4g}" for value in expected[:3]))
+        possible = clusters * (n_out - 1 if law.has_blocks else n_out)
+        _line("were each class a single point", f"{possible} nonzero eigenvalues, {_largest(expected)}")
+    sizes = [x.shape[1], *widths, n_out]
+    parameters = sum((a + (beta > 0)) * b for a, b in pairwise(sizes))
+    gamma, mean = positive.size / parameters, found.moment(1) / positive.size
+    low, high = marchenko_pastur_edges(gamma, mean)
+    click.echo(f"\nWere its gradients independent: {positive.size} vectors of {parameters} parameters, width {width}")
+    _line("eigenvalues (Marchenko-Pastur)", f"{low:.4g} to {high:.4g}   ({(positive > high).sum()} are above)")
+    _line("a direction stands out from (BBP)", f"{1 + gamma**0.5:.4g} times the mean eigenvalue {mean:.4g}")
     if depth > 1:
         click.echo(f"\nS: the bulk, hidden layers of width {width}")
         _line("rank at most", f"2 N (n_1 + ... + n_(L-1)) = {rank}")
@@ -100,7 +121,15 @@ def spectrum(
         _line("Tr S^2", f"{trace_s2:.5g}")
         _line("root mean square eigenvalue", f"{bulk:.4g}   (largest of I: {positive[0] / bulk:.3g} times that)")
     elif depth > 1:
-        click.echo("  the nonlinearity is not smooth: Tr S^2 has no limit for it")
+        click.echo(
+            "  the nonlinearity is not smooth enough for the theory's Upsilon to exist. Where sigma'' = 0 almost\n"
+            "  everywhere, as for relu, Tr S = 0 and Tr S^2 has the limit that `kernelcalc sagun split` gives"
+        )
+    if depth > 1 and {"upsilon", "xi"} <= set(kernels.available):
+        at = mean_field_moments(kernels, y, law).at_width(width)
+        click.echo(f"\nMean-field limit: outputs divided by sqrt(width), learning rate times the width, {width}")
+        _line("Tr H", f"{at['trace_h_mean']:.4g} ± {at['trace_h_std']:.4g}")
+        _line("Tr H^2, leading order", f"{at['trace_h2']:.5g}")
     columns: dict[str, Any] = {
         "rank": np.arange(1, found.values.size + 1),
         "eigenvalue": found.values,
@@ -117,6 +146,25 @@ def spectrum(
         )
         written.append(write_figure(folder / "spectrum.png", figure))
     click.echo("\n" + " ".join(["written:", *map(str, written)]))
+
+
+def _largest(values: np.ndarray) -> str:
+    """The three largest of descending values, equal ones counted.
+
+    Examples
+    --------
+    >>> _largest([2.0, 2.0, 1.0, 0.5, 0.5])
+    'the largest 2 (2 times), 1, 0.5 (2 times)'
+    """
+    found: list[tuple[float, int]] = []
+    for value in values:
+        if found and abs(value - found[-1][0]) <= 1e-9 * abs(found[-1][0]):
+            found[-1] = (found[-1][0], found[-1][1] + 1)
+        elif len(found) == 3:
+            break
+        else:
+            found.append((float(value), 1))
+    return "the largest " + ", ".join(f"{value:.4g}" + (f" ({k} times)" if k > 1 else "") for value, k in found)
 
 
 def _line(name: str, value: str) -> None:
