@@ -119,7 +119,9 @@ separability.figure()
 # ## Outliers and clusters
 #
 # Their Table 1. In the limit k clusters that are classes give k − 1 outliers, by the largest gap as by the largest ratio
-# (a common direction of all outputs does not change the softmax). The network of finite width agrees up to one or two.
+# (a common direction of all outputs does not change the softmax). The narrow network agrees by the ratio, up to one. By the
+# gap it does not: its largest eigenvalue has grown far above the others, and the gap behind it is the largest for every k
+# (at the width of 30 of the full setting, for k = 5 and 10 still).
 
 # %%
 outliers = shown("outliers")
@@ -127,26 +129,36 @@ relu = outliers["activation"] == "relu"
 clusters = outliers["clusters"]
 assert (outliers["gap_theory"][relu] == clusters[relu] - 1).all()
 assert (outliers["ratio_theory"][relu] == clusters[relu] - 1).all()
-assert (np.abs(outliers["ratio"] - clusters) <= 2).all()
+assert (np.abs(outliers["ratio"] - (clusters - 1)) <= 1).all()
+if not full:
+    assert (outliers["gap"] == 1).all()
 outliers.figure()
 
 # %% [markdown]
 # ## Growth of the width
 #
-# The right edge tends to the limit. The left edge is that of $S$, whose rank grows with the width n while
-# $\mathrm{Tr}\,S^2$ stays, so it shrinks like $n^{-1/2}$, and the bulk sharpens.
+# The right edge tends to the limit. The rest is $S$: $\mathrm{Tr}\,S^2$ tends to a limit while the number of parameters P
+# grows, so the bulk shrinks, in root mean square like $P^{-1/2}$, and so do the quantiles of all eigenvalues of $H$. The rank
+# of $S$ grows like the width n, and its extreme eigenvalues should shrink like $n^{-1/2}$ in the end. After training the left
+# edge does; at initialisation these widths are too small to see it.
 
 # %%
 width = shown("width")
 for when in ("start", "end"):
     own = width["time"] == when
     excess = width["top"][own] / width["top_theory"][own]
-    assert excess[-1] < excess[0]
-    scaled = -width["bottom_root_width"][own]
-    edge = -width["bottom"][own]
-    assert edge[-1] < 0.75 * edge[0]
-assert scaled.max() < 1.5 * scaled.min()
-assert excess[-1] < 2.2
+    assert excess[-1] < 0.6 * excess[0]
+    assert excess[-1] < {"start": 1.3, "end": 1.8}[when]
+    # the bulk approaches its own limit, which shrinks
+    above = width["bulk"][own] / width["bulk_theory"][own]
+    assert (np.diff(width["bulk"][own]) < 0).all()
+    assert (above > 1).all()
+    assert above[-1] < 0.8 * above[0]
+    assert width["range_90"][own][-1] < 0.6 * width["range_90"][own][0]
+    if when == "end":
+        assert (np.diff(-width["bottom"][own]) < 0).all()
+        scaled = -width["bottom_root_width"][own]
+        assert scaled.max() < 1.2 * scaled.min()
 width.figure()
 
 # %% [markdown]

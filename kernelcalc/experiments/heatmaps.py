@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.datasets import two_blobs
-from kernelcalc.experiments.limit import Limit
+from kernelcalc.experiments.limit import Limit, smooth
 from kernelcalc.experiments.pictures import grid
 from kernelcalc.experiments.result import Result, Table
 from kernelcalc.experiments.task import Task, descend, digits
 from kernelcalc.finite import FiniteNetwork
-from kernelcalc.finite.hessian import HessianSplit, weighted_jacobian
+from kernelcalc.finite.hessian import HessianSplit
 
 Array = np.ndarray[Any, Any]
 
+# Random vectors for the size of a block of S.
+PROBES = 32
 # Decades below the largest entry that the colours cover.
 DECADES = 6
 
@@ -36,7 +38,7 @@ def run(
     r"""|H| of small networks on two blobs and on digits, before and after training, and the size of its blocks.
 
     The limit gives the blocks of I between layers a and b: ‖I_ab‖² = Tr 𝓗CΘ_a 𝓗CΘ_b with Θ_a the part of Θ from the
-    parameters of layer a. They are compared with those of a wide network.
+    parameters of layer a; for relu those of S, ‖S_ab‖² = ∇CᵀΘ_min(a,b)∇C. They are compared with those of a wide network.
 
     Parameters
     ----------
@@ -55,12 +57,13 @@ def run(
     limit = Limit.of(blobs)
     panels: list[tuple[str, Array, list[int]]] = []
     entries = Table("task", "time", "row", "column", "entry")
-    drawn = [("blobs", k, blobs, limit) for k in widths] + [("digits", 4, figures, Limit.of(figures))]
-    for name, k, task, own in (progress or (lambda items, _: items))(drawn, "networks"):
-        start = task.draw(k, [seed, k])
-        for when, network in zip(
-            ("before", "after"), descend(task, start, own.step, steps, at=(0, steps)), strict=True
-        ):
+    starts = {k: blobs.draw(k, [seed, k]) for k in (*widths, 10, width)}
+    step = limit.step_for(starts.values())
+    other = figures.draw(4, [seed, 4])
+    drawn = [("blobs", k, blobs, starts[k], step) for k in widths]
+    drawn.append(("digits", 4, figures, other, Limit.of(figures).step_for([other])))
+    for name, k, task, start, size in (progress or (lambda items, _: items))(drawn, "networks"):
+        for when, network in zip(("before", "after"), descend(task, start, size, steps, at=(0, steps)), strict=True):
             if name == "digits":
                 network = _on_pixels(network, images, task.x)
                 matrix = HessianSplit.of(network, images, task.y, loss).h.dense()
@@ -72,25 +75,36 @@ def run(
                 entries.extend(
                     f"{name}-{k}", when, np.repeat(rank, rank.size), np.tile(rank, rank.size), matrix.ravel()
                 )
-    rows = Table("time", "block", "norm_theory", f"norm_i_{width}", "ratio", "norm_10")
-    wide, narrow = (blobs.draw(k, [seed, k]) for k in (width, 10))
-    ends, thin = (descend(blobs, start, limit.step, steps, at=(0, steps)) for start in (wide, narrow))
-    outputs = limit.descend(wide(blobs.x), limit.step, steps, at=(0, steps))
-    for when, network, other, y in zip(("start", "end"), ends, thin, outputs, strict=True):
-        blocks, few = np.sqrt(block_squares(blobs, network)), np.sqrt(block_squares(blobs, other))
-        theory = np.sqrt(limit.block_squares(y))
+    rows = Table(
+        "time", "block", "norm_theory", f"norm_i_{width}", "ratio", "norm_10", "norm_s_theory", f"norm_s_{width}"
+    )
+    ends, thin = (descend(blobs, starts[k], step, steps, at=(0, steps)) for k in (width, 10))
+    outputs = limit.descend(starts[width](blobs.x), step, steps, at=(0, steps))
+    for when, network, narrow, y in zip(("start", "end"), ends, thin, outputs, strict=True):
+        blocks, few = np.sqrt(block_squares(blobs, network)), np.sqrt(block_squares(blobs, narrow))
+        of_s = np.sqrt(residual_squares(blobs, network, seed))
+        theory, theory_s = np.sqrt(limit.block_squares(y)), np.sqrt(limit.residual_block_squares(y))
         for a in range(len(blocks)):
             for b in range(a, len(blocks)):
-                one, other_one = blocks[a, b], few[a, b]
-                rows.add(when, f"{a + 1}-{b + 1}", theory[a, b], one, one / theory[a, b], other_one)
+                one = blocks[a, b]
+                values = theory[a, b], one, one / theory[a, b], few[a, b], theory_s[a, b], of_s[a, b]
+                rows.add(when, f"{a + 1}-{b + 1}", *values)
     title = (
         f"Blocks of the Gauss–Newton part between layers: two blobs, {n} points, {loss} loss, "
-        f"{blobs.net.activations[0].name}, two hidden layers,\n{steps} steps of gradient descent of size {limit.step:.3g}"
+        f"{blobs.net.activations[0].name},\ntwo hidden layers of width {width}, {steps} steps of gradient descent of size "
+        f"{step:.3g}"
+    )
+    covered = (
+        "for a smooth nonlinearity the theory has Tr S and Tr S² as a whole, no layer blocks of S"
+        if smooth(blobs)
+        else "norm_s_theory: ‖S_ab‖² = ∇CᵀΘ_min(a,b)∇C off the diagonal, which has σ̈ = 0"
     )
     notes = (
         f"norm_i_{width}: Frobenius norm of the block of I in a network of that width; norm_theory: its limit from the same "
         "first outputs; norm_10: in the drawn network of 162 parameters",
-        "the picture shows |H| = |I + S|; S has no layer blocks in the theory, only Tr S and Tr S² as a whole",
+        f"the picture shows |H| = |I + S|; norm_s_{width}: the same for S, from {PROBES} random vectors a layer",
+        covered,
+        *limit.cap_note(step),
     )
 
     def draw() -> Any:
@@ -107,10 +121,28 @@ def run(
 
 def block_squares(task: Task, network: FiniteNetwork) -> Array:
     """‖I_ab‖_F² of the blocks between the layers' parameters, (L, L)."""
-    rows = weighted_jacobian(task.split(network))
-    edges = layer_edges(network)
-    grams = [rows[:, a:b] @ rows[:, a:b].T for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    split = task.split(network)
+    grams = []
+    for zeta, kernel in zip(split.root_cotangents[1:], split.run.layer_kernels(), strict=True):
+        flat = zeta.reshape(-1, zeta.shape[-1])
+        # row index (r, s): the kernel is between points
+        grams.append((flat @ flat.T) * np.tile(kernel, (len(zeta), len(zeta))))
     return np.array([[np.vdot(one, two) for two in grams] for one in grams])
+
+
+def residual_squares(task: Task, network: FiniteNetwork, rng: Any = 0, probes: int = PROBES) -> Array:
+    """‖S_ab‖_F², (L, L), from the mean of ‖S_ab v‖² over random signs v in the parameters of layer b."""
+    split, edges = task.split(network), layer_edges(network)
+    parts = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    total, generator = np.zeros((len(parts), len(parts))), np.random.default_rng(rng)
+    for column, part in enumerate(parts):
+        for _ in range(probes):
+            v = np.zeros((1, edges[-1]))
+            v[0, part] = generator.choice(np.array([-1.0, 1.0]), size=part.stop - part.start)
+            image = split.product(v, "s")[0]
+            total[:, column] += [image[row] @ image[row] for row in parts]
+    # a block and its transpose have one norm
+    return (total + total.T) / (2 * probes)
 
 
 def layer_edges(network: FiniteNetwork) -> list[int]:

@@ -66,14 +66,22 @@ def run(
     task = Task.of(x, labels, loss=loss, activation=activation)
     limit = Limit.of(task)
     start = limit.starts(max(trials, 400), seed)
-    (end,) = limit.descend(start, limit.step, steps)
-    theory = np.stack([limit.top(start), limit.top(end)], axis=1)
     counts = [trials, *[max(trials // 10, min(trials, 50))] * (len(widths) - 1)]
-    samples = []
     jobs = list(zip(widths, counts, np.random.SeedSequence(seed).spawn(len(widths)), strict=True))
-    for width, count, rng in (progress or (lambda items, _: items))(jobs, "widths"):
-        trial = _Trial(task=task, width=width, step=limit.step, steps=steps)
-        samples.append(run_trials(trial, count, rng=rng, workers=workers)["top"])
+    each = progress or (lambda items, _: items)
+
+    def tops(step: float, steps: int, words: str) -> list[Array]:
+        return [
+            run_trials(_Trial(task=task, width=w, step=step, steps=steps), count, rng=rng, workers=workers)["top"]
+            for w, count, rng in each(jobs, words)
+        ]
+
+    # one step for all: times are comparable
+    sharpest = max(values.max() for values in tops(0.0, 0, "starts"))
+    step = limit.step_under([sharpest])
+    samples = tops(step, steps, "widths")
+    (end,) = limit.descend(start, step, steps)
+    theory = np.stack([limit.top(start), limit.top(end)], axis=1)
     moments = ("start", "end")
     report = compare(
         {Quantity("lambda_max", when): theory[:, i].mean() for i, when in enumerate(moments)},
@@ -103,12 +111,13 @@ def run(
     }
     title = (
         f"Largest eigenvalue of the Hessian over initialisations: two blobs, {task.n} points, {loss} loss, "
-        f"{task.net.activations[0].name},\n{steps} steps of gradient descent of size {limit.step:.3g}"
+        f"{task.net.activations[0].name},\n{steps} steps of gradient descent of size {step:.3g}"
     )
     notes = (
         "theory: mean and standard deviation of λ_max(𝓗C^½ Θ 𝓗C^½) over Gaussian outputs, led through the same steps",
         "z: mean extrapolated from the wider networks (a + b/width) minus theory, over their standard error",
         "only Σ and Θ enter, so relu is covered; the part of S in λ_max at finite width is in the 1/width term",
+        *limit.cap_note(step),
     )
 
     def draw() -> Any:

@@ -16,7 +16,7 @@ Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1, Propositions 1 and 4, Lemma 4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.experiments.task import Task, batches
+from kernelcalc.finite import FiniteNetwork
 from kernelcalc.gradient_flow import covariance_root
 from kernelcalc.kernels import LimitingKernels
 from kernelcalc.losses import Loss, curvature_sqrt, resolve_loss
@@ -89,14 +90,44 @@ class Limit:
             total = factor * (total + 2 * layer.theta)
         return total
 
+    @property
+    def between_layers(self) -> Array:
+        r"""Kernels of the blocks of S for σ̈ = 0, (L, L, N, N): :math:`\|S_{ab}\|_F^2 → ∇C^T Θ_{\min(a, b)} ∇C`, a ≠ b.
+
+        That is the recursion of Υ₀ by layers: weights behind a layer see its parameters through σ̇ as those in front do. The
+        blocks on the diagonal vanish, and the sum is Υ₀.
+        """
+        parts = np.stack(self.layer_kernels)
+        index = np.arange(len(parts))
+        blocks = parts[np.minimum(index[:, None], index)]
+        blocks[index, index] = 0.0
+        return blocks
+
     @cached_property
     def step(self) -> float:
-        """½ N/(κ λ_max(Θ)) with κ the loss's largest curvature: a quarter of the stability bound of the limit.
-
-        The rest is room for narrow networks, whose kernels fluctuate.
-        """
+        """½ N/(κ λ_max(Θ)) with κ the loss's largest curvature: a quarter of the stability bound of the limit."""
         largest = float(np.linalg.norm(self.theta, 2))
         return 0.5 * self.task.n / (self.law.curvature_bound * largest)
+
+    def step_for(self, starts: Iterable[FiniteNetwork]) -> float:
+        """:attr:`step`, or ½/λ_max(H) of the sharpest of the networks if that is less.
+
+        Narrow networks fluctuate: a step that is safe in the limit can throw one far away from where it began.
+        """
+        return self.step_under(self.task.largest(start)[0] for start in starts)
+
+    def step_under(self, sharpest: Iterable[float]) -> float:
+        """The same from the networks' λ_max(H)."""
+        return min([self.step, *(0.5 / float(value) for value in sharpest)])
+
+    def cap_note(self, step: float) -> tuple[str, ...]:
+        """What is to be said of a step that :meth:`step_for` made smaller: nothing, or one sentence."""
+        if step >= self.step:
+            return ()
+        return (
+            f"the step is ½/λ_max(H) of the sharpest start, {step / self.step:.2g} of what the limit would take: narrow "
+            "networks are sharper",
+        )
 
     def starts(self, samples: int, rng: Any = 0) -> Array:
         """Draws of Y(0), (samples, N, n_out)."""
@@ -173,6 +204,14 @@ class Limit:
         """Tr S² = ∇CᵀΥ∇C of outputs (..., N, n_out)."""
         slope = self.law.gradient(outputs, self.task.y)
         return np.einsum("...ia,ij,...ja->...", slope, self.upsilon, slope)
+
+    def residual_block_squares(self, outputs: Array) -> Array:
+        """‖S_ab‖_F² of the blocks between layers, (L, L); not a number where σ̈ has a part in them (:func:`smooth`)."""
+        kernels = self.between_layers
+        if smooth(self.task):
+            return np.full(kernels.shape[:2], np.nan)
+        slope = self.law.gradient(outputs, self.task.y)
+        return np.einsum("ia,pqij,ja->pq", slope, kernels, slope)
 
     def _blocks(self, outputs: Array) -> Array:
         # 𝓗C vanishes along (1, ..., 1): an orthonormal basis of the rest

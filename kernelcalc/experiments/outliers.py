@@ -56,7 +56,20 @@ def run(
     if activation is not None:
         settings = [(algorithm, activation, cov) for algorithm, _, cov in settings]
     settings = list(dict.fromkeys(settings))
-    names = ("algorithm", "activation", "cov", "P", "clusters", "mean", "std", "gap", "ratio", "elbow", "elbow_at")
+    names = (
+        "algorithm",
+        "activation",
+        "cov",
+        "P",
+        "clusters",
+        "step",
+        "mean",
+        "std",
+        "gap",
+        "ratio",
+        "elbow",
+        "elbow_at",
+    )
     theory = ("gap_theory", "ratio_theory", "elbow_theory", "top", "top_theory", "loss", "loss_theory")
     rows = Table(*names, *theory)
     scree = Table("algorithm", "activation", "cov", "clusters", "rank", "eigenvalue", "theory", "pca")
@@ -67,8 +80,9 @@ def run(
         limit = Limit.of(task)
         start = task.draw(width, [seed, k, 1])
         batch = 32 if algorithm == "SGD" else None
-        (end,) = descend(task, start, limit.step, steps, batch=batch, rng=seed)
-        (expected,) = limit.descend(start(task.x), limit.step, steps, batch=batch, rng=seed)
+        step = limit.step_for([start])
+        (end,) = descend(task, start, step, steps, batch=batch, rng=seed)
+        (expected,) = limit.descend(start(task.x), step, steps, batch=batch, rng=seed)
         values = eigenvalues(task.split(end).h)[::-1]
         zeros = task.orthogonal(width)
         p = values.size + zeros
@@ -79,7 +93,7 @@ def run(
         expected_counts = [count_outliers(other, rule) for rule in RULES]
         shown = end.activations[0].name
         cutoff = own[max(counts[2], 1) - 1]
-        numbers = (algorithm, shown, cov, p, k, mean, std, *counts, cutoff, *expected_counts)
+        numbers = (algorithm, shown, cov, p, k, step, mean, std, *counts, cutoff, *expected_counts)
         rows.add(*numbers, own[0], other[0], task.loss_of(end), limit.loss(expected))
         pca = np.linalg.svd(x - x.mean(axis=0), compute_uv=False) ** 2 / n
         most = max(own.size, other.size)
@@ -89,12 +103,20 @@ def run(
         f"Outliers of the Hessian against the number of clusters: {n} points in 100 dimensions, {loss} loss,\n"
         f"two hidden layers of width {width}, {steps} steps"
     )
+    multiplicity = (
+        ("under mse the limit has every eigenvalue of Θ/N once an output: its first gap is after k equal ones",)
+        if loss == "mse"
+        else ()
+    )
     notes = (
         "gap, ratio, elbow: eigenvalues above the largest difference, the largest ratio, the elbow of the scree plot (at "
         f"the eigenvalue elbow_at), among the {SCREE} largest",
         "..._theory: the same for 𝓗C^½ Θ 𝓗C^½ of the infinitely wide network after the same steps",
-        "cov: variance inside the clusters over that of their centres; mean, std: of all P eigenvalues",
-        "only Θ enters, so relu is covered; that outliers of a narrow network move away from those of the limit is not",
+        "step: of descent, at most ½/λ_max(H) of the start; cov: variance inside the clusters over that of their centres; "
+        "mean, std: of all P eigenvalues",
+        "only Θ enters, so relu is covered; that outliers of a narrow network grow unevenly, so that the largest difference "
+        "may stand behind the first of them, is not",
+        *multiplicity,
     )
 
     def draw() -> Any:
@@ -129,8 +151,9 @@ def _figure(rows: dict[str, Array], lines: dict[str, Array], jobs: Sequence[Any]
             ax.semilogy(rank, lines["theory"][own], ".", ms=5, color=color_of(1), label="limit")
             ax.semilogy(rank, lines["eigenvalue"][own], "x", ms=4.5, mew=1.1, color=color_of(0), label="network")
             ax.axvline(k + 0.5, color="0.5", lw=1, ls=":", label="number of clusters")
-            ax.axvline(rows["elbow"][row] + 0.5, color=color_of(2), lw=1.1, ls="--", label="elbow")
-            ax.set_title(f"{algorithm}, {name}, cov {cov:g}: {k} clusters, elbow {rows['elbow'][row]}", fontsize=9)
+            ax.axvline(rows["elbow"][row] + 0.5, color=color_of(2), lw=1.1, ls="--", label="elbow, network")
+            ax.axvline(rows["elbow_theory"][row] + 0.5, color=color_of(1), lw=1.1, ls="-.", label="elbow, limit")
+            ax.set_title(f"{algorithm}, {name}, cov {cov:g}: {k} clusters", fontsize=9)
             ax.minorticks_off()
             if i == len(settings) - 1:
                 ax.set_xlabel("rank")

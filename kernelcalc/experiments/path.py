@@ -53,13 +53,15 @@ def run(
     task, test = both.subset(slice(n)), both.subset(slice(n, None))
     limit = Limit.of(task)
     small, large = max(n // 16, 1), n // 2
+    starts = task.draw(width, [seed, 0]), task.draw(width, [seed, 7])
+    size = limit.step_for(starts)
     at = sorted({round(steps * part) for part in (0.1, 0.3, 1.0)})
     names = ("pair", "step", "loss_a", "loss_b", "loss_a_theory", "loss_b_theory", "barrier", "barrier_theory")
     more = ("distance", "accuracy_a", "accuracy_b", "top_a", "top_b", "top_a_theory", "top_b_theory")
     rows = Table(*names, *more)
     lines = Table("pair", "step", "s", "loss", "loss_theory", "accuracy")
     for pair in (progress or (lambda items, _: items))(CASES, "pairs"):
-        ends = _pair(pair, task, limit, width, steps, at, small, large, seed)
+        ends = _pair(pair, task, limit, starts, size, steps, at, small, large, seed)
         for step, a, b, y_a, y_b in zip(at, *ends, strict=True):
             theta_a, theta_b = a.parameters, b.parameters
             between = [a.with_parameters((1 - s) * theta_a + s * theta_b) for s in LINE]
@@ -77,13 +79,14 @@ def run(
             lines.extend(pair, step, LINE, profile, expected, correct)
     title = (
         f"The line between solutions: {n} digits, {loss} loss, {task.net.activations[0].name}, two hidden layers of width "
-        f"{width}, steps of size {limit.step:.3g},\nbatches of {small} (SGD, small) and {large} (large)"
+        f"{width}, steps of size {size:.3g},\nbatches of {small} (SGD, small) and {large} (large)"
     )
     notes = (
         "barrier: largest loss on the line less that of its worse end (0: none); ..._theory: in the limit, with outputs "
         "(1 − s) Y_a + s Y_b, from the network's own first outputs through the same batches",
         "distance: of the parameters; accuracy: on digits not trained on; top: largest eigenvalue of H",
         "two starts are not joined by the limit's linear picture: no theory there. For relu only Θ is needed",
+        *limit.cap_note(size),
     )
 
     def draw() -> Any:
@@ -112,13 +115,21 @@ def accuracy(network: FiniteNetwork, test: Task) -> float:
 
 
 def _pair(
-    pair: str, task: Task, limit: Limit, width: int, steps: int, at: list[int], small: int, large: int, seed: int
+    pair: str,
+    task: Task,
+    limit: Limit,
+    starts: tuple[FiniteNetwork, FiniteNetwork],
+    step: float,
+    steps: int,
+    at: list[int],
+    small: int,
+    large: int,
+    seed: int,
 ) -> tuple[list[FiniteNetwork], list[FiniteNetwork], list[Any], list[Any]]:
-    start, step = task.draw(width, [seed, 0]), limit.step
+    start, other = starts
     first = start(task.x)
     options: dict[str, Any] = {"at": at, "batch": small, "rng": [seed, 1]}
     if pair == "two starts":
-        other = task.draw(width, [seed, 7])
         ends = (
             descend(task, start, step, steps, **options),
             descend(task, other, step, steps, **options | {"rng": [seed, 2]}),

@@ -48,15 +48,17 @@ def run(
     steps = (1000 if full else 150) if steps is None else steps
     tasks = [_task(n, std, seed, loss, activation) for std in stds]
     limits = [Limit.of(task) for task in tasks]
+    starts = [[task.draw(width, [seed, k]) for k in range(trials)] for task in tasks]
     # one step for all: times are comparable
-    step = min(limit.step for limit in limits)
+    step = min(limit.step_for(own) for limit, own in zip(limits, starts, strict=True))
+    flattest = min(limits, key=lambda limit: limit.step)
     names = ("std", "distance", "top", "top_std", "second", "top_theory", "top_theory_std", "second_theory")
     rows = Table(*names, "loss", "loss_theory", "weights")
-    pairs = list(zip(stds, tasks, limits, strict=True))
-    for std, task, limit in (progress or (lambda items, _: items))(pairs, "separations"):
+    jobs = list(zip(stds, tasks, limits, starts, strict=True))
+    for std, task, limit, own in (progress or (lambda items, _: items))(jobs, "separations"):
         (outputs,) = limit.descend(limit.starts(max(2 * trials, 32), seed), step, steps)
         theory = np.array([limit.eigenvalues(y, 2) for y in outputs])
-        ends = [descend(task, task.draw(width, [seed, k]), step, steps)[0] for k in range(trials)]
+        ends = [descend(task, start, step, steps)[0] for start in own]
         values = np.array([task.largest(end, 2) for end in ends])
         size = np.mean([np.linalg.norm(end.parameters) for end in ends])
         spread = values[:, 0].std(ddof=1) if trials > 1 else np.nan
@@ -73,6 +75,7 @@ def run(
         "top, second: largest eigenvalues of H after training; ..._theory: those of 𝓗C^½ Θ 𝓗C^½ after the same steps",
         "weights: mean norm of all parameters, which hardly moves",
         "only Σ and Θ enter, so relu is covered",
+        *flattest.cap_note(step),
     )
 
     def draw() -> Any:

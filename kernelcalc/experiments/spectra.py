@@ -12,7 +12,7 @@ from kernelcalc.errors import UnknownNameError
 from kernelcalc.experiments.limit import Limit
 from kernelcalc.experiments.pictures import color_of, grid, histogram, shades, signed_scale
 from kernelcalc.experiments.result import Result, Table
-from kernelcalc.experiments.task import Task, descend, digits
+from kernelcalc.experiments.task import Task, descend, digits, smallest
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.spectrum import extreme_eigenvalues, spectral_density
 from kernelcalc.spectrum import count_outliers, rank_bound_i, rank_bound_s
@@ -62,7 +62,20 @@ def run(
         if name not in DATA:
             raise UnknownNameError("data", name, DATA)
     steps = (2000 if full else 200) if steps is None else steps
-    names = ("data", "loss", "width", "P", "time", "top", "top_theory", "bottom", "zero", "zero_bound", "near_zero")
+    names = (
+        "data",
+        "loss",
+        "width",
+        "P",
+        "step",
+        "time",
+        "top",
+        "top_theory",
+        "bottom",
+        "zero",
+        "zero_bound",
+        "near_zero",
+    )
     more = ("negative", "gap", "gap_theory", "rank_bound_i", "rank_bound_s", "training_loss", "loss_theory")
     rows = Table(*names, *more)
     table = Table("data", "loss", "width", "time", "eigenvalue", "weight")
@@ -76,8 +89,7 @@ def run(
         task, limit = cache[name, loss]
         start = task.draw(k, [seed, k])
         spectra = [spectrum_of(task, start)]
-        # a start sharper than the step allows would throw the network far away from where it began
-        step = min(limit.step, 0.5 / spectra[0][0][-1])
+        step = limit.step_under([spectra[0][0][-1]])
         networks = [start, *descend(task, start, step, steps)]
         spectra.append(spectrum_of(task, networks[1]))
         outputs = limit.descend(start(task.x), step, steps, at=(0, steps))
@@ -96,7 +108,7 @@ def run(
             edges = values[-1], theory[0], values[0]
             gaps = count_outliers(top, "gap"), count_outliers(theory, "gap")
             losses_now = task.loss_of(network), limit.loss(y)
-            rows.add(name, loss, k, p, when, *edges, zero, bound, near, negative, *gaps, *bounds, *losses_now)
+            rows.add(name, loss, k, p, step, when, *edges, zero, bound, near, negative, *gaps, *bounds, *losses_now)
             table.extend(name, loss, k, when, values, weights)
     title = (
         f"Spectra of the Hessian before and after {steps} steps of gradient descent, two hidden layers of width k, "
@@ -105,6 +117,8 @@ def run(
     notes = (
         "zero: exact zeros among the P eigenvalues (Lanczos sees none: -); zero_bound: weights orthogonal to the data, or P "
         "less the bounds of rank I and rank S, whichever is more",
+        "step: of descent, at most ½/λ_max(H) of the start; rank_bound_i, rank_bound_s: N n_out (softmax: N (n_out - 1)) and "
+        "2 N times the hidden units; negative: number of eigenvalues below zero",
         f"near_zero: part within {NEAR_ZERO:g} of the largest around zero; gap: eigenvalues above the largest gap",
         "top_theory, gap_theory: the same for 𝓗C^½ Θ 𝓗C^½ after the same steps from the network's first outputs",
         "the limit predicts the positive outliers; narrow networks learn features, which the limit does not cover. For relu "
@@ -135,7 +149,7 @@ def spectrum_of(task: Task, network: FiniteNetwork) -> tuple[Array, Array, bool]
             values, weights = np.insert(values, at, 0.0), np.insert(weights, at, float(zeros))
         return values, weights, True
     count = _ENDS
-    ends = [extreme_eigenvalues(operator, count, which=which, tol=1e-6) for which in ("LA", "SA")]
+    ends = [extreme_eigenvalues(operator, count, tol=1e-6), smallest(operator, count)]
     density = spectral_density(operator, steps=120, probes=2)
     low, high = ends[1].max(), ends[0].min()
     inside = (density.nodes > low) & (density.nodes < high) & (density.weights > 0)
@@ -195,7 +209,9 @@ def _figure(arrays: dict[str, Array], expected: Any, jobs: Sequence[tuple[str, s
             theory = expected[name, loss, k, when]
             theory = theory[theory > linear]
             y = np.full(theory.size, 0.62)
-            ax.plot(theory, y, "v", ms=4, color=color_of(1), transform=ax.get_xaxis_transform(), label="limit")
+            ax.plot(
+                theory, y, "v", ms=4, color=color_of(1), transform=ax.get_xaxis_transform(), label=f"limit, k = {k}"
+            )
             ax.set_title(words, fontsize=10)
             ax.set_yscale("log")
             # room for the legend above the curves

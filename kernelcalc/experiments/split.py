@@ -47,8 +47,9 @@ def run(
     task = Task.of(*digits(points, full), loss=loss, activation=activation)
     limit = Limit.of(task)
     start = task.draw(width, seed)
-    networks = descend(task, start, limit.step, steps, at=(0, steps))
-    outputs = limit.descend(start(task.x), limit.step, steps, at=(0, steps))
+    step = limit.step_for([start])
+    networks = descend(task, start, step, steps, at=(0, steps))
+    outputs = limit.descend(start(task.x), step, steps, at=(0, steps))
     names = ("time", "matrix", "top", "bottom", "positive", "negative", "zero", "square", "top_theory", "square_theory")
     rows = Table(*names)
     shares = Table("time", "eigenvalue", "from_i", "from_s", "i", "s")
@@ -74,7 +75,7 @@ def run(
         overlaps.append(np.linalg.norm(product) / (np.linalg.norm(parts["I"]) * np.linalg.norm(parts["S"])))
     title = (
         f"Gauss–Newton split of the Hessian: {task.n} digits, {loss} loss, {task.net.activations[0].name}, two hidden "
-        f"layers of width {width},\n{steps} steps of gradient descent of size {limit.step:.3g}; loss "
+        f"layers of width {width},\n{steps} steps of gradient descent of size {step:.3g}; loss "
         f"{task.loss_of(networks[0]):.3g} → {task.loss_of(networks[1]):.3g}"
     )
     covered = (
@@ -87,6 +88,7 @@ def run(
         "own first outputs",
         covered,
         f"‖I S‖/(‖I‖ ‖S‖) = {overlaps[0]:.2g} before and {overlaps[1]:.2g} after training; it vanishes in the limit",
+        *limit.cap_note(step),
     )
 
     def draw() -> Any:

@@ -56,11 +56,12 @@ def run(
     rows = Table(*names, "bottom", "near_zero")
     spectra = Table("step", "rank", "eigenvalue")
     jobs = []
-    for width in widths:
-        start = task.draw(width, [seed, width])
-        networks = descend(task, start, limit.step, steps, at=at)
+    starts = {width: task.draw(width, [seed, width]) for width in widths}
+    size = limit.step_for(starts.values())
+    for width, start in starts.items():
+        networks = descend(task, start, size, steps, at=at)
         jobs += list(
-            zip([width] * len(at), at, networks, limit.descend(start(task.x), limit.step, steps, at=at), strict=True)
+            zip([width] * len(at), at, networks, limit.descend(start(task.x), size, steps, at=at), strict=True)
         )
     for width, step, network, y in (progress or (lambda items, _: items))(jobs, "times"):
         operator = task.split(network).h
@@ -80,12 +81,13 @@ def run(
         rows.add(width, step, task.loss_of(network), limit.loss(y), *pairs, bottom, near)
     title = (
         f"Spectrum through training: two blobs, {n} points, {loss} loss, {task.net.activations[0].name}, two hidden layers,"
-        f"\ngradient descent of size {limit.step:.3g}"
+        f"\ngradient descent of size {size:.3g}"
     )
     notes = (
         "top_j: j-th largest eigenvalue of H; theory_j: of 𝓗C^½ Θ 𝓗C^½ after the same steps from the network's first outputs",
         f"near_zero: part of the eigenvalues within {NEAR_ZERO:g} of the largest around zero",
         "only Θ enters, so relu is covered; S, which the network has in its spectrum at finite width, is of order width^-½",
+        *limit.cap_note(size),
     )
 
     def draw() -> Any:

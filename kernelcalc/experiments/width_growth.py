@@ -1,4 +1,4 @@
-"""Growth of the width on fixed data: the right edge stays, the bulk sharpens, the left edge scales (2017, Figures 4 to 6)."""
+"""Growth of the width on fixed data: the right edge tends to the limit, the bulk shrinks (2017, Figures 4 to 6)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ import numpy as np
 from kernelcalc.experiments.limit import Limit, smooth
 from kernelcalc.experiments.pictures import THEORY, color_of, grid, shades
 from kernelcalc.experiments.result import Result, Table
-from kernelcalc.experiments.task import Task, descend, digits
+from kernelcalc.experiments.task import Task, descend, digits, smallest
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.spectrum import extreme_eigenvalues, spectral_density
 
 Array = np.ndarray[Any, Any]
 
-# Half the band around zero, relative to the right edge, that counts as the bulk's centre.
-NEAR_ZERO = 1e-3
 # Parameters up to which the matrix is dense (measured: Lanczos is faster from here on).
 DENSE = 1500
 
@@ -36,8 +34,9 @@ def run(
 ) -> Result:
     r"""Both ends and the centre of the Hessian's spectrum on digits, at growing widths, before and after training.
 
-    The limit gives the right edge: the eigenvalues of :math:`𝓗C^{1/2} Θ 𝓗C^{1/2}`, whatever the width. The left edge is that of
-    S: its rank grows like the width n while Tr S² → ∇CᵀΥ∇C stays, so that its eigenvalues shrink like n^{-½}.
+    The limit gives the right edge: the eigenvalues of :math:`𝓗C^{1/2} Θ 𝓗C^{1/2}`, whatever the width. All else is S, whose
+    Tr S² → ∇CᵀΥ∇C stays while its rank grows like the width n: its nonzero eigenvalues shrink like n^{-½}, those of all P
+    parameters, in root mean square, like P^{-½}.
 
     Parameters
     ----------
@@ -63,30 +62,35 @@ def run(
         "second",
         "bottom",
         "bottom_root_width",
-        "near_zero",
+        "range_90",
+        "bulk",
+        "bulk_theory",
         "top_theory",
         "trace_s2",
     )
     rows = Table(*names, "trace_s2_theory")
     curves = Table("time", "width", "rank", "right", "right_theory", "left")
     each = progress or (lambda items, _: items)
+    drawn = {width: [task.draw(width, [seed, width, k]) for k in range(trials)] for width in widths}
+    # one step for all: times are comparable
+    step = limit.step_for(start for starts in drawn.values() for start in starts)
     for width in each(widths, "widths"):
-        starts = [task.draw(width, [seed, width, k]) for k in range(trials)]
-        seen = [_ends(task, limit, start, steps, count) for start in starts]
+        starts, p = drawn[width], task.parameters(width)
+        seen = [_ends(task, start, step, steps, count) for start in starts]
         own = np.stack([start(task.x) for start in starts])
-        outputs = limit.descend(own, limit.step, steps, at=(0, steps))
+        outputs = limit.descend(own, step, steps, at=(0, steps))
         for i, when in enumerate(moments):
             edge = np.mean([limit.eigenvalues(y, count) for y in outputs[i]], axis=0)
             square = float(limit.residual_square(outputs[i]).mean())
             now = [s[i] for s in seen]
             right, left = np.mean([e.right for e in now], axis=0), np.mean([e.left for e in now], axis=0)
-            near, trace = np.mean([e.near_zero for e in now]), np.mean([e.square for e in now])
-            values = (when, width, task.parameters(width), right[0], right[1], left[0], left[0] * np.sqrt(width), near)
-            rows.add(*values, edge[0], trace, square)
+            spread, trace = np.mean([e.spread for e in now]), np.mean([e.square for e in now])
+            values = (when, width, p, right[0], right[1], left[0], left[0] * np.sqrt(width), spread)
+            rows.add(*values, np.sqrt(trace / p), np.sqrt(square / p), edge[0], trace, square)
             curves.extend(when, width, np.arange(1, count + 1), right, edge, left)
     title = (
         f"Growth of the width: {task.n} digits, {loss} loss, {task.net.activations[0].name}, two hidden layers,\n"
-        f"{steps} steps of gradient descent of size {limit.step:.3g}, means over {trials} initialisations"
+        f"{steps} steps of gradient descent of size {step:.3g}, means over {trials} initialisations"
     )
     covered = (
         "trace_s2: Tr S² of the networks beside ∇CᵀΥ∇C"
@@ -95,9 +99,10 @@ def run(
     )
     notes = (
         "top_theory: largest eigenvalue of 𝓗C^½ Θ 𝓗C^½, led from the networks' own first outputs through the same steps",
-        "bottom_root_width: the left edge times √width, which tends to a constant",
-        f"near_zero: part of all eigenvalues within {NEAR_ZERO:g} of the right edge around zero",
+        "bottom_root_width: the left edge times √width; range_90: between the 5 and 95 % quantiles of all P eigenvalues of H",
+        "bulk: √(Tr S²/P), the root mean square of all eigenvalues of S; bulk_theory: √(trace_s2_theory/P)",
         covered,
+        *limit.cap_note(step),
     )
 
     def draw() -> Any:
@@ -113,38 +118,53 @@ def run(
 
 
 class _Ends(NamedTuple):
-    """Largest eigenvalues of H, smallest ones, the part near zero, Tr S²."""
+    """Largest eigenvalues of H, smallest ones, the range of the middle 90 %, Tr S²."""
 
     right: Array
     left: Array
-    near_zero: float
+    spread: float
     square: float
 
 
-def _ends(task: Task, limit: Limit, start: FiniteNetwork, steps: int, count: int) -> list[_Ends]:
+def _ends(task: Task, start: FiniteNetwork, step: float, steps: int, count: int) -> list[_Ends]:
     found = []
     zeros = task.orthogonal(start.sizes[1])
-    for network in descend(task, start, limit.step, steps, at=(0, steps)):
+    for network in descend(task, start, step, steps, at=(0, steps)):
         split = task.split(network)
         p = split.h.shape[0]
         if p <= DENSE:
             dense, part = split.h.dense(), split.s.dense()
             values, square = np.linalg.eigvalsh(dense)[::-1], float(np.vdot(part, part))
             right, left = values[:count], values[::-1][:count]
-            inside = float((np.abs(values) < NEAR_ZERO * values[0]).sum())
+            weights = np.ones(p)
         else:
             right = extreme_eigenvalues(split.h, count, tol=1e-6)
-            left = extreme_eigenvalues(split.h, count, which="SA", tol=1e-4)[::-1]
-            density = spectral_density(split.h, steps=100, probes=2)
-            near = np.abs(density.nodes) < NEAR_ZERO * right[0]
-            inside = float((density.weights * near).sum(axis=1).mean()) * p
+            left = smallest(split.h, count)
+            # 200 steps and 4 probes: quantiles to some 10 %
+            density = spectral_density(split.h, steps=200, probes=4)
+            values, weights = density.nodes.ravel(), density.weights.ravel() * p / len(density.nodes)
             square = network.hessian_moments(task.x, task.y, 2, task.loss).trace_s2
-        found.append(_Ends(right, np.minimum(left, 0.0), (inside + zeros) / (p + zeros), float(square)))
+        spread = middle(np.append(values, 0.0), np.append(weights, zeros))
+        found.append(_Ends(right, np.minimum(left, 0.0), spread, float(square)))
     return found
 
 
+def middle(values: Array, weights: Array) -> float:
+    """Distance of the 5 and 95 % quantiles.
+
+    Examples
+    --------
+    >>> middle(np.arange(101.0), np.ones(101))
+    90.0
+    """
+    order = np.argsort(values)
+    below = np.cumsum(weights[order]) / weights.sum()
+    low, high = values[order][np.searchsorted(below, (0.05, 0.95))]
+    return float(high - low)
+
+
 def _figure(table: dict[str, Array], lines: dict[str, Array], widths: Sequence[int], loss: str, n: int) -> Any:
-    figure, axes = grid(2, 3, title=f"Growth of the width: {n} digits, {loss} loss", size=(4.2, 3.1))
+    figure, axes = grid(2, 4, title=f"Growth of the width: {n} digits, {loss} loss", size=(3.7, 3.1))
     for i, (when, words) in enumerate((("start", "at initialisation"), ("end", "after training"))):
         for width, color in zip(widths, shades(len(widths)), strict=True):
             own = (lines["time"] == when) & (lines["width"] == width)
@@ -165,14 +185,24 @@ def _figure(table: dict[str, Array], lines: dict[str, Array], widths: Sequence[i
         ax.loglog(table["width"][own], table["top"][own], "o", color=color_of(0), label=r"$\lambda_{\max}(H)$")
         ax.loglog(table["width"][own], table["top_theory"][own], **THEORY, label="limit")
         ax.loglog(table["width"][own], -table["bottom"][own], "s", color=color_of(1), label=r"$-\lambda_{\min}(H)$")
-        slope = -table["bottom"][own][-1] * np.sqrt(widths[-1] / table["width"][own])
-        ax.loglog(table["width"][own], slope, color=color_of(1), lw=1, ls="--", label=r"$\propto$ width$^{-1/2}$")
+        if when == "end":
+            slope = -table["bottom"][own][-1] * np.sqrt(widths[-1] / table["width"][own])
+            ax.loglog(table["width"][own], slope, color=color_of(1), lw=1, ls="--", label=r"$\propto$ width$^{-1/2}$")
         ax.set(xlabel="width", title=f"both edges {words}")
         ax.set_xticks(widths, [str(width) for width in widths])
         ax.minorticks_off()
         low, high = ax.get_ylim()
         ax.set_ylim(low / 6, high * 1.3)
         ax.legend(frameon=False, fontsize=8, loc="lower left", ncols=2)
+        ax = axes[i, 3]
+        p = table["P"][own]
+        ax.loglog(p, table["bulk"][own], "o", color=color_of(0), label=r"$\sqrt{\mathrm{Tr}\,S^2/P}$")
+        ax.loglog(p, table["bulk_theory"][own], **THEORY, label="limit")
+        ax.loglog(p, table["range_90"][own], "s", color=color_of(1), label="5 to 95 % of $H$")
+        ax.set(xlabel="number of parameters P", title=f"bulk {words}")
+        ax.set_xticks(p, [str(value) for value in p])
+        ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+        ax.legend(frameon=False, fontsize=8)
     axes[0, 0].legend(frameon=False, fontsize=8)
     for ax in axes.ravel():
         ax.title.set_fontsize(10)

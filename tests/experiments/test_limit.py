@@ -8,7 +8,7 @@ from scipy.integrate import solve_ivp
 
 import kernelcalc as kc
 from kernelcalc.experiments import limit as limit_module
-from kernelcalc.experiments.heatmaps import block_squares
+from kernelcalc.experiments.heatmaps import block_squares, residual_squares
 from kernelcalc.experiments.limit import Limit, smooth
 from kernelcalc.experiments.task import Task, descend
 from kernelcalc.spectrum import spectrum_of_i
@@ -138,6 +138,31 @@ def test_kinked_upsilon_is_not_the_wrong_one() -> None:
     assert (np.mean(ratios) - 1) / (np.std(ratios, ddof=1) / np.sqrt(30)) > 10
 
 
+def test_blocks_of_s_sum_to_upsilon() -> None:
+    limit = Limit.of(Task.of(*kc.datasets.mnist14(9), depth=4))
+    np.testing.assert_allclose(limit.between_layers.sum(axis=(0, 1)), limit.upsilon, rtol=1e-10)
+    y = limit.starts(1, 0)[0]
+    assert limit.residual_block_squares(y).sum() == pytest.approx(limit.residual_square(y))
+    smooth_one = Limit.of(Task.of(*kc.datasets.mnist14(9), activation="tanh"))
+    assert np.isnan(smooth_one.residual_block_squares(smooth_one.starts(1, 0)[0])).all()
+
+
+def test_blocks_of_s_of_wide_networks() -> None:
+    task = Task.of(*kc.datasets.mnist14(8), depth=4)
+    limit = Limit.of(task)
+    off = ~np.eye(4, dtype=bool)
+    ratios = []
+    for k in range(60):
+        network = task.draw(120, [120, k])
+        found = residual_squares(task, network, k, probes=8)
+        assert (found[~off] == 0).all()
+        ratios.append(found[off] / limit.residual_block_squares(network(task.x))[off])
+    error = np.std(ratios, axis=0, ddof=1) / np.sqrt(60)
+    assert error.max() < 0.06
+    # 1/width of bias
+    assert (np.abs(np.mean(ratios, axis=0) - 1) < 4 * error + 4 / 120).all()
+
+
 def test_small_steps_are_gradient_flow() -> None:
     task = blobs()
     limit = Limit.of(task)
@@ -197,6 +222,19 @@ def test_blocks_of_the_limit_sum_to_the_trace() -> None:
 def test_step_is_a_quarter_of_the_stability_bound() -> None:
     limit = Limit.of(blobs(loss="mse"))
     assert limit.step == pytest.approx(0.25 * 2 / limit.eigenvalues(np.zeros((12, 2)), 1)[0])
+
+
+def test_step_is_that_of_the_sharpest_start() -> None:
+    task = blobs(loss="mse")
+    limit = Limit.of(task)
+    starts = [task.draw(3, k) for k in range(20)]
+    tops = [np.linalg.eigvalsh(task.split(start).h.dense())[-1] for start in starts]
+    sharp, flat = starts[int(np.argmax(tops))], starts[int(np.argmin(tops))]
+    assert max(tops) > 0.5 / limit.step > min(tops)
+    assert limit.step_for(starts) == pytest.approx(0.5 / max(tops)) == limit.step_for([sharp])
+    assert limit.step_for([flat]) == limit.step
+    assert limit.cap_note(limit.step) == ()
+    assert "0.5 of what" in limit.cap_note(limit.step / 2)[0]
 
 
 def test_points_at_cluster_centres_have_the_spectrum_of_class_means() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 import kernelcalc as kc
 from kernelcalc.errors import InputError
-from kernelcalc.experiments.task import Task, batches, descend, digits, in_span
+from kernelcalc.experiments.task import Task, batches, descend, digits, in_span, smallest
 from kernelcalc.finite import FiniteNetwork
 
 
@@ -98,3 +98,9 @@ def test_bad_tasks() -> None:
         Task.of(x, labels, loss="binary")
     with pytest.raises(InputError, match="two classes"):
         Task.of(x, np.zeros(6, dtype=int))
+
+
+def test_smallest_are_those_of_the_dense_matrix() -> None:
+    task = Task.of(*kc.datasets.mnist14(20))
+    h = task.split(task.draw(8, 0)).h
+    np.testing.assert_allclose(smallest(h, 12), np.linalg.eigvalsh(h.dense())[:12], rtol=1e-8)
