@@ -69,8 +69,8 @@ def main() -> None:
     for name in ("tanh", "erf"):
         rows.append((f"six kernels, {name}, L = 3, N = 1024, one norm", best(kernels(name, data))))
         rows.append((f"six kernels, {name}, L = 3, N = 1024, many norms", best(kernels(name, uneven[:1024]))))
-    rows.append(("the same, tanh, N = 4096", best(kernels("tanh", uneven), 2)))
-    rows.append(('the same, engine="numba"', best(kernels("tanh", uneven, engine="numba"), 2)))
+    rows.append(("six kernels, tanh, L = 3, N = 4096, many norms", best(kernels("tanh", uneven), 2)))
+    rows.append(('the same with `engine="numba"`', best(kernels("tanh", uneven, engine="numba"), 2)))
     rows.append(("Σ and Θ, relu, L = 3, N = 4096, many norms", best(kernels("relu", uneven))))
     tanh = kc.MLP("tanh", depth=3)
     rows.append(("six kernels of one pair, tanh, L = 3", best(lambda: tanh.kernels(*pair), 20)))
