@@ -13,7 +13,7 @@ import mpmath
 import numpy as np
 
 import kernelcalc as kc
-from kernelcalc.gaussian import closed_form, quadrature
+from kernelcalc.gaussian import closed_form, combination, quadrature
 from kernelcalc.gaussian.covariance import Covariance, make_covariance
 from kernelcalc.gaussian.layer import LayerExpectations
 
@@ -27,7 +27,7 @@ def covariances(count: int) -> Covariance:
 
 def closed(name: str) -> Callable[[Covariance], np.ndarray]:
     """The closed form of a named activation."""
-    atoms = closed_form.recognise(kc.activation(name))
+    atoms = combination.recognise(kc.activation(name))
     return lambda cov: closed_form.expectation(atoms, atoms, cov).value
 
 

@@ -26,6 +26,7 @@ _HOME = {
     "mean_field_moments": "meanfield",
     "phase_diagram": "phase",
     "predict": "prediction",
+    "largest_learning_rate": "prediction",
     "held_out": "heldout",
     "convex_loss": "losses",
     "FiniteNetwork": "finite.network",

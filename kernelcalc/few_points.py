@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernelcalc.gaussian.closed_form import recognise
+from kernelcalc.gaussian.combination import recognise
 from kernelcalc.gaussian.expectation import NORM_EXPONENTS, RTOL
 from kernelcalc.gaussian.series_table import octave_tables
 from kernelcalc.recursion import DiagonalKernels, closure, diagonal_of, expectation_orders, first_layer, layer_step

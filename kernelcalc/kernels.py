@@ -33,7 +33,7 @@ from kernelcalc.recursion import (
     layer_step,
 )
 from kernelcalc.sphere_kernels import correlation_table, one_norm
-from kernelcalc.threads import one_blas_thread, processors
+from kernelcalc.threads import keep_freed_memory, one_blas_thread, processors
 
 if TYPE_CHECKING:
     from kernelcalc.activations import Activation
@@ -273,6 +273,7 @@ class KernelComputation:
 
     def _every_block(self, work: Callable[[slice, slice], None]) -> None:
         """Do all blocks; each writes where no other does, so the order does not matter."""
+        keep_freed_memory()
         blocks = list(self._blocks())
         workers = min(processors(), len(blocks) // 2)
         if workers < 2:

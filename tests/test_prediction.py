@@ -4,6 +4,7 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 from kernelcalc.errors import InputError, ShapeError, SmoothnessError
+from kernelcalc.finite import FiniteNetwork
 from kernelcalc.gradient_flow import hessian_moments, initial_draws
 from kernelcalc.losses import resolve_loss
 from kernelcalc.network import MLP
@@ -31,6 +32,17 @@ def test_descent_on_the_linearised_network_is_stable_up_to_the_predicted_rate(lo
         for _ in range(50):
             y = y - factor * rate * theta @ law.gradient(y, labels)
         assert (np.linalg.norm(y - minimum) < 1e-3) == shrinks
+
+
+def test_a_wide_network_is_stable_up_to_the_predicted_rate():
+    net, targets = MLP("erf", depth=3), np.sin(3 * X[:, :1])
+    rate = largest_learning_rate(net.kernels(X).theta, targets, targets)
+    for seed in range(3):
+        network = FiniteNetwork.random(net, 2000, X.shape[1], np.random.default_rng(seed))
+        for factor, shrinks in ((0.8, True), (1.25, False)):
+            step = factor * rate
+            run = network.train(X, targets, [0.0, 12 * step], method="gd", step=step)
+            assert (run.loss[1] < run.loss[0]) == shrinks
 
 
 NET = MLP("erf", depth=3)

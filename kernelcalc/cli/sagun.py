@@ -33,7 +33,8 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -
     {_LIST.replace(chr(10), chr(10) + "    ")}
 
     Networks are in NTK parametrisation, where the right edge of the spectrum has a limit as the width grows; the papers
-    trained the weights themselves. Options that an experiment does not have are refused with the list of its own.""",
+    trained the weights themselves. The experiment initial keeps finished networks in the folder: the same command goes on
+    where it was stopped. Options that an experiment does not have are refused with the list of its own.""",
     epilog="Example: kernelcalc sagun outliers --full -o results",
 )
 @click.argument("experiment")
@@ -77,6 +78,8 @@ def sagun(
             from kernelcalc.plot import require_matplotlib
 
             require_matplotlib()
+    if experiment == "initial":
+        given["folder"] = out
     result = run(experiment, full=full, seed=seed, progress=progress, **given)
     click.echo(str(result))
     click.echo("\n" + " ".join(["written:", *map(str, result.write(out, picture=not no_png))]))

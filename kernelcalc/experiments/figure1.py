@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from kernelcalc.experiments.result import Result, Table
 from kernelcalc.finite.ensemble import FIELDS, FiniteMoments
 from kernelcalc.finite.moments import HessianMoments
 from kernelcalc.finite.network import FiniteNetwork
-from kernelcalc.finite.trials import run_trials
+from kernelcalc.finite.trials import run_trials, trial_file
 from kernelcalc.network import MLP
 
 Array = np.ndarray[Any, Any]
@@ -110,7 +109,7 @@ def run(
     dtype : "float64" or "float32"
         Number type of the finite networks; float32 halves time and memory and moves moments by 1e-4 or less.
     folder : path, optional
-        Finished networks are kept here, in a file for each nonlinearity; another run with the same settings goes on
+        Finished networks are kept here, in a file for each nonlinearity and setting; another run with the same settings goes on
         from there.
     progress : bool
         Show bars.
@@ -125,8 +124,6 @@ def run(
     ------
     InputError
         Fewer than two networks.
-    DataFileError
-        The folder has networks of other settings.
     """
     if trials < 2:
         raise InputError("at least two networks for a standard error", f"trials={trials}")
@@ -139,18 +136,19 @@ def run(
     crosses = Table("activation", "k", "time", "theory", "mean", "error", "z")
     lines = Table("activation", "k", "time", "trace_h", "trace_i", "trace_h_std")
     panels = []
-    for index, text in enumerate(activations):
+    for text in activations:
         activation = from_text(text)
         net = MLP(activation, depth=3, beta=0.1, n_out=y.shape[1])
         trajectory = mse_moments(net.kernels(x), y, grid, kmax=KMAX)
         trial = Trial(net=net, X=x, Y=y, times=at, width=int(width), dtype=dtype)
+        settings = trial.settings(activation.name)
         samples = run_trials(
             trial,
             trials,
             rng=seed,
             workers=workers,
-            path=None if folder is None else Path(folder) / f"figure1-networks-{index}.jsonl",
-            settings=trial.settings(activation.name),
+            path=None if folder is None else trial_file(folder, "figure1-networks", settings, seed),
+            settings=settings,
             progress=progress,
         )
         finite = FiniteMoments.from_samples(at, int(width), samples)

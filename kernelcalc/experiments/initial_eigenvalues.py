@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from kernelcalc.experiments.limit import Limit
 from kernelcalc.experiments.pictures import color_of, grid
 from kernelcalc.experiments.result import Result, Table
 from kernelcalc.experiments.task import Task, descend
-from kernelcalc.finite.trials import run_trials
+from kernelcalc.finite.trials import run_trials, trial_file
 
 Array = np.ndarray[Any, Any]
 
@@ -31,6 +32,7 @@ def run(
     trials: int | None = None,
     steps: int | None = None,
     workers: int = 1,
+    folder: str | os.PathLike[str] | None = None,
     progress: Callable[..., Any] | None = None,
 ) -> Result:
     r"""Top eigenvalue of H over initialisations of a network on two blobs, before and after training.
@@ -56,13 +58,16 @@ def run(
         Steps of gradient descent.
     workers : int
         Processes.
+    folder : path, optional
+        Finished networks are kept here, in two files a width; another run with the same settings goes on from there.
     """
     widths = tuple(widths or ((10, 20, 40, 80, 160) if full else (10, 20, 40)))
     if len(set(widths)) < 3:
         raise InputError("at least three different widths", f"{widths}")
     trials = trials or (5000 if full else 150)
     steps = 100 if steps is None else steps
-    x, labels = two_blobs(points or (100 if full else 40), std=0.5, rng=seed)
+    std = 0.5
+    x, labels = two_blobs(points or (100 if full else 40), std=std, rng=seed)
     task = Task.of(x, labels, loss=loss, activation=activation)
     limit = Limit.of(task)
     start = limit.starts(max(trials, 400), seed)
@@ -71,10 +76,13 @@ def run(
     each = progress or (lambda items, _: items)
 
     def tops(step: float, steps: int, words: str) -> list[Array]:
-        return [
-            run_trials(_Trial(task=task, width=w, step=step, steps=steps), count, rng=rng, workers=workers)["top"]
-            for w, count, rng in each(jobs, words)
-        ]
+        found = []
+        for w, count, rng in each(jobs, words):
+            trial = _Trial(task=task, width=w, step=step, steps=steps)
+            settings = trial.settings() | {"data": [seed, std]}
+            path = None if folder is None else trial_file(folder, f"initial-{words}-{w}", settings, rng)
+            found.append(run_trials(trial, count, rng=rng, workers=workers, path=path, settings=settings)["top"])
+        return found
 
     # one step for all: times are comparable
     sharpest = max(values.max() for values in tops(0.0, 0, "starts"))
@@ -143,6 +151,18 @@ class _Trial:
     width: int
     step: float
     steps: int
+
+    def settings(self) -> dict[str, Any]:
+        """What defines a trial, as JSON values."""
+        task = self.task
+        return {
+            "activation": task.net.activations[0].name,
+            "loss": task.loss,
+            "points": task.n,
+            "width": self.width,
+            "step": self.step,
+            "steps": self.steps,
+        }
 
     def __call__(self, seed: np.random.SeedSequence) -> dict[str, Array]:
         start = self.task.draw(self.width, np.random.default_rng(seed))

@@ -79,7 +79,7 @@ def train(
         ``record(t, network)``, called at every time; its values are kept.
     step : float, optional
         Learning rate of "gd" and "sgd"; by default 1/λ_max(H) at the start, half the stability bound of a
-        quadratic loss.
+        quadratic loss. The theory's bound, without a network, is ``kernelcalc.largest_learning_rate(theta, outputs, labels)``.
     batch_size : int
         Points a batch of "sgd".
     tol : float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -104,6 +105,18 @@ def trial_seeds(rng: Any, trials: int) -> list[np.random.SeedSequence]:
         rng = np.random.SeedSequence(rng.entropy, spawn_key=rng.spawn_key, pool_size=rng.pool_size)
         return rng.spawn(trials)
     return np.random.SeedSequence(rng).spawn(trials)
+
+
+def trial_file(folder: str | os.PathLike[str], name: str, settings: dict[str, Any], rng: Any) -> Path:
+    """A path for :func:`run_trials` in a folder, another one for every setting and seed.
+
+    Examples
+    --------
+    >>> trial_file("results", "networks", {"width": 64}, 0).name == trial_file("results", "networks", {"width": 65}, 0).name
+    False
+    """
+    known = json.dumps([settings, str(_identity(trial_seeds(rng, 1)[0]))])
+    return Path(folder) / f"{name}-{hashlib.sha256(known.encode()).hexdigest()[:8]}.jsonl"
 
 
 def _identity(seed: np.random.SeedSequence) -> tuple[Any, ...]:

@@ -1,281 +1,123 @@
-r"""Closed forms of E[f(a)g(b)] in float64, by a small algebra of atoms.
+r"""Closed forms of E[f(a)g(b)] in float64 for sums of atoms (:mod:`kernelcalc.gaussian.combination`).
 
-A function is a sum of atoms :math:`x^p F(x)` with F one of
-
-- ``one``: 1;
-- ``R``: the n-th derivative of relu smoothed by N(0, v): n = 0 is x Φ(x/√v) + √v φ(x/√v), n = 1 the normal distribution
-  function, n ≥ 2 derivatives of the normal density; v = 0 gives relu, the step and delta functions;
-- ``K``: the same for |x|/2, so that erf(κx) = 2 K_1 with v = 1/(2κ²);
-- ``exp``: e^{γx};  ``sin``, ``cos``: sin(γx), cos(γx).
-
-The set is closed under differentiation, so one table of pair expectations serves every E_ij. Powers are removed by Stein's
-lemma, E[a h(a,b)] = q E[∂_a h] + c E[∂_b h]. Smoothing adds v to a variance and leaves c alone, hence the formulas for
-relu (arc-cosine kernel, Cho and Saul 2009) and the arcsine law (Williams 1997) serve all smoothed kinds.
+Powers of x are removed beforehand, on symbols, by Stein's lemma, E[a h(a,b)] = q E[∂_a h] + c E[∂_b h]: what remains are
+polynomials in q, q' and c times expectations of pairs without powers. Smoothing adds v to a variance and leaves c alone, hence
+the formulas for relu (arc-cosine kernel, Cho and Saul 2009) and the arcsine law (Williams 1997) serve all smoothed kinds.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
-import sympy as sp
 
-from kernelcalc.activations import Activation, x
+from kernelcalc.gaussian.combination import Atom, Combination, differentiate
 from kernelcalc.gaussian.covariance import Covariance
 
 EPS = np.finfo(np.float64).eps
-# Stein's lemma branches at every power; beyond this the Hermite series is both faster and more accurate.
-MAX_POWER = 6
-# Rounding steps in one pair formula, counted generously.
-OPERATIONS = 16
+# Rounding steps in one pair formula, counted generously, and in a polynomial before it.
+OPERATIONS, POLYNOMIAL_OPERATIONS = 16, 16
 # r − c arctan(r/c) by its series for r below this times c.
 SERIES_BELOW = 0.125
 
-
-@dataclass(frozen=True, kw_only=True)
-class Atom:
-    """x^power · F(x); ``order`` and ``variance`` for R and K, ``rate`` for exp, sin and cos."""
-
-    power: int = 0
-    kind: str = "one"
-    order: int = 0
-    variance: float = 0.0
-    rate: float = 0.0
-
-    def lowered(self) -> Atom:
-        return Atom(power=self.power - 1, kind=self.kind, order=self.order, variance=self.variance, rate=self.rate)
+# Σ w q^i q'^j c^k by exponents (i, j, k).
+Polynomial = dict[tuple[int, int, int], float]
 
 
-Combination = dict[Atom, float]
+# On symbols: Stein's lemma -------------------------------------------------------------------------------------------
+
+
+def _add_times(
+    total: dict[tuple[Atom, Atom], Polynomial],
+    part: dict[tuple[Atom, Atom], Polynomial],
+    weight: float,
+    raised: tuple[int, int, int] = (0, 0, 0),
+) -> None:
+    for pair, polynomial in part.items():
+        own = total.setdefault(pair, {})
+        for exponents, coefficient in polynomial.items():
+            i, j, k = (e + r for e, r in zip(exponents, raised, strict=True))
+            own[i, j, k] = own.get((i, j, k), 0.0) + weight * coefficient
+
+
+@lru_cache(maxsize=4096)
+def _without_powers(a: Atom, b: Atom) -> dict[tuple[Atom, Atom], Polynomial]:
+    """E[a b] of two atoms as polynomials times expectations of atoms without powers."""
+    if not (a.power or b.power):
+        return {(a, b): {(0, 0, 0): 1.0}}
+    total: dict[tuple[Atom, Atom], Polynomial] = {}
+    left, right = ({a.lowered(): 1.0}, {b: 1.0}) if a.power else ({a: 1.0}, {b.lowered(): 1.0})
+    by_left, by_right = ((1, 0, 0), (0, 0, 1)) if a.power else ((0, 0, 1), (0, 1, 0))
+    for first, second, raised in ((differentiate(left), right, by_left), (left, differentiate(right), by_right)):
+        for f, weight in first.items():
+            for g, other in second.items():
+                _add_times(total, _without_powers(f, g), weight * other, raised)
+    return total
+
+
+@lru_cache(maxsize=1024)
+def _reduced(
+    f: tuple[tuple[Atom, float], ...], g: tuple[tuple[Atom, float], ...]
+) -> tuple[tuple[Atom, Atom, Polynomial], ...]:
+    total: dict[tuple[Atom, Atom], Polynomial] = {}
+    for a, weight in f:
+        for b, other in g:
+            _add_times(total, _without_powers(a, b), weight * other)
+    kept = ((a, b, {e: w for e, w in polynomial.items() if w}) for (a, b), polynomial in total.items())
+    return tuple((a, b, polynomial) for a, b, polynomial in kept if polynomial)
+
+
+def _regrouped(combination: Combination, least: float) -> tuple[tuple[Atom, float], ...]:
+    """x R_1 = R_0 − v R_2 where no variance is below v.
+
+    There the right-hand side hardly cancels, while Stein's lemma on the left loses a factor q/v; below it is the other way round.
+    """
+    result: Combination = {}
+    for atom, weight in combination.items():
+        parts = {atom: weight}
+        if atom.power == 1 and atom.kind in ("R", "K") and atom.order == 1 and 0 < atom.variance <= least:
+            plain, density = (replace(atom, power=0, order=order) for order in (0, 2))
+            parts = {plain: weight, density: -atom.variance * weight}
+        for part, own in parts.items():
+            result[part] = result.get(part, 0.0) + own
+    return tuple(result.items())
+
+
+def _evaluate(polynomial: Polynomial, q: np.ndarray, qp: np.ndarray, c: np.ndarray) -> np.ndarray | float:
+    """By Horner's scheme in c; q and q' are often vectors, c a matrix."""
+    total: np.ndarray | float = 0.0
+    for k in range(max(k for _, _, k in polynomial), -1, -1):
+        # a float as long as there is nothing to multiply
+        total = total * c if isinstance(total, np.ndarray) or total else total
+        for (i, j, power), weight in polynomial.items():
+            if power == k:
+                term = weight * q**i if i else weight
+                total = total + (term * qp**j if j else term)
+    return total
+
+
+# Pairs without powers ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Estimate:
-    """A value with a bound on its rounding error."""
+class _Pair:
+    """A value and what its rounding is relative to; None is the value itself."""
 
     value: np.ndarray
-    error: np.ndarray
+    magnitude: np.ndarray | None = None
 
-    def __add__(self, other: Estimate) -> Estimate:
-        value = self.value + other.value
-        return Estimate(value=value, error=self.error + other.error + EPS * np.abs(value))
+    @property
+    def size(self) -> np.ndarray:
+        return np.abs(self.value) if self.magnitude is None else self.magnitude
 
-    def scaled(self, factor: float | np.ndarray) -> Estimate:
-        if isinstance(factor, float) and factor == 1.0:
-            return self
-        value = self.value * factor
-        return Estimate(value=value, error=self.error * np.abs(factor) + EPS * np.abs(value))
-
-
-def _rounded(value: np.ndarray, magnitude: np.ndarray | None = None) -> Estimate:
-    return Estimate(value=value, error=OPERATIONS * EPS * np.abs(value if magnitude is None else magnitude))
-
-
-def _add(combination: Combination, atom: Atom, weight: float) -> None:
-    combination[atom] = combination.get(atom, 0.0) + weight
-
-
-def differentiate(combination: Combination) -> Combination:
-    """Derivative of a sum of atoms, again a sum of atoms."""
-    result: Combination = {}
-    for atom, weight in combination.items():
-        if atom.power:
-            _add(result, atom.lowered(), weight * atom.power)
-        if atom.kind in ("R", "K"):
-            _add(result, Atom(power=atom.power, kind=atom.kind, order=atom.order + 1, variance=atom.variance), weight)
-        elif atom.kind == "exp":
-            _add(result, atom, weight * atom.rate)
-        elif atom.kind == "sin":
-            _add(result, Atom(power=atom.power, kind="cos", rate=atom.rate), weight * atom.rate)
-        elif atom.kind == "cos":
-            _add(result, Atom(power=atom.power, kind="sin", rate=atom.rate), -weight * atom.rate)
-    return result
-
-
-# Recognition ---------------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=512)
-def _recognise_root(pieces: tuple[sp.Expr, ...], breaks: tuple[float, ...]) -> tuple[tuple[Atom, float], ...] | None:
-    if not breaks:
-        combination = _recognise_smooth(pieces[0])
-    elif breaks == (0.0,) and all(p.is_polynomial(x) for p in pieces):
-        combination = _recognise_kink(*(sp.Poly(p, x) for p in pieces))
-    else:
-        combination = None
-    return None if combination is None else tuple(combination.items())
-
-
-def recognise(act: Activation) -> Combination | None:
-    """The activation as a sum of atoms, or None if it is no such sum.
-
-    Examples
-    --------
-    >>> recognise(Activation("2*erf(x) + 3"))
-    {Atom(power=0, kind='one', ...): 3.0, Atom(power=0, kind='K', order=1, variance=0.5, rate=0.0): 4.0}
-    """
-    root = act._root
-    items = _recognise_root(root.pieces, root.kinks)
-    if items is None:
-        return None
-    combination = dict(items)
-    for _ in range(act.order):
-        combination = differentiate(combination)
-    return combination
-
-
-def _recognise_kink(left: sp.Poly, right: sp.Poly) -> Combination | None:
-    """Polynomials left and right of 0: an odd part sign(x)·p(x) in K, the rest in R and powers."""
-    combination: Combination = {}
-
-    def put(poly: sp.Poly, kind: str, factor: float) -> None:
-        for (power,), coefficient in poly.terms():
-            weight = factor * float(coefficient)
-            if weight:
-                # x · H(x) = relu(x), so one power is absorbed where there is one.
-                absorbed = 1 if power else 0
-                _add(combination, Atom(power=power - absorbed, kind=kind, order=1 - absorbed), weight)
-
-    if max(left.degree(), right.degree()) > MAX_POWER:
-        return None
-    if (left + right).is_zero:
-        put(right, "K", 2.0)
-    else:
-        for (power,), coefficient in left.terms():
-            if coefficient != 0:
-                _add(combination, Atom(power=power), float(coefficient))
-        put(right - left, "R", 1.0)
-    return combination
-
-
-def _recognise_smooth(expr: sp.Expr) -> Combination | None:
-    combination: Combination = {}
-    for term in sp.Add.make_args(sp.expand(expr, trig=False, power_base=False)):
-        coefficient, rest = term.as_independent(x)
-        if not coefficient.is_real:
-            return None
-        power, special = 0, []
-        for factor in sp.Mul.make_args(rest):
-            base, exponent = factor.as_base_exp()
-            if base == x and exponent.is_Integer and exponent > 0:
-                power += int(exponent)
-            elif factor != 1:
-                special.append(factor)
-        if power > MAX_POWER or len(special) > 1:
-            return None
-        found = _special(special[0]) if special else {Atom(): 1.0}
-        if found is None:
-            return None
-        for atom, weight in found.items():
-            raised = Atom(
-                power=atom.power + power, kind=atom.kind, order=atom.order, variance=atom.variance, rate=atom.rate
-            )
-            _add(combination, raised, weight * float(coefficient))
-    return _gathered({a: w for a, w in combination.items() if w})
-
-
-def _special(factor: sp.Expr) -> Combination | None:
-    """erf, erfc, exp of a quadratic, sin or cos of a linear argument, as atoms."""
-    if (
-        not factor.args
-        or not factor.args[-1].is_polynomial(x)
-        or not isinstance(factor, sp.erf | sp.erfc | sp.exp | sp.sin | sp.cos)
-    ):
-        return None
-    poly = sp.Poly(factor.args[-1], x)
-    if poly.degree() > 2 or not all(c.is_real for c in poly.all_coeffs()):
-        return None
-    exact = tuple(poly.coeff_monomial(x**k) for k in (2, 1, 0))
-    curvature, slope, shift = map(float, exact)
-    if isinstance(factor, sp.erf | sp.erfc):
-        if curvature or shift or not slope:
-            return None
-        k_one = Atom(kind="K", order=1, variance=float(1 / (2 * exact[1] ** 2)))
-        weight = math.copysign(2.0, slope)
-        return {k_one: weight} if isinstance(factor, sp.erf) else {Atom(): 1.0, k_one: -weight}
-    if isinstance(factor, sp.exp):
-        if curvature:
-            if curvature > 0 or slope:
-                return None
-            variance = float(-1 / (2 * exact[0]))
-            height = math.exp(shift) * math.sqrt(2 * math.pi * variance)
-            return {Atom(kind="R", order=2, variance=variance): height}
-        return {Atom(kind="exp", rate=slope): math.exp(shift)}
-    if curvature:
-        return None
-    # sin(γx + φ) = cos φ sin γx + sin φ cos γx, and cos(γx + φ) = cos φ cos γx − sin φ sin γx.
-    sine, cosine = Atom(kind="sin", rate=slope), Atom(kind="cos", rate=slope)
-    if isinstance(factor, sp.sin):
-        parts = {sine: math.cos(shift), cosine: math.sin(shift)}
-    else:
-        parts = {cosine: math.cos(shift), sine: -math.sin(shift)}
-    return {a: w for a, w in parts.items() if w}
-
-
-def _gathered(combination: Combination) -> Combination:
-    """½ + K_1 → R_1 with any power of x before it, and x R_1 + v R_2 → R_0: sums that would cancel in the left tail."""
-    result = dict(combination)
-    for atom, weight in combination.items():
-        if atom.kind == "K" and atom.order == 1:
-            constant = Atom(power=atom.power)
-            if math.isclose(result.get(constant, 0.0), weight / 2, rel_tol=1e-15):
-                del result[constant], result[atom]
-                _add(result, Atom(power=atom.power, kind="R", order=1, variance=atom.variance), weight)
-    for atom, weight in list(result.items()):
-        if atom.kind == "R" and atom.order == 1 and atom.power == 1 and atom.variance > 0:
-            density = Atom(kind="R", order=2, variance=atom.variance)
-            if math.isclose(result.get(density, 0.0), weight * atom.variance, rel_tol=1e-14):
-                del result[density], result[atom]
-                _add(result, Atom(kind="R", variance=atom.variance), weight)
-    return result
-
-
-def homogeneous_weights(combination: Combination) -> tuple[float, float] | None:
-    """(A, B) of A x + B|x|, or None for any other function."""
-    linear = absolute = 0.0
-    for atom, weight in combination.items():
-        if atom == Atom(power=1):
-            linear += weight
-        elif atom == Atom(kind="R"):
-            linear += weight / 2
-            absolute += weight / 2
-        elif atom == Atom(kind="K"):
-            absolute += weight / 2
-        else:
-            return None
-    return linear, absolute
-
-
-def sine_residual(theta: np.ndarray) -> np.ndarray:
-    """sin θ − θ cos θ without cancellation near 0."""
-    t2 = np.where(theta < 0.25, theta, 0.0) ** 2
-    # Σ_{k≥1} (−1)^{k+1} 2k θ^{2k+1}/(2k+1)!; at 1/4 the eighth term is below 1e-22.
-    series = np.zeros_like(theta)
-    for k in range(7, 0, -1):
-        series = t2 * ((-1) ** (k + 1) * 2 * k / math.factorial(2 * k + 1) + series)
-    return np.where(theta < 0.25, theta * series, np.sin(theta) - theta * np.cos(theta))
-
-
-# Pair expectations ---------------------------------------------------------------------------------------------------
-
-
-def _density_at_zero(order: int, variance: np.ndarray) -> np.ndarray:
-    """The order-th derivative at 0 of the density of N(0, variance)."""
-    if order % 2:
-        return np.zeros_like(variance)
-    double_factorial = math.prod(range(order - 1, 0, -2))
-    return (-1) ** (order // 2) * double_factorial / (variance ** (order // 2) * np.sqrt(2 * np.pi * variance))
-
-
-def _at_zero(kind: str, order: int, variance: np.ndarray) -> np.ndarray:
-    """R_order or K_order, smoothed by the variance, at x = 0."""
-    if order == 0:
-        return np.sqrt(variance / (2 * np.pi))
-    if order == 1:
-        return np.full_like(variance, 0.5 if kind == "R" else 0.0)
-    return _density_at_zero(order - 2, variance)
+    @cached_property
+    def largest(self) -> float:
+        """The largest ``size``; infinite if anything is not finite."""
+        values = self.value if self.magnitude is None else self.magnitude
+        found = max(float(values.max()), -float(values.min())) if values.size else 0.0
+        return found if math.isfinite(found) else math.inf
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -286,18 +128,34 @@ class _Smoothed:
     qp: np.ndarray
     c: np.ndarray
     square: np.ndarray
+    _powers: dict[int, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, cov: Covariance, v: float, vp: float, sign: int = 1) -> _Smoothed:
+        square = cov.det if v == vp == 0 else cov.det + (v * cov.qp + (vp * cov.q + v * vp))
+        return cls(q=cov.q + v, qp=cov.qp + vp, c=sign * cov.c if sign < 0 else cov.c, square=square)
 
     @cached_property
     def r(self) -> np.ndarray:
         return np.sqrt(self.square)
 
+    def power(self, exponent: int) -> np.ndarray:
+        """r to an odd power, 1 or negative."""
+        if exponent not in self._powers:
+            if exponent >= -1:
+                self._powers[exponent] = self.r if exponent == 1 else 1 / self.r
+            else:
+                self._powers[exponent] = self.power(exponent + 2) / self.square
+        return self._powers[exponent]
+
+    @cached_property
+    def degenerate(self) -> bool:
+        """Whether r = 0 somewhere."""
+        return not bool(np.all(self.square))
+
     @cached_property
     def angle(self) -> np.ndarray:
         return np.arctan2(self.r, np.abs(self.c))
-
-    @cached_property
-    def swapped(self) -> _Smoothed:
-        return _Smoothed(q=self.qp, qp=self.q, c=self.c, square=self.square)
 
     @cached_property
     def residual(self) -> tuple[np.ndarray, np.ndarray]:
@@ -316,154 +174,246 @@ class _Smoothed:
         return tail, np.where(small, tail, self.r)
 
 
-# Smoothed covariances by the two variances added.
-Shared = dict[tuple[float, float], _Smoothed]
-
-
-def _smoothed(cov: Covariance, v: float, vp: float) -> _Smoothed:
-    square = cov.det if v == vp == 0 else cov.det + v * cov.qp + vp * cov.q + v * vp
-    return _Smoothed(q=cov.q + v, qp=cov.qp + vp, c=cov.c, square=square)
-
-
-def _kink_pair(kind: str, m: int, n: int, s: _Smoothed) -> Estimate:
-    """E[F_m(a) F_n(b)] for two R or two K (variances already added)."""
+def _kink_pair(kind: str, m: int, n: int, s: _Smoothed, *, swap: bool = False) -> _Pair:
+    """E[F_m(a) F_n(b)] for two R or two K (variances already added); with ``swap`` E[F_m(b) F_n(a)]."""
     if n < m:
-        return _kink_pair(kind, n, m, s.swapped)
+        return _kink_pair(kind, n, m, s, swap=not swap)
     if n >= 2:
-        return _against_density(kind, m, n, s)
+        return _against_density(kind, m, n, s, swap)
     if m == 0 and n == 0:
         tail, size = s.residual
         body = np.maximum(s.c, 0.0) if kind == "R" else np.abs(s.c) / 2
         body = np.pi * body
-        return _rounded((body + tail) / (2 * np.pi), (body + size) / (2 * np.pi))
+        return _Pair(value=(body + tail) / (2 * np.pi), magnitude=(body + size) / (2 * np.pi))
     if m == 1:
         # arctan2(r, −c) and arctan2(c, r) from the angle that the other expectations need as well.
         opening = np.where(s.c > 0, np.pi - s.angle, s.angle) if kind == "R" else np.arctan2(s.c, s.r)
-        return _rounded(opening / (2 * np.pi))
+        return _Pair(value=opening / (2 * np.pi))
     if kind == "K":
-        return _rounded(np.zeros_like(s.c))
+        return _Pair(value=np.zeros_like(s.c))
     # E[relu(a) H(b)] = (√(QQ') + c)/(2√(2πQ')), with the sum rationalised where c < 0.
     root = np.sqrt(s.q * s.qp)
     safe = np.where(s.c < 0, root - s.c, 1.0)
     total = np.where(s.c < 0, s.square / safe, root + s.c)
-    return _rounded(total / (2 * np.sqrt(2 * np.pi * s.qp)))
+    return _Pair(value=total / (2 * np.sqrt(2 * np.pi * (s.q if swap else s.qp))))
 
 
-def _against_density(kind: str, m: int, n: int, s: _Smoothed) -> Estimate:
+def _double_factorial(k: int) -> int:
+    """k!! with (−1)!! = 1."""
+    return math.prod(range(k, 0, -2))
+
+
+def _at_zero(kind: str, order: int) -> tuple[float, int]:
+    """R_order or K_order, smoothed by the variance u, at x = 0, as a number times a power of √u."""
+    if order < 2:
+        return ((2 * np.pi) ** -0.5, 1) if order == 0 else (0.5 if kind == "R" else 0.0, 0)
+    k = order - 2
+    return (0.0, 0) if k % 2 else ((-1) ** (k // 2) * _double_factorial(k - 1) * (2 * np.pi) ** -0.5, -k - 1)
+
+
+@lru_cache(maxsize=256)
+def _density_terms(kind: str, m: int, n: int) -> tuple[tuple[float, int, int, int], ...]:
+    """Terms (w, e, j, p) of E[F_m(a) F_n(b)] = Σ w √Q'^e c^j r^p for n ≥ 2; see :func:`_against_density`."""
+    k, terms = n - 2, []
+    for j in range(k + 1):
+        density, below = _at_zero("R", k - j + 2)
+        value, p = _at_zero(kind, m + j)
+        weight = (-1) ** k * math.comb(k, j) * density * value
+        if weight:
+            terms.append((weight, below - 2 * j - p, j, p))
+    return tuple(terms)
+
+
+def _against_density(kind: str, m: int, n: int, s: _Smoothed, swap: bool) -> _Pair:
     """E[F_m(a) F_n(b)] for n ≥ 2: F_n is a derivative of a density, which picks b = 0.
 
     E = (−1)^k d^k/dv^k [φ_{Q'}(v) F_m(cv/Q'; variance r²/Q')] at v = 0, k = n − 2.
     """
-    k, variance = n - 2, s.square / s.qp
-    value, magnitude = np.zeros_like(s.c), np.zeros_like(s.c)
-    for j in range(k + 1):
-        density = math.comb(k, j) * _density_at_zero(k - j, s.qp)
-        # 0 · ∞ on a degenerate covariance: the derivative of the density vanishes identically there.
-        if not density.any():
-            continue
-        term = density * _at_zero(kind, m + j, variance)
-        if j:
-            slope = (s.c / s.qp) ** j
-            term = np.where(slope == 0, 0.0, slope * term)
-        value, magnitude = value + term, magnitude + np.abs(term)
-    return _rounded((-1) ** k * value, magnitude)
+    terms, root = _density_terms(kind, m, n), np.sqrt(s.q if swap else s.qp)
+    values = []
+    for weight, e, j, p in terms:
+        # small arrays first: q and q' are often vectors
+        value = weight * root**e
+        for _ in range(j):
+            value = value * s.c
+        if p:
+            finite = s.power(p)
+            if p < 0 and s.degenerate:
+                # 0 · ∞ on a degenerate covariance: this derivative vanishes identically there
+                finite = np.where(value == 0, 0.0, finite)
+            value = value * finite
+        values.append(value)
+    if not values:
+        return _Pair(value=np.zeros_like(s.c))
+    total = sum(values[1:], values[0])
+    # all exponents of c are odd or all are even, so terms with weights of one sign do not cancel
+    one_sign = len({weight > 0 for weight, *_ in terms}) == 1
+    return _Pair(value=total, magnitude=None if one_sign else sum(map(np.abs, values[1:]), np.abs(values[0])))
 
 
-def _plain_pair(f: Atom, g: Atom, cov: Covariance, shared: Shared) -> Estimate | None:
-    """E[F(a) G(b)] for two atoms without powers, or None where there is no rule."""
-    kinds = (f.kind, g.kind)
-    if kinds == ("one", "one"):
-        return _rounded(np.ones_like(cov.c))
-    if kinds[0] == "one":
-        return _plain_pair(g, f, cov.swapped(), {})
-    if kinds[1] == "one":
-        if f.kind in ("R", "K"):
-            return _rounded(_at_zero(f.kind, f.order, cov.q + f.variance))
-        return _wave_pair(f, Atom(kind="cos"), cov)
-    if f.kind in ("R", "K") and g.kind in ("R", "K"):
-        if f.kind == g.kind or (f.order >= 2 and g.order >= 2):
-            key = f.variance, g.variance
-            if key not in shared:
-                shared[key] = _smoothed(cov, *key)
-            return _kink_pair(f.kind, f.order, g.order, shared[key])
-        return _mixed_kinks(f, g, cov)
-    if f.kind in ("exp", "sin", "cos") and g.kind in ("exp", "sin", "cos"):
-        return _wave_pair(f, g, cov)
-    return None
-
-
-def _mixed_kinks(f: Atom, g: Atom, cov: Covariance) -> Estimate:
+def _mixed_kinks(f: Atom, g: Atom, s: _Smoothed, mirrored: _Smoothed, *, swap: bool = False) -> _Pair:
     """R against K: K_n(x) = (R_n(x) + (−1)^n R_n(−x))/2, and b → −b changes the sign of c."""
     if f.kind == "K":
-        return _mixed_kinks(g, f, cov.swapped())
-    mirrored = Covariance(q=cov.q, qp=cov.qp, c=-cov.c, det=cov.det)
-    direct = _kink_pair("R", f.order, g.order, _smoothed(cov, f.variance, g.variance))
-    reflected = _kink_pair("R", f.order, g.order, _smoothed(mirrored, f.variance, g.variance))
-    return (direct + reflected.scaled((-1.0) ** g.order)).scaled(0.5)
+        return _mixed_kinks(g, f, s, mirrored, swap=not swap)
+    direct = _kink_pair("R", f.order, g.order, s, swap=swap)
+    reflected = _kink_pair("R", f.order, g.order, mirrored, swap=swap)
+    value = (direct.value + (-1.0) ** g.order * reflected.value) / 2
+    return _Pair(value=value, magnitude=(direct.size + reflected.size) / 2)
 
 
-def _wave_pair(f: Atom, g: Atom, cov: Covariance) -> Estimate:
+def _wave_pair(f: Atom, g: Atom, cov: Covariance) -> _Pair:
     """exp, sin and cos against each other; cos with rate 0 is the constant 1."""
     if f.kind == "exp" and g.kind != "exp":
         return _wave_pair(g, f, cov.swapped())
     exponent_f, exponent_g = f.rate**2 * cov.q / 2, g.rate**2 * cov.qp / 2
     cross = f.rate * g.rate * cov.c
     size = 1 + exponent_f + exponent_g + np.abs(cross)
-    with np.errstate(over="ignore", invalid="ignore"):
-        if f.kind == "exp":
-            value = np.exp(exponent_f + exponent_g + cross)
-        elif g.kind == "exp":
-            wave = np.sin(cross) if f.kind == "sin" else np.cos(cross)
-            value = np.exp(exponent_g - exponent_f) * wave
-            return _rounded(value, np.exp(exponent_g - exponent_f) * size)
-        elif f.kind != g.kind:
-            value = np.zeros_like(cov.c)
+    if f.kind == "exp":
+        value = np.exp(exponent_f + exponent_g + cross)
+    elif g.kind == "exp":
+        wave = np.sin(cross) if f.kind == "sin" else np.cos(cross)
+        envelope = np.exp(exponent_g - exponent_f)
+        return _Pair(value=envelope * wave, magnitude=envelope * size)
+    elif f.kind != g.kind:
+        value = np.zeros_like(cov.c)
+    else:
+        envelope = np.exp(np.abs(cross) - exponent_f - exponent_g) / 2
+        if f.kind == "sin":
+            value = -np.sign(cross) * envelope * np.expm1(-2 * np.abs(cross))
         else:
-            envelope = np.exp(np.abs(cross) - exponent_f - exponent_g) / 2
-            if f.kind == "sin":
-                value = -np.sign(cross) * envelope * np.expm1(-2 * np.abs(cross))
-            else:
-                value = envelope * (1 + np.exp(-2 * np.abs(cross)))
-        return _rounded(value, value * size)
+            value = envelope * (1 + np.exp(-2 * np.abs(cross)))
+    return _Pair(value=value, magnitude=np.abs(value) * size)
 
 
-def expectation(f: Combination, g: Combination, cov: Covariance, shared: Shared | None = None) -> Estimate | None:
+class SharedPairs:
+    """Expectations of pairs without powers at one covariance, each computed once."""
+
+    def __init__(self, cov: Covariance) -> None:
+        self.cov = cov
+        self._pairs: dict[tuple[Atom, Atom], _Pair | None] = {}
+        self._smoothed: dict[tuple[float, float, int], _Smoothed] = {}
+
+    def __call__(self, f: Atom, g: Atom) -> _Pair | None:
+        """E[F(a) G(b)], or None where there is no rule."""
+        if (f, g) not in self._pairs:
+            self._pairs[f, g] = self._pair(f, g)
+        return self._pairs[f, g]
+
+    @cached_property
+    def least(self) -> float:
+        """The smallest q or q'."""
+        return float(min(np.min(self.cov.q), np.min(self.cov.qp)))
+
+    @cached_property
+    def largest(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The largest q, q' and |c|."""
+        c = self.cov.c
+        return np.max(self.cov.q), np.max(self.cov.qp), np.maximum(np.max(c), -np.min(c))
+
+    @cached_property
+    def reach(self) -> float:
+        """The largest |ρ|."""
+        rho = self.cov.rho
+        return float(max(rho.max(), -rho.min()))
+
+    def _pair(self, f: Atom, g: Atom) -> _Pair | None:
+        constants = (f.kind == "one", g.kind == "one")
+        if any(constants):
+            other, q = (g, self.cov.qp) if constants[0] else (f, self.cov.q)
+            return _against_one(other, q)
+        kinks, waves = ({"R", "K"}, {"exp", "sin", "cos"})
+        if {f.kind, g.kind} <= kinks:
+            if f.kind == g.kind or (f.order >= 2 and g.order >= 2):
+                return _kink_pair(f.kind, f.order, g.order, self._covariance(f, g))
+            return _mixed_kinks(f, g, self._covariance(f, g), self._covariance(f, g, -1))
+        return _wave_pair(f, g, self.cov) if {f.kind, g.kind} <= waves else None
+
+    def _covariance(self, f: Atom, g: Atom, sign: int = 1) -> _Smoothed:
+        key = f.variance, g.variance, sign
+        if key not in self._smoothed:
+            self._smoothed[key] = _Smoothed.of(self.cov, *key)
+        return self._smoothed[key]
+
+
+def _against_one(f: Atom, q: np.ndarray) -> _Pair:
+    """E[F(a)]."""
+    if f.kind == "one":
+        return _Pair(value=np.ones_like(q))
+    if f.kind in ("R", "K"):
+        weight, power = _at_zero(f.kind, f.order)
+        return _Pair(value=weight * np.sqrt(q + f.variance) ** power)
+    nothing = np.zeros_like(q)
+    return _wave_pair(f, Atom(kind="cos"), Covariance(q=q, qp=nothing, c=nothing, det=nothing))
+
+
+# Sums ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClosedForm:
+    """A value with bounds on its rounding error.
+
+    ``relative`` bounds the error relative to |value| (infinite if terms may cancel), ``largest`` that of every element;
+    ``error``, element by element, is computed when it is asked for.
+    """
+
+    value: np.ndarray
+    relative: float
+    cov: Covariance
+    terms: tuple[tuple[_Pair, Polynomial], ...]
+    bounds: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+    @property
+    def steps(self) -> float:
+        """Rounding of all terms together, relative to the sum of their sizes."""
+        return (OPERATIONS + POLYNOMIAL_OPERATIONS + len(self.terms)) * EPS
+
+    @cached_property
+    def largest(self) -> float:
+        with np.errstate(over="ignore", invalid="ignore"):
+            parts = [pair.largest * _evaluate(_sizes(p), *self.bounds) for pair, p in self.terms]
+        return float(self.steps * sum(parts))
+
+    @cached_property
+    def error(self) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):
+            if math.isfinite(self.relative):
+                return self.relative * np.abs(self.value)
+            q, qp, c = self.cov.q, self.cov.qp, np.abs(self.cov.c)
+            parts = [pair.size * _evaluate(_sizes(p), q, qp, c) for pair, p in self.terms]
+            return np.broadcast_to(self.steps * sum(parts), np.shape(self.value))
+
+
+def _sizes(polynomial: Polynomial) -> Polynomial:
+    return {exponents: abs(weight) for exponents, weight in polynomial.items()}
+
+
+def expectation(
+    f: Combination, g: Combination, cov: Covariance, shared: SharedPairs | None = None
+) -> ClosedForm | None:
     """E[f(a) g(b)] of two sums of atoms with a bound on the rounding error; None if a pair has no rule.
 
-    ``shared`` is a dict that calls with the same covariance may share: roots and angles are then computed once.
-    Infinite values mark divergent expectations (a squared delta function on a degenerate covariance) and overflow.
+    ``shared`` at the same covariance may be given to calls for several functions: roots, angles and pairs are then computed
+    once. Infinite values mark divergent expectations (a squared delta function on a degenerate covariance) and overflow.
+    The value's shape may be smaller than that of c, which it broadcasts with.
     """
-    memo: dict[tuple[Atom, Atom], Estimate | None] = {}
-    smoothed: Shared = {} if shared is None else shared
-
-    def pair(a: Atom, b: Atom) -> Estimate | None:
-        key = (a, b)
-        if key not in memo:
-            memo[key] = stein(a, b) if a.power or b.power else _plain_pair(a, b, cov, smoothed)
-        return memo[key]
-
-    def total(first: Combination, second: Combination, factor: float | np.ndarray) -> Estimate | None:
-        result: Estimate | None = None
-        for a, weight_a in first.items():
-            for b, weight_b in second.items():
-                part = pair(a, b)
-                if part is None:
-                    return None
-                part = part.scaled(weight_a * weight_b)
-                result = part if result is None else result + part
-        return (_rounded(np.zeros_like(cov.c)) if result is None else result).scaled(factor)
-
-    def stein(a: Atom, b: Atom) -> Estimate | None:
-        own, other = cov.q, cov.c
-        if not a.power:
-            lowered = b.lowered()
-            first = total({a: 1.0}, differentiate({lowered: 1.0}), cov.qp)
-            second = total(differentiate({a: 1.0}), {lowered: 1.0}, other)
-        else:
-            lowered = a.lowered()
-            first = total(differentiate({lowered: 1.0}), {b: 1.0}, own)
-            second = total({lowered: 1.0}, differentiate({b: 1.0}), other)
-        return None if first is None or second is None else first + second
-
+    pairs = SharedPairs(cov) if shared is None else shared
+    terms: list[tuple[_Pair, Polynomial]] = []
+    value: np.ndarray | None = None
+    relative = 0.0
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return total(f, g, 1.0)
+        for a, b, polynomial in _reduced(_regrouped(f, pairs.least), _regrouped(g, pairs.least)):
+            pair = pairs(a, b)
+            if pair is None:
+                return None
+            factor = _evaluate(polynomial, cov.q, cov.qp, cov.c)
+            part = pair.value if isinstance(factor, float) and factor == 1.0 else pair.value * factor
+            value = part if value is None else value + part
+            terms.append((pair, polynomial))
+            single = len(polynomial) == 1 and pair.magnitude is None
+            relative = (OPERATIONS + POLYNOMIAL_OPERATIONS) * EPS if single else math.inf
+    if len(terms) > 1:
+        relative = math.inf
+    if value is None:
+        value = np.zeros_like(cov.c)
+    return ClosedForm(value=value, relative=relative, cov=cov, terms=tuple(terms), bounds=pairs.largest)

@@ -15,10 +15,10 @@ import sympy as sp
 
 from kernelcalc.activations import Activation, as_activation
 from kernelcalc.errors import DivergentExpectationError, InputError, NotFiniteError, PrecisionWarning
-from kernelcalc.gaussian import closed_form, quadrature
+from kernelcalc.gaussian import closed_form, combination, quadrature
 from kernelcalc.gaussian.algebra import MULTIPRECISION, evaluate, in_algebra
-from kernelcalc.gaussian.closed_form import Estimate
 from kernelcalc.gaussian.covariance import Covariance, make_covariance
+from kernelcalc.gaussian.estimate import Estimate
 from kernelcalc.gaussian.hermite import hermite_series, mehler_error
 from kernelcalc.gaussian.mehler import mehler_sum
 from kernelcalc.gaussian.nodes import half_line
@@ -256,15 +256,15 @@ class _Work:
         )
 
     def closed_form(self) -> None:
-        first, second = closed_form.recognise(self.f), closed_form.recognise(self.g)
+        first, second = combination.recognise(self.f), combination.recognise(self.g)
         index = self.open()
         if first is None or second is None or index.size == 0:
             return
         part = self.cov.take(index)
-        estimate = closed_form.expectation(first, second, part)
-        if estimate is None:
+        found = closed_form.expectation(first, second, part)
+        if found is None:
             return
-        self.put(index, estimate, np.abs(estimate.value), "exact")
+        self.put(index, Estimate(value=found.value, error=found.error), np.abs(found.value), "exact")
         index = self.open()
         if index.size and not (self.f.deltas or self.g.deltas):
             self.scale[index] = self.scales(index)

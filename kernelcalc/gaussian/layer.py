@@ -11,8 +11,8 @@ import numpy as np
 
 from kernelcalc.activations import Activation
 from kernelcalc.errors import SlowMethodWarning
-from kernelcalc.gaussian import closed_form
-from kernelcalc.gaussian.closed_form import Combination
+from kernelcalc.gaussian import closed_form, combination
+from kernelcalc.gaussian.combination import Combination
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.expectation import NORM_EXPONENTS, RTOL, lower_norms, pair_estimate, scale_below
 from kernelcalc.gaussian.hermite import (
@@ -35,8 +35,8 @@ EPS = np.finfo(np.float64).eps
 NEAR_ONE = 0.9
 # Coefficients beyond this relative tail are rounding.
 SHORTEST_TAIL = 4 * EPS
-# Pairs from which on a series is faster than closed forms with powers of x, which Stein's lemma takes apart (measured, gelu).
-MANY_FOR_STEIN = 2**14
+# Correlations at which closed forms whose terms may cancel are tried before they are used.
+TRIED = (-0.99, -0.5, 0.0, 0.5, 0.99)
 # Variances at which the p-norms are computed where there are more of them; they vary smoothly with log q.
 NORM_NODES = 64
 
@@ -123,8 +123,10 @@ class LayerExpectations:
         compiled: bool = False,
     ) -> None:
         self.act, self.orders, self.rtol, self.compiled = act, tuple(orders), rtol, compiled
+        self.q, self.qp = q, qp
+        self._kept_norms: dict[tuple[int, str], np.ndarray] = {}
         self.functions = {k: act.derivative(k) for k in {k for order in orders for k in order}}
-        self.atoms: dict[int, Combination] | None = self._closed_forms(q.size * qp.size)
+        self.atoms: dict[int, Combination] | None = self._closed_forms()
         if self.atoms is None:
             self.length = self._common_length(max(q.max(), qp.max()))
             self.rows = self._prepare(q, {i for i, _ in orders})
@@ -134,18 +136,26 @@ class LayerExpectations:
                     self.rows[k] = self._prepare(q, {k})[k]
             self._use_parity()
 
-    def _closed_forms(self, pairs: int) -> dict[int, Combination] | None:
-        found = {k: closed_form.recognise(f) for k, f in self.functions.items()}
-        if any(v is None for v in found.values()):
-            return None
-        one = np.ones(1)
-        probe = Covariance(q=one, qp=one, c=one / 2, det=3 * one / 4)
-        known = {k: v for k, v in found.items() if v is not None}
-        branching = any(atom.power and atom.kind != "one" for v in known.values() for atom in v)
-        if branching and pairs > MANY_FOR_STEIN and self.act.smoothness == np.inf:
-            return None
-        if any(closed_form.expectation(known[i], known[j], probe) is None for i, j in self.orders):
-            return None
+    def _closed_forms(self) -> dict[int, Combination] | None:
+        """All derivatives as sums of atoms, if there are closed forms and they do not cancel where a series would not."""
+        known = {}
+        for k, f in self.functions.items():
+            atoms = combination.recognise(f)
+            if atoms is None:
+                return None
+            known[k] = atoms
+        ends = np.unique([self.q.min(), self.q.max(), self.qp.min(), self.qp.max()])
+        q, qp, rho = (v.ravel() for v in np.meshgrid(ends, ends, TRIED))
+        c = rho * np.sqrt(q * qp)
+        shared = closed_form.SharedPairs(Covariance(q=q, qp=qp, c=c, det=q * qp * (1 - rho**2)))
+        for i, j in self.orders:
+            estimate = closed_form.expectation(known[i], known[j], shared.cov, shared)
+            if estimate is None:
+                return None
+            if estimate.relative > self.rtol and self.act.smoothness == np.inf:
+                norms = lower_norms(self.functions[i], q), lower_norms(self.functions[j], qp)
+                if not (estimate.error <= self.rtol * scale_below(*norms, rho, estimate.value)).all():
+                    return None
         return known
 
     def _common_length(self, largest: float) -> int:
@@ -193,25 +203,56 @@ class LayerExpectations:
     def block(self, rows: slice, columns: Index, cov: Covariance) -> dict[Order, np.ndarray]:
         """Every E_ij on a block; cov.q has shape (B, 1), cov.qp (1, M), cov.c and cov.det (B, M)."""
         if self.atoms is not None:
-            shared: closed_form.Shared = {}
-            return {order: self._exact(order, cov, shared) for order in self.orders}
+            shared = closed_form.SharedPairs(cov)
+            return {order: self._exact(order, rows, columns, shared) for order in self.orders}
         at = _Correlations.of(cov)
         return {order: self._series(order, rows, columns, cov, at) for order in self.orders}
 
-    def _exact(self, order: Order, cov: Covariance, shared: closed_form.Shared) -> np.ndarray:
+    def _exact(self, order: Order, rows: slice, columns: Index, shared: closed_form.SharedPairs) -> np.ndarray:
         assert self.atoms is not None
-        i, j = order
+        (i, j), cov = order, shared.cov
         estimate = closed_form.expectation(self.atoms[i], self.atoms[j], cov, shared)
         assert estimate is not None  # probed at construction
+        if self._surely_enough(estimate, order, rows, columns, shared):
+            return np.broadcast_to(estimate.value, cov.c.shape)
         value = np.array(np.broadcast_to(estimate.value, cov.c.shape))
         bad = ~(estimate.error <= self.rtol * np.abs(value))
         if bad.any():
-            norms_f = lower_norms(self.functions[i], cov.q.ravel())[:, None, :]
-            norms_g = lower_norms(self.functions[j], cov.qp.ravel())[None, :, :]
-            bad &= ~(estimate.error <= self.rtol * scale_below(norms_f, norms_g, cov.rho, value))
+            k, m = np.nonzero(bad)
+            norms = self._norms(i, "rows")[rows][k], self._norms(j, "columns")[columns][m]
+            scale = scale_below(*norms, cov.rho[k, m], value[k, m])
+            enough = estimate.error[k, m] <= self.rtol * scale
+            bad[k[enough], m[enough]] = False
         if bad.any():
             value[bad] = self._recompute(order, cov, bad)
         return value
+
+    def _surely_enough(
+        self,
+        estimate: closed_form.ClosedForm,
+        order: Order,
+        rows: slice,
+        columns: Index,
+        shared: closed_form.SharedPairs,
+    ) -> bool:
+        """Whether bounds for a whole block show that no pair's error is too large."""
+        if estimate.relative <= self.rtol:
+            # one number instead of an array of them: NaN and infinity pass on to a sum
+            return bool(np.isfinite(estimate.value.sum()))
+        if not estimate.largest < np.inf:
+            return False
+        allowed = [index for index, p in enumerate(NORM_EXPONENTS) if shared.reach <= 1 - p]
+        left, right = self._norms(order[0], "rows")[rows], self._norms(order[1], "columns")[columns]
+        norms = left[:, allowed].min(axis=0) * right[:, allowed].min(axis=0)
+        return bool(estimate.largest <= self.rtol * norms.max(initial=0.0))
+
+    def _norms(self, order: int, side: str) -> np.ndarray:
+        """Lower norms of a derivative at all points of a side, (N, exponents), computed at first use."""
+        key = order, "rows" if self.q is self.qp else side
+        if key not in self._kept_norms:
+            unique, back = np.unique(self.q if key[1] == "rows" else self.qp, return_inverse=True)
+            self._kept_norms[key] = _norms(self.functions[order], unique)[back]
+        return self._kept_norms[key]
 
     def _series(self, order: Order, rows: slice, columns: Index, cov: Covariance, at: _Correlations) -> np.ndarray:
         left, right = self.rows[order[0]], self.columns[order[1]]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import mpmath
 import numpy as np
 
 from kernelcalc.activations import Activation
-from kernelcalc.gaussian import closed_form
+from kernelcalc.gaussian import combination
 from kernelcalc.gaussian.algebra import MULTIPRECISION, evaluate, in_algebra
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.mesh import mesh_rule
@@ -67,8 +69,8 @@ def refine_determinant(
 
 
 def _homogeneous(act: Activation) -> tuple[float, float] | None:
-    atoms = closed_form.recognise(act)
-    return None if atoms is None else closed_form.homogeneous_weights(atoms)
+    atoms = combination.recognise(act)
+    return None if atoms is None else combination.homogeneous_weights(atoms)
 
 
 def homogeneous_determinant(weights: tuple[float, float], cov: Covariance, sigma_w2: float, beta2: float) -> np.ndarray:
@@ -88,7 +90,7 @@ def homogeneous_determinant(weights: tuple[float, float], cov: Covariance, sigma
     # An even function does not tell θ from π − θ.
     theta = np.arctan2(root, np.abs(cov.c) if linear == 0 else cov.c)
     versine = 2 * np.sin(theta / 2) ** 2
-    bend = closed_form.sine_residual(theta)
+    bend = sine_residual(theta)
     at_zero = linear**2 + absolute**2
     gap = at_zero * versine - absolute**2 * (2 / np.pi) * bend
     kappa = at_zero - gap
@@ -141,3 +143,13 @@ def difference_determinant(
         total = later[0][rows] + later[1][rows]
         result[rows] = total * wide / 2 - wide**2 / 4 - uneven**2 / 4
     return result
+
+
+def sine_residual(theta: np.ndarray) -> np.ndarray:
+    """sin θ − θ cos θ without cancellation near 0."""
+    t2 = np.where(theta < 0.25, theta, 0.0) ** 2
+    # Σ_{k≥1} (−1)^{k+1} 2k θ^{2k+1}/(2k+1)!; at 1/4 the eighth term is below 1e-22.
+    series = np.zeros_like(theta)
+    for k in range(7, 0, -1):
+        series = t2 * ((-1) ** (k + 1) * 2 * k / math.factorial(2 * k + 1) + series)
+    return np.where(theta < 0.25, theta * series, np.sin(theta) - theta * np.cos(theta))

@@ -13,8 +13,8 @@ import numpy as np
 
 from kernelcalc.activations import Activation
 from kernelcalc.errors import DivergentExpectationError, NotFiniteError
-from kernelcalc.gaussian.closed_form import Estimate
 from kernelcalc.gaussian.covariance import Covariance
+from kernelcalc.gaussian.estimate import Estimate
 from kernelcalc.gaussian.mesh import feature_mesh, mesh_radius, mesh_rule
 from kernelcalc.gaussian.nodes import Z_MAX, panels, trapezoid
 

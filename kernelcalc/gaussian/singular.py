@@ -15,8 +15,8 @@ import numpy as np
 import sympy as sp
 
 from kernelcalc.activations import Activation, Delta, x
-from kernelcalc.gaussian.closed_form import Estimate
 from kernelcalc.gaussian.covariance import Covariance
+from kernelcalc.gaussian.estimate import Estimate
 from kernelcalc.gaussian.quadrature import line
 
 EPS = np.finfo(np.float64).eps

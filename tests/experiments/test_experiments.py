@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -137,6 +139,22 @@ def test_initial_eigenvalues_are_those_of_dense_hessians() -> None:
 def test_initial_law_is_that_of_wide_networks() -> None:
     found = run("initial", points=12, widths=(4, 24, 72), trials=50, steps=10, activation="tanh")
     assert (np.abs(found["z"][found["width"] == "extrapolated"]) < 4).all()
+
+
+def test_initial_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    options = {"points": 8, "widths": (2, 3, 5), "trials": 3, "steps": 4, "activation": "tanh"}
+    whole = run("initial", **options).tables["initial_values"]
+    run("initial", **options, folder=tmp_path)
+    kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(kept) == 6
+    for path, text in kept.items():
+        path.write_bytes(b"".join(text.splitlines(keepends=True)[:2]))
+    # other settings have files of their own
+    run("initial", **(options | {"loss": "mse"}), folder=tmp_path)
+    again = run("initial", **options, folder=tmp_path).tables["initial_values"]
+    assert {path: path.read_bytes() for path in kept} == kept
+    for name, values in whole.items():
+        np.testing.assert_array_equal(again[name], values)
 
 
 def test_initial_needs_widths_to_extrapolate() -> None:

@@ -18,7 +18,7 @@ import pytest
 
 import kernelcalc as kc
 from kernelcalc.errors import PrecisionWarning
-from kernelcalc.gaussian import closed_form
+from kernelcalc.gaussian import combination
 from kernelcalc.gaussian.algebra import evaluate
 from tests.gaussian import make_enclosures
 
@@ -50,7 +50,7 @@ def groups(rng, total):
 @pytest.mark.parametrize("route", ["closed forms", "series and quadrature"])
 def test_true_error_never_exceeds_the_stated_one(route, part, monkeypatch):
     if route != "closed forms":
-        monkeypatch.setattr(closed_form, "recognise", lambda act: None)
+        monkeypatch.setattr(combination, "recognise", lambda act: None)
     rng = np.random.default_rng([part, route != "closed forms"])
     digits = []
     for name, i, j, count in groups(rng, DRAWS // 8):
