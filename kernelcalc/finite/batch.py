@@ -18,6 +18,7 @@ from ..errors import InputError, IntegrationError, ShapeError
 from .losses import Loss, get_loss
 from .moments import HessianMoments
 from .network import Array, FiniteNetwork
+from .training import flow
 from .trials import trial_seeds
 
 
@@ -132,6 +133,30 @@ class NetworkBatch:
         if not np.isfinite(now.parameters).all():
             raise IntegrationError(f"parameters overflow within {steps} steps; try a step below {step:g}")
         return now
+
+    def flow(self, X: Any, Y: Any, time: float, loss: str | Loss = "mse", tol: float = 1e-4) -> NetworkBatch:
+        """The networks after gradient flow of that length, each on its own loss, in common steps.
+
+        ``tol`` bounds the error of a step in ‖θ‖₂ over all networks together, hence of each of them.
+
+        Raises
+        ------
+        InputError
+            A time that is negative or not finite, a tol that is not positive.
+        IntegrationError
+            As :func:`~kernelcalc.finite.training.train`.
+        """
+        if not (0 <= time < np.inf and tol > 0):
+            raise InputError("a finite time >= 0 and a positive tol", f"time={time}, tol={tol}")
+        chosen, targets = self._targets(X, Y, loss)
+        x, shape = self.first.points(X), self.parameters.shape
+
+        def velocity(theta: Array) -> Array:
+            now = NetworkBatch(first=self.first, parameters=theta.reshape(shape))
+            return -now._gradient(x, targets, chosen).ravel()
+
+        (end,) = flow(velocity, self.parameters.ravel(), np.array([time]), tol)
+        return NetworkBatch(first=self.first, parameters=end.reshape(shape))
 
     def _targets(self, X: Any, Y: Any, loss: str | Loss) -> tuple[Loss, Array]:
         chosen = get_loss(loss)

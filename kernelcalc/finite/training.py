@@ -121,7 +121,11 @@ def train(
         raise InputError("a positive tol", f"tol={tol}")
     problem = Problem.of(net, X, Y, loss)
     if method == "flow":
-        states = _flow(net, problem, when, tol)
+
+        def velocity(theta: Array) -> Array:
+            return -problem.gradient(net.with_parameters(theta))
+
+        states = flow(velocity, net.parameters, when, tol)
     elif method in METHODS:
         if batch_size < 1:
             raise InputError("a batch size of at least 1", f"batch_size={batch_size}")
@@ -174,21 +178,22 @@ def largest_eigenvalue(net: FiniteNetwork, problem: Problem, tol: float = 0.01, 
     return norm
 
 
-def _flow(net: FiniteNetwork, problem: Problem, times: Array, tol: float) -> Iterator[Array]:
+def flow(velocity: Callable[[Array], Array], theta: Array, times: Array, tol: float) -> Iterator[Array]:
+    """θ at the times under θ' = velocity(θ), of θ's own number type; ``tol`` bounds the error of a step in ‖θ‖₂."""
     from scipy.integrate import RK45
 
-    def velocity(_: float, theta: Array) -> Array:
-        return -problem.gradient(net.with_parameters(theta.astype(net.dtype, copy=False)))
+    def right_hand_side(_: float, state: Array) -> Array:
+        return velocity(state.astype(theta.dtype, copy=False))
 
     # the state is float64 also for float32 networks: small steps would be lost to rounding
-    start = net.parameters.astype(np.float64)
+    start = theta.astype(np.float64)
     end = float(times[-1])
     at = np.searchsorted(times, 0.0, side="right")
     for _ in range(at):
-        yield net.parameters
+        yield theta
     # RK45 bounds the root mean square of error/atol, so this is ‖error of a step‖₂ ≤ tol
     with np.errstate(over="ignore", invalid="ignore"):
-        solver = RK45(velocity, 0.0, start, end, rtol=1e-13, atol=tol / np.sqrt(start.size)) if end > 0 else None
+        solver = RK45(right_hand_side, 0.0, start, end, rtol=1e-13, atol=tol / np.sqrt(start.size)) if end > 0 else None
         steps = 0
         while at < len(times) and solver is not None:
             message = solver.step() if steps < _MAX_STEPS else f"no end after {steps} steps"
@@ -200,7 +205,7 @@ def _flow(net: FiniteNetwork, problem: Problem, times: Array, tol: float) -> Ite
                 )
             between = solver.dense_output()
             while at < len(times) and times[at] <= solver.t:
-                yield between(times[at]).astype(net.dtype, copy=False)
+                yield between(times[at]).astype(theta.dtype, copy=False)
                 at += 1
 
 

@@ -72,7 +72,8 @@ def _reduced(
 def _regrouped(combination: Combination, least: float) -> tuple[tuple[Atom, float], ...]:
     """x R_1 = R_0 − v R_2 where no variance is below v.
 
-    There the right-hand side hardly cancels, while Stein's lemma on the left loses a factor q/v; below it is the other way round.
+    There the right-hand side hardly cancels, while Stein's lemma on the left loses a factor q/v; below it is the other way
+    round.
     """
     result: Combination = {}
     for atom, weight in combination.items():

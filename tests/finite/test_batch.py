@@ -41,6 +41,15 @@ def test_descent_is_that_of_the_single_network(ensemble):
         np.testing.assert_allclose(after.parameters[i], one.parameters, rtol=1e-13, atol=1e-13)
 
 
+def test_flow_is_that_of_the_single_network(ensemble):
+    batch, X, Y, loss = ensemble
+    after = batch.flow(X, Y, 0.3, loss, tol=1e-9)
+    for i in range(len(batch)):
+        one = batch[i].train(X, Y, [0.3], loss=loss, tol=1e-9).network
+        np.testing.assert_allclose(after.parameters[i], one.parameters, atol=1e-7)
+    np.testing.assert_array_equal(batch.flow(X, Y, 0.0, loss).parameters, batch.parameters)
+
+
 def test_moments_are_those_of_the_networks():
     fin, X, Y, loss = make_problem("two hidden")
     batch = NetworkBatch(first=fin, parameters=np.stack([fin.parameters, -fin.parameters]))
@@ -68,5 +77,7 @@ def test_refusals():
     batch = NetworkBatch(first=fin, parameters=fin.parameters[None])
     with pytest.raises(InputError, match="positive step"):
         batch.descend(X, Y, 1, 0.0)
+    with pytest.raises(InputError, match="finite time"):
+        batch.flow(X, Y, -1.0)
     with pytest.raises(IntegrationError, match="overflow"):
         batch.descend(X, Y, 200, 1e9)
