@@ -39,7 +39,7 @@ def few_points(net: MLP, x: np.ndarray, x2: np.ndarray | None, names: tuple[str,
     column = np.concatenate([np.arange(count), np.tile(columns, n)])
     sigma_w2, beta2 = net.sigma_w**2, net.beta**2
     gram = sigma_w2 * (points @ points.T / points.shape[1]) + beta2
-    carried = closure(tuple(name.removesuffix("_t") for name in names))
+    carried = closure(names)
     orders = expectation_orders(carried)
     kernels = first_layer(gram[row, column], carried, np.zeros(row.size))
     for act in net.activations:

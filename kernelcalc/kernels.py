@@ -24,13 +24,16 @@ from kernelcalc.gaussian.layer import LayerExpectations, diagonal_expectations
 from kernelcalc.gaussian.next_determinant import refine_determinant
 from kernelcalc.recursion import (
     KERNEL_NAMES,
+    TRANSPOSED,
     DiagonalKernels,
     PairKernels,
-    closure,
     diagonal_of,
     expectation_orders,
     first_layer,
     layer_step,
+    needed_at_pairs,
+    needed_on_diagonal,
+    with_transposes,
 )
 from kernelcalc.sphere_kernels import correlation_table, one_norm
 from kernelcalc.threads import keep_freed_memory, one_blas_thread, processors
@@ -50,7 +53,6 @@ FEWEST_PAIRS, LEAST_REACH = 4096, 1e-3
 # Kernels of kinked nonlinearities are singular at ρ = ±1; up to here a few dozen terms resolve them.
 KINKED_REACH = 0.9
 Index: TypeAlias = "slice | np.ndarray"
-_TRANSPOSED = {"phi": "phi_t", "lam": "lam_t"}
 
 
 class LimitingKernels:
@@ -197,10 +199,11 @@ class KernelComputation:
         self, net: MLP, x: np.ndarray, x2: np.ndarray | None, names: tuple[str, ...], *, compiled: bool = False
     ) -> None:
         self.net, self.names, self.compiled = net, names, compiled
-        self.carried = closure(tuple(name.removesuffix("_t") for name in names))
-        self.orders = expectation_orders(self.carried)
         self.sigma_w2, self.beta2 = net.sigma_w**2, net.beta**2
         self.symmetric = x2 is None
+        # What the last layer computes, and what hidden layers must carry for it.
+        self.wanted = with_transposes(names) if self.symmetric else frozenset(names)
+        self.carried = needed_at_pairs(self.wanted)
         self.rows = self._points(x)
         self.columns = self.rows if x2 is None else self._points(x2)
 
@@ -218,9 +221,19 @@ class KernelComputation:
     def expectations(self) -> list[LayerExpectations]:
         """What each hidden layer's expectations need, prepared for all points."""
         return [
-            LayerExpectations(act, row.sigma, column.sigma, self.orders, compiled=self.compiled)
-            for act, row, column in zip(self.net.activations, self.row_diagonals, self.column_diagonals, strict=False)
+            LayerExpectations(
+                act,
+                self.row_diagonals[level].sigma,
+                self.column_diagonals[level].sigma,
+                expectation_orders(self._kernels_after(level)),
+                compiled=self.compiled,
+            )
+            for level, act in enumerate(self.net.activations)
         ]
+
+    def _kernels_after(self, level: int) -> frozenset[str]:
+        """Kernels computed after hidden layer ``level``."""
+        return self.wanted if level == len(self.net.activations) - 1 else self.carried
 
     def _points(self, x: np.ndarray) -> _Points:
         with np.errstate(over="ignore"):
@@ -236,11 +249,12 @@ class KernelComputation:
 
     def _diagonals(self, q: np.ndarray) -> list[DiagonalKernels]:
         """Σ, Θ, Φ at (x, x) after every layer: the same step with a = b."""
-        carried = self.carried & {"sigma", "theta", "phi"}
+        carried = needed_on_diagonal(self.wanted)
         orders = expectation_orders(carried)
         kernels = first_layer(q, carried, np.zeros_like(q))
         result = [diagonal_of(kernels)]
-        for act in self.net.activations:
+        # nobody reads the last layer's
+        for act in self.net.activations[:-1]:
             at = result[-1]
             expectations = diagonal_expectations(act, at.sigma, orders)
             kernels = layer_step(kernels, at, at, expectations, self.sigma_w2, self.beta2)
@@ -296,9 +310,10 @@ class KernelComputation:
                 yield rows, columns
 
     def _store(self, output: dict[str, np.ndarray], kernels: PairKernels, rows: slice, columns: slice) -> None:
+        shape = rows.stop - rows.start, columns.stop - columns.start
         for name, array in output.items():
-            block = np.broadcast_to(getattr(kernels, name), kernels.sigma.shape)
-            turned = np.broadcast_to(getattr(kernels, _TRANSPOSED.get(name, name)), kernels.sigma.shape)
+            block = np.broadcast_to(getattr(kernels, name), shape)
+            turned = np.broadcast_to(getattr(kernels, TRANSPOSED.get(name, name)), shape) if self.symmetric else block
             self._write(array, block, turned, rows, columns)
 
     def _write(self, array: np.ndarray, block: np.ndarray, turned: np.ndarray, rows: slice, columns: slice) -> None:
@@ -368,7 +383,13 @@ class KernelComputation:
             row = _at(self.row_diagonals[level], rows, (-1, 1))
             column = _at(self.column_diagonals[level], columns, (1, -1))
             kernels = layer_step(
-                kernels, row, column, expectations.block(rows, columns, cov), self.sigma_w2, self.beta2
+                kernels,
+                row,
+                column,
+                expectations.block(rows, columns, cov),
+                self.sigma_w2,
+                self.beta2,
+                self._kernels_after(level),
             )
             yield kernels
             if level + 1 < len(self.net.activations):

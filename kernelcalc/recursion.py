@@ -11,27 +11,34 @@ Jacot, Gabriel, Hongler (ICLR 2020), Section 2.2 (Σ, Θ) and Appendix C, Lemmas
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 KERNEL_NAMES = ("sigma", "theta", "phi", "lam", "upsilon", "xi")
 
-# The kernels a kernel's recursion reads (itself included), off or on the diagonal.
+# What a kernel at the pairs (x, x') of one layer reads at the pairs of the layer before (itself included). "phi_t" and
+# "lam_t" are Φ(x', x) and Λ(x', x).
 NEEDS: dict[str, frozenset[str]] = {
     "sigma": frozenset({"sigma"}),
     "theta": frozenset({"sigma", "theta"}),
-    "phi": frozenset({"sigma", "theta", "phi"}),
+    "phi": frozenset({"sigma", "phi"}),
+    "phi_t": frozenset({"sigma", "phi_t"}),
     "lam": frozenset({"sigma", "theta", "phi", "lam"}),
+    "lam_t": frozenset({"sigma", "theta", "phi_t", "lam_t"}),
     "upsilon": frozenset({"sigma", "theta", "upsilon"}),
-    "xi": frozenset({"sigma", "theta", "phi", "xi"}),
+    "xi": frozenset({"sigma", "phi", "phi_t", "xi"}),
 }
+TRANSPOSED = {"phi": "phi_t", "lam": "lam_t"}
 
-# The expectations E_ij = E[σ^(i)(a) σ^(j)(b)] that carrying one kernel (given the others) costs.
+# The expectations E_ij = E[σ^(i)(a) σ^(j)(b)] that a step of one kernel costs; Θ contains the next layer's Σ.
 COSTS: dict[str, tuple[tuple[int, int], ...]] = {
     "sigma": ((0, 0),),
-    "theta": ((1, 1),),
-    "phi": ((1, 1), (2, 0), (0, 2)),
-    "lam": ((1, 1), (2, 2), (2, 0), (0, 2), (3, 1), (1, 3)),
+    "theta": ((0, 0), (1, 1)),
+    "phi": ((1, 1), (2, 0)),
+    "phi_t": ((1, 1), (0, 2)),
+    "lam": ((1, 1), (2, 2), (2, 0), (3, 1)),
+    "lam_t": ((1, 1), (2, 2), (0, 2), (1, 3)),
     "upsilon": ((1, 1), (2, 2)),
     "xi": ((1, 1), (2, 2), (3, 1), (1, 3)),
 }
@@ -60,9 +67,33 @@ class DiagonalKernels:
     phi: Any = None
 
 
-def closure(names: tuple[str, ...]) -> frozenset[str]:
-    """Names of all kernels that must be carried to obtain ``names``."""
+def with_transposes(names: Iterable[str]) -> frozenset[str]:
+    """These kernels and, for those that are not symmetric, their transposes."""
+    known = frozenset(names)
+    return known | {TRANSPOSED[name] for name in known & TRANSPOSED.keys()}
+
+
+def needed_at_pairs(names: Iterable[str]) -> frozenset[str]:
+    """All that must be carried at the pairs (x, x') through the hidden layers to obtain ``names``.
+
+    Examples
+    --------
+    >>> sorted(needed_at_pairs(["phi"]))
+    ['phi', 'sigma']
+    """
     return frozenset().union(*(NEEDS[name] for name in names))
+
+
+def needed_on_diagonal(names: Iterable[str]) -> frozenset[str]:
+    """All that must be carried at (x, x): Σ, and for Φ, Λ and Ξ also Θ and Φ."""
+    more = {"phi", "phi_t", "lam", "lam_t", "xi"} & set(names)
+    return frozenset({"sigma", "theta", "phi"} if more else {"sigma"})
+
+
+def closure(names: Iterable[str]) -> frozenset[str]:
+    """All that both need, with the transposes: what is carried where nothing is to be gained by less."""
+    wanted = with_transposes(names)
+    return needed_at_pairs(wanted) | needed_on_diagonal(wanted)
 
 
 def expectation_orders(carried: frozenset[str]) -> tuple[tuple[int, int], ...]:
@@ -80,9 +111,9 @@ def first_layer(sigma: Any, carried: frozenset[str], zero: Any = 0) -> PairKerne
         sigma=sigma,
         theta=start("theta", sigma),
         phi=start("phi", zero),
-        phi_t=start("phi", zero),
+        phi_t=start("phi_t", zero),
         lam=start("lam", zero),
-        lam_t=start("lam", zero),
+        lam_t=start("lam_t", zero),
         upsilon=start("upsilon", zero),
         xi=start("xi", zero),
     )
@@ -100,6 +131,7 @@ def layer_step(
     e: dict[tuple[int, int], Any],
     sigma_w2: Any,
     beta2: Any,
+    names: frozenset[str] | None = None,
 ) -> PairKernels:
     r"""Kernels of layer ℓ+1 from those of layer ℓ.
 
@@ -125,24 +157,33 @@ def layer_step(
         ``e[i, j]`` = E_ij for the orders of :func:`expectation_orders`.
     sigma_w2, beta2
         σ_w² and β².
+    names : set of str, optional
+        Which kernels of layer ℓ+1 to compute, among those that layer ℓ has; all of them by default.
 
     References
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Section 2.2 and Appendix C, Lemmas 3, 4 and 5.
     """
-    sigma = sigma_w2 * e[0, 0] + beta2
-    theta = phi = phi_t = lam = lam_t = upsilon = xi = None
-    if k.theta is not None:
+
+    def asked(name: str) -> bool:
+        return getattr(k, name) is not None and (names is None or name in names)
+
+    sigma = theta = phi = phi_t = lam = lam_t = upsilon = xi = None
+    if asked("sigma") or asked("theta"):
+        sigma = sigma_w2 * e[0, 0] + beta2
+    if asked("theta"):
         theta = sigma_w2 * (k.theta * e[1, 1]) + sigma
-    if k.phi is not None:
+    if asked("phi"):
         phi = sigma_w2 * _phi_bracket(k.phi, row, e[1, 1], e[2, 0])
+    if asked("phi_t"):
         phi_t = sigma_w2 * _phi_bracket(k.phi_t, column, e[1, 1], e[0, 2])
-    if k.lam is not None:
+    if asked("lam"):
         lam = sigma_w2 * _lam_bracket(k.lam, k.theta, k.phi, row, e[1, 1], e[2, 2], e[2, 0], e[3, 1])
+    if asked("lam_t"):
         lam_t = sigma_w2 * _lam_bracket(k.lam_t, k.theta, k.phi_t, column, e[1, 1], e[2, 2], e[0, 2], e[1, 3])
-    if k.upsilon is not None:
+    if asked("upsilon"):
         upsilon = sigma_w2 * (k.upsilon * e[1, 1] + k.theta * (k.theta * e[2, 2] + 2 * e[1, 1]))
-    if k.xi is not None:
+    if asked("xi"):
         # (Φ_xx + Θ_xx) and (Φ_x'x' + Θ_x'x') gather all but the first two terms.
         at_row, at_column = row.phi + row.theta, column.phi + column.theta
         xi = sigma_w2 * (

@@ -19,7 +19,8 @@ from kernelcalc.errors import (
     SmoothnessError,
     UnknownNameError,
 )
-from kernelcalc.recursion import KERNEL_NAMES, DiagonalKernels, first_layer
+from kernelcalc.kernels import KernelComputation
+from kernelcalc.recursion import KERNEL_NAMES, DiagonalKernels, first_layer, with_transposes
 from tests.test_recursion import literal_step
 
 RNG = np.random.default_rng(7)
@@ -58,7 +59,7 @@ def literal_kernels(layers, x, xp, sigma_w, beta):
     gram = lambda u, v: s2 * float(u @ v) / len(u) + b2  # noqa: E731
 
     def start(value):
-        return first_layer(value, ALL, 0.0)
+        return first_layer(value, with_transposes(ALL), 0.0)
 
     pair, row, column = start(gram(x, xp)), start(gram(x, x)), start(gram(xp, xp))
     for functions in layers:
@@ -351,3 +352,24 @@ def test_threads_change_nothing(monkeypatch):
             monkeypatch.setattr(kernels, "processors", lambda count=count: count)
             found.append(kc.MLP(name, 3).kernels(points).theta)
         np.testing.assert_array_equal(*found)
+
+
+# Read off the recursion of Φ, Λ, Υ, Ξ by hand: what a hidden layer needs, and the last one, which nothing follows.
+@pytest.mark.parametrize(
+    ("name", "symmetric", "hidden", "last"),
+    [
+        ("sigma", True, "00", "00"),
+        ("theta", True, "00 11", "00 11"),
+        ("phi", False, "00 11 20", "11 20"),
+        ("phi", True, "00 11 20 02", "11 20 02"),
+        ("lam", False, "00 11 20 22 31", "11 20 22 31"),
+        ("upsilon", False, "00 11 22", "11 22"),
+        ("xi", False, "00 11 20 02 22 31 13", "11 22 31 13"),
+    ],
+)
+def test_only_what_is_asked_is_computed(name, symmetric, hidden, last):
+    x = RNG.normal(size=(3, 2))
+    computation = KernelComputation(kc.MLP("erf", depth=3), x, None if symmetric else x + 1, (name,))
+    for layer, orders in zip(computation.expectations, (hidden, last), strict=True):
+        assert {f"{i}{j}" for i, j in layer.orders} == set(orders.split())
+    assert len(computation.row_diagonals) == 2

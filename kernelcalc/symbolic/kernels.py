@@ -115,7 +115,6 @@ class _Recursion:
         _check_smooth(name, self.activations)
         self.sigma_w2 = squared(net.sigma_w if sigma_w is None else sigma_w)
         self.beta2 = squared(net.beta if beta is None else beta)
-        # On the diagonal Φ and Λ need no transposes, but the step computes them; it costs nothing.
         self.orders = expectation_orders(self.carried)
         self.diagonal_orders = expectation_orders(self.carried & {"sigma", "theta", "phi"})
 
@@ -147,10 +146,8 @@ class _Recursion:
         return PairKernels(**{k: None if v is None else self._neat(v, layer) for k, v in vars(out).items()})
 
     def _diagonal_step(self, at: DiagonalKernels, act: Any, layer: int) -> DiagonalKernels:
-        pair = PairKernels(sigma=at.sigma, theta=at.theta, phi=at.phi, phi_t=at.phi)
+        pair = PairKernels(sigma=at.sigma, theta=at.theta, phi=at.phi)
         e = {order: expectation(act, act, order, (at.sigma,) * 3) for order in self.diagonal_orders}
-        e.setdefault((2, 0), sp.S.Zero)
-        e.setdefault((0, 2), sp.S.Zero)
         out = layer_step(pair, at, at, e, self.sigma_w2, self.beta2)
         neat = {k: getattr(out, k) for k in ("sigma", "theta", "phi")}
         return DiagonalKernels(**{k: None if v is None else self._neat(v, layer) for k, v in neat.items()})
