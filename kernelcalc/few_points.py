@@ -1,13 +1,16 @@
-"""Kernels of a few points at once, from Hermite coefficients that are kept from call to call."""
+"""Kernels of a few points at once: closed forms, or Hermite coefficients that are kept from call to call."""
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernelcalc.gaussian.combination import recognise
+from kernelcalc.gaussian.closed_form import SharedPairs, expectation
+from kernelcalc.gaussian.combination import Combination, recognise
+from kernelcalc.gaussian.covariance import Covariance, determinant
 from kernelcalc.gaussian.expectation import NORM_EXPONENTS, RTOL
 from kernelcalc.gaussian.series_table import octave_tables
 from kernelcalc.recursion import DiagonalKernels, closure, diagonal_of, expectation_orders, first_layer, layer_step
@@ -19,19 +22,20 @@ if TYPE_CHECKING:
 EPS = np.finfo(np.float64).eps
 # Most points, rows and columns together, treated this way.
 MOST_POINTS = 8
-# Error allowed relative to E|fg| where a closed form stands ready with a smaller one.
-BESIDE_CLOSED_FORM = 1e-13
+# qq' − c² relative to qq' below which points of kinked networks count as nearly parallel.
+NEAR_PARALLEL = 1e-6
 
 
 def few_points(net: MLP, x: np.ndarray, x2: np.ndarray | None, names: tuple[str, ...]) -> dict[str, np.ndarray] | None:
-    """The kernels (N, M) of a few points and smooth nonlinearities; None where another way is needed.
+    """The kernels (N, M) of a few points; None where another way is needed.
 
     All pairs, and every point with itself, go through the layers together as one array, so a call costs some hundred
-    operations on tiny arrays. Every expectation is the Mehler series of a Gram matrix, under the same error bound.
+    operations on tiny arrays. Expectations are those of a Gram matrix, under the same error bounds: closed forms, or for
+    smooth nonlinearities Mehler series.
     """
     n = len(x)
     points = x if x2 is None else np.concatenate([x, x2])
-    if len(points) > MOST_POINTS or not net.activations or any(a.smoothness < math.inf for a in net.activations):
+    if len(points) > MOST_POINTS or not net.activations:
         return None
     count = len(points)
     columns = np.arange(n if x2 is None else count)[0 if x2 is None else n :]
@@ -44,7 +48,10 @@ def few_points(net: MLP, x: np.ndarray, x2: np.ndarray | None, names: tuple[str,
     kernels = first_layer(gram[row, column], carried, np.zeros(row.size))
     for act in net.activations:
         at = diagonal_of(kernels)
-        expectations = _expectations(act, orders, kernels.sigma, row, column, count)
+        of_layer = act, orders, kernels.sigma, row, column, count
+        expectations = _closed_forms(*of_layer)
+        if expectations is None and act.smoothness == math.inf:
+            expectations = _series(*of_layer)
         if expectations is None:
             return None
         kernels = layer_step(kernels, _take(at, row), _take(at, column), expectations, sigma_w2, beta2)
@@ -66,7 +73,7 @@ def _take(at: DiagonalKernels, index: np.ndarray) -> DiagonalKernels:
     return DiagonalKernels(sigma=part(at.sigma), theta=part(at.theta), phi=part(at.phi))
 
 
-def _expectations(
+def _series(
     act: Activation,
     orders: tuple[tuple[int, int], ...],
     sigma: np.ndarray,
@@ -116,14 +123,54 @@ def _expectations(
     beyond = np.abs(powers[np.arange(rho.size), lengths[shorter]])
     error = beyond[:, None, None] * tail[row, :, shorter][:, :, None] * tail[column, :, shorter][:, None, :]
     error += outer(own, norm) + outer(norm, own) + 16 * EPS * outer(norm, norm)
-    rtol = RTOL if recognise(act) is None else BESIDE_CLOSED_FORM
-    if not (error <= rtol * np.abs(value)).all():
+    if not (error <= RTOL * np.abs(value)).all():
         size = np.abs(value) - error
         for index, p in enumerate(NORM_EXPONENTS):
             allowed = (np.abs(rho) <= 1 - p)[:, None, None]
             size = np.maximum(size, np.where(allowed, outer(below[..., index], below[..., index]), 0.0))
         place = {k: i for i, k in enumerate(wanted)}
-        enough = error <= rtol * size
+        enough = error <= RTOL * size
         if not all(enough[:, place[i], place[j]].all() for i, j in orders):
             return None
     return {(i, j): value[:, wanted.index(i), wanted.index(j)] for i, j in orders}
+
+
+def _closed_forms(
+    act: Activation,
+    orders: tuple[tuple[int, int], ...],
+    sigma: np.ndarray,
+    row: np.ndarray,
+    column: np.ndarray,
+    count: int,
+) -> dict[tuple[int, int], np.ndarray] | None:
+    """The same from closed forms; None if there are none or they do not suffice."""
+    atoms = _atoms(act, orders)
+    q, qp = sigma[row], sigma[column]
+    if atoms is None or not (np.isfinite(sigma).all() and (q > 0).all()):
+        return None
+    det = np.maximum(determinant(q, qp, sigma), 0.0)
+    det[:count] = 0.0
+    if act.smoothness < 1 and not (det[count:] > NEAR_PARALLEL * (q * qp)[count:]).all():
+        # Kinks feel the angle of nearly parallel points to first order, more finely than Σ holds it.
+        return None
+    shared = SharedPairs(Covariance(q=q, qp=qp, c=sigma, det=det))
+    result = {}
+    for i, j in orders:
+        found = expectation(atoms[i], atoms[j], shared.cov, shared)
+        if found is None or not np.isfinite(found.value).all():
+            return None
+        if not (found.relative <= RTOL or (found.error <= RTOL * np.abs(found.value)).all()):
+            return None
+        result[i, j] = found.value
+    return result
+
+
+@lru_cache(maxsize=64)
+def _atoms(act: Activation, orders: tuple[tuple[int, int], ...]) -> dict[int, Combination] | None:
+    found = {}
+    for k in {k for order in orders for k in order}:
+        atoms = recognise(act.derivative(k))
+        if atoms is None:
+            return None
+        found[k] = atoms
+    return found

@@ -53,9 +53,27 @@ def test_against_thirty_digits():
 def test_a_closed_form_is_preferred_to_a_worse_series():
     x = np.full((1, 4), 3.0)
     net = kc.MLP("gelu", 2, sigma_w=2.0)
-    assert few_points(net, x, None, ("theta",)) is None
+    found = few_points(net, x, None, ("theta",))
     exact = net.kernels(x, only="theta", dps=25).theta[0, 0]
-    assert abs(net.kernels(x).theta[0, 0] / float(exact) - 1) < 1e-14
+    assert abs(found["theta"][0, 0] / float(exact) - 1) < 1e-14
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "abs", "gelu", "erf"])
+def test_closed_forms_against_thirty_digits(name):
+    net = kc.MLP(name, 3, sigma_w=1.4, beta=0.2)
+    x, y = RNG.normal(size=(2, 1, 5))
+    for other in (y, -0.5 * x + 0.01 * y, 30 * y):
+        names = ("sigma", "theta") if net.activations[0].kinks else KERNEL_NAMES
+        found = few_points(net, x, other, names)
+        exact = net.kernels(x, other, only=names, dps=30)
+        for kernel in names:
+            assert abs(found[kernel][0, 0] / float(getattr(exact, kernel)[0, 0]) - 1) < 2e-13, kernel
+
+
+def test_nearly_parallel_points_of_kinked_networks_take_the_careful_way():
+    x = RNG.normal(size=(1, 5))
+    assert few_points(kc.MLP("relu", 3), x, x * (1 + 1e-9), ("theta",)) is None
+    assert few_points(kc.MLP("relu", 3), x, x + 1, ("theta",)) is not None
 
 
 def test_a_selection_is_the_same():

@@ -8,7 +8,7 @@ the formulas for relu (arc-cosine kernel, Cho and Saul 2009) and the arcsine law
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -79,7 +79,7 @@ def _regrouped(combination: Combination, least: float) -> tuple[tuple[Atom, floa
     for atom, weight in combination.items():
         parts = {atom: weight}
         if atom.power == 1 and atom.kind in ("R", "K") and atom.order == 1 and 0 < atom.variance <= least:
-            plain, density = (replace(atom, power=0, order=order) for order in (0, 2))
+            plain, density = (atom._replace(power=0, order=order) for order in (0, 2))
             parts = {plain: weight, density: -atom.variance * weight}
         for part, own in parts.items():
             result[part] = result.get(part, 0.0) + own
@@ -355,7 +355,7 @@ class ClosedForm:
     """A value with bounds on its rounding error.
 
     ``relative`` bounds the error relative to |value| (infinite if terms may cancel), ``largest`` that of every element;
-    ``error``, element by element, is computed when it is asked for.
+    ``error``, for every element, is computed when it is asked for. Shapes broadcast with that of c.
     """
 
     value: np.ndarray
@@ -382,7 +382,7 @@ class ClosedForm:
                 return self.relative * np.abs(self.value)
             q, qp, c = self.cov.q, self.cov.qp, np.abs(self.cov.c)
             parts = [pair.size * _evaluate(_sizes(p), q, qp, c) for pair, p in self.terms]
-            return np.broadcast_to(self.steps * sum(parts), np.shape(self.value))
+            return np.asarray(self.steps * sum(parts))
 
 
 def _sizes(polynomial: Polynomial) -> Polynomial:

@@ -14,8 +14,8 @@ The set is closed under differentiation.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import sympy as sp
 
@@ -25,8 +25,7 @@ from kernelcalc.activations import Activation, x
 MAX_POWER = 6
 
 
-@dataclass(frozen=True, kw_only=True)
-class Atom:
+class Atom(NamedTuple):
     """x^power · F(x); ``order`` and ``variance`` for R and K, ``rate`` for exp, sin and cos."""
 
     power: int = 0
@@ -36,7 +35,7 @@ class Atom:
     rate: float = 0.0
 
     def lowered(self) -> Atom:
-        return replace(self, power=self.power - 1)
+        return self._replace(power=self.power - 1)
 
 
 Combination = dict[Atom, float]

@@ -216,12 +216,13 @@ class LayerExpectations:
         if self._surely_enough(estimate, order, rows, columns, shared):
             return np.broadcast_to(estimate.value, cov.c.shape)
         value = np.array(np.broadcast_to(estimate.value, cov.c.shape))
-        bad = ~(estimate.error <= self.rtol * np.abs(value))
+        error = np.broadcast_to(estimate.error, value.shape)
+        bad = ~(error <= self.rtol * np.abs(value))
         if bad.any():
             k, m = np.nonzero(bad)
             norms = self._norms(i, "rows")[rows][k], self._norms(j, "columns")[columns][m]
             scale = scale_below(*norms, cov.rho[k, m], value[k, m])
-            enough = estimate.error[k, m] <= self.rtol * scale
+            enough = error[k, m] <= self.rtol * scale
             bad[k[enough], m[enough]] = False
         if bad.any():
             value[bad] = self._recompute(order, cov, bad)
