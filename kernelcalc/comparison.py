@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Z_LIMIT = 4.0
 # Chance that a true theory fails in any row, which raises the limit when there are many rows or few trials.
 FALSE_ALARM = 0.01
+# A limit beyond this comes from few trials alone, and is said to.
+FEW_TRIALS_LIMIT = 8.0
 # Rounding and the finite differences in Λ, relative to the largest number of that name: no standard error counts as
 # smaller (parts of a kernel that vanish by symmetry carry rounding only).
 _ROUNDING = 1e-9
@@ -189,25 +191,38 @@ class Validation:
 
         return plot_comparison(self, ax, row)
 
+    @property
+    def resolution(self) -> float:
+        """Half of the rows would have failed for a theory that is off by this fraction of its value."""
+        seen = [self.z_limit * row.limit_error / abs(row.theory) for row in self.rows if row.theory]
+        return float(np.median(seen)) if seen else math.nan
+
     def text(self, rows: Sequence[Row] | None = None) -> str:
-        """The table as text, with the verdict in the last line."""
+        """The table as text, with the verdict in the last lines; 1.234(5) is a mean and the standard error of its last digits."""
         shown = self.rows if rows is None else rows
         head = f"{'quantity':<13}{'part':<13}{'t':>7}{'theory':>11}"
-        head += "".join(f"{f'n = {width}':>11}" for width in self.widths)
+        head += "".join(f"{f'n = {width}':>12}" for width in self.widths)
         lines = [self.title] if self.title else []
-        lines += [head + f"{'n = ∞':>11}{'±':>9}{'z':>7}"]
+        lines += [head + f"{'n = ∞':>12}{'bias · n':>10}{'z':>7}  passed"]
         for row in shown:
             quantity = row.quantity
-            line = f"{quantity.label:<13}{quantity.part:<13}{quantity.time:>7.4g}"
-            line += "".join(f"{value:>11.4g}" for value in (row.theory, *row.means, row.limit))
-            lines.append(line + f"{row.limit_error:>9.1g}{row.z:>7.1f}" + ("" if row.passed else "  FAILED"))
+            line = f"{quantity.label:<13}{quantity.part:<13}{quantity.time:>7.4g}{row.theory:>11.4g}"
+            means = [*zip(row.means, row.errors, strict=True), (row.limit, row.limit_error)]
+            line += "".join(f"{with_error(*mean):>12}" for mean in means)
+            lines.append(line + f"{row.bias:>10.2g}{row.z:>7.1f}  " + ("yes" if row.passed else "FAILED"))
         return "\n".join([*lines, self._verdict()])
 
     def _verdict(self) -> str:
         bad, total = len(self.failures), len(self.rows)
         worst = max((abs(row.z) for row in self.rows), default=0.0)
         head = f"passed: all {total} quantities" if not bad else f"FAILED: {bad} of {total} quantities"
-        return f"{head}, largest |z| = {worst:.1f} (limit {self.z_limit:.1f}), {self.trials} networks of each width"
+        verdict = f"{head}, largest |z| = {worst:.1f} (limit {self.z_limit:.1f}), {self.trials} networks of each width"
+        verdict += f"\na theory off by {100 * self.resolution:.2g} % would have been rejected by half of the quantities"
+        if self.z_limit > FEW_TRIALS_LIMIT:
+            verdict += (
+                f"\nfew networks: up to |z| = {self.z_limit:.0f} passes, so this run can reject little; raise trials"
+            )
+        return verdict
 
     def __repr__(self) -> str:
         worst = sorted(self.rows, key=lambda row: -abs(row.z))[:8]
@@ -282,6 +297,26 @@ def compare(
         for quantity, values in arrays.items()
     )
     return Validation(rows=rows, widths=tuple(int(w) for w in widths), trials=trials, z_limit=limit, title=title)
+
+
+def with_error(value: float, error: float) -> str:
+    """Value and standard error, two digits of the error.
+
+    Examples
+    --------
+    >>> with_error(1.23456, 0.00123), with_error(-250.0, 31.0), with_error(1e-7, 2e-9), with_error(2.0, 0.0)
+    ('1.2346(12)', '-250(31)', '1.000(20)e-07', '2')
+    """
+    if not (math.isfinite(value) and math.isfinite(error)) or error <= 0:
+        return f"{value:.4g}"
+    power = math.floor(math.log10(max(abs(value), error)))
+    shift = power if not -4 <= power < 6 else 0
+    scaled, spread = value / 10.0**shift, error / 10.0**shift
+    places = max(0, 1 - math.floor(math.log10(spread)))
+    if places > 9:
+        return f"{value:.4g}"
+    shown = f"{scaled:.{places}f}({spread * 10**places:.0f})"
+    return shown + (f"e{shift:+03d}" if shift else "")
 
 
 def z_limit(rows: int, trials: int) -> float:

@@ -228,6 +228,25 @@ def test_few_trials_raise_the_limit():
     assert z_limit(100, 5) > z_limit(100, 50) > z_limit(100, 10**6) == 4.0
 
 
+def test_resolution_is_the_error_that_half_of_the_rows_reject():
+    names = [Quantity(f"q{i}") for i in range(40)]
+    rng = np.random.default_rng(4)
+    truth = {name: 1.0 + i for i, name in enumerate(names)}
+    samples = {name: truth[name] + 0.1 * (1 + i) * rng.standard_normal((50, 3)) for i, name in enumerate(names)}
+    report = compare(truth, samples, (10, 20, 40))
+    assert report.passed
+    for factor, rejected in ((0.3, range(5)), (3.0, range(35, 41))):
+        off = {name: value * (1 + factor * report.resolution) for name, value in truth.items()}
+        assert len(compare(off, samples, (10, 20, 40)).failures) in rejected
+
+
+def test_few_networks_are_said_to_reject_little():
+    values = np.random.default_rng(0).standard_normal((3, 2))
+    assert "raise trials" in compare({Quantity("a"): 0.1}, {Quantity("a"): values}, (10, 20)).text()
+    values = np.random.default_rng(0).standard_normal((100, 2))
+    assert "raise trials" not in compare({Quantity("a"): 0.1}, {Quantity("a"): values}, (10, 20)).text()
+
+
 def test_exact_numbers_and_nan():
     ones = np.ones((5, 2))
     keys = [
@@ -268,8 +287,8 @@ def test_report_as_frame_files_and_text(run, tmp_path, monkeypatch):
     assert stored["passed"] is True
     assert [record["bias"] for record in stored["table"]] == [row.bias for row in report.rows]
     text = report.text()
-    assert len(text.splitlines()) == len(report.rows) + 3
-    assert max(map(len, text.splitlines())) <= 110
+    assert len(text.splitlines()) == len(report.rows) + 4
+    assert max(map(len, text.splitlines())) <= 120
     assert len(repr(report).splitlines()) <= 12
     with pytest.raises(InputError, match="quantity"):
         report.row("thta")
