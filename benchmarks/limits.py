@@ -1,8 +1,14 @@
 """How close kernels come to what the machine can do: ``python benchmarks/limits.py``.
 
-Counts the floating-point operations and bytes of each step of six kernels (tanh, two hidden layers, N points of different
-norms), measures the ceilings (multiply-adds of NumPy on arrays that stay in the second-level cache, of the compiled scheme,
-matrix products, first writes to memory), and prints achieved over possible. One thread, so that the counts compare.
+Counts the operations and bytes of each step of a Gram matrix of N points (two hidden layers), measures the ceilings of this
+machine, times each step inside a whole computation and prints the time it could take over the time it took. One thread, so that
+the counts compare.
+
+- Operations are counted, not guessed: of the layer step by numbers that count, of closed forms by arrays that count, of series
+  by their terms (two multiplications and an addition each), of Gram matrices and eigenvalues by the usual formulas.
+- Ceilings: matrix products; one NumPy multiplication of arrays of the block's size, which stay in the second-level cache
+  (divisions, roots and arctangents count as one, though they take longer); multiply-add of registers in compiled code; copies
+  into fresh memory, each block once straight and once transposed.
 """
 
 from __future__ import annotations
@@ -10,16 +16,30 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
-from kernelcalc import MLP, kernels
-from kernelcalc.gaussian import layer
-from kernelcalc.gaussian.mehler import mehler_block
+import kernelcalc as kc
+from kernelcalc import kernels
+from kernelcalc.gaussian import closed_form, layer
+from kernelcalc.gaussian.combination import recognise
+from kernelcalc.gaussian.covariance import make_covariance
 from kernelcalc.kernels import KernelComputation
-from kernelcalc.recursion import KERNEL_NAMES
+from kernelcalc.recursion import (
+    KERNEL_NAMES,
+    DiagonalKernels,
+    PairKernels,
+    expectation_orders,
+    layer_step,
+    needed_at_pairs,
+    with_transposes,
+)
 
-DIMENSION = 196
+DIMENSION, DEPTH = 196, 3
+BLOCK = kernels.BLOCK_ROWS, kernels.BLOCK_COLUMNS
 
 
 def best(work: Callable[[], object], runs: int = 5) -> float:
@@ -32,45 +52,194 @@ def best(work: Callable[[], object], runs: int = 5) -> float:
     return min(times)
 
 
-def ceilings(terms: int = 64) -> dict[str, float]:
-    """Billions of operations (bytes for memory) a second."""
-    rows, columns = kernels.BLOCK_ROWS, kernels.BLOCK_COLUMNS
+def multiply_adds(repeats: int) -> Callable[[], object]:
+    """Compiled multiply-adds on 64 numbers, which stay in registers or next to them: 2 · 64 · repeats operations."""
+    import numba
+
+    @numba.njit("float64(int64)", fastmath={"contract"})
+    def run(count: int) -> float:  # type: ignore[misc]
+        total = np.arange(64.0)
+        for _ in range(count):
+            for i in range(64):
+                total[i] = total[i] * 0.999 + 0.5
+        return float(total.sum())
+
+    return lambda: run(repeats)
+
+
+def ceilings() -> dict[str, float]:
+    """Operations a second, or bytes a second for "copy"."""
     rng = np.random.default_rng(0)
-    total, rho, product = rng.uniform(-0.9, 0.9, size=(3, rows, columns))
-    f, g = rng.normal(size=(terms, rows)), rng.normal(size=(terms, columns))
-
-    def numpy_terms() -> None:
-        for _ in range(terms):
-            np.multiply(total, rho, out=total)
-            np.add(total, product, out=total)
-
+    total, other = rng.uniform(0.5, 0.9, size=(2, *BLOCK))
     left, right = rng.normal(size=(2, 512, 512))
-    mehler_block(f, g, rho, compiled=True)
+
+    def passes() -> None:
+        for _ in range(64):
+            np.multiply(total, other, out=total)
+
+    block, n = rng.normal(size=BLOCK), 2048
+
+    def copies() -> None:
+        target = np.empty((n, n))
+        for i in range(0, n, BLOCK[0]):
+            for j in range(0, n, BLOCK[1]):
+                target[i : i + BLOCK[0], j : j + BLOCK[1]] = block
+        for i in range(0, n, BLOCK[1]):
+            for j in range(0, n, BLOCK[0]):
+                target[i : i + BLOCK[1], j : j + BLOCK[0]] = block.T
+
+    compiled = multiply_adds(200_000)
     return {
-        "NumPy multiply or add in cache": 2 * terms * rho.size / best(numpy_terms) / 1e9,
-        "compiled f·g and multiply-add": 3
-        * terms
-        * rho.size
-        / best(lambda: mehler_block(f, g, rho, compiled=True))
-        / 1e9,
-        "matrix product": 2 * 512**3 / best(lambda: left @ right) / 1e9,
-        "first write to memory, bytes": 2**27 / best(lambda: np.empty(2**24).fill(1.0)) / 1e9,
+        "matrix product": 2 * 512**3 / best(lambda: left @ right),
+        "NumPy in cache": 64 * total.size / best(passes),
+        "compiled multiply-add": 2 * 64 * 200_000 / best(compiled),
+        "copy": 2 * n * n * 8 / best(copies),
     }
 
 
-class Counted:
-    """Counts the terms summed by the blocks of a computation and the time spent in them."""
+class Number:
+    """A number that counts what is done with it."""
 
-    def __init__(self) -> None:
-        self.terms = 0
-        self.seconds = 0.0
+    operations = 0
 
-    def __call__(self, f: np.ndarray, g: np.ndarray, rho: np.ndarray, *, compiled: bool = False) -> np.ndarray:
-        self.terms += len(f) * rho.size
+    def _count(self, _: Any) -> Number:
+        Number.operations += 1
+        return self
+
+    __add__ = __radd__ = __mul__ = __rmul__ = _count
+
+
+class Array(np.ndarray):
+    """An array that counts element-wise operations on whole blocks."""
+
+    operations = 0
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        plain = [np.asarray(v) if isinstance(v, Array) else v for v in inputs]
+        if "out" in options:
+            options["out"] = tuple(np.asarray(v) for v in options["out"])
+        found = getattr(ufunc, method)(*plain, **options)
+        Array.operations += max(np.size(found), *(np.size(v) for v in plain))
+        return found.view(Array) if isinstance(found, np.ndarray) else found
+
+
+def step_operations(names: tuple[str, ...]) -> tuple[int, int]:
+    """Additions and multiplications a pair of the first layer step and of the last one."""
+    counts = []
+    carried = needed_at_pairs(with_transposes(names))
+    k = PairKernels(**{name: Number() if name in carried else None for name in PairKernels.__annotations__})
+    diagonal = DiagonalKernels(sigma=Number(), theta=Number(), phi=Number())
+    orders = {(i, j): Number() for i in range(4) for j in range(4)}
+    for wanted in (carried, with_transposes(names)):
+        Number.operations = 0
+        layer_step(k, diagonal, diagonal, orders, 1.0, 1.0, wanted)
+        counts.append(Number.operations)
+    return counts[0], counts[1]
+
+
+def closed_operations(name: str, orders: tuple[tuple[int, int], ...]) -> float:
+    """Element-wise operations a pair of all closed forms of a layer."""
+    act = kc.activation(name)
+    rng = np.random.default_rng(0)
+    q, qp, rho = rng.uniform(0.5, 2, (BLOCK[0], 1)), rng.uniform(0.5, 2, (1, BLOCK[1])), rng.uniform(-0.9, 0.9, BLOCK)
+    cov = make_covariance(q, qp, rho * np.sqrt(q * qp))
+    cov = type(cov)(q=q.view(Array), qp=qp.view(Array), c=cov.c.view(Array), det=cov.det.view(Array))
+    shared = closed_form.SharedPairs(cov)
+    Array.operations = 0
+    for i, j in orders:
+        closed_form.expectation(recognise(act.derivative(i)), recognise(act.derivative(j)), cov, shared)
+    return Array.operations / rho.size
+
+
+class Timed:
+    """Seconds spent in a function, and the terms of series it summed."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function, self.seconds, self.terms = function, 0.0, 0
+
+    def __get__(self, instance: Any, owner: Any = None) -> Callable[..., Any]:
+        return lambda *a, **k: self(instance, *a, **k)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
         start = time.process_time()
-        value = mehler_block(f, g, rho, compiled=compiled)
+        value = self.function(*arguments, **options)
         self.seconds += time.process_time() - start
         return value
+
+
+class Series(Timed):
+    """Also counts terms."""
+
+    def __call__(self, f: Any, g: Any, rho: Any, **options: Any) -> Any:
+        self.terms += len(f) * rho.size
+        return super().__call__(f, g, rho, **options)
+
+
+def report(name: str, count: int, possible: dict[str, float], *, compiled: bool, names: tuple[str, ...]) -> None:
+    """Run one computation with all its steps timed and print the table."""
+    net = kc.MLP(name, DEPTH)
+    x = np.random.default_rng(0).normal(size=(count, DIMENSION))
+    KernelComputation(net, x[:300], None, names, compiled=compiled).run(layers=False)
+    timed = {
+        "Gram matrix and ρ": (KernelComputation, "_first_covariance", Timed),
+        "coefficients of the points": (layer.LayerExpectations, "__init__", Timed),
+        "expectations": (layer.LayerExpectations, "block", Timed),
+        "of which series": (layer, "mehler_block", Series),
+        "layer step": (kernels, "layer_step", Timed),
+        "writing": (KernelComputation, "_write", Timed),
+    }
+    with ExitStack() as stack:
+        clocks = {}
+        for step, (owner, attribute, kind) in timed.items():
+            clocks[step] = kind(getattr(owner, attribute))
+            stack.enter_context(patch.object(owner, attribute, clocks[step]))
+        start = time.process_time()
+        KernelComputation(net, x, None, names, compiled=compiled).run(layers=False)
+        total = time.process_time() - start
+    pairs = count * (count + 1) / 2
+    first, last = step_operations(names)
+    wanted = with_transposes(names)
+    series = clocks["of which series"].terms
+    numpy_rate = possible["NumPy in cache"]
+    if series:
+        rate = possible["compiled multiply-add"] if compiled else numpy_rate
+        needed = {"of which series": (3 * series, rate, "operations")}
+    else:
+        layers = [needed_at_pairs(wanted)] * (DEPTH - 2) + [wanted]
+        forms = sum(closed_operations(name, expectation_orders(carried)) for carried in layers)
+        needed = {"expectations": (forms * pairs, numpy_rate, "operations")}
+    needed |= {
+        "Gram matrix and ρ": (2 * DIMENSION * pairs, possible["matrix product"], "operations"),
+        "layer step": (((DEPTH - 2) * first + last) * pairs, numpy_rate, "operations"),
+        "writing": (len(names) * count**2 * 8, possible["copy"], "bytes"),
+    }
+    words = "all six kernels" if len(names) > 2 else "Σ and Θ"
+    print(f"\n{name}, {words}, N = {count}{', compiled' if compiled else ''}: {total:.2f} s on one thread\n")
+    print("| step | G operations or GB | could take s | took s | possible over taken |\n|---|---|---|---|---|")
+    inside = 0.0
+    for step, clock in clocks.items():
+        if not clock.seconds:
+            continue
+        inside += 0.0 if step.startswith("of which") else clock.seconds
+        if step in needed:
+            amount, rate, unit = needed[step]
+            could = amount / rate
+            print(
+                f"| {step} | {amount / 1e9:.2f} {'GB' if unit == 'bytes' else ''} | {could:.3f} | {clock.seconds:.3f} | "
+                f"{could / clock.seconds:.0%} |"
+            )
+        else:
+            print(f"| {step} | | | {clock.seconds:.3f} | |")
+    print(f"| all else | | | {max(0.0, total - inside):.3f} | |")
+
+
+def eigenvalues(count: int, possible: dict[str, float]) -> None:
+    """The one eigendecomposition behind a trajectory: 4/3 n³ for the tridiagonal form, some 4 n³ for vectors (LAPACK)."""
+    matrix = np.random.default_rng(0).normal(size=(count, count))
+    matrix = matrix @ matrix.T
+    taken = best(lambda: np.linalg.eigh(matrix), 2)
+    could = (4 / 3 + 4) * count**3 / possible["matrix product"]
+    print(f"\neigendecomposition, n = {count}: could take {could:.3f} s as matrix products, took {taken:.3f} s")
 
 
 def main() -> None:
@@ -78,32 +247,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, default=2048)
     count = parser.parse_args().points
-    x = np.random.default_rng(0).normal(size=(count, DIMENSION))
-    net = MLP("tanh", 3)
     possible = ceilings()
     for name, value in possible.items():
-        print(f"{name}: {value:.2f} G/s")
-    kernels.processors = lambda: 1  # type: ignore[assignment]
-    for compiled in (False, True):
-        counted = Counted()
-        layer.mehler_block = counted  # type: ignore[assignment]
-        KernelComputation(net, x[:300], None, KERNEL_NAMES, compiled=compiled).run(layers=False)
-        counted.terms, counted.seconds = 0, 0.0
-        start = time.process_time()
-        KernelComputation(net, x, None, KERNEL_NAMES, compiled=compiled).run(layers=False)
-        total = time.process_time() - start
-        ceiling = possible["compiled f·g and multiply-add" if compiled else "NumPy multiply or add in cache"]
-        rate = 3 * counted.terms / counted.seconds / 1e9
-        gram = count * (count + 1) / 2 * 2 * DIMENSION / possible["matrix product"] / 1e9
-        written = len(KERNEL_NAMES) * count**2 * 8 / possible["first write to memory, bytes"] / 1e9
-        pairs = count * (count + 1) / 2
-        print(
-            f"\n{'compiled' if compiled else 'NumPy'}, N = {count}: {total:.2f} s on one thread\n"
-            f"  series: {3 * counted.terms / 1e9:.2f} G operations, {counted.terms / pairs:.0f} terms a pair, "
-            f"{counted.seconds:.2f} s, {rate:.2f} of {ceiling:.2f} G/s = {rate / ceiling:.0%} of possible\n"
-            f"  matrix products could take {gram:.3f} s, first writes of the six matrices {written:.3f} s\n"
-            f"  all else (layer step, coefficients, bounds, copies): {total - counted.seconds - gram - written:.2f} s"
-        )
+        print(f"{name}: {value / 1e9:.2f} {'GB/s' if name == 'copy' else 'G operations/s'}")
+    with patch.object(kernels, "processors", lambda: 1):
+        for name, names, compiled in (
+            ("tanh", KERNEL_NAMES, False),
+            ("tanh", KERNEL_NAMES, True),
+            ("erf", KERNEL_NAMES, False),
+            ("gelu", KERNEL_NAMES, False),
+            ("erf", ("sigma", "theta"), False),
+        ):
+            report(name, count, possible, compiled=compiled, names=names)
+    eigenvalues(1024, possible)
 
 
 if __name__ == "__main__":
