@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 # Rows and columns of a block: 128 × 256 doubles (256 KiB) stay in the second-level cache through a whole polynomial.
 BLOCK_ROWS, BLOCK_COLUMNS = 128, 256
+# Series of the points of a panel, all layers and derivatives together: beyond this a large matrix is done in several panels.
+PANEL_BYTES = 2**27
 # Pairs closer to |ρ| = 1 than this get their determinant from the difference of the points instead of from the Gram matrix.
 NEAR_PARALLEL = 1e-6
 # Below, products of variances of nearly parallel points underflow.
@@ -274,21 +276,34 @@ class KernelComputation:
         outputs = [{name: np.empty(shape) for name in self.names} for _ in range(count)]
         if not layers and self._by_correlation(outputs[0]):
             return outputs
-        # Made here, before threads would make them twice.
-        _ = self.expectations
 
         def work(rows: slice, columns: slice) -> None:
             for level, kernels in enumerate(self._block(rows, columns)):
                 if layers or level == self.net.depth - 1:
                     self._store(outputs[level if layers else 0], kernels, rows, columns)
 
-        self._every_block(work)
+        for rows, columns in self._panels():
+            for expectations in self.expectations:
+                expectations.focus(rows, columns)
+            self._every_block(work, rows, columns)
         return outputs
 
-    def _every_block(self, work: Callable[[slice, slice], None]) -> None:
-        """Do all blocks; each writes where no other does, so the order does not matter."""
+    def _panels(self) -> Iterator[tuple[slice, slice]]:
+        """The matrix, or its upper triangle, in parts whose points' series fit into :data:`PANEL_BYTES`."""
+        n, m = self.rows.q.size, self.columns.q.size
+        point = sum(expectations.bytes_per_point for expectations in self.expectations)
+        if (n if self.symmetric else n + m) * point <= PANEL_BYTES:
+            size = max(n, m)
+        else:
+            size = max(1, PANEL_BYTES // (2 * point) // BLOCK_COLUMNS) * BLOCK_COLUMNS
+        for rows in _slices(0, n, size):
+            for columns in _slices(rows.start if self.symmetric else 0, m, size):
+                yield rows, columns
+
+    def _every_block(self, work: Callable[[slice, slice], None], rows: slice, columns: slice) -> None:
+        """Do all blocks of a panel; each writes where no other does, so the order does not matter."""
         keep_freed_memory()
-        blocks = list(self._blocks())
+        blocks = list(self._blocks(rows, columns))
         workers = min(processors(), len(blocks) // 2)
         if workers < 2:
             for rows, columns in blocks:
@@ -303,11 +318,12 @@ class KernelComputation:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _blocks(self) -> Iterator[tuple[slice, slice]]:
-        """Blocks that cover the matrix, or its upper triangle with the diagonal squares."""
-        for rows in _slices(0, self.rows.q.size, BLOCK_ROWS):
-            for columns in _slices(rows.start if self.symmetric else 0, self.columns.q.size, BLOCK_COLUMNS):
-                yield rows, columns
+    def _blocks(self, rows: slice, columns: slice) -> Iterator[tuple[slice, slice]]:
+        """Blocks that cover a panel, or its upper triangle with the diagonal squares."""
+        triangle = self.symmetric and rows == columns
+        for part in _slices(rows.start, rows.stop, BLOCK_ROWS):
+            for other in _slices(part.start if triangle else columns.start, columns.stop, BLOCK_COLUMNS):
+                yield part, other
 
     def _store(self, output: dict[str, np.ndarray], kernels: PairKernels, rows: slice, columns: slice) -> None:
         shape = rows.stop - rows.start, columns.stop - columns.start
@@ -351,7 +367,8 @@ class KernelComputation:
             reaches.append(max(rho.max(), -rho.min()))
             held[rows, columns] = rho
 
-        self._every_block(correlate)
+        whole = slice(0, self.rows.q.size), slice(0, self.columns.q.size)
+        self._every_block(correlate, *whole)
         reach = float(max(reaches))
         # Nearly parallel points are told apart by their difference, which ρ has rounded away; kinks bend k(ρ) sharply there.
         if reach > (
@@ -372,7 +389,7 @@ class KernelComputation:
                     np.fill_diagonal(value, own)
                 self._write(array, value, value, rows, columns)
 
-        self._every_block(work)
+        self._every_block(work, *whole)
         return True
 
     def _block(self, rows: slice, columns: Index) -> Iterator[PairKernels]:

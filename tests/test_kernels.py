@@ -19,6 +19,7 @@ from kernelcalc.errors import (
     SmoothnessError,
     UnknownNameError,
 )
+from kernelcalc.gaussian.layer import LayerExpectations
 from kernelcalc.kernels import KernelComputation
 from kernelcalc.recursion import KERNEL_NAMES, DiagonalKernels, first_layer, with_transposes
 from tests.test_recursion import literal_step
@@ -373,3 +374,20 @@ def test_only_what_is_asked_is_computed(name, symmetric, hidden, last):
     for layer, orders in zip(computation.expectations, (hidden, last), strict=True):
         assert {f"{i}{j}" for i, j in layer.orders} == set(orders.split())
     assert len(computation.row_diagonals) == 2
+
+
+@pytest.mark.parametrize(("name", "square"), [("tanh", True), ("silu", False)])
+def test_in_panels_of_few_points(name, square, monkeypatch):
+    x, other = RNG.normal(size=(700, 3)), None if square else RNG.normal(size=(530, 3))
+    net = kc.MLP(name, depth=3, sigma_w=1.5)
+    whole = net.kernels(x, other)
+    focused = []
+    focus = LayerExpectations.focus
+    monkeypatch.setattr(LayerExpectations, "focus", lambda self, *parts: (focused.append(parts), focus(self, *parts)))
+    monkeypatch.setattr(kernels, "PANEL_BYTES", 1)
+    parts = net.kernels(x, other)
+    # panels of 256 points: three by three or, in the triangle, six; two layers each
+    assert len({str(parts) for parts in focused}) == (6 if square else 9)
+    for kernel in KERNEL_NAMES:
+        expected = getattr(whole, kernel)
+        np.testing.assert_allclose(getattr(parts, kernel), expected, atol=1e-13 * np.abs(expected).max())

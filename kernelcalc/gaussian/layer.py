@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -127,14 +127,29 @@ class LayerExpectations:
         self._kept_norms: dict[tuple[int, str], np.ndarray] = {}
         self.functions = {k: act.derivative(k) for k in {k for order in orders for k in order}}
         self.atoms: dict[int, Combination] | None = self._closed_forms()
+        self._focus: tuple[slice, slice] | None = None
         if self.atoms is None:
-            self.length = self._common_length(max(q.max(), qp.max()))
-            self.rows = self._prepare(q, {i for i, _ in orders})
-            self.columns = self.rows if qp is q else self._prepare(qp, {j for _, j in orders})
-            if qp is q:
-                for k in {j for _, j in orders} - self.rows.keys():
-                    self.rows[k] = self._prepare(q, {k})[k]
-            self._use_parity()
+            self.length, self.parity = self._survey()
+
+    @property
+    def bytes_per_point(self) -> int:
+        """What the series of one point take, at most."""
+        return (
+            0 if self.atoms is not None else 8 * self.length * len(self.functions) // (1 if self.parity is None else 2)
+        )
+
+    def focus(self, rows: slice, columns: slice) -> None:
+        """Prepare the series of these points; later blocks must lie within them. By default all points are prepared at once."""
+        before, self._focus = self._focus, (rows, columns)
+        if self.atoms is not None or before == self._focus:
+            return
+        left, right = ({order[side] for order in self.orders} for side in (0, 1))
+        if self.q is self.qp and rows == columns:
+            self.rows = self.columns = self._prepare(self.q[rows], left | right)
+            return
+        if before is None or before[0] != rows or self.rows is self.columns:
+            self.rows = self._prepare(self.q[rows], left)
+        self.columns = self._prepare(self.qp[columns], right)
 
     def _closed_forms(self) -> dict[int, Combination] | None:
         """All derivatives as sums of atoms, if there are closed forms and they do not cancel where a series would not."""
@@ -158,14 +173,27 @@ class LayerExpectations:
                     return None
         return known
 
-    def _common_length(self, largest: float) -> int:
-        """Terms that the most demanding derivative needs: tails bound a product only if both series end at one length."""
-        at = np.array([largest])
-        return max(hermite_series(f, at).coefficients.shape[1] for f in self.functions.values())
+    def _survey(self) -> tuple[int, int | None]:
+        """Terms that the most demanding derivative needs; 0 or 1 if σ is even or odd, when every other coefficient is rounding.
+
+        Tails bound a product only if both series end at one length.
+        """
+        q = np.concatenate([self.q, self.qp])
+        ends = np.unique([q.max(), q[q > 0].min(initial=q.max())])
+        series = {k: hermite_series(f, ends) for k, f in self.functions.items()}
+        length = max(s.coefficients.shape[1] for s in series.values())
+        for parity in (0, 1):
+            wrong = {k: s.coefficients[:, (parity + k + 1) % 2 :: 2] for k, s in series.items()}
+            if all((np.abs(w) <= 4 * EPS * series[k].bounds.norm[:, None]).all() for k, w in wrong.items()):
+                return length, parity
+        return length, None
 
     def _prepare(self, q: np.ndarray, wanted: set[int]) -> dict[int, _Side]:
         unique, back = np.unique(q, return_inverse=True)
-        return {k: self._side(self.functions[k], unique, back) for k in wanted}
+        sides = {k: self._side(self.functions[k], unique, back) for k in wanted}
+        if self.parity is None:
+            return sides
+        return {k: side.every_other((self.parity + k) % 2) for k, side in sides.items()}
 
     def _side(self, function: Activation, unique: np.ndarray, back: np.ndarray) -> _Side:
         series = many_series(function, unique, length=self.length)
@@ -181,30 +209,14 @@ class LayerExpectations:
             damping=np.min(series.bounds.damped / norm[:, None], axis=0, initial=1.0),
         )
 
-    def _use_parity(self) -> None:
-        """Drop every other coefficient of even and odd functions, whose computed values are rounding."""
-        for parity in (0, 1):
-            for sides in (self.rows, self.columns):
-                for k, side in sides.items():
-                    wrong = side.terms[(parity + k + 1) % 2 :: 2]
-                    if wrong.size and (np.abs(wrong) > 4 * EPS * side.bounds.norm).any():
-                        break
-                else:
-                    continue
-                break
-            else:
-                same = self.rows is self.columns
-                self.rows = {k: side.every_other((parity + k) % 2) for k, side in self.rows.items()}
-                self.columns = (
-                    self.rows if same else {k: s.every_other((parity + k) % 2) for k, s in self.columns.items()}
-                )
-                return
-
     def block(self, rows: slice, columns: Index, cov: Covariance) -> dict[Order, np.ndarray]:
         """Every E_ij on a block; cov.q has shape (B, 1), cov.qp (1, M), cov.c and cov.det (B, M)."""
         if self.atoms is not None:
             shared = closed_form.SharedPairs(cov)
             return {order: self._exact(order, rows, columns, shared) for order in self.orders}
+        if self._focus is None:
+            self.focus(slice(0, self.q.size), slice(0, self.qp.size))
+        rows, columns = (_within(part, of) for part, of in zip((rows, columns), self._focus or (), strict=True))
         at = _Correlations.of(cov)
         return {order: self._series(order, rows, columns, cov, at) for order in self.orders}
 
@@ -320,6 +332,11 @@ class LayerExpectations:
             q=np.broadcast_to(cov.q, cov.c.shape), qp=np.broadcast_to(cov.qp, cov.c.shape), c=cov.c, det=cov.det
         )
         return pair_estimate(self.functions[i], self.functions[j], full.take(bad), rtol=self.rtol).value
+
+
+def _within(part: Index, of: slice) -> Any:
+    """Indices counted from the start of a slice."""
+    return slice(part.start - of.start, part.stop - of.start) if isinstance(part, slice) else part - of.start
 
 
 def _norms(function: Activation, q: np.ndarray) -> np.ndarray:
