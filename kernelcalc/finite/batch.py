@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, IntegrationError, ShapeError
+from .arrays import Array, finite_array, finite_number, whole_number
 from .losses import Loss, get_loss
 from .moments import HessianMoments
-from .network import Array, FiniteNetwork
+from .network import FiniteNetwork
 from .training import flow
 from .trials import trial_seeds
 
@@ -31,7 +32,14 @@ class NetworkBatch:
     first : FiniteNetwork
         Any of them: for sizes, activations, σ_w and β.
     parameters : (E, P) array
-        A flat parameter vector a network.
+        A flat parameter vector a network; copied, and kept as read-only in the number type of ``first``.
+
+    Raises
+    ------
+    ShapeError
+        Another shape.
+    InputError, NotFiniteError
+        Other than finite real numbers.
 
     Examples
     --------
@@ -45,11 +53,19 @@ class NetworkBatch:
     parameters: Array
 
     def __post_init__(self) -> None:
-        theta = np.asarray(self.parameters, dtype=self.first.dtype).view()
+        theta = finite_array(self.parameters, "parameters", self.first.dtype)
         if theta.ndim != 2 or theta.shape[1] != self.first.n_parameters or not len(theta):
             raise ShapeError(f"parameters of shape (E, {self.first.n_parameters})", f"shape {theta.shape}")
+        theta = np.array(theta, order="C")
         theta.flags.writeable = False
         object.__setattr__(self, "parameters", theta)
+
+    def _at(self, theta: Array) -> NetworkBatch:
+        """The same networks with parameters neither copied nor checked, for loops that own them and do not write to them."""
+        other, view = object.__new__(NetworkBatch), theta.view()
+        view.flags.writeable = False
+        vars(other).update(first=self.first, parameters=view)
+        return other
 
     @classmethod
     def random(
@@ -62,6 +78,7 @@ class NetworkBatch:
         dtype: Any = np.float64,
     ) -> NetworkBatch:
         """``size`` networks, the i-th from the i-th seed spawned from ``rng``; see :meth:`FiniteNetwork.random`."""
+        size = whole_number(size, "size")
         if size < 1:
             raise InputError("at least one network", f"size={size}")
         networks = [
@@ -118,10 +135,11 @@ class NetworkBatch:
         Raises
         ------
         InputError
-            A negative number of steps, a step that is not positive.
+            A negative number of steps, a step that is not positive and finite.
         IntegrationError
             The parameters overflow.
         """
+        steps, step = whole_number(steps, "steps"), finite_number(step, "step")
         if steps < 0 or not step > 0:
             raise InputError("steps >= 0 and a positive step", f"steps={steps}, step={step}")
         chosen, targets = self._targets(X, Y, loss)
@@ -129,7 +147,7 @@ class NetworkBatch:
         with np.errstate(over="ignore", invalid="ignore"):
             for _ in range(steps):
                 theta = now.parameters - self.first.dtype.type(step) * now._gradient(x, targets, chosen)
-                now = NetworkBatch(first=self.first, parameters=theta)
+                now = self._at(theta)
         if not np.isfinite(now.parameters).all():
             raise IntegrationError(f"parameters overflow within {steps} steps; try a step below {step:g}")
         return now
@@ -146,21 +164,21 @@ class NetworkBatch:
         IntegrationError
             As :func:`~kernelcalc.finite.training.train`.
         """
-        if not (0 <= time < np.inf and tol > 0):
+        time, tol = finite_number(time, "time"), finite_number(tol, "tol")
+        if time < 0 or not tol > 0:
             raise InputError("a finite time >= 0 and a positive tol", f"time={time}, tol={tol}")
         chosen, targets = self._targets(X, Y, loss)
         x, shape = self.first.points(X), self.parameters.shape
 
         def velocity(theta: Array) -> Array:
-            now = NetworkBatch(first=self.first, parameters=theta.reshape(shape))
-            return -now._gradient(x, targets, chosen).ravel()
+            return -self._at(theta.reshape(shape))._gradient(x, targets, chosen).ravel()
 
         (end,) = flow(velocity, self.parameters.ravel(), np.array([time]), tol)
         return NetworkBatch(first=self.first, parameters=end.reshape(shape))
 
     def _targets(self, X: Any, Y: Any, loss: str | Loss) -> tuple[Loss, Array]:
         chosen = get_loss(loss)
-        return chosen, chosen.prepare(Y, len(np.asarray(X)), self.first.n_out).astype(self.first.dtype, copy=False)
+        return chosen, chosen.targets(Y, len(np.asarray(X)), self.first)
 
     def _forward(self, x: Array) -> tuple[list[Array], list[Array], Array]:
         """Pre-activations (index 0 is a placeholder), activations, outputs."""

@@ -205,7 +205,7 @@ class Problem:
         """Check X and Y for this network."""
         chosen = get_loss(loss)
         x = net.points(X)
-        return cls(x=x, targets=chosen.prepare(Y, len(x), net.n_out).astype(net.dtype, copy=False), loss=chosen)
+        return cls(x=x, targets=chosen.targets(Y, len(x), net), loss=chosen)
 
     def batch(self, rows: Array) -> Problem:
         """The problem on some of the points (its loss is the mean over these)."""

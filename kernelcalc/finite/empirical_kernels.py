@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from .ensemble import FIELDS, _digest
+from .arrays import Array, finite_array, whole_number
+from .fingerprint import architecture, digest
 from .hessian import HessianSplit
 from .moments import hessian_moments
-from .network import Array, FiniteNetwork
+from .network import FiniteNetwork
 from .pairs import curvature_pairs
+from .records import FIELDS
+from .training import Schedule
 from .trials import run_trials
 
 # (s, weight): Σ weight (F(s h) − F(−s h)) = h F'(0) + O(h⁵)
@@ -66,7 +69,7 @@ def trace_gradient_kernel(net: FiniteNetwork, X: Any) -> Array:
                 continue
             step = _SHIFT / norm2
             for s, weight in _STENCIL:
-                up, down = (net.with_parameters(theta + sign * s * step * direction) for sign in (1.0, -1.0))
+                up, down = (net._at(theta + sign * s * step * direction) for sign in (1.0, -1.0))
                 total[:, t] += weight / step * (up.hessian_trace(x) - down.hessian_trace(x))[:, a]
     return total / net.n_out
 
@@ -187,12 +190,10 @@ class _Task:
 
     def settings(self) -> dict[str, Any]:
         """What defines a trial, as JSON values; activations are known by their values."""
-        grid = np.linspace(-3, 3, 13)
         return {
-            "network": [self.net.depth, self.net.n_out, self.net.sigma_w, self.net.beta],
+            **architecture(self.net, [self.X.shape[1], int(self.net.n_out)]),
             "widths": list(self.widths),
-            "activations": _digest(*(act(grid) for act in self.net.activations)),
-            "data": _digest(self.X, self.Y),
+            "data": digest(self.X, self.Y),
             "times": self.times.tolist(),
             "numbers": [self.kmax, self.tol, self.probes],
         }
@@ -219,7 +220,7 @@ def kernels_through_training(
 
     Parameters
     ----------
-    net : object with ``activations``, ``depth``, ``sigma_w``, ``beta``, ``n_out``
+    net : object with ``activations``, ``sigma_w``, ``beta``, ``n_out``
         Architecture; with more than one worker it must be picklable.
     X, Y : arrays
         Points (N, n_in) and targets (N,) or (N, n_out).
@@ -243,10 +244,10 @@ def kernels_through_training(
     """
     task = _Task(
         net=net,
-        X=np.asarray(X, dtype=np.float64),
-        Y=np.asarray(Y, dtype=np.float64),
-        times=np.atleast_1d(np.asarray(times, dtype=np.float64)),
-        widths=tuple(int(width) for width in widths),
+        X=finite_array(X, "points"),
+        Y=finite_array(Y, "targets"),
+        times=Schedule(times=times, tol=tol).times,
+        widths=tuple(whole_number(width, "widths") for width in widths),
         kmax=kmax,
         tol=tol,
         probes=probes,

@@ -1,22 +1,28 @@
-"""Hessian moments of an ensemble of finite networks through training."""
+"""Ensembles of finite networks through training: whatever a hook records, and the Hessian's moments."""
 
 from __future__ import annotations
 
-import hashlib
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..errors import InputError, ShapeError
+from .arrays import FLOATS, Array, finite_array
+from .fingerprint import architecture, digest
 from .losses import Loss, get_loss
-from .moments import HessianMoments
-from .network import Array, FiniteNetwork
+from .network import FiniteNetwork, layer_sizes
+from .records import FIELDS, MomentRecord
+from .training import Schedule
+from .trial_log import as_result
 from .trials import run_trials
 
-# Fields of HessianMoments kept for every trial and time.
-FIELDS = ("trace_i", "trace_h", "trace_h_error", "trace_s", "trace_s2", "trace_is", "loss")
+__all__ = ["FIELDS", "FiniteMoments", "moments_through_training", "train_ensemble"]
+
+Record = Callable[[float, FiniteNetwork], dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,16 +32,19 @@ class FiniteMoments:
     Attributes
     ----------
     times : (T,) array
-    width, trials : int
+        Those looked at; their mean, if every network took a step of its own.
+    width : int or tuple of int
+    trials : int
     trace_i, trace_i_std, trace_h, trace_h_std : (kmax, T) arrays
         Row k − 1 is the k-th moment.
     trace_s, trace_s_std, trace_s2, trace_s2_std, trace_is, trace_is_std, loss, loss_std : (T,) arrays
     samples : dict
-        Every trial's values by field name, first axis the trial: ``samples["trace_h"]`` is (trials, kmax, T).
+        Every trial's values by field name, first axis the trial: ``samples["trace_h"]`` is (trials, kmax, T);
+        ``samples["times"]`` (trials, T) are the times looked at.
     """
 
     times: Array
-    width: int
+    width: int | tuple[int, ...]
     trials: int
     trace_i: Array
     trace_i_std: Array
@@ -52,7 +61,7 @@ class FiniteMoments:
     samples: dict[str, Array]
 
     @classmethod
-    def from_samples(cls, times: Array, width: int, samples: dict[str, Array]) -> FiniteMoments:
+    def from_samples(cls, times: Array, width: int | tuple[int, ...], samples: dict[str, Array]) -> FiniteMoments:
         """Mean and standard deviation over the first axis of every sample array."""
         trials = len(samples["loss"])
         summary: dict[str, Array] = {}
@@ -70,63 +79,76 @@ class _Task:
     """All that one trial needs, so that a process can run it alone."""
 
     net: Any
+    sizes: list[int]
     X: Array
-    Y: Array
-    times: Array
-    width: int
-    kmax: int
+    Y: Any
+    schedule: Schedule
+    record: Record
     loss: str | Loss
-    tol: float
-    probes: int
     dtype: Any
 
     def run(self, seed: np.random.SeedSequence) -> dict[str, Array]:
-        """One trial: fields by name, the time as last axis."""
-        draw, sample = seed.spawn(2)
-        fin = FiniteNetwork.random(self.net, self.width, self.X.shape[1], np.random.default_rng(draw), self.dtype)
-        # common probes at all times make the sampled error smooth in time
-        state = sample.generate_state(1)[0]
+        """One trial: fields by name, the time as first axis."""
+        draw, sample, order = seed.spawn(3)
+        generator = np.random.default_rng(draw)
+        fin = FiniteNetwork.random(self.net, self.sizes[1:-1], self.sizes[0], generator, self.dtype)
+        record = self.record.for_trial(sample) if hasattr(self.record, "for_trial") else self.record
+        plan = self.schedule
+        result = fin.train(
+            self.X,
+            self.Y,
+            plan.times,
+            loss=self.loss,
+            method=plan.method,
+            record=lambda t, now: as_result(record(t, now)),
+            step=plan.step,
+            batch_size=plan.batch_size,
+            tol=plan.tol,
+            rng=order,
+        )
+        rows = result.records
+        seen = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        return {"times": result.times, "loss": result.loss} | seen
 
-        def record(_: float, now: FiniteNetwork) -> HessianMoments:
-            return now.hessian_moments(self.X, self.Y, self.kmax, self.loss, probes=self.probes, rng=state)
-
-        seen = fin.train(self.X, self.Y, self.times, loss=self.loss, tol=self.tol, record=record).records
-        return {name: np.stack([np.asarray(getattr(m, name)) for m in seen], axis=-1) for name in FIELDS}
-
-    def settings(self) -> dict[str, Any]:
-        """What defines a trial, as JSON values; activations are known by their values."""
-        grid = np.linspace(-3, 3, 13)
+    def settings(self, settings: dict[str, Any] | None) -> dict[str, Any]:
+        """What defines a trial, as JSON values; only the numbers that the method uses."""
+        plan, record = self.schedule, self.record
+        used = {"flow": ("tol",), "gd": ("step",), "sgd": ("step", "batch_size")}[plan.method]
+        own = record.settings() if hasattr(record, "settings") else {}
         return {
-            "network": [self.net.depth, self.net.n_out, self.net.sigma_w, self.net.beta, self.width],
-            "activations": _digest(*(act(grid) for act in self.net.activations)),
-            "data": _digest(self.X, self.Y),
-            "times": self.times.tolist(),
-            "kmax": self.kmax,
+            **architecture(self.net, self.sizes),
+            "data": digest(self.X, self.Y),
+            "times": plan.times.tolist(),
             "loss": get_loss(self.loss).name,
-            "numbers": [self.tol, self.probes, np.dtype(self.dtype).name],
+            "training": {"method": plan.method} | {name: getattr(plan, name) for name in used},
+            "dtype": np.dtype(self.dtype).name,
+            "record": {"name": getattr(record, "__qualname__", type(record).__qualname__)} | own | (settings or {}),
         }
 
 
-def moments_through_training(
+def train_ensemble(
     net: Any,
     X: Any,
     Y: Any,
     times: Any,
     *,
-    width: int,
+    width: int | Sequence[int],
     trials: int,
-    rng: Any = 0,
-    kmax: int = 4,
+    record: Record,
     loss: str | Loss = "mse",
-    progress: bool = False,
+    method: str = "flow",
+    step: float | None = None,
+    batch_size: int = 32,
+    tol: float = 1e-4,
+    dtype: Any = np.float64,
+    rng: Any = 0,
     workers: int = 1,
     path: str | os.PathLike[str] | None = None,
-    tol: float = 1e-4,
-    probes: int = 8,
-    dtype: Any = np.float64,
+    settings: dict[str, Any] | None = None,
+    progress: bool = False,
     executor: Executor | None = None,
-) -> FiniteMoments:
-    """Train an ensemble by gradient flow and take the Hessian's moments on the way.
+) -> dict[str, Array]:
+    """Train networks from many initialisations and keep what a hook sees at the given times.
 
     Parameters
     ----------
@@ -136,31 +158,132 @@ def moments_through_training(
         Points (N, n_in) and targets.
     times : (T,) increasing array
         Gradient-flow times.
-    width : int
-        Of every hidden layer.
+    width : int or sequence of int
+        Of every hidden layer, or one a hidden layer.
     trials : int
         Number of initialisations.
-    rng : int, SeedSequence or Generator
-        Trial i takes the i-th spawned seed, whatever the number of workers.
-    kmax : int
-        Number of moments.
+    record : callable
+        ``record(t, network)`` returns numbers and arrays by name, with the same names and shapes at all times; with more than
+        one worker it must be picklable (a module's function, ``functools.partial`` of one, or an object such as
+        :class:`~kernelcalc.finite.records.MomentRecord` or :class:`~kernelcalc.finite.records.EigenvalueRecord`). If it has a
+        method ``for_trial(seed)``, that is called first, with a SeedSequence of the trial, for the trial's own record.
     loss : str or Loss
         "mse", "binary", "softmax" or one's own.
-    progress : bool
-        Show a bar over trials (needs tqdm).
-    workers : int
-        Processes.
-    path : path, optional
-        Keep every trial in this file and resume from it; see :func:`~kernelcalc.finite.trials.run_trials`.
-    tol : float
-        Bound on the error of one step, in ‖θ‖₂; 1e-4 changes moments by 2e-5, relatively (measured: width 100, 64
-        digits, smooth ReLU and softplus, against 1e-8), far less than the spread over initialisations.
-    probes : int
-        See :func:`~kernelcalc.finite.moments.hessian_moments`.
+    method, step, batch_size, tol
+        See :func:`~kernelcalc.finite.training.train`; ``kernelcalc.largest_learning_rate`` is the theory's step. Without a
+        step every network takes its own. The order of the points in "sgd" comes from the trial's seed.
     dtype : float64 or float32
         Number type of the networks.
-    executor : concurrent.futures.Executor, optional
-        Where to run instead of in own processes; see :func:`~kernelcalc.finite.trials.run_trials`.
+    rng : int, SeedSequence or Generator
+        Trial i takes the i-th spawned seed, whatever the number of workers.
+    workers, progress, executor
+        See :func:`~kernelcalc.finite.trials.run_trials`.
+    path : path, optional
+        Keep every trial in this file and resume from it; see :func:`~kernelcalc.finite.trials.run_trials`. A file made with
+        other arguments is refused. A hook is known by its name only, and by what its method ``settings()``, if there is one,
+        returns as JSON values.
+    settings : dict, optional
+        What else defines the hook, as JSON values.
+
+    Returns
+    -------
+    dict
+        (trials, T, ...) arrays: the hook's by name; ``loss`` and ``times``, unless the hook has such names. For "gd" and
+        "sgd" times are the multiples of the step that were looked at.
+
+    Raises
+    ------
+    InputError
+        Fewer than one trial or worker; arguments that :func:`~kernelcalc.finite.training.train` refuses; a hook that returns
+        anything but numbers and arrays by name.
+    DataFileError, OutputFileError
+        The file belongs to another run, is used by another process, or cannot be written.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> linear = SimpleNamespace(activations=(), sigma_w=1.0, beta=0.0, n_out=1)
+    >>> found = train_ensemble(
+    ...     linear, np.eye(3), np.zeros(3), [0.0, 1.0], width=(), trials=4,
+    ...     record=lambda t, network: {"ntk": network.ntk(np.eye(3))},
+    ... )
+    >>> found["ntk"].shape, found["loss"].shape
+    ((4, 2, 3, 3), (4, 2))
+    """
+    task = _checked(net, X, Y, times, width, record, loss, (method, step, batch_size, tol), dtype)
+    return run_trials(
+        task.run,
+        trials,
+        rng=rng,
+        workers=workers,
+        path=path,
+        settings=None if path is None else task.settings(settings),
+        progress=progress,
+        executor=executor,
+    )
+
+
+def _checked(
+    net: Any,
+    X: Any,
+    Y: Any,
+    times: Any,
+    width: Any,
+    record: Record,
+    loss: str | Loss,
+    training: tuple[str, float | None, int, float],
+    dtype: Any,
+) -> _Task:
+    """A task that will not fail over its arguments: a file must not get the header of a run that cannot be."""
+    if not callable(record):
+        raise InputError("record(t, network), a callable", repr(record))
+    if np.dtype(dtype) not in FLOATS:
+        raise InputError("dtype float64 or float32", f"dtype={dtype!r}")
+    x = finite_array(X, "points")
+    if x.ndim != 2 or x.size == 0:
+        raise ShapeError("points of shape (N, n_in)", f"shape {x.shape}", "one row a point")
+    sizes = layer_sizes(net, width, x.shape[1])
+    get_loss(loss).prepare(Y, len(x), sizes[-1])
+    method, step, batch_size, tol = training
+    schedule = Schedule(times=times, method=method, step=step, batch_size=batch_size, tol=tol)
+    return _Task(net=net, sizes=sizes, X=x, Y=Y, schedule=schedule, record=record, loss=loss, dtype=dtype)
+
+
+def moments_through_training(
+    net: Any,
+    X: Any,
+    Y: Any,
+    times: Any,
+    *,
+    width: int | Sequence[int],
+    trials: int,
+    rng: Any = 0,
+    kmax: int = 4,
+    loss: str | Loss = "mse",
+    progress: bool = False,
+    workers: int = 1,
+    path: str | os.PathLike[str] | None = None,
+    method: str = "flow",
+    step: float | None = None,
+    batch_size: int = 32,
+    tol: float = 1e-4,
+    probes: int = 8,
+    dtype: Any = np.float64,
+    executor: Executor | None = None,
+) -> FiniteMoments:
+    """Train an ensemble and take the Hessian's moments on the way: :func:`train_ensemble` with a ``MomentRecord``.
+
+    Parameters
+    ----------
+    net, X, Y, times, width, trials, loss, method, step, batch_size, dtype, rng, workers, path, progress, executor
+        See :func:`train_ensemble`.
+    kmax : int
+        Number of moments.
+    tol : float
+        Bound on the error of one step of the flow, in ‖θ‖₂; 1e-4 changes moments by 2e-5, relatively (measured: width 100,
+        64 digits, smooth ReLU and softplus, against 1e-8), far less than the spread over initialisations.
+    probes : int
+        See :func:`~kernelcalc.finite.moments.hessian_moments`.
 
     Returns
     -------
@@ -168,38 +291,35 @@ def moments_through_training(
 
     Raises
     ------
-    InputError
-        Fewer than one trial or worker.
-    DataFileError, OutputFileError
-        The file belongs to another run, or cannot be written.
+    InputError, DataFileError, OutputFileError
+        See :func:`train_ensemble`.
     """
-    when = np.atleast_1d(np.asarray(times, dtype=np.float64))
-    task = _Task(
-        net=net,
-        X=np.asarray(X, dtype=np.float64),
-        Y=np.asarray(Y),
-        times=when,
-        width=int(width),
-        kmax=kmax,
+    samples = train_ensemble(
+        net,
+        X,
+        Y,
+        times,
+        width=width,
+        trials=trials,
+        record=MomentRecord(X=finite_array(X, "points"), Y=Y, kmax=kmax, loss=loss, probes=probes),
         loss=loss,
+        method=method,
+        step=step,
+        batch_size=batch_size,
         tol=tol,
-        probes=probes,
         dtype=dtype,
-    )
-    samples = run_trials(
-        task.run,
-        trials,
         rng=rng,
         workers=workers,
         path=path,
-        settings=None if path is None else task.settings(),
         progress=progress,
         executor=executor,
     )
-    return FiniteMoments.from_samples(when, int(width), samples)
+    seen = samples["times"]
+    # the same for all, but for steps of each network's own
+    when = seen[0] if (seen == seen[0]).all() else seen.mean(axis=0)
+    moved = {name: values if values.ndim == 2 else np.moveaxis(values, 1, -1) for name, values in samples.items()}
+    return FiniteMoments.from_samples(when, _plain(width), moved)
 
 
-def _digest(*arrays: Any) -> str:
-    """A short name of the contents, the same wherever rounding differs in the last digits."""
-    text = "".join(repr(np.round(np.asarray(a, dtype=np.float64), 10).tolist()) for a in arrays)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _plain(width: Any) -> int | tuple[int, ...]:
+    return int(width) if np.ndim(width) == 0 else tuple(int(one) for one in width)

@@ -51,7 +51,8 @@ class HessianSplit:
     @classmethod
     def of(cls, net: FiniteNetwork, X: Any, Y: Any, loss: str | Loss = "mse") -> HessianSplit:
         """At the network's present parameters."""
-        return cls.at(net, Problem.of(net, X, Y, loss))
+        # the pass keeps the points, so later changes of the caller's array must not reach it
+        return cls.at(net, Problem.of(net, net.points(X).copy(), Y, loss))
 
     @classmethod
     def at(cls, net: FiniteNetwork, problem: Problem) -> HessianSplit:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError, NotFiniteError, ShapeError, UnknownNameError
+from ..errors import InputError, ShapeError, UnknownNameError
+from .arrays import Array, finite_array
 
-Array = np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    from .network import FiniteNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,10 @@ class Loss:
     gradient: Callable[[Array, Array], Array]
     hessian_root: Callable[[Array, Array], Array]
 
+    def targets(self, Y: Any, n: int, net: FiniteNetwork) -> Array:
+        """Targets prepared for ``n`` points and a network's outputs, finite, in its number type."""
+        return finite_array(self.prepare(Y, n, net.n_out), "targets", net.dtype)
+
     def hessian(self, outputs: Array, targets: Array) -> Array:
         """𝓗C, one block a point, (N, n_out, n_out)."""
         root = self.hessian_root(outputs, targets)
@@ -58,21 +64,19 @@ def get_loss(loss: str | Loss) -> Loss:
     """The loss of that name; a :class:`Loss` passes through."""
     if isinstance(loss, Loss):
         return loss
-    if loss not in LOSSES:
+    if not isinstance(loss, str) or loss not in LOSSES:
         raise UnknownNameError("a loss of finite networks", loss, LOSSES)
     return LOSSES[loss]
 
 
 def _real_targets(Y: Any, n: int, n_out: int) -> Array:
-    targets = np.asarray(Y, dtype=np.float64)
+    targets = finite_array(Y, "targets")
     if targets.ndim == 1 and n_out == 1:
         targets = targets[:, None]
     if targets.shape != (n, n_out):
         raise ShapeError(
             f"targets of shape {(n, n_out)}", f"shape {targets.shape}", "one row a point, one column an output"
         )
-    if not np.isfinite(targets).all():
-        raise NotFiniteError("finite targets", "NaN or infinity")
     return targets
 
 
@@ -84,7 +88,7 @@ def _signs(Y: Any, n: int, n_out: int) -> Array:
 
 
 def _one_hot(Y: Any, n: int, n_out: int) -> Array:
-    labels = np.asarray(Y)
+    labels = finite_array(Y, "labels")
     if labels.ndim == 2 and labels.shape == (n, n_out):
         targets = _real_targets(labels, n, n_out)
         if (targets < 0).any() or np.abs(targets.sum(axis=1) - 1).max() > 1e-12:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, NotFiniteError
 from .hessian import HessianSplit
 from .losses import Loss
 from .network import Array, FiniteNetwork
@@ -36,7 +36,8 @@ class HessianMoments:
     trace_s, trace_s2, trace_is : float
         Tr S, Tr S², Tr I S.
     trace_h_error : (kmax,) array
-        Standard error of ``trace_h`` from the probes; 0 where it is exact.
+        Standard error of ``trace_h`` from the probes; 0 where it is exact. It is itself estimated from as many values as
+        there are probes.
     trace_s2_error, trace_is_error : float
         The same for Tr S² and Tr I S; 0 without ``unit_probes``.
     loss : float
@@ -88,7 +89,7 @@ def hessian_moments(
     loss : str or Loss
         "mse", "binary", "softmax" or one's own.
     probes : int
-        Number of sampled vectors for k ≥ 3.
+        Number of sampled vectors for k ≥ 3, at least 2.
     deflation : int
         Largest number of columns of Q.
     dense : bool, optional
@@ -96,13 +97,27 @@ def hessian_moments(
         parameters.
     unit_probes : int
         0 computes Tr S² and Tr I S exactly. For very wide networks: number of random vectors over the units of a layer that
-        replace the costliest sum (see :func:`~kernelcalc.finite.pairs.curvature_pairs`).
+        replace the costliest sum (see :func:`~kernelcalc.finite.pairs.curvature_pairs`); rounded up to a multiple of 8.
     rng : seed or numpy.random.Generator
         For the probes.
 
     Returns
     -------
     HessianMoments
+
+    Raises
+    ------
+    InputError
+        Numbers below their range; points or targets that do not fit the network.
+    NotFiniteError
+        A moment overflows.
+
+    Notes
+    -----
+    The standard error is estimated from ``probes`` values, which are few and skewed in small networks. Measured over 1200
+    runs (width 5, 6 points, depth 2 and 3, ``dense=False``): Tr H³ and Tr H⁴ lie more than 5 standard errors off in 0.9 %
+    and 2 % of them with 8 probes, 0.1 % and 0.2 % with 32 (a t-distribution would say 0.16 % and 0.002 %). Such networks
+    are computed exactly by default.
 
     References
     ----------
@@ -122,10 +137,43 @@ def hessian_moments(
             "kmax >= 1, probes >= 2, deflation >= 0, unit_probes >= 0",
             f"kmax={kmax}, probes={probes}, deflation={deflation}, unit_probes={unit_probes}",
         )
-    split = HessianSplit.of(net, X, Y, loss)
-    generator = np.random.default_rng(rng)
+    # an overflow is an error below, so that NumPy need not warn of it as well
+    with np.errstate(over="ignore", invalid="ignore"):
+        moments = _moments(
+            HessianSplit.of(net, X, Y, loss),
+            net.loss(X, Y, loss),
+            kmax,
+            (probes, deflation, unit_probes),
+            dense,
+            np.random.default_rng(rng),
+        )
+    for name, value in vars(moments).items():
+        _require_finite(value, name, net.dtype)
+    return moments
+
+
+def _require_finite(value: Any, name: str, dtype: Any) -> None:
+    if not np.isfinite(value).all():
+        raise NotFiniteError(
+            f"moments within the range of {np.dtype(dtype).name}",
+            f"an overflow or NaN in {name}",
+            "scale points, targets or parameters down, or ask for a smaller kmax",
+        )
+
+
+def _moments(
+    split: HessianSplit,
+    loss: float,
+    kmax: int,
+    sampling: tuple[int, int, int],
+    dense: bool | None,
+    generator: np.random.Generator,
+) -> HessianMoments:
+    probes, deflation, unit_probes = sampling
+    net = split.run.net
     pairs = curvature_pairs(split, unit_probes=unit_probes, rng=generator)
     gram = gauss_newton_gram(split)
+    _require_finite(gram, "trace_i", net.dtype)
     trace_i = _power_traces(gram, kmax)
     trace_s, trace_s2, trace_is = (float(v.sum(dtype=np.float64)) for v in (pairs.s, pairs.s_s, pairs.s_i))
     trace_h, error = np.zeros(kmax), np.zeros(kmax)
@@ -147,7 +195,7 @@ def hessian_moments(
         trace_s=trace_s,
         trace_s2=trace_s2,
         trace_is=trace_is,
-        loss=net.loss(X, Y, loss),
+        loss=loss,
         trace_s2_error=_batch_error(pairs.batches[:, 0]),
         trace_is_error=_batch_error(pairs.batches[:, 1]),
     )

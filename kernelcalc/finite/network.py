@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError, NotFiniteError, ShapeError
+from ..errors import InputError, ShapeError
+from .arrays import FLOATS, Array, finite_array, finite_number, real_array, whole_number
 
 if TYPE_CHECKING:
     from .hessian import HessianSplit
     from .losses import Loss
     from .moments import HessianMoments
     from .training import Training
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,15 +28,26 @@ class FiniteNetwork:
         α^{(ℓ)} = σ(z^{(ℓ)}), \quad f = z^{(L)}
 
     The flat parameter vector θ (length P) is W⁰ row by row, b⁰, W¹ row by row, b¹, and so on. Biases count as
-    parameters also when β = 0.
+    parameters also when β = 0. The arrays given are copied, and kept as read-only.
 
     Parameters
     ----------
     weights : sequence of L arrays (n_ℓ, n_{ℓ+1})
     biases : sequence of L arrays (n_{ℓ+1},)
+        All of one number type, the widest that comes: float32 or float64 (integers become float64).
     activations : sequence of L − 1 callables
         Each takes and returns an array and has ``derivative(k)``, again a callable.
     sigma_w, beta : float
+        σ_w > 0.
+
+    Raises
+    ------
+    InputError
+        Numbers of layers that do not fit, other number types, an activation without ``derivative``, σ_w ≤ 0.
+    ShapeError
+        Layers that do not chain.
+    NotFiniteError
+        NaN or infinity.
 
     References
     ----------
@@ -61,24 +71,37 @@ class FiniteNetwork:
     scales: tuple[float, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", tuple(map(_read_only, self.weights)))
-        object.__setattr__(self, "biases", tuple(map(_read_only, self.biases)))
-        object.__setattr__(self, "activations", tuple(self.activations))
-        depth = len(self.weights)
-        if depth < 1 or len(self.biases) != depth or len(self.activations) != depth - 1:
+        weights = [real_array(w, "weights") for w in self.weights]
+        biases = [real_array(b, "biases") for b in self.biases]
+        activations, depth = tuple(self.activations), len(weights)
+        if depth < 1 or len(biases) != depth or len(activations) != depth - 1:
             raise InputError(
                 "L weights, L biases and L - 1 activations, L >= 1",
-                f"{depth}, {len(self.biases)} and {len(self.activations)}",
+                f"{depth}, {len(biases)} and {len(activations)}",
             )
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            fits = weight.ndim == 2 and bias.shape == weight.shape[1:]
-            fits = fits and (layer == 0 or weight.shape[0] == self.weights[layer - 1].shape[1])
+        for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            fits = weight.ndim == 2 and bias.shape == weight.shape[1:] and weight.size > 0
+            fits = fits and (layer == 0 or weight.shape[0] == weights[layer - 1].shape[1])
             if not fits:
                 raise ShapeError(
                     "weights (n_l, n_l+1) and biases (n_l+1,) that chain",
                     f"{weight.shape}, {bias.shape} at layer {layer}",
                 )
-        object.__setattr__(self, "scales", tuple(float(self.sigma_w / np.sqrt(w.shape[0])) for w in self.weights))
+        for activation in activations:
+            if not (callable(activation) and callable(getattr(activation, "derivative", None))):
+                raise InputError(
+                    "activations that can be called and have derivative(k)",
+                    repr(activation),
+                    "kernelcalc.activation makes such an object of a name, an expression or functions",
+                )
+        sigma_w, beta = finite_number(self.sigma_w, "sigma_w"), finite_number(self.beta, "beta")
+        if sigma_w <= 0:
+            raise InputError("sigma_w > 0", f"sigma_w={sigma_w:g}")
+        dtype = _float_type(*weights, *biases)
+        kept = [_kept(array, dtype) for array in (*weights, *biases)]
+        scales = tuple(float(sigma_w / np.sqrt(w.shape[0])) for w in weights)
+        given = {"weights": tuple(kept[:depth]), "biases": tuple(kept[depth:]), "activations": activations}
+        vars(self).update(given, sigma_w=sigma_w, beta=beta, scales=scales)
 
     @classmethod
     def random(
@@ -107,16 +130,10 @@ class FiniteNetwork:
         Raises
         ------
         InputError
-            Number of widths other than hidden layers, a width below 1.
+            Number of widths other than hidden layers, a width that is not a whole number or below 1.
         """
-        hidden = len(net.activations)
-        sizes = [int(widths)] * hidden if np.ndim(widths) == 0 else [int(w) for w in widths]  # type: ignore[arg-type, union-attr]
-        if len(sizes) != hidden:
-            raise InputError(f"{hidden} widths, one per hidden layer", f"widths={tuple(sizes)}")
-        sizes = [int(n_in), *sizes, int(net.n_out)]
-        if min(sizes) < 1:
-            raise InputError("widths of at least 1", f"layer sizes {tuple(sizes)}")
-        if np.dtype(dtype) not in (np.dtype(np.float64), np.dtype(np.float32)):
+        sizes = layer_sizes(net, widths, n_in)
+        if np.dtype(dtype) not in FLOATS:
             raise InputError("dtype float64 or float32", f"dtype={dtype!r}")
         generator = np.random.default_rng(rng)
         weights, biases = [], []
@@ -127,8 +144,8 @@ class FiniteNetwork:
             weights=tuple(weights),
             biases=tuple(biases),
             activations=tuple(net.activations),
-            sigma_w=float(net.sigma_w),
-            beta=float(net.beta),
+            sigma_w=net.sigma_w,
+            beta=net.beta,
         )
 
     def __repr__(self) -> str:
@@ -168,18 +185,26 @@ class FiniteNetwork:
         return np.concatenate([part.ravel() for pair in zip(self.weights, self.biases, strict=True) for part in pair])
 
     def with_parameters(self, theta: Array) -> FiniteNetwork:
-        """The same architecture with parameters θ (P,)."""
-        theta = np.asarray(theta)
+        """The same architecture with parameters θ (P,), which are copied.
+
+        Raises
+        ------
+        ShapeError, InputError, NotFiniteError
+            Another length, other than real numbers, NaN or infinity.
+        """
+        theta = real_array(theta, "parameters")
         if theta.shape != (self.n_parameters,):
             raise ShapeError(f"a parameter vector of shape {(self.n_parameters,)}", f"shape {theta.shape}")
+        return self._at(_kept(theta, _float_type(theta)))
+
+    def _at(self, theta: Array) -> FiniteNetwork:
+        """The same with parameters θ neither copied nor checked, for loops that own θ and do not write to it."""
         weights, biases = self.split(theta)
-        return FiniteNetwork(
-            weights=tuple(weights),
-            biases=tuple(biases),
-            activations=self.activations,
-            sigma_w=self.sigma_w,
-            beta=self.beta,
-        )
+        for part in (*weights, *biases):
+            part.flags.writeable = False
+        other = object.__new__(FiniteNetwork)
+        vars(other).update(vars(self), weights=tuple(weights), biases=tuple(biases))
+        return other
 
     def split(self, vectors: Array) -> tuple[list[Array], list[Array]]:
         """Views of vectors (..., P): a weight array (..., n_ℓ, n_{ℓ+1}) and a bias array (..., n_{ℓ+1}) a layer."""
@@ -193,13 +218,11 @@ class FiniteNetwork:
         return weights, biases
 
     def points(self, X: Any) -> Array:
-        """X checked: finite, (N, n_in), in the network's number type."""
-        x = np.asarray(X, dtype=self.dtype)
+        """X checked: real, finite, (N, n_in), in the network's number type."""
+        x = real_array(X, "points")
         if x.ndim != 2 or x.shape[1] != self.sizes[0] or len(x) == 0:
             raise ShapeError(f"points of shape (N, {self.sizes[0]})", f"shape {x.shape}", "one row a point")
-        if not np.isfinite(x).all():
-            raise NotFiniteError("finite points", "NaN or infinity")
-        return x
+        return finite_array(x, "points", self.dtype)
 
     def __call__(self, X: Any) -> Array:
         """Outputs f at the points, (N, n_out)."""
@@ -278,7 +301,37 @@ class FiniteNetwork:
         return train(self, X, Y, times, loss=loss, method=method, record=record, **options)
 
 
-def _read_only(array: Any) -> Array:
-    view = np.asarray(array).view()
-    view.flags.writeable = False
-    return view
+def layer_sizes(net: Any, widths: Any, n_in: Any) -> list[int]:
+    """n_0..n_L of an architecture; one number as ``widths`` means that width for every hidden layer.
+
+    Raises
+    ------
+    InputError
+        Number of widths other than hidden layers, a size that is not a whole number or below 1.
+    """
+    hidden = len(net.activations)
+    sizes = [whole_number(size, "widths") for size in ([widths] if np.ndim(widths) == 0 else widths)]
+    if np.ndim(widths) == 0:
+        sizes *= hidden
+    if len(sizes) != hidden:
+        raise InputError(f"{hidden} widths, one per hidden layer", f"widths={tuple(sizes)}")
+    sizes = [whole_number(n_in, "n_in"), *sizes, whole_number(net.n_out, "n_out")]
+    if min(sizes) < 1:
+        raise InputError("widths of at least 1", f"layer sizes {tuple(sizes)}")
+    return sizes
+
+
+def _float_type(*arrays: Array) -> np.dtype[Any]:
+    """The number type of a network with these parameters."""
+    types = [np.dtype(np.float64) if array.dtype.kind in "biu" else array.dtype for array in arrays]
+    for dtype in types:
+        if dtype not in FLOATS:
+            raise InputError("parameters of float64, float32 or integers", f"dtype {dtype}")
+    return np.result_type(*types)
+
+
+def _kept(array: Array, dtype: Any) -> Array:
+    """A read-only copy, in C order; a change of the caller's array must not change a network."""
+    copy = finite_array(np.array(array, dtype=dtype, order="C"), "parameters", dtype)
+    copy.flags.writeable = False
+    return copy

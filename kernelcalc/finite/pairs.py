@@ -77,9 +77,9 @@ def curvature_pairs(
     block : int, optional
         Number of units handled together; by default from a memory bound.
     unit_probes : int
-        0 is exact. Otherwise this number of random sign vectors over a layer's units replaces the sum over units in the
-        diagonal blocks M^{ℓℓ}, whose time O(N n³) is the largest for two wide hidden layers; all else stays exact (with up
-        to two outputs also ``s_i``).
+        0 is exact. Otherwise this number, rounded up to a multiple of 8, of random sign vectors over a layer's units
+        replaces the sum over units in the diagonal blocks M^{ℓℓ}, whose time O(N n³) is the largest for two wide hidden
+        layers; all else stays exact (with up to two outputs also ``s_i``).
     rng : seed or numpy.random.Generator
         For these vectors.
     """

@@ -1,6 +1,7 @@
 r"""Spectra of symmetric operators on parameter vectors: dense, the ends, and the density.
 
-The operators are those of :class:`~kernelcalc.finite.hessian.HessianSplit` (or anything with ``shape`` and ``@``).
+The operators are those of :class:`~kernelcalc.finite.hessian.HessianSplit`, or anything symmetric with ``shape`` (P, P) and
+``@`` with vectors (P,), for :func:`eigenvalues` with matrices (P, m): arrays, sparse arrays, SciPy's linear operators.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from .hessian import CurvatureOperator
-from .network import Array
+from ..errors import InputError, NotFiniteError, PrecisionError, ShapeError, UnknownNameError
+from .arrays import Array, finite_number, whole_number
+from .hessian import DENSE_LIMIT, CurvatureOperator
+
+_ENDS = ("LA", "SA", "LM", "BE")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,13 +49,36 @@ class SpectralDensity:
         return np.asarray(bumps @ self.weights.ravel() / len(self.nodes))
 
 
-def eigenvalues(operator: CurvatureOperator) -> Array:
-    """All eigenvalues, ascending, from the dense matrix."""
-    return np.linalg.eigvalsh(operator.dense())
+def eigenvalues(operator: Any) -> Array:
+    """All eigenvalues, ascending, from the dense matrix.
+
+    Raises
+    ------
+    InputError
+        P above :data:`~kernelcalc.finite.hessian.DENSE_LIMIT`.
+    ShapeError, NotFiniteError
+        Not a square operator; NaN or infinity in its matrix.
+
+    Examples
+    --------
+    >>> eigenvalues(np.array([[0.0, 1.0], [1.0, 0.0]])).round(12)
+    array([-1.,  1.])
+    """
+    p = _size(operator)
+    if p > DENSE_LIMIT:
+        raise InputError(f"at most {DENSE_LIMIT} rows for a dense matrix", f"P={p}", "use extreme_eigenvalues")
+    with np.errstate(over="ignore", invalid="ignore"):
+        if isinstance(operator, CurvatureOperator):
+            matrix = operator.dense()
+        else:
+            matrix = np.asarray(operator @ np.eye(p))
+            matrix = 0.5 * (matrix + matrix.T)
+    _require_finite(matrix)
+    return np.linalg.eigvalsh(matrix)
 
 
 def extreme_eigenvalues(
-    operator: CurvatureOperator,
+    operator: Any,
     count: int = 10,
     *,
     which: str = "LA",
@@ -64,10 +90,10 @@ def extreme_eigenvalues(
 
     Parameters
     ----------
-    operator : CurvatureOperator
-        H, I or S.
+    operator : CurvatureOperator or other
+        H, I or S; or anything symmetric with ``shape`` and ``@``.
     count : int
-        How many.
+        How many, less than P.
     which : "LA", "SA", "LM" or "BE"
         Largest, smallest, largest in magnitude, both ends.
     vectors : bool
@@ -82,6 +108,15 @@ def extreme_eigenvalues(
     values : (count,) array, descending
     vectors : (P, count) array, if asked for
 
+    Raises
+    ------
+    InputError, UnknownNameError
+        A number of eigenvalues out of range, another end.
+    ShapeError, NotFiniteError
+        Not a square operator; NaN or infinity in a product.
+    PrecisionError
+        Lanczos' restarts ended before ``tol`` was reached.
+
     Examples
     --------
     >>> import numpy as np
@@ -91,26 +126,61 @@ def extreme_eigenvalues(
     >>> extreme_eigenvalues(split.h, 1).round(12)
     array([2.])
     """
-    p = operator.shape[0]
+    p, count = _size(operator), whole_number(count, "count")
     if not 1 <= count < p:
         raise InputError(f"between 1 and P - 1 = {p - 1} eigenvalues", f"count={count}")
-    from scipy.sparse.linalg import eigsh
+    if which not in _ENDS:
+        raise UnknownNameError("an end of the spectrum", which, _ENDS)
+    if finite_number(tol, "tol") < 0:
+        raise InputError("tol >= 0", f"tol={tol}")
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-    start = np.random.default_rng(rng).standard_normal(p)
+    if isinstance(operator, CurvatureOperator):
+        linear = operator.linear_operator()
+    else:
+        linear = LinearOperator((p, p), matvec=lambda v: operator @ v.ravel(), dtype=np.float64)
+    start = np.random.default_rng(rng).standard_normal(p).astype(linear.dtype, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        first = linear.matvec(start)
+    _require_finite(first)
+    if not first.any():
+        # a random vector lies in the kernel only if all do; ARPACK refuses such a start
+        zeros = np.zeros(count, dtype=linear.dtype)
+        return (zeros, np.eye(p, count, dtype=linear.dtype)) if vectors else zeros
     options: Any = {"k": count, "which": which, "v0": start, "tol": tol, "return_eigenvectors": vectors}
-    found = eigsh(operator.linear_operator(), **options)
+    try:
+        found = eigsh(linear, **options)
+    except ArpackNoConvergence as error:
+        raise PrecisionError(
+            f"{len(error.eigenvalues)} of {count} eigenvalues converged; raise tol or count"
+        ) from error
     values = found[0] if vectors else found
     order = np.argsort(values)[::-1]
     return (values[order], found[1][:, order]) if vectors else values[order]
 
 
-def spectral_density(operator: CurvatureOperator, *, steps: int = 80, probes: int = 4, rng: Any = 0) -> SpectralDensity:
+def _size(operator: Any) -> int:
+    """P of a (P, P) operator."""
+    shape = tuple(getattr(operator, "shape", ()))
+    if len(shape) != 2 or shape[0] != shape[1] or not hasattr(operator, "__matmul__"):
+        raise ShapeError("a symmetric operator with shape (P, P) and @", f"{type(operator).__name__} of shape {shape}")
+    return int(shape[0])
+
+
+def _require_finite(values: Array) -> None:
+    if values.dtype.kind not in "biuf":
+        raise InputError("a real operator", f"products of dtype {values.dtype}")
+    if not np.isfinite(values).all():
+        raise NotFiniteError("an operator with finite entries", "NaN or infinity in a product with it")
+
+
+def spectral_density(operator: Any, *, steps: int = 80, probes: int = 4, rng: Any = 0) -> SpectralDensity:
     """Stochastic Lanczos quadrature with full reorthogonalisation.
 
     Parameters
     ----------
-    operator : CurvatureOperator
-        H, I or S.
+    operator : CurvatureOperator or other
+        H, I or S; or anything symmetric with ``shape`` and ``@``.
     steps : int
         Lanczos steps a probe; ``steps`` vectors of length P are kept.
     probes : int
@@ -122,7 +192,7 @@ def spectral_density(operator: CurvatureOperator, *, steps: int = 80, probes: in
     ----------
     Ubaru, Chen, Saad (SIAM J. Matrix Anal. Appl. 38, 2017). Golub, Welsch (Math. Comp. 23, 1969) for nodes and weights.
     """
-    p = operator.shape[0]
+    p, steps, probes = _size(operator), whole_number(steps, "steps"), whole_number(probes, "probes")
     if steps < 1 or probes < 1:
         raise InputError("steps >= 1 and probes >= 1", f"steps={steps}, probes={probes}")
     generator = np.random.default_rng(rng)
@@ -144,7 +214,10 @@ def _lanczos_rule(operator: Any, start: Array, steps: int) -> tuple[Array, Array
     scale = 0.0
     for j in range(steps):
         basis[j] = v
-        w = np.asarray(operator @ v, dtype=np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            w = np.asarray(operator @ v)
+        _require_finite(w)
+        w = w.astype(np.float64, copy=False)
         diagonal.append(float(v @ w))
         scale = max(scale, float(np.linalg.norm(w)))
         # twice is enough (Kahan, Parlett): orthogonal to working precision

@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, as_completed
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import DataFileError, InputError, MissingExtraError, OutputFileError
-from .network import Array
+from ..errors import InputError, MissingExtraError
+from .arrays import Array, whole_number
+from .trial_log import Result, TrialLog, as_result, fields
 
-Result = dict[str, Array]
-Trial = Callable[[np.random.SeedSequence], Result]
+Trial = Callable[[np.random.SeedSequence], dict[str, Any]]
 
-_FORMAT = "kernelcalc trials 1"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -48,10 +47,11 @@ def run_trials(
     rng : int, SeedSequence or Generator
         Where the seeds are spawned from.
     workers : int
-        Processes; each gets its share of the machine's cores as BLAS threads.
+        Processes; each gets its share of the machine's cores as BLAS threads, and ends when this process ends.
     path : path, optional
         A JSON-lines file: a header, then a line a trial, in the order in which they finish. Trials already there
-        are not run again; a last line cut short by a kill is dropped. More trials than before can be asked for.
+        are not run again; a last line cut short by a kill is dropped. More trials than before can be asked for. While this
+        runs, no other process can use the file (where the system has ``flock``).
     settings : dict, optional
         What defines a trial, as JSON values; a file made with other settings or another seed is refused.
     progress : bool
@@ -63,9 +63,9 @@ def run_trials(
     Raises
     ------
     InputError
-        Fewer than one trial or worker.
+        Fewer than one trial or worker; a trial that returns other than real numbers, or other fields than the ones before.
     DataFileError
-        The file is not one of these, or belongs to other settings.
+        The file is not one of these, belongs to other settings, or another process writes to it.
     OutputFileError
         The file cannot be written.
 
@@ -76,22 +76,27 @@ def run_trials(
     >>> run_trials(trial, 3)["mean"].shape
     (3,)
     """
+    trials, workers = whole_number(trials, "trials"), whole_number(workers, "workers")
     if trials < 1 or workers < 1:
         raise InputError("at least one trial and one worker", f"trials={trials}, workers={workers}")
     seeds = trial_seeds(rng, trials)
-    done: dict[int, Result] = {}
-    target = None if path is None else Path(path)
-    if target is not None:
-        header = {"format": _FORMAT, "seed": str(_identity(seeds[0])), "settings": settings or {}}
-        done = _read(target, json.loads(json.dumps(header)))
-    missing = [i for i in range(trials) if i not in done]
-    stream: Iterable[tuple[int, Result]] = _computed(trial, {i: seeds[i] for i in missing}, workers, executor)
-    if progress:
-        stream = _with_bar(stream, len(missing))
-    for index, result in stream:
-        done[index] = {name: np.asarray(value, dtype=np.float64) for name, value in result.items()}
-        if target is not None:
-            _append(target, {"trial": index} | {name: value.tolist() for name, value in done[index].items()})
+    open_log: AbstractContextManager[TrialLog | None] = nullcontext()
+    if path is not None:
+        open_log = TrialLog(path, seed=str(_identity(seeds[0])), settings=settings or {})
+    with open_log as log:
+        done: dict[int, Result] = {} if log is None else log.done
+        missing = {i: seeds[i] for i in range(trials) if i not in done}
+        if log is not None and missing:
+            log.require_writable()
+        # closing: an error here must not leave the processes waiting for more
+        with closing(_computed(trial, missing, workers, executor)) as stream:
+            for index, result in _with_bar(stream, len(missing)) if progress else stream:
+                done[index] = as_result(result)
+                known = fields(next(iter(done.values())))
+                if fields(done[index]) != known:
+                    raise InputError(f"trials that all return {known}", f"{fields(done[index])} from trial {index}")
+                if log is not None:
+                    log.append(index, done[index])
     return {name: np.stack([done[i][name] for i in range(trials)]) for name in done[0]}
 
 
@@ -125,7 +130,7 @@ def _identity(seed: np.random.SeedSequence) -> tuple[Any, ...]:
 
 def _computed(
     trial: Trial, seeds: dict[int, np.random.SeedSequence], workers: int, executor: Executor | None
-) -> Iterator[tuple[int, Result]]:
+) -> Generator[tuple[int, dict[str, Any]], None, None]:
     if executor is not None:
         yield from _as_finished(trial, seeds, executor)
         return
@@ -140,14 +145,30 @@ def _computed(
     # spawn: forked processes inherit the locks of BLAS threads
     with (
         _threads((os.cpu_count() or 1) // count),
-        ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool,
+        ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool,
     ):
         yield from _as_finished(trial, seeds, pool)
 
 
+def _end_with_parent() -> None:
+    """In a worker: end when the parent does, however it does; a worker of a killed parent would wait for work for ever."""
+    from multiprocessing import connection, parent_process
+    from threading import Thread
+
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
 def _as_finished(
     trial: Trial, seeds: dict[int, np.random.SeedSequence], executor: Executor
-) -> Iterator[tuple[int, Result]]:
+) -> Iterator[tuple[int, dict[str, Any]]]:
     futures = {executor.submit(trial, seed): index for index, seed in seeds.items()}
     try:
         for future in as_completed(futures):
@@ -169,51 +190,7 @@ def _threads(count: int) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def _read(path: Path, header: dict[str, Any]) -> dict[int, Result]:
-    """Finished trials of the file; afterwards it exists, with this header, and ends at a line's end."""
-    try:
-        text = path.read_bytes() if path.exists() else b""
-        whole = text[: text.rfind(b"\n") + 1]
-        if not whole:
-            _append(path, header, mode="wb")
-            return {}
-        if len(whole) < len(text):
-            os.truncate(path, len(whole))
-    except OSError as error:
-        raise OutputFileError(f"cannot write {path}: {error.strerror}") from error
-    try:
-        first, *lines = [json.loads(line) for line in whole.splitlines()]
-    except ValueError as error:
-        raise DataFileError("a JSON-lines file of trials", f"{path}", "choose another path") from error
-    if not isinstance(first, dict) or first.get("format") != _FORMAT:
-        raise DataFileError("a JSON-lines file of trials", f"{path}", "choose another path")
-    if first != header:
-        other = [
-            name
-            for name in sorted(first["settings"].keys() | header["settings"].keys())
-            if first["settings"].get(name) != header["settings"].get(name)
-        ]
-        raise DataFileError(
-            f"trials of this run in {path}", f"others ({', '.join(other) or 'another seed'})", "choose another path"
-        )
-    return {
-        line["trial"]: {name: np.asarray(value, dtype=np.float64) for name, value in line.items() if name != "trial"}
-        for line in lines
-    }
-
-
-def _append(path: Path, line: dict[str, Any], mode: str = "ab") -> None:
-    try:
-        with open(path, mode) as file:
-            # one write a line: a kill can only cut the last line short, which reading drops
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OutputFileError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _with_bar(stream: Iterable[tuple[int, Result]], total: int) -> Iterable[tuple[int, Result]]:
+def _with_bar(stream: Iterable[tuple[int, Any]], total: int) -> Iterable[tuple[int, Any]]:
     try:
         from tqdm.auto import tqdm
     except ImportError as error:

@@ -5,7 +5,7 @@ import pytest
 from conftest import CASES, make_problem
 from stand_ins import alternating
 
-from kernelcalc.errors import InputError, IntegrationError, ShapeError
+from kernelcalc.errors import InputError, IntegrationError, NotFiniteError, ShapeError
 from kernelcalc.finite.batch import NetworkBatch
 from kernelcalc.finite.network import FiniteNetwork
 
@@ -81,3 +81,31 @@ def test_refusals():
         batch.flow(X, Y, -1.0)
     with pytest.raises(IntegrationError, match="overflow"):
         batch.descend(X, Y, 200, 1e9)
+
+
+def test_later_changes_of_the_given_array_do_not_reach_the_networks():
+    fin, *_ = make_problem("linear")
+    theta = np.random.default_rng(0).standard_normal((2, fin.n_parameters))
+    batch, expected = NetworkBatch(first=fin, parameters=theta), theta.copy()
+    theta -= 1.0
+    np.testing.assert_array_equal(batch.parameters, expected)
+    assert not batch.parameters.flags.writeable
+    assert theta.flags.writeable
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_numbers_are_finite(bad):
+    fin, X, Y, _ = make_problem("linear")
+    theta = fin.parameters[None].copy()
+    batch = NetworkBatch(first=fin, parameters=theta)
+    with pytest.raises(NotFiniteError):
+        batch.descend(X, Y, 1, bad)
+    with pytest.raises(NotFiniteError):
+        batch.flow(X, Y, bad)
+    with pytest.raises(NotFiniteError):
+        batch.loss(X, bad * np.ones_like(Y))
+    theta[0, 0] = bad
+    with pytest.raises(NotFiniteError):
+        NetworkBatch(first=fin, parameters=theta)
+    with pytest.raises(InputError):
+        NetworkBatch(first=fin, parameters=1j * fin.parameters[None])

@@ -1,15 +1,17 @@
 """Ensembles: statistics, seeds, workers, resuming."""
 
 import json
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from stand_ins import SOFTPLUS, Architecture
+from stand_ins import SOFTPLUS, TANH, Architecture
 
-from kernelcalc.errors import DataFileError, InputError, OutputFileError
+from kernelcalc.errors import DataFileError, InputError, KernelcalcError, OutputFileError
 from kernelcalc.finite import FiniteNetwork
-from kernelcalc.finite.ensemble import FIELDS, moments_through_training
+from kernelcalc.finite.ensemble import FIELDS, moments_through_training, train_ensemble
+from kernelcalc.finite.records import EigenvalueRecord, MomentRecord
 from kernelcalc.finite.trials import run_trials, trial_seeds
 
 NET = Architecture(activations=(SOFTPLUS,) * 2, sigma_w=1.0)
@@ -69,6 +71,151 @@ def test_an_executor_does_not_change_the_numbers(tmp_path, result):
     assert len((tmp_path / "trials.jsonl").read_text().splitlines()) == 5
     for name in FIELDS:
         np.testing.assert_allclose(there.samples[name], result.samples[name], rtol=1e-10, atol=1e-14)
+
+
+# f = w x without bias: C = w² mean(x²)/2, the Hessian is mean(x²)
+ONE = Architecture(activations=(), sigma_w=1.0, beta=0.0)
+ONE_X, ONE_Y = np.array([[1.0], [2.0]]), np.zeros(2)
+
+
+def seen(t, network):
+    """A hook: all parameters, and a number."""
+    return {"theta": network.parameters, "weight": network.weights[0][0, 0], "t": t}
+
+
+def train_one(times, **options):
+    return train_ensemble(ONE, ONE_X, ONE_Y, times, **({"width": (), "trials": 20, "record": seen} | options))
+
+
+def test_gradient_descent_of_one_weight():
+    found = train_one([0.0, 0.11, 0.3], method="gd", step=0.1)
+    assert found["theta"].shape == (20, 3, 2)
+    assert found["weight"].shape == found["loss"].shape == (20, 3)
+    np.testing.assert_allclose(found["times"], np.tile([0.0, 0.1, 0.3], (20, 1)))
+    np.testing.assert_array_equal(found["t"], found["times"])
+    np.testing.assert_allclose(found["weight"], found["weight"][:, :1] * (1 - 0.1 * 2.5) ** np.array([0, 1, 3]))
+    np.testing.assert_allclose(found["loss"], found["weight"] ** 2 * 2.5 / 2)
+
+
+def test_without_a_step_it_is_that_of_the_hessian():
+    found = train_one([4.0], method="gd")
+    # 1/λ = 0.4: ten steps straight to the minimum
+    np.testing.assert_allclose(found["times"], 4.0, rtol=1e-12)
+    np.testing.assert_allclose(found["weight"], 0, atol=1e-15)
+
+
+def test_the_flow_of_one_weight():
+    found = train_one([0.0, 1.0], tol=1e-9)
+    np.testing.assert_allclose(found["weight"][:, 1], found["weight"][:, 0] * np.exp(-2.5), atol=1e-7)
+
+
+def test_sgd_takes_every_trial_its_own_order():
+    found = train_one([0.0, 0.1, 0.2, 0.3, 0.4], method="sgd", step=0.1, batch_size=1)
+    ratio = (found["weight"][:, 1:] / found["weight"][:, :-1]).round(12)
+    # a step on one point is a factor of 1 - 0.1 x²; an epoch has both
+    assert {tuple(row) for row in ratio.reshape(-1, 2)} == {(0.9, 0.6), (0.6, 0.9)}
+    assert len({tuple(row) for row in ratio}) == 4
+    # not that of the other trials, nor of the number of trials or processes
+    for options in ({"workers": 2, "trials": 5}, {"trials": 5}):
+        again = train_one([0.0, 0.1, 0.2, 0.3, 0.4], method="sgd", step=0.1, batch_size=1, **options)
+        np.testing.assert_allclose(again["weight"], found["weight"][:5], rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["flow", "gd", "sgd"])
+def test_moments_by_every_method(method):
+    options = {"width": (), "trials": 3, "method": method, "step": 0.1, "batch_size": 1, "kmax": 3}
+    found = moments_through_training(ONE, ONE_X, ONE_Y, [0.0, 0.2], **options)
+    assert found.samples["trace_h"].shape == (3, 3, 2)
+    np.testing.assert_allclose(found.trace_h, np.tile([[2.5], [2.5**2], [2.5**3]], 2))
+    np.testing.assert_array_equal(found.times, [0.0, 0.2])
+    assert found.width == ()
+
+
+def test_a_width_for_every_layer():
+    def sizes(t, network):
+        return {"sizes": network.sizes}
+
+    found = train_ensemble(NET, X, Y, [0.0], width=[7, 5], trials=2, record=sizes)
+    np.testing.assert_array_equal(found["sizes"], [[[4, 7, 5, 1]]] * 2)
+    assert run(width=(7, 5), trials=2).width == (7, 5)
+
+
+def test_eigenvalues_through_training():
+    def dense(t, network):
+        return {"dense": np.linalg.eigvalsh(network.hessian(X, Y))[::-1][:3]}
+
+    options = {"width": 5, "trials": 2, "rng": 1}
+    expected = train_ensemble(NET, X, Y, TIMES, record=dense, **options)["dense"]
+    found = train_ensemble(NET, X, Y, TIMES, record=EigenvalueRecord(X=X, Y=Y, count=3), workers=2, **options)
+    np.testing.assert_allclose(found["eigenvalues"], expected, rtol=1e-9)
+
+
+def test_every_trial_has_its_own_probes(result):
+    record = MomentRecord(X=X, Y=Y)
+    assert record.for_trial(np.random.SeedSequence(0)).rng != record.for_trial(np.random.SeedSequence(1)).rng
+    found = train_ensemble(NET, X, Y, TIMES, width=12, trials=4, rng=3, record=record)
+    for name in FIELDS:
+        np.testing.assert_array_equal(np.moveaxis(found[name], 1, -1), result.samples[name])
+
+
+def test_an_ensemble_resumes(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    options = {"method": "gd", "step": 0.1, "path": path, "settings": {"version": np.int64(1)}}
+    train_one([0.1], trials=2, **options)
+    expected = train_one([0.1], trials=4, method="gd", step=0.1)
+    found = train_one([0.1], trials=4, **options)
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name])
+    assert len(path.read_text().splitlines()) == 5
+    # what the method does not use does not matter
+    train_one([0.1], trials=4, **options | {"tol": 1e-3, "batch_size": 3})
+    changes = {
+        "training": ({"step": 0.2}, {"method": "flow"}, {"method": "sgd"}),
+        "record": ({"settings": {"version": 2}}, {"record": MomentRecord(X=ONE_X, Y=ONE_Y)}),
+        "dtype": ({"dtype": np.float32},),
+    }
+    for name, some in changes.items():
+        for change in some:
+            with pytest.raises(DataFileError, match=f"others \\({name}"):
+                train_one([0.1], trials=4, **options | change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": "flo"},
+        {"width": 2.5},
+        {"width": (3, 3)},
+        {"record": None},
+        {"loss": "mes"},
+        {"step": np.nan},
+        {"dtype": int},
+        {"X": np.ones(3)},
+        {"Y": np.ones(3)},
+        {"Y": [np.nan, 1.0]},
+        {"times": [1.0, 0.0]},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_run_leaves_no_file(tmp_path, change):
+    arguments = {"X": ONE_X, "Y": ONE_Y, "times": [0.0], "width": (), "trials": 1, "record": seen} | change
+    with pytest.raises(KernelcalcError):
+        train_ensemble(ONE, **arguments, path=tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+
+
+def test_hooks_return_numbers_by_name():
+    for wrong in (None, 1.0, {}, {"value": "a"}):
+        with pytest.raises(InputError):
+            train_one([0.0], record=lambda t, network, wrong=wrong: wrong)
+
+
+def test_ready_hooks_are_picklable():
+    for record in (MomentRecord(X=X, Y=Y, kmax=2), EigenvalueRecord(X=X, Y=Y, count=2)):
+        fin = FiniteNetwork.random(Architecture(activations=(TANH,)), 5, 4)
+        here, there = (one(0.0, fin) for one in (record, pickle.loads(pickle.dumps(record))))
+        for name in here:
+            np.testing.assert_array_equal(here[name], there[name])
 
 
 def test_a_killed_run_resumes(tmp_path, result):

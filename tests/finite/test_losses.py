@@ -1,8 +1,11 @@
 """Losses against finite differences and mpmath."""
 
+import dataclasses
+
 import mpmath
 import numpy as np
 import pytest
+from conftest import make_problem
 
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, UnknownNameError
 from kernelcalc.finite.losses import LOSSES, get_loss
@@ -78,3 +81,26 @@ def test_targets_are_checked():
         LOSSES["softmax"].prepare(np.zeros((2, 2)), 2, 3)
     with pytest.raises(UnknownNameError, match="softmax"):
         get_loss("sofmax")
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_targets_are_real_numbers(name):
+    for bad in (["a", "b"], [None, 1], [1j, 1.0]):
+        with pytest.raises(InputError):
+            LOSSES[name].prepare(bad, 2, 1)
+    for bad in ([np.nan, 1.0], [np.inf, 1.0]):
+        with pytest.raises(NotFiniteError):
+            LOSSES[name].prepare(bad, 2, 1)
+
+
+def test_targets_fit_the_number_type():
+    single, X, Y, _ = make_problem("two hidden", dtype=np.float32)
+    with pytest.raises(NotFiniteError, match="float32"):
+        single.loss(X, 1e300 * np.ones_like(Y))
+
+
+def test_own_losses_are_checked_as_well():
+    fin, X, Y, _ = make_problem("two hidden")
+    own = dataclasses.replace(LOSSES["mse"], name="own", prepare=lambda Y, n, n_out: np.full((n, n_out), np.nan))
+    with pytest.raises(NotFiniteError, match="targets"):
+        fin.gradient(X, Y, own)

@@ -5,7 +5,7 @@ import pytest
 from conftest import CASES, make_problem
 from stand_ins import SOFTPLUS, Architecture
 
-from kernelcalc.errors import InputError
+from kernelcalc.errors import InputError, NotFiniteError
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.pairs import curvature_pairs
 
@@ -157,3 +157,14 @@ def test_bad_numbers():
     fin, X, Y, _ = make_problem("two hidden")
     with pytest.raises(InputError, match="kmax"):
         fin.hessian_moments(X, Y, kmax=0)
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_an_overflow_is_named(dense):
+    fin, X, Y, _ = make_problem("two hidden")
+    with pytest.raises(NotFiniteError, match="overflow"):
+        fin.hessian_moments(X, 1e200 * Y, dense=dense)
+    with pytest.raises(NotFiniteError, match="overflow"):
+        fin.hessian_moments(1e200 * X, Y, dense=dense)
+    # Tr I does not depend on the targets, and S grows with them
+    np.testing.assert_allclose(fin.hessian_moments(X, 1e70 * Y).trace_i, fin.hessian_moments(X, Y).trace_i, rtol=1e-12)

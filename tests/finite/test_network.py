@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 from stand_ins import alternating
 
-from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.finite import FiniteNetwork
+
+
+def linear(weight=1.0, bias=0.0, **options):
+    """f = w x + b, of one number."""
+    options = {"weights": [np.array([[weight]])], "biases": [np.array([bias])], "beta": 1.0} | options
+    return FiniteNetwork(activations=[], **options)
 
 
 def test_flat_order_is_weights_by_rows_then_biases():
@@ -50,6 +56,10 @@ def test_arrays_are_read_only():
         ({"widths": (3,)}, "2 widths"),
         ({"widths": (3, 0)}, "at least 1"),
         ({"widths": (3, 3), "dtype": np.int64}, "float64 or float32"),
+        ({"widths": 2.5}, "whole number, got 2.5"),
+        ({"widths": [7.9, 5.5]}, "whole number, got 7.9"),
+        ({"widths": np.nan}, "whole number"),
+        ({"widths": "ab"}, "whole number"),
     ],
 )
 def test_bad_sizes(options, message):
@@ -66,3 +76,81 @@ def test_arrays_must_chain():
         )
     with pytest.raises(InputError, match="activations"):
         FiniteNetwork(weights=[np.ones((2, 3))], biases=[np.ones(3)], activations=alternating(2).activations)
+
+
+def test_whole_floats_are_widths():
+    assert FiniteNetwork.random(alternating(3), np.array([4.0, 5.0]), 3).sizes == (3, 4, 5, 1)
+
+
+def test_later_changes_of_the_given_arrays_do_not_reach_a_network():
+    weight, bias, theta = np.array([[2.0]]), np.array([1.0]), np.array([2.0, 1.0])
+    networks = [linear(weights=[weight], biases=[bias]), linear().with_parameters(theta)]
+    for array in (weight, bias, theta):
+        array -= 5.0
+    for fin in networks:
+        np.testing.assert_array_equal(fin(np.array([[3.0]])), [[7.0]])
+        for part in (*fin.weights, *fin.biases):
+            assert not part.flags.writeable
+    assert theta.flags.writeable
+
+
+def test_later_changes_of_the_points_do_not_reach_a_hessian():
+    x = np.array([[3.0]])
+    split = linear().curvature(x, np.zeros(1))
+    x *= 0
+    # (∂f/∂w, ∂f/∂b) = (x, 1)
+    np.testing.assert_array_equal(split.h.dense(), [[9.0, 3.0], [3.0, 1.0]])
+
+
+@pytest.mark.parametrize("kind", [int, bool, np.uint8, np.int64])
+def test_whole_parameters_are_float64(kind):
+    fin = linear(weights=[np.ones((1, 1), kind)], biases=[np.zeros(1, kind)])
+    assert fin.dtype == fin.with_parameters(np.array([1, 0], kind)).dtype == np.float64
+    np.testing.assert_array_equal(fin(np.array([[0.5]])), [[0.5]])
+    np.testing.assert_array_equal(fin.with_parameters(np.array([1, 0], kind))([[0.5]]), [[0.5]])
+
+
+def test_the_widest_type_is_that_of_the_network():
+    fin = linear(weights=[np.ones((1, 1), np.float32)])
+    assert {part.dtype for part in (*fin.weights, *fin.biases)} == {np.dtype(np.float64)}
+    assert linear(weights=[np.ones((1, 1), np.float32)], biases=[np.ones(1, np.float32)]).dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", [complex, object, str, np.float16])
+def test_other_parameters_are_refused(kind):
+    with pytest.raises(InputError):
+        linear(weights=[np.ones((1, 1)).astype(kind)])
+    with pytest.raises(InputError):
+        linear().with_parameters(np.ones(2).astype(kind))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_parameters_are_finite(bad):
+    for options in ({"weight": bad}, {"bias": bad}, {"sigma_w": bad}, {"beta": bad}):
+        with pytest.raises(NotFiniteError):
+            linear(**options)
+    with pytest.raises(NotFiniteError):
+        linear().with_parameters(np.array([0.0, bad]))
+
+
+@pytest.mark.parametrize("options", [{"sigma_w": 0.0}, {"sigma_w": -1.0}, {"sigma_w": "a"}, {"beta": 1j}])
+def test_scales_are_numbers(options):
+    with pytest.raises(InputError):
+        linear(**options)
+
+
+@pytest.mark.parametrize("X", [[[1j]], [["a"]], [[None]], [[1.0], [2.0, 3.0]]], ids=str)
+def test_points_are_real(X):
+    with pytest.raises(InputError, match="points"):
+        linear()(X)
+
+
+def test_points_fit_the_number_type():
+    fin = linear(weights=[np.ones((1, 1), np.float32)], biases=[np.ones(1, np.float32)])
+    with pytest.raises(NotFiniteError, match="float32"):
+        fin([[1e300]])
+
+
+def test_an_activation_has_derivatives():
+    with pytest.raises(InputError, match="derivative"):
+        FiniteNetwork(weights=[np.ones((1, 1))] * 2, biases=[np.zeros(1)] * 2, activations=[np.tanh])

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from conftest import make_problem
+from scipy.sparse import diags_array
+from scipy.sparse.linalg import aslinearoperator
 
-from kernelcalc.errors import InputError
+from kernelcalc.errors import InputError, NotFiniteError, ShapeError, UnknownNameError
 from kernelcalc.finite.spectrum import eigenvalues, extreme_eigenvalues, spectral_density
 
 
@@ -65,3 +67,66 @@ def test_bad_numbers(operator):
         spectral_density(operator, steps=0)
     with pytest.raises(InputError, match="width"):
         spectral_density(operator, steps=2, probes=1).density([0.0], 0.0)
+
+
+VALUES = np.array([-3.0, -1.0, 0.5, 2.0, 5.0, 7.0])
+
+
+class Diagonal:
+    """Nothing but ``shape`` and ``@``."""
+
+    def __init__(self, values):
+        self.values, self.shape = values, (len(values),) * 2
+
+    def __matmul__(self, v):
+        return (self.values * v.T).T
+
+
+@pytest.mark.parametrize("kind", [np.diag, diags_array, lambda v: aslinearoperator(np.diag(v)), Diagonal])
+def test_any_symmetric_operator(kind):
+    operator = kind(VALUES)
+    np.testing.assert_allclose(eigenvalues(operator), VALUES, atol=1e-12)
+    np.testing.assert_allclose(extreme_eigenvalues(operator, 2), [7.0, 5.0], rtol=1e-12)
+    np.testing.assert_allclose(extreme_eigenvalues(operator, 2, which="BE"), [7.0, -3.0], rtol=1e-12)
+    values, vectors = extreme_eigenvalues(operator, 1, which="SA", vectors=True)
+    np.testing.assert_allclose(values, [-3.0], rtol=1e-12)
+    np.testing.assert_allclose(np.abs(vectors[:, 0]), np.eye(6)[0], atol=1e-12)
+    density = spectral_density(operator, steps=6, probes=2)
+    # every sign vector has the same weight on each unit vector
+    np.testing.assert_allclose(density.nodes, [VALUES, VALUES], atol=1e-10)
+    np.testing.assert_allclose(density.weights, 1 / 6, atol=1e-10)
+
+
+def test_the_zero_operator():
+    fin, X, *_ = make_problem("two hidden")
+    # fitted targets: S = 0
+    s = fin.curvature(X, fin(X)).s
+    for operator in (s, np.zeros((5, 5)), Diagonal(np.zeros(5))):
+        for which in ("LA", "SA", "LM", "BE"):
+            np.testing.assert_array_equal(extreme_eigenvalues(operator, 3, which=which), np.zeros(3))
+        values, vectors = extreme_eigenvalues(operator, 3, vectors=True)
+        np.testing.assert_array_equal(values, np.zeros(3))
+        np.testing.assert_array_equal(vectors.T @ vectors, np.eye(3))
+        density = spectral_density(operator, steps=3, probes=2)
+        assert density.moment(1) == density.moment(2) == (0.0, 0.0)
+
+
+def test_bad_operators(monkeypatch):
+    with pytest.raises(UnknownNameError, match="LA"):
+        extreme_eigenvalues(np.eye(4), 2, which="la")
+    with pytest.raises(InputError, match="whole number"):
+        extreme_eigenvalues(np.eye(4), 1.5)
+    with pytest.raises(InputError, match="tol"):
+        extreme_eigenvalues(np.eye(4), 1, tol=-1.0)
+    for find in (eigenvalues, extreme_eigenvalues, spectral_density):
+        for bad in (np.ones((3, 4)), np.ones(3), [[1.0]], None):
+            with pytest.raises(ShapeError):
+                find(bad)
+        for bad in (np.nan, np.inf):
+            with pytest.raises(NotFiniteError):
+                find(np.diag(np.full(12, bad)))
+        with pytest.raises(InputError, match="real"):
+            find(1j * np.eye(12))
+    monkeypatch.setattr("kernelcalc.finite.spectrum.DENSE_LIMIT", 3)
+    with pytest.raises(InputError, match="at most 3"):
+        eigenvalues(np.eye(4))

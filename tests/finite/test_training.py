@@ -7,7 +7,7 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 from stand_ins import RELU, Architecture, alternating
 
-from kernelcalc.errors import InputError, IntegrationError, UnknownNameError
+from kernelcalc.errors import InputError, IntegrationError, NotFiniteError, UnknownNameError
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.derivatives import Problem
 from kernelcalc.finite.training import largest_eigenvalue
@@ -119,3 +119,52 @@ def test_bad_arguments():
         fin.train(X, Y, [1.0], method="flo")
     with pytest.raises(IntegrationError, match="overflow"):
         fin.train(X, Y, [1e6], method="gd", step=1e3)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("method", ["flow", "gd", "sgd"])
+def test_numbers_are_finite(bad, method):
+    fin, X, Y, _ = make_problem("two hidden")
+    for options in ({"step": bad}, {"tol": bad}):
+        with pytest.raises(NotFiniteError):
+            fin.train(X, Y, [1.0], method=method, **options)
+    with pytest.raises(NotFiniteError):
+        fin.train(X, Y, [bad], method=method)
+    with pytest.raises(NotFiniteError):
+        fin.train(X, bad * np.ones_like(Y), [1.0], method=method)
+
+
+@pytest.mark.parametrize("method", ["flow", "gd", "sgd"])
+def test_an_overflow_is_named(method):
+    fin, X, Y, _ = make_problem("two hidden")
+    # the loss does not fit, then the gradient does not either
+    for size in (1e200, 1e308):
+        for times in ([0.0], [1.0]):
+            with pytest.raises(IntegrationError):
+                fin.train(X, size * Y, times, method=method, tol=1e190)
+    with pytest.raises(InputError, match="fewer steps"):
+        fin.train(X, Y, [1e300], method="gd")
+
+
+def test_a_record_hears_the_warnings_of_its_own_numbers():
+    fin, X, Y, _ = make_problem("two hidden")
+
+    def record(t, now):
+        with pytest.warns(RuntimeWarning, match="divide"):
+            np.ones(1) / np.zeros(1)
+        with pytest.warns(RuntimeWarning, match="invalid"):
+            np.zeros(1) / np.zeros(1)
+
+    for method in ("flow", "gd"):
+        fin.train(X, Y, [0.0, 0.1], method=method, record=record)
+
+
+def test_states_seen_stay_as_they_were():
+    fin, X, Y, _ = make_problem("two hidden")
+    for method in ("flow", "gd", "sgd"):
+        seen = []
+        records = fin.train(X, Y, [0.0, 0.3, 0.3, 1.0], method=method, step=0.1,
+                            record=lambda t, now, seen=seen: seen.append(now.parameters) or now).records  # fmt: skip
+        for network, theta in zip(records, seen, strict=True):
+            np.testing.assert_array_equal(network.parameters, theta)
+        np.testing.assert_array_equal(seen[0], fin.parameters)
