@@ -198,7 +198,7 @@ class Validation:
         return float(np.median(seen)) if seen else math.nan
 
     def text(self, rows: Sequence[Row] | None = None) -> str:
-        """The table as text, with the verdict in the last lines; 1.234(5) is a mean and the standard error of its last digits."""
+        """The table as text, with the verdict in the last lines; in 1.234(56) the error of the last digits is in brackets."""
         shown = self.rows if rows is None else rows
         head = f"{'quantity':<13}{'part':<13}{'t':>7}{'theory':>11}"
         head += "".join(f"{f'n = {width}':>12}" for width in self.widths)

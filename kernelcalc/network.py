@@ -12,7 +12,7 @@ from kernelcalc.errors import InputError, ShapeError, SmoothnessError, UnknownNa
 from kernelcalc.kernels import KernelComputation, LimitingKernels, check_points, refused_kernels
 from kernelcalc.recursion import KERNEL_NAMES
 
-ENGINES = (None, "numba", "dask")
+ENGINES = (None, "numba", "dask", "dask+numba")
 
 
 class MLP:
@@ -87,7 +87,7 @@ class MLP:
         dps: int | None = None,
         certified: bool = False,
         engine: str | None = None,
-        chunks: int = 2048,
+        chunks: Any = 2048,
     ) -> LimitingKernels:
         """Gram matrices of the limiting kernels at depth L.
 
@@ -106,19 +106,21 @@ class MLP:
             Object arrays of ``flint.arb`` balls that provably contain the kernels, for a few points (extra
             ``certified``; analytic nonlinearities, and relu-like ones with closed forms). Radii are below 10^−dps
             (15 digits by default) of a kernel's largest entry.
-        engine : {None, "numba", "dask"}
+        engine : {None, "numba", "dask", "dask+numba"}
             NumPy by default. With "numba" (extra ``fast``) machine code sums the series of large Gram matrices, to the same
             values within 1e-13. With "dask" (extra ``distributed``) the attributes are dask arrays, not yet computed, for
             Gram matrices beyond memory: see :mod:`kernelcalc.distributed`. X and X2 may then be dask or Zarr arrays too.
-        chunks : int
-            Points in a block of the dask arrays.
+            With "dask+numba" the workers sum series in machine code.
+        chunks : int, "auto", or a tuple of two of these
+            Points in a block of the dask arrays (of rows, of columns): "auto" is 2048, -1 one block. Not used without dask.
 
         Returns
         -------
         LimitingKernels
             Read-only float64 arrays of shape (N, M). Memory: these arrays, blocks of fixed size, and without a closed form
             some hundred numbers a point for each layer and order of derivative. With
-            ``engine="dask"`` a :class:`~kernelcalc.distributed.lazy_kernels.LazyKernels`.
+            ``engine="dask"`` a :class:`~kernelcalc.distributed.lazy_kernels.LazyKernels`. The kernels of the same two points
+            in another call or block may differ in the last digits (by some 3e-15 of the largest entry).
 
         Raises
         ------
@@ -132,7 +134,7 @@ class MLP:
             With ``certified``: python-flint is missing, or the nonlinearity has no provable bounds. With ``engine``: numba or
             dask is missing.
         InputError
-            An unknown engine, a size of blocks below 1, or an engine together with ``dps`` or ``certified``.
+            An unknown engine, chunks that are none, or an engine together with ``dps`` or ``certified``.
 
         References
         ----------
@@ -142,11 +144,15 @@ class MLP:
             raise InputError(f"engine= one of {', '.join(map(repr, ENGINES))}", repr(engine))
         if engine is not None and (dps is not None or certified):
             raise InputError("engine= for float64 kernels", "dps= or certified=", "these are for a few points")
-        if engine == "dask":
+        from kernelcalc.distributed.engine import block_sides
+
+        block_sides(chunks)
+        if engine in ("dask", "dask+numba"):
             from kernelcalc.distributed.lazy_kernels import lazy_kernels
 
             refused = refused_kernels(self.activations)
-            return lazy_kernels(self, X, X2, self._names(only, refused), refused=refused, chunks=chunks)
+            names, compiled = self._names(only, refused), engine == "dask+numba"
+            return lazy_kernels(self, X, X2, names, refused=refused, chunks=chunks, compiled=compiled)
         x = check_points(X)
         x2 = None if X2 is None else check_points(X2, "X2")
         if x2 is not None and x2.shape[1] != x.shape[1]:

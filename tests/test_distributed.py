@@ -1,31 +1,24 @@
-"""Gram matrices as dask arrays and in Zarr folders: the numbers of the arrays in memory, resumed runs, refusals."""
+"""Gram matrices as dask arrays: the numbers of the arrays in memory, what is computed when, refusals."""
 
 import ast
-import json
-import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import kernelcalc as kc
 from kernelcalc import distributed as kd
-from kernelcalc.cli import main
-from kernelcalc.distributed import blocks, store
+from kernelcalc.distributed import blocks
 from kernelcalc.errors import (
-    DataFileError,
     InputError,
     MissingExtraError,
     NotFiniteError,
-    OutputFileError,
     ShapeError,
     SmoothnessError,
     UnknownNameError,
 )
+from kernelcalc.gaussian import mehler
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -101,19 +94,8 @@ def test_schedulers(scheduler, in_memory):
 
 
 @pytest.fixture
-def calls(monkeypatch):
-    """First coordinates of every pair of blocks computed."""
-    seen = []
-
-    def counted(net, x, x2, names, both=False):
-        seen.append((x[0, 0], x[0, 0] if x2 is None else x2[0, 0]))
-        return blocks.kernel_block(net, x, x2, names, both)
-
-    monkeypatch.setattr(store, "kernel_block", counted)
-    return seen
-
-
-def test_one_task_computes_all_kernels_of_a_pair_and_its_mirror_image(monkeypatch, in_memory):
+def asked(monkeypatch):
+    """Names of the kernels computed, for every pair of blocks."""
     seen = []
     honest = blocks.kernel_block
 
@@ -122,8 +104,48 @@ def test_one_task_computes_all_kernels_of_a_pair_and_its_mirror_image(monkeypatc
         return honest(*arguments)
 
     monkeypatch.setattr(blocks, "kernel_block", counted)
+    return seen
+
+
+def test_one_task_computes_all_kernels_of_a_pair_and_its_mirror_image(asked, in_memory):
     assert_close(NET.kernels(X, engine="dask", chunks=10).compute(scheduler="sync"), in_memory)
-    assert seen == [NAMES] * 15
+    assert asked == [NAMES] * 15
+
+
+def test_an_attribute_computes_nothing_beside_itself(asked, in_memory):
+    lazy = NET.kernels(X, engine="dask", chunks=25)
+    for name in NAMES:
+        asked.clear()
+        found = getattr(lazy, name).compute(scheduler="sync")
+        assert asked == [(name,)] * 3
+        right = getattr(in_memory, name)
+        assert np.abs(found - right).max() <= 1e-13 * np.abs(right).max(), name
+    asked.clear()
+    with dask.config.set(scheduler="sync"):
+        passes = kd.top_eigenvalues(lazy.theta, 3).passes
+    assert asked == [("theta",)] * 3 * passes
+
+
+def test_some_kernels_together(asked, in_memory):
+    lazy = NET.kernels(X, engine="dask", chunks=25)
+    arrays = lazy.together("phi", "sigma")
+    found = dask.compute(arrays, scheduler="sync")[0]
+    some = lazy.compute("phi", "sigma", scheduler="sync")
+    assert asked == [("phi", "sigma")] * 6
+    assert some.available == tuple(found) == ("phi", "sigma")
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, getattr(some, name))
+    assert_close(some, in_memory, ("phi", "sigma"))
+    asked.clear()
+    with dask.config.set(scheduler="sync"):
+        kd.initial_moments(lazy, np.ones(50))
+    assert asked == [("sigma", "theta", "phi", "upsilon", "xi")] * 3
+    with pytest.raises(UnknownNameError, match="theta"):
+        lazy.together("thta")
+    with pytest.raises(InputError, match="add it to only="):
+        NET.kernels(X, engine="dask", only="theta").compute("xi")
+    assert tuple(NET.kernels(X, X2, engine="dask").together()) == NAMES
+    assert repr(lazy) == repr(NET.kernels(X, engine="dask", chunks=50))
 
 
 @pytest.mark.parametrize("rows", [40, 400])
@@ -163,9 +185,18 @@ def test_points_from_dask_and_zarr(tmp_path, in_memory):
 @pytest.mark.parametrize(
     ("points", "options", "error", "message"),
     [
-        (X, {"engine": "spark"}, InputError, "'numba', 'dask'"),
+        (X, {"engine": "spark"}, InputError, "'numba', 'dask', 'dask\\+numba'"),
+        (X, {"engine": "dask+numba", "dps": 30}, InputError, "dps"),
         (X, {"chunks": 0}, InputError, "chunks"),
         (X, {"chunks": 2.5}, InputError, "chunks"),
+        (X, {"chunks": True}, InputError, "chunks"),
+        (X, {"chunks": "rubbish"}, InputError, "chunks.*-1 .one block. or .auto"),
+        (X, {"chunks": "rubbish", "engine": None}, InputError, "chunks.*'rubbish'"),
+        (X, {"chunks": -2, "engine": "numba"}, InputError, "chunks"),
+        (X, {"chunks": (16, 16, 16)}, InputError, "chunks"),
+        (X, {"chunks": ((25, 25), (25, 25))}, InputError, "chunks"),
+        (X, {"chunks": ()}, InputError, "chunks"),
+        (X, {"chunks": (16, 20)}, InputError, "same chunks for rows and columns"),
         (X, {"dps": 30}, InputError, "dps"),
         (X, {"certified": True}, InputError, "certified"),
         (X, {"only": "thta"}, UnknownNameError, "theta"),
@@ -188,6 +219,51 @@ def test_without_the_extra(monkeypatch):
         NET.kernels(X, engine="dask")
 
 
+def test_compiled_without_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(MissingExtraError, match=r"kernelcalc\[fast\]"):
+        NET.kernels(X, engine="dask+numba")
+
+
+def test_compiled_sums_on_the_workers(tmp_path, monkeypatch):
+    pytest.importorskip("numba")
+    seen = []
+    honest = mehler.compiled_block()
+    monkeypatch.setattr(
+        mehler, "compiled_block", lambda: lambda *arrays: (seen.append(len(arrays[3])), honest(*arrays))
+    )
+    net = kc.MLP("tanh", depth=3)
+    expected = net.kernels(X)
+    assert seen == []
+    lazy = net.kernels(X, engine="dask+numba", chunks=25)
+    assert_close(lazy.compute(scheduler="sync"), expected)
+    assert seen
+    seen.clear()
+    assert_close(kd.write_kernels(net, X, tmp_path / "K.zarr", engine="dask+numba", chunks=25), expected)
+    assert seen
+    with pytest.raises(InputError, match="dask"):
+        kd.write_kernels(net, X, tmp_path / "K.zarr", engine="numba")
+
+
+@pytest.mark.parametrize(
+    ("chunks", "sides"),
+    [
+        (np.int64(16), (16, 16)),
+        ((16,), (16, 16)),
+        ([16, 7], (16, 7)),
+        (-1, (50, 21)),
+        ((16, -1), (16, 21)),
+        ("auto", (50, 21)),
+    ],
+)
+def test_chunks_as_dask_users_write_them(tmp_path, chunks, sides):
+    lazy = NET.kernels(X, X2, engine="dask", chunks=chunks, only="theta")
+    assert lazy.theta.chunksize == sides
+    stored = kd.write_kernels(NET, X, tmp_path / "K.zarr", X2, chunks=chunks, only="theta")
+    assert stored.theta.chunksize == sides
+    assert_close(stored, NET.kernels(X, X2), ("theta",))
+
+
 def test_optional_packages_are_only_imported_through_require():
     for path in Path(kd.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -199,208 +275,3 @@ def test_optional_packages_are_only_imported_through_require():
 def test_layers_are_refused():
     with pytest.raises(InputError, match="layers"):
         _ = NET.kernels(X, engine="dask", chunks=16).layers
-
-
-# Zarr folders -------------------------------------------------------------------------------------------------------
-
-
-def test_written_and_read(tmp_path, in_memory, calls):
-    path = tmp_path / "sub" / "K.zarr"
-    stored = kd.write_kernels(NET, X, path, chunks=16)
-    assert len(calls) == len(set(calls)) == 10
-    assert_close(stored, in_memory)
-    computed = NET.kernels(X, engine="dask", chunks=16).compute(scheduler="sync")
-    again = kd.open_kernels(path)
-    for name in NAMES:
-        np.testing.assert_array_equal(getattr(again, name), getattr(computed, name))
-        # any reader of Zarr sees the whole matrix
-        np.testing.assert_array_equal(zarr.open_array(path / name, mode="r")[:], getattr(computed, name))
-    assert [p.name for p in path.parent.iterdir()] == ["K.zarr"]
-    with pytest.raises(InputError, match="still to be computed"):
-        again.to_zarr(tmp_path / "copy.zarr")
-
-
-def test_two_data_sets_are_written(tmp_path):
-    stored = kd.write_kernels(NET, X, tmp_path / "K.zarr", X2, chunks=16, only=("lam", "xi"))
-    assert stored.available == ("lam", "xi")
-    assert_close(stored, NET.kernels(X, X2), ("lam", "xi"))
-
-
-def test_finished_blocks_are_not_computed_again(tmp_path, calls, monkeypatch):
-    path = tmp_path / "K.zarr"
-    honest = store._put
-
-    def interrupted(array, folder, pair, block):
-        # in the middle of the fifth pair: Σ is written, Θ is not
-        if len(calls) == 5 and array.basename == "theta":
-            raise KeyboardInterrupt
-        honest(array, folder, pair, block)
-
-    lazy = NET.kernels(X, engine="dask", chunks=16)
-    with monkeypatch.context() as patch, dask.config.set(scheduler="sync"):
-        patch.setattr(store, "_put", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            lazy.to_zarr(path)
-    first = list(calls)
-    with pytest.raises(DataFileError, match="6 of 10 pairs of blocks missing"):
-        kd.open_kernels(path)
-    calls.clear()
-    stored = lazy.to_zarr(path)
-    # the one that was cut short is computed again, no other
-    assert len(calls) == 6
-    assert set(calls) & set(first) == {first[-1]}
-    expected = lazy.compute(scheduler="sync")
-    for name in NAMES:
-        np.testing.assert_array_equal(getattr(stored, name), getattr(expected, name))
-    calls.clear()
-    lazy.to_zarr(path)
-    assert calls == []
-
-
-KILLED = """
-import os, signal, sys
-import dask, numpy as np, kernelcalc as kc
-from kernelcalc import distributed
-from kernelcalc.distributed import store
-honest, count = store._put, 0
-def deadly(array, folder, pair, block):
-    global count
-    count += 1
-    if count == 20:
-        os.kill(os.getpid(), signal.SIGKILL)
-    honest(array, folder, pair, block)
-store._put = deadly
-dask.config.set(scheduler="sync")
-distributed.write_kernels(kc.MLP("erf", depth=3), np.load(sys.argv[1]), sys.argv[2], chunks=16)
-"""
-
-
-def test_a_killed_process_is_continued(tmp_path, calls):
-    np.save(tmp_path / "x.npy", X)
-    path = tmp_path / "K.zarr"
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, tmp_path / "x.npy", path], check=False, capture_output=True, text=True
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    marked = int(zarr.open_group(path, mode="r")["done"][:].sum())
-    # 6 arrays a pair on the diagonal, 12 beside it: the 20th write is in the second or third pair
-    assert marked in (1, 2)
-    stored = kd.write_kernels(NET, X, path, chunks=16)
-    assert len(calls) == 10 - marked
-    expected = NET.kernels(X, engine="dask", chunks=16).compute(scheduler="sync")
-    for name in NAMES:
-        np.testing.assert_array_equal(getattr(stored, name), getattr(expected, name))
-
-
-@pytest.mark.parametrize(
-    ("net", "points", "options", "what"),
-    [
-        (kc.MLP("probit", depth=3), X, {}, "network"),
-        (kc.MLP("erf", depth=2), X, {}, "network"),
-        (kc.MLP("erf", depth=3, beta=0.1 + 1e-15), X, {}, "network"),
-        (NET, X + 1e-15, {}, "points"),
-        (NET, X[:40], {}, "points"),
-        (NET, X, {"X2": X}, "points2"),
-        (NET, X, {"only": ("theta",)}, "names"),
-        (NET, X, {"chunks": 20}, "chunks"),
-    ],
-)
-def test_a_folder_of_another_run_is_refused(tmp_path_factory, net, points, options, what):
-    path = tmp_path_factory.getbasetemp() / "another.zarr"
-    kd.write_kernels(NET, X, path, chunks=16)
-    with pytest.raises(DataFileError, match=rf"another one \(.*{what}"):
-        kd.write_kernels(net, points, path, **{"chunks": 16} | options)
-
-
-def test_another_version_is_refused(tmp_path, monkeypatch):
-    kd.write_kernels(NET, X, tmp_path / "K.zarr", chunks=32, only="sigma")
-    monkeypatch.setattr(store, "__version__", "0.0.0")
-    with pytest.raises(DataFileError, match=r"\(version\)"):
-        kd.write_kernels(NET, X, tmp_path / "K.zarr", chunks=32, only="sigma")
-
-
-def test_the_same_points_from_elsewhere_continue(tmp_path, calls):
-    path = tmp_path / "K.zarr"
-    kd.write_kernels(NET, X, path, chunks=16, only="sigma")
-    calls.clear()
-    kd.write_kernels(kc.MLP("erf", depth=3), da.from_array(X, chunks=(7, 4)), path, chunks=16, only="sigma")
-    assert calls == []
-
-
-def test_other_folders_are_left_alone(tmp_path):
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "notes.txt").write_text("mine")
-    for attempt in (lambda: kd.write_kernels(NET, X, other), lambda: kd.open_kernels(other)):
-        with pytest.raises(DataFileError, match="a folder of kernels"):
-            attempt()
-    with pytest.raises(DataFileError, match="a folder of kernels"):
-        kd.open_kernels(tmp_path / "none")
-    zarr.create_group(tmp_path / "group")
-    with pytest.raises(DataFileError, match="a folder of kernels"):
-        kd.write_kernels(NET, X, tmp_path / "group")
-    assert [p.name for p in other.iterdir()] == ["notes.txt"]
-    with pytest.raises(OutputFileError, match="cannot write"):
-        kd.write_kernels(NET, X, "/proc/none/K.zarr")
-
-
-def test_points_that_are_not_finite_are_named(tmp_path):
-    bad = X.copy()
-    bad[33, 1] = np.inf
-    with pytest.raises(NotFiniteError, match="row 33"):
-        kd.write_kernels(NET, da.from_array(bad, chunks=(9, 4)), tmp_path / "K.zarr", chunks=16)
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(NotFiniteError, match="in a block"):
-        NET.kernels(da.from_array(bad, chunks=(9, 4)), engine="dask", chunks=16).compute(scheduler="sync")
-
-
-def test_progress(tmp_path, capsys):
-    NET.kernels(X, engine="dask", chunks=25, only="theta").to_zarr(tmp_path / "K.zarr", progress=True)
-    assert "3/3" in capsys.readouterr().err
-
-
-# Command line -------------------------------------------------------------------------------------------------------
-
-
-def command(*arguments):
-    return CliRunner().invoke(main, ["kernels", *map(str, arguments)])
-
-
-def test_command(tmp_path):
-    np.savez(tmp_path / "x.npz", X=X, y=np.zeros(50))
-    common = ("-a", "erf", "--data", tmp_path / "x.npz")
-    path = tmp_path / "K.zarr"
-    done = command(*common, "--engine", "dask", "--chunks", 16, "--workers", 1, "-o", path)
-    assert done.exit_code == 0, done.output
-    plain = command(*common, "-o", tmp_path / "K.npz")
-    assert done.output.splitlines()[:-1] == plain.output.splitlines()[:-1]
-    assert_close(kd.open_kernels(path), NET.kernels(X))
-    other = ("-a", "probit", "--data", tmp_path / "x.npz")
-    refused = command(*other, "--engine", "dask", "--chunks", 16, "--workers", 1, "-o", path)
-    assert refused.exit_code == 2
-    assert "another one (network)" in refused.output
-    assert "Traceback" not in refused.output
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--workers", 2), "--engine dask"),
-        (("--engine", "dask", "--scheduler", "nonsense://x"), "tcp://host:8786"),
-        (("--engine", "spark"), "spark"),
-        (("--engine", "dask", "--chunks", 0), "0"),
-    ],
-)
-def test_command_refuses_in_one_line(tmp_path, arguments, message):
-    done = command("-o", tmp_path / "K.zarr", *arguments)
-    assert done.exit_code == 2
-    assert message in done.output
-    assert "Traceback" not in done.output
-    assert not os.listdir(tmp_path)
-
-
-def test_record_is_readable(tmp_path):
-    kd.write_kernels(NET, X, tmp_path / "K.zarr", chunks=32, only="theta")
-    attributes = json.loads((tmp_path / "K.zarr" / "zarr.json").read_text())["attributes"]["kernelcalc"]
-    assert attributes["network"]["depth"] == 3
-    assert attributes["version"] == kc.__version__

@@ -52,8 +52,8 @@ class Watched(distributed.WorkerPlugin):
     def setup(self, worker):
         from kernelcalc.distributed import blocks, store
 
-        def watched(net, x, x2, names, both=False):
-            found = blocks.kernel_block(net, x, x2, names, both)
+        def watched(net, x, x2, *options):
+            found = blocks.kernel_block(net, x, x2, *options)
             pair = f"{x[0, 0]!r} {None if x2 is None else x2[0, 0]!r} {os.getpid()}\n"
             log = Path(self.folder, "computed")
             with log.open("a") as file:

@@ -1,5 +1,7 @@
 """Traces, moments and eigenvalues from blocks, beside dense linear algebra."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.sparse.linalg import LinearOperator
@@ -9,6 +11,8 @@ from kernelcalc import distributed as kd
 from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError
 
 da = pytest.importorskip("dask.array")
+config = pytest.importorskip("dask.config")
+Callback = pytest.importorskip("dask.callbacks").Callback
 
 N = 120
 POINTS, LABELS = kc.datasets.mnist14(N)
@@ -130,6 +134,65 @@ def test_without_xi_the_deviation_is_unknown():
     found = kd.initial_moments(lazy, np.ones(20))
     assert np.isnan(found.trace_s_std)
     assert np.isfinite(found.trace_s)
+
+
+def spoiled(value, at=(70, 3)):
+    matrix = np.eye(N)
+    matrix[at] = matrix[at[::-1]] = value
+    return da.from_array(matrix, chunks=50)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    ("use", "where"),
+    [
+        (lambda matrix: kd.trace_moments(matrix, 1), "NaN"),
+        (lambda matrix: kd.trace_moments(matrix, exact=True), "NaN"),
+        (kd.trace_moments, "row 3$"),
+        (kd.top_eigenvalues, "row 3$"),
+        (lambda matrix: kd.top_eigenvalues(matrix, method="lanczos"), "row 3$"),
+        (lambda matrix: kd.kernel_operator(matrix) @ np.ones(N), "row 3$"),
+    ],
+)
+def test_what_is_not_finite_is_refused(value, use, where):
+    with pytest.raises(NotFiniteError, match=where):
+        use(spoiled(value))
+
+
+@pytest.mark.parametrize("name", ["sigma", "theta", "phi", "upsilon", "xi"])
+def test_moments_of_what_is_not_finite_are_refused(kernels, name):
+    arrays = {each: getattr(kernels, each) for each in ("sigma", "theta", "phi", "upsilon", "xi")}
+    with pytest.raises(NotFiniteError, match="NaN"):
+        kd.initial_moments(SimpleNamespace(**arrays | {name: spoiled(np.nan)}), np.ones(N))
+
+
+def test_passes_over_blocks_that_are_computed(theta):
+    read = []
+    counted = theta.map_blocks(lambda block: (read.append(block.shape), block)[1], dtype=float, meta=np.empty((0, 0)))
+    for use, passes in (
+        (lambda: kd.trace_moments(counted, 2), 1),
+        (lambda: kd.trace_moments(counted), 3),
+        (lambda: kd.trace_moments(counted, exact=True), 4),
+        (lambda: kd.top_eigenvalues(counted, 3), kd.top_eigenvalues(theta, 3).passes),
+    ):
+        read.clear()
+        use()
+        assert 9 * (passes - 1) < len(read) <= 9 * passes
+    assert passes <= 6
+
+
+def test_exact_moments_hold_two_rows_of_blocks():
+    """Not the whole matrix, which is read again for every row."""
+    count, held = 12, []
+    matrix = da.from_array(np.eye(24), chunks=2).map_blocks(np.copy)
+
+    def watch(key, value, graph, state, worker):
+        held.append(sum(isinstance(k, tuple) and k[0] == matrix.name for k in state["cache"]))
+
+    with Callback(posttask=watch), config.set(scheduler="sync"):
+        found = kd.trace_moments(matrix, exact=True)
+    np.testing.assert_array_equal(found.values, 24)
+    assert max(held) <= 2 * count + 1
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     help="Output file, with dask a folder.  [default: kernels.npz/.zarr]",
 )
 @click.option(
-    "--engine", type=click.Choice(["memory", "numba", "dask"]), default="memory", show_default=True,
-    help="numba: compiled sums. dask: block by block into a Zarr folder, beyond memory; an unfinished folder is continued.",
+    "--engine", type=click.Choice(["memory", "numba", "dask", "dask+numba"]), default="memory", show_default=True,
+    help="numba: compiled sums. dask: block by block into a Zarr folder, beyond memory; an unfinished folder is continued; dask+numba: both.",
 )  # fmt: skip
 @click.option("--chunks", type=click.IntRange(min=1), default=2048, show_default=True, help="Points in a block (dask).")
 @click.option(
@@ -59,21 +59,22 @@ def kernels(
     from kernelcalc.export import writable_folder, write_npz
     from kernelcalc.network import MLP
 
-    if engine != "dask" and (workers or scheduler):
+    by_dask = engine.startswith("dask")
+    if not by_dask and (workers or scheduler):
         raise InputError("--engine dask with --workers or --scheduler", f"--engine {engine}")
-    out = out or Path("kernels.zarr" if engine == "dask" else "kernels.npz")
+    out = out or Path("kernels.zarr" if by_dask else "kernels.npz")
     writable_folder(out.parent)
-    if engine != "dask" and out.is_dir():
+    if not by_dask and out.is_dir():
         raise OutputFileError(f"expected a file name for the kernels, got the folder {out}")
     points, _ = datasets.mnist14() if data is None else datasets.load(data, labels=labels)
     net = MLP(as_activation(activation), depth=depth, sigma_w=sigma_w, beta=beta)
     heading = f"{net!r}: {points.shape[0]} points in {points.shape[1]} dimensions"
-    if engine != "dask":
+    if not by_dask:
         result = net.kernels(points, only=only or None, engine="numba" if engine == "numba" else None)
         sums = {name: (getattr(result, name).trace(), getattr(result, name).sum()) for name in result.available}
         write_npz(out, {name: getattr(result, name) for name in result.available})
     else:
-        sums = _by_dask(net, points, only, chunks, out, workers, scheduler)
+        sums = _by_dask(net, points, only, engine, chunks, out, workers, scheduler)
     click.echo(heading)
     click.echo(f"{'kernel':>8} {'mean diagonal':>15} {'mean off diagonal':>18}")
     n = len(points)
@@ -87,6 +88,7 @@ def _by_dask(
     net: MLP,
     points: np.ndarray,
     only: tuple[str, ...],
+    engine: str,
     chunks: int,
     out: Path,
     workers: int | None,
@@ -97,7 +99,7 @@ def _by_dask(
     from kernelcalc.distributed.engine import cluster, require
     from kernelcalc.distributed.lazy_kernels import LazyKernels
 
-    lazy = net.kernels(points, only=only or None, engine="dask", chunks=chunks)
+    lazy = net.kernels(points, only=only or None, engine=engine, chunks=chunks)
     assert isinstance(lazy, LazyKernels)
     with cluster(scheduler, workers or 1) as client:
         stored = lazy.to_zarr(out, progress=shows_progress(), client=client)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.distributed.engine import require
+from kernelcalc.distributed.engine import block_sides, check_compiler, require
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.kernels import KernelComputation, check_points
 
@@ -26,7 +26,12 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def kernel_block(
-    net: MLP, x: np.ndarray, x2: np.ndarray | None, names: tuple[str, ...], both: bool = False
+    net: MLP,
+    x: np.ndarray,
+    x2: np.ndarray | None,
+    names: tuple[str, ...],
+    both: bool = False,
+    compiled: bool = False,
 ) -> dict[str, np.ndarray]:
     """The kernels of one pair of blocks, by name.
 
@@ -39,6 +44,8 @@ def kernel_block(
         Kernels wanted.
     both : bool
         Add ``phi_t`` and ``lam_t``, that is Φ(x', x) and Λ(x', x) at the pairs (x, x'), from the same pass.
+    compiled : bool
+        Sum series in machine code (extra ``fast``).
 
     Raises
     ------
@@ -51,7 +58,7 @@ def kernel_block(
         )
     with _ONE_AT_A_TIME:
         turned = tuple(TURNED[name] for name in names if name in TURNED) if both and x2 is not None else ()
-        return KernelComputation(net, x, x2, (*names, *turned)).run(layers=False)[0]
+        return KernelComputation(net, x, x2, (*names, *turned), compiled=compiled).run(layers=False)[0]
 
 
 def lazy_points(points: Any, name: str, chunks: int) -> Any:
@@ -122,24 +129,31 @@ class BlockSource:
     rows: Any
     columns: Any
     names: tuple[str, ...]
-    chunks: int
+    compiled: bool = False
 
     @classmethod
-    def of(cls, net: MLP, x: Any, x2: Any, names: tuple[str, ...], chunks: Any) -> BlockSource:
+    def of(
+        cls, net: MLP, x: Any, x2: Any, names: tuple[str, ...], chunks: Any, *, compiled: bool = False
+    ) -> BlockSource:
         """From data of any kind.
 
         Raises
         ------
         InputError, ShapeError, NotFiniteError
-            A size of blocks below 1; data that are not points of one dimension.
+            Sizes of blocks that are none; data that are not points of one dimension.
+        MissingExtraError
+            dask, or with ``compiled`` numba, is not installed.
         """
-        if isinstance(chunks, bool) or not isinstance(chunks, int | np.integer) or chunks < 1:
-            raise InputError("chunks, a whole number of at least 1", repr(chunks), "points in a block")
-        rows = lazy_points(x, "X", int(chunks))
-        columns = None if x2 is None else lazy_points(x2, "X2", int(chunks))
+        sides = block_sides(chunks)
+        if x2 is None and sides[0] != sides[1]:
+            raise InputError("the same chunks for rows and columns of one data set", repr(chunks))
+        if compiled:
+            check_compiler()
+        rows = lazy_points(x, "X", sides[0])
+        columns = None if x2 is None else lazy_points(x2, "X2", sides[1])
         if columns is not None and columns.shape[1] != rows.shape[1]:
             raise ShapeError(f"X2 with {rows.shape[1]} inputs, as X has", f"{columns.shape[1]}")
-        return cls(net=net, rows=rows, columns=columns, names=names, chunks=int(chunks))
+        return cls(net=net, rows=rows, columns=columns, names=names, compiled=compiled)
 
     @property
     def symmetric(self) -> bool:
@@ -156,6 +170,15 @@ class BlockSource:
         """Sizes of the blocks of rows and of columns."""
         return self.rows.chunks[0], self.rows.chunks[0] if self.columns is None else self.columns.chunks[0]
 
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """Points in a block of rows and of columns; the last ones may be smaller."""
+        return self.sizes[0][0], self.sizes[1][0]
+
+    def only(self, *names: str) -> BlockSource:
+        """The source of these kernels, whose tasks compute nothing that they do not need."""
+        return replace(self, names=names)
+
     def pairs(self) -> Iterator[tuple[int, int]]:
         """Pairs of blocks to compute: for one data set only those with i ≤ j."""
         n, m = map(len, self.sizes)
@@ -166,7 +189,7 @@ class BlockSource:
         """The same text for the same computation."""
         columns = "" if self.columns is None else self.columns.name
         tokenize = require("dask.base", 'engine="dask"').tokenize
-        return tokenize(network_record(self.net), self.rows.name, columns, self.names)
+        return tokenize(network_record(self.net), self.rows.name, columns, self.names, self.compiled)
 
     @property
     def dependencies(self) -> list[Any]:
@@ -193,7 +216,7 @@ class BlockSource:
         for i, j in self.pairs():
             x, x2 = self.points_of(i, j)
             both = self.symmetric and i != j
-            layer[task, i, j] = (kernel_block, network, x, x2, self.names, both)
+            layer[task, i, j] = (kernel_block, network, x, x2, self.names, both, self.compiled)
         graph = graphs.HighLevelGraph.from_collections(task, layer, dependencies=self.dependencies)
         found = {}
         for name in self.names:

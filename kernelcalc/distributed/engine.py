@@ -9,10 +9,14 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from kernelcalc.errors import InputError, MissingExtraError
 
 ENGINES = ("dask",)
 CONNECT_SECONDS = 10
+# Points in a block by default: a block of one kernel has 32 MiB.
+CHUNKS = 2048
 
 
 def require(module: str, purpose: str) -> Any:
@@ -39,6 +43,50 @@ def check_engine(engine: Any) -> None:
     """
     if engine not in ENGINES:
         raise InputError('engine="dask", or None for this process', repr(engine))
+
+
+def check_compiler() -> None:
+    """Refuse "dask+numba" where numba is missing, before anything is computed.
+
+    Raises
+    ------
+    MissingExtraError
+        It is not installed.
+    """
+    try:
+        importlib.import_module("numba")
+    except ImportError as error:
+        raise MissingExtraError("numba", "fast", 'engine="dask+numba"') from error
+
+
+def block_sides(chunks: Any) -> tuple[int, int]:
+    """Points in a block of rows and in one of columns; -1 for all points.
+
+    Parameters
+    ----------
+    chunks : int, "auto", or a tuple of one or two of these
+        "auto" is 2048, -1 one block.
+
+    Raises
+    ------
+    InputError
+        For anything else.
+
+    Examples
+    --------
+    >>> block_sides(512), block_sides(("auto", -1))
+    ((512, 512), (2048, -1))
+    """
+    sides = tuple(chunks) if isinstance(chunks, tuple | list) else (chunks,)
+    sides = tuple(CHUNKS if isinstance(side, str) and side == "auto" else side for side in sides)
+    whole = all(isinstance(side, int | np.integer) and not isinstance(side, bool) for side in sides)
+    if not whole or len(sides) not in (1, 2) or any(side < 1 and side != -1 for side in sides):
+        raise InputError(
+            'chunks, a whole number of at least 1, -1 (one block) or "auto", or one of these for rows and one for columns',
+            repr(chunks),
+            "points in a block",
+        )
+    return int(sides[0]), int(sides[-1])
 
 
 def active_client(client: Any = None) -> Any:

@@ -20,14 +20,13 @@ import numpy as np
 
 from kernelcalc.distributed.eigenvalues import _Products, square
 from kernelcalc.distributed.engine import require
+from kernelcalc.distributed.lazy_kernels import LazyKernels
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 Array = np.ndarray[Any, Any]
-# Passes that turn random columns towards the leading eigenspace.
-POWERS = 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,8 +59,8 @@ def trace_moments(
     Parameters
     ----------
     matrix : dask array, (N, N)
-        For example ``K.theta``. Stored matrices are read, others computed again, once a pass: one pass for kmax ≤ 2, four
-        beyond (with ``exact`` every block is read as often as there are blocks in a row).
+        For example ``K.theta``. Stored matrices are read, others computed again, once a pass: one pass for kmax ≤ 2, three
+        beyond; with ``exact`` as many as there are blocks in a row, with two rows of blocks in memory.
     kmax : int
         1 to 4.
     exact : bool
@@ -77,6 +76,8 @@ def trace_moments(
     ------
     InputError, ShapeError
         Arguments outside the above.
+    NotFiniteError
+        For NaN or infinity in the matrix, or squares that overflow.
 
     Examples
     --------
@@ -92,35 +93,52 @@ def trace_moments(
         raise InputError("rank ≥ 1 and probes ≥ 2", f"rank={rank!r}, probes={probes!r}")
     array = square(matrix)
     values, errors = np.zeros(4), np.zeros(4)
-    values[:2] = _one_pass(array)
-    if kmax > 2 and exact:
-        values[2:] = _by_products(array)
-    elif kmax > 2:
-        values[2:], errors[2:] = _by_probes(array, int(rank), int(probes), np.random.default_rng(rng))
+    if kmax > 2 and not exact:
+        values, errors = _by_probes(array, int(rank), int(probes), np.random.default_rng(rng))
+    else:
+        values[:2] = _finite(*require("dask", "traces").compute(*_first_sums(array)))
+        if kmax > 2:
+            values[2:] = _by_products(array)
     return TraceMoments(values=values[:kmax], errors=errors[:kmax], size=array.shape[0])
 
 
-def _one_pass(array: Any) -> tuple[float, float]:
-    da, dask = require("dask.array", "traces"), require("dask", "traces")
-    trace, square_norm = dask.compute(da.trace(array), (array * array).sum())
-    return float(trace), float(square_norm)
+def _first_sums(array: Any) -> tuple[Any, Any]:
+    """Tr A and ‖A‖_F², not yet computed."""
+    return require("dask.array", "traces").trace(array), (array * array).sum()
+
+
+def _finite(*sums: Any) -> Array:
+    """Sums over all entries, which one of them that is not finite would spoil.
+
+    Raises
+    ------
+    NotFiniteError
+        They are not finite.
+    """
+    values = np.array(sums, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise NotFiniteError("finite numbers in the matrices", "NaN, infinity or a sum that overflows")
+    return values
 
 
 def _by_products(array: Any) -> tuple[float, float]:
     """Tr A³ = ⟨A, A²⟩ and Tr A⁴ = ‖A²‖_F², one block of A² at a time, only those with i ≤ j."""
     graphs, delayed = require("dask.highlevelgraph", "products"), require("dask.delayed", "products")
     count, name = array.numblocks[0], f"squares-{array.name}"
-    layer: dict[Any, Any] = {}
-    pairs = [(i, j) for i in range(count) for j in range(i, count)]
-    for i, j in pairs:
-        before: Any = None
-        for k in range(count):
-            key = (name, i, j, k)
-            layer[key] = (_add_product, before, (array.name, i, k), (array.name, k, j))
-            before = key
-        layer[name, i, j] = (_contract, before, (array.name, i, j), 1 if i == j else 2)
-    graph = graphs.HighLevelGraph.from_collections(name, layer, dependencies=[array])
-    parts = require("dask", "products").compute(*(delayed.Delayed((name, *pair), graph, layer=name) for pair in pairs))
+    parts = []
+    # A row at a time: dask would keep what later rows need, which is the whole matrix.
+    for i in range(count):
+        layer: dict[Any, Any] = {}
+        for j in range(i, count):
+            before: Any = None
+            for k in range(count):
+                key = (name, i, j, k)
+                layer[key] = (_add_product, before, (array.name, i, k), (array.name, k, j))
+                before = key
+            layer[name, i, j] = (_contract, before, (array.name, i, j), 1 if i == j else 2)
+        graph = graphs.HighLevelGraph.from_collections(name, layer, dependencies=[array])
+        row = [delayed.Delayed((name, i, j), graph, layer=name) for j in range(i, count)]
+        parts += require("dask", "products").compute(*row)
     return math.fsum(third for third, _ in parts), math.fsum(fourth for _, fourth in parts)
 
 
@@ -133,11 +151,13 @@ def _contract(squares: Array, block: Array, weight: int) -> tuple[float, float]:
 
 
 def _by_probes(array: Any, rank: int, probes: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """All four traces and their errors."""
     products = _Products(array)
     n = products.size
     basis = np.linalg.qr(rng.standard_normal((n, min(rank, n))))[0]
-    for _ in range(POWERS):
-        basis = np.linalg.qr(products(basis))[0]
+    image, *first = products.beside(basis, *_first_sums(array))
+    exact = _finite(*first)
+    basis = np.linalg.qr(image)[0]
     signs = rng.choice(np.array([-1.0, 1.0]), size=(n, probes))
     rest = signs - basis @ (basis.T @ signs)
     once = products(np.hstack([basis, rest]))
@@ -146,7 +166,7 @@ def _by_probes(array: Any, rank: int, probes: int, rng: np.random.Generator) -> 
     samples = np.stack([np.einsum("ij,ij->j", left, twice) for left in (once, twice)])
     leading, others = samples[:, : basis.shape[1]], samples[:, basis.shape[1] :]
     errors = others.std(axis=1, ddof=1) / math.sqrt(probes)
-    return leading.sum(axis=1) + others.mean(axis=1), errors
+    return np.append(exact, leading.sum(axis=1) + others.mean(axis=1)), np.append([0.0, 0.0], errors)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -192,7 +212,7 @@ def initial_moments(kernels: Any, targets: ArrayLike) -> InitialMoments:
     Raises
     ------
     ShapeError, NotFiniteError
-        Kernels of two data sets, or targets that do not fit.
+        Kernels of two data sets, or targets that do not fit; NaN or infinity in either.
 
     References
     ----------
@@ -209,7 +229,10 @@ def initial_moments(kernels: Any, targets: ArrayLike) -> InitialMoments:
     True
     """
     da, dask = require("dask.array", "traces"), require("dask", "traces")
-    sigma, theta, phi, upsilon = (square(getattr(kernels, name)) for name in ("sigma", "theta", "phi", "upsilon"))
+    names = ("sigma", "theta", "phi", "upsilon", *(("xi",) if "xi" in getattr(kernels, "available", ("xi",)) else ()))
+    lazy = isinstance(kernels, LazyKernels)
+    arrays = kernels.together(*names) if lazy else {name: getattr(kernels, name) for name in names}
+    sigma, theta, phi, upsilon, *others = (square(array) for array in arrays.values())
     n = sigma.shape[0]
     y = np.asarray(targets, dtype=np.float64)
     if y.ndim not in (1, 2) or y.shape[0] != n or y.size == 0:
@@ -226,10 +249,9 @@ def initial_moments(kernels: Any, targets: ArrayLike) -> InitialMoments:
         "phi": da.trace(phi),
         "upsilon": n_out * (upsilon * sigma).sum() + (columns * (upsilon @ columns)).sum(),
     }
-    if "xi" in getattr(kernels, "available", ("xi",)):
-        xi = square(kernels.xi)
+    for xi in others:
         sums["xi"] = n_out * ((xi * sigma).sum() + (phi * phi.T).sum()) + (columns * (xi @ columns)).sum()
-    (found,) = dask.compute(sums)
+    found = dict(zip(sums, _finite(*dask.compute(*sums.values())), strict=True))
     trace_i = n_out * np.array([found["theta"] / n, found["theta2"] / n**2])
     trace_s, trace_s2 = n_out * float(found["phi"]) / n, float(found["upsilon"]) / n**2
     return InitialMoments(
