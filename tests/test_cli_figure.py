@@ -76,6 +76,8 @@ def test_figure_3(tmp_path: Path) -> None:
         (("1", "-a", "relu"), "relu"),
         (("2", "--widths", "64"), "two different widths"),
         (("2", "--widths", "a,b"), "two different widths"),
+        (("2", "--width", 32, "-n", 4, "--trials", 2, "--widths", "8,16"), "1 to 16 eigenvectors"),
+        (("2", "--count", 500, "-n", 16), "1 to 144 eigenvectors"),
         (("3", "--reach", "-1"), "reach > 0"),
         (("4",), "No such command"),
     ],

@@ -67,9 +67,23 @@ def test_mse_instead_of_softmax(tmp_path: Path) -> None:
     assert "mse loss" in result.output
 
 
+def test_spectra_of_one_loss_and_some_data(tmp_path: Path) -> None:
+    result = run("spectra", *TINY["spectra"], "--loss", "mse", "--data", "random,blobs", "-o", tmp_path, "--no-png")
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "spectra.csv")
+    assert set(table["loss"]) == {"mse"}
+    assert table["data"].unique().tolist() == ["random", "blobs"]
+    assert (table["zero"] >= table["zero_bound"]).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("path", "-n", "1"), "2 to 255 points"),
+        (("path", "-n", "300"), "tests on others"),
+        (("spectra", "--data", "digit"), "did you mean 'digits'"),
+        (("spectra", "--loss", "binary"), "'softmax' or 'mse'"),
+        (("split", "--data", "digits"), "got data"),
         (("outlier",), "did you mean 'outliers'"),
         (("separability", "--widths", "3,4"), "width, trials, steps), got widths"),
         (("split", "-a", "rellu"), "relu"),

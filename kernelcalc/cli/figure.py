@@ -38,7 +38,7 @@ def figure() -> None:
     """Figures 1, 2 and 3 of "The asymptotic spectrum of the Hessian of DNN throughout training"."""
 
 
-@figure.command("1", epilog="Small setting: kernelcalc figure 1 --width 64 --trials 4 -n 32")
+@figure.command("1", epilog="Small setting: kernelcalc figure 1 --width 128 --trials 5 -n 16")
 @_width(1000)
 @click.option(
     "--trials", type=click.IntRange(min=2), default=20, show_default=True, help="Networks of each nonlinearity."

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--engine", type=click.Choice(["memory", "numba", "dask", "dask+numba"]), default="memory", show_default=True,
-    help="numba: compiled sums. dask: block by block into a Zarr folder, beyond memory; an unfinished folder is continued; dask+numba: both.",
+    help="numba: compiled sums. dask: block by block into a Zarr folder, beyond memory; an unfinished folder is continued. "
+    "dask+numba: both.",
 )  # fmt: skip
 @click.option("--chunks", type=click.IntRange(min=1), default=2048, show_default=True, help="Points in a block (dask).")
 @click.option(

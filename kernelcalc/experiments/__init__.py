@@ -29,7 +29,7 @@ EXPERIMENTS = {
     "separability": ("separability", "the largest eigenvalues as two blobs merge"),
     "outliers": ("outliers", "the number of outliers against the number of clusters"),
     "width": ("width_growth", "right edge, bulk and left edge as the width grows"),
-    "path": ("path", "GD and SGD, and the loss on the line between their solutions"),
+    "path": ("path", "GD and SGD, large and small batches, the line between their solutions"),
     "split": ("split", "the Gauss-Newton split H = I + S and the negative eigenvalues"),
 }
 

@@ -119,7 +119,7 @@ def run(
     Raises
     ------
     InputError
-        Fewer than two networks or widths.
+        Fewer than two networks or widths, or more eigenvectors than I has.
     """
     if trials < 2 or len(set(widths)) < 2:
         raise InputError(
@@ -128,6 +128,13 @@ def run(
     chosen = from_text(activation)
     x, labels = datasets.mnist14(points)
     y = datasets.one_hot(labels)
+    # I has rank N n_out at most
+    if not 1 <= count <= y.size:
+        raise InputError(
+            f"1 to {y.size} eigenvectors, as I has at most (points) × (outputs) of them",
+            f"count={count}",
+            "take more points",
+        )
     fin = FiniteNetwork.random(MLP(chosen, depth=3, beta=0.1, n_out=y.shape[1]), width, x.shape[1], rng=seed)
     found = rayleigh(fin.curvature(x, y), count, seed)
     table = Table("eigenvector_of", "index", "vIv", "vSv")

@@ -183,6 +183,15 @@ def _form(eigenvalues: Array, steps: Array) -> Array:
     return 0.5 * (eigenvalues[FIRST] * steps[:, None] ** 2 + eigenvalues[FOURTH] * steps**2)
 
 
+def interpolated(loss: Array, eigenvalues: Array, steps: Array, fine: Array) -> Array:
+    """C between the points of the grid: the quadratic form exactly, and a cubic spline of what the loss adds to it."""
+    from scipy.interpolate import RectBivariateSpline
+
+    order = min(3, len(steps) - 1)
+    rest = RectBivariateSpline(steps, steps, loss - _form(eigenvalues, steps), kx=order, ky=order)
+    return np.asarray(_form(eigenvalues, fine) + rest(fine, fine))
+
+
 def _draw(panels: list[tuple[str, Array, Array]], steps: Array) -> Any:
     from kernelcalc.plot import COLORS, _matplotlib
 
@@ -196,10 +205,16 @@ def _draw(panels: list[tuple[str, Array, Array]], steps: Array) -> Any:
     for column, (name, loss, limit) in enumerate(panels):
         ax, cut = axes[:, column]
         norm = colors.LogNorm(levels[0], levels[-1])
-        filled = ax.contourf(steps, steps, loss, levels=levels, norm=norm, cmap="viridis", extend="both")
-        form = _form(limit, fine)
-        ax.contour(fine, fine, form, levels=levels[::2], colors="white", linewidths=0.9, linestyles="--")
+        between = np.maximum(interpolated(loss, limit, steps, fine), levels[0] / 10)
+        filled = ax.contourf(fine, fine, between, levels=levels, norm=norm, cmap="viridis", extend="both")
+        for level in levels[::2]:
+            across, up = (np.sqrt(2 * level / limit[index]) for index in (FOURTH, FIRST))
+            # closely enough where a long ellipse bends
+            angle = np.pi / 2 * (1 + np.tanh(np.linspace(-4, 4, 401)) / np.tanh(4))
+            angle = np.concatenate([angle, angle + np.pi])
+            ax.plot(across * np.cos(angle), up * np.sin(angle), color="white", lw=0.9, ls="--")
         ax.set(title=name.replace("_", " "), xlabel="along $v_4$", ylabel="along $v_1$", aspect="equal")
+        ax.set(xlim=steps[[0, -1]], ylim=steps[[0, -1]])
         for index, values, color in ((FIRST, loss[:, middle], COLORS[1]), (FOURTH, loss[middle], COLORS[0])):
             label = rf"along $v_{index + 1}$, $\lambda_{index + 1} = {limit[index]:.3g}$"
             cut.plot(steps, values, "x", color=color, ms=5, label=label)

@@ -123,7 +123,8 @@ def run(
     )
     notes = (
         "theory: mean and standard deviation of λ_max(𝓗C^½ Θ 𝓗C^½) over Gaussian outputs, led through the same steps",
-        "z: mean extrapolated from the wider networks (a + b/width) minus theory, over their standard error",
+        f"z: mean extrapolated from the wider networks (a + b/width, without width {widths[0]}) minus theory, over their "
+        "standard error",
         "only Σ and Θ enter, so relu is covered; the part of S in λ_max at finite width is in the 1/width term",
         *limit.cap_note(step),
     )
@@ -195,7 +196,14 @@ def _approach(ax: Any, widths: Sequence[int], samples: list[Array], theory: Arra
         ax.errorbar(inverse, mean, error, color=color, ls="none", marker="o", ms=4, label=label)
         line = np.array([0, inverse[1]])
         ax.plot(line, (row.limit + row.bias * line) / scale, color=color, lw=1)
+        # the narrowest is not in the fit
+        on = np.array([inverse[1], inverse[0]])
+        words = "dotted: outside the fit" if i else None
+        ax.plot(on, (row.limit + row.bias * on) / scale, color=color, lw=1, ls=":", label=words)
     ax.plot(0, 1, "*", ms=11, color=color_of(1), clip_on=False, zorder=5, ls="none", label="limit")
     ax.set(xlabel="1/width", ylabel=r"mean of $\lambda_{\max}(H)$ / limit", xlim=(0, inverse.max() * 1.06))
-    ax.legend(frameon=False, fontsize=8.5)
+    # room for the legend below
+    low, high = ax.get_ylim()
+    ax.set_ylim(low - 0.4 * (high - low), high)
+    ax.legend(frameon=False, fontsize=8.5, loc="lower right", ncols=2)
     ax.set_title("approach to the limit", fontsize=10)

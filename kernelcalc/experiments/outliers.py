@@ -9,7 +9,7 @@ import numpy as np
 
 from kernelcalc.datasets import gaussian_clusters
 from kernelcalc.experiments.limit import Limit
-from kernelcalc.experiments.pictures import below, color_of, grid
+from kernelcalc.experiments.pictures import below, color_of, decade_ticks, grid
 from kernelcalc.experiments.result import Result, Table
 from kernelcalc.experiments.task import Task, descend
 from kernelcalc.finite.spectrum import eigenvalues
@@ -37,17 +37,18 @@ def run(
     """Outliers of the trained network's Hessian by three rules, beside those of the limit.
 
     Clusters are classes. The limit is led from the network's own first outputs through the same batches; its outliers
-    are those of 𝓗C^½ Θ 𝓗C^½ there, by the same rules. The cut-off is the elbow of the scree plot.
+    are those of 𝓗C^½ Θ 𝓗C^½ there, by the same rules. The third rule cuts off at the elbow of the scree plot: the elbow is
+    the first eigenvalue of the bulk, and those above it are counted.
 
     Parameters
     ----------
     full : bool
-        The paper's network 100-30-30-k with k = 2, 5, 10, 20 clusters under GD and SGD, relu and tanh, covariances of
+        The paper's network 100-30-30-k with k = 2, 5, 10, 20, 50 clusters under GD and SGD, relu and tanh, covariances of
         the clusters 1 and 10 times that of the centres.
     clusters, points, width, steps
         Numbers of clusters, number of points, hidden width, steps of training.
     """
-    clusters = tuple(clusters or ((2, 5, 10, 20) if full else (2, 5, 10)))
+    clusters = tuple(clusters or ((2, 5, 10, 20, 50) if full else (2, 5, 10)))
     n, width = points or (500 if full else 100), width or (30 if full else 15)
     steps = (3000 if full else 300) if steps is None else steps
     settings = [("GD", "relu", 1.0)]
@@ -70,7 +71,7 @@ def run(
         "elbow",
         "elbow_at",
     )
-    theory = ("gap_theory", "ratio_theory", "elbow_theory", "top", "top_theory", "loss", "loss_theory")
+    theory = ("gap_theory", "ratio_theory", "elbow_theory", "top", "top_theory", "loss", "loss_theory", "gradient")
     rows = Table(*names, *theory)
     scree = Table("algorithm", "activation", "cov", "clusters", "rank", "eigenvalue", "theory", "pca")
     jobs = [(*setting, k) for setting in settings for k in clusters]
@@ -92,9 +93,10 @@ def run(
         counts = [count_outliers(own, rule) for rule in RULES]
         expected_counts = [count_outliers(other, rule) for rule in RULES]
         shown = end.activations[0].name
-        cutoff = own[max(counts[2], 1) - 1]
+        # the point of the scree plot that :func:`count_outliers` finds farthest below its chord
+        cutoff = own[counts[2]] if counts[2] < own.size else np.nan
         numbers = (algorithm, shown, cov, p, k, step, mean, std, *counts, cutoff, *expected_counts)
-        rows.add(*numbers, own[0], other[0], task.loss_of(end), limit.loss(expected))
+        rows.add(*numbers, own[0], other[0], task.loss_of(end), limit.loss(expected), task.gradient_norm(end))
         pca = np.linalg.svd(x - x.mean(axis=0), compute_uv=False) ** 2 / n
         most = max(own.size, other.size)
         padded = [np.concatenate([v, np.full(most, np.nan)])[:most] for v in (own, other, pca)]
@@ -109,11 +111,12 @@ def run(
         else ()
     )
     notes = (
-        "gap, ratio, elbow: eigenvalues above the largest difference, the largest ratio, the elbow of the scree plot (at "
-        f"the eigenvalue elbow_at), among the {SCREE} largest",
+        "gap, ratio, elbow: eigenvalues above the largest difference, the largest ratio, the elbow of the scree plot, among "
+        f"the {SCREE} largest; elbow_at: the eigenvalue at the elbow, the first one that is not counted (the paper's cut-off)",
         "..._theory: the same for 𝓗C^½ Θ 𝓗C^½ of the infinitely wide network after the same steps",
         "step: of descent, at most ½/λ_max(H) of the start; cov: variance inside the clusters over that of their centres; "
-        "mean, std: of all P eigenvalues",
+        "mean, std: of all P eigenvalues; gradient: ‖∇C‖ at the end",
+        "pca, in the table of the scree plot: variances of the data along their principal components",
         "only Θ enters, so relu is covered; that outliers of a narrow network grow unevenly, so that the largest difference "
         "may stand behind the first of them, is not",
         *multiplicity,
@@ -150,11 +153,14 @@ def _figure(rows: dict[str, Array], lines: dict[str, Array], jobs: Sequence[Any]
             rank = lines["rank"][own]
             ax.semilogy(rank, lines["theory"][own], ".", ms=5, color=color_of(1), label="limit")
             ax.semilogy(rank, lines["eigenvalue"][own], "x", ms=4.5, mew=1.1, color=color_of(0), label="network")
+            data = lines["pca"][own]
+            scaled = data * lines["eigenvalue"][own][0] / data[0]
+            ax.semilogy(rank, scaled, color="0.6", lw=1, label="principal components of the data, scaled")
             ax.axvline(k + 0.5, color="0.5", lw=1, ls=":", label="number of clusters")
             ax.axvline(rows["elbow"][row] + 0.5, color=color_of(2), lw=1.1, ls="--", label="elbow, network")
             ax.axvline(rows["elbow_theory"][row] + 0.5, color=color_of(1), lw=1.1, ls="-.", label="elbow, limit")
             ax.set_title(f"{algorithm}, {name}, cov {cov:g}: {k} clusters", fontsize=9)
-            ax.minorticks_off()
+            decade_ticks(ax)
             if i == len(settings) - 1:
                 ax.set_xlabel("rank")
             if j == 0:

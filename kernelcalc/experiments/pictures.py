@@ -26,7 +26,9 @@ def grid(rows: int, columns: int, *, title: str = "", size: tuple[float, float] 
 def below(figure: Any, ax: Any) -> None:
     """The legend of one of the axes, below all of them."""
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
+    # two equal rows where one is too long
+    ncols = len(labels) if figure.get_size_inches()[0] > 2.2 * len(labels) else -(-len(labels) // 2)
+    figure.legend(handles, labels, loc="outside lower center", ncols=ncols, frameon=False, fontsize=9)
 
 
 def signed_scale(ax: Any, axis: str, linear: float) -> None:
@@ -42,21 +44,28 @@ def signed_scale(ax: Any, axis: str, linear: float) -> None:
     getattr(ax, f"{axis}axis").set_minor_locator(_matplotlib("ticker").NullLocator())
 
 
-def histogram(
-    ax: Any, values: Array, zeros: int = 0, *, linear: float, weights: Any = None, bins: int = 40, **style: Any
-) -> None:
-    """Counts of eigenvalues of both signs on a symmetric logarithmic axis; exact zeros are added to the middle bin."""
+def signed_bins(values: Array, linear: float, bins: int = 40) -> Array:
+    """Edges of bins for eigenvalues of both signs: equal on a logarithmic axis, one for all within ±``linear``."""
     top, bottom = max(values.max(), 2 * linear), min(values.min(), -linear)
-    edges = np.concatenate(
+    return np.concatenate(
         [
             -np.geomspace(-bottom * 1.001, linear, bins // 3)[:-1] if bottom < -linear else np.zeros(0),
             [-linear, linear],
             np.geomspace(linear, top * 1.001, bins)[1:],
         ]
     )
-    counts = np.histogram(values, edges, weights=weights)[0]
-    counts[np.searchsorted(edges, 0.0) - 1] += zeros
-    ax.stairs(counts, edges, **style)
+
+
+def decade_ticks(ax: Any) -> None:
+    """Labels on a logarithmic y-axis at powers of ten, and at 2 and 5 times them where there are fewer than two."""
+    ticker = _matplotlib("ticker")
+    low, high = ax.get_ylim()
+    powers = np.floor(np.log10(high)) - np.ceil(np.log10(low)) + 1
+    subs = (1.0,) if powers >= 2 else (1.0, 2.0, 5.0)
+    ax.yaxis.set_major_locator(ticker.LogLocator(subs=subs))
+    if powers < 2:
+        ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_locator(ticker.NullLocator())
 
 
 def color_of(index: int) -> str:

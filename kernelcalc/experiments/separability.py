@@ -53,7 +53,7 @@ def run(
     step = min(limit.step_for(own) for limit, own in zip(limits, starts, strict=True))
     flattest = min(limits, key=lambda limit: limit.step)
     names = ("std", "distance", "top", "top_std", "second", "top_theory", "top_theory_std", "second_theory")
-    rows = Table(*names, "loss", "loss_theory", "weights")
+    rows = Table(*names, "loss", "loss_theory", "gradient", "weights")
     jobs = list(zip(stds, tasks, limits, starts, strict=True))
     for std, task, limit, own in (progress or (lambda items, _: items))(jobs, "separations"):
         (outputs,) = limit.descend(limit.starts(max(2 * trials, 32), seed), step, steps)
@@ -65,7 +65,8 @@ def run(
         top, second = values.mean(axis=0)
         mean, deviation = theory.mean(axis=0), theory[:, 0].std(ddof=1)
         losses = np.mean([task.loss_of(end) for end in ends]), limit.loss(outputs).mean()
-        rows.add(std, 8**0.5 / std, top, spread, second, mean[0], deviation, mean[1], *losses, size)
+        slope = np.mean([task.gradient_norm(end) for end in ends])
+        rows.add(std, 8**0.5 / std, top, spread, second, mean[0], deviation, mean[1], *losses, slope, size)
     title = (
         f"Two blobs merging: {n} points, {loss} loss, {tasks[0].net.activations[0].name}, two hidden layers of width "
         f"{width},\n{steps} steps of gradient descent of size {step:.3g}, {trials} initialisations"
@@ -73,7 +74,7 @@ def run(
     notes = (
         "std: of the blobs; distance: of their centres, in standard deviations",
         "top, second: largest eigenvalues of H after training; ..._theory: those of 𝓗C^½ Θ 𝓗C^½ after the same steps",
-        "weights: mean norm of all parameters, which hardly moves",
+        "gradient: mean of ‖∇C‖; weights: mean norm of all parameters, which hardly moves",
         "only Σ and Θ enter, so relu is covered",
         *flattest.cap_note(step),
     )

@@ -71,12 +71,13 @@ def run(
             rows.add(*numbers)
         from_i, from_s = (np.einsum("pk,pq,qk->k", vectors, parts[n], vectors, optimize=True) for n in ("I", "S"))
         shares.extend(when, values, from_i, from_s, spectra["I"], spectra["S"])
-        product = parts["I"] @ parts["S"]
-        overlaps.append(np.linalg.norm(product) / (np.linalg.norm(parts["I"]) * np.linalg.norm(parts["S"])))
+        norms = np.linalg.norm(parts["I"]) * np.linalg.norm(parts["S"])
+        overlaps.append(f"{np.linalg.norm(parts['I'] @ parts['S']) / norms:.2g}" if norms else "undefined, as S = 0,")
     title = (
         f"Gauss–Newton split of the Hessian: {task.n} digits, {loss} loss, {task.net.activations[0].name}, two hidden "
         f"layers of width {width},\n{steps} steps of gradient descent of size {step:.3g}; loss "
-        f"{task.loss_of(networks[0]):.3g} → {task.loss_of(networks[1]):.3g}"
+        f"{task.loss_of(networks[0]):.3g} → {task.loss_of(networks[1]):.3g}, ‖∇C‖ {task.gradient_norm(networks[0]):.3g} → "
+        f"{task.gradient_norm(networks[1]):.3g}"
     )
     covered = (
         "square_theory: Tr I² and Tr S² = ∇CᵀΥ∇C of the limit"
@@ -87,7 +88,7 @@ def run(
         "positive, negative, zero: numbers of eigenvalues; square: Tr of the square; the limit is led from the network's "
         "own first outputs",
         covered,
-        f"‖I S‖/(‖I‖ ‖S‖) = {overlaps[0]:.2g} before and {overlaps[1]:.2g} after training; it vanishes in the limit",
+        f"‖I S‖/(‖I‖ ‖S‖): {overlaps[0]} before and {overlaps[1]} after training; it vanishes in the limit",
         *limit.cap_note(step),
     )
 

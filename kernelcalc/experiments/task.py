@@ -130,6 +130,10 @@ class Task:
         """C."""
         return self.problem.value(network)
 
+    def gradient_norm(self, network: FiniteNetwork) -> float:
+        """‖∇C‖ with respect to the parameters W, b of variance 1; for weights σ_w W/√n_ℓ themselves √n_ℓ/σ_w times as much."""
+        return float(np.linalg.norm(self.problem.gradient(network)))
+
 
 def smallest(operator: CurvatureOperator, count: int, tol: float = 1e-6) -> Array:
     """The smallest eigenvalues, ascending, by Lanczos in a large basis.

@@ -51,7 +51,7 @@ def run(
     task = Task.of(x, labels, loss=loss, activation=activation)
     limit = Limit.of(task)
     at = sorted({round(v) for v in np.linspace(0, steps, 11)})
-    names = ["width", "step", "loss", "loss_theory"]
+    names = ["width", "step", "loss", "loss_theory", "gradient"]
     names += [f"{kind}_{j}" for j in range(1, FOLLOWED + 1) for kind in ("top", "theory")]
     rows = Table(*names, "bottom", "near_zero")
     spectra = Table("step", "rank", "eigenvalue")
@@ -78,14 +78,14 @@ def run(
             shown = values if operator.shape[0] <= 1500 else top
             spectra.extend(step, np.arange(1, shown.size + 1), shown)
         pairs = np.stack([top, expected], axis=1).ravel()
-        rows.add(width, step, task.loss_of(network), limit.loss(y), *pairs, bottom, near)
+        rows.add(width, step, task.loss_of(network), limit.loss(y), task.gradient_norm(network), *pairs, bottom, near)
     title = (
         f"Spectrum through training: two blobs, {n} points, {loss} loss, {task.net.activations[0].name}, two hidden layers,"
         f"\ngradient descent of size {size:.3g}"
     )
     notes = (
         "top_j: j-th largest eigenvalue of H; theory_j: of 𝓗C^½ Θ 𝓗C^½ after the same steps from the network's first outputs",
-        f"near_zero: part of the eigenvalues within {NEAR_ZERO:g} of the largest around zero",
+        f"gradient: ‖∇C‖; near_zero: part of the eigenvalues within {NEAR_ZERO:g} of the largest around zero",
         "only Θ enters, so relu is covered; S, which the network has in its spectrum at finite width, is of order width^-½",
         *limit.cap_note(size),
     )

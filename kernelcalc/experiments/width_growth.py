@@ -18,6 +18,8 @@ Array = np.ndarray[Any, Any]
 
 # Parameters up to which the matrix is dense (measured: Lanczos is faster from here on).
 DENSE = 1500
+# Relative to the largest eigenvalue in size, below this an eigenvalue is rounding.
+ROUNDING = 1e-11
 
 
 def run(
@@ -68,7 +70,7 @@ def run(
         "top_theory",
         "trace_s2",
     )
-    rows = Table(*names, "trace_s2_theory")
+    rows = Table(*names, "trace_s2_theory", "loss", "loss_theory", "gradient")
     curves = Table("time", "width", "rank", "right", "right_theory", "left")
     each = progress or (lambda items, _: items)
     drawn = {width: [task.draw(width, [seed, width, k]) for k in range(trials)] for width in widths}
@@ -85,8 +87,10 @@ def run(
             now = [s[i] for s in seen]
             right, left = np.mean([e.right for e in now], axis=0), np.mean([e.left for e in now], axis=0)
             spread, trace = np.mean([e.spread for e in now]), np.mean([e.square for e in now])
+            losses = np.mean([e.loss for e in now]), limit.loss(outputs[i]).mean()
+            ends = *losses, np.mean([e.gradient for e in now])
             values = (when, width, p, right[0], right[1], left[0], left[0] * np.sqrt(width), spread)
-            rows.add(*values, np.sqrt(trace / p), np.sqrt(square / p), edge[0], trace, square)
+            rows.add(*values, np.sqrt(trace / p), np.sqrt(square / p), edge[0], trace, square, *ends)
             curves.extend(when, width, np.arange(1, count + 1), right, edge, left)
     title = (
         f"Growth of the width: {task.n} digits, {loss} loss, {task.net.activations[0].name}, two hidden layers,\n"
@@ -99,9 +103,11 @@ def run(
     )
     notes = (
         "top_theory: largest eigenvalue of 𝓗C^½ Θ 𝓗C^½, led from the networks' own first outputs through the same steps",
-        "bottom_root_width: the left edge times √width; range_90: between the 5 and 95 % quantiles of all P eigenvalues of H",
+        "bottom_root_width: the left edge times √width; range_90: between the 5 and 95 % quantiles of all P eigenvalues of H "
+        "(0: at least nine of ten vanish)",
         "bulk: √(Tr S²/P), the root mean square of all eigenvalues of S; bulk_theory: √(trace_s2_theory/P)",
         covered,
+        "loss, gradient: C and ‖∇C‖, means over networks; loss_theory: of the limit after the same steps",
         *limit.cap_note(step),
     )
 
@@ -118,12 +124,14 @@ def run(
 
 
 class _Ends(NamedTuple):
-    """Largest eigenvalues of H, smallest ones, the range of the middle 90 %, Tr S²."""
+    """Largest eigenvalues of H, smallest ones, the range of the middle 90 %, Tr S², C, ‖∇C‖."""
 
     right: Array
     left: Array
     spread: float
     square: float
+    loss: float
+    gradient: float
 
 
 def _ends(task: Task, start: FiniteNetwork, step: float, steps: int, count: int) -> list[_Ends]:
@@ -144,8 +152,11 @@ def _ends(task: Task, start: FiniteNetwork, step: float, steps: int, count: int)
             density = spectral_density(split.h, steps=200, probes=4)
             values, weights = density.nodes.ravel(), density.weights.ravel() * p / len(density.nodes)
             square = network.hessian_moments(task.x, task.y, 2, task.loss).trace_s2
+        # zeros of the matrix are roundings here
+        values = np.where(np.abs(values) > ROUNDING * np.abs(values).max(), values, 0.0)
         spread = middle(np.append(values, 0.0), np.append(weights, zeros))
-        found.append(_Ends(right, np.minimum(left, 0.0), spread, float(square)))
+        numbers = spread, float(square), task.loss_of(network), task.gradient_norm(network)
+        found.append(_Ends(right, np.minimum(left, 0.0), *numbers))
     return found
 
 
@@ -165,6 +176,8 @@ def middle(values: Array, weights: Array) -> float:
 
 def _figure(table: dict[str, Array], lines: dict[str, Array], widths: Sequence[int], loss: str, n: int) -> Any:
     figure, axes = grid(2, 4, title=f"Growth of the width: {n} digits, {loss} loss", size=(3.7, 3.1))
+    # a line through one width cannot be seen
+    expected = THEORY | ({"marker": "_", "ms": 16} if len(widths) == 1 else {})
     for i, (when, words) in enumerate((("start", "at initialisation"), ("end", "after training"))):
         for width, color in zip(widths, shades(len(widths)), strict=True):
             own = (lines["time"] == when) & (lines["width"] == width)
@@ -180,10 +193,11 @@ def _figure(table: dict[str, Array], lines: dict[str, Array], widths: Sequence[i
             xlabel="rank / P", ylabel=r"eigenvalue / $|\lambda_{\min}|$", title=f"left edge {words}, rescaled"
         )
         axes[i, 1].set_xscale("log")
+        axes[i, 1].tick_params(axis="x", which="minor", labelbottom=False)
         own = table["time"] == when
         ax = axes[i, 2]
         ax.loglog(table["width"][own], table["top"][own], "o", color=color_of(0), label=r"$\lambda_{\max}(H)$")
-        ax.loglog(table["width"][own], table["top_theory"][own], **THEORY, label="limit")
+        ax.loglog(table["width"][own], table["top_theory"][own], **expected, label="limit")
         ax.loglog(table["width"][own], -table["bottom"][own], "s", color=color_of(1), label=r"$-\lambda_{\min}(H)$")
         if when == "end":
             slope = -table["bottom"][own][-1] * np.sqrt(widths[-1] / table["width"][own])
@@ -197,7 +211,7 @@ def _figure(table: dict[str, Array], lines: dict[str, Array], widths: Sequence[i
         ax = axes[i, 3]
         p = table["P"][own]
         ax.loglog(p, table["bulk"][own], "o", color=color_of(0), label=r"$\sqrt{\mathrm{Tr}\,S^2/P}$")
-        ax.loglog(p, table["bulk_theory"][own], **THEORY, label="limit")
+        ax.loglog(p, table["bulk_theory"][own], **expected, label="limit")
         ax.loglog(p, table["range_90"][own], "s", color=color_of(1), label="5 to 95 % of $H$")
         ax.set(xlabel="number of parameters P", title=f"bulk {words}")
         ax.set_xticks(p, [str(value) for value in p])

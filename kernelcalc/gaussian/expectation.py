@@ -19,10 +19,11 @@ from kernelcalc.gaussian import closed_form, combination, quadrature
 from kernelcalc.gaussian.algebra import MULTIPRECISION, evaluate, in_algebra
 from kernelcalc.gaussian.covariance import Covariance, make_covariance
 from kernelcalc.gaussian.estimate import Estimate
-from kernelcalc.gaussian.hermite import hermite_series, mehler_error
+from kernelcalc.gaussian.hermite import LENGTHS, MODEST, hermite_series, mehler_error
 from kernelcalc.gaussian.mehler import mehler_sum
-from kernelcalc.gaussian.nodes import half_line
+from kernelcalc.gaussian.nodes import half_line, log_stretch
 from kernelcalc.gaussian.singular import delta_expectation, regular_part
+from kernelcalc.gaussian.taylor import SMALL_VARIANCE
 
 EPS = np.finfo(np.float64).eps
 RTOL = 1e-11
@@ -31,8 +32,10 @@ GUARANTEE = 1e-10
 DIGITS = 18
 # Below this qq' − c² relative to qq', c's own rounding would be felt.
 NEAR_DEGENERATE = 1e-6
-# Exponents p of the norms that bound E|fg| from below, each for |ρ| ≤ 1 − p.
-NORM_EXPONENTS = (0.9, 0.75, 0.5, 0.25, 0.125, 1 / 64)
+# Each of the norms that bound E|fg| from below holds for |ρ| ≤ 1 − p: p-norms first, then means under a narrower Gaussian.
+P_NORMS = (0.9, 0.75, 0.5, 0.25, 0.125, 1 / 64)
+NARROWED = (0.5, 0.125, 1 / 64, 1 / 1024)
+NORM_EXPONENTS = P_NORMS + NARROWED
 Function: TypeAlias = "Activation | str | sp.Expr | Callable[[Any], Any]"
 
 
@@ -154,21 +157,26 @@ def pair_estimate(f: Activation, g: Activation, cov: Covariance, *, rtol: float)
 
 
 def lower_norms(act: Activation, q: np.ndarray) -> np.ndarray:
-    r"""‖f‖_p = (E|f(√q Z)|^p)^{1/p} for the exponents of NORM_EXPONENTS, shape (rows, len(NORM_EXPONENTS)).
+    r"""Norms of f(√q Z) whose products bound E|f(a)g(b)| from below for |ρ| ≤ 1 − p, shape (rows, len(NORM_EXPONENTS)).
 
-    By reverse hypercontractivity E|f(a)g(b)| ≥ ‖f‖_p ‖g‖_p for p = 1 − |ρ| (Borell 1982; Mossel, Oleszkiewicz, Sen 2013),
-    which bounds the scale that relative errors refer to from below without a double integral.
+    They give the scale that relative errors refer to without a double integral:
+
+    - ‖f‖_p = (E|f(√q Z)|^p)^{1/p}, by reverse hypercontractivity (Borell 1982; Mossel, Oleszkiewicz, Sen 2013);
+    - E|f(√q Z)| e^{−Z²(1/p − 1)/2}, for functions that live near 0: with u = a/√q, v = b/√q' the exponent of the density,
+      (u² − 2ρuv + v²)/2(1 − ρ²), is at most (u² + v²)/2(1 − |ρ|).
     """
-    z, density = half_line(16)
+    z, density = half_line(16, log_stretch(float(np.sqrt(q).max(initial=0.0))))
     z, density = np.concatenate([-z[::-1], z]), np.concatenate([density[::-1], density])
     size = np.abs(act(np.sqrt(q)[:, None] * z, check=False))
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        norms = np.stack([(size**p @ density) ** (1 / p) for p in NORM_EXPONENTS], axis=1)
-    return np.where(np.isfinite(norms), norms, 0.0)
+        norms = [(size**p @ density) ** (1 / p) for p in P_NORMS]
+        norms += [size @ (density * np.exp(-(z**2) * (1 / p - 1) / 2)) for p in NARROWED]
+    table = np.stack(norms, axis=1)
+    return np.where(np.isfinite(table), table, 0.0)
 
 
 def scale_below(norms_f: np.ndarray, norms_g: np.ndarray, rho: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """A lower bound of E|f(a)g(b)|: |value| or a product of p-norms, whichever is larger."""
+    """A lower bound of E|f(a)g(b)|: |value| or a product of lower norms, whichever is larger."""
     scale = np.abs(value)
     for index, p in enumerate(NORM_EXPONENTS):
         bound = norms_f[..., index] * norms_g[..., index]
@@ -197,9 +205,14 @@ class _Work:
         else:
             # Overflow within reach of a rule leaves the pair to the last one, which knows where the weight ends.
             with suppress(NotFiniteError):
-                self.line()
+                self.expansion()
             with suppress(NotFiniteError):
-                self.series()
+                self.line()
+            # Pairs near |ρ| = 1 must not keep the series of the others short or long.
+            near = np.abs(self.cov.rho) > MODEST
+            for group in (~near, near):
+                with suppress(NotFiniteError):
+                    self.series(group)
             if self.f.centred and self.g.centred:
                 self.take_quadrature("polar", lambda c: quadrature.polar(self.f, self.g, c, rtol=self.rtol))
             self.algebra()
@@ -286,8 +299,27 @@ class _Work:
             estimate = quadrature.line(self.f, self.g, np.sqrt(part.q), signed, rtol=self.rtol)
             self.put(index, estimate, estimate.magnitude, "line")
 
-    def series(self) -> None:
+    def expansion(self) -> None:
+        """Small variances: every term of the series is good to rounding of itself."""
         index = self.open()
+        index = index[np.maximum(self.cov.q, self.cov.qp)[index] <= SMALL_VARIANCE]
+        if index.size == 0:
+            return
+        part = self.cov.take(index)
+        rows, row_of = np.unique(part.q, return_inverse=True)
+        columns, column_of = np.unique(part.qp, return_inverse=True)
+        series_f = hermite_series(self.f, rows, length=LENGTHS[0])
+        series_g = hermite_series(self.g, columns, length=LENGTHS[0])
+        kept = series_f.relative[row_of] & series_g.relative[column_of]
+        index, part, row_of, column_of = index[kept], part.take(kept), row_of[kept], column_of[kept]
+        f_terms, g_terms = series_f.coefficients.T[:, row_of], series_g.coefficients.T[:, column_of]
+        value = mehler_sum(f_terms, g_terms, part.rho)
+        size = mehler_sum(np.abs(f_terms), np.abs(g_terms), np.abs(part.rho))
+        self.put(index, Estimate(value=value, error=16 * EPS * size), np.abs(value), "series")
+
+    def series(self, group: np.ndarray) -> None:
+        index = self.open()
+        index = index[group[index]]
         if index.size == 0:
             return
         part = self.cov.take(index)

@@ -10,7 +10,7 @@ The second identity (Parseval) says how much is left out after K terms, so the t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,14 +19,21 @@ import numpy as np
 from kernelcalc.activations import Activation
 from kernelcalc.gaussian.mesh import mesh_rule
 from kernelcalc.gaussian.nodes import Z_MAX, rule, scaled_kinks
+from kernelcalc.gaussian.taylor import SMALL_VARIANCE, taylor_coefficients
 
 EPS = np.finfo(np.float64).eps
-# Series lengths tried one after the other. tanh at q = 1 needs about 60 terms for 1e-15, at q = 25 about 1000.
-LENGTHS = (48, 96, 192, 512, 1024)
-# 1280 steps resolve the longest series; rows that need more use panels adapted to the function.
-MAX_LEVEL = 3
+# Series lengths tried one after the other. tanh at q = 1 needs about 60 terms for 1e-15, at q = 25 about 1000; the longest
+# ends by ρ^k alone up to MODEST, whatever the function.
+LENGTHS = (48, 96, 192, 512, 1024, 2048)
+MODEST = 0.98
+# 1280 steps resolve series of this length; longer ones and rows that need more use panels adapted to the function.
+SHARED_TERMS, MAX_LEVEL = 1024, 3
 # |ρ| up to which a damped norm stands; at large variances most of a function's energy sits in terms that ρ^k suppresses.
-DAMPINGS = (0.25, 0.5, 0.75, 0.9, 1.0)
+DAMPINGS = (0.25, 0.5, 0.75, 0.9, 0.95, MODEST, 1.0)
+# Difference allowed between an expansion and quadrature, which may see a function like log(1 + x²) through its rounding.
+CHECKED = 1e-10
+# Coefficients made at once from functions on panels.
+TERM_BLOCK = 64
 # Rows treated at once: bounds the table of function values to a few MiB.
 ROW_BLOCK = 256
 
@@ -60,21 +67,25 @@ class SeriesBounds:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HermiteSeries:
-    """Coefficients f_k(q) of one function at several variances, shape (rows, K), with their bounds."""
+    """Coefficients f_k(q) of one function at several variances, shape (rows, K), with their bounds.
+
+    ``relative`` (rows,) marks rows whose every coefficient is good to rounding of itself, not of the norm.
+    """
 
     coefficients: np.ndarray
     bounds: SeriesBounds
+    relative: np.ndarray
 
 
 @lru_cache(maxsize=MAX_LEVEL + 1)
 def _basis(level: int, kinks: tuple[float, ...]) -> np.ndarray:
-    """h_k(z) φ(z) dz at the shared nodes for the longest series, shape (n, LENGTHS[-1])."""
+    """h_k(z) φ(z) dz at the shared nodes for the longest series, shape (n, SHARED_TERMS)."""
     z, weight = rule(np.array(kinks), level)
-    table = np.empty((LENGTHS[-1], z.size))
+    table = np.empty((SHARED_TERMS, z.size))
     # Times φ^{1/2} the recurrence stays bounded for every k; the other half of the weight comes last.
     half = np.exp(-(z**2) / 4) / (2 * np.pi) ** 0.25
     table[0], table[1] = half, z * half
-    for k in range(1, LENGTHS[-1] - 1):
+    for k in range(1, SHARED_TERMS - 1):
         table[k + 1] = (z * table[k] - np.sqrt(k) * table[k - 1]) / np.sqrt(k + 1)
     table *= weight * half
     table.flags.writeable = False
@@ -118,6 +129,36 @@ def _separate(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
     return coefficients, energy, spill
 
 
+def _together(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As :func:`_separate` for features at 0: one set of panels resolves f at all rows between std and 2·std."""
+    coefficients = np.empty((std.size, terms))
+    energy = np.empty(std.size)
+    spill = np.empty(std.size)
+    octave = np.floor(np.log2(np.maximum(std, np.finfo(np.float64).tiny)))
+    # Half a unit of z holds less than four waves of the longest series.
+    width = 1.0 if terms <= SHARED_TERMS else 0.5
+    for value in np.unique(octave):
+        members = np.flatnonzero(octave == value)
+        ends = [np.array([extreme]) for extreme in (std[members].min(), std[members].max())]
+        z, weight = mesh_rule(tuple((act, end, np.zeros(1)) for end in ends), width, count)
+        z, weight = z[0], weight[0]
+        half = np.exp(-(z**2) / 4) / (2 * np.pi) ** 0.25
+        for start in range(0, members.size, ROW_BLOCK):
+            rows = members[start : start + ROW_BLOCK]
+            values = act(std[rows, None] * z)
+            spill[rows] = _spill(values, z)
+            weighted = values * (weight * half)
+            energy[rows] = (weighted * values) @ half
+            before, now = np.zeros_like(half), half
+            for first in range(0, terms, TERM_BLOCK):
+                basis = np.empty((min(TERM_BLOCK, terms - first), z.size))
+                for k in range(first, first + len(basis)):
+                    basis[k - first] = now
+                    before, now = now, (z * now - np.sqrt(k) * before) / np.sqrt(k + 1)
+                coefficients[rows, first : first + len(basis)] = weighted @ basis.T
+    return coefficients, energy, spill
+
+
 def _spill(values: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Size of |f| φ^{1/2} at the ends of the range: what a function that grows too fast leaves outside."""
     ends = np.abs(values[..., [0, -1]]) * np.exp(-(Z_MAX**2) / 4)
@@ -125,7 +166,9 @@ def _spill(values: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def hermite_series(act: Activation, q: np.ndarray, *, reach: float = 1.0, length: int | None = None) -> HermiteSeries:
+def hermite_series(
+    act: Activation, q: np.ndarray, *, reach: float | None = None, length: int | None = None
+) -> HermiteSeries:
     """Hermite coefficients of f at the variances q, resolved to rounding where possible.
 
     Parameters
@@ -134,9 +177,9 @@ def hermite_series(act: Activation, q: np.ndarray, *, reach: float = 1.0, length
         f, without singular part.
     q : ndarray (rows,)
         Variances.
-    reach : float
+    reach : float, optional
         Largest |ρ| the series will be used at: terms are added until |ρ|^K times the tail is below rounding, or the
-        longest length is reached; the tail then says what is missing.
+        longest length is reached; the tail then says what is missing. By default 1, or MODEST where 1 is out of reach.
     length : int, optional
         Exactly this many terms: two series must have one length for their tails to bound what a product leaves out.
 
@@ -145,31 +188,53 @@ def hermite_series(act: Activation, q: np.ndarray, *, reach: float = 1.0, length
     Smooth functions use the trapezoidal rule, whose error falls as e^{−2πd/h} with the distance d of the nearest pole
     (Trefethen and Weideman, SIAM Review 56, 2014), kinks at 0 split Gauss–Legendre panels; rows whose coefficients still
     move when the spacing is halved, or whose energy is not that of the panels which resolve f, use those panels. The last
-    movement is part of the error. Overflow shows as an infinite or undefined error.
+    movement is part of the error. Overflow shows as an infinite or undefined error. Small variances take the coefficients
+    from the Taylor expansion at 0 where there is one.
     """
-    std = np.sqrt(np.asarray(q, dtype=np.float64))
+    q = np.asarray(q, dtype=np.float64)
+    std = np.sqrt(q)
     kinks = scaled_kinks(act, std)
     shared = bool((kinks == kinks[:1]).all()) and _sees_everything(act, std)
-    level = 0
+    level, aim = 0, 1.0 if reach is None else reach
+    panels = _together if act.centred else _separate
     for terms in LENGTHS if length is None else (length,):
-        if shared:
+        if shared and terms <= SHARED_TERMS:
             coefficients, energy, spill, moved, level = _halving(act, std, terms, level)
             lost = np.flatnonzero(~(moved <= 64 * EPS * np.sqrt(energy)))
         else:
             coefficients, energy, spill, moved = (np.empty((std.size, terms)), *np.empty((3, std.size)))
             lost = np.arange(std.size)
         if lost.size:
-            coarse, _, _ = _separate(act, std[lost], 24, terms)
-            coefficients[lost], energy[lost], spill[lost] = _separate(act, std[lost], 32, terms)
+            coarse, _, _ = panels(act, std[lost], 24, terms)
+            coefficients[lost], energy[lost], spill[lost] = panels(act, std[lost], 32, terms)
             moved[lost] = np.linalg.norm(coefficients[lost] - coarse, axis=1)
         norm = np.sqrt(energy)
         left = energy - np.einsum("ik,ik->i", coefficients, coefficients)
         tail = np.sqrt(np.maximum(left, 2 * EPS * energy))
-        if (tail * reach ** (terms / 2) <= np.sqrt(4 * EPS) * norm).all():
+        relative_tail = tail / np.where(norm > 0, norm, 1.0)
+        if reach is None and not _ended(relative_tail, terms, aim) and _hopeless(relative_tail, terms, aim):
+            aim = min(aim, MODEST)
+        if _ended(relative_tail, terms, aim) or _hopeless(relative_tail, terms, aim):
             break
-        if _hopeless(tail / np.where(norm > 0, norm, 1.0), terms, reach):
-            break
-    return with_bounds(coefficients, energy, moved + spill + 4 * EPS * norm)
+    relative = np.zeros(q.size, dtype=bool)
+    if (q <= SMALL_VARIANCE).any() and _expansion_holds(act):
+        expanded, relative = taylor_coefficients(act, q, coefficients.shape[1])
+        coefficients[relative] = expanded[relative]
+        energy[relative] = (expanded[relative] ** 2).sum(axis=1)
+        norm, moved, spill = np.sqrt(energy), np.where(relative, 0.0, moved), np.where(relative, 0.0, spill)
+    return replace(with_bounds(coefficients, energy, moved + spill + 4 * EPS * norm), relative=relative)
+
+
+@lru_cache(maxsize=256)
+def _expansion_holds(act: Activation) -> bool:
+    """Whether the Taylor expansion agrees with quadrature at the largest power of 2 where it has converged."""
+    candidates = SMALL_VARIANCE * 2.0 ** -np.arange(40)
+    expanded, converged = taylor_coefficients(act, candidates, LENGTHS[0])
+    if not converged.any():
+        return False
+    first = int(np.argmax(converged))
+    coefficients, energy, _ = _separate(act, np.sqrt(candidates[first : first + 1]), 32, LENGTHS[0])
+    return bool(np.linalg.norm(coefficients[0] - expanded[first]) <= CHECKED * np.sqrt(energy[0]))
 
 
 def _halving(
@@ -194,13 +259,19 @@ def _sees_everything(act: Activation, std: np.ndarray) -> bool:
     return bool((np.abs(energy - resolved) <= 1e-9 * resolved).all())
 
 
+def _ended(tail: np.ndarray, terms: int, reach: float) -> bool:
+    """Whether what a product leaves out, |ρ|^K times both relative tails, is below rounding in every row."""
+    return bool((tail * reach ** (terms / 2) <= np.sqrt(4 * EPS)).all())
+
+
 def _hopeless(tail: np.ndarray, terms: int, reach: float) -> bool:
     """Whether the longest series would still be far from rounding.
 
     For a pole at distance d the tail falls as e^{−d√(2K)}, so √K extrapolates its logarithm; kinks fall more slowly.
     """
-    longest = LENGTHS[-1]
-    if not np.isfinite(tail).all():
+    # Beyond MODEST a still longer series is no cheaper than quadrature.
+    longest = LENGTHS[-1] if reach <= MODEST else SHARED_TERMS
+    if terms >= longest or not np.isfinite(tail).all():
         return True
     expected = tail.max() ** np.sqrt(longest / terms) * reach ** (longest / 2)
     return terms > LENGTHS[1] and bool(expected > 1e-4)
@@ -219,7 +290,9 @@ def with_bounds(
     powers = np.array(DAMPINGS)[None, :] ** np.arange(coefficients.shape[1])[:, None]
     damped = np.sqrt(coefficients**2 @ powers)
     return HermiteSeries(
-        coefficients=coefficients, bounds=SeriesBounds(norm=norm, tail=tail, error=error, damped=damped)
+        coefficients=coefficients,
+        bounds=SeriesBounds(norm=norm, tail=tail, error=error, damped=damped),
+        relative=np.zeros(norm.size, dtype=bool),
     )
 
 

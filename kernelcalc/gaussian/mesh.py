@@ -11,8 +11,8 @@ from kernelcalc.gaussian.nodes import Z_MAX, legendre, panels
 
 MESH_NODES = 16
 RESOLVED = 1e-12
-# From the widest panel down to 1e-12 of it; a function rougher than MAX_ROUGH panels a level stays unresolved, and the
-# difference of two resolutions says so.
+# From the widest panel down to 1e-12 of it, or of 1 where that is less: features keep their width however large the
+# variance. A function rougher than MAX_ROUGH panels a level stays unresolved, and the difference of two resolutions says so.
 MAX_SPLITS, MAX_ROUGH = 40, 200
 
 
@@ -34,7 +34,7 @@ def feature_mesh(act: Activation, radius: float) -> np.ndarray:
     scale = max(np.abs(act(np.linspace(-radius, radius, 401), check=False)).max(), np.abs(at_samples).max())
     left, right = start[:-1], start[1:]
     found = [start]
-    for _ in range(MAX_SPLITS):
+    for _ in range(_splits(radius)):
         at, _ = panels(np.stack([left, right], axis=1), MESH_NODES)
         values = act(at, check=False)
         coefficients = values @ transform
@@ -60,8 +60,12 @@ def feature_mesh(act: Activation, radius: float) -> np.ndarray:
     return np.unique(np.concatenate(found))
 
 
+def _splits(radius: float) -> int:
+    return MAX_SPLITS + max(0, int(np.ceil(np.log2(radius))))
+
+
 def _samples(act: Activation, radius: float) -> np.ndarray:
-    steps = radius * 2.0 ** -np.arange(0.5, MAX_SPLITS)
+    steps = radius * 2.0 ** -np.arange(0.5, _splits(radius))
     centres = sorted({0.0, *act.kinks, *act.features})
     points = np.concatenate([[p, *(p + steps), *(p - steps)] for p in centres])
     # A kink itself belongs to two panels, and the function takes the mean of a jump there.

@@ -59,9 +59,21 @@ def scaled_kinks(act: Activation, std: np.ndarray, mean: np.ndarray | float = 0.
     return np.where(offset == 0, 0.0, np.where(np.isfinite(z), z, Z_MAX))
 
 
-@lru_cache(maxsize=4)
-def half_line(per_unit: int) -> tuple[np.ndarray, np.ndarray]:
-    """Double exponential rule for ∫_0^∞ φ(z) f(z) dz, dense on every scale near 0: nodes and weights with φ in them."""
-    u = np.arange(-3.25 * per_unit, 2.5 * per_unit + 1) / per_unit
-    z = np.exp(u - np.exp(-u))
-    return z, z * (1 + np.exp(-u)) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / per_unit
+# Standard deviations up to which the double exponential rules see features of width 1 without help.
+WIDE = 1e4
+
+
+def log_stretch(std: float) -> float:
+    """Room in log z that features of width 1 need below z = 1 at this standard deviation; few different values."""
+    return 0.0 if not std > WIDE else float(8 * np.ceil((np.log(std) + 3) / 8))
+
+
+@lru_cache(maxsize=8)
+def half_line(per_unit: int, stretch: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Rule for ∫_0^∞ φ(z) f(z) dz, dense on every scale from 1 down to e^{−stretch}: nodes and weights with φ in them.
+
+    Double exponential at either end (Takahasi and Mori, 1974), uniform in log z between.
+    """
+    u = np.arange(-(stretch + 3.25) * per_unit, 2.5 * per_unit + 1) / per_unit
+    z = np.exp(u - np.exp(-u - stretch))
+    return z, z * (1 + np.exp(-u - stretch)) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / per_unit

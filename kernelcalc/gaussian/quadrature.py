@@ -16,7 +16,7 @@ from kernelcalc.errors import DivergentExpectationError, NotFiniteError
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.estimate import Estimate
 from kernelcalc.gaussian.mesh import feature_mesh, mesh_radius, mesh_rule
-from kernelcalc.gaussian.nodes import Z_MAX, panels, trapezoid
+from kernelcalc.gaussian.nodes import Z_MAX, half_line, log_stretch, panels, trapezoid
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -149,37 +149,42 @@ def polar(
     n = cov.q.size
     value, error, magnitude = np.zeros(n), np.full(n, np.inf), np.zeros(n)
     previous = np.full(n, np.nan)
-    todo = np.arange(n)
-    for per_unit in levels:
-        if todo.size == 0:
-            break
-        fresh, size, spill = _polar_once(f, g, cov.take(todo), per_unit)
-        fresh = np.where(spill > 1e-14 * size, np.nan, fresh)
-        change = np.abs(fresh - previous[todo])
-        error[todo] = np.where(np.isnan(change), np.inf, change) + ROUNDING_STEPS * EPS * size
-        value[todo], magnitude[todo], previous[todo] = fresh, size, fresh
-        todo = todo[~(error[todo] <= rtol * size)]
+    stretches = np.array([log_stretch(float(std)) for std in np.sqrt(np.maximum(cov.q, cov.qp))])
+    for stretch in np.unique(stretches):
+        todo = np.flatnonzero(stretches == stretch)
+        for per_unit in levels:
+            if todo.size == 0:
+                break
+            fresh, size, spill = _polar_once(f, g, cov.take(todo), per_unit, float(stretch))
+            fresh = np.where(spill > 1e-14 * size, np.nan, fresh)
+            change = np.abs(fresh - previous[todo])
+            error[todo] = np.where(np.isnan(change), np.inf, change) + ROUNDING_STEPS * EPS * size
+            value[todo], magnitude[todo], previous[todo] = fresh, size, fresh
+            todo = todo[~(error[todo] <= rtol * size)]
     return Quadrature(value=value, error=error, magnitude=magnitude)
 
 
 @lru_cache(maxsize=8)
-def _polar_rule(per_unit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _polar_rule(per_unit: int, stretch: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Angles as fractions of a sector from either side with weights, and radii with weights."""
-    t = np.arange(-3.25 * per_unit, 3.25 * per_unit + 1) / per_unit
-    s = np.pi * np.sinh(t)
+    if stretch == 0:
+        t = np.arange(-3.25 * per_unit, 3.25 * per_unit + 1) / per_unit
+        s, step = np.pi * np.sinh(t), np.pi * np.cosh(t) / per_unit
+    else:
+        # Uniform in the logarithm of either angle, down to rounding of a sector e^{−stretch} wide.
+        half = int(np.ceil((stretch + 37) / 3 * per_unit))
+        s = 3 * np.arange(-half, half + 1) / per_unit
+        step = np.full(s.size, 3 / per_unit)
     near, far = 1 / (1 + np.exp(-s)), 1 / (1 + np.exp(s))
-    angle_weight = near * far * np.pi * np.cosh(t) / per_unit
-    u = np.arange(-3.25 * per_unit, 2.5 * per_unit + 1) / per_unit
-    radius = np.exp(u - np.exp(-u))
-    radius_weight = radius**2 * (1 + np.exp(-u)) * np.exp(-(radius**2) / 2) / (2 * np.pi) / per_unit
-    return near, far, angle_weight, radius, radius_weight
+    radius, weight = half_line(per_unit, stretch)
+    return near, far, near * far * step, radius, radius * weight / np.sqrt(2 * np.pi)
 
 
 def _polar_once(
-    f: Activation, g: Activation, cov: Covariance, per_unit: int
+    f: Activation, g: Activation, cov: Covariance, per_unit: int, stretch: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Value, E|fg| and what the outermost radius still carries."""
-    near, far, angle_weight, radius, radius_weight = _polar_rule(per_unit)
+    near, far, angle_weight, radius, radius_weight = _polar_rule(per_unit, stretch)
     value, magnitude, spill = np.zeros((3, cov.q.size))
     rows = max(1, CHUNK // (near.size * radius.size))
     for start in range(0, cov.q.size, rows):

@@ -12,6 +12,7 @@ from kernelcalc.activations import Activation
 from kernelcalc.errors import KernelcalcError
 from kernelcalc.gaussian.expectation import lower_norms
 from kernelcalc.gaussian.hermite import ROW_BLOCK, HermiteSeries, SeriesBounds, hermite_series, with_bounds
+from kernelcalc.gaussian.taylor import SMALL_VARIANCE
 
 EPS = np.finfo(np.float64).eps
 # Chebyshev nodes in log q tried one after the other.
@@ -87,9 +88,10 @@ def series_table(act: Activation, low: float, high: float, *, length: int, nodes
 
 def many_series(act: Activation, q: np.ndarray, *, length: int) -> HermiteSeries:
     """As :func:`~kernelcalc.gaussian.hermite.hermite_series` at sorted variances; many are interpolated from a few."""
-    if q[0] == 0 and q.size > 1:
-        return _joined([hermite_series(act, q[:1], length=length), many_series(act, q[1:], length=length)])
-    if not act.kinks:
+    small = int(np.searchsorted(q, SMALL_VARIANCE, side="right"))
+    if 0 < small < q.size:
+        return _joined([many_series(act, q[:small], length=length), many_series(act, q[small:], length=length)])
+    if not act.kinks and not small:
         for nodes in NODE_COUNTS:
             if q.size <= 2 * nodes:
                 break
@@ -102,7 +104,11 @@ def many_series(act: Activation, q: np.ndarray, *, length: int) -> HermiteSeries
 
 def _joined(parts: list[HermiteSeries]) -> HermiteSeries:
     bounds = {f: np.concatenate([getattr(p.bounds, f) for p in parts]) for f in ("norm", "tail", "error", "damped")}
-    return HermiteSeries(coefficients=np.concatenate([p.coefficients for p in parts]), bounds=SeriesBounds(**bounds))
+    return HermiteSeries(
+        coefficients=np.concatenate([p.coefficients for p in parts]),
+        bounds=SeriesBounds(**bounds),
+        relative=np.concatenate([p.relative for p in parts]),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,7 +138,7 @@ def octave_tables(act: Activation, orders: tuple[int, ...], octave: int) -> Octa
     low, high = 2.0**octave, 2.0 ** (octave + 1)
     functions = [act.derivative(k) for k in orders]
     try:
-        length = max(hermite_series(f, np.array([high])).coefficients.shape[1] for f in functions)
+        length = max(hermite_series(f, np.array([high]), reach=1.0).coefficients.shape[1] for f in functions)
         tables = [series_table(f, low, high, length=length, nodes=NODE_COUNTS[0]) for f in functions]
     except KernelcalcError:
         return None

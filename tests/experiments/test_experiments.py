@@ -14,8 +14,10 @@ from kernelcalc.experiments import spectra as spectra_module
 from kernelcalc.experiments.heatmaps import _on_pixels, block_squares, layer_edges, residual_squares
 from kernelcalc.experiments.limit import Limit
 from kernelcalc.experiments.path import LINE, barrier
+from kernelcalc.experiments.spectra import exact_eigenvalues, spectrum_of
 from kernelcalc.experiments.task import Task, descend
 from kernelcalc.finite import FiniteNetwork
+from kernelcalc.spectrum import count_outliers
 
 
 def numerical_hessian(task: Task, network: FiniteNetwork, h: float = 1e-5) -> np.ndarray:
@@ -94,12 +96,11 @@ def test_spectra_against_a_numerical_hessian() -> None:
         np.testing.assert_allclose(values["eigenvalue"][own], direct, atol=1e-7)
 
 
-def test_large_networks_keep_the_spectrums_ends_and_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_approximation_keeps_the_spectrums_ends_and_traces() -> None:
     task = Task.of(*kc.datasets.mnist14(20))
     network = task.draw(12, 0)
-    exact, ones, complete = spectra_module.spectrum_of(task, network)
-    monkeypatch.setattr(spectra_module, "DENSE", 10)
-    values, weights, rest = spectra_module.spectrum_of(task, network)
+    exact, ones, complete = spectrum_of(task, network)
+    values, weights, rest = spectrum_of(task, network, approximate=True)
     assert complete
     assert not rest
     np.testing.assert_allclose(values[-30:], exact[-30:], rtol=1e-5)
@@ -107,6 +108,55 @@ def test_large_networks_keep_the_spectrums_ends_and_traces(monkeypatch: pytest.M
     assert weights.sum() == pytest.approx(ones.sum())
     near, exact_near = (w[np.abs(v) < 1e-3 * v[-1]].sum() for v, w in ((values, weights), (exact, ones)))
     assert near == pytest.approx(exact_near, rel=0.1)
+
+
+def test_spectra_approximate_only_when_asked() -> None:
+    options = {"points": 15, "widths": (20,), "steps": 2, "data": ("digits",), "losses": ("softmax",)}
+    exact, rough = run("spectra", **options), run("spectra", **options, approximate=True)
+    assert (exact["zero"] >= exact["zero_bound"]).all()
+    assert (exact["negative"] > 0).all()
+    assert np.isnan(rough["zero"]).all()
+    np.testing.assert_allclose(rough["top"], exact["top"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("part", ["h", "s"])
+def test_eigenvalues_in_place_are_those_of_a_numerical_hessian(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectra_module, "_ROWS", 7)
+    task = blob_task(9, activation="tanh")
+    network = task.draw(4, 0)
+    direct = numerical_hessian(task, network)
+    split = task.split(network)
+    if part == "s":
+        direct = direct - split.i.dense()
+    found = exact_eigenvalues(getattr(split, part))
+    np.testing.assert_allclose(found, np.linalg.eigvalsh(direct), atol=1e-7)
+
+
+def test_spectra_say_which_networks_are_far_from_the_limit() -> None:
+    options = {"points": 30, "steps": 100, "data": ("blobs",), "losses": ("mse",)}
+    narrow, wide = run("spectra", **options, widths=(2,)), run("spectra", **options, widths=(40,))
+    assert "far from the limit after training (network/limit): blobs, mse, k = 2: " in str(narrow)
+    assert "far from the limit" not in str(wide)
+
+
+def test_gradient_norm_is_that_of_differences() -> None:
+    task = blob_task(6, activation="tanh")
+    network = task.draw(3, 0)
+    theta, h = network.parameters, 1e-6
+    slopes = [
+        (task.loss_of(network.with_parameters(theta + h * e)) - task.loss_of(network.with_parameters(theta - h * e)))
+        / (2 * h)
+        for e in np.eye(theta.size)
+    ]
+    assert task.gradient_norm(network) == pytest.approx(np.linalg.norm(slopes), rel=1e-7)
+    found = run("training", points=6, widths=(3, 4), steps=2, activation="tanh")
+    assert found["gradient"][0] == pytest.approx(task.gradient_norm(task.draw(3, [0, 3])))
+
+
+def test_split_says_that_s_vanishes() -> None:
+    text = str(run("split", loss="mse", points=4, width=2, steps=3))
+    assert "nan" not in text
+    assert "undefined, as S = 0" in text
 
 
 def test_spectra_refuse_unknown_data() -> None:
@@ -199,6 +249,10 @@ def test_outliers_are_those_of_the_dense_hessian() -> None:
     (end,) = descend(task, start, Limit.of(task).step, 5)
     h = task.split(end).h.dense()
     assert found["mean"][0] == pytest.approx(np.trace(h) / found["P"][0])
+    # the cut-off is the first eigenvalue below the outliers
+    counted = count_outliers(scree["eigenvalue"][:100], "cutoff", found["elbow_at"][0])
+    assert counted == found["elbow"][0] == 1 + np.flatnonzero(scree["eigenvalue"] > found["elbow_at"][0])[-1]
+    assert found["elbow_at"][0] in scree["eigenvalue"]
     assert found["std"][0] == pytest.approx(np.sqrt(np.vdot(h, h) / found["P"][0] - found["mean"][0] ** 2))
     np.testing.assert_allclose(scree["eigenvalue"][:5], np.linalg.eigvalsh(h)[:-6:-1], rtol=1e-10)
 
@@ -228,6 +282,13 @@ def test_width_growth_against_dense_matrices() -> None:
         middle = everything[int(np.ceil(0.95 * p)) - 1] - everything[int(np.ceil(0.05 * p)) - 1]
         assert found["range_90"][row] == pytest.approx(middle, abs=1e-6)
         assert found["bulk"][row] == pytest.approx(np.sqrt(np.vdot(s, s) / p), rel=1e-5)
+
+
+def test_ranges_of_rounding_are_zero() -> None:
+    # with 8 points in 196 dimensions more than nine of ten eigenvalues vanish
+    found = run("width", points=8, widths=(3,), trials=1, steps=1)
+    assert (found["range_90"] == 0).all()
+    assert (found["bulk"] > 0).all()
 
 
 def test_width_growth_lanczos_is_dense(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,6 +322,50 @@ def test_path_ends_and_barriers() -> None:
     far = found["distance"][found["pair"] == "two starts"]
     assert (far > 0.8 * np.sqrt(2 * p)).all()
     assert found["barrier"][-1] > 5 * found["barrier"][:-3].max()
+
+
+def test_path_runs_are_descents_and_their_edges_those_of_dense_hessians() -> None:
+    found = run("path", points=16, width=5, steps=10)
+    both = Task.of(*kc.datasets.mnist14(32))
+    task, test = both.subset(slice(16)), both.subset(slice(16, None))
+    start = task.draw(5, [0, 0])
+    step = Limit.of(task).step_for([start, task.draw(5, [0, 7])])
+    large = descend(task, start, step, 10, batch=8, rng=[0, 3])[0]
+    ends = {"GD": descend(task, start, step, 10)[0], "large batch": large}
+    ends["SGD"] = descend(task, start, step, 10, batch=1, rng=[0, 1])[0]
+    table, edges, course = (found.tables[f"path_{name}"] for name in ("ends", "edges", "training"))
+    for i, (name, network) in enumerate(ends.items()):
+        values = np.linalg.eigvalsh(task.split(network).h.dense())
+        own = edges["run"] == name
+        np.testing.assert_allclose(edges["right"][own], values[::-1][:16], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(edges["left"][own], values[:16], rtol=1e-9, atol=1e-12)
+        assert table["run"][i] == name
+        assert table["ratio"][i] == count_outliers(values[::-1][:16], "ratio")
+        assert table["loss_test"][i] == pytest.approx(test.loss_of(network))
+        last = np.flatnonzero(course["run"] == name)[-1]
+        assert course["loss"][last] == pytest.approx(task.loss_of(network))
+        assert course["from_start"][last] == pytest.approx(np.linalg.norm(network.parameters - start.parameters))
+    second = descend(task, large, step, 10, batch=1, rng=[0, 1])[0]
+    last = np.flatnonzero(course["run"] == "large, then small")[-1]
+    assert course["step"][last] == 20
+    assert course["apart"][last] == pytest.approx(np.linalg.norm(second.parameters - large.parameters))
+    accurate = (second(task.x).argmax(axis=1) == task.labels).mean()
+    assert course["accuracy"][last] == pytest.approx(accurate)
+
+
+def test_path_approaches_the_limit_like_the_root_of_the_width() -> None:
+    found = run("path", points=16, width=128, steps=20)
+    approach = found.tables["path_approach"]
+    assert approach["width"].tolist() == [32] * 3 + [128] * 3
+    ratio = approach["distance"][:3] / approach["distance"][3:]
+    # 2 in the end; means over a few networks
+    assert ((ratio > 1.4) & (ratio < 2.9)).all()
+
+
+@pytest.mark.parametrize("points", [1, 256])
+def test_path_needs_points_to_train_and_to_test_on(points: int) -> None:
+    with pytest.raises(InputError, match="2 to 255 points"):
+        run("path", points=points)
 
 
 def test_blocks_are_those_of_the_dense_matrix() -> None:

@@ -70,6 +70,17 @@ def test_picture(result):
     assert [ax.get_title() for ax in axes] == ["smooth relu", "normalized smooth relu"]
 
 
+def test_crosses_of_one_time_do_not_hide_each_other(result):
+    ax = result.figure().axes[0]
+    assert len(ax.containers) == 4
+    columns = np.array([bars.lines[0].get_xdata() for bars in ax.containers])
+    assert (np.diff(columns, axis=0) > 0).all()
+    # near their own time, and the error bars with them
+    np.testing.assert_allclose(columns[:, 1:], np.broadcast_to(SMALL["times"][1:], (4, 2)), rtol=0.5)
+    for x, bars in zip(columns, ax.containers, strict=True):
+        np.testing.assert_allclose([s[0, 0] for s in bars.lines[2][0].get_segments()], x)
+
+
 def test_too_little_is_refused():
     with pytest.raises(InputError, match="two networks"):
         figure1.run(trials=1, width=8, points=8)

@@ -67,3 +67,11 @@ def test_orthogonality_sets_in_at_the_derived_rates():
 def test_too_little_is_refused():
     with pytest.raises(InputError, match="two networks"):
         figure2.run(trials=1)
+
+
+def test_as_many_eigenvectors_as_the_rank_of_i():
+    # 4 points of 4 classes
+    with pytest.raises(InputError, match=r"1 to 16 eigenvectors.*count=17"):
+        figure2.run(width=16, points=4, count=17, widths=(4, 8), trials=2)
+    result = figure2.run(width=16, points=4, count=16, widths=(4, 8), trials=2)
+    assert (result["vIv"][:16] > 0).all()

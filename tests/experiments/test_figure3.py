@@ -62,6 +62,28 @@ def test_normalising_widens_the_valley(result):
     assert len(result.figure().axes) == 5
 
 
+def test_between_the_points_of_the_grid_the_surface_is_smooth():
+    steps, fine = np.linspace(-1, 1, 11), np.linspace(-1, 1, 41)
+    values = np.array([4.0, 1.0, 1.0, 0.1])
+
+    def loss(t):
+        form = 0.5 * (values[0] * t[:, None] ** 2 + values[3] * t**2)
+        return form + 0.05 * t[:, None] ** 3 + 0.02 * t[:, None] * t**2
+
+    np.testing.assert_allclose(figure3.interpolated(loss(steps), values, steps, fine), loss(fine), atol=1e-12)
+
+
+def test_ellipses_of_the_picture_are_those_of_the_form(result):
+    axes = result.figure().axes[:2]
+    for ax, values in zip(axes, result["limit"].reshape(2, 2), strict=True):
+        for line in ax.lines:
+            x, y = line.get_data()
+            form = 0.5 * (values[0] * y**2 + values[1] * x**2)
+            np.testing.assert_allclose(form, form[0], rtol=1e-10)
+            # no corners: neighbouring points are close where the ellipse is in the picture
+            assert np.hypot(np.diff(x / x.max()), np.diff(y / y.max())).max() < 0.1
+
+
 def test_no_minimum_is_said():
     x, y = figure3.disk(40, 0)
     fin = kc.FiniteNetwork.random(kc.MLP("tanh", depth=4), 1, 2, rng=0)

@@ -10,7 +10,7 @@ import pytest
 
 from kernelcalc.errors import InputError, ShapeError, UnknownNameError
 from kernelcalc.experiments import EXPERIMENTS, run
-from kernelcalc.experiments.pictures import grid, histogram, signed_scale
+from kernelcalc.experiments.pictures import decade_ticks, grid, signed_bins, signed_scale
 from kernelcalc.experiments.result import Result, Table
 
 
@@ -91,11 +91,25 @@ def test_unknown_experiments_and_options() -> None:
         run("separability", widths=(1,))
 
 
-def test_histogram_counts_everything_once() -> None:
-    _, axes = grid(1, 1)
+def test_bins_hold_every_value_once_and_zeros_in_the_middle() -> None:
     values = np.array([-2.0, -1e-9, 0.0, 0.5, 3.0])
-    histogram(axes[0, 0], values, zeros=7, linear=1e-3)
-    assert axes[0, 0].patches[0].get_data().values.sum() == 12
+    edges = signed_bins(values, 1e-3)
+    counts = np.histogram(values, edges)[0]
+    assert counts.sum() == 5
+    assert counts[np.searchsorted(edges, 0.0) - 1] == 2
+    positive = edges[edges > 0]
+    np.testing.assert_allclose(positive[1:] / positive[:-1], positive[1] / positive[0])
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0015, 0.09), (3e-4, 0.3), (0.02, 0.045)])
+def test_logarithmic_axes_have_several_ticks(low: float, high: float) -> None:
+    _, axes = grid(1, 1)
+    ax = axes[0, 0]
+    ax.semilogy([0, 1], [low, high])
+    decade_ticks(ax)
+    bottom, top = ax.get_ylim()
+    inside = [t for t in ax.get_yticks() if bottom <= t <= top]
+    assert len(inside) >= 2
 
 
 def test_ticks_of_both_signs_do_not_collide() -> None:
