@@ -160,7 +160,7 @@ def test_commands_use_a_running_cluster(cluster, tmp_path):
     np.savez(tmp_path / "x.npz", X=X, y=np.zeros(60))
     common = ["--scheduler", cluster.scheduler_address]
     out = tmp_path / "K.zarr"
-    arguments = ["kernels", "-a", "erf", "--data", str(tmp_path / "x.npz"), "--engine", "dask", "--chunks", "20"]
+    arguments = ["kernels", "-a", "erf", "--data", str(tmp_path / "x.npz"), "--engine", "dask+numba", "--chunks", "20"]
     done = CliRunner().invoke(main, [*arguments, "-o", str(out), *common])
     assert done.exit_code == 0, done.output
     np.testing.assert_allclose(kd.open_kernels(out).theta, NET.kernels(X).theta, rtol=1e-12)
