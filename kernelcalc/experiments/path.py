@@ -14,7 +14,7 @@ import numpy as np
 from kernelcalc.datasets import mnist14
 from kernelcalc.errors import InputError
 from kernelcalc.experiments.limit import Limit
-from kernelcalc.experiments.pictures import color_of, grid, shades
+from kernelcalc.experiments.pictures import color_of, decade_ticks, grid, shades
 from kernelcalc.experiments.result import Result, Table
 from kernelcalc.experiments.task import Task, descend, smallest
 from kernelcalc.finite import FiniteNetwork
@@ -302,6 +302,7 @@ def _figure(
                 ax.text(s, 1.01, words, transform=ax.get_xaxis_transform(), ha="center", fontsize=8.5)
             ax.set_xlabel("position on the line")
         axes[1, column].set_ylim(0, 1.02)
+        decade_ticks(axes[0, column])
         axes[0, column].set_title(f"loss: {pair}", pad=16)
         axes[1, column].set_title("accuracy on other digits", pad=16)
     axes[0, 0].plot([], [], color="0.3", lw=1.2, label="limit")
@@ -361,6 +362,8 @@ def _draw_edges(axes: Any, edges: dict[str, Array], approach: dict[str, Array]) 
     axes[2].set(xscale="log", yscale="log", xlabel="width", title=r"$\|f-Y\|/\|Y-Y(0)\|$, lines: width$^{-1/2}$")
     axes[2].set_xticks(widths, [str(v) for v in widths])
     axes[2].minorticks_off()
+    decade_ticks(axes[2])
+    decade_ticks(axes[0])
     axes[2].set_xlim(widths[0] / 1.4, widths[-1] * 1.4)
     for ax in axes:
         ax.legend(frameon=False, fontsize=8)
