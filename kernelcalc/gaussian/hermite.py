@@ -10,13 +10,14 @@ The second identity (Parseval) says how much is left out after K terms, so the t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from kernelcalc.activations import Activation
+from kernelcalc.errors import NotFiniteError
 from kernelcalc.gaussian.mesh import mesh_rule
 from kernelcalc.gaussian.nodes import Z_MAX, rule, scaled_kinks
 from kernelcalc.gaussian.taylor import SMALL_VARIANCE, taylor_coefficients
@@ -30,6 +31,9 @@ MODEST = 0.98
 SHARED_TERMS, MAX_LEVEL = 1024, 3
 # |ρ| up to which a damped norm stands; at large variances most of a function's energy sits in terms that ρ^k suppresses.
 DAMPINGS = (0.25, 0.5, 0.75, 0.9, 0.95, MODEST, 1.0)
+# From here on the low coefficients of derivatives come from those of the function.
+LARGE_VARIANCE = 16.0
+AGREED = 1e-12
 # Difference allowed between an expansion and quadrature, which may see a function like log(1 + x²) through its rounding.
 CHECKED = 1e-10
 # Coefficients made at once from functions on panels.
@@ -52,17 +56,18 @@ class SeriesBounds:
         Bound on the 2-norm of the coefficients' own error.
     damped : ndarray (..., len(DAMPINGS))
         √(Σ_k f_k² r^k) for the r of DAMPINGS: by Cauchy–Schwarz the size of the terms of a series at |ρ| ≤ r.
+    noise : ndarray (..., len(DAMPINGS))
+        The same of the coefficients' own errors, at most ``error``.
     """
 
     norm: np.ndarray
     tail: np.ndarray
     error: np.ndarray
     damped: np.ndarray
+    noise: np.ndarray
 
     def __getitem__(self, index: Any) -> SeriesBounds:
-        return SeriesBounds(
-            norm=self.norm[index], tail=self.tail[index], error=self.error[index], damped=self.damped[index]
-        )
+        return SeriesBounds(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -216,13 +221,48 @@ def hermite_series(
             aim = min(aim, MODEST)
         if _ended(relative_tail, terms, aim) or _hopeless(relative_tail, terms, aim):
             break
+    error = moved + spill + 4 * EPS * norm
+    noise = np.repeat(error[:, None], len(DAMPINGS), axis=1)
+    large = q >= LARGE_VARIANCE
+    if act.order and not act.kinks and large.any():
+        coefficients[large], noise[large] = _by_parts(act, q[large], coefficients[large], error[large], norm[large])
     relative = np.zeros(q.size, dtype=bool)
     if (q <= SMALL_VARIANCE).any() and _expansion_holds(act):
         expanded, relative = taylor_coefficients(act, q, coefficients.shape[1])
         coefficients[relative] = expanded[relative]
         energy[relative] = (expanded[relative] ** 2).sum(axis=1)
-        norm, moved, spill = np.sqrt(energy), np.where(relative, 0.0, moved), np.where(relative, 0.0, spill)
-    return replace(with_bounds(coefficients, energy, moved + spill + 4 * EPS * norm), relative=relative)
+        error = np.where(relative, 4 * EPS * np.sqrt(energy), error)
+        noise[relative] = error[relative, None]
+    series = with_bounds(coefficients, energy, error)
+    return replace(series, bounds=replace(series.bounds, noise=noise), relative=relative)
+
+
+def _by_parts(
+    act: Activation, q: np.ndarray, direct: np.ndarray, error: np.ndarray, norm: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""The coefficients of F^{(n)} from those of F where that is finer: F^{(n)}_k = q^{−n/2} √((k+n)!/k!) F_{k+n} (Stein).
+
+    At large variances the low coefficients of a derivative like tanh'' are far below its norm, of which quadrature keeps
+    the digits; they decide E[F''(a) F''(b)]. Also returns what is left of the error in the damped norms.
+    """
+    terms = direct.shape[1]
+    noise = np.repeat(error[:, None], len(DAMPINGS), axis=1)
+    try:
+        series = hermite_series(act._root, q, length=terms + act.order)
+    except NotFiniteError:
+        return direct, noise
+    k = np.arange(terms)
+    factor = q[:, None] ** (-act.order / 2) * np.sqrt(np.prod([k + j + 1.0 for j in range(act.order)], axis=0))
+    found = factor * series.coefficients[:, act.order :]
+    each = factor * series.bounds.error[:, None]
+    finer = each < error[:, None]
+    apart = np.linalg.norm(np.where(finer, found - direct, 0.0), axis=1)
+    finer &= (apart <= AGREED * norm + error)[:, None]
+    powers = np.array(DAMPINGS)[None, :] ** k[:, None]
+    # The factor grows with k: coefficients beyond the last finer one keep their common error.
+    rest = error[:, None] ** 2 * np.array(DAMPINGS) ** finer.sum(axis=1)[:, None]
+    fine = np.where(finer, each, 0.0) ** 2 @ powers + rest
+    return np.where(finer, found, direct), np.minimum(noise, np.sqrt(fine))
 
 
 @lru_cache(maxsize=256)
@@ -291,7 +331,9 @@ def with_bounds(
     damped = np.sqrt(coefficients**2 @ powers)
     return HermiteSeries(
         coefficients=coefficients,
-        bounds=SeriesBounds(norm=norm, tail=tail, error=error, damped=damped),
+        bounds=SeriesBounds(
+            norm=norm, tail=tail, error=error, damped=damped, noise=np.repeat(error[:, None], len(DAMPINGS), axis=1)
+        ),
         relative=np.zeros(norm.size, dtype=bool),
     )
 
@@ -307,12 +349,16 @@ def mehler_error(f: SeriesBounds, g: SeriesBounds, rho: np.ndarray, terms: int) 
     for index in range(len(DAMPINGS)):
         left, right = f.damped[..., index], g.damped[..., index]
         # 8 ε for the sum, 8 ε for coefficients that were left out as rounding.
-        error = error + np.where(tier == index, f.error * right + g.error * left + 16 * EPS * left * right, 0.0)
+        own = f.noise[..., index] * right + g.noise[..., index] * left
+        error = error + np.where(tier == index, own + 16 * EPS * left * right, 0.0)
     return error
 
 
 def relative_tails(series: HermiteSeries) -> np.ndarray:
-    """For each K the largest √(Σ_{k≥K} f_k²)/‖f‖ over the rows: how much an early end of the series leaves out."""
+    """For each K the largest √(Σ_{k≥K} f_k²) over the rows, relative to all computed coefficients: the cost of an early end.
+
+    Not relative to ‖f‖, of which the coefficients of a narrow peak hold a tiny part.
+    """
     energy = np.cumsum(series.coefficients[:, ::-1] ** 2, axis=1)[:, ::-1]
-    norm = np.where(series.bounds.norm > 0, series.bounds.norm, 1.0)
-    return np.sqrt(energy / norm[:, None] ** 2).max(axis=0)
+    whole = np.where(energy[:, :1] > 0, energy[:, :1], 1.0)
+    return np.sqrt(energy / whole).max(axis=0)

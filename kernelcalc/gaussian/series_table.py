@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
 import numpy as np
@@ -103,7 +103,8 @@ def many_series(act: Activation, q: np.ndarray, *, length: int) -> HermiteSeries
 
 
 def _joined(parts: list[HermiteSeries]) -> HermiteSeries:
-    bounds = {f: np.concatenate([getattr(p.bounds, f) for p in parts]) for f in ("norm", "tail", "error", "damped")}
+    names = [f.name for f in fields(SeriesBounds)]
+    bounds = {name: np.concatenate([getattr(p.bounds, name) for p in parts]) for name in names}
     return HermiteSeries(
         coefficients=np.concatenate([p.coefficients for p in parts]),
         bounds=SeriesBounds(**bounds),

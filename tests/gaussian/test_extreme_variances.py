@@ -1,0 +1,225 @@
+"""Variances far from 1: features a tiny fraction of the Gaussian's width, derivatives whose means nearly vanish, raw pixels."""
+
+import math
+from functools import lru_cache
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc.gaussian import layer, quadrature
+from kernelcalc.gaussian.covariance import make_covariance
+from kernelcalc.gaussian.expectation import NORM_EXPONENTS, lower_norms
+from kernelcalc.gaussian.hermite import _separate
+from kernelcalc.gaussian.taylor import taylor_coefficients
+from kernelcalc.recursion import KERNEL_NAMES
+
+HUGE = (1e16, 1e24, 1e40, 1e100, 1e140)
+
+
+def expectation(f, g, q, qp, rho):
+    c = rho * math.sqrt(q) * math.sqrt(qp)
+    return kc.gaussian_expectation(f, g, q, qp, c, full_output=True)
+
+
+def judge(result, exact, rel=1e-12):
+    error = abs(result.value - exact)
+    assert error <= rel * abs(exact)
+    # Asymptotic values are good to rounding themselves.
+    assert error <= result.error + 8e-16 * abs(exact)
+
+
+# Functions of width 1 under a Gaussian of width √q: what is left of the density is its value at 0 --------------------------
+
+
+@pytest.mark.parametrize("q", HUGE)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_narrow_features_on_the_line(q, sign):
+    """∫ sech⁴ = 4/3, ∫ sech² (x − 30) tanh(x) = 2, ∫ σ'² = 1/6, with corrections of order 1/q."""
+    density = 1 / math.sqrt(2 * math.pi * q)
+    tanh, sigmoid = kc.activation("tanh"), kc.activation("sigmoid")
+    judge(expectation(tanh.derivative(1), tanh.derivative(1), q, q, sign), 4 / 3 * density)
+    judge(expectation(sigmoid.derivative(1), sigmoid.derivative(1), q, q, sign), density / 6)
+    if q >= 1e24:
+        away = kc.Activation("tanh(x - 30)").derivative(1)
+        judge(expectation(away, tanh, q, q, 1), 2 * density)
+
+
+@pytest.mark.parametrize("q", HUGE[1:])
+@pytest.mark.parametrize("rho", [0.0, 0.5, -0.99])
+def test_narrow_features_in_the_plane(q, rho):
+    """E[tanh'(a) tanh'(b)] = 4/2π√det, E[tanh'(a) softplus(b)] = 2 φ_q(0) √(q'(1 − ρ²))/√2π."""
+    first = kc.activation("tanh").derivative(1)
+    judge(expectation(first, first, q, q / 4, rho), 4 / math.pi / (q * math.sqrt(1 - rho**2)))
+    mean = math.sqrt(q * (1 - rho**2) / (2 * math.pi))
+    judge(expectation(first, "softplus", q, q, rho), 2 / math.sqrt(2 * math.pi * q) * mean, rel=1e-11)
+    if q <= 1e40:
+        away = kc.Activation("tanh(x - 30)").derivative(1)
+        judge(expectation(away, away, q, q, rho), 2 / math.pi / (q * math.sqrt(1 - rho**2)))
+
+
+def test_one_huge_variance():
+    """A feature of a over √q = 1e20 beside b of variance 1e-10, independent: a product of two means."""
+    tanh = kc.activation("tanh").derivative(1)
+    other = float(kc.gaussian_expectation(tanh, "1+0*x", 1e-10, 1e-10, 0.0))
+    judge(expectation(tanh, tanh, 1e40, 1e-10, 0.0), 2 / math.sqrt(2 * math.pi) * 1e-20 * other)
+
+
+@pytest.mark.parametrize("size", [1e12, 1e20, 1e40])
+def test_theta_of_huge_points(size):
+    """Θ = β² + E[tanh tanh] + Σ E[tanh' tanh'], whose last term was lost when the peak was."""
+    x = np.random.default_rng(4).normal(size=(3, 5)) * size
+    gram = x @ x.T / 5 + 0.01
+    q = np.diag(gram)
+    det = np.outer(q, q) - gram**2 + np.diag(np.inf * q)
+    first = 2 / np.pi / np.sqrt(det) + np.diag(4 / 3 / np.sqrt(2 * np.pi * q))
+    rho = np.clip(gram / np.sqrt(np.outer(q, q)), -1, 1)
+    theta = kc.MLP("tanh", 2, beta=0.1).kernels(x, only="theta").theta
+    np.testing.assert_allclose(theta, 0.01 + 2 / np.pi * np.arcsin(rho) + gram * first, rtol=1e-11)
+
+
+# Derivatives at large variances: ∫ tanh'' = ∫ tanh''' = 0, so E is far below E|fg| -----------------------------------------
+
+
+@lru_cache
+def moments(order):
+    """∫ x^n tanh^{(order)}(x) dx: ∫ x^n sech² = 4 n! η(n)/2^n for even n, and by parts."""
+    with mp.workdps(40):
+        found = [2 * mp.factorial(n) * mp.altzeta(n) / mp.mpf(2) ** (n - 1) if n % 2 == 0 else 0 for n in range(40)]
+        found = [mp.mpf(v) for v in found]
+        for _ in range(order - 1):
+            found = [mp.mpf(0)] + [-n * found[n - 1] for n in range(1, 40)]
+        return found
+
+
+def from_moments(i, j, q, qp, rho):
+    """The density expanded in powers of a and b: exact to q^{−10}."""
+    with mp.workdps(40):
+        q, qp, rho = mp.mpf(q), mp.mpf(qp), mp.mpf(rho)
+        rest = 1 - rho**2
+        x, y, z = -1 / (2 * q * rest), -1 / (2 * qp * rest), rho / (mp.sqrt(q * qp) * rest)
+        total = mp.fsum(
+            x**k * y**m * z**n / (mp.factorial(k) * mp.factorial(m) * mp.factorial(n)) * moments(i)[2 * k + n]
+            * moments(j)[2 * m + n]
+            for k in range(11)
+            for m in range(11 - k)
+            for n in range(11 - k - m)
+        )  # fmt: skip
+        return float(total / (2 * mp.pi * mp.sqrt(q * qp * rest)))
+
+
+@pytest.mark.parametrize("q", [1e4, 1e6, 1e8])
+@pytest.mark.parametrize("orders", [(1, 1), (2, 2), (1, 3), (3, 3)])
+def test_derivatives_keep_their_digits_at_large_variances(q, orders):
+    act = kc.activation("tanh")
+    for rho in (0.2, -0.7, 0.95):
+        result = expectation(*(act.derivative(k) for k in orders), q, 2 * q, rho)
+        assert result.method == "series"
+        judge(result, from_moments(*orders, q, 2 * q, rho), rel=1e-13)
+
+
+def test_raw_pixels_go_through_the_series(monkeypatch):
+    """Points with |x|² = 10⁴ n_0 and |ρ| < 0.98: no pair of different points needs quadrature."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20, 40)) * rng.uniform(60, 140, size=(20, 1))
+    lost = []
+    one_by_one = layer.LayerExpectations._recompute
+
+    def counted(self, order, cov, bad):
+        lost.append(np.count_nonzero(bad & (np.abs(cov.rho) < 0.98)))
+        return one_by_one(self, order, cov, bad)
+
+    monkeypatch.setattr(layer.LayerExpectations, "_recompute", counted)
+    kernels = kc.MLP("tanh", 2, beta=0.1).kernels(x)
+    assert sum(lost) == 0
+    gram = x @ x.T / 40 + 0.01
+    for i, j in ((0, 1), (3, 9)):
+        e11 = from_moments(1, 1, gram[i, i], gram[j, j], gram[i, j] / math.sqrt(gram[i, i] * gram[j, j]))
+        assert kernels.theta[i, j] == pytest.approx(kernels.sigma[i, j] + gram[i, j] * e11, rel=1e-12)
+
+
+def test_lower_norms_are_below():
+    """Products of the norms against nested panels, for narrow functions at every allowed ρ."""
+    act = kc.activation("tanh")
+    for i, q in ((0, 0.1), (1, 1.0), (2, 30.0), (3, 1e4)):
+        f, g = act.derivative(i), act.derivative(1)
+        norms = lower_norms(f, np.array([q]))[0] * lower_norms(g, np.array([2 * q]))[0]
+        for index, p in enumerate(NORM_EXPONENTS):
+            rho = -(1 - p) if index % 2 else 1 - p
+            cov = make_covariance([q], [2 * q], [rho * q * math.sqrt(2)])
+            size = quadrature.nested(f, g, cov).magnitude[0]
+            assert norms[index] <= size * (1 + 1e-9)
+    # Where the functions are narrow, here at q = 10⁴, the bound is a good one: ρ = 63/64 against E|fg| at 1023/1024.
+    assert norms[-2] > 0.01 * size
+
+
+# Small variances: f_0 is of order q, the norm of order √q ------------------------------------------------------------------
+
+NAMES = ("silu", "mish", "x*sigmoid(2*x)", "softplus", "tanh", "gelu")
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_kernels_of_small_points(name, depth):
+    """All six kernels against 30 digits, relative to the largest entry, by the ways of few and of many points."""
+    act = kc.Activation(name) if "*" in name else name
+    net = kc.MLP(act, depth, beta=0.0)
+    rng = np.random.default_rng(5)
+    unit = rng.normal(size=(12, 3))
+    unit *= math.sqrt(3) / np.linalg.norm(unit, axis=1, keepdims=True)
+    unit[3] = unit[2] * (1 + 1e-7) + 1e-9 * unit[4]
+    for size in (1e-3, 1e-5, 1e-8):
+        few, many = net.kernels(size * unit[:2]), net.kernels(size * unit)
+        for i, j in ((0, 0), (0, 1), (2, 3)):
+            exact = net.kernels(size * unit[i : i + 1], size * unit[j : j + 1], dps=30)
+            for kernel in KERNEL_NAMES:
+                wanted, largest = float(getattr(exact, kernel)[0, 0]), np.abs(getattr(many, kernel)).max()
+                assert abs(getattr(many, kernel)[i, j] - wanted) < 1e-12 * largest, (kernel, size, i, j)
+                if j < 2:
+                    assert abs(getattr(few, kernel)[i, j] - wanted) < 1e-12 * largest, (kernel, size, i, j)
+
+
+@pytest.mark.parametrize("q", [1e-4, 1e-8, 1e-14])
+def test_expansion_of_a_vanishing_mean(q):
+    """E[silu''(a) silu(b)]: of order q, while E|fg| is of order √q. silu = x/2 + x²/4 − x⁴/48 + …"""
+    act = kc.activation("silu")
+    rho = -0.4
+    result = kc.gaussian_expectation(act.derivative(2), act, q, q, rho * q, full_output=True)
+    with mp.workdps(40):
+        exact = sum(f * g * mp.mpf(rho) ** k for k, f, g in silu_terms(mp.mpf(q)))
+    assert abs(result.value - float(exact)) <= 4e-15 * abs(float(exact))
+    assert abs(result.value - float(exact)) <= result.error <= 1e-13 * abs(float(exact))
+
+
+def silu_terms(q):
+    """k, f_k of silu'' and of silu, k ≤ 6, from silu = x/2 + (x/2) tanh(x/2) and its power series."""
+    series = [mp.mpf(0), mp.mpf(1) / 2] + [mp.mpf(0)] * 20
+    for n in range(1, 11):
+        tangent = mp.mpf(2) ** (2 * n) * (mp.mpf(2) ** (2 * n) - 1) * mp.bernoulli(2 * n) / mp.factorial(2 * n)
+        series[2 * n] = tangent / mp.mpf(2) ** (2 * n)
+    second = [(n + 1) * (n + 2) * series[n + 2] for n in range(20)]
+
+    def coefficient(of, k):
+        return mp.fsum(
+            of[k + 2 * m] * mp.factorial(k + 2 * m) / (2**m * mp.factorial(m) * mp.sqrt(mp.factorial(k)))
+            * q ** (mp.mpf(k) / 2 + m)
+            for m in range((len(of) - 1 - k) // 2 + 1)
+        )  # fmt: skip
+
+    return [(k, coefficient(second, k), coefficient(series, k)) for k in range(7)]
+
+
+@pytest.mark.parametrize(
+    "text", ["tanh(x)", "tanh(20*x)", "tanh(2000*x)", "atan(x)", "exp(-100*(x-0.3)**2)", "tanh(x-1)"]
+)
+def test_expansions_are_used_only_where_they_converge(text):
+    """Where the expansion calls itself converged it is what quadrature on panels gives; sharp functions get there later."""
+    act = kc.Activation(text)
+    q = 2.0 ** -np.arange(12, 28)
+    expanded, converged = taylor_coefficients(act, q, 24)
+    panels, energy, _ = _separate(act, np.sqrt(q), 32, 24)
+    apart = np.linalg.norm(expanded - panels, axis=1) / np.sqrt(energy)
+    assert (apart[converged] < 1e-14).all()
+    assert converged.any() == (text not in ("tanh(2000*x)", "exp(-100*(x-0.3)**2)"))
+    assert not expanded[~(q <= 2.0**-13)].any()
