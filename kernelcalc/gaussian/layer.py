@@ -27,8 +27,8 @@ from kernelcalc.gaussian.series_table import many_series
 
 Order = tuple[int, int]
 Index: TypeAlias = "slice | np.ndarray"
-# Pairs of a block sent to quadrature from which on a warning says so: some ten seconds.
-MANY_PAIRS = 2000
+# Pairs of a layer sent to quadrature from which on a warning says so, and what one takes.
+MANY_PAIRS, SECONDS_ONE_BY_ONE = 2000, (2e-3, 2e-2)
 EPS = np.finfo(np.float64).eps
 
 # A block on the diagonal holds pairs with ρ = 1, whose series are several times longer than at ρ = 0.9.
@@ -37,6 +37,8 @@ NEAR_ONE = 0.9
 SHORTEST_TAIL = 4 * EPS
 # Correlations at which closed forms whose terms may cancel are tried before they are used.
 TRIED = (-0.99, -0.5, 0.0, 0.5, 0.99)
+# Terms kept whatever their size: at tiny variances the first ones of f and g may not meet, and the product starts later.
+FEWEST_TERMS = 8
 # Variances at which the p-norms are computed where there are more of them; they vary smoothly with log q.
 NORM_NODES = 64
 
@@ -124,6 +126,7 @@ class LayerExpectations:
     ) -> None:
         self.act, self.orders, self.rtol, self.compiled = act, tuple(orders), rtol, compiled
         self.q, self.qp = q, qp
+        self._one_by_one, self._warned = 0, False
         self._kept_norms: dict[tuple[int, str], np.ndarray] = {}
         self.functions = {k: act.derivative(k) for k in {k for order in orders for k in order}}
         self.atoms: dict[int, Combination] | None = self._closed_forms()
@@ -198,7 +201,7 @@ class LayerExpectations:
     def _side(self, function: Activation, unique: np.ndarray, back: np.ndarray) -> _Side:
         series = many_series(function, unique, length=self.length)
         remains = relative_tails(series)
-        keep = max(1, int((remains > SHORTEST_TAIL).sum()))
+        keep = min(remains.size, max(FEWEST_TERMS, int((remains > SHORTEST_TAIL).sum())))
         terms = np.ascontiguousarray(series.coefficients[:, :keep].T)
         norm = np.where(series.bounds.norm > 0, series.bounds.norm, 1.0)
         return _Side(
@@ -320,10 +323,13 @@ class LayerExpectations:
 
     def _recompute(self, order: Order, cov: Covariance, bad: np.ndarray) -> np.ndarray:
         i, j = order
-        if bad.sum() > MANY_PAIRS:
+        self._one_by_one += int(bad.sum())
+        if self._one_by_one > MANY_PAIRS and not self._warned:
+            self._warned = True
+            low, high = (self._one_by_one * seconds for seconds in SECONDS_ONE_BY_ONE)
             warnings.warn(
-                f"{int(bad.sum())} pairs of E[{self.functions[i].name} {self.functions[j].name}] at variances up to "
-                f"{cov.q.max():.3g} go through quadrature one by one, some 1 to 20 ms each; points scaled to |x|² = n_0 or a "
+                f"at least {self._one_by_one} expectations of {self.act.name} at variances up to {cov.q.max():.3g} in this layer "
+                f"go through quadrature one by one, so far some {low:.0f} to {high:.0f} s; points scaled to |x|² = n_0 or a "
                 "nonlinearity with a closed form are faster",
                 SlowMethodWarning,
                 stacklevel=2,
@@ -377,7 +383,7 @@ def _terms(left: _Side, right: _Side, reach: float) -> int:
     tier = min(int(np.searchsorted(DAMPINGS, reach)), len(DAMPINGS) - 1)
     small = np.flatnonzero(remainder <= EPS / 4 * left.damping[tier] * right.damping[tier])
     needed = int(small[0]) if small.size else count
-    return max(1, -(-(needed - left.offset) // left.stride))
+    return max(1, -(-(max(needed, min(count, FEWEST_TERMS)) - left.offset) // left.stride))
 
 
 def diagonal_expectations(
