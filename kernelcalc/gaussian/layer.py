@@ -328,7 +328,7 @@ class LayerExpectations:
             self._warned = True
             low, high = (self._one_by_one * seconds for seconds in SECONDS_ONE_BY_ONE)
             warnings.warn(
-                f"at least {self._one_by_one} expectations of {self.act.name} at variances up to {cov.q.max():.3g} in this layer "
+                f"at least {self._one_by_one} expectations of {self.act.name} at variances up to {cov.q.max():.3g} in a layer "
                 f"go through quadrature one by one, so far some {low:.0f} to {high:.0f} s; points scaled to |x|² = n_0 or a "
                 "nonlinearity with a closed form are faster",
                 SlowMethodWarning,
