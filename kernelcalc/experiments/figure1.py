@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,8 @@ from kernelcalc.catalogue import from_text
 from kernelcalc.dynamics import mse_moments
 from kernelcalc.errors import InputError
 from kernelcalc.experiments.result import Result, Table
-from kernelcalc.finite.ensemble import FIELDS, FiniteMoments
-from kernelcalc.finite.moments import HessianMoments
-from kernelcalc.finite.network import FiniteNetwork
-from kernelcalc.finite.trials import run_trials, trial_file
+from kernelcalc.finite.ensemble import moments_through_training
+from kernelcalc.finite.trials import trial_file
 from kernelcalc.network import MLP
 
 Array = np.ndarray[Any, Any]
@@ -35,46 +32,6 @@ CROSSES = (0.0, 0.2, 0.6, 2.0, 6.0, 20.0)
 KMAX = 4
 # From this width on, probes of the hidden units replace the sum over them (measured: an error of about 1e-4 of Tr S²).
 PROBED_WIDTH = 2000
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Trial:
-    """One network: drawn, trained by gradient flow, its moments taken on the way."""
-
-    net: MLP
-    X: Array
-    Y: Array
-    times: Array
-    width: int
-    dtype: str
-
-    def __call__(self, seed: np.random.SeedSequence) -> dict[str, Array]:
-        """Fields of :data:`~kernelcalc.finite.ensemble.FIELDS` by name, the time as last axis."""
-        draw, sample = seed.spawn(2)
-        fin = FiniteNetwork.random(self.net, self.width, self.X.shape[1], np.random.default_rng(draw), self.dtype)
-        # the same probes at all times make what is sampled smooth in time
-        state = sample.generate_state(1)[0]
-        wide = self.width >= PROBED_WIDTH
-        # deflation keeps three vectors of the length of the parameters a column, 0.6 GB for 26 million
-        sampled: dict[str, Any] = {"deflation": 4 if wide else 10, "probes": 4, "unit_probes": 64 if wide else 0}
-
-        def record(_: float, now: FiniteNetwork) -> HessianMoments:
-            return now.hessian_moments(self.X, self.Y, KMAX, rng=state, **sampled)
-
-        # a step's error of 1e-3 in ‖θ‖ changes moments by some 1e-4, far less than initialisations differ
-        seen = fin.train(self.X, self.Y, self.times, tol=1e-3, record=record).records
-        return {name: np.stack([np.asarray(getattr(m, name)) for m in seen], axis=-1) for name in FIELDS}
-
-    def settings(self, activation: str) -> dict[str, Any]:
-        """What defines a trial, as JSON values."""
-        return {
-            "activation": activation,
-            "points": len(self.X),
-            "outputs": self.net.n_out,
-            "width": self.width,
-            "times": self.times.tolist(),
-            "dtype": self.dtype,
-        }
 
 
 def run(
@@ -140,18 +97,34 @@ def run(
         activation = from_text(text)
         net = MLP(activation, depth=3, beta=0.1, n_out=y.shape[1])
         trajectory = mse_moments(net.kernels(x), y, grid, kmax=KMAX)
-        trial = Trial(net=net, X=x, Y=y, times=at, width=int(width), dtype=dtype)
-        settings = trial.settings(activation.name)
-        samples = run_trials(
-            trial,
-            trials,
+        settings = {
+            "activation": activation.name,
+            "points": points,
+            "width": width,
+            "times": at.tolist(),
+            "dtype": dtype,
+        }
+        wide = width >= PROBED_WIDTH
+        # a step's error of 1e-3 in ‖θ‖ changes moments by some 1e-4, far less than initialisations differ
+        finite = moments_through_training(
+            net,
+            x,
+            y,
+            at,
+            width=width,
+            trials=trials,
             rng=seed,
+            kmax=KMAX,
+            tol=1e-3,
+            probes=4,
+            # deflation keeps three vectors of the length of the parameters a column, 0.6 GB for 26 million
+            deflation=4 if wide else 10,
+            unit_probes=64 if wide else 0,
+            dtype=dtype,
             workers=workers,
             path=None if folder is None else trial_file(folder, "figure1-networks", settings, seed),
-            settings=settings,
             progress=progress,
         )
-        finite = FiniteMoments.from_samples(at, int(width), samples)
         panels.append((activation.name.replace("_", " "), trajectory, finite))
         where = np.searchsorted(grid, at)
         for k in range(KMAX):

@@ -268,6 +268,8 @@ def moments_through_training(
     batch_size: int = 32,
     tol: float = 1e-4,
     probes: int = 8,
+    deflation: int = 32,
+    unit_probes: int = 0,
     dtype: Any = np.float64,
     executor: Executor | None = None,
 ) -> FiniteMoments:
@@ -282,7 +284,7 @@ def moments_through_training(
     tol : float
         Bound on the error of one step of the flow, in ‖θ‖₂; 1e-4 changes moments by 2e-5, relatively (measured: width 100,
         64 digits, smooth ReLU and softplus, against 1e-8), far less than the spread over initialisations.
-    probes : int
+    probes, deflation, unit_probes : int
         See :func:`~kernelcalc.finite.moments.hessian_moments`.
 
     Returns
@@ -294,6 +296,15 @@ def moments_through_training(
     InputError, DataFileError, OutputFileError
         See :func:`train_ensemble`.
     """
+    record = MomentRecord(
+        X=finite_array(X, "points"),
+        Y=Y,
+        kmax=kmax,
+        loss=loss,
+        probes=probes,
+        deflation=deflation,
+        unit_probes=unit_probes,
+    )
     samples = train_ensemble(
         net,
         X,
@@ -301,7 +312,7 @@ def moments_through_training(
         times,
         width=width,
         trials=trials,
-        record=MomentRecord(X=finite_array(X, "points"), Y=Y, kmax=kmax, loss=loss, probes=probes),
+        record=record,
         loss=loss,
         method=method,
         step=step,

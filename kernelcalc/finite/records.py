@@ -29,7 +29,7 @@ class MomentRecord:
     ----------
     X, Y : arrays
         Points and targets.
-    kmax, loss, probes, rng
+    kmax, loss, probes, deflation, unit_probes, rng
         See :func:`~kernelcalc.finite.moments.hessian_moments`.
     """
 
@@ -38,12 +38,22 @@ class MomentRecord:
     kmax: int = 4
     loss: str | Loss = "mse"
     probes: int = 8
+    deflation: int = 32
+    unit_probes: int = 0
     rng: Any = 0
 
     def __call__(self, t: float, network: FiniteNetwork) -> dict[str, Any]:
         """The moments of one network."""
         moments = hessian_moments(
-            network, self.X, self.Y, kmax=self.kmax, loss=self.loss, probes=self.probes, rng=self.rng
+            network,
+            self.X,
+            self.Y,
+            kmax=self.kmax,
+            loss=self.loss,
+            probes=self.probes,
+            deflation=self.deflation,
+            unit_probes=self.unit_probes,
+            rng=self.rng,
         )
         return {name: getattr(moments, name) for name in FIELDS}
 
