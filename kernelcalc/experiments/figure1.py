@@ -74,8 +74,8 @@ def run(
     Returns
     -------
     Result
-        Tables "figure1" (crosses: theory, mean, standard error and their distance in standard errors) and
-        "figure1_theory" (lines).
+        Tables "figure1" (crosses: theory, mean, standard error and their distance in standard errors; the same of
+        Tr I^k, and of Tr H^k − Tr I^k, which is due to S) and "figure1_theory" (lines).
 
     Raises
     ------
@@ -90,7 +90,8 @@ def run(
     positive = at[at > 0]
     start, stop = (positive.min() / 3, positive.max() * 5) if positive.size else (0.05, 100.0)
     grid = np.unique(np.concatenate([[0.0], at, np.geomspace(start, stop, 50)]))
-    crosses = Table("activation", "k", "time", "theory", "mean", "error", "z")
+    parts = ("theory_i", "mean_i", "error_i", "theory_s", "mean_s", "error_s")
+    crosses = Table("activation", "k", "time", "theory", "mean", "error", "z", *parts)
     lines = Table("activation", "k", "time", "trace_h", "trace_i", "trace_h_std")
     panels = []
     for text in activations:
@@ -130,7 +131,10 @@ def run(
         for k in range(KMAX):
             theory, error = trajectory.trace_h[k, where], finite.trace_h_std[k] / np.sqrt(trials)
             z = (finite.trace_h[k] - theory) / error
-            crosses.extend(activation.name, k + 1, at, theory, finite.trace_h[k], error, z)
+            limit_i = trajectory.trace_i[k, where]
+            i, h = (finite.samples[name][:, k] for name in ("trace_i", "trace_h"))
+            both = [v for part in ((limit_i, i), (theory - limit_i, h - i)) for v in _beside(*part)]
+            crosses.extend(activation.name, k + 1, at, theory, finite.trace_h[k], error, z, *both)
             std = trajectory.trace_h_std[k]
             lines.extend(activation.name, k + 1, grid, trajectory.trace_h[k], trajectory.trace_i[k], std)
 
@@ -151,9 +155,20 @@ def run(
             "error is the standard error of the mean over networks; z = (mean - theory)/error still has the finite width's "
             "bias of order 1/width in it",
             "in the picture crosses of different k are moved apart a little in time; they belong to the times of the table",
-            "only the first two moments are moved by S; higher ones are those of I, which stands still",
+            "only the first two moments are moved by S; higher ones are those of I, which stands still in the limit",
+            "..._i: Tr I^k, ..._s: Tr H^k - Tr I^k; in a finite network I drifts through training, by order 1/width, and takes "
+            "the late crosses with it",
         ),
         draw=draw,
+    )
+
+
+def _beside(limit: Array, samples: Array) -> tuple[Array, Array, Array]:
+    """Limit, mean and standard error of samples (trials, T)."""
+    return (
+        np.broadcast_to(limit, samples.shape[1]),
+        samples.mean(axis=0),
+        samples.std(axis=0, ddof=1) / np.sqrt(len(samples)),
     )
 
 
