@@ -38,10 +38,11 @@ print(moments)
 moments.figure()
 
 # %% [markdown]
-# What the theory claims of these crosses, one by one. The part of $S$, $E[\mathrm{Tr}\,H^k - \mathrm{Tr}\,I^k]$, follows
-# Corollary 1 for $k = 1, 2$ through all of training, up to the standard error and a bias of order one over the width (3/width of
-# the moment is granted). $\mathrm{Tr}\,I^k$ begins at its limit (13/width is granted). In the limit it then stands still; in a finite
-# network it drifts, and a quarter of the width makes the drift four times as large as soon as it is small.
+# What the theory claims of these crosses, one by one. The part of $S$, $E[\mathrm{Tr}\,H^k - \mathrm{Tr}\,I^k]$,
+# follows Corollary 1 for $k = 1, 2$ through all of training, up to the standard error and a bias of order one over the
+# width (3/width of the moment is granted). $\mathrm{Tr}\,I^k$ begins at its limit (13/width is granted). In the limit
+# it then stands still; in a finite network it drifts, and a quarter of the width makes the drift four times as large as
+# soon as it is small.
 
 # %%
 table = moments.tables["figure1"]
