@@ -387,6 +387,20 @@ def _sizes(polynomial: Polynomial) -> Polynomial:
     return {exponents: abs(weight) for exponents, weight in polynomial.items()}
 
 
+def _added(
+    total: np.ndarray | None, own: bool, value: np.ndarray, factor: np.ndarray | float
+) -> tuple[np.ndarray, bool]:
+    """total + factor · value, in place where the total is not anybody else's, and whether it now is ours."""
+    sign = factor if isinstance(factor, float) and factor in (1.0, -1.0) else None
+    if total is None:
+        return (value, False) if sign == 1.0 else (value * factor, True)
+    part = value if sign else value * factor
+    add = np.subtract if sign == -1.0 else np.add
+    if own and np.broadcast_shapes(total.shape, part.shape) == total.shape:
+        return add(total, part, out=total), True
+    return add(total, part), True
+
+
 def expectation(
     f: Combination, g: Combination, cov: Covariance, shared: SharedPairs | None = None
 ) -> ClosedForm | None:
@@ -399,15 +413,14 @@ def expectation(
     pairs = SharedPairs(cov) if shared is None else shared
     terms: list[tuple[_Pair, Polynomial]] = []
     value: np.ndarray | None = None
-    relative = 0.0
+    own, relative = False, 0.0
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for a, b, polynomial in _reduced(_regrouped(f, pairs.least), _regrouped(g, pairs.least)):
             pair = pairs(a, b)
             if pair is None:
                 return None
             factor = _evaluate(polynomial, cov.q, cov.qp, cov.c)
-            part = pair.value if isinstance(factor, float) and factor == 1.0 else pair.value * factor
-            value = part if value is None else value + part
+            value, own = _added(value, own, pair.value, factor)
             terms.append((pair, polynomial))
             single = len(polynomial) == 1 and pair.magnitude is None
             relative = (OPERATIONS + POLYNOMIAL_OPERATIONS) * EPS * pair.loss if single else math.inf
