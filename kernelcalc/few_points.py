@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kernelcalc.gaussian.closed_form import SharedPairs, expectation
-from kernelcalc.gaussian.combination import Combination, recognise
+from kernelcalc.gaussian.combination import Combination, feels_small_angles, recognise
 from kernelcalc.gaussian.covariance import Covariance, determinant
 from kernelcalc.gaussian.expectation import NORM_EXPONENTS, RTOL
 from kernelcalc.gaussian.series_table import octave_tables
@@ -150,8 +150,7 @@ def _closed_forms(
         return None
     det = np.maximum(determinant(q, qp, sigma), 0.0)
     det[:count] = 0.0
-    if act.smoothness < 1 and not (det[count:] > NEAR_PARALLEL * (q * qp)[count:]).all():
-        # Kinks feel the angle of nearly parallel points to first order, more finely than Σ holds it.
+    if feels_small_angles(act) and not (det[count:] > NEAR_PARALLEL * (q * qp)[count:]).all():
         return None
     shared = SharedPairs(Covariance(q=q, qp=qp, c=sigma, det=det))
     result = {}

@@ -19,6 +19,7 @@ from kernelcalc.errors import (
     SmoothnessError,
 )
 from kernelcalc.few_points import few_points
+from kernelcalc.gaussian.combination import feels_small_angles
 from kernelcalc.gaussian.covariance import LARGEST, Covariance, determinant
 from kernelcalc.gaussian.layer import LayerExpectations, diagonal_expectations
 from kernelcalc.gaussian.next_determinant import refine_determinant
@@ -413,8 +414,7 @@ class KernelComputation:
                 q = self.row_diagonals[level + 1].sigma[rows, None]
                 qp = self.column_diagonals[level + 1].sigma[None, columns]
                 c, det = kernels.sigma, determinant(q, qp, kernels.sigma)
-                # Only expectations of kinked functions feel the angle of nearly parallel points to first order.
-                if any(later.smoothness < 1 for later in self.net.activations[level + 1 :]):
+                if any(feels_small_angles(later) for later in self.net.activations[level + 1 :]):
                     refine_determinant(act, cov, (q, qp), det, ~same, self.sigma_w2, self.beta2)
                 np.maximum(det, 0.0, out=det)
                 if same.any():

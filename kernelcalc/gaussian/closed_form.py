@@ -22,6 +22,9 @@ OPERATIONS, POLYNOMIAL_OPERATIONS = 16, 16
 # r − c arctan(r/c) by its series for r below this times c; above, the difference is at least r divided by the second number.
 SERIES_BELOW, DIFFERENCE_LOSS = 0.25, 50.0
 
+# Powers of large variances below 10 to minus this are not trusted.
+DECADES = 250.0
+
 # Σ w q^i q'^j c^k by exponents (i, j, k).
 Polynomial = dict[tuple[int, int, int], float]
 
@@ -151,6 +154,11 @@ class _Smoothed:
         return self._powers[exponent]
 
     @cached_property
+    def scale(self) -> float:
+        """Decades of the largest variance above 1."""
+        return math.log10(max(1.0, float(np.max(self.q)), float(np.max(self.qp))))
+
+    @cached_property
     def degenerate(self) -> bool:
         """Whether r = 0 somewhere."""
         return not bool(np.all(self.square))
@@ -244,6 +252,9 @@ def _against_density(kind: str, m: int, n: int, s: _Smoothed, swap: bool) -> _Pa
         values.append(value)
     if not values:
         return _Pair(value=np.zeros_like(s.c))
+    if s.scale * max(abs(e) / 2 + j + abs(p) for _, e, j, p in terms) > DECADES:
+        # A factor may have underflowed, which nothing else would tell: other methods take these variances.
+        return _Pair(value=values[0], magnitude=np.full_like(s.c, np.inf))
     total = sum(values[1:], values[0])
     # all exponents of c are odd or all are even, so terms with weights of one sign do not cancel
     one_sign = len({weight > 0 for weight, *_ in terms}) == 1

@@ -214,3 +214,21 @@ def homogeneous_weights(combination: Combination) -> tuple[float, float] | None:
         else:
             return None
     return linear, absolute
+
+
+# Smoothed kinks narrower than this variance bend like kinks between nearly parallel points.
+SHARP = 1e-2
+
+
+def feels_small_angles(act: Activation) -> bool:
+    """Whether expectations of σ depend on the angle of nearly parallel points more finely than their covariances hold it.
+
+    That is so for kinks, where it is of first order, and for kinks smoothed over less than the points' own size (erf(100 x)).
+
+    Examples
+    --------
+    >>> [feels_small_angles(Activation(text)) for text in ("tanh(x)", "Abs(x)", "erf(100*x)")]
+    [False, True, True]
+    """
+    atoms = recognise(act) or {}
+    return act.smoothness < 1 or any(a.kind in ("R", "K") and a.variance < SHARP for a in atoms)

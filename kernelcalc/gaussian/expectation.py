@@ -277,7 +277,12 @@ class _Work:
         found = closed_form.expectation(first, second, part)
         if found is None:
             return
-        self.put(index, Estimate(value=found.value, error=found.error), np.abs(found.value), "exact")
+        value, error = (np.broadcast_to(v, index.shape) for v in (found.value, found.error))
+        if any(polynomial.keys() != {(0, 0, 0)} for _, polynomial in found.terms):
+            # Powers of the variances may overflow where the expectation does not.
+            settled = np.isfinite(value) & np.isfinite(error)
+            index, value, error = index[settled], value[settled], error[settled]
+        self.put(index, Estimate(value=value, error=error), np.abs(value), "exact")
         index = self.open()
         if index.size and not (self.f.deltas or self.g.deltas):
             self.scale[index] = self.scales(index)

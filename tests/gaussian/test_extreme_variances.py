@@ -1,6 +1,7 @@
 """Variances far from 1: features a tiny fraction of the Gaussian's width, derivatives whose means nearly vanish, raw pixels."""
 
 import math
+import warnings
 from functools import lru_cache
 
 import mpmath as mp
@@ -223,3 +224,44 @@ def test_expansions_are_used_only_where_they_converge(text):
     assert (apart[converged] < 1e-14).all()
     assert converged.any() == (text not in ("tanh(2000*x)", "exp(-100*(x-0.3)**2)"))
     assert not expanded[~(q <= 2.0**-13)].any()
+
+
+@pytest.mark.parametrize(
+    ("text", "order", "covariance"),
+    [
+        ("x**2*erf(x)", (2, 2), (1e56, 1e56, 0.5e56)),
+        ("x**3*erf(x)", (2, 2), (1e40, 1e40, 0.5e40)),
+        ("x**2*exp(-x**2)", (0, 0), (1e68, 1e68, 0.5e68)),
+        ("x**3*erf(x)", (0, 0), (1e72, 1.0, 0.5e36)),
+        ("erf(x)", (2, 2), (4e129, 4e129, 2e129)),
+    ],
+)
+def test_powers_that_underflow_or_overflow_are_not_trusted(text, order, covariance):
+    f, g = (kc.Activation(text).derivative(k) for k in order)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", kc.errors.PrecisionWarning)
+        found = kc.gaussian_expectation(f, g, *covariance, full_output=True)
+    exact = kc.gaussian_expectation(f, g, *covariance, dps=30)
+    assert abs(mp.mpf(float(found.value)) - exact) <= mp.mpf(float(found.error)) * (1 + 1e-9)
+
+
+def test_a_bump_between_the_smallest_and_the_largest_variance_is_not_taken_for_parity():
+    expectations = layer.LayerExpectations(
+        kc.Activation("tanh(x)+exp(-50*(x-3)**2)"), *(2 * [np.array([1e-3, 1.0, 9.0, 2e33])]), ((0, 0),)
+    )
+    one = np.array([[9.0]])
+    index = slice(2, 3)
+    value = expectations.block(index, index, make_covariance(one, one, one / 2))[0, 0][0, 0]
+    # nested quadrature with mpmath, 15 digits
+    assert value == pytest.approx(0.321076, abs=1e-6)
+
+
+@pytest.mark.parametrize(("text", "depth", "gap"), [("erf(100*x)", 4, 1e-4), ("erf(1000*x)", 3, 1e-5)])
+def test_sharp_smooth_functions_of_nearly_parallel_points(text, depth, gap):
+    # Σ of the layers between holds the angle to ε qq'/(qq' − c²) only, which is some 1e-10 here; a Gram matrix of the points,
+    # which single pairs use elsewhere, would cost another 100 to 1000.
+    x = np.array([[1, 0.3, -0.2]]) + gap * np.array([[0.0, 0, 0], [0.1, -0.5, 0.7]])
+    net = kc.MLP(text, depth)
+    exact, found = net.kernels(x, dps=30), net.kernels(x)
+    for name in ("theta", "upsilon"):
+        assert abs(getattr(found, name)[0, 1] / float(getattr(exact, name)[0, 1]) - 1) < 1e-9, name
