@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 # Rows and columns of a block: 128 × 256 doubles (256 KiB) stay in the second-level cache through a whole polynomial.
 BLOCK_ROWS, BLOCK_COLUMNS = 128, 256
 # Series of the points of a panel, all layers and derivatives together: beyond this a large matrix is done in several panels.
-PANEL_BYTES = 2**27
+PANEL_BYTES = 2**28
 # Pairs closer to |ρ| = 1 than this get their determinant from the difference of the points instead of from the Gram matrix.
 NEAR_PARALLEL = 1e-6
 # Below, products of variances of nearly parallel points underflow.

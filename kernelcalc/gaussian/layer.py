@@ -134,14 +134,12 @@ class LayerExpectations:
         self.atoms: dict[int, Combination] | None = self._closed_forms()
         self._focus: tuple[slice, slice] | None = None
         if self.atoms is None:
-            self.length, self.parity = self._survey()
+            self.length, self.kept, self.parity = self._survey()
 
     @property
     def bytes_per_point(self) -> int:
         """What the series of one point take, at most."""
-        return (
-            0 if self.atoms is not None else 8 * self.length * len(self.functions) // (1 if self.parity is None else 2)
-        )
+        return 0 if self.atoms is not None else 8 * self.kept * len(self.functions) // (1 if self.parity is None else 2)
 
     def focus(self, rows: slice, columns: slice) -> None:
         """Prepare the series of these points; later blocks must lie within them. By default all points are prepared at once."""
@@ -179,8 +177,10 @@ class LayerExpectations:
                     return None
         return known
 
-    def _survey(self) -> tuple[int, int | None]:
-        """Terms that the most demanding derivative needs; 0 or 1 if σ is even or odd, when every other coefficient is rounding.
+    def _survey(self) -> tuple[int, int, int | None]:
+        """Terms that the most demanding derivative needs, and how many of them are kept; 0 or 1 if σ is even or odd.
+
+        Every other coefficient is rounding then.
 
         Tails bound a product only if both series end at one length.
         """
@@ -188,13 +188,14 @@ class LayerExpectations:
         ends = np.unique([q.max(), q[q > 0].min(initial=q.max())])
         series = {k: hermite_series(f, ends) for k, f in self.functions.items()}
         length = max(s.coefficients.shape[1] for s in series.values())
+        kept = max(int((relative_tails(s) > SHORTEST_TAIL).sum()) for s in series.values())
         for parity in (0, 1):
             if not _has_parity(self.act, parity):
                 continue
             wrong = {k: s.coefficients[:, (parity + k + 1) % 2 :: 2] for k, s in series.items()}
             if all((np.abs(w) <= 4 * EPS * series[k].bounds.norm[:, None]).all() for k, w in wrong.items()):
-                return length, parity
-        return length, None
+                return length, kept, parity
+        return length, kept, None
 
     def _prepare(self, q: np.ndarray, wanted: set[int]) -> dict[int, _Side]:
         unique, back = np.unique(q, return_inverse=True)
