@@ -72,8 +72,9 @@ def main() -> None:
     rows.append(("six kernels, tanh, L = 3, N = 4096, many norms", best(kernels("tanh", uneven), 2)))
     rows.append(('the same with `engine="numba"`', best(kernels("tanh", uneven, engine="numba"), 2)))
     rows.append(("Σ and Θ, relu, L = 3, N = 4096, many norms", best(kernels("relu", uneven))))
-    tanh = kc.MLP("tanh", depth=3)
-    rows.append(("six kernels of one pair, tanh, L = 3", best(lambda: tanh.kernels(*pair), 20)))
+    for name, what in (("tanh", "six kernels"), ("gelu", "six kernels"), ("relu", "Σ and Θ")):
+        net = kc.MLP(name, depth=3)
+        rows.append((f"{what} of one pair, {name}, L = 3", best(lambda net=net: net.kernels(*pair), 20)))
     times = np.geomspace(1e-2, 1e6, 1000)
     rows.append(("moments at 1000 times, N = 1024", best(lambda: kc.mse_moments(large, targets, times), 2)))
     rows.append(
