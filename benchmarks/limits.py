@@ -23,12 +23,13 @@ from unittest.mock import patch
 import numpy as np
 
 import kernelcalc as kc
-from kernelcalc import kernels
-from kernelcalc.gaussian import closed_form, layer
-from kernelcalc.gaussian.combination import recognise
 from kernelcalc.gaussian.covariance import make_covariance
-from kernelcalc.kernels import KernelComputation
-from kernelcalc.recursion import (
+from kernelcalc.gaussian.floats import closed as closed_form
+from kernelcalc.gaussian.floats import layer
+from kernelcalc.gaussian.floats.kinds import recognise
+from kernelcalc.kernels import gram as kernels
+from kernelcalc.kernels.gram import KernelComputation
+from kernelcalc.kernels.state import (
     KERNEL_NAMES,
     DiagonalKernels,
     PairKernels,

@@ -13,9 +13,11 @@ import mpmath
 import numpy as np
 
 import kernelcalc as kc
-from kernelcalc.gaussian import closed_form, combination, quadrature
 from kernelcalc.gaussian.covariance import Covariance, make_covariance
-from kernelcalc.gaussian.layer import LayerExpectations
+from kernelcalc.gaussian.floats import closed as closed_form
+from kernelcalc.gaussian.floats import kinds as combination
+from kernelcalc.gaussian.floats import quadrature
+from kernelcalc.gaussian.floats.layer import LayerExpectations
 
 
 def covariances(count: int) -> Covariance:

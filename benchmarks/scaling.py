@@ -31,10 +31,10 @@ import numpy as np
 from scipy.optimize import nnls
 
 import kernelcalc as kc
-from kernelcalc.distributed import write_kernels
-from kernelcalc.distributed.blocks import kernel_block
-from kernelcalc.gaussian import layer
-from kernelcalc.recursion import KERNEL_NAMES
+from kernelcalc.gaussian.floats import layer
+from kernelcalc.kernels.distributed import write_kernels
+from kernelcalc.kernels.distributed.blocks import kernel_block
+from kernelcalc.kernels.state import KERNEL_NAMES
 
 INPUTS = 196
 SIZES = (256, 512, 1024, 2048, 4096)

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 import kernelcalc as kc
-from kernelcalc.kernels import KernelComputation
-from kernelcalc.recursion import KERNEL_NAMES
+from kernelcalc.kernels.gram import KernelComputation
+from kernelcalc.kernels.state import KERNEL_NAMES
 
 PEER = ("neural-tangents==0.6.5", "jax==0.4.23", "jaxlib==0.4.23", "numpy<2", "scipy==1.12", "tf2jax==0.3.6")
 DEGREES = (25, 35, 50, 75, 100, 125, 150)

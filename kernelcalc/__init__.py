@@ -11,43 +11,42 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "Activation": "activations",
-    "activation": "catalogue",
+    "Activation": "activations.activation",
+    "activation": "activations.names",
     "gaussian_expectation": "gaussian.expectation",
-    "MLP": "network",
-    "LimitingKernels": "kernels",
-    "mse_moments": "dynamics",
-    "training_times": "dynamics",
-    "hessian_moments": "gradient_flow",
-    "Trajectory": "trajectory",
-    "mse_law": "distribution",
-    "mse_quantiles": "distribution",
-    "spectrum_of_i": "spectrum",
-    "mean_field_moments": "meanfield",
-    "phase_diagram": "phase",
-    "predict": "prediction",
-    "largest_learning_rate": "prediction",
-    "held_out": "heldout",
-    "convex_loss": "losses",
+    "MLP": "kernels.mlp",
+    "LimitingKernels": "kernels.gram",
+    "mse_moments": "training.mse",
+    "training_times": "training.mse",
+    "hessian_moments": "training.flow",
+    "Trajectory": "training.trajectory",
+    "mse_law": "training.law",
+    "mse_quantiles": "training.law",
+    "spectrum_of_i": "studies.spectrum",
+    "mean_field_moments": "studies.meanfield",
+    "phase_diagram": "studies.phase",
+    "predict": "studies.prediction",
+    "largest_learning_rate": "studies.prediction",
+    "held_out": "studies.heldout",
+    "convex_loss": "training.losses",
     "FiniteNetwork": "finite.network",
-    "validate": "validation",
+    "validate": "studies.validation.validate",
 }
-_MODULES = (
-    "activations",
-    "catalogue",
-    "datasets",
-    "distributed",
-    "distribution",
-    "errors",
-    "finite",
-    "gaussian",
-    "losses",
-    "phase",
-    "plot",
-    "recursion",
-    "spectrum",
-    "symbolic",
-)
+_MODULES = {
+    "activations": "activations",
+    "catalogue": "activations.names",
+    "datasets": "datasets",
+    "distributed": "kernels.distributed",
+    "distribution": "training.law",
+    "errors": "errors",
+    "finite": "finite",
+    "gaussian": "gaussian",
+    "losses": "training.losses",
+    "phase": "studies.phase",
+    "plot": "output.moments",
+    "spectrum": "studies.spectrum",
+    "symbolic": "kernels.symbolic",
+}
 
 __all__ = ["__version__", *_HOME, *_MODULES]
 
@@ -56,7 +55,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = getattr(importlib.import_module(f"kernelcalc.{_HOME[name]}"), name)
     elif name in _MODULES:
-        value = importlib.import_module(f"kernelcalc.{name}")
+        value = importlib.import_module(f"kernelcalc.{_MODULES[name]}")
     else:
         raise AttributeError(f"module 'kernelcalc' has no attribute {name!r}")
     globals()[name] = value

@@ -29,7 +29,7 @@ import sys
 
 import numpy as np
 
-from kernelcalc.experiments import figure1
+from kernelcalc.studies.figures import figure1
 
 full = "--full" in sys.argv
 small = {"width": 128, "trials": 5, "points": 16, "times": (0.0, 1.0, 10.0)}

@@ -26,7 +26,7 @@ import sys
 
 import numpy as np
 
-from kernelcalc.experiments import figure2
+from kernelcalc.studies.figures import figure2
 
 full = "--full" in sys.argv
 small = {"width": 256, "points": 24, "count": 12, "widths": (32, 64, 128), "trials": 12}

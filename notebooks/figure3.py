@@ -26,7 +26,7 @@ import sys
 
 import numpy as np
 
-from kernelcalc.experiments import figure3
+from kernelcalc.studies.figures import figure3
 
 full = "--full" in sys.argv
 small = {"width": 256, "points": 16, "grid": 11}

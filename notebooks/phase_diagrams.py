@@ -27,8 +27,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import kernelcalc as kc
-from kernelcalc.phase import critical_line, depth_profile, fixed_points, normalized_position
-from kernelcalc.plot_phase import mark_setting, plot_phase
+from kernelcalc.output.phase import mark_setting, plot_phase
+from kernelcalc.studies.phase import critical_line, depth_profile, fixed_points, normalized_position
 
 # %% [markdown]
 # ## Three diagrams

@@ -31,9 +31,9 @@ import sys
 import numpy as np
 
 from kernelcalc.datasets import random_patterns
-from kernelcalc.experiments import run
-from kernelcalc.experiments.limit import Limit
-from kernelcalc.experiments.task import Task, descend
+from kernelcalc.studies.sagun import run
+from kernelcalc.studies.sagun.limit import Limit
+from kernelcalc.studies.sagun.task import Task, descend
 
 full = "--full" in sys.argv
 

@@ -23,7 +23,7 @@
 import sympy as sp
 
 import kernelcalc as kc
-from kernelcalc.symbolic import (
+from kernelcalc.kernels.symbolic import (
     GaussianExpectation,
     at_rho_one,
     c,

@@ -32,9 +32,9 @@ from scipy.integrate import solve_ivp
 from scipy.stats import kstest
 
 import kernelcalc as kc
-from kernelcalc.finite.ensemble import moments_through_training
-from kernelcalc.gradient_flow import initial_draws
-from kernelcalc.plot import plot_finite, plot_moments
+from kernelcalc.finite.ensembles.ensemble import moments_through_training
+from kernelcalc.output.moments import plot_finite, plot_moments
+from kernelcalc.training.flow import initial_draws
 
 X, digits = kc.datasets.mnist14(40)
 parity = kc.datasets.parity(digits)

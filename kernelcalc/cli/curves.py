@@ -15,8 +15,8 @@ from kernelcalc.cli.dataset import count, data_options, loss_option, network_opt
 if TYPE_CHECKING:
     import numpy as np
 
-    from kernelcalc.network import MLP
-    from kernelcalc.trajectory import Trajectory
+    from kernelcalc.kernels.mlp import MLP
+    from kernelcalc.training.trajectory import Trajectory
 
 # The paper's Figure 1: smooth ReLU (left), normalised smooth ReLU (right).
 DEFAULT_ACTIVATIONS = ("smooth_relu", "normalized smooth_relu")
@@ -123,14 +123,14 @@ def curves(
     For a loss other than mse, 64 initialisations are drawn and followed, on 100 digits and at 25 times unless said
     otherwise: about 15 seconds for softmax on two cores.
     """
-    from kernelcalc.catalogue import from_text
+    from kernelcalc.activations.names import from_text
     from kernelcalc.cli import progress, shows_progress
-    from kernelcalc.dynamics import mse_moments
     from kernelcalc.errors import InputError
-    from kernelcalc.export import writable_folder
-    from kernelcalc.gradient_flow import hessian_moments
-    from kernelcalc.losses import LOSSES, resolve_loss
-    from kernelcalc.network import MLP
+    from kernelcalc.kernels.mlp import MLP
+    from kernelcalc.output.files import writable_folder
+    from kernelcalc.training.flow import hessian_moments
+    from kernelcalc.training.losses import LOSSES, resolve_loss
+    from kernelcalc.training.mse import mse_moments
 
     law = resolve_loss(loss)
     if finite is not None and law.name not in LOSSES:
@@ -139,7 +139,7 @@ def curves(
         raise InputError("--average with --loss mse", f"--loss {loss!r}", "--band quantiles takes any loss")
     folder = writable_folder(out)
     if not no_png:
-        from kernelcalc.plot import require_matplotlib
+        from kernelcalc.output.moments import require_matplotlib
 
         require_matplotlib()
     exact = law.name == "mse"
@@ -224,8 +224,8 @@ def csv_columns(found: list[Curve]) -> dict[str, Any]:
 
 def _quantiles(trajectory: Trajectory, limit: Any, y: np.ndarray, average: int | None) -> dict[str, np.ndarray]:
     """5 % and 95 % quantiles of Tr H^k, (kmax, T) each: of one network, and of the mean of ``average``."""
-    from kernelcalc.distribution import mse_quantiles
-    from kernelcalc.gradient_flow import SampledTrajectory
+    from kernelcalc.training.flow import SampledTrajectory
+    from kernelcalc.training.law import mse_quantiles
 
     if isinstance(trajectory, SampledTrajectory):
         return dict(zip(("q05", "q95"), trajectory.quantiles("trace_h", LEVELS), strict=True))
@@ -245,7 +245,7 @@ def _quantiles(trajectory: Trajectory, limit: Any, y: np.ndarray, average: int |
 def _times(times: tuple[float, float, int] | None, thetas: list[np.ndarray], default: int) -> np.ndarray:
     import numpy as np
 
-    from kernelcalc.dynamics import training_times
+    from kernelcalc.training.mse import training_times
 
     if times is None:
         spans = np.array([training_times(theta, 2)[1:] for theta in thetas])
@@ -258,7 +258,7 @@ def _times(times: tuple[float, float, int] | None, thetas: list[np.ndarray], def
 def _with_finite(curve: Curve, net: MLP, x: np.ndarray, y: np.ndarray, late: float, options: dict[str, Any]) -> Curve:
     import numpy as np
 
-    from kernelcalc.finite.ensemble import moments_through_training
+    from kernelcalc.finite.ensembles.ensemble import moments_through_training
 
     times = curve.trajectory.times
     early = np.flatnonzero(times <= max(late, times[1]))
@@ -268,11 +268,11 @@ def _with_finite(curve: Curve, net: MLP, x: np.ndarray, y: np.ndarray, late: flo
 
 
 def _write(folder: Path, found: list[Curve], no_png: bool, average: int | None) -> list[Path]:
-    from kernelcalc.export import write_csv, write_figure
+    from kernelcalc.output.files import write_csv, write_figure
 
     written = [write_csv(folder / "curves.csv", csv_columns(found))]
     if not no_png:
-        from kernelcalc.plot import curves_figure
+        from kernelcalc.output.moments import curves_figure
 
         panels = [(curve.name.replace("_", " "), curve.trajectory, curve.finite) for curve in found]
         if found[0].quantiles:

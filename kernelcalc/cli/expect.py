@@ -19,10 +19,10 @@ def expect(f: str, g: str | None, q: str, qp: str | None, c: str, i: int, j: int
     """E[f(a) g(b)] for a centred Gaussian pair with variances Q and QP and covariance C."""
     import sympy as sp
 
-    from kernelcalc.activations import as_activation
+    from kernelcalc.activations.activation import as_activation
     from kernelcalc.errors import InputError
+    from kernelcalc.expressions.parsing import parse_expression
     from kernelcalc.gaussian.expectation import gaussian_expectation
-    from kernelcalc.parsing import parse_expression
 
     first, second = as_activation(f).derivative(i), as_activation(g or f).derivative(j)
     numbers = []
@@ -32,7 +32,7 @@ def expect(f: str, g: str | None, q: str, qp: str | None, c: str, i: int, j: int
             raise InputError(f"a real number {name}", repr(text))
         numbers.append(number)
     if exact:
-        from kernelcalc.gaussian.algebra import exact_expectation
+        from kernelcalc.expressions.exact import exact_expectation
 
         click.echo(sp.sstr(exact_expectation(first.expr, second.expr, *numbers)))
     elif dps is not None:

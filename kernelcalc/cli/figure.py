@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from kernelcalc.experiments.result import Result
+    from kernelcalc.output.result import Result
 
 _out = click.option(
     "-o", "--out", type=click.Path(path_type=Path), default=Path("kernelcalc-figure"), show_default=True,
@@ -67,7 +67,7 @@ def figure_1(
     an hour or two on two cores.
     """
     from kernelcalc.cli import shows_progress
-    from kernelcalc.experiments.figure1 import PAPER_TRIALS, PAPER_WIDTH, run
+    from kernelcalc.studies.figures.figure1 import PAPER_TRIALS, PAPER_WIDTH, run
 
     folder = _ready(out)
     result = run(
@@ -101,7 +101,7 @@ def figure_2(
     """Rayleigh quotients of the first eigenvectors of I and of S, and the angle between I and S against the width."""
     from kernelcalc.cli import shows_progress
     from kernelcalc.errors import InputError
-    from kernelcalc.experiments.figure2 import run
+    from kernelcalc.studies.figures.figure2 import run
 
     try:
         several = tuple(int(part) for part in widths.split(","))
@@ -131,7 +131,7 @@ def figure_3(
     """The loss around a minimum along the first and fourth eigenvector of I, and the quadratic form of the limit."""
     from kernelcalc.cli import shows_progress
     from kernelcalc.errors import InputError
-    from kernelcalc.experiments.figure3 import run
+    from kernelcalc.studies.figures.figure3 import run
 
     if not 0 < reach < float("inf"):
         raise InputError("a finite reach > 0", f"--reach {reach:g}")
@@ -149,8 +149,8 @@ def figure_3(
 
 
 def _ready(out: Path) -> Path:
-    from kernelcalc.export import writable_folder
-    from kernelcalc.plot import require_matplotlib
+    from kernelcalc.output.files import writable_folder
+    from kernelcalc.output.moments import require_matplotlib
 
     folder = writable_folder(out)
     require_matplotlib()

@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     import numpy as np
 
-    from kernelcalc.network import MLP
+    from kernelcalc.kernels.mlp import MLP
 
 
 @click.command(epilog="Example: kernelcalc kernels -a tanh --depth 3 --data points.csv -o kernels.npz")
@@ -55,10 +55,10 @@ def kernels(
 ) -> None:
     """Gram matrices of the limiting kernels Σ, Θ, Φ, Λ, Υ, Ξ, with a summary."""
     from kernelcalc import datasets
-    from kernelcalc.activations import as_activation
+    from kernelcalc.activations.activation import as_activation
     from kernelcalc.errors import InputError, OutputFileError
-    from kernelcalc.export import writable_folder, write_npz
-    from kernelcalc.network import MLP
+    from kernelcalc.kernels.mlp import MLP
+    from kernelcalc.output.files import writable_folder, write_npz
 
     by_dask = engine.startswith("dask")
     if not by_dask and (workers or scheduler):
@@ -97,8 +97,8 @@ def _by_dask(
 ) -> dict[str, tuple[float, float]]:
     """Write the folder; trace and sum of every kernel, from one pass over it."""
     from kernelcalc.cli import shows_progress
-    from kernelcalc.distributed.engine import cluster, require
-    from kernelcalc.distributed.lazy_kernels import LazyKernels
+    from kernelcalc.kernels.distributed.engine import cluster, require
+    from kernelcalc.kernels.distributed.lazy_kernels import LazyKernels
 
     lazy = net.kernels(points, only=only or None, engine=engine, chunks=chunks)
     assert isinstance(lazy, LazyKernels)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from kernelcalc.activations import Activation
-    from kernelcalc.phase import FixedPoint, PhaseDiagram
+    from kernelcalc.activations.activation import Activation
+    from kernelcalc.studies.phase import FixedPoint, PhaseDiagram
 
 # Jacot, Gabriel, Hongler (ICLR 2020), Figure 1.
 PAPER = (1.0, 0.1)
@@ -66,10 +66,10 @@ def phase(
     """
     import numpy as np
 
-    from kernelcalc.catalogue import from_text
+    from kernelcalc.activations.names import from_text
     from kernelcalc.errors import InputError, SmoothnessError
-    from kernelcalc.export import writable_folder, write_csv
-    from kernelcalc.phase import fixed_points, phase_diagram
+    from kernelcalc.output.files import writable_folder, write_csv
+    from kernelcalc.studies.phase import fixed_points, phase_diagram
 
     act = from_text(activation)
     if act.smoothness < 0:
@@ -79,7 +79,7 @@ def phase(
         raise InputError("--sigma-w-range above 0", "a range from 0")
     folder = writable_folder(out)
     if not no_png:
-        from kernelcalc.plot import require_matplotlib
+        from kernelcalc.output.moments import require_matplotlib
 
         require_matplotlib()
     grid = np.linspace(*sigma_w_range), np.linspace(*beta_range)
@@ -98,8 +98,8 @@ def phase(
     }
     written = [write_csv(folder / "phase.csv", columns)]
     if not no_png:
-        from kernelcalc.export import write_figure
-        from kernelcalc.plot_phase import phase_figure
+        from kernelcalc.output.files import write_figure
+        from kernelcalc.output.phase import phase_figure
 
         label = rf"$\sigma_w = {sigma_w:g}$, $\beta = {beta:g}$"
         if (sigma_w, beta) == PAPER:
@@ -142,7 +142,7 @@ def _critical(act: Activation, beta: float) -> str:
     """Where chi = 1, in words."""
     import numpy as np
 
-    from kernelcalc.phase import critical_line
+    from kernelcalc.studies.phase import critical_line
 
     with np.errstate(all="ignore"):
         sigma_w, bias, _ = critical_line(act, np.geomspace(1e-6, 1e2, 801))
@@ -168,7 +168,7 @@ def _critical(act: Activation, beta: float) -> str:
 def _diagram(act: Activation, grid: tuple[Any, Any]) -> PhaseDiagram | None:
     """The diagram; None where the nonlinearity grows too fast for one."""
     from kernelcalc.errors import KernelcalcError
-    from kernelcalc.phase import phase_diagram
+    from kernelcalc.studies.phase import phase_diagram
 
     try:
         return phase_diagram(act, *grid)
@@ -179,7 +179,7 @@ def _diagram(act: Activation, grid: tuple[Any, Any]) -> PhaseDiagram | None:
 def _normalized(act: Activation, beta: float) -> tuple[Activation, FixedPoint] | None:
     """The normalised form and its place; None where it has none (a constant, or no finite variance)."""
     from kernelcalc.errors import KernelcalcError
-    from kernelcalc.phase import normalized_position
+    from kernelcalc.studies.phase import normalized_position
 
     try:
         return act.normalized(), normalized_position(act, beta)

@@ -11,8 +11,8 @@ import click
 from kernelcalc.cli.dataset import data_options, loss_option, network_options, read
 
 if TYPE_CHECKING:
-    from kernelcalc.heldout import HeldOut
-    from kernelcalc.prediction import Prediction
+    from kernelcalc.studies.heldout import HeldOut
+    from kernelcalc.studies.prediction import Prediction
 
 
 @click.command(epilog="Example: kernelcalc predict -a tanh --loss softmax --width 512 --json prediction.json")
@@ -66,13 +66,13 @@ def predict(
 
     Under MSE all numbers are exact; for other losses --samples initialisations are followed.
     """
-    from kernelcalc import heldout, prediction
-    from kernelcalc.catalogue import from_text
+    from kernelcalc.activations.names import from_text
     from kernelcalc.cli import shows_progress
     from kernelcalc.errors import InputError
-    from kernelcalc.export import writable_folder
-    from kernelcalc.losses import resolve_loss
-    from kernelcalc.network import MLP
+    from kernelcalc.kernels.mlp import MLP
+    from kernelcalc.output.files import writable_folder
+    from kernelcalc.studies import heldout, prediction
+    from kernelcalc.training.losses import resolve_loss
 
     law = resolve_loss(loss)
     if json_file is not None:
@@ -103,7 +103,7 @@ def predict(
     if json_file is not None:
         import json
 
-        from kernelcalc.export import atomic_file
+        from kernelcalc.output.files import atomic_file
 
         with atomic_file(json_file) as file:
             file.write(json.dumps(as_numbers(report, tested), indent=1, allow_nan=False).encode() + b"\n")

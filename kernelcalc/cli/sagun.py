@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from kernelcalc.cli import progress
-from kernelcalc.experiments import EXPERIMENTS
+from kernelcalc.studies.sagun import EXPERIMENTS
 
 _LIST = "\n".join(f"{name:<14}{summary}" for name, (_, summary) in EXPERIMENTS.items())
 
@@ -76,12 +76,12 @@ def sagun(
     experiment: str, full: bool, activation: str | None, seed: int, out: Path, no_png: bool, **options: Any
 ) -> None:
     """Run one experiment, print its table, write its files."""
-    from kernelcalc.experiments import run
-    from kernelcalc.export import writable_folder
+    from kernelcalc.output.files import writable_folder
+    from kernelcalc.studies.sagun import run
 
     given = {name: value for name, value in options.items() if value is not None}
     if activation is not None:
-        from kernelcalc.catalogue import from_text
+        from kernelcalc.activations.names import from_text
 
         given["activation"] = from_text(activation)
     if experiment == "spectra" and "loss" in given:
@@ -89,7 +89,7 @@ def sagun(
     if experiment in EXPERIMENTS:
         writable_folder(out)
         if not no_png:
-            from kernelcalc.plot import require_matplotlib
+            from kernelcalc.output.moments import require_matplotlib
 
             require_matplotlib()
     if experiment == "initial":

@@ -55,13 +55,11 @@ def spectrum(
     """
     import numpy as np
 
-    from kernelcalc.catalogue import from_text
-    from kernelcalc.export import writable_folder, write_csv, write_figure
-    from kernelcalc.gradient_flow import covariance_root
-    from kernelcalc.losses import resolve_loss
-    from kernelcalc.meanfield import mean_field_moments
-    from kernelcalc.network import MLP
-    from kernelcalc.spectrum import (
+    from kernelcalc.activations.names import from_text
+    from kernelcalc.kernels.mlp import MLP
+    from kernelcalc.output.files import writable_folder, write_csv, write_figure
+    from kernelcalc.studies.meanfield import mean_field_moments
+    from kernelcalc.studies.spectrum import (
         bulk_scale,
         cluster_spectrum,
         marchenko_pastur_edges,
@@ -69,11 +67,13 @@ def spectrum(
         rank_bound_s,
         spectrum_of_i,
     )
+    from kernelcalc.training.flow import covariance_root
+    from kernelcalc.training.losses import resolve_loss
 
     law = resolve_loss(loss)
     folder = writable_folder(out)
     if not no_png:
-        from kernelcalc.plot import require_matplotlib
+        from kernelcalc.output.moments import require_matplotlib
 
         require_matplotlib()
     x, y = read(data, labels, points, scale, targets, law)
@@ -137,7 +137,7 @@ def spectrum(
     }
     written = [write_csv(folder / "spectrum.csv", columns)]
     if not no_png:
-        from kernelcalc.plot_spectrum import spectrum_figure
+        from kernelcalc.output.spectrum import spectrum_figure
 
         name = net.activations[0].name.replace("_", " ") if net.activations else "linear"
         title = rf"{name}, $L = {depth}$, {law.name} loss, {n} points, {count(n_out, 'output')}, $t = 0$"

@@ -22,11 +22,11 @@ def symbolic(
     """
     import sympy as sp
 
-    from kernelcalc.activations import as_activation
+    from kernelcalc.activations.activation import as_activation
     from kernelcalc.errors import InputError
-    from kernelcalc.network import MLP
-    from kernelcalc.parsing import parse_expression
-    from kernelcalc.symbolic import kernel
+    from kernelcalc.expressions.parsing import parse_expression
+    from kernelcalc.kernels.mlp import MLP
+    from kernelcalc.kernels.symbolic import kernel
 
     net = MLP(as_activation(activation), depth=depth)
     scale = sp.Symbol("sigma_w", positive=True) if sigma_w is None else parse_expression(sigma_w, {})

@@ -89,16 +89,16 @@ def validate(
     networks of several widths, extrapolated to infinite width, beside the prediction. Whole-number labels are taken as
     parity (±1), others as they are. The exit code is 1 if a quantity fails.
     """
-    from kernelcalc.catalogue import from_text
+    from kernelcalc.activations.names import from_text
     from kernelcalc.cli import shows_progress
-    from kernelcalc.distributed.engine import cluster
-    from kernelcalc.export import writable_folder, write_figure
-    from kernelcalc.network import MLP
-    from kernelcalc.validation import validate as run
+    from kernelcalc.kernels.distributed.engine import cluster
+    from kernelcalc.kernels.mlp import MLP
+    from kernelcalc.output.files import writable_folder, write_figure
+    from kernelcalc.studies.validation.validate import validate as run
 
     folder = writable_folder(out)
     if not no_png:
-        from kernelcalc.plot import require_matplotlib
+        from kernelcalc.output.moments import require_matplotlib
 
         require_matplotlib()
     x, y = _read(data, labels, points)
@@ -111,7 +111,7 @@ def validate(
     click.echo(report.text())
     written = [report.to_csv(folder / "validate.csv"), report.to_json(folder / "validate.json")]
     if not no_png:
-        from kernelcalc.comparison_plot import comparison_figure
+        from kernelcalc.output.comparison import comparison_figure
 
         written.append(write_figure(folder / "validate.png", comparison_figure(report), dpi=150))
     click.echo("\n" + " ".join(["written:", *map(str, written)]))

@@ -3,31 +3,21 @@
 Nothing here imports the theory side; networks come in as plain callables and numbers, data as plain arrays.
 """
 
-from . import (
-    batch,
-    derivatives,
-    empirical_kernels,
-    ensemble,
-    hessian,
-    losses,
-    moments,
-    network,
-    records,
-    spectrum,
-    training,
-    trials,
-)
-from .batch import NetworkBatch
-from .empirical_kernels import kernels_through_training
-from .ensemble import FiniteMoments, moments_through_training, train_ensemble
-from .hessian import CurvatureOperator, HessianSplit
-from .losses import LOSSES, Loss
-from .moments import HessianMoments, hessian_moments
-from .network import FiniteNetwork
-from .records import EigenvalueRecord, MomentRecord
-from .spectrum import SpectralDensity, eigenvalues, extreme_eigenvalues, spectral_density
-from .training import Training, train
-from .trials import run_trials, trial_file
+from kernelcalc.finite import derivatives, losses, network, training
+from kernelcalc.finite.curvature import hessian, moments, spectrum
+from kernelcalc.finite.curvature.hessian import CurvatureOperator, HessianSplit
+from kernelcalc.finite.curvature.moments import HessianMoments, hessian_moments
+from kernelcalc.finite.curvature.spectrum import SpectralDensity, eigenvalues, extreme_eigenvalues, spectral_density
+from kernelcalc.finite.ensembles import batch, ensemble, records, trials
+from kernelcalc.finite.ensembles import kernels as empirical_kernels
+from kernelcalc.finite.ensembles.batch import NetworkBatch
+from kernelcalc.finite.ensembles.ensemble import FiniteMoments, moments_through_training, train_ensemble
+from kernelcalc.finite.ensembles.kernels import kernels_through_training
+from kernelcalc.finite.ensembles.records import EigenvalueRecord, MomentRecord
+from kernelcalc.finite.ensembles.trials import run_trials, trial_file
+from kernelcalc.finite.losses import LOSSES, Loss
+from kernelcalc.finite.network import FiniteNetwork
+from kernelcalc.finite.training import Training, train
 
 __all__ = [
     "LOSSES",

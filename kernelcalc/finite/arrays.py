@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, NotFiniteError
+from kernelcalc.errors import InputError, NotFiniteError
 
 Array = np.ndarray[Any, Any]
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from .losses import Loss, get_loss
-from .network import Array, FiniteNetwork
+from kernelcalc.finite.losses import Loss, get_loss
+from kernelcalc.finite.network import Array, FiniteNetwork
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError, ShapeError, UnknownNameError
-from .arrays import Array, finite_array
+from kernelcalc.errors import InputError, ShapeError, UnknownNameError
+from kernelcalc.finite.arrays import Array, finite_array
 
 if TYPE_CHECKING:
-    from .network import FiniteNetwork
+    from kernelcalc.finite.network import FiniteNetwork
 
 
 @dataclass(frozen=True, kw_only=True)

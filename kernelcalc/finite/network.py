@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError, ShapeError
-from .arrays import FLOATS, Array, finite_array, finite_number, real_array, whole_number
+from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.finite.arrays import FLOATS, Array, finite_array, finite_number, real_array, whole_number
 
 if TYPE_CHECKING:
-    from .hessian import HessianSplit
-    from .losses import Loss
-    from .moments import HessianMoments
-    from .training import Training
+    from kernelcalc.finite.curvature.hessian import HessianSplit
+    from kernelcalc.finite.curvature.moments import HessianMoments
+    from kernelcalc.finite.losses import Loss
+    from kernelcalc.finite.training import Training
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -226,43 +226,43 @@ class FiniteNetwork:
 
     def __call__(self, X: Any) -> Array:
         """Outputs f at the points, (N, n_out)."""
-        from .derivatives import forward
+        from kernelcalc.finite.derivatives import forward
 
         return forward(self, self.points(X)).outputs
 
     def jacobian(self, X: Any) -> Array:
         """∂f/∂θ, (N, n_out, P)."""
-        from .derivatives import jacobian
+        from kernelcalc.finite.derivatives import jacobian
 
         return jacobian(self, self.points(X))
 
     def ntk(self, X: Any, X2: Any = None) -> Array:
         """Empirical NTK ∇f(x)·∇f(x'): (N, M) for one output, else (N, M, n_out, n_out); no array of length P."""
-        from .derivatives import ntk
+        from kernelcalc.finite.derivatives import ntk
 
         return ntk(self, self.points(X), None if X2 is None else self.points(X2))
 
     def hessian_trace(self, X: Any) -> Array:
         """g(x) = Tr Hf(x), exactly, (N, n_out)."""
-        from .derivatives import hessian_trace
+        from kernelcalc.finite.derivatives import hessian_trace
 
         return hessian_trace(self, self.points(X))
 
     def loss(self, X: Any, Y: Any, loss: str | Loss = "mse") -> float:
         """C."""
-        from .derivatives import Problem
+        from kernelcalc.finite.derivatives import Problem
 
         return Problem.of(self, X, Y, loss).value(self)
 
     def gradient(self, X: Any, Y: Any, loss: str | Loss = "mse") -> Array:
         """∂C/∂θ, (P,)."""
-        from .derivatives import Problem
+        from kernelcalc.finite.derivatives import Problem
 
         return Problem.of(self, X, Y, loss).gradient(self)
 
     def curvature(self, X: Any, Y: Any, loss: str | Loss = "mse") -> HessianSplit:
         """H = I + S at the present parameters: products, operators, dense matrices."""
-        from .hessian import HessianSplit
+        from kernelcalc.finite.curvature.hessian import HessianSplit
 
         return HessianSplit.of(self, X, Y, loss)
 
@@ -272,15 +272,15 @@ class FiniteNetwork:
 
     def output_hessian(self, X: Any) -> Array:
         """Dense Hessians of every output at every point, (N, n_out, P, P)."""
-        from .hessian import output_hessian
+        from kernelcalc.finite.curvature.hessian import output_hessian
 
         return output_hessian(self, self.points(X))
 
     def hessian_moments(
         self, X: Any, Y: Any, kmax: int = 4, loss: str | Loss = "mse", **options: Any
     ) -> HessianMoments:
-        """Tr I^k, Tr S, Tr S², Tr IS and Tr H^k; see :func:`kernelcalc.finite.moments.hessian_moments`."""
-        from .moments import hessian_moments
+        """Tr I^k, Tr S, Tr S², Tr IS and Tr H^k; see :func:`kernelcalc.finite.curvature.moments.hessian_moments`."""
+        from kernelcalc.finite.curvature.moments import hessian_moments
 
         return hessian_moments(self, X, Y, kmax=kmax, loss=loss, **options)
 
@@ -296,7 +296,7 @@ class FiniteNetwork:
         **options: Any,
     ) -> Training:
         """Train from the present parameters; see :func:`kernelcalc.finite.training.train`."""
-        from .training import train
+        from kernelcalc.finite.training import train
 
         return train(self, X, Y, times, loss=loss, method=method, record=record, **options)
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, IntegrationError, UnknownNameError
-from .arrays import Array, finite_array, finite_number, whole_number
-from .derivatives import Problem
-from .hessian import HessianSplit
-from .losses import Loss
-from .network import FiniteNetwork
+from kernelcalc.errors import InputError, IntegrationError, UnknownNameError
+from kernelcalc.finite.arrays import Array, finite_array, finite_number, whole_number
+from kernelcalc.finite.curvature.hessian import HessianSplit
+from kernelcalc.finite.derivatives import Problem
+from kernelcalc.finite.losses import Loss
+from kernelcalc.finite.network import FiniteNetwork
 
 METHODS = ("flow", "gd", "sgd")
 # An explicit method needs λ_max t/3 steps; this is a time of 6·10⁴/λ_max.
@@ -116,7 +116,8 @@ def train(
         replacement, a new order every epoch).
     record : callable, optional
         ``record(t, network)``, called at every time; its values are kept. For moments and ends of the spectrum there are
-        :class:`~kernelcalc.finite.records.MomentRecord` and :class:`~kernelcalc.finite.records.EigenvalueRecord`.
+        :class:`~kernelcalc.finite.ensembles.records.MomentRecord` and
+        :class:`~kernelcalc.finite.ensembles.records.EigenvalueRecord`.
     step : float, optional
         Learning rate of "gd" and "sgd"; by default 1/λ_max(H) at the start, half the stability bound of a
         quadratic loss. H is that of the loss of all points: small batches may have a larger one and need a smaller step.
@@ -196,7 +197,7 @@ def train(
 
 
 def _with_bar(states: Iterator[Array], total: int) -> Iterator[Array]:
-    from ..errors import MissingExtraError
+    from kernelcalc.errors import MissingExtraError
 
     try:
         from tqdm.auto import tqdm

@@ -13,17 +13,19 @@ import mpmath
 import numpy as np
 import sympy as sp
 
-from kernelcalc.activations import Activation, as_activation
+from kernelcalc.activations.activation import Activation, as_activation
 from kernelcalc.errors import DivergentExpectationError, InputError, NotFiniteError, PrecisionWarning
-from kernelcalc.gaussian import closed_form, combination, quadrature
-from kernelcalc.gaussian.algebra import MULTIPRECISION, evaluate, in_algebra
+from kernelcalc.expressions.exact import MULTIPRECISION, evaluate, in_algebra
 from kernelcalc.gaussian.covariance import Covariance, make_covariance
 from kernelcalc.gaussian.estimate import Estimate
-from kernelcalc.gaussian.hermite import LENGTHS, MODEST, hermite_series, mehler_error
-from kernelcalc.gaussian.mehler import mehler_sum
-from kernelcalc.gaussian.nodes import half_line, log_stretch
-from kernelcalc.gaussian.singular import delta_expectation, regular_part
-from kernelcalc.gaussian.taylor import SMALL_VARIANCE
+from kernelcalc.gaussian.floats import closed as closed_form
+from kernelcalc.gaussian.floats import kinds as combination
+from kernelcalc.gaussian.floats import quadrature
+from kernelcalc.gaussian.floats.nodes import half_line, log_stretch
+from kernelcalc.gaussian.floats.series import LENGTHS, MODEST, hermite_series, mehler_error
+from kernelcalc.gaussian.floats.singular import delta_expectation, regular_part
+from kernelcalc.gaussian.floats.sums import mehler_sum
+from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE
 
 EPS = np.finfo(np.float64).eps
 RTOL = 1e-11
@@ -125,12 +127,12 @@ def gaussian_expectation(
     """
     f, g = as_activation(f), as_activation(g)
     if certified:
-        from kernelcalc.gaussian.certified import DEFAULT_DIGITS, certified_expectation
+        from kernelcalc.gaussian.balls.expectation import DEFAULT_DIGITS, certified_expectation
 
         ball = certified_expectation(f, g, q1, q2, c, digits=DEFAULT_DIGITS if dps is None else dps)
         return ExpectationResult(value=ball, error=ball.rad(), method="certified") if full_output else ball
     if dps is not None:
-        from kernelcalc.gaussian.precise import expectation as precise_expectation
+        from kernelcalc.gaussian.digits.expectation import expectation as precise_expectation
 
         value, error = precise_expectation(f, g, q1, q2, c, dps=dps)
         return ExpectationResult(value=value, error=error, method="multiprecision") if full_output else value

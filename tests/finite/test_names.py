@@ -37,9 +37,12 @@ def test_names(name):
     assert getattr(kc.finite, name).__doc__
 
 
-@pytest.mark.parametrize("module", ["spectrum", "moments", "training", "ensemble", "trials", "losses"])
+@pytest.mark.parametrize(
+    "module",
+    ["curvature.spectrum", "curvature.moments", "training", "ensembles.ensemble", "ensembles.trials", "losses"],
+)
 def test_modules(module):
-    assert getattr(kc.finite, module).__name__ == f"kernelcalc.finite.{module}"
+    assert getattr(kc.finite, module.split(".")[-1]).__name__ == f"kernelcalc.finite.{module}"
 
 
 def test_all_of_it_is_there():
@@ -51,8 +54,8 @@ def test_all_of_it_is_there():
     [
         ("import kernelcalc", ["numpy", "kernelcalc.finite"]),
         (
-            "import kernelcalc; kernelcalc.finite.spectrum.eigenvalues",
-            ["sympy", "scipy", "kernelcalc.kernels", "mpmath"],
+            "import kernelcalc; kernelcalc.finite.curvature.spectrum.eigenvalues",
+            ["sympy", "scipy", "kernelcalc.kernels.gram", "mpmath"],
         ),
     ],
 )

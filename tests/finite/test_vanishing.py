@@ -6,8 +6,8 @@ from stand_ins import RELU, SOFTPLUS, TANH, Architecture
 
 import kernelcalc as kc
 from kernelcalc.finite import FiniteNetwork
+from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.derivatives import forward
-from kernelcalc.finite.hessian import HessianSplit
 
 # By the counting of clusters (Dyer, Gur-Ari, "Asymptotics of wide networks from Feynman diagrams", 2020): k second
 # derivatives of outputs, contracted in a ring, are of the order n^{1 - k/2} for even k; for odd k the mean of the

@@ -18,8 +18,8 @@ from kernelcalc.errors import (
     PrecisionWarning,
     UnknownNameError,
 )
-from kernelcalc.gaussian import quadrature
 from kernelcalc.gaussian.covariance import make_covariance
+from kernelcalc.gaussian.floats import quadrature
 from tests.gaussian import make_reference
 
 REFERENCE = json.loads(Path(__file__).with_name("reference.json").read_text())

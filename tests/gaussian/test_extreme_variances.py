@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import kernelcalc as kc
-from kernelcalc.gaussian import layer, quadrature
 from kernelcalc.gaussian.covariance import make_covariance
 from kernelcalc.gaussian.expectation import NORM_EXPONENTS, lower_norms
-from kernelcalc.gaussian.hermite import _separate
-from kernelcalc.gaussian.taylor import taylor_coefficients
-from kernelcalc.recursion import KERNEL_NAMES
+from kernelcalc.gaussian.floats import layer, quadrature
+from kernelcalc.gaussian.floats.series import _separate
+from kernelcalc.gaussian.floats.taylor import taylor_coefficients
+from kernelcalc.kernels.state import KERNEL_NAMES
 
 HUGE = (1e16, 1e24, 1e40, 1e100, 1e140)
 

@@ -1,6 +1,6 @@
 """Ten thousand random covariances: the true error never exceeds the stated one.
 
-The truth is the exact algebra evaluated with 30 digits (:mod:`kernelcalc.gaussian.algebra`, itself checked against brute
+The truth is the exact algebra evaluated with 30 digits (:mod:`kernelcalc.expressions.exact`, itself checked against brute
 force in test_algebra.py), which shares no code with the float64 methods. Half of the draws go through the closed forms, half
 through series, line, polar and nested quadrature with the closed forms switched off.
 """
@@ -18,9 +18,9 @@ import pytest
 
 import kernelcalc as kc
 from kernelcalc.errors import PrecisionWarning
-from kernelcalc.gaussian import combination
-from kernelcalc.gaussian.algebra import evaluate
-from tests.gaussian import make_enclosures
+from kernelcalc.expressions.exact import evaluate
+from kernelcalc.gaussian.floats import kinds as combination
+from tests.gaussian.balls import make_enclosures
 
 SMOOTH = ("erf", "probit", "gelu", "smooth_relu", "gaussian")
 KINKED = ("relu", "abs", "leaky_relu")
@@ -74,7 +74,7 @@ def test_true_error_never_exceeds_the_stated_one(route, part, monkeypatch):
 
 # Functions without closed forms: enclosures are the truth --------------------------------------------------------------
 
-ENCLOSURES = json.loads((Path(__file__).parent / "enclosures.json").read_text())
+ENCLOSURES = json.loads((Path(__file__).parent / "balls" / "enclosures.json").read_text())
 
 
 def judge(entries):

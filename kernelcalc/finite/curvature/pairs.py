@@ -1,0 +1,291 @@
+r"""Exact Tr S, Tr S² and Tr I S through pre-activation Hessians: no P × P matrix, no sampling, any depth.
+
+Derivation. Fix residuals R_s = ∂C/∂f(x_s) and let F_s = R_s·f(x_s), so that S = Σ_s S_s with S_s the Hessian of
+F_s. Perturb the pre-activations by injections: z^ℓ → z^ℓ + δ^ℓ. With d = σ̇(z), η^ℓ = ∂F/∂z^ℓ, λ^ℓ = σ̈(z^ℓ) ∘
+∂F/∂α^ℓ and J^{kℓ} = ∂z^k/∂z^ℓ (J^{ℓℓ} = Id, J^{k+1,ℓ} = c_k W^{kT} D^k J^{kℓ}), the Hessian of F in the injections is
+
+.. math:: M^{ℓm} = Σ_{k ≥ \max(ℓ,m)}^{L-1} J^{kℓ\,T} diag(λ^k) J^{km}, \qquad M^{ℓL} = 0.
+
+A change dW of layer p injects δ^{p+1} = c_p dWᵀ α^p (a bias: β db), so every block of S_s is an outer product with
+the extended activation ã^p = (c_p α^p, β). A pair p < q also moves α^q under dW^q: with A^q = c_q D^q J^{q,p+1}
+(and a zero row for the bias)
+
+.. math::
+    S_s[W^p_{ij}, W^q_{kl}] = ã^p_i \left( ã^q_k M^{p+1,q+1}_{jl} + [p < q] A^q_{kj} η^{q+1}_l \right).
+
+Inner products of such blocks between two points s, t contract the activations into K^p_st = ã^p_s·ã^p_t. With ℓ =
+p + 1 and m = q + 1 the block (p, q) contributes to ⟨S_s, S_t⟩
+
+.. math::
+    K^p_{st} \left[ K^q_{st} ⟨M_s^{ℓm}, M_t^{ℓm}⟩ + χ_{st} + χ_{ts} + ⟨η^m_s, η^m_t⟩ ⟨A_s, A_t⟩ \right], \qquad
+    χ_{st} = (A_t^T ã^q_s) · (M_s^{ℓm} η^m_t),
+
+twice if p < q; Tr S² = Σ_st ⟨S_s, S_t⟩. The Gauss–Newton matrix is Σ_u of blocks ã^p ã^{qT} ⊗ C_u^{ℓm} with
+C_u^{ℓm} = Σ_r ζ̃^ℓ_r ζ̃_r^{mT}, so ⟨S_s, I_u⟩ has the terms K^p K^q ⟨M_s, C_u⟩ and K^p (A_sᵀ ã^q_u)·(C_u^{ℓm}
+η^m_s). The diagonal of S gives Tr S_s = Σ_ℓ K^{ℓ-1}_ss Tr M_s^{ℓℓ} (cheaper by
+:func:`~kernelcalc.finite.derivatives.unit_ntk_diagonals`).
+
+Columns of M and J are made a block of units j at a time for all points together, by one forward and one backward sweep:
+memory O(N · block · n), time O(N n³ + N² n²) for each pair of hidden layers.
+
+References
+----------
+Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1, Propositions 3 to 5 (the limits of these traces).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kernelcalc.finite.curvature.hessian import HessianSplit
+from kernelcalc.finite.derivatives import unit_ntk_diagonals
+from kernelcalc.finite.network import Array
+
+# Numbers in one (N, block, n) array: 16 MiB of float64, below the size from which malloc returns pages at once
+# (measured: larger blocks spend as long on page faults as on arithmetic).
+_BLOCK = 2**21
+# Independent batches that the probes are divided into, from which the standard error comes.
+_BATCHES = 8
+# Up to this rank of 𝓗C at a point, I S is taken along the rows of the Jacobian.
+_FEW_ROWS = 2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CurvaturePairs:
+    """Traces point by point: ``s[s]`` = Tr S_s, ``s_s[s, t]`` = Tr S_s S_t, ``s_i[s, u]`` = Tr S_s I_u."""
+
+    s: Array
+    s_s: Array
+    s_i: Array
+    # one row a batch of probes: its part of (Σ s_s, Σ s_i); no rows if all is exact
+    batches: Array
+
+
+def curvature_pairs(
+    split: HessianSplit, block: int | None = None, *, unit_probes: int = 0, rng: Any = 0
+) -> CurvaturePairs:
+    """All pairs' traces.
+
+    Parameters
+    ----------
+    split : HessianSplit
+        The network at its points.
+    block : int, optional
+        Number of units handled together; by default from a memory bound.
+    unit_probes : int
+        0 is exact. Otherwise this number, rounded up to a multiple of 8, of random sign vectors over a layer's units
+        replaces the sum over units in the diagonal blocks M^{ℓℓ}, whose time O(N n³) is the largest for two wide hidden
+        layers; all else stays exact (with up to two outputs also ``s_i``).
+    rng : seed or numpy.random.Generator
+        For these vectors.
+    """
+    run, net = split.run, split.run.net
+    eta, e = split.cotangents
+    kernels = run.layer_kernels()
+    n = len(run.outputs)
+    dtype = run.outputs.dtype
+    lam = [run.outputs] + [run.dd[layer] * e[layer] for layer in range(1, net.depth)]
+    zeta = [np.ascontiguousarray(z.transpose(1, 0, 2)) for z in split.root_cotangents]  # (N, r, n_ℓ)
+    # by rows of the Jacobian 2 N² n² operations a row and layer, by blocks about 5 N² n² for all rows
+    by_rows = zeta[-1].shape[1] <= _FEW_ROWS
+    s_s = np.zeros((n, n), dtype=dtype)
+    s_i = _along_rows(split, lam, kernels) if by_rows else np.zeros((n, n), dtype=dtype)
+    # E^m[u, r, s] = ζ̃^m_r(u)·η^m(s)
+    eta_zeta = [] if by_rows else [zeta[m] @ eta[m].T for m in range(net.depth + 1)]
+    generator, batches = np.random.default_rng(rng), np.zeros((_BATCHES if unit_probes else 0, 2))
+    for layer in range(1, net.depth):
+        k_row = kernels[layer - 1]
+        c2 = net.scales[layer] ** 2
+        d = run.d[layer]
+        # q = ℓ: A = c D is diagonal, no block needed
+        s_s += 2 * k_row * (eta[layer + 1] @ eta[layer + 1].T) * (c2 * (d @ d.T))
+        for r in range(0 if by_rows else zeta[layer].shape[1]):
+            moved = c2 * ((run.a[layer] * zeta[layer][:, r]) @ d.T)
+            s_i += 2 * k_row.T * (moved * eta_zeta[layer + 1][:, r]).T
+        if layer == net.depth - 1:
+            # M^{L-1,L-1} = diag λ
+            s_s += k_row**2 * (lam[layer] @ lam[layer].T)
+            if not by_rows:
+                s_i += k_row**2 * (lam[layer] @ np.einsum("uri,uri->ui", zeta[layer], zeta[layer]).T)
+            continue
+        size = block or max(1, _BLOCK // (n * max(net.sizes[1:])))
+        for rows in _row_blocks(net.sizes[layer], size):
+            m_next = _add_block(split, layer, rows, lam, zeta, eta_zeta, kernels, s_s, s_i)
+            if not unit_probes:
+                _add_square(split, layer, rows, m_next, lam, [] if by_rows else zeta, k_row, s_s, s_i)
+        for i in range(len(batches)):
+            signs = generator.choice(np.array([-1.0, 1.0], dtype=dtype), size=(-(-unit_probes // _BATCHES), d.shape[1]))
+            part_s, part_i = _probed_square(split, layer, signs, lam, [] if by_rows else zeta)
+            part_s, part_i = k_row**2 * part_s, k_row**2 * part_i
+            s_s += part_s / _BATCHES
+            s_i += part_i / _BATCHES
+            batches[i] += part_s.sum(), part_i.sum()
+    diagonals = unit_ntk_diagonals(run)
+    trace = np.zeros(n, dtype=dtype)
+    for layer in range(1, net.depth):
+        trace += np.einsum("si,si->s", lam[layer], diagonals[layer])
+    return CurvaturePairs(s=trace, s_s=0.5 * (s_s + s_s.T), s_i=s_i, batches=batches)
+
+
+def _row_blocks(n: int, size: int) -> Iterator[slice]:
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def _gram(a: Array, b: Array) -> Array:
+    """⟨a_s, b_t⟩ over all but the first axis."""
+    return a.reshape(len(a), -1) @ b.reshape(len(b), -1).T
+
+
+def _times(a: Array, matrix: Array) -> Array:
+    """a @ matrix for a of three axes, as one product: ``@`` itself would make one small product a point."""
+    return (a.reshape(-1, a.shape[2]) @ matrix).reshape(*a.shape[:2], -1)
+
+
+def _along_rows(split: HessianSplit, lam: list[Array], kernels: list[Array]) -> Array:
+    r"""⟨S_s, I_u⟩ as Σ_r gᵀ S_s g over the rows g = (ã^p_u ⊗ ζ̃_r^{p+1}(u))_p of 𝓗C^{½} DY.
+
+    A step along g moves z^{ℓ+1}(s) by K^ℓ_su ζ̃^{ℓ+1} + c_ℓ W^{ℓT} D^ℓ ∂z^ℓ, and the second derivative of F_s is
+
+    .. math:: Σ_ℓ λ^ℓ_s·(∂z^ℓ)^2 + 2 Σ_ℓ c_ℓ^2 (D^ℓ ∂z^ℓ · α^ℓ_u)(η^{ℓ+1}_s · ζ̃^{ℓ+1}).
+    """
+    run, net = split.run, split.run.net
+    eta, _ = split.cotangents
+    n = len(run.outputs)
+    total = np.zeros((n, n), dtype=run.outputs.dtype)
+    size = max(1, _BLOCK // (n * max(net.sizes[1:])))
+    for row in zip(*split.root_cotangents, strict=True):
+        for points in _row_blocks(n, size):
+            moved = kernels[0][:, points, None] * row[1][points]
+            for layer in range(1, net.depth):
+                total[:, points] += np.einsum("si,sui,sui->su", lam[layer], moved, moved)
+                moved *= run.d[layer][:, None, :]
+                felt = eta[layer + 1] @ row[layer + 1][points].T
+                total[:, points] += (
+                    2 * net.scales[layer] ** 2 * felt * np.einsum("sui,ui->su", moved, run.a[layer][points])
+                )
+                if layer < net.depth - 1:
+                    moved = _times(moved, net.scales[layer] * net.weights[layer])
+                    moved += kernels[layer][:, points, None] * row[layer + 1][points]
+    return total
+
+
+def _add_block(
+    split: HessianSplit,
+    layer: int,
+    rows: slice,
+    lam: list[Array],
+    zeta: list[Array],
+    eta_zeta: list[Array],
+    kernels: list[Array],
+    s_s: Array,
+    s_i: Array,
+) -> Array:
+    """Add the terms (ℓ, m > ℓ) of some units of hidden layer ℓ < L − 1; arrays (point, unit of the block, unit).
+
+    ``s_i`` is left alone if there is no ``eta_zeta``. Returns the columns M^{ℓ+1,ℓ}[:, rows] for the term m = ℓ.
+    """
+    run, net = split.run, split.run.net
+    last = net.depth - 1
+    eta, _ = split.cotangents
+    k_row = kernels[layer - 1]
+    first = (net.scales[layer] * run.d[layer])[:, rows, None] * net.weights[layer][None, rows, :]
+    jac, m_col = _sweep(split, layer, first, lam)
+    zeta_rows = zeta[layer][:, :, rows]  # [u, r, j]
+    for m in range(layer + 1, net.depth + 1):
+        q, push = m - 1, None
+        if q > layer:
+            # second term of the block (ℓ − 1, q), A^q: its square, and X[u, s, j] = Σ_k ã^q_u[k] A_s[k, j]
+            moved = (net.scales[q] * run.d[q])[:, None, :] * jac[q]
+            s_s += 2 * k_row * (eta[m] @ eta[m].T) * _gram(moved, moved)
+            if eta_zeta or m <= last:
+                push = net.scales[q] * run.a[q] @ moved.reshape(-1, moved.shape[2]).T
+                push = push.reshape(len(moved), len(moved), -1)
+            if eta_zeta and push is not None:
+                # Σ_j X[u, s, j] (C_u η_s)[j]
+                felt_i = eta_zeta[m].swapaxes(1, 2) @ zeta_rows
+                s_i += 2 * k_row * np.einsum("usj,usj->su", push, felt_i)
+        if m > last:
+            continue
+        column = m_col[m]
+        s_s += 2 * k_row * kernels[q] * _gram(column, column)
+        if eta_zeta:
+            s_i += 2 * k_row * kernels[q] * _gram(column, zeta_rows.swapaxes(1, 2) @ zeta[m])
+        felt = _times(column, eta[m].T)  # [s, j, t]
+        if push is None:
+            # A^ℓ = c D is diagonal
+            felt *= run.a[layer][:, rows, None]
+            chi = np.einsum("sjt,tj->st", felt, net.scales[layer] ** 2 * run.d[layer][:, rows])
+        else:
+            chi = np.einsum("stj,sjt->st", push, felt)
+        cross = k_row * chi
+        s_s += 2 * (cross + cross.T)
+    return m_col[layer + 1]
+
+
+def _sweep(
+    split: HessianSplit, layer: int, first: Array, lam: list[Array]
+) -> tuple[dict[int, Array], dict[int, Array]]:
+    """Columns J^{kℓ} v and M^{mℓ} v, k, m > ℓ, from ``first`` = J^{ℓ+1,ℓ} v: forward, then from the last layer down."""
+    run, net = split.run, split.run.net
+    last = net.depth - 1
+    jac = {layer + 1: first}
+    for k in range(layer + 1, last):
+        jac[k + 1] = _times(jac[k] * run.d[k][:, None, :], net.scales[k] * net.weights[k])
+    m_col = {last: lam[last][:, None, :] * jac[last]}
+    for m in range(last - 1, layer, -1):
+        m_col[m] = _times(m_col[m + 1], net.scales[m] * net.weights[m].T)
+        m_col[m] *= run.d[m][:, None, :]
+        m_col[m] += lam[m][:, None, :] * jac[m]
+    return jac, m_col
+
+
+def _add_square(
+    split: HessianSplit,
+    layer: int,
+    rows: slice,
+    m_next: Array,
+    lam: list[Array],
+    zeta: list[Array],
+    k_row: Array,
+    s_s: Array,
+    s_i: Array,
+) -> None:
+    """Add the term m = ℓ: of the symmetric M^{ℓℓ} columns from rows.start on, those right of the block twice."""
+    run, net = split.run, split.run.net
+    right = slice(rows.start, None)
+    square = _times(m_next, net.weights[layer][right].T)
+    square *= (net.scales[layer] * run.d[layer])[:, None, right]
+    width = rows.stop - rows.start
+    index = np.arange(width)
+    square[:, index, index] += lam[layer][:, rows]
+    corner = np.ascontiguousarray(square[:, :, :width])
+    weight = k_row**2
+    s_s += weight * (2 * _gram(square, square) - _gram(corner, corner))
+    if zeta:
+        zeta_rows = zeta[layer][:, :, rows]
+        both = zeta_rows.swapaxes(1, 2) @ zeta[layer][:, :, right]
+        s_i += weight * (2 * _gram(square, both) - _gram(corner, both[:, :, :width]))
+
+
+def _probed_square(
+    split: HessianSplit, layer: int, signs: Array, lam: list[Array], zeta: list[Array]
+) -> tuple[Array, Array]:
+    """⟨M_s^{ℓℓ}, M_t^{ℓℓ}⟩ and ⟨M_s^{ℓℓ}, C_u^{ℓℓ}⟩ as means of (M_s v)·(M_t v) and (M_s v)·(C_u v) over sign vectors v."""
+    run, net = split.run, split.run.net
+    n, size = len(run.outputs), max(1, _BLOCK // (len(run.outputs) * max(net.sizes[1:])))
+    total_s, total_i = np.zeros((n, n), dtype=signs.dtype), np.zeros((n, n), dtype=signs.dtype)
+    for rows in _row_blocks(len(signs), size):
+        v = signs[rows]
+        first = _times(run.d[layer][:, None, :] * v, net.scales[layer] * net.weights[layer])
+        _, m_col = _sweep(split, layer, first, lam)
+        back = _times(m_col[layer + 1], net.scales[layer] * net.weights[layer].T)
+        felt = lam[layer][:, None, :] * v + run.d[layer][:, None, :] * back
+        total_s += _gram(felt, felt)
+        if zeta:
+            total_i += _gram(felt, (v @ zeta[layer].swapaxes(1, 2)) @ zeta[layer])
+    return total_s / len(signs), total_i / len(signs)

@@ -1,0 +1,234 @@
+r"""Spectra of symmetric operators on parameter vectors: dense, the ends, and the density.
+
+The operators are those of :class:`~kernelcalc.finite.curvature.hessian.HessianSplit`, or anything symmetric with
+``shape`` (P, P) and ``@`` with vectors (P,), for :func:`eigenvalues` with matrices (P, m): arrays, sparse arrays,
+SciPy's linear operators.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError, UnknownNameError
+from kernelcalc.finite.arrays import Array, finite_number, whole_number
+from kernelcalc.finite.curvature.hessian import DENSE_LIMIT, CurvatureOperator
+
+_ENDS = ("LA", "SA", "LM", "BE")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpectralDensity:
+    r"""Quadrature of the spectral density :math:`φ(λ) = \frac1P Σ_p δ(λ - λ_p)`.
+
+    Attributes
+    ----------
+    nodes, weights : (probes, steps) arrays
+        Gauss rule of every probe; each row of weights sums to 1 (steps after an early end have weight 0).
+    size : int
+        P.
+    """
+
+    nodes: Array
+    weights: Array
+    size: int
+
+    def moment(self, k: int) -> tuple[float, float]:
+        """(1/P) Tr A^k and its standard error over the probes; a probe's own rule is exact up to k = 2·steps − 1."""
+        values = (self.weights * self.nodes**k).sum(axis=1)
+        error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+        return float(values.mean()), float(error)
+
+    def density(self, grid: Any, width: float) -> Array:
+        """φ smoothed by a Gaussian of standard deviation ``width``, at the grid's points."""
+        if not width > 0:
+            raise InputError("a positive width", f"width={width}")
+        at = np.asarray(grid, dtype=np.float64)
+        bumps = np.exp(-0.5 * ((at[..., None] - self.nodes.ravel()) / width) ** 2) / (width * np.sqrt(2 * np.pi))
+        return np.asarray(bumps @ self.weights.ravel() / len(self.nodes))
+
+
+def eigenvalues(operator: Any) -> Array:
+    """All eigenvalues, ascending, from the dense matrix.
+
+    Raises
+    ------
+    InputError
+        P above :data:`~kernelcalc.finite.curvature.hessian.DENSE_LIMIT`.
+    ShapeError, NotFiniteError
+        Not a square operator; NaN or infinity in its matrix.
+
+    Examples
+    --------
+    >>> eigenvalues(np.array([[0.0, 1.0], [1.0, 0.0]])).round(12)
+    array([-1.,  1.])
+    """
+    p = _size(operator)
+    if p > DENSE_LIMIT:
+        raise InputError(f"at most {DENSE_LIMIT} rows for a dense matrix", f"P={p}", "use extreme_eigenvalues")
+    with np.errstate(over="ignore", invalid="ignore"):
+        if isinstance(operator, CurvatureOperator):
+            matrix = operator.dense()
+        else:
+            matrix = np.asarray(operator @ np.eye(p))
+            matrix = 0.5 * (matrix + matrix.T)
+    _require_finite(matrix)
+    return np.linalg.eigvalsh(matrix)
+
+
+def extreme_eigenvalues(
+    operator: Any,
+    count: int = 10,
+    *,
+    which: str = "LA",
+    vectors: bool = False,
+    tol: float = 0.0,
+    rng: Any = 0,
+) -> Any:
+    """The ends of the spectrum by Lanczos (SciPy's ``eigsh``).
+
+    Parameters
+    ----------
+    operator : CurvatureOperator or other
+        H, I or S; or anything symmetric with ``shape`` and ``@``.
+    count : int
+        How many, less than P.
+    which : "LA", "SA", "LM" or "BE"
+        Largest, smallest, largest in magnitude, both ends.
+    vectors : bool
+        Also return the eigenvectors, (P, count).
+    tol : float
+        Relative accuracy; 0 is machine precision.
+    rng : seed or numpy.random.Generator
+        For the starting vector.
+
+    Returns
+    -------
+    values : (count,) array, descending
+    vectors : (P, count) array, if asked for
+
+    Raises
+    ------
+    InputError, UnknownNameError
+        A number of eigenvalues out of range, another end.
+    ShapeError, NotFiniteError
+        Not a square operator; NaN or infinity in a product.
+    PrecisionError
+        Lanczos' restarts ended before ``tol`` was reached.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kernelcalc.finite import FiniteNetwork
+    >>> fin = FiniteNetwork(weights=[np.ones((2, 1))], biases=[np.zeros(1)], activations=[], beta=0.0, sigma_w=2**0.5)
+    >>> split = fin.curvature(np.array([[2.0, 0.0], [0.0, 1.0]]), np.zeros(2))
+    >>> extreme_eigenvalues(split.h, 1).round(12)
+    array([2.])
+    """
+    p, count = _size(operator), whole_number(count, "count")
+    if not 1 <= count < p:
+        raise InputError(f"between 1 and P - 1 = {p - 1} eigenvalues", f"count={count}")
+    if which not in _ENDS:
+        raise UnknownNameError("an end of the spectrum", which, _ENDS)
+    if finite_number(tol, "tol") < 0:
+        raise InputError("tol >= 0", f"tol={tol}")
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+
+    if isinstance(operator, CurvatureOperator):
+        linear = operator.linear_operator()
+    else:
+        linear = LinearOperator((p, p), matvec=lambda v: operator @ v.ravel(), dtype=np.float64)
+    start = np.random.default_rng(rng).standard_normal(p).astype(linear.dtype, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        first = linear.matvec(start)
+    _require_finite(first)
+    if not first.any():
+        # a random vector lies in the kernel only if all do; ARPACK refuses such a start
+        zeros = np.zeros(count, dtype=linear.dtype)
+        return (zeros, np.eye(p, count, dtype=linear.dtype)) if vectors else zeros
+    options: Any = {"k": count, "which": which, "v0": start, "tol": tol, "return_eigenvectors": vectors}
+    try:
+        found = eigsh(linear, **options)
+    except ArpackNoConvergence as error:
+        raise PrecisionError(
+            f"{len(error.eigenvalues)} of {count} eigenvalues converged; raise tol or count"
+        ) from error
+    values = found[0] if vectors else found
+    order = np.argsort(values)[::-1]
+    return (values[order], found[1][:, order]) if vectors else values[order]
+
+
+def _size(operator: Any) -> int:
+    """P of a (P, P) operator."""
+    shape = tuple(getattr(operator, "shape", ()))
+    if len(shape) != 2 or shape[0] != shape[1] or not hasattr(operator, "__matmul__"):
+        raise ShapeError("a symmetric operator with shape (P, P) and @", f"{type(operator).__name__} of shape {shape}")
+    return int(shape[0])
+
+
+def _require_finite(values: Array) -> None:
+    if values.dtype.kind not in "biuf":
+        raise InputError("a real operator", f"products of dtype {values.dtype}")
+    if not np.isfinite(values).all():
+        raise NotFiniteError("an operator with finite entries", "NaN or infinity in a product with it")
+
+
+def spectral_density(operator: Any, *, steps: int = 80, probes: int = 4, rng: Any = 0) -> SpectralDensity:
+    """Stochastic Lanczos quadrature with full reorthogonalisation.
+
+    Parameters
+    ----------
+    operator : CurvatureOperator or other
+        H, I or S; or anything symmetric with ``shape`` and ``@``.
+    steps : int
+        Lanczos steps a probe; ``steps`` vectors of length P are kept.
+    probes : int
+        Number of random starting vectors (independent signs).
+    rng : seed or numpy.random.Generator
+        For these.
+
+    References
+    ----------
+    Ubaru, Chen, Saad (SIAM J. Matrix Anal. Appl. 38, 2017). Golub, Welsch (Math. Comp. 23, 1969) for nodes and weights.
+    """
+    p, steps, probes = _size(operator), whole_number(steps, "steps"), whole_number(probes, "probes")
+    if steps < 1 or probes < 1:
+        raise InputError("steps >= 1 and probes >= 1", f"steps={steps}, probes={probes}")
+    generator = np.random.default_rng(rng)
+    steps = min(steps, p)
+    nodes, weights = np.zeros((probes, steps)), np.zeros((probes, steps))
+    for i in range(probes):
+        start = generator.choice(np.array([-1.0, 1.0]), size=p)
+        values, mass = _lanczos_rule(operator, start / np.sqrt(p), steps)
+        nodes[i, : len(values)], weights[i, : len(values)] = values, mass
+    return SpectralDensity(nodes=nodes, weights=weights, size=p)
+
+
+def _lanczos_rule(operator: Any, start: Array, steps: int) -> tuple[Array, Array]:
+    from scipy.linalg import eigh_tridiagonal
+
+    basis = np.empty((steps, start.size))
+    diagonal, side = [], []
+    v = start
+    scale = 0.0
+    for j in range(steps):
+        basis[j] = v
+        with np.errstate(over="ignore", invalid="ignore"):
+            w = np.asarray(operator @ v)
+        _require_finite(w)
+        w = w.astype(np.float64, copy=False)
+        diagonal.append(float(v @ w))
+        scale = max(scale, float(np.linalg.norm(w)))
+        # twice is enough (Kahan, Parlett): orthogonal to working precision
+        for _ in range(2):
+            w = w - basis[: j + 1].T @ (basis[: j + 1] @ w)
+        beta = float(np.linalg.norm(w))
+        # an invariant subspace: what is left is rounding
+        if j == steps - 1 or beta <= 1e-13 * scale:
+            break
+        side.append(beta)
+        v = w / beta
+    values, vectors = eigh_tridiagonal(np.array(diagonal), np.array(side[: len(diagonal) - 1]))
+    return values, vectors[0] ** 2

@@ -1,0 +1,265 @@
+r"""The kernels of finite networks: exact for one set of parameters, and in ensembles through training.
+
+With f the outputs, g(x) = Tr Hf(x) and a, b numbering outputs, every kernel is the mean of its diagonal blocks a = b.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kernelcalc.finite.arrays import Array, finite_array, whole_number
+from kernelcalc.finite.curvature.hessian import HessianSplit
+from kernelcalc.finite.curvature.moments import hessian_moments
+from kernelcalc.finite.curvature.pairs import curvature_pairs
+from kernelcalc.finite.ensembles.fingerprint import architecture, digest
+from kernelcalc.finite.ensembles.records import FIELDS
+from kernelcalc.finite.ensembles.trials import run_trials
+from kernelcalc.finite.network import FiniteNetwork
+from kernelcalc.finite.training import Schedule
+
+# (s, weight): Σ weight (F(s h) − F(−s h)) = h F'(0) + O(h⁵)
+_STENCIL = ((1.0, 2 / 3), (2.0, -1 / 12))
+# Largest change of a pre-activation, up to the ratio of gradient norms. The stencil's relative error is then about its
+# fourth power, 1e-12 at most, and rounding eps/1e-3.
+_SHIFT = 1e-3
+
+KERNELS = ("sigma", "phi", "xi", "upsilon", "theta", "lam")
+
+
+def mean_ntk(net: FiniteNetwork, X: Any) -> Array:
+    """Θ(x, x') = ∇f_a(x)·∇f_a(x'), mean over a, (N, N).
+
+    Examples
+    --------
+    >>> fin = FiniteNetwork(weights=[np.ones((1, 1))], biases=[np.zeros(1)], activations=[], beta=1.0)
+    >>> mean_ntk(fin, [[3.0]])
+    array([[10.]])
+    """
+    theta = net.ntk(X)
+    return theta if theta.ndim == 2 else np.einsum("stcc->st", theta) / net.n_out
+
+
+def trace_gradient_kernel(net: FiniteNetwork, X: Any) -> Array:
+    r"""Λ(x, x') = ∇g_a(x)·∇f_a(x'), mean over a, (N, N); the row is g's argument.
+
+    The derivative of g, which is exact, along every ∇f_a(x') by central differences of fourth order:
+
+    .. math:: Λ(x, x') = \frac{d}{ds} g(x; θ + s ∇f(x'))\Big|_{s=0}
+
+    The relative error is below 1e-10 (tested against complex-step derivatives of traces of dense output Hessians).
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Proposition 4 and Lemma 3.
+    """
+    x, theta = net.points(X), net.parameters
+    jac = net.jacobian(x)
+    total = np.zeros((len(x), len(x)), dtype=net.dtype)
+    for t in range(len(x)):
+        for a in range(net.n_out):
+            direction = jac[t, a]
+            norm2 = float(direction @ direction)
+            if norm2 == 0:
+                continue
+            step = _SHIFT / norm2
+            for s, weight in _STENCIL:
+                up, down = (net._at(theta + sign * s * step * direction) for sign in (1.0, -1.0))
+                total[:, t] += weight / step * (up.hessian_trace(x) - down.hessian_trace(x))[:, a]
+    return total / net.n_out
+
+
+def hessian_kernel(net: FiniteNetwork, X: Any) -> Array:
+    """Υ(x, x') = Tr Hf_a(x) Hf_a(x'), mean over a, (N, N), exactly and without a P × P matrix.
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Lemma 4.
+    """
+    from kernelcalc.finite.derivatives import forward
+
+    x = net.points(X)
+    run = forward(net, x)
+    total = np.zeros((len(x), len(x)), dtype=net.dtype)
+    for a in range(net.n_out):
+        residual = np.zeros_like(run.outputs)
+        residual[:, a] = 1.0
+        # unit residuals make S_s the Hessian of f_a(x_s)
+        split = HessianSplit(run=run, residual=residual, root=np.zeros((*run.outputs.shape, 1), dtype=net.dtype))
+        total += curvature_pairs(split).s_s
+    return total / net.n_out
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReadoutKernels:
+    """E f f', E g f' and E g g', (N, N), over the last layer's parameters, for given hidden layers."""
+
+    sigma: Array
+    phi: Array
+    xi: Array
+
+
+def readout_kernels(net: FiniteNetwork, X: Any) -> ReadoutKernels:
+    r"""Σ, Φ and Ξ with the mean over the last layer taken exactly.
+
+    f and g are linear in the last layer's weights w: f = Σ_i w_i F_i + βb and g = Σ_i w_i G_i, where (F_i, G_i) belong to
+    the network whose last weights are the i-th unit vector. Hence
+
+    .. math:: E_{w,b}[f f'] = F·F' + β^2, \qquad E_{w,b}[g f'] = G·F', \qquad E_{w,b}[g g'] = G·G'
+
+    These fluctuate by 1/√width over the hidden layers, products of samples of f and g by order one.
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Lemmas 3 and 5.
+    """
+    n = net.weights[-1].shape[0]
+    units = FiniteNetwork(
+        weights=(*net.weights[:-1], np.eye(n, dtype=net.dtype)),
+        biases=(*net.biases[:-1], np.zeros(n, dtype=net.dtype)),
+        activations=net.activations,
+        sigma_w=net.sigma_w,
+        beta=net.beta,
+    )
+    f, g = units(X), units.hessian_trace(X)
+    return ReadoutKernels(sigma=f @ f.T + net.beta**2, phi=g @ f.T, xi=g @ g.T)
+
+
+def centred_products(net: FiniteNetwork, X: Any, Y: Array, readout: ReadoutKernels) -> Array:
+    r"""Ten numbers of mean zero at every width that much of the noise in f(0) and g(0) can be told from.
+
+    Changing the sign of the last layer changes that of f and g, so :math:`f^T M Y` and :math:`g^T M Y` have mean zero; and
+    so have :math:`f^T M f - Tr MΣ` and :math:`g^T M f - Tr MΦ` with Σ, Φ of :func:`readout_kernels`, for any fixed matrix
+    M: here Id and X Xᵀ, for the quadratic ones also Y Yᵀ.
+    """
+    x = net.points(X)
+    y = np.asarray(Y, dtype=np.float64).reshape(len(x), net.n_out)
+    f, g = net(x), net.hessian_trace(x)
+    found = []
+    for matrix in (np.eye(len(x)), x @ x.T):
+        found += [float(np.vdot(left, matrix @ y)) for left in (f, g)]
+    for matrix in (np.eye(len(x)), x @ x.T, y @ y.T):
+        for left, mean in ((f, readout.sigma), (g, readout.phi)):
+            found.append(float(np.vdot(left, matrix @ f)) - net.n_out * float(np.vdot(matrix, mean)))
+    return np.array(found)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Task:
+    """One trial: a network of every width, so that a process can run it alone."""
+
+    net: Any
+    X: Array
+    Y: Array
+    times: Array
+    widths: tuple[int, ...]
+    kmax: int
+    tol: float
+    probes: int
+
+    def run(self, seed: np.random.SeedSequence) -> dict[str, Array]:
+        """Fields by name with the width as first axis, then the time where there is one."""
+        found = [self._one(width, own) for width, own in zip(self.widths, seed.spawn(len(self.widths)), strict=True)]
+        return {name: np.stack([one[name] for one in found]) for name in found[0]}
+
+    def _one(self, width: int, seed: np.random.SeedSequence) -> dict[str, Array]:
+        draw, sample = seed.spawn(2)
+        fin = FiniteNetwork.random(self.net, width, self.X.shape[1], np.random.default_rng(draw))
+        state = sample.generate_state(1)[0]
+
+        def record(_: float, now: FiniteNetwork) -> dict[str, Array]:
+            moments = hessian_moments(now, self.X, self.Y, kmax=self.kmax, probes=self.probes, dense=False, rng=state)
+            row = {name: np.asarray(getattr(moments, name)) for name in FIELDS}
+            return row | {"theta": mean_ntk(now, self.X), "lam": trace_gradient_kernel(now, self.X)}
+
+        seen = fin.train(self.X, self.Y, self.times, tol=self.tol, record=record).records
+        start = readout_kernels(fin, self.X)
+        return {
+            "sigma": start.sigma,
+            "phi": start.phi,
+            "xi": start.xi,
+            "upsilon": hessian_kernel(fin, self.X),
+            "controls": centred_products(fin, self.X, self.Y, start),
+            **{name: np.stack([row[name] for row in seen]) for name in seen[0]},
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """What defines a trial, as JSON values; activations are known by their values."""
+        return {
+            **architecture(self.net, [self.X.shape[1], int(self.net.n_out)]),
+            "widths": list(self.widths),
+            "data": digest(self.X, self.Y),
+            "times": self.times.tolist(),
+            "numbers": [self.kmax, self.tol, self.probes],
+        }
+
+
+def kernels_through_training(
+    net: Any,
+    X: Any,
+    Y: Any,
+    times: Any,
+    *,
+    widths: Sequence[int],
+    trials: int,
+    rng: Any = 0,
+    kmax: int = 4,
+    workers: int = 1,
+    progress: bool = False,
+    path: str | os.PathLike[str] | None = None,
+    tol: float = 1e-4,
+    probes: int = 8,
+    executor: Executor | None = None,
+) -> dict[str, Array]:
+    """Kernels and Hessian moments of ensembles of several widths under gradient flow on the MSE.
+
+    Parameters
+    ----------
+    net : object with ``activations``, ``sigma_w``, ``beta``, ``n_out``
+        Architecture; with more than one worker it must be picklable.
+    X, Y : arrays
+        Points (N, n_in) and targets (N,) or (N, n_out).
+    times : (T,) increasing array
+        Gradient-flow times.
+    widths : sequence of int
+        Widths (the same for all hidden layers), W of them; trial i has one network of each.
+    trials : int
+        Number of initialisations of each width.
+    rng, workers, path, progress, executor
+        See :func:`~kernelcalc.finite.ensembles.trials.run_trials`.
+    kmax, tol, probes
+        See :func:`~kernelcalc.finite.ensembles.ensemble.moments_through_training`.
+
+    Returns
+    -------
+    dict
+        ``sigma``, ``phi``, ``xi``, ``upsilon`` (trials, W, N, N) at t = 0, the first three averaged over the last layer;
+        ``theta``, ``lam`` (trials, W, T, N, N); ``trace_i``, ``trace_h`` (trials, W, T, kmax); ``trace_s``, ``trace_s2``,
+        ``trace_is``, ``loss`` (trials, W, T); ``controls`` (trials, W, 10), see :func:`centred_products`.
+    """
+    task = _Task(
+        net=net,
+        X=finite_array(X, "points"),
+        Y=finite_array(Y, "targets"),
+        times=Schedule(times=times, tol=tol).times,
+        widths=tuple(whole_number(width, "widths") for width in widths),
+        kmax=kmax,
+        tol=tol,
+        probes=probes,
+    )
+    settings = None if path is None else task.settings()
+    return run_trials(
+        task.run,
+        trials,
+        rng=rng,
+        workers=workers,
+        path=path,
+        settings=settings,
+        progress=progress,
+        executor=executor,
+    )

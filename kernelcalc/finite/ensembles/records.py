@@ -1,0 +1,114 @@
+"""What to look at during training: hooks ``record(t, network)`` that return numbers and arrays by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from kernelcalc.finite.arrays import Array
+from kernelcalc.finite.curvature.hessian import Part
+from kernelcalc.finite.curvature.moments import hessian_moments
+from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues
+from kernelcalc.finite.ensembles.fingerprint import digest
+from kernelcalc.finite.losses import Loss, get_loss
+from kernelcalc.finite.network import FiniteNetwork
+
+# Fields of HessianMoments kept for every trial and time.
+FIELDS = ("trace_i", "trace_h", "trace_h_error", "trace_s", "trace_s2", "trace_is", "loss")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MomentRecord:
+    """The fields :data:`FIELDS` of :func:`~kernelcalc.finite.curvature.moments.hessian_moments`.
+
+    In an ensemble every trial has its own probes; they are the same at all times, which makes the sampled error smooth.
+
+    Parameters
+    ----------
+    X, Y : arrays
+        Points and targets.
+    kmax, loss, probes, deflation, unit_probes, rng
+        See :func:`~kernelcalc.finite.curvature.moments.hessian_moments`.
+    """
+
+    X: Array
+    Y: Any
+    kmax: int = 4
+    loss: str | Loss = "mse"
+    probes: int = 8
+    deflation: int = 32
+    unit_probes: int = 0
+    rng: Any = 0
+
+    def __call__(self, t: float, network: FiniteNetwork) -> dict[str, Any]:
+        """The moments of one network."""
+        moments = hessian_moments(
+            network,
+            self.X,
+            self.Y,
+            kmax=self.kmax,
+            loss=self.loss,
+            probes=self.probes,
+            deflation=self.deflation,
+            unit_probes=self.unit_probes,
+            rng=self.rng,
+        )
+        return {name: getattr(moments, name) for name in FIELDS}
+
+    def for_trial(self, seed: np.random.SeedSequence) -> MomentRecord:
+        """The same with a trial's own probes."""
+        return replace(self, rng=int(seed.generate_state(1)[0]))
+
+    def settings(self) -> dict[str, Any]:
+        """What defines the record, as JSON values."""
+        return _settings(self)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EigenvalueRecord:
+    """Ends of the spectrum of H, I or S: ``{"eigenvalues": (count,) array}``, descending.
+
+    Parameters
+    ----------
+    X, Y : arrays
+        Points and targets.
+    count, which, tol
+        See :func:`~kernelcalc.finite.curvature.spectrum.extreme_eigenvalues`.
+    part : "h", "i" or "s"
+        Of which matrix.
+    loss : str or Loss
+        "mse", "binary", "softmax" or one's own.
+
+    Examples
+    --------
+    >>> fin = FiniteNetwork(weights=[np.ones((2, 1))], biases=[np.zeros(1)], activations=[], beta=0.0, sigma_w=2**0.5)
+    >>> record = EigenvalueRecord(X=np.array([[2.0, 0.0], [0.0, 1.0]]), Y=np.zeros(2), count=1)
+    >>> record(0.0, fin)["eigenvalues"].round(12)
+    array([2.])
+    """
+
+    X: Array
+    Y: Any
+    count: int = 10
+    which: str = "LA"
+    part: Part = "h"
+    loss: str | Loss = "mse"
+    tol: float = 0.0
+
+    def __call__(self, t: float, network: FiniteNetwork) -> dict[str, Any]:
+        """The eigenvalues of one network."""
+        operator = getattr(network.curvature(self.X, self.Y, self.loss), self.part)
+        return {"eigenvalues": extreme_eigenvalues(operator, self.count, which=self.which, tol=self.tol)}
+
+    def settings(self) -> dict[str, Any]:
+        """What defines the record, as JSON values."""
+        return _settings(self)
+
+
+def _settings(record: Any) -> dict[str, Any]:
+    values = {
+        one.name: getattr(record, one.name) for one in fields(record) if one.name not in ("X", "Y", "loss", "rng")
+    }
+    return values | {"data": digest(record.X, record.Y), "loss": get_loss(record.loss).name}

@@ -1,0 +1,198 @@
+"""Many independent trials over processes, appended to a file as they finish, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, as_completed
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kernelcalc.errors import InputError, MissingExtraError
+from kernelcalc.finite.arrays import Array, whole_number
+from kernelcalc.finite.ensembles.trial_log import Result, TrialLog, as_result, fields
+
+Trial = Callable[[np.random.SeedSequence], dict[str, Any]]
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def run_trials(
+    trial: Trial,
+    trials: int,
+    *,
+    rng: Any = 0,
+    workers: int = 1,
+    path: str | os.PathLike[str] | None = None,
+    settings: dict[str, Any] | None = None,
+    progress: bool = False,
+    executor: Executor | None = None,
+) -> dict[str, Array]:
+    """Results of ``trial(seed)`` for the first ``trials`` spawned seeds, stacked by name with the trial as first axis.
+
+    Trial i always gets the i-th seed spawned from ``rng``, so neither the number of workers nor an interruption
+    changes what it computes (beyond the rounding of a BLAS run with another number of threads).
+
+    Parameters
+    ----------
+    trial : callable
+        Takes a SeedSequence, returns float arrays or numbers by name. With several workers it must be picklable.
+    trials : int
+        How many.
+    rng : int, SeedSequence or Generator
+        Where the seeds are spawned from.
+    workers : int
+        Processes; each gets its share of the machine's cores as BLAS threads, and ends when this process ends.
+    path : path, optional
+        A JSON-lines file: a header, then a line a trial, in the order in which they finish. Trials already there
+        are not run again; a last line cut short by a kill is dropped. More trials than before can be asked for. While this
+        runs, no other process can use the file (where the system has ``flock``).
+    settings : dict, optional
+        What defines a trial, as JSON values; a file made with other settings or another seed is refused.
+    progress : bool
+        Show a bar (needs tqdm).
+    executor : concurrent.futures.Executor, optional
+        Where to run instead of in own processes, for example ``client.get_executor()`` of a ``dask.distributed`` client;
+        it is not shut down, and ``workers`` has no effect.
+
+    Raises
+    ------
+    InputError
+        Fewer than one trial or worker; a trial that returns other than real numbers, or other fields than the ones before.
+    DataFileError
+        The file is not one of these, belongs to other settings, or another process writes to it.
+    OutputFileError
+        The file cannot be written.
+
+    Examples
+    --------
+    >>> def trial(seed):
+    ...     return {"mean": np.random.default_rng(seed).standard_normal(4).mean()}
+    >>> run_trials(trial, 3)["mean"].shape
+    (3,)
+    """
+    trials, workers = whole_number(trials, "trials"), whole_number(workers, "workers")
+    if trials < 1 or workers < 1:
+        raise InputError("at least one trial and one worker", f"trials={trials}, workers={workers}")
+    seeds = trial_seeds(rng, trials)
+    open_log: AbstractContextManager[TrialLog | None] = nullcontext()
+    if path is not None:
+        open_log = TrialLog(path, seed=str(_identity(seeds[0])), settings=settings or {})
+    with open_log as log:
+        done: dict[int, Result] = {} if log is None else log.done
+        missing = {i: seeds[i] for i in range(trials) if i not in done}
+        if log is not None and missing:
+            log.require_writable()
+        # closing: an error here must not leave the processes waiting for more
+        with closing(_computed(trial, missing, workers, executor)) as stream:
+            for index, result in _with_bar(stream, len(missing)) if progress else stream:
+                done[index] = as_result(result)
+                known = fields(next(iter(done.values())))
+                if fields(done[index]) != known:
+                    raise InputError(f"trials that all return {known}", f"{fields(done[index])} from trial {index}")
+                if log is not None:
+                    log.append(index, done[index])
+    return {name: np.stack([done[i][name] for i in range(trials)]) for name in done[0]}
+
+
+def trial_seeds(rng: Any, trials: int) -> list[np.random.SeedSequence]:
+    """One seed a trial; the first ones do not depend on how many are asked for."""
+    if isinstance(rng, np.random.Generator):
+        sequence: Any = rng.bit_generator.seed_seq
+        return list(sequence.spawn(trials))
+    if isinstance(rng, np.random.SeedSequence):
+        # spawning from a copy leaves the caller's sequence as it was
+        rng = np.random.SeedSequence(rng.entropy, spawn_key=rng.spawn_key, pool_size=rng.pool_size)
+        return rng.spawn(trials)
+    return np.random.SeedSequence(rng).spawn(trials)
+
+
+def trial_file(folder: str | os.PathLike[str], name: str, settings: dict[str, Any], rng: Any) -> Path:
+    """A path for :func:`run_trials` in a folder, another one for every setting and seed.
+
+    Examples
+    --------
+    >>> trial_file("results", "networks", {"width": 64}, 0).name == trial_file("results", "networks", {"width": 65}, 0).name
+    False
+    """
+    known = json.dumps([settings, str(_identity(trial_seeds(rng, 1)[0]))])
+    return Path(folder) / f"{name}-{hashlib.sha256(known.encode()).hexdigest()[:8]}.jsonl"
+
+
+def _identity(seed: np.random.SeedSequence) -> tuple[Any, ...]:
+    return seed.entropy, tuple(seed.spawn_key)
+
+
+def _computed(
+    trial: Trial, seeds: dict[int, np.random.SeedSequence], workers: int, executor: Executor | None
+) -> Generator[tuple[int, dict[str, Any]], None, None]:
+    if executor is not None:
+        yield from _as_finished(trial, seeds, executor)
+        return
+    if workers == 1 or len(seeds) <= 1:
+        for index, seed in seeds.items():
+            yield index, trial(seed)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    count = min(workers, len(seeds))
+    # spawn: forked processes inherit the locks of BLAS threads
+    with (
+        _threads((os.cpu_count() or 1) // count),
+        ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool,
+    ):
+        yield from _as_finished(trial, seeds, pool)
+
+
+def _end_with_parent() -> None:
+    """In a worker: end when the parent does, however it does; a worker of a killed parent would wait for work for ever."""
+    from multiprocessing import connection, parent_process
+    from threading import Thread
+
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
+def _as_finished(
+    trial: Trial, seeds: dict[int, np.random.SeedSequence], executor: Executor
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    futures = {executor.submit(trial, seed): index for index, seed in seeds.items()}
+    try:
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """BLAS threads of processes started inside, read when NumPy loads; a user's own setting wins."""
+    ours = [name for name in _THREAD_VARIABLES if name not in os.environ]
+    os.environ.update({name: str(max(1, count)) for name in ours})
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+
+
+def _with_bar(stream: Iterable[tuple[int, Any]], total: int) -> Iterable[tuple[int, Any]]:
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        raise MissingExtraError("tqdm", "progress", "a progress bar") from error
+    return tqdm(stream, total=total, desc="finite networks")

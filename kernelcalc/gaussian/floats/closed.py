@@ -1,0 +1,442 @@
+r"""Closed forms of E[f(a)g(b)] in float64 for sums of atoms (:mod:`kernelcalc.gaussian.floats.kinds`).
+
+Powers of x are removed beforehand, on symbols, by Stein's lemma, E[a h(a,b)] = q E[∂_a h] + c E[∂_b h]: what remains are
+polynomials in q, q' and c times expectations of pairs without powers. Smoothing adds v to a variance and leaves c alone, hence
+the formulas for relu (arc-cosine kernel, Cho and Saul 2009) and the arcsine law (Williams 1997) serve all smoothed kinds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from kernelcalc.gaussian.covariance import Covariance
+from kernelcalc.gaussian.floats.kinds import Atom, Combination, differentiate
+
+EPS = np.finfo(np.float64).eps
+# Rounding steps in one pair formula, counted generously, and in a polynomial before it.
+OPERATIONS, POLYNOMIAL_OPERATIONS = 16, 16
+# r − c arctan(r/c) by its series for r below this times c; above, the difference is at least r divided by the second number.
+SERIES_BELOW, DIFFERENCE_LOSS = 0.25, 50.0
+
+# Powers of large variances below 10 to minus this are not trusted.
+DECADES = 250.0
+
+# Σ w q^i q'^j c^k by exponents (i, j, k).
+Polynomial = dict[tuple[int, int, int], float]
+
+
+# On symbols: Stein's lemma -------------------------------------------------------------------------------------------
+
+
+def _add_times(
+    total: dict[tuple[Atom, Atom], Polynomial],
+    part: dict[tuple[Atom, Atom], Polynomial],
+    weight: float,
+    raised: tuple[int, int, int] = (0, 0, 0),
+) -> None:
+    for pair, polynomial in part.items():
+        own = total.setdefault(pair, {})
+        for exponents, coefficient in polynomial.items():
+            i, j, k = (e + r for e, r in zip(exponents, raised, strict=True))
+            own[i, j, k] = own.get((i, j, k), 0.0) + weight * coefficient
+
+
+@lru_cache(maxsize=4096)
+def _without_powers(a: Atom, b: Atom) -> dict[tuple[Atom, Atom], Polynomial]:
+    """E[a b] of two atoms as polynomials times expectations of atoms without powers."""
+    if not (a.power or b.power):
+        return {(a, b): {(0, 0, 0): 1.0}}
+    total: dict[tuple[Atom, Atom], Polynomial] = {}
+    left, right = ({a.lowered(): 1.0}, {b: 1.0}) if a.power else ({a: 1.0}, {b.lowered(): 1.0})
+    by_left, by_right = ((1, 0, 0), (0, 0, 1)) if a.power else ((0, 0, 1), (0, 1, 0))
+    for first, second, raised in ((differentiate(left), right, by_left), (left, differentiate(right), by_right)):
+        for f, weight in first.items():
+            for g, other in second.items():
+                _add_times(total, _without_powers(f, g), weight * other, raised)
+    return total
+
+
+@lru_cache(maxsize=1024)
+def _reduced(
+    f: tuple[tuple[Atom, float], ...], g: tuple[tuple[Atom, float], ...]
+) -> tuple[tuple[Atom, Atom, Polynomial], ...]:
+    total: dict[tuple[Atom, Atom], Polynomial] = {}
+    for a, weight in f:
+        for b, other in g:
+            _add_times(total, _without_powers(a, b), weight * other)
+    kept = ((a, b, {e: w for e, w in polynomial.items() if w}) for (a, b), polynomial in total.items())
+    return tuple((a, b, polynomial) for a, b, polynomial in kept if polynomial)
+
+
+def _regrouped(combination: Combination, least: float) -> tuple[tuple[Atom, float], ...]:
+    """x R_1 = R_0 − v R_2 where no variance is below v.
+
+    There the right-hand side hardly cancels, while Stein's lemma on the left loses a factor q/v; below it is the other way
+    round.
+    """
+    result: Combination = {}
+    for atom, weight in combination.items():
+        parts = {atom: weight}
+        if atom.power == 1 and atom.kind in ("R", "K") and atom.order == 1 and 0 < atom.variance <= least:
+            plain, density = (atom._replace(power=0, order=order) for order in (0, 2))
+            parts = {plain: weight, density: -atom.variance * weight}
+        for part, own in parts.items():
+            result[part] = result.get(part, 0.0) + own
+    return tuple(result.items())
+
+
+def _evaluate(polynomial: Polynomial, q: np.ndarray, qp: np.ndarray, c: np.ndarray) -> np.ndarray | float:
+    """By Horner's scheme in c; q and q' are often vectors, c a matrix."""
+    total: np.ndarray | float = 0.0
+    for k in range(max(k for _, _, k in polynomial), -1, -1):
+        # a float as long as there is nothing to multiply
+        total = total * c if isinstance(total, np.ndarray) or total else total
+        for (i, j, power), weight in polynomial.items():
+            if power == k:
+                term = weight * q**i if i else weight
+                total = total + (term * qp**j if j else term)
+    return total
+
+
+# Pairs without powers ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Pair:
+    """A value and what its rounding is relative to; None is the value itself, times ``loss``."""
+
+    value: np.ndarray
+    magnitude: np.ndarray | None = None
+    loss: float = 1.0
+
+    @property
+    def size(self) -> np.ndarray:
+        return self.loss * np.abs(self.value) if self.magnitude is None else self.magnitude
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest ``size``; infinite if anything is not finite."""
+        values = self.value if self.magnitude is None else self.magnitude
+        found = self.loss * max(float(values.max()), -float(values.min())) if values.size else 0.0
+        return found if math.isfinite(found) else math.inf
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Smoothed:
+    """Covariance after smoothing: Q = q + v, Q' = q' + v', r² = QQ' − c², and the angle atan(r/|c|)."""
+
+    q: np.ndarray
+    qp: np.ndarray
+    c: np.ndarray
+    square: np.ndarray
+    _powers: dict[int, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, cov: Covariance, v: float, vp: float, sign: int = 1) -> _Smoothed:
+        square = cov.det if v == vp == 0 else cov.det + (v * cov.qp + (vp * cov.q + v * vp))
+        return cls(q=cov.q + v, qp=cov.qp + vp, c=sign * cov.c if sign < 0 else cov.c, square=square)
+
+    @cached_property
+    def r(self) -> np.ndarray:
+        return np.sqrt(self.square)
+
+    def power(self, exponent: int) -> np.ndarray:
+        """r to an odd power, 1 or negative."""
+        if exponent not in self._powers:
+            if exponent >= -1:
+                self._powers[exponent] = self.r if exponent == 1 else 1 / self.r
+            else:
+                self._powers[exponent] = self.power(exponent + 2) / self.square
+        return self._powers[exponent]
+
+    @cached_property
+    def scale(self) -> float:
+        """Decades of the largest variance above 1."""
+        return math.log10(max(1.0, float(np.max(self.q)), float(np.max(self.qp))))
+
+    @cached_property
+    def degenerate(self) -> bool:
+        """Whether r = 0 somewhere."""
+        return not bool(np.all(self.square))
+
+    @cached_property
+    def angle(self) -> np.ndarray:
+        return np.arctan2(self.r, np.abs(self.c))
+
+    @cached_property
+    def residual(self) -> np.ndarray:
+        """r − |c| atan(r/|c|), to DIFFERENCE_LOSS times the rounding of its value."""
+        size = np.abs(self.c)
+        tail = self.r - size * self.angle
+        small = self.r < SERIES_BELOW * size
+        if small.any():
+            t = self.r[small] / size[small]
+            # Σ_{k≥1} (−1)^{k+1} t^{2k}/(2k+1); at t = 1/4 the sixteenth term is below 1e-19.
+            series = np.zeros_like(t)
+            for k in range(15, 0, -1):
+                series = t**2 * ((-1) ** (k + 1) / (2 * k + 1) + series)
+            tail[small] = self.r[small] * series
+        return tail
+
+
+def _kink_pair(kind: str, m: int, n: int, s: _Smoothed, *, swap: bool = False) -> _Pair:
+    """E[F_m(a) F_n(b)] for two R or two K (variances already added); with ``swap`` E[F_m(b) F_n(a)]."""
+    if n < m:
+        return _kink_pair(kind, n, m, s, swap=not swap)
+    if n >= 2:
+        return _against_density(kind, m, n, s, swap)
+    if m == 0 and n == 0:
+        body = np.maximum(s.c, 0.0) if kind == "R" else np.abs(s.c) / 2
+        return _Pair(value=body / 2 + s.residual / (2 * np.pi), loss=DIFFERENCE_LOSS)
+    if m == 1:
+        # arctan2(r, −c) and arctan2(c, r) from the angle that the other expectations need as well.
+        opening = np.where(s.c > 0, np.pi - s.angle, s.angle) if kind == "R" else np.arctan2(s.c, s.r)
+        return _Pair(value=opening / (2 * np.pi))
+    if kind == "K":
+        return _Pair(value=np.zeros_like(s.c))
+    # E[relu(a) H(b)] = (√(QQ') + c)/(2√(2πQ')), with the sum rationalised where c < 0.
+    root = np.sqrt(s.q * s.qp)
+    safe = np.where(s.c < 0, root - s.c, 1.0)
+    total = np.where(s.c < 0, s.square / safe, root + s.c)
+    return _Pair(value=total / (2 * np.sqrt(2 * np.pi * (s.q if swap else s.qp))))
+
+
+def _double_factorial(k: int) -> int:
+    """k!! with (−1)!! = 1."""
+    return math.prod(range(k, 0, -2))
+
+
+def _at_zero(kind: str, order: int) -> tuple[float, int]:
+    """R_order or K_order, smoothed by the variance u, at x = 0, as a number times a power of √u."""
+    if order < 2:
+        return ((2 * np.pi) ** -0.5, 1) if order == 0 else (0.5 if kind == "R" else 0.0, 0)
+    k = order - 2
+    return (0.0, 0) if k % 2 else ((-1) ** (k // 2) * _double_factorial(k - 1) * (2 * np.pi) ** -0.5, -k - 1)
+
+
+@lru_cache(maxsize=256)
+def _density_terms(kind: str, m: int, n: int) -> tuple[tuple[float, int, int, int], ...]:
+    """Terms (w, e, j, p) of E[F_m(a) F_n(b)] = Σ w √Q'^e c^j r^p for n ≥ 2; see :func:`_against_density`."""
+    k, terms = n - 2, []
+    for j in range(k + 1):
+        density, below = _at_zero("R", k - j + 2)
+        value, p = _at_zero(kind, m + j)
+        weight = (-1) ** k * math.comb(k, j) * density * value
+        if weight:
+            terms.append((weight, below - 2 * j - p, j, p))
+    return tuple(terms)
+
+
+def _against_density(kind: str, m: int, n: int, s: _Smoothed, swap: bool) -> _Pair:
+    """E[F_m(a) F_n(b)] for n ≥ 2: F_n is a derivative of a density, which picks b = 0.
+
+    E = (−1)^k d^k/dv^k [φ_{Q'}(v) F_m(cv/Q'; variance r²/Q')] at v = 0, k = n − 2.
+    """
+    terms, root = _density_terms(kind, m, n), np.sqrt(s.q if swap else s.qp)
+    values = []
+    for weight, e, j, p in terms:
+        # small arrays first: q and q' are often vectors
+        value = weight * root**e
+        for _ in range(j):
+            value = value * s.c
+        if p:
+            finite = s.power(p)
+            if p < 0 and s.degenerate:
+                # 0 · ∞ on a degenerate covariance: this derivative vanishes identically there
+                finite = np.where(value == 0, 0.0, finite)
+            value = value * finite
+        values.append(value)
+    if not values:
+        return _Pair(value=np.zeros_like(s.c))
+    if s.scale * max(abs(e) / 2 + j + abs(p) for _, e, j, p in terms) > DECADES:
+        # A factor may have underflowed, which nothing else would tell: other methods take these variances.
+        return _Pair(value=values[0], magnitude=np.full_like(s.c, np.inf))
+    total = sum(values[1:], values[0])
+    # all exponents of c are odd or all are even, so terms with weights of one sign do not cancel
+    one_sign = len({weight > 0 for weight, *_ in terms}) == 1
+    return _Pair(value=total, magnitude=None if one_sign else sum(map(np.abs, values[1:]), np.abs(values[0])))
+
+
+def _mixed_kinks(f: Atom, g: Atom, s: _Smoothed, mirrored: _Smoothed, *, swap: bool = False) -> _Pair:
+    """R against K: K_n(x) = (R_n(x) + (−1)^n R_n(−x))/2, and b → −b changes the sign of c."""
+    if f.kind == "K":
+        return _mixed_kinks(g, f, s, mirrored, swap=not swap)
+    direct = _kink_pair("R", f.order, g.order, s, swap=swap)
+    reflected = _kink_pair("R", f.order, g.order, mirrored, swap=swap)
+    value = (direct.value + (-1.0) ** g.order * reflected.value) / 2
+    return _Pair(value=value, magnitude=(direct.size + reflected.size) / 2)
+
+
+def _wave_pair(f: Atom, g: Atom, cov: Covariance) -> _Pair:
+    """exp, sin and cos against each other; cos with rate 0 is the constant 1."""
+    if f.kind == "exp" and g.kind != "exp":
+        return _wave_pair(g, f, cov.swapped())
+    exponent_f, exponent_g = f.rate**2 * cov.q / 2, g.rate**2 * cov.qp / 2
+    cross = f.rate * g.rate * cov.c
+    size = 1 + exponent_f + exponent_g + np.abs(cross)
+    if f.kind == "exp":
+        value = np.exp(exponent_f + exponent_g + cross)
+    elif g.kind == "exp":
+        wave = np.sin(cross) if f.kind == "sin" else np.cos(cross)
+        envelope = np.exp(exponent_g - exponent_f)
+        return _Pair(value=envelope * wave, magnitude=envelope * size)
+    elif f.kind != g.kind:
+        value = np.zeros_like(cov.c)
+    else:
+        envelope = np.exp(np.abs(cross) - exponent_f - exponent_g) / 2
+        if f.kind == "sin":
+            value = -np.sign(cross) * envelope * np.expm1(-2 * np.abs(cross))
+        else:
+            value = envelope * (1 + np.exp(-2 * np.abs(cross)))
+    return _Pair(value=value, magnitude=np.abs(value) * size)
+
+
+class SharedPairs:
+    """Expectations of pairs without powers at one covariance, each computed once."""
+
+    def __init__(self, cov: Covariance) -> None:
+        self.cov = cov
+        self._pairs: dict[tuple[Atom, Atom], _Pair | None] = {}
+        self._smoothed: dict[tuple[float, float, int], _Smoothed] = {}
+
+    def __call__(self, f: Atom, g: Atom) -> _Pair | None:
+        """E[F(a) G(b)], or None where there is no rule."""
+        if (f, g) not in self._pairs:
+            self._pairs[f, g] = self._pair(f, g)
+        return self._pairs[f, g]
+
+    @cached_property
+    def least(self) -> float:
+        """The smallest q or q'."""
+        return float(min(np.min(self.cov.q), np.min(self.cov.qp)))
+
+    @cached_property
+    def largest(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The largest q, q' and |c|."""
+        c = self.cov.c
+        return np.max(self.cov.q), np.max(self.cov.qp), np.maximum(np.max(c), -np.min(c))
+
+    @cached_property
+    def reach(self) -> float:
+        """The largest |ρ|."""
+        rho = self.cov.rho
+        return float(max(rho.max(), -rho.min()))
+
+    def _pair(self, f: Atom, g: Atom) -> _Pair | None:
+        constants = (f.kind == "one", g.kind == "one")
+        if any(constants):
+            other, q = (g, self.cov.qp) if constants[0] else (f, self.cov.q)
+            return _against_one(other, q)
+        kinks, waves = ({"R", "K"}, {"exp", "sin", "cos"})
+        if {f.kind, g.kind} <= kinks:
+            if f.kind == g.kind or (f.order >= 2 and g.order >= 2):
+                return _kink_pair(f.kind, f.order, g.order, self._covariance(f, g))
+            return _mixed_kinks(f, g, self._covariance(f, g), self._covariance(f, g, -1))
+        return _wave_pair(f, g, self.cov) if {f.kind, g.kind} <= waves else None
+
+    def _covariance(self, f: Atom, g: Atom, sign: int = 1) -> _Smoothed:
+        key = f.variance, g.variance, sign
+        if key not in self._smoothed:
+            self._smoothed[key] = _Smoothed.of(self.cov, *key)
+        return self._smoothed[key]
+
+
+def _against_one(f: Atom, q: np.ndarray) -> _Pair:
+    """E[F(a)]."""
+    if f.kind == "one":
+        return _Pair(value=np.ones_like(q))
+    if f.kind in ("R", "K"):
+        weight, power = _at_zero(f.kind, f.order)
+        return _Pair(value=weight * np.sqrt(q + f.variance) ** power)
+    nothing = np.zeros_like(q)
+    return _wave_pair(f, Atom(kind="cos"), Covariance(q=q, qp=nothing, c=nothing, det=nothing))
+
+
+# Sums ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClosedForm:
+    """A value with bounds on its rounding error.
+
+    ``relative`` bounds the error relative to |value| (infinite if terms may cancel), ``largest`` that of every element;
+    ``error``, for every element, is computed when it is asked for. Shapes broadcast with that of c.
+    """
+
+    value: np.ndarray
+    relative: float
+    cov: Covariance
+    terms: tuple[tuple[_Pair, Polynomial], ...]
+    bounds: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+    @property
+    def steps(self) -> float:
+        """Rounding of all terms together, relative to the sum of their sizes."""
+        return (OPERATIONS + POLYNOMIAL_OPERATIONS + len(self.terms)) * EPS
+
+    @cached_property
+    def largest(self) -> float:
+        with np.errstate(over="ignore", invalid="ignore"):
+            parts = [pair.largest * _evaluate(_sizes(p), *self.bounds) for pair, p in self.terms]
+        return float(self.steps * sum(parts))
+
+    @cached_property
+    def error(self) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):
+            if math.isfinite(self.relative):
+                return self.relative * np.abs(self.value)
+            q, qp, c = self.cov.q, self.cov.qp, np.abs(self.cov.c)
+            parts = [pair.size * _evaluate(_sizes(p), q, qp, c) for pair, p in self.terms]
+            return np.asarray(self.steps * sum(parts))
+
+
+def _sizes(polynomial: Polynomial) -> Polynomial:
+    return {exponents: abs(weight) for exponents, weight in polynomial.items()}
+
+
+def _added(
+    total: np.ndarray | None, own: bool, value: np.ndarray, factor: np.ndarray | float
+) -> tuple[np.ndarray, bool]:
+    """total + factor · value, in place where the total is not anybody else's, and whether it now is ours."""
+    sign = factor if isinstance(factor, float) and factor in (1.0, -1.0) else None
+    if total is None:
+        return (value, False) if sign == 1.0 else (value * factor, True)
+    part = value if sign else value * factor
+    add = np.subtract if sign == -1.0 else np.add
+    if own and np.broadcast_shapes(total.shape, part.shape) == total.shape:
+        return add(total, part, out=total), True
+    return add(total, part), True
+
+
+def expectation(
+    f: Combination, g: Combination, cov: Covariance, shared: SharedPairs | None = None
+) -> ClosedForm | None:
+    """E[f(a) g(b)] of two sums of atoms with a bound on the rounding error; None if a pair has no rule.
+
+    ``shared`` at the same covariance may be given to calls for several functions: roots, angles and pairs are then computed
+    once. Infinite values mark divergent expectations (a squared delta function on a degenerate covariance) and overflow.
+    The value's shape may be smaller than that of c, which it broadcasts with.
+    """
+    pairs = SharedPairs(cov) if shared is None else shared
+    terms: list[tuple[_Pair, Polynomial]] = []
+    value: np.ndarray | None = None
+    own, relative = False, 0.0
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        for a, b, polynomial in _reduced(_regrouped(f, pairs.least), _regrouped(g, pairs.least)):
+            pair = pairs(a, b)
+            if pair is None:
+                return None
+            factor = _evaluate(polynomial, cov.q, cov.qp, cov.c)
+            value, own = _added(value, own, pair.value, factor)
+            terms.append((pair, polynomial))
+            single = len(polynomial) == 1 and pair.magnitude is None
+            relative = (OPERATIONS + POLYNOMIAL_OPERATIONS) * EPS * pair.loss if single else math.inf
+    if len(terms) > 1:
+        relative = math.inf
+    if value is None:
+        value = np.zeros_like(cov.c)
+    return ClosedForm(value=value, relative=relative, cov=cov, terms=tuple(terms), bounds=pairs.largest)

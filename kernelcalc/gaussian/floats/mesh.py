@@ -1,0 +1,103 @@
+"""Panels that resolve a function by themselves: adaptive bisection, started from what the expression says of its features."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from kernelcalc.activations.activation import Activation
+from kernelcalc.gaussian.floats.nodes import Z_MAX, legendre, panels
+
+MESH_NODES = 16
+RESOLVED = 1e-12
+# From the widest panel down to 1e-12 of it, or of 1 where that is less: features keep their width however large the
+# variance. A function rougher than MAX_ROUGH panels a level stays unresolved, and the difference of two resolutions says so.
+MAX_SPLITS, MAX_ROUGH = 40, 200
+
+
+@lru_cache(maxsize=128)
+@np.errstate(over="ignore", invalid="ignore")
+def feature_mesh(act: Activation, radius: float) -> np.ndarray:
+    """Breakpoints in [−radius, radius] between which f is resolved by a polynomial of degree 15.
+
+    A panel is halved while its last Legendre coefficients, or the interpolation error at samples that crowd geometrically
+    around the function's features, exceed 1e-12 of its size: narrow bumps are found because their place is known, not
+    because a node happens to hit them.
+    """
+    nodes, _ = legendre(MESH_NODES)
+    transform = np.linalg.inv(np.polynomial.legendre.legvander(nodes, MESH_NODES - 1)).T
+    inside = [k for k in act.kinks if -radius < k < radius]
+    start = np.array(sorted({-radius, 0.0, radius, *inside}))
+    samples = _samples(act, radius)
+    at_samples = act(samples, check=False)
+    scale = max(np.abs(act(np.linspace(-radius, radius, 401), check=False)).max(), np.abs(at_samples).max())
+    left, right = start[:-1], start[1:]
+    found = [start]
+    for _ in range(_splits(radius)):
+        at, _ = panels(np.stack([left, right], axis=1), MESH_NODES)
+        values = act(at, check=False)
+        coefficients = values @ transform
+        size = np.maximum(np.abs(values).max(axis=1), 1e-6 * scale)
+        error = np.abs(coefficients[:, -2:]).max(axis=1)
+        panel = np.searchsorted(left, samples, side="right") - 1
+        hit = (panel >= 0) & (samples <= right[np.maximum(panel, 0)])
+        panel, where = panel[hit], samples[hit]
+        local = (2 * where - left[panel] - right[panel]) / (right[panel] - left[panel])
+        series = np.polynomial.legendre.legvander(local, MESH_NODES - 1)
+        missed = np.abs((series * coefficients[panel]).sum(axis=1) - at_samples[hit])
+        np.maximum.at(size, panel, np.abs(at_samples[hit]))
+        # Interpolation magnifies rounding a little more than the coefficients do.
+        np.maximum.at(error, panel, missed / 8)
+        rough = ~(error <= RESOLVED * size)
+        if not rough.any() or rough.sum() > MAX_ROUGH:
+            break
+        middle = (left[rough] + right[rough]) / 2
+        found.append(middle)
+        left, right = np.concatenate([left[rough], middle]), np.concatenate([middle, right[rough]])
+        order = np.argsort(left)
+        left, right = left[order], right[order]
+    return np.unique(np.concatenate(found))
+
+
+def _splits(radius: float) -> int:
+    return MAX_SPLITS + max(0, int(np.ceil(np.log2(radius))))
+
+
+def _samples(act: Activation, radius: float) -> np.ndarray:
+    steps = radius * 2.0 ** -np.arange(0.5, _splits(radius))
+    centres = sorted({0.0, *act.kinks, *act.features})
+    points = np.concatenate([[p, *(p + steps), *(p - steps)] for p in centres])
+    # A kink itself belongs to two panels, and the function takes the mean of a jump there.
+    points = points[(np.abs(points) < radius) & ~np.isin(points, act.kinks)]
+    return np.unique(points)
+
+
+def mesh_radius(std: float, mean: float = 0.0, reach: float = Z_MAX) -> float:
+    """Power of two beyond reach standard deviations, so that few different meshes are made."""
+    return float(2.0 ** np.ceil(np.log2(max(abs(mean) + reach * std, 1e-12))))
+
+
+def mesh_rule(
+    functions: tuple[tuple[Activation, np.ndarray, np.ndarray], ...], width: float, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss–Legendre nodes z and weights (rows, n) on [−Z_MAX, Z_MAX] that resolve every f(mean + std·z) of a row.
+
+    Parameters
+    ----------
+    functions : tuple of (Activation, std, mean)
+        std and mean of shape (rows,); std may be negative or 0.
+    width : float
+        Widest panel, in z.
+    count : int
+        Nodes a panel.
+    """
+    rows = functions[0][1].size
+    uniform = np.linspace(-Z_MAX, Z_MAX, int(np.ceil(2 * Z_MAX / width)) + 1)
+    parts = [np.broadcast_to(uniform, (rows, uniform.size))]
+    for act, std, mean in functions:
+        mesh = feature_mesh(act, mesh_radius(float(np.abs(std).max()), float(np.abs(mean).max())))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z = (mesh[None, :] - mean[:, None]) / std[:, None]
+        parts.append(np.where(np.isnan(z), Z_MAX, np.clip(z, -Z_MAX, Z_MAX)))
+    return panels(np.sort(np.concatenate(parts, axis=1), axis=1), count)

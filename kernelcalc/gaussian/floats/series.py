@@ -1,0 +1,364 @@
+r"""Hermite coefficients and the Mehler series.
+
+With the orthonormal Hermite polynomials :math:`h_k = He_k/\sqrt{k!}` and :math:`f_k(q) = E[f(\sqrt q Z) h_k(Z)]`,
+
+.. math:: E[f(a) g(b)] = \sum_k f_k(q)\, g_k(q')\, ρ^k, \qquad \sum_k f_k(q)^2 = E[f(a)^2].
+
+The second identity (Parseval) says how much is left out after K terms, so the truncation error is bounded, not guessed:
+:math:`|\sum_{k ≥ K}| ≤ |ρ|^K \sqrt{R_f R_g}`, :math:`R_f = E f^2 - \sum_{k<K} f_k^2`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from kernelcalc.activations.activation import Activation
+from kernelcalc.errors import NotFiniteError
+from kernelcalc.gaussian.floats.mesh import mesh_rule
+from kernelcalc.gaussian.floats.nodes import Z_MAX, rule, scaled_kinks
+from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE, taylor_coefficients
+
+EPS = np.finfo(np.float64).eps
+# Series lengths tried one after the other. tanh at q = 1 needs about 60 terms for 1e-15, at q = 25 about 1000; the longest
+# ends by ρ^k alone up to MODEST, whatever the function.
+LENGTHS = (48, 96, 192, 512, 1024, 2048)
+MODEST = 0.98
+# 1280 steps resolve series of this length; longer ones and rows that need more use panels adapted to the function.
+SHARED_TERMS, MAX_LEVEL = 1024, 3
+# |ρ| up to which a damped norm stands; at large variances most of a function's energy sits in terms that ρ^k suppresses.
+DAMPINGS = (0.25, 0.5, 0.75, 0.9, 0.95, MODEST, 1.0)
+# From here on the low coefficients of derivatives come from those of the function.
+LARGE_VARIANCE = 16.0
+AGREED = 1e-12
+# Difference allowed between an expansion and quadrature, which may see a function like log(1 + x²) through its rounding.
+CHECKED = 1e-10
+# Coefficients made at once from functions on panels.
+TERM_BLOCK = 64
+# Rows treated at once: bounds the table of function values to a few MiB.
+ROW_BLOCK = 256
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SeriesBounds:
+    """What is known of a truncated series, one value a row.
+
+    Attributes
+    ----------
+    norm : ndarray
+        √E[f(√q Z)²].
+    tail : ndarray
+        √R_f: root of the energy beyond the last term, at least the rounding level of the energies it is the difference of.
+    error : ndarray
+        Bound on the 2-norm of the coefficients' own error.
+    damped : ndarray (..., len(DAMPINGS))
+        √(Σ_k f_k² r^k) for the r of DAMPINGS: by Cauchy–Schwarz the size of the terms of a series at |ρ| ≤ r.
+    noise : ndarray (..., len(DAMPINGS))
+        The same of the coefficients' own errors, at most ``error``.
+    """
+
+    norm: np.ndarray
+    tail: np.ndarray
+    error: np.ndarray
+    damped: np.ndarray
+    noise: np.ndarray
+
+    def __getitem__(self, index: Any) -> SeriesBounds:
+        return SeriesBounds(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HermiteSeries:
+    """Coefficients f_k(q) of one function at several variances, shape (rows, K), with their bounds.
+
+    ``relative`` (rows,) marks rows whose every coefficient is good to rounding of itself, not of the norm.
+    """
+
+    coefficients: np.ndarray
+    bounds: SeriesBounds
+    relative: np.ndarray
+
+
+@lru_cache(maxsize=MAX_LEVEL + 1)
+def _basis(level: int, kinks: tuple[float, ...]) -> np.ndarray:
+    """h_k(z) φ(z) dz at the shared nodes for the longest series, shape (n, SHARED_TERMS)."""
+    z, weight = rule(np.array(kinks), level)
+    table = np.empty((SHARED_TERMS, z.size))
+    # Times φ^{1/2} the recurrence stays bounded for every k; the other half of the weight comes last.
+    half = np.exp(-(z**2) / 4) / (2 * np.pi) ** 0.25
+    table[0], table[1] = half, z * half
+    for k in range(1, SHARED_TERMS - 1):
+        table[k + 1] = (z * table[k] - np.sqrt(k) * table[k - 1]) / np.sqrt(k + 1)
+    table *= weight * half
+    table.flags.writeable = False
+    return table.T
+
+
+def _shared(act: Activation, std: np.ndarray, level: int, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    kinks = tuple(float(k) for k in scaled_kinks(act, std[:1])[0])
+    basis = _basis(level, kinks)[:, :terms]
+    z, _ = rule(np.array(kinks), level)
+    density = basis[:, 0]
+    coefficients = np.empty((std.size, terms))
+    energy = np.empty(std.size)
+    spill = np.empty(std.size)
+    for start in range(0, std.size, ROW_BLOCK):
+        rows = slice(start, start + ROW_BLOCK)
+        values = act(std[rows, None] * z)
+        coefficients[rows] = values @ basis
+        energy[rows] = values**2 @ density
+        spill[rows] = _spill(values, z)
+    return coefficients, energy, spill
+
+
+def _separate(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As :func:`_shared` on panels that resolve f at every row: the recurrence runs over all rows of a block at once."""
+    coefficients = np.empty((std.size, terms))
+    energy = np.empty(std.size)
+    spill = np.empty(std.size)
+    for start in range(0, std.size, ROW_BLOCK // 4):
+        rows = slice(start, start + ROW_BLOCK // 4)
+        z, weight = mesh_rule(((act, std[rows], np.zeros_like(std[rows])),), 1.0, count)
+        values = act(std[rows, None] * z)
+        spill[rows] = _spill(values, z)
+        half = np.exp(-(z**2) / 4) / (2 * np.pi) ** 0.25
+        weighted = values * weight * half
+        energy[rows] = (weighted * values * half).sum(axis=-1)
+        before, now = np.zeros_like(half), half
+        for k in range(terms):
+            coefficients[rows, k] = np.einsum("in,in->i", weighted, now)
+            before, now = now, (z * now - np.sqrt(k) * before) / np.sqrt(k + 1)
+    return coefficients, energy, spill
+
+
+def _together(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As :func:`_separate` for features at 0: one set of panels resolves f at all rows between std and 2·std."""
+    coefficients = np.empty((std.size, terms))
+    energy = np.empty(std.size)
+    spill = np.empty(std.size)
+    octave = np.floor(np.log2(np.maximum(std, np.finfo(np.float64).tiny)))
+    # Half a unit of z holds less than four waves of the longest series.
+    width = 1.0 if terms <= SHARED_TERMS else 0.5
+    for value in np.unique(octave):
+        members = np.flatnonzero(octave == value)
+        ends = [np.array([extreme]) for extreme in (std[members].min(), std[members].max())]
+        z, weight = mesh_rule(tuple((act, end, np.zeros(1)) for end in ends), width, count)
+        z, weight = z[0], weight[0]
+        half = np.exp(-(z**2) / 4) / (2 * np.pi) ** 0.25
+        for start in range(0, members.size, ROW_BLOCK):
+            rows = members[start : start + ROW_BLOCK]
+            values = act(std[rows, None] * z)
+            spill[rows] = _spill(values, z)
+            weighted = values * (weight * half)
+            energy[rows] = (weighted * values) @ half
+            before, now = np.zeros_like(half), half
+            for first in range(0, terms, TERM_BLOCK):
+                basis = np.empty((min(TERM_BLOCK, terms - first), z.size))
+                for k in range(first, first + len(basis)):
+                    basis[k - first] = now
+                    before, now = now, (z * now - np.sqrt(k) * before) / np.sqrt(k + 1)
+                coefficients[rows, first : first + len(basis)] = weighted @ basis.T
+    return coefficients, energy, spill
+
+
+def _spill(values: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Size of |f| φ^{1/2} at the ends of the range: what a function that grows too fast leaves outside."""
+    ends = np.abs(values[..., [0, -1]]) * np.exp(-(Z_MAX**2) / 4)
+    return ends.max(axis=-1)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def hermite_series(
+    act: Activation, q: np.ndarray, *, reach: float | None = None, length: int | None = None
+) -> HermiteSeries:
+    """Hermite coefficients of f at the variances q, resolved to rounding where possible.
+
+    Parameters
+    ----------
+    act : Activation
+        f, without singular part.
+    q : ndarray (rows,)
+        Variances.
+    reach : float, optional
+        Largest |ρ| the series will be used at: terms are added until |ρ|^K times the tail is below rounding, or the
+        longest length is reached; the tail then says what is missing. By default 1, or MODEST where 1 is out of reach.
+    length : int, optional
+        Exactly this many terms: two series must have one length for their tails to bound what a product leaves out.
+
+    Notes
+    -----
+    Smooth functions use the trapezoidal rule, whose error falls as e^{−2πd/h} with the distance d of the nearest pole
+    (Trefethen and Weideman, SIAM Review 56, 2014), kinks at 0 split Gauss–Legendre panels; rows whose coefficients still
+    move when the spacing is halved, or whose energy is not that of the panels which resolve f, use those panels. The last
+    movement is part of the error. Overflow shows as an infinite or undefined error. Small variances take the coefficients
+    from the Taylor expansion at 0 where there is one.
+    """
+    q = np.asarray(q, dtype=np.float64)
+    std = np.sqrt(q)
+    kinks = scaled_kinks(act, std)
+    shared = bool((kinks == kinks[:1]).all()) and _sees_everything(act, std)
+    level, aim = 0, 1.0 if reach is None else reach
+    panels = _together if act.centred else _separate
+    for terms in LENGTHS if length is None else (length,):
+        if shared and terms <= SHARED_TERMS:
+            coefficients, energy, spill, moved, level = _halving(act, std, terms, level)
+            lost = np.flatnonzero(~(moved <= 64 * EPS * np.sqrt(energy)))
+        else:
+            coefficients, energy, spill, moved = (np.empty((std.size, terms)), *np.empty((3, std.size)))
+            lost = np.arange(std.size)
+        if lost.size:
+            coarse, _, _ = panels(act, std[lost], 24, terms)
+            coefficients[lost], energy[lost], spill[lost] = panels(act, std[lost], 32, terms)
+            moved[lost] = np.linalg.norm(coefficients[lost] - coarse, axis=1)
+        norm = np.sqrt(energy)
+        left = energy - np.einsum("ik,ik->i", coefficients, coefficients)
+        tail = np.sqrt(np.maximum(left, 2 * EPS * energy))
+        relative_tail = tail / np.where(norm > 0, norm, 1.0)
+        if reach is None and not _ended(relative_tail, terms, aim) and _hopeless(relative_tail, terms, aim):
+            aim = min(aim, MODEST)
+        if _ended(relative_tail, terms, aim) or _hopeless(relative_tail, terms, aim):
+            break
+    error = moved + spill + 4 * EPS * norm
+    noise = np.repeat(error[:, None], len(DAMPINGS), axis=1)
+    large = q >= LARGE_VARIANCE
+    if act.order and not act.kinks and large.any():
+        coefficients[large], noise[large] = _by_parts(act, q[large], coefficients[large], error[large], norm[large])
+    relative = np.zeros(q.size, dtype=bool)
+    if (q <= SMALL_VARIANCE).any() and _expansion_holds(act):
+        expanded, relative = taylor_coefficients(act, q, coefficients.shape[1])
+        coefficients[relative] = expanded[relative]
+        energy[relative] = (expanded[relative] ** 2).sum(axis=1)
+        error = np.where(relative, 4 * EPS * np.sqrt(energy), error)
+        noise[relative] = error[relative, None]
+    series = with_bounds(coefficients, energy, error)
+    return replace(series, bounds=replace(series.bounds, noise=noise), relative=relative)
+
+
+def _by_parts(
+    act: Activation, q: np.ndarray, direct: np.ndarray, error: np.ndarray, norm: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""The coefficients of F^{(n)} from those of F where that is finer: F^{(n)}_k = q^{−n/2} √((k+n)!/k!) F_{k+n} (Stein).
+
+    At large variances the low coefficients of a derivative like tanh'' are far below its norm, of which quadrature keeps
+    the digits; they decide E[F''(a) F''(b)]. Also returns what is left of the error in the damped norms.
+    """
+    terms = direct.shape[1]
+    noise = np.repeat(error[:, None], len(DAMPINGS), axis=1)
+    try:
+        series = hermite_series(act._root, q, length=terms + act.order)
+    except NotFiniteError:
+        return direct, noise
+    k = np.arange(terms)
+    factor = q[:, None] ** (-act.order / 2) * np.sqrt(np.prod([k + j + 1.0 for j in range(act.order)], axis=0))
+    found = factor * series.coefficients[:, act.order :]
+    each = factor * series.bounds.error[:, None]
+    finer = each < error[:, None]
+    apart = np.linalg.norm(np.where(finer, found - direct, 0.0), axis=1)
+    finer &= (apart <= AGREED * norm + error)[:, None]
+    powers = np.array(DAMPINGS)[None, :] ** k[:, None]
+    # The factor grows with k: coefficients beyond the last finer one keep their common error.
+    rest = error[:, None] ** 2 * np.array(DAMPINGS) ** finer.sum(axis=1)[:, None]
+    fine = np.where(finer, each, 0.0) ** 2 @ powers + rest
+    return np.where(finer, found, direct), np.minimum(noise, np.sqrt(fine))
+
+
+@lru_cache(maxsize=256)
+def _expansion_holds(act: Activation) -> bool:
+    """Whether the Taylor expansion agrees with quadrature at the largest power of 2 where it has converged."""
+    candidates = SMALL_VARIANCE * 2.0 ** -np.arange(40)
+    expanded, converged = taylor_coefficients(act, candidates, LENGTHS[0])
+    if not converged.any():
+        return False
+    first = int(np.argmax(converged))
+    coefficients, energy, _ = _separate(act, np.sqrt(candidates[first : first + 1]), 32, LENGTHS[0])
+    return bool(np.linalg.norm(coefficients[0] - expanded[first]) <= CHECKED * np.sqrt(energy[0]))
+
+
+def _halving(
+    act: Activation, std: np.ndarray, terms: int, level: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+    """Shared nodes at twice the density until the coefficients stay: they, energy, spill, movement, level before the last."""
+    previous, _, _ = _shared(act, std, level, terms)
+    while True:
+        coefficients, energy, spill = _shared(act, std, level + 1, terms)
+        moved = np.linalg.norm(coefficients - previous, axis=1)
+        if level + 1 >= MAX_LEVEL or (moved <= 16 * EPS * np.sqrt(energy)).all():
+            return coefficients, energy, spill, moved, level
+        previous, level = coefficients, level + 1
+
+
+def _sees_everything(act: Activation, std: np.ndarray) -> bool:
+    """Whether the finest shared nodes give the same E f² as panels that resolve f, at the smallest and largest variance."""
+    ends = np.array([std.min(), std.max()])
+    _, energy, _ = _shared(act, ends, MAX_LEVEL, 1)
+    z, weight = mesh_rule(((act, ends, np.zeros(2)),), 1.0, 24)
+    resolved = (act(ends[:, None] * z) ** 2 * weight * np.exp(-(z**2) / 2)).sum(axis=1) / np.sqrt(2 * np.pi)
+    return bool((np.abs(energy - resolved) <= 1e-9 * resolved).all())
+
+
+def _ended(tail: np.ndarray, terms: int, reach: float) -> bool:
+    """Whether what a product leaves out, |ρ|^K times both relative tails, is below rounding in every row."""
+    return bool((tail * reach ** (terms / 2) <= np.sqrt(4 * EPS)).all())
+
+
+def _hopeless(tail: np.ndarray, terms: int, reach: float) -> bool:
+    """Whether the longest series would still be far from rounding.
+
+    For a pole at distance d the tail falls as e^{−d√(2K)}, so √K extrapolates its logarithm; kinks fall more slowly.
+    """
+    # Beyond MODEST a still longer series is no cheaper than quadrature.
+    longest = LENGTHS[-1] if reach <= MODEST else SHARED_TERMS
+    if terms >= longest or not np.isfinite(tail).all():
+        return True
+    expected = tail.max() ** np.sqrt(longest / terms) * reach ** (longest / 2)
+    return terms > LENGTHS[1] and bool(expected > 1e-4)
+
+
+def with_bounds(
+    coefficients: np.ndarray, energy: np.ndarray, error: np.ndarray, *, slack: float = 2 * EPS
+) -> HermiteSeries:
+    """Coefficients (rows, K) with what E f² (rows,) and a bound on their own error (rows,) say of the series.
+
+    ``slack`` is the relative error of the energy, below which no tail is seen.
+    """
+    norm = np.sqrt(energy)
+    left = energy - np.einsum("ik,ik->i", coefficients, coefficients)
+    tail = np.sqrt(np.maximum(left, slack * energy))
+    powers = np.array(DAMPINGS)[None, :] ** np.arange(coefficients.shape[1])[:, None]
+    damped = np.sqrt(coefficients**2 @ powers)
+    return HermiteSeries(
+        coefficients=coefficients,
+        bounds=SeriesBounds(
+            norm=norm, tail=tail, error=error, damped=damped, noise=np.repeat(error[:, None], len(DAMPINGS), axis=1)
+        ),
+        relative=np.zeros(norm.size, dtype=bool),
+    )
+
+
+def mehler_error(f: SeriesBounds, g: SeriesBounds, rho: np.ndarray, terms: int) -> np.ndarray:
+    """Bound on the error of a Mehler sum with ``terms`` terms: truncation, coefficients and rounding.
+
+    The fields of f and g must broadcast with ρ (``damped`` has one axis more, the last).
+    """
+    size = np.abs(rho)
+    error = size**terms * f.tail * g.tail
+    tier = np.minimum(np.searchsorted(DAMPINGS, size), len(DAMPINGS) - 1)
+    for index in range(len(DAMPINGS)):
+        left, right = f.damped[..., index], g.damped[..., index]
+        # 8 ε for the sum, 8 ε for coefficients that were left out as rounding.
+        own = f.noise[..., index] * right + g.noise[..., index] * left
+        error = error + np.where(tier == index, own + 16 * EPS * left * right, 0.0)
+    return error
+
+
+def relative_tails(series: HermiteSeries) -> np.ndarray:
+    """For each K the largest √(Σ_{k≥K} f_k²) over the rows, relative to all computed coefficients: the cost of an early end.
+
+    Not relative to ‖f‖, of which the coefficients of a narrow peak hold a tiny part.
+    """
+    energy = np.cumsum(series.coefficients[:, ::-1] ** 2, axis=1)[:, ::-1]
+    whole = np.where(energy[:, :1] > 0, energy[:, :1], 1.0)
+    return np.sqrt(energy / whole).max(axis=0)

@@ -1,0 +1,152 @@
+"""Limiting kernels as dask arrays, computed or read when they are needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from kernelcalc.errors import InputError, UnknownNameError
+from kernelcalc.kernels.distributed.blocks import BlockSource
+from kernelcalc.kernels.distributed.engine import require
+from kernelcalc.kernels.gram import LimitingKernels
+from kernelcalc.kernels.state import KERNEL_NAMES
+
+if TYPE_CHECKING:
+    from kernelcalc.kernels.mlp import MLP
+
+
+class LazyKernels(LimitingKernels):
+    """Gram matrices as dask arrays: the attributes of :class:`~kernelcalc.kernels.gram.LimitingKernels`, not yet computed.
+
+    Each attribute is computed by itself, with what that kernel needs and no more, and again at every use; six one after
+    another cost two to four times what they cost together. :meth:`compute`, :meth:`together` and :meth:`to_zarr` compute
+    each block once for all kernels. What reads whole attributes as arrays (:func:`kernelcalc.mse_moments` among others), or
+    reads them several times, should be given the result of :meth:`compute` if that fits in memory, of :meth:`to_zarr` if not.
+
+    Values of the same pair of points in blocks of different shape may differ in the last digits (3e-15 of the largest entry
+    has been seen): the order of sums in products of matrices depends on the shape.
+    """
+
+    def __init__(
+        self, arrays: Mapping[str, Any], *, refused: dict[str, str], title: str, source: BlockSource | None = None
+    ) -> None:
+        super().__init__({}, refused=refused, title=title)
+        self._arrays: Mapping[str, Any] = arrays  # type: ignore[assignment]
+        self._source = source
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, M)."""
+        return super().shape if self._source is None else self._source.shape
+
+    @property
+    def layers(self) -> tuple[LimitingKernels, ...]:
+        """Refused: the layers below are not kept.
+
+        Raises
+        ------
+        InputError
+            Always.
+        """
+        raise InputError("kernels in memory for .layers", "dask arrays", "a network of smaller depth has them")
+
+    def together(self, *names: str) -> dict[str, Any]:
+        """Dask arrays of several kernels, each block of which one task computes for all of them.
+
+        Parameters
+        ----------
+        *names : str
+            Kernels, by default all that are there. They cost less than one by one if one ``dask.compute`` uses them all.
+
+        Raises
+        ------
+        UnknownNameError, SmoothnessError, InputError
+            For a kernel that is none, is not defined or was not asked for.
+        """
+        for name in names:
+            if name not in KERNEL_NAMES:
+                raise UnknownNameError("a kernel", name, KERNEL_NAMES)
+            if name not in self._arrays:
+                getattr(self, name)
+        wanted = tuple(dict.fromkeys(names)) or self.available
+        if self._source is None:
+            return {name: self._arrays[name] for name in wanted}
+        return self._source.only(*wanted).arrays()
+
+    def compute(self, *names: str, **options: Any) -> LimitingKernels:
+        """Kernels in memory, every pair of blocks computed once.
+
+        Parameters
+        ----------
+        *names : str
+            Which, by default all.
+        **options
+            For ``dask.compute``, for example ``scheduler="processes"``.
+
+        Raises
+        ------
+        UnknownNameError, SmoothnessError, InputError
+            As :meth:`together`.
+        """
+        arrays = self.together(*names)
+        values = require("dask", 'engine="dask"').compute(*arrays.values(), **options)
+        return LimitingKernels(dict(zip(arrays, values, strict=True)), refused=self._refused, title=self._title)
+
+    def to_zarr(self, path: str | os.PathLike[str], *, progress: bool = False, client: Any = None) -> LazyKernels:
+        """Write block by block, resumably, and return the kernels as they are read from there.
+
+        See :func:`kernelcalc.kernels.distributed.write_kernels`.
+
+        Raises
+        ------
+        InputError
+            The kernels come from a file already.
+        DataFileError, OutputFileError
+            As there.
+        """
+        from kernelcalc.kernels.distributed.store import write_source
+
+        if self._source is None:
+            raise InputError("kernels still to be computed", "kernels read from a store", "copy its folder")
+        return write_source(self._source, path, progress=progress, client=client)
+
+
+class _Separate(Mapping[str, Any]):
+    """Every kernel as a dask array of its own; graphs are made when they are asked for."""
+
+    def __init__(self, source: BlockSource) -> None:
+        self._source = source
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self:
+            raise KeyError(name)
+        if name not in self._made:
+            self._made |= self._source.only(name).arrays()
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._source.names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._source.names)
+
+    def __len__(self) -> int:
+        return len(self._source.names)
+
+
+def lazy_kernels(
+    net: MLP, x: Any, x2: Any, names: tuple[str, ...], *, refused: dict[str, str], chunks: Any, compiled: bool = False
+) -> LazyKernels:
+    """What ``net.kernels(X, X2, engine="dask", chunks=...)`` returns.
+
+    Raises
+    ------
+    MissingExtraError
+        dask, or with ``compiled`` numba, is not installed.
+    InputError, ShapeError, NotFiniteError
+        See :meth:`kernelcalc.MLP.kernels`.
+    """
+    source = BlockSource.of(net, x, x2, names, chunks, compiled=compiled)
+    return LazyKernels(_Separate(source), refused=refused, title=repr(net), source=source)

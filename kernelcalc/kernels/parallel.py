@@ -1,0 +1,155 @@
+"""qq' − c² of the next layer where rounded covariances would not give it."""
+
+from __future__ import annotations
+
+import math
+
+import mpmath
+import numpy as np
+
+from kernelcalc.activations.activation import Activation
+from kernelcalc.expressions.exact import MULTIPRECISION, evaluate, in_algebra
+from kernelcalc.gaussian.covariance import Covariance
+from kernelcalc.gaussian.floats import kinds as combination
+from kernelcalc.gaussian.floats.mesh import mesh_rule
+
+# The expectations of kinked functions bend like √(1 − ρ²) near ρ = ±1; below this qq' − c², relative to qq', the rounding of
+# c would show there beyond 1e-12.
+NEAR_PARALLEL = 1e-8
+# Where the layer between has a kink itself and no exact algebra, its kink costs √det of the difference's digits.
+NEARER_PARALLEL = 1e-12
+REFINE_DIGITS = 40
+# Rows of a quadrature done at once, its nodes a panel, and its nodes across the difference.
+ROWS, PANEL, ACROSS = 32, 24, 12
+
+
+def refine_determinant(
+    act: Activation,
+    cov: Covariance,
+    later: tuple[np.ndarray, np.ndarray],
+    det: np.ndarray,
+    wanted: np.ndarray,
+    sigma_w2: float,
+    beta2: float,
+) -> None:
+    """Recompute in place qq' − c² of the next layer where the difference has cancelled.
+
+    Parameters
+    ----------
+    act : Activation
+        σ of the layer between.
+    cov : Covariance
+        This layer's, of a block.
+    later : (q, q')
+        The next layer's variances, of shapes (B, 1) and (1, M).
+    det : ndarray (B, M)
+        The next layer's differences, changed in place.
+    wanted : ndarray of bool
+        Pairs of different points.
+    sigma_w2, beta2 : float
+        σ_w² and β².
+    """
+    weights = _homogeneous(act)
+    exact = weights is None and act.smoothness < 1 and in_algebra(act.expr)
+    bound = 1 / 8 if weights is not None else NEAR_PARALLEL if exact or act.smoothness >= 1 else NEARER_PARALLEL
+    near = wanted & (det < bound * (later[0] * later[1]))
+    if not near.any():
+        return
+
+    def take(values: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(values, det.shape)[near]
+
+    part = Covariance(q=take(cov.q), qp=take(cov.qp), c=cov.c[near], det=cov.det[near])
+    if weights is not None:
+        det[near] = homogeneous_determinant(weights, part, sigma_w2, beta2)
+    elif exact:
+        det[near] = exact_determinant(act, part, sigma_w2, beta2)
+    else:
+        det[near] = difference_determinant(act, part, (take(later[0]), take(later[1])), sigma_w2, beta2)
+
+
+def _homogeneous(act: Activation) -> tuple[float, float] | None:
+    atoms = combination.recognise(act)
+    return None if atoms is None else combination.homogeneous_weights(atoms)
+
+
+def homogeneous_determinant(weights: tuple[float, float], cov: Covariance, sigma_w2: float, beta2: float) -> np.ndarray:
+    r"""qq' − c² of the next layer without cancellation, for σ(x) = A x + B|x| with weights (A, B).
+
+    V = √(qq') κ(θ) with κ(0) = A² + B². Near θ = 0 the angle of the next layer is only as good as κ(0) − κ(θ), which is
+    computed from 1 − cos θ = 2 sin²(θ/2) and sin θ − θ cos θ instead of from rounded covariances.
+    """
+    linear, absolute = weights
+    root = np.sqrt(cov.det)
+    scale = np.sqrt(cov.q) * np.sqrt(cov.qp)
+    spread = np.sqrt(cov.q) - np.sqrt(cov.qp)
+    if absolute == 0:
+        # V = A² c: the determinant of a linear layer; q + q' − 2c is a difference only where c is close to √(qq').
+        apart = np.where(cov.c > 0, spread**2 + 2 * cov.det / (scale + np.abs(cov.c)), cov.q + cov.qp - 2 * cov.c)
+        return sigma_w2**2 * linear**4 * cov.det + sigma_w2 * beta2 * linear**2 * apart
+    # An even function does not tell θ from π − θ.
+    theta = np.arctan2(root, np.abs(cov.c) if linear == 0 else cov.c)
+    versine = 2 * np.sin(theta / 2) ** 2
+    bend = sine_residual(theta)
+    at_zero = linear**2 + absolute**2
+    gap = at_zero * versine - absolute**2 * (2 / np.pi) * bend
+    kappa = at_zero - gap
+    return sigma_w2**2 * scale**2 * gap * (at_zero + kappa) + sigma_w2 * beta2 * (at_zero * spread**2 + 2 * scale * gap)
+
+
+def exact_determinant(act: Activation, cov: Covariance, sigma_w2: float, beta2: float) -> np.ndarray:
+    """qq' − c² of the next layer in multiprecision, pair by pair, from this layer's exact determinant."""
+    result = np.empty(cov.c.shape)
+    with MULTIPRECISION, mpmath.workdps(REFINE_DIGITS):
+        for k in range(result.size):
+            q, qp, c, det = (mpmath.mpf(float(v[k])) for v in (cov.q, cov.qp, cov.c, cov.det))
+            c = mpmath.sign(c) * mpmath.sqrt(q * qp - det)
+            first, second, mixed = (
+                sigma_w2 * evaluate(act.expr, act.expr, *arguments, REFINE_DIGITS) + beta2
+                for arguments in ((q, q, q), (qp, qp, qp), (q, qp, c))
+            )
+            result[k] = float(max(first * second - mixed**2, mpmath.mpf(0)))
+    return result
+
+
+def difference_determinant(
+    act: Activation, cov: Covariance, later: tuple[np.ndarray, np.ndarray], sigma_w2: float, beta2: float
+) -> np.ndarray:
+    r"""qq' − c² of the next layer from D = E(σ(a) ∓ σ(b))² by quadrature, for nearly parallel or antiparallel pairs.
+
+    .. math:: qq' - c^2 = \tfrac12 (q + q') D - \tfrac14 D^2 - \tfrac14 (q - q')^2, \qquad
+        D = q + q' \mp 2c, \quad q - q' = σ_w^2 E[(σ(a) - σ(b))(σ(a) + σ(b))].
+
+    All terms are of second order in the difference of a and b, so none cancels; what σ(a) − σ(b) itself loses to rounding is
+    ε relative to the angle, and the angle's error stays at ε.
+    """
+    nodes, density = np.polynomial.hermite_e.hermegauss(ACROSS)
+    density = density / np.sqrt(2 * np.pi)
+    result = np.empty(cov.c.shape)
+    for start in range(0, result.size, ROWS):
+        rows = slice(start, start + ROWS)
+        q, c = cov.q[rows, None], cov.c[rows, None]
+        std = np.sqrt(q)
+        z, weight = mesh_rule(((act, std[:, 0], np.zeros(len(std))),), 1.0, PANEL)
+        weight = weight * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+        a = std * z
+        b = (c / q * a)[:, :, None] + (np.sqrt(cov.det[rows, None]) / std)[:, :, None] * nodes
+        sign = np.where(c > 0, 1.0, -1.0)[:, :, None]
+        first, second = act(a)[:, :, None], sign * act(b)
+        apart, together = first - second, first + second
+        wide = sigma_w2 * np.einsum("rij,ri,j->r", apart**2, weight, density)
+        wide += np.where(c[:, 0] > 0, 0.0, 4 * beta2)
+        uneven = sigma_w2 * np.einsum("rij,ri,j->r", apart * together, weight, density)
+        total = later[0][rows] + later[1][rows]
+        result[rows] = total * wide / 2 - wide**2 / 4 - uneven**2 / 4
+    return result
+
+
+def sine_residual(theta: np.ndarray) -> np.ndarray:
+    """sin θ − θ cos θ without cancellation near 0."""
+    t2 = np.where(theta < 0.25, theta, 0.0) ** 2
+    # Σ_{k≥1} (−1)^{k+1} 2k θ^{2k+1}/(2k+1)!; at 1/4 the eighth term is below 1e-22.
+    series = np.zeros_like(theta)
+    for k in range(7, 0, -1):
+        series = t2 * ((-1) ** (k + 1) * 2 * k / math.factorial(2 * k + 1) + series)
+    return np.where(theta < 0.25, theta * series, np.sin(theta) - theta * np.cos(theta))

@@ -1,0 +1,133 @@
+"""Pictures of a comparison: means against 1/width, their extrapolation and the theory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kernelcalc.errors import MissingExtraError
+from kernelcalc.output.moments import COLORS
+
+if TYPE_CHECKING:
+    from kernelcalc.studies.validation.comparison import Row, Validation
+
+_COLUMNS = 4
+_PANELS = 12
+
+
+def plot_comparison(report: Validation, ax: Any = None, row: Row | None = None) -> Any:
+    """Draw one quantity against 1/width, or twelve of them.
+
+    Means with their standard errors, the fitted line, its value at infinite width (open circle) with its standard error,
+    and the theory as a horizontal line that ends at 1/width = 0 in a diamond.
+
+    Parameters
+    ----------
+    report : Validation
+        What :func:`kernelcalc.validate` returns.
+    ax : matplotlib axes, optional
+        Where to draw ``row``; new axes by default.
+    row : Row, optional
+        One of ``report.rows``. By default the row with the largest z-score if ``ax`` is given, and twelve panels (failures
+        first, then a choice of kernels and moments) if not.
+
+    Returns
+    -------
+    matplotlib axes, or an array of them for the panels
+
+    Raises
+    ------
+    MissingExtraError
+        matplotlib is not installed.
+    """
+    if ax is None:
+        pyplot = _matplotlib("pyplot")
+        if row is None:
+            return _panels(report, pyplot.figure(layout="constrained"), _chosen(report))
+        ax = pyplot.subplots(layout="constrained")[1]
+    return _draw(report, ax, row or max(report.rows, key=lambda one: abs(one.z)))
+
+
+def comparison_figure(report: Validation, rows: Iterable[Row] | None = None) -> Any:
+    """The panels as a matplotlib figure that is attached to no window."""
+    figure = _matplotlib("figure").Figure(layout="constrained")
+    _panels(report, figure, _chosen(report) if rows is None else list(rows))
+    return figure
+
+
+def _chosen(report: Validation) -> list[Row]:
+    """Failures first; then the diagonals of the kernels at t = 0 and moments at the second time."""
+    times = sorted({row.quantity.time for row in report.rows})
+    at = times[min(1, len(times) - 1)]
+    wanted: list[tuple[str, str, float]] = [
+        (name, "diagonal", times[0]) for name in ("sigma", "theta", "phi", "lam", "upsilon", "xi")
+    ]
+    wanted += [
+        (name, "", at) for name in ("trace_i2", "trace_h1", "trace_h2", "trace_h4", "trace_s", "trace_s2", "loss")
+    ]
+    rows = {row.quantity: row for row in report.failures[:_PANELS]}
+    known = {tuple(row.quantity): row for row in report.rows}
+    for key in wanted:
+        if key in known:
+            rows.setdefault(known[key].quantity, known[key])
+    rest = [row for row in report.rows if row.quantity not in rows]
+    return (list(rows.values()) + rest)[:_PANELS]
+
+
+def _panels(report: Validation, figure: Any, rows: Sequence[Row]) -> Any:
+    columns = min(_COLUMNS, len(rows))
+    lines = -(-len(rows) // columns)
+    figure.set_size_inches(2.9 * columns + 0.3, 2.35 * lines + 0.8)
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for index, (ax, row) in enumerate(zip(axes, rows, strict=False)):
+        _draw(report, ax, row)
+        if index < len(rows) - columns:
+            ax.set_xlabel("")
+    for ax in axes[len(rows) :]:
+        ax.remove()
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False)
+    return axes[: len(rows)]
+
+
+def _draw(report: Validation, ax: Any, row: Row) -> Any:
+    widths = np.array(report.widths, dtype=np.float64)
+    x, end = 1 / widths, 1.12 / widths.min()
+    color = COLORS[0] if row.passed else COLORS[1]
+    ax.axhline(row.theory, color="0.25", lw=1.0, ls=(0, (4, 2)), zorder=1)
+    ax.plot([0], [row.theory], color="0.25", marker="D", ms=7, ls="none", zorder=2, clip_on=False, label="theory")
+    ax.plot(
+        [0, end], [row.limit, row.limit + row.bias * end], color=color, lw=1.0, alpha=0.6, zorder=2, label="a + b/width"
+    )
+    ax.errorbar(
+        x, row.means, yerr=row.errors, color=color, ls="none", marker="o", ms=4, capsize=3, zorder=3,
+        label=f"mean of {report.trials} networks ± standard error",
+    )  # fmt: skip
+    ax.errorbar(
+        [0], [row.limit], yerr=[row.limit_error], color=color, ls="none", marker="o", ms=6, mfc="white", capsize=3, zorder=4,
+        clip_on=False, label="extrapolation",
+    )  # fmt: skip
+    name, part, time = row.quantity.label, row.quantity.part, row.quantity.time
+    ax.set_title(
+        f"{name} {part}".strip() + f", t = {time:g}   (z = {row.z:.1f})",
+        fontsize=9.5,
+        color="black" if row.passed else color,
+    )
+    ax.set_xlim(-0.06 * end, end)
+    ax.set_xticks([0, *x], ["∞", *(f"{width:g}" for width in widths)])
+    ax.set_xlabel("width")
+    ax.tick_params(labelsize=8.5)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def _matplotlib(module: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(f"matplotlib.{module}")
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", "plot", "plotting") from error

@@ -1,0 +1,236 @@
+"""Plots: every function draws on given axes (or new ones), returns them, and never shows anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kernelcalc.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from kernelcalc.training.trajectory import Trajectory
+
+# Okabe & Ito's palette, which colour-blind readers can tell apart ("Color Universal Design", 2008); dark ones first.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Ratio of the largest to the smallest value above which an axis is logarithmic.
+LOG_RANGE = 5.0
+BAND = 0.16
+FORMULA = r"$\mathbb{E}\,\mathrm{Tr}\,H(t)^k$"
+
+
+def plot_moments(
+    trajectory: Trajectory,
+    ax: Any = None,
+    *,
+    k: int | Iterable[int] | None = None,
+    band: bool = True,
+    quantiles: Sequence[tuple[Any, Any]] = (),
+    limit: bool = True,
+    legend: bool = True,
+) -> Any:
+    r"""Draw :math:`\mathbb{E}\,\mathrm{Tr}\,H(t)^k` against time.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        What :func:`kernelcalc.mse_moments` returns.
+    ax : matplotlib axes, optional
+        Where to draw; new axes by default.
+    k : int or iterable of int, optional
+        Which moments; all by default.
+    band : bool
+        Shade ± one standard deviation over initialisations; under the MSE it vanishes for k ≥ 3.
+    quantiles : sequence of (low, high)
+        Pairs of (kmax, T) arrays to shade instead, such as those of one network and of a mean of several.
+    limit : bool
+        Dotted line at Tr I^k for the moments S contributes to.
+    legend : bool
+        Add a legend to the axes.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    InputError
+        A moment the trajectory does not have.
+    MissingExtraError
+        matplotlib is not installed.
+    """
+    powers = _powers(k, trajectory.kmax)
+    ax = _axes(ax)
+    order = np.argsort(trajectory.times)
+    order = order[np.isfinite(trajectory.times[order])]
+    t = trajectory.times[order]
+    for power in powers:
+        color, mean = COLORS[(power - 1) % len(COLORS)], trajectory.trace_h[power - 1, order]
+        ax.plot(t, mean, color=color, lw=1.8, label=f"$k = {power}$", zorder=3)
+        if power <= 2 and limit:
+            ax.plot(t, trajectory.trace_i[power - 1, order], color=color, lw=1.0, ls=(0, (1, 1.5)), zorder=2)
+        pairs = [(low[power - 1, order], high[power - 1, order]) for low, high in quantiles]
+        if band and not quantiles:
+            std = trajectory.trace_h_std[power - 1, order]
+            pairs = [(mean - std, mean + std)]
+        for low, high in pairs:
+            if (high > low).any():
+                ax.fill_between(t, low, high, color=color, alpha=BAND, lw=0, zorder=1)
+    _scale_time(ax, t)
+    _scale_values(ax)
+    ax.set_xlabel("gradient-flow time $t$")
+    ax.set_ylabel(FORMULA)
+    if legend and powers:
+        ax.legend(frameon=False)
+    return ax
+
+
+def plot_finite(moments: Any, ax: Any = None, *, k: int | Iterable[int] | None = None) -> Any:
+    """Draw the moments of finite networks as crosses, with the standard error of their mean.
+
+    Parameters
+    ----------
+    moments : FiniteMoments
+        ``times`` (T,), ``trace_h`` and ``trace_h_std`` (kmax, T), ``trials``.
+    ax : matplotlib axes, optional
+        Where to draw; new axes by default.
+    k : int or iterable of int, optional
+        Which moments; all by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    mean, std = np.asarray(moments.trace_h), np.asarray(moments.trace_h_std)
+    powers = _powers(k, mean.shape[0])
+    ax = _axes(ax)
+    for power in powers:
+        error = std[power - 1] / np.sqrt(moments.trials)
+        ax.errorbar(
+            moments.times, mean[power - 1], yerr=error, color=_darker(COLORS[(power - 1) % len(COLORS)]),
+            ls="none", marker="x", ms=6, mew=1.5, elinewidth=1.0, zorder=4, clip_on=False,
+        )  # fmt: skip
+    _scale_values(ax)
+    return ax
+
+
+def curves_figure(
+    panels: Sequence[tuple[str, Trajectory, Any]],
+    quantiles: Sequence[Sequence[tuple[Any, Any]]] = (),
+    labels: Sequence[str] = (r"$\pm 1$ std over initialisations",),
+) -> Any:
+    """One panel for each (title, trajectory, finite moments or ``None``), with a common legend below.
+
+    ``quantiles`` holds the bands of each panel as :func:`plot_moments` takes them, ``labels`` says what they are.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not attached to any window.
+    """
+    figures = _matplotlib("figure")
+    lines, patches = _matplotlib("lines"), _matplotlib("patches")
+    columns = 2 if len(panels) == 4 else min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    figure = figures.Figure(figsize=(max(4.1 * columns, 5.2), 3.4 * rows + 0.9), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for index, (ax, (title, trajectory, finite)) in enumerate(zip(axes, panels, strict=False)):
+        plot_moments(trajectory, ax, legend=False, quantiles=quantiles[index] if quantiles else ())
+        if finite is not None:
+            plot_finite(finite, ax, k=range(1, min(len(finite.trace_h), trajectory.kmax) + 1))
+        ax.set_title(title, fontsize=11)
+        if index % columns:
+            ax.set_ylabel("")
+    for ax in axes[len(panels) :]:
+        ax.remove()
+    line, patch = lines.Line2D, patches.Patch
+    kmax = max(trajectory.kmax for _, trajectory, _ in panels)
+    handles = [line([], [], color=COLORS[j % len(COLORS)], lw=1.8, label=f"$k={j + 1}$") for j in range(kmax)]
+    handles.append(line([], [], color="0.35", lw=1.0, ls=(0, (1, 1.5)), label=r"$\mathrm{Tr}\,I^k$"))
+    # Each band lies over the one before.
+    handles += [
+        patch(color="0.35", alpha=1 - (1 - BAND - 0.04) ** (j + 1), lw=0, label=label) for j, label in enumerate(labels)
+    ]
+    finite = next((finite for _, _, finite in panels if finite is not None), None)
+    if finite is not None:
+        label = f"width {finite.width}, mean of {finite.trials}"
+        handles.append(line([], [], color="0.25", ls="none", marker="x", ms=6, mew=1.5, label=label))
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=len(handles) if columns > 1 else 4, frameon=False,
+        handlelength=1.5, columnspacing=1.3, fontsize=9.5,
+    )  # fmt: skip
+    return figure
+
+
+def require_matplotlib() -> None:
+    """Raise :class:`~kernelcalc.errors.MissingExtraError` now rather than after a long computation."""
+    _matplotlib("figure")
+
+
+def _scale_time(ax: Any, t: Any) -> None:
+    positive = t[t > 0]
+    if positive.size < 2 or positive[-1] / positive[0] < LOG_RANGE:
+        return
+    if t[0] > 0:
+        ax.set_xscale("log")
+    else:
+        # t = 0 is the left edge of an axis that is logarithmic from the first positive time on.
+        ax.set_xscale("symlog", linthresh=positive[0], linscale=0.3)
+        ticker = _matplotlib("ticker")
+        decades = 10.0 ** np.arange(np.ceil(np.log10(positive[0])), np.floor(np.log10(positive[-1])) + 1)
+        minor = np.outer([*decades[:1] / 10, *decades], np.arange(2, 10)).ravel()
+        if decades.size:
+            ax.xaxis.set_major_locator(ticker.FixedLocator([0.0, *decades[:: -(-decades.size // 7)]]))
+            ax.xaxis.set_minor_locator(ticker.FixedLocator(minor[(minor > positive[0]) & (minor < positive[-1])]))
+    ax.set_xlim(t[0], positive[-1])
+
+
+def _scale_values(ax: Any) -> None:
+    drawn = [np.asarray(line.get_ydata(), dtype=np.float64) for line in ax.get_lines()]
+    values = np.concatenate([np.zeros(0), *drawn])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return
+    low, high = values.min(), values.max()
+    if low > 0:
+        if high / low >= LOG_RANGE:
+            # The limits follow the means: a band that reaches below zero would otherwise stretch the axis without end.
+            ax.set_yscale("log")
+            ax.set_ylim(low / 1.6, high * 1.6)
+            if high / low < 300:
+                ticker = _matplotlib("ticker")
+                ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+                ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+                ax.yaxis.set_minor_formatter(ticker.NullFormatter())
+        return
+    size = np.abs(values[values != 0])
+    if size.size and size.max() / size.min() > 100:
+        ax.set_yscale("symlog", linthresh=size.max() / 100)
+
+
+def _powers(k: int | Iterable[int] | None, kmax: int) -> list[int]:
+    if k is None:
+        return list(range(1, kmax + 1))
+    powers = [int(k)] if isinstance(k, int | np.integer) else [int(power) for power in k]
+    if any(not 1 <= power <= kmax for power in powers):
+        raise InputError(f"moments k from 1 to {kmax}", f"{powers}")
+    return powers
+
+
+def _darker(color: str) -> tuple[float, ...]:
+    return tuple(0.72 * int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+
+
+def _axes(ax: Any) -> Any:
+    return _matplotlib("pyplot").subplots(layout="constrained")[1] if ax is None else ax
+
+
+def _matplotlib(module: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(f"matplotlib.{module}")
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", "plot", "plotting") from error

@@ -1,0 +1,176 @@
+r"""Phase diagrams: χ as colour over (σ_w, β), order and chaos on the two sides of the line χ = 1."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kernelcalc.output.moments import _axes, _matplotlib
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from kernelcalc.studies.phase import PhaseDiagram
+
+    Array = NDArray[np.float64]
+
+# Colours end at this factor from χ = 1: beyond, only the side matters.
+CHI_RANGE = 4.0
+# A region that holds no square of this part of the plane's height gets no name.
+ROOM = 0.12
+
+
+def plot_phase(diagram: PhaseDiagram, ax: Any = None, *, quantity: str = "chi", names: bool = True) -> Any:
+    r"""Draw χ (blue: order, red: chaos) or q* over the plane, with the critical line χ = 1, which may be a point.
+
+    Parameters
+    ----------
+    diagram : PhaseDiagram
+        What :func:`kernelcalc.phase_diagram` returns.
+    ax : matplotlib axes, optional
+        Where to draw; new axes by default.
+    quantity : {"chi", "q", "depth"}
+        What the colours show: χ, the fixed point q* or the correlation depth 1/\|log χ\|.
+    names : bool
+        Write "order", "chaos" and "no fixed point" into the regions.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    InputError
+        Another quantity.
+    MissingExtraError
+        matplotlib is not installed.
+    """
+    from kernelcalc.errors import InputError
+
+    if quantity not in ("chi", "q", "depth"):
+        raise InputError("quantity 'chi', 'q' or 'depth'", repr(quantity))
+    colors = _matplotlib("colors")
+    ax = _axes(ax)
+    with np.errstate(divide="ignore"):
+        values = {"chi": diagram.chi, "q": diagram.q, "depth": 1 / np.abs(np.log(diagram.chi))}[quantity]
+    if quantity == "chi":
+        norm, cmap, label = colors.LogNorm(1 / CHI_RANGE, CHI_RANGE), "RdBu_r", r"$\chi$"
+        ticks: Any = [0.25, 0.5, 1, 2, 4]
+    else:
+        finite = values[np.isfinite(values) & (values > 0)]
+        low, high = (
+            (np.quantile(finite, (0.02, 0.98)) if finite.size else (1.0, 10.0)) if quantity == "q" else (0.3, 30)
+        )
+        norm, cmap, ticks = colors.LogNorm(low, max(high, 1.01 * low)), "YlGn", None
+        label = "$q^*$" if quantity == "q" else "layers"
+    mesh = ax.pcolormesh(
+        diagram.sigma_w, diagram.beta, np.ma.masked_invalid(np.maximum(values, norm.vmin)), norm=norm, cmap=cmap,
+        shading="gouraud" if np.isfinite(diagram.chi).all() else "nearest", rasterized=True,
+    )  # fmt: skip
+    bar = ax.figure.colorbar(mesh, ax=ax, ticks=ticks, extend="both", pad=0.02, aspect=28)
+    bar.ax.set_title(label, fontsize=10, pad=8)
+    if ticks:
+        bar.ax.set_yticklabels([f"{tick:g}" for tick in ticks])
+        bar.ax.minorticks_off()
+    ax.set_facecolor("0.82")
+    window = ((diagram.sigma_w[0], diagram.sigma_w[-1]), (diagram.beta[0], diagram.beta[-1]))
+    line = diagram.line
+    inside = (line[0] <= window[0][1]) & (line[1] <= window[1][1])
+    if inside.any():
+        look = {"lw": 1.6, "label": r"critical line $\chi = 1$"}
+        if line[0].size == 1:
+            look = {"marker": "o", "ms": 5, "ls": "none", "clip_on": False, "label": r"critical point $\chi = 1$"}
+        ax.plot(*_reached(diagram), color="k", zorder=3, **look)
+    if names:
+        regions = {"order": diagram.chi < 1, "chaos": diagram.chi > 1, "no fixed point": np.isnan(diagram.chi)}
+        for name, region in regions.items():
+            _name(ax, diagram, region, name)
+    ax.set_xlim(window[0])
+    ax.set_ylim(window[1])
+    ax.set_xlabel(r"weights $\sigma_w$")
+    ax.set_ylabel(r"biases $\beta$")
+    return ax
+
+
+def mark_setting(ax: Any, label: str, sigma_w: float, beta: float, *, marker: str = "o") -> None:
+    """A marker at (σ_w, β)."""
+    ax.plot(
+        sigma_w, beta, marker=marker, ms=8, mfc="#E69F00", mec="k", mew=1.0, ls="none", label=label, zorder=5,
+        clip_on=False,
+    )  # fmt: skip
+
+
+def phase_figure(plain: PhaseDiagram, normalized: PhaseDiagram | None, sigma_w: float, beta: float, label: str) -> Any:
+    r"""χ and q* of a nonlinearity, and χ of its normalised form with the circle σ_w² + β² = 1 on which q* = 1.
+
+    Parameters
+    ----------
+    plain, normalized : PhaseDiagram
+        The second is left out where the nonlinearity cannot be normalised.
+    sigma_w, beta : float
+        Marked in the panels of the plain nonlinearity; the normalised one is marked on the circle at the same β.
+    label : str
+        Of that mark in the legend.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    count = 2 if normalized is None else 3
+    figure = _matplotlib("figure").Figure(figsize=(4.7 * count, 3.9), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
+    axes = figure.subplots(1, count)
+    name = plain.activation.replace("_", " ")
+    plot_phase(plain, axes[0])
+    plot_phase(plain, axes[1], quantity="q", names=False)
+    axes[0].set_title(rf"{name}: growth $\chi$ of small differences", fontsize=11)
+    axes[1].set_title(rf"{name}: fixed point of the variance", fontsize=11)
+    for ax in axes[:2]:
+        mark_setting(ax, label, sigma_w, beta)
+    if normalized is not None:
+        ax = plot_phase(normalized, axes[2])
+        angle = np.linspace(0, np.pi / 2, 200)
+        ax.plot(np.cos(angle), np.sin(angle), color="k", lw=1.2, ls=(0, (4, 2)), zorder=4)
+        mark_setting(ax, "", float(np.sqrt(1 - beta**2)), beta, marker="s")
+        ax.set_title(rf"normalised {name}: growth $\chi$", fontsize=11)
+        for other in axes[1:]:
+            other.set_ylabel("")
+    lines = _matplotlib("lines").Line2D
+    found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    handles = list(found.values())
+    if normalized is not None:
+        handles.append(
+            lines([], [], color="k", lw=1.2, ls=(0, (4, 2)), label=r"$\sigma_w^2 + \beta^2 = 1$, where $q^* = 1$")
+        )
+        mark = {"marker": "s", "ms": 8, "mfc": "#E69F00", "mec": "k", "ls": "none"}
+        handles.append(lines([], [], label=rf"normalised, $\beta = {beta:g}$", **mark))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9.5)
+    return figure
+
+
+def _reached(diagram: PhaseDiagram) -> tuple[Array, Array]:
+    """The critical line where its fixed points are stable or nearly so: NaN more than two cells from any that are."""
+    from scipy.ndimage import binary_dilation
+
+    sigma_w, beta, _ = diagram.line
+    near = binary_dilation(np.isfinite(diagram.q), iterations=2)
+    column = np.abs(diagram.sigma_w[:, None] - sigma_w).argmin(axis=0)
+    row = np.abs(diagram.beta[:, None] - beta).argmin(axis=0)
+    return sigma_w, np.where(near[row, column], beta, np.nan)
+
+
+def _name(ax: Any, diagram: PhaseDiagram, region: NDArray[np.bool_], name: str) -> None:
+    """Write at the point of the region farthest from its border."""
+    from scipy.ndimage import distance_transform_edt
+
+    effects = _matplotlib("patheffects")
+
+    distance = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(distance.argmax()), region.shape)
+    if 2 * distance[row, column] < max(ROOM * min(region.shape), 2.0):
+        return
+    ax.text(
+        diagram.sigma_w[column], diagram.beta[row], name, ha="center", va="center", fontsize=12, style="italic", zorder=6,
+        path_effects=[effects.withStroke(linewidth=2.5, foreground="w")],
+    )  # fmt: skip

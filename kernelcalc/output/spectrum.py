@@ -1,0 +1,135 @@
+"""Spectrum of I: eigenvalues against their rank and their density, with the outliers and the scale of the bulk of S."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kernelcalc.output.moments import COLORS, _axes, _matplotlib
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike
+
+    from kernelcalc.studies.spectrum import Spectrum
+
+BINS_A_DECADE = 6
+# Eigenvalues below this part of the largest are rounding.
+NOTHING = 1e-13
+RULES = {"gap": ("largest gap", "-"), "ratio": ("largest ratio", "--"), "cutoff": ("elbow", ":")}
+
+
+def plot_scree(
+    spectrum: Spectrum,
+    ax: Any = None,
+    *,
+    predicted: ArrayLike | None = None,
+    outliers: Mapping[str, int] | None = None,
+    bulk: float | None = None,
+) -> Any:
+    """Draw the eigenvalues of I against their rank, both on logarithmic axes.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        What :func:`kernelcalc.spectrum_of_i` returns.
+    ax : matplotlib axes, optional
+        Where to draw; new axes by default.
+    predicted : array_like, optional
+        Outliers predicted from cluster means (:func:`kernelcalc.studies.spectrum.cluster_spectrum`), as open circles.
+    outliers : mapping, optional
+        Number of outliers by rule, as vertical lines: ``{"gap": 1, "ratio": 10, "cutoff": 12}``.
+    bulk : float, optional
+        Root mean square eigenvalue of S, as a horizontal line.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = _axes(ax)
+    values = _positive(spectrum.values)
+    ax.plot(np.arange(1, values.size + 1), values, ".", color=COLORS[0], ms=4, label="eigenvalues of $I$", zorder=3)
+    if predicted is not None:
+        means = _positive(np.asarray(predicted, dtype=np.float64))
+        rank = np.arange(1, means.size + 1)
+        ax.plot(rank, means, "o", mfc="none", mec=COLORS[1], ms=6, mew=1.1, label="from class means", zorder=4)
+    for index, (rule, number) in enumerate((outliers or {}).items()):
+        name, style = RULES.get(rule, (rule, "-."))
+        ax.axvline(number + 0.5, color=COLORS[2 + index], lw=1.2, ls=style, label=f"{name}: {number}", zorder=2)
+    if bulk is not None and bulk > 0:
+        ax.axhline(bulk, color="0.35", lw=1.2, ls=(0, (5, 2)), label="scale of the bulk of $S$", zorder=2)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlim(0.85, max(values.size, 2) * 1.2)
+    ax.set_xlabel("rank")
+    ax.set_ylabel(r"eigenvalue $\lambda$")
+    return ax
+
+
+def plot_density(spectrum: Spectrum, ax: Any = None, *, bulk: float | None = None) -> Any:
+    """Draw the histogram of log λ of the eigenvalues of I, with the scale of the bulk of S.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        What :func:`kernelcalc.spectrum_of_i` returns.
+    ax : matplotlib axes, optional
+        Where to draw; new axes by default.
+    bulk : float, optional
+        Root mean square eigenvalue of S, as a vertical line.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = _axes(ax)
+    values = np.log10(_positive(spectrum.values))
+    low, high = np.floor(values.min()), np.ceil(values.max() + 1e-9)
+    edges = np.linspace(low, high, int(BINS_A_DECADE * max(high - low, 1)) + 1)
+    ax.hist(10**values, bins=10**edges, color=COLORS[0], alpha=0.85, label="eigenvalues of $I$")
+    if bulk is not None and bulk > 0:
+        ax.axvline(bulk, color="0.35", lw=1.2, ls=(0, (5, 2)), label="scale of the bulk of $S$")
+    ax.set_xscale("log")
+    # A single outlier stays visible beside thousands of eigenvalues.
+    ax.set_yscale("log")
+    ax.set_ylim(bottom=0.6)
+    ax.set_xlabel(r"eigenvalue $\lambda$")
+    ax.set_ylabel(f"eigenvalues per 1/{BINS_A_DECADE} decade")
+    return ax
+
+
+def spectrum_figure(
+    spectrum: Spectrum,
+    *,
+    title: str = "",
+    predicted: ArrayLike | None = None,
+    outliers: Mapping[str, int] | None = None,
+    bulk: float | None = None,
+    width: int | None = None,
+) -> Any:
+    """Rank plot and histogram side by side, with a common legend below.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not attached to any window.
+    """
+    figure = _matplotlib("figure").Figure(figsize=(9.2, 4.1), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
+    left, right = figure.subplots(1, 2)
+    plot_scree(spectrum, left, predicted=predicted, outliers=outliers, bulk=bulk)
+    plot_density(spectrum, right, bulk=bulk)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    handles, labels = left.get_legend_handles_labels()
+    if width is not None:
+        labels = [f"{label}, width {width}" if "bulk" in label else label for label in labels]
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
+    return figure
+
+
+def _positive(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    kept: np.ndarray[Any, Any] = values[values > NOTHING * values.max()]
+    return kept

@@ -1,0 +1,234 @@
+r"""What a trained wide network says at points it was not trained on, as a short report.
+
+With :math:`W = \int_0^t ∇C(Y)` the trained network has :math:`f_t(x_*) = f_0(x_*) - Θ_{*X} W` and
+:math:`g_t(x_*) = g_0(x_*) - Λ_{*X} W`, g = Tr Hf. Under MSE both are Gaussian and their law is kernel regression
+(:func:`kernelcalc.studies.prediction.predict_outputs`); for another loss (Y(0), G(0), f_0, g_0) is drawn and followed.
+
+References
+----------
+Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kernelcalc.errors import InputError, NotFiniteError, ShapeError
+from kernelcalc.studies.prediction import predict_outputs, with_defined_kernels
+from kernelcalc.training.flow import gradient_flow, initial_draws
+from kernelcalc.training.losses import Loss, resolve_loss
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from kernelcalc.kernels.mlp import MLP
+
+    Array = NDArray[np.float64]
+
+_ROWS = 5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeldOut:
+    """Outputs and g = Tr Hf of the trained network at M points; ``print`` shows a short table.
+
+    Attributes
+    ----------
+    time : float
+        Gradient-flow time of training; infinity is its end.
+    samples : int or None
+        Initialisations drawn; None where the law is exact (MSE).
+    targets, mean, std : ndarray, (M, n_out)
+        Encoded targets; mean and standard deviation of the outputs over initialisations.
+    g_mean, g_std : ndarray, (M, n_out), or None
+        The same of g; None for a nonlinearity that is not smooth.
+    loss, network_loss : float
+        Of the mean output (an infinite ensemble), and expected of one network; under a cross-entropy the negative
+        log-likelihood. Under MSE the second is the first plus half the sum of a point's variances.
+    accuracy, network_accuracy : float or None
+        Share of the points whose class the mean output, and on average one network, gets right; None where targets are
+        not classes.
+    """
+
+    time: float
+    samples: int | None
+    targets: Array
+    mean: Array
+    std: Array
+    g_mean: Array | None
+    g_std: Array | None
+    loss: float
+    network_loss: float
+    accuracy: float | None
+    network_accuracy: float | None
+
+    def __str__(self) -> str:
+        how = "kernel regression, exact" if self.samples is None else f"{self.samples} initialisations"
+        when = "at the end of training" if math.isinf(self.time) else f"after training for time {self.time:.4g}"
+        many = "infinitely many" if self.samples is None else str(self.samples)
+        scores = [
+            f"  {name:<41}loss {loss:.4g}" + ("" if accuracy is None else f", accuracy {accuracy:.1%}")
+            for name, loss, accuracy in (
+                ("one network, expected", self.network_loss, self.network_accuracy),
+                (f"mean output of {many} networks", self.loss, self.accuracy),
+            )
+        ]
+        several = self.mean.shape[1] > 1
+        head = f"  {'point':>5} {'target':>8} {'output ± std':>22}"
+        head += "" if self.g_mean is None else f" {'Tr Hf ± std':>22}"
+        lines = [f"{len(self.mean)} held-out points {when} ({how})", *scores, head]
+        for i in range(min(_ROWS, len(self.mean))):
+            # Of several outputs the one of the point's class.
+            a = int(np.argmax(self.targets[i])) if several else 0
+            line = f"  {i:>5} {a if several else f'{self.targets[i, 0]:.4g}':>8} "
+            line += f"{f'{self.mean[i, a]:.4g} ± {self.std[i, a]:.2g}':>22}"
+            if self.g_mean is not None and self.g_std is not None:
+                line += f" {f'{self.g_mean[i, a]:.4g} ± {self.g_std[i, a]:.2g}':>22}"
+            lines.append(line)
+        if several:
+            lines.append("  (the output of the point's own class)")
+        return "\n".join(lines)
+
+
+def held_out(
+    net: MLP,
+    points: ArrayLike,
+    labels: ArrayLike,
+    test_points: ArrayLike,
+    test_labels: ArrayLike,
+    loss: Any = "mse",
+    *,
+    time: float = math.inf,
+    samples: int = 8,
+    rng: Any = 0,
+) -> HeldOut:
+    """Predictions of the trained network at held-out points, and how good they are.
+
+    Parameters
+    ----------
+    net : MLP
+        The network.
+    points, labels : array_like, (N, n_0) and as the loss takes them
+        Training data.
+    test_points, test_labels : array_like, (M, n_0) and likewise
+        Held-out data.
+    loss : str, Loss or expression
+        See :func:`kernelcalc.training.losses.resolve_loss`.
+    time : float
+        Gradient-flow time; for a loss other than the MSE it must be finite.
+    samples, rng
+        Initialisations and seed, for a loss other than the MSE.
+
+    Raises
+    ------
+    ShapeError, InputError, NotFiniteError
+        Data that do not fit together, a time below zero or (other than for the MSE) infinite.
+
+    Examples
+    --------
+    A held-out point equal to a training point is learned.
+
+    >>> from kernelcalc.kernels.mlp import MLP
+    >>> x = [[1.0, 0.0], [0.0, 1.0]]
+    >>> found = held_out(MLP("erf", depth=2), x, [1.0, -1.0], x[:1], [1.0])
+    >>> found.mean.round(12), found.accuracy
+    (array([[1.]]), 1.0)
+    """
+    law = resolve_loss(loss)
+    x, new = np.asarray(points, dtype=np.float64), np.asarray(test_points, dtype=np.float64)
+    n_out = net.n_out if net.n_out > 1 else None
+    y = law.encode(labels, n_out)
+    t = law.encode(test_labels, y.shape[1])
+    if len(t) != len(new):
+        raise ShapeError(f"{len(new)} labels of the held-out points", f"{len(t)}")
+    if law.name == "mse":
+        exact = predict_outputs(net, x, y, new, time)
+        mean, std, drawn = exact.mean, _spread(exact.covariance, t.shape), None
+        g_mean = exact.g_mean
+        g_std = None if exact.g_covariance is None else _spread(exact.g_covariance, t.shape)
+        network_loss = float(law.point_values(mean, t).mean() + np.sum(std**2, axis=1).mean() / 2)
+        network_accuracy = _gaussian_accuracy(mean, std[:, 0], t)
+    else:
+        f, g = _sampled(net, x, y, new, law, time, samples, rng)
+        mean, std, drawn = f.mean(axis=0), f.std(axis=0, ddof=1), samples
+        g_mean, g_std = (None, None) if g is None else (g.mean(axis=0), g.std(axis=0, ddof=1))
+        network_loss = float(law.point_values(f, np.broadcast_to(t, f.shape)).mean())
+        network_accuracy = _accuracy(f, t)
+    return HeldOut(
+        time=time,
+        samples=drawn,
+        targets=t,
+        mean=mean,
+        std=std,
+        g_mean=g_mean,
+        g_std=g_std,
+        loss=float(law.point_values(mean, t).mean()),
+        network_loss=network_loss,
+        accuracy=_accuracy(mean, t),
+        network_accuracy=network_accuracy,
+    )
+
+
+def _sampled(
+    net: MLP, x: Array, y: Array, new: Array, law: Loss, time: float, samples: int, rng: Any
+) -> tuple[Array, Array | None]:
+    """Draws (samples, M, n_out) of f and g at the new points after training on (x, y)."""
+    if not math.isfinite(time):
+        raise NotFiniteError("a finite time", f"{time}", "the end of training exists in closed form for the MSE only")
+    if time < 0:
+        raise InputError("a time ≥ 0", repr(time))
+    n = len(x)
+    kernels = net.kernels(np.concatenate([x, new]))
+    smooth = "xi" in kernels.available
+    kernels = with_defined_kernels(kernels)
+    f0, g0 = initial_draws(kernels, y.shape[1], samples, rng)
+    ((w, _),) = gradient_flow(np.asarray(kernels.theta)[:n, :n], f0[:, :n], y, law, np.array([time]))
+    f = f0[:, n:] - np.matmul(np.asarray(kernels.theta)[n:, :n], w)
+    return f, g0[:, n:] - np.matmul(np.asarray(kernels.lam)[n:, :n], w) if smooth else None
+
+
+def _spread(covariance: Array, shape: tuple[int, ...]) -> Array:
+    return np.broadcast_to(np.sqrt(np.maximum(np.diagonal(covariance), 0.0))[:, None], shape)
+
+
+def _kind(targets: Array) -> str | None:
+    if targets.shape[1] > 1:
+        one_hot = np.isin(targets, (0.0, 1.0)).all() and (targets.sum(axis=1) == 1).all()
+        return "classes" if one_hot else None
+    return "signs" if np.isin(targets, (-1.0, 1.0)).all() else None
+
+
+def _accuracy(outputs: Array, targets: Array) -> float | None:
+    """Share of right answers, of outputs (..., M, n_out)."""
+    kind = _kind(targets)
+    if kind is None:
+        return None
+    right = outputs.argmax(axis=-1) == targets.argmax(axis=1) if kind == "classes" else np.sign(outputs) == targets
+    return float(right.mean())
+
+
+def _gaussian_accuracy(mean: Array, std: Array, targets: Array) -> float | None:
+    r"""Expected share of right answers of independent Gaussian outputs, of equal variance at a point.
+
+    For classes :math:`P(f_a > f_b \text{ for all } b \ne a) = \int φ(z) \prod_b Φ(z + (μ_a - μ_b)/s) dz`.
+    """
+    from scipy.special import ndtr
+
+    kind = _kind(targets)
+    if kind is None:
+        return None
+    safe = np.maximum(std, np.finfo(np.float64).tiny ** 0.5)[:, None]
+    if kind == "signs":
+        return float(ndtr(targets * mean / safe).mean())
+    # The trapezoidal rule is exact to rounding for a smooth integrand that decays like a Gaussian.
+    z, step = np.linspace(-9, 9, 181, retstep=True)
+    weight = np.exp(-(z**2) / 2) * step / math.sqrt(2 * math.pi)
+    own = targets.astype(bool)
+    lead = (mean[own][:, None] - mean) / safe
+    # i: points; b: outputs; the own one counts as 1
+    beaten = np.where(own[:, :, None], 1.0, ndtr(z + lead[:, :, None]))
+    return float((beaten.prod(axis=1) @ weight).mean())

@@ -1,0 +1,101 @@
+r"""Mean-field limit at initialisation: output divided by √w, learning rate times w (w: width).
+
+The outputs vanish, I is unchanged and S grows to √w S, so that Tr H is of order √w and Tr H² of order w.
+
+References
+----------
+Jacot, Gabriel, Hongler (ICLR 2020), Section 3.3.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kernelcalc.errors import InputError
+from kernelcalc.training.flow import gram
+from kernelcalc.training.losses import resolve_loss
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanFieldLaw:
+    """Limits at initialisation.
+
+    Attributes
+    ----------
+    trace_h_std : float
+        Tr H/√w → N(0, trace_h_std²).
+    trace_h2 : float
+        Tr H²/w → trace_h2.
+    trace_i : float
+        Tr I, of order one, by which a finite width shifts the mean of Tr H.
+    """
+
+    trace_h_std: float
+    trace_h2: float
+    trace_i: float
+
+    def at_width(self, width: int) -> dict[str, float]:
+        """Mean and standard deviation of Tr H and mean of Tr H² to be expected at one width, to leading order."""
+        if width < 1:
+            raise InputError("a width of at least 1", repr(width))
+        return {
+            "trace_h_mean": self.trace_i,
+            "trace_h_std": math.sqrt(width) * self.trace_h_std,
+            "trace_h2": width * self.trace_h2,
+        }
+
+
+def mean_field_moments(kernels: Any, labels: ArrayLike, loss: Any = "mse", *, n_out: int | None = None) -> MeanFieldLaw:
+    r"""Law of Tr H/√w and limit of Tr H²/w.
+
+    .. math::
+        \mathrm{Tr} H/\sqrt w \to N(0, ∇C^T Ξ ∇C), \qquad \mathrm{Tr} H^2/w \to ∇C^T Υ ∇C, \qquad ∇C = ∇C(0),
+
+    with ∇C(0) = -Y*/N under MSE; sums over the outputs are understood.
+
+    Parameters
+    ----------
+    kernels : LimitingKernels
+        Anything with (N, N) arrays ``theta``, ``xi``, ``upsilon``.
+    labels : array_like
+        As the loss takes them.
+    loss : str, Loss or expression
+        See :func:`kernelcalc.training.losses.resolve_loss`.
+    n_out : int, optional
+        Number of outputs, when class labels do not show it.
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Section 3.3.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> kernels = SimpleNamespace(theta=np.eye(2), xi=4 * np.eye(2), upsilon=np.eye(2))
+    >>> law = mean_field_moments(kernels, [2.0, 0.0])
+    >>> law.trace_h_std, law.trace_h2, law.trace_i
+    (2.0, 1.0, 1.0)
+    """
+    law = resolve_loss(loss)
+    targets = law.encode(labels, n_out)
+    zero = np.zeros_like(targets)
+    slope = law.gradient(zero, targets)
+    h = law.hessian(zero, targets)
+    weights = np.trace(h, axis1=-2, axis2=-1) if law.has_blocks else h.sum(axis=-1)
+    n = len(targets)
+    # i, j: points; a: output
+    variance, second = (
+        float(np.einsum("ia,ij,ja->", slope, gram(kernels, name, n), slope)) for name in ("xi", "upsilon")
+    )
+    return MeanFieldLaw(
+        trace_h_std=math.sqrt(max(variance, 0.0)),
+        trace_h2=second,
+        trace_i=float(np.diagonal(gram(kernels, "theta", n)) @ weights),
+    )

@@ -1,0 +1,410 @@
+r"""Order and chaos: fixed points of the layer map, χ, the critical line, and what depth does to Θ.
+
+References
+----------
+Jacot, Gabriel, Hongler (ICLR 2020), Remark 2.
+Poole, Lahiri, Raghu, Sohl-Dickstein, Ganguli (NeurIPS 2016); Schoenholz, Gilmer, Ganguli, Sohl-Dickstein (ICLR 2017).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kernelcalc.activations.activation import Activation, as_activation
+from kernelcalc.errors import DivergentExpectationError, InputError, ShapeError
+from kernelcalc.gaussian.expectation import gaussian_expectation
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Array = NDArray[np.float64]
+
+# Where fixed points are looked for; 24 points a decade tell apart fixed points a tenth of an e-fold from each other.
+_SCAN = np.geomspace(1e-8, 1e8, 24 * 16 + 1)
+# χ this close to 1 is called critical.
+_CRITICAL = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedPoint:
+    """A fixed point of the variance and what it does to perturbations.
+
+    Attributes
+    ----------
+    q : float
+        q = σ_w² E[σ(√q Z)²] + β²; may be 0.
+    slope : float
+        Derivative of that map in q; stable if below 1.
+    chi : float
+        χ = σ_w² E[σ̇(√q Z)²]: growth of small differences per layer; order below 1, chaos above.
+    """
+
+    q: float
+    slope: float
+    chi: float
+
+    @property
+    def stable(self) -> bool:
+        """Whether the variance converges to q from nearby."""
+        return abs(self.slope) < 1
+
+    @property
+    def phase(self) -> str:
+        """One of "order", "critical", "chaos"."""
+        if abs(self.chi - 1) <= _CRITICAL:
+            return "critical"
+        return "order" if self.chi < 1 else "chaos"
+
+    @property
+    def correlation_depth(self) -> float:
+        """Layers 1/|log χ| over which small differences between inputs shrink (order) or grow (chaos) by e."""
+        return _depth_scale(self.chi)
+
+    @property
+    def variance_depth(self) -> float:
+        """Layers 1/|log slope| over which the variance converges by a factor e."""
+        return _depth_scale(abs(self.slope))
+
+
+def fixed_points(activation: Any, sigma_w: float = 1.0, beta: float = 0.1) -> tuple[FixedPoint, ...]:
+    r"""All fixed points q of :math:`q \mapsto σ_w^2 E[σ(\sqrt q Z)^2] + β^2` between 1e-8 and 1e8, and 0 if it is one.
+
+    Parameters
+    ----------
+    activation : Activation, str or callable
+        The nonlinearity.
+    sigma_w, beta : float
+        Scales of weights and biases.
+
+    Returns
+    -------
+    tuple of FixedPoint
+        By increasing q. Empty when the variance grows without bound. A map that is linear in q (relu with σ_w = √2 and
+        β = 0) keeps every q: then q = 0 alone is reported, with slope 1.
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Remark 2.
+
+    Examples
+    --------
+    >>> [point] = fixed_points("erf", sigma_w=1.0, beta=0.1)
+    >>> point.phase, point.stable
+    ('order', True)
+    """
+    act = as_activation(activation)
+    _check(sigma_w, beta)
+    v = variance_map(act, _SCAN)
+    gap = sigma_w**2 * v + beta**2 - _SCAN
+    found = []
+    if beta == 0 and float(act(np.zeros(1))[0]) == 0:
+        found.append(0.0)
+    small = np.abs(gap) <= 1e-13 * _SCAN
+    usable = np.isfinite(gap) & ~small
+    for i in np.flatnonzero(usable[:-1] & usable[1:] & (np.sign(gap[:-1]) != np.sign(gap[1:]))):
+        found.append(_root(act, sigma_w, beta, _SCAN[i], _SCAN[i + 1]))
+    # A single scanned point can be the fixed point itself; a stretch of them is a map linear in q.
+    if small.sum() == 1:
+        found.append(float(_SCAN[small][0]))
+    return tuple(_fixed_point(act, sigma_w, q) for q in sorted(found))
+
+
+def variance_map(activation: Any, q: ArrayLike) -> Array:
+    """E[σ(√q Z)²] for an array of q ≥ 0; NaN where it is infinite.
+
+    Examples
+    --------
+    >>> variance_map("relu", [0.0, 1.0, 4.0])
+    array([0. , 0.5, 2. ])
+    """
+    act = as_activation(activation)
+    return _expectation(act, np.asarray(q, dtype=np.float64))
+
+
+def slope_map(activation: Any, q: ArrayLike) -> Array:
+    """E[σ̇(√q Z)²] for an array of q ≥ 0, so that χ = σ_w² times it; NaN where it is infinite."""
+    return _expectation(as_activation(activation).derivative(1), np.asarray(q, dtype=np.float64))
+
+
+def critical_line(activation: Any, q: ArrayLike | None = None) -> tuple[Array, Array, Array]:
+    r"""The line χ = 1 in the plane (σ_w, β), parametrised by the fixed point q.
+
+    For each q: :math:`σ_w^2 = 1/E[σ̇(\sqrt q Z)^2]` and :math:`β^2 = q - σ_w^2 E[σ(\sqrt q Z)^2]`; points without a
+    real β are left out. Where the plane's point does not change from one q to the next (relu: σ_w = √2, β = 0, every q
+    is a fixed point) it is returned once, with the first of these q.
+
+    Returns
+    -------
+    sigma_w, beta, q : ndarray
+
+    Raises
+    ------
+    InputError
+        A constant, for which χ = 0 everywhere.
+
+    Examples
+    --------
+    tanh without bias: the line starts at σ_w = 1.
+
+    >>> sigma_w, beta, q = critical_line("tanh", [1e-8])
+    >>> sigma_w.round(6)
+    array([1.])
+    """
+    points = np.geomspace(1e-6, 1e2, 161) if q is None else np.atleast_1d(np.asarray(q, dtype=np.float64))
+    slope = slope_map(activation, points)
+    if (slope == 0).all():
+        raise InputError("a nonlinearity that is not constant", as_activation(activation).name, "χ is 0 everywhere")
+    weight = 1 / np.where(slope > 0, slope, np.nan)
+    bias = points - weight * variance_map(activation, points)
+    # relu lies on β = 0 exactly: rounding must not remove it.
+    bias = np.where(np.abs(bias) <= 1e-12 * points, 0.0, bias)
+    good = np.isfinite(bias) & (bias >= 0)
+    sigma_w, beta, points = np.sqrt(weight[good]), np.sqrt(bias[good]), points[good]
+    moves = (np.abs(np.diff(sigma_w)) > 1e-12 * sigma_w[1:]) | (np.abs(np.diff(beta)) > 0)
+    kept = np.concatenate([np.ones(min(sigma_w.size, 1), dtype=bool), moves])
+    return sigma_w[kept], beta[kept], points[kept]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PhaseDiagram:
+    """q* and χ over a grid of (β, σ_w); NaN where the variance grows without bound.
+
+    Attributes
+    ----------
+    sigma_w : ndarray, (A,)
+    beta : ndarray, (B,)
+    q, chi : ndarray, (B, A)
+        At the stable fixed point that the variance reaches from q = 1.
+    line : tuple of ndarray
+        (sigma_w, beta, q) of the critical line.
+    """
+
+    activation: str
+    sigma_w: Array
+    beta: Array
+    q: Array
+    chi: Array
+    line: tuple[Array, Array, Array]
+
+
+def phase_diagram(activation: Any, sigma_w: ArrayLike | None = None, beta: ArrayLike | None = None) -> PhaseDiagram:
+    """Order and chaos over a grid of σ_w and β.
+
+    Parameters
+    ----------
+    activation : Activation, str or callable
+        The nonlinearity.
+    sigma_w, beta : array_like, optional
+        By default 0.2..3 and 0..2, 57 and 41 values.
+
+    Examples
+    --------
+    >>> phase_diagram("tanh", [0.9, 1.1], [0.0]).chi.round(3)
+    array([[0.81, 1.01]])
+    """
+    act = as_activation(activation)
+    a = np.linspace(0.2, 3, 57) if sigma_w is None else np.atleast_1d(np.asarray(sigma_w, dtype=np.float64))
+    b = np.linspace(0, 2, 41) if beta is None else np.atleast_1d(np.asarray(beta, dtype=np.float64))
+    if a.ndim != 1 or b.ndim != 1:
+        raise ShapeError("sigma_w and beta of shape (A,) and (B,)", f"{a.shape}, {b.shape}")
+    for s in a:
+        _check(float(s), float(b.min()))
+    q = _flow_from_one(act, a[None, :], b[:, None])
+    chi = a[None, :] ** 2 * slope_map(act, np.where(np.isnan(q), 1.0, np.where(q == 0, _least(act), q)))
+    return PhaseDiagram(
+        activation=act.name, sigma_w=a, beta=b, q=q, chi=np.where(np.isnan(q), np.nan, chi), line=critical_line(act)
+    )
+
+
+def normalized_position(activation: Any, beta: float = 0.1) -> FixedPoint:
+    r"""Where the normalised nonlinearity lies with σ_w² + β² = 1, for which q = 1 is a fixed point.
+
+    χ = (1 - β²) E[σ̄̇(Z)²], and E[σ̄̇²] ≥ Var σ̄ = 1 (Poincaré), with equality for a linear σ only: without bias it is
+    chaotic.
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Remark 2.
+    """
+    if not 0 <= beta < 1:
+        raise InputError("0 ≤ beta < 1", repr(beta))
+    return _fixed_point(as_activation(activation).normalized(), math.sqrt(1 - beta**2), 1.0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DepthProfile:
+    """What depth does to Θ on data.
+
+    Attributes
+    ----------
+    depth : ndarray, (D,)
+    correlation : ndarray, (D,)
+        Mean off-diagonal entry of Θ at unit diagonal: 1 for a constant matrix (order), 0 for the identity (chaos).
+    distance_to_constant, distance_to_identity : ndarray, (D,)
+        Root mean square of the difference to those limits, over the off-diagonal entries.
+    narrow_valley : ndarray, (D,)
+        Largest eigenvalue of Θ over the mean of the others.
+    """
+
+    depth: NDArray[np.intp]
+    correlation: Array
+    distance_to_constant: Array
+    distance_to_identity: Array
+    narrow_valley: Array
+
+
+def depth_profile(
+    activation: Any, points: ArrayLike, depths: Sequence[int], *, sigma_w: float = 1.0, beta: float = 0.1
+) -> DepthProfile:
+    """Θ of networks of several depths on the same points.
+
+    Parameters
+    ----------
+    activation : Activation or str
+        The nonlinearity.
+    points : array_like, (N, n_0)
+        At least two.
+    depths : sequence of int
+        Numbers of weight layers.
+    sigma_w, beta : float
+        Scales of weights and biases.
+
+    Notes
+    -----
+    In chaos Θ tends to a multiple of the identity for points of equal norm, as the paper takes them. For others the
+    first layers leave different diagonal entries, and ``narrow_valley`` tends to the ratio that follows instead of 1.
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Remark 2.
+    """
+    from kernelcalc.kernels.mlp import MLP
+
+    if not len(depths):
+        raise InputError("at least one depth", "none")
+    layers = MLP(activation, max(depths), sigma_w=sigma_w, beta=beta).kernels(points, only=("theta",)).layers
+    rows = [_shape_of(np.asarray(layers[d - 1].theta)) for d in depths]
+    names = ("correlation", "distance_to_constant", "distance_to_identity", "narrow_valley")
+    columns = {name: np.array([row[i] for row in rows]) for i, name in enumerate(names)}
+    return DepthProfile(depth=np.array(depths), **columns)
+
+
+def _shape_of(theta: Array) -> tuple[float, float, float, float]:
+    n = len(theta)
+    if n < 2:
+        raise ShapeError("at least two points", f"{n}")
+    scale = np.sqrt(np.diagonal(theta))
+    off = (theta / np.outer(scale, scale))[~np.eye(n, dtype=bool)]
+    values = np.linalg.eigvalsh(theta)
+    rest = values[:-1].mean()
+    ratio = float(values[-1] / rest) if rest > 0 else math.inf
+    return float(off.mean()), float(np.sqrt(np.mean((off - 1) ** 2))), float(np.sqrt(np.mean(off**2))), ratio
+
+
+def _expectation(act: Activation, q: Array) -> Array:
+    flat = q.ravel()
+    try:
+        values = np.asarray(gaussian_expectation(act, act, flat, flat, flat), dtype=np.float64)
+    except DivergentExpectationError:
+        values = np.array([_one_expectation(act, float(v)) for v in flat])
+    return values.reshape(q.shape)
+
+
+def _one_expectation(act: Activation, q: float) -> float:
+    try:
+        return float(gaussian_expectation(act, act, q, q, q))
+    except DivergentExpectationError:
+        return math.nan
+
+
+def _root(act: Activation, sigma_w: float, beta: float, low: float, high: float) -> float:
+    from scipy.optimize import brentq
+
+    def gap(q: float) -> float:
+        return sigma_w**2 * float(variance_map(act, q)) + beta**2 - q
+
+    return float(brentq(gap, low, high, xtol=1e-15 * low, rtol=1e-13))
+
+
+def _fixed_point(act: Activation, sigma_w: float, q: float) -> FixedPoint:
+    if q == 0:
+        chi = sigma_w**2 * float(slope_map(act, _least(act)))
+        return FixedPoint(q=0.0, slope=chi, chi=chi)
+    chi = sigma_w**2 * float(slope_map(act, q))
+    # Derivative by Richardson's extrapolation of central differences, error of order 1e-10.
+    h = 1e-3
+    d = [
+        (float(variance_map(act, q * (1 + k * h))) - float(variance_map(act, q * (1 - k * h)))) / (2 * k * h * q)
+        for k in (1, 2)
+    ]
+    return FixedPoint(q=q, slope=sigma_w**2 * (4 * d[0] - d[1]) / 3, chi=chi)
+
+
+def _least(act: Activation) -> float:
+    """The variance that stands for q = 0 in χ: of a kink at zero both sides count, however small q is."""
+    return float(_SCAN[0]) if 0.0 in act.kinks else 0.0
+
+
+def _flow_from_one(act: Activation, sigma_w: Array, beta: Array) -> Array:
+    """The fixed point next to q = 1 on the side to which one layer moves it, over a grid; NaN where there is none."""
+    w2, b2 = (np.broadcast_to(v, np.broadcast_shapes(sigma_w.shape, beta.shape)) for v in (sigma_w**2, beta**2))
+    v = variance_map(act, _SCAN)
+    gap = w2[..., None] * v + b2[..., None] - _SCAN
+    start = int(np.argmin(np.abs(_SCAN - 1)))
+    out = np.full(w2.shape, np.nan)
+    low, high = np.ones(w2.shape), np.ones(w2.shape)
+    for index in np.ndindex(w2.shape):
+        line = gap[index]
+        if abs(line[start]) <= 1e-13:
+            out[index] = 1.0
+        elif line[start] < 0:
+            below = np.flatnonzero(line[:start] > 0)
+            if not below.size:
+                out[index] = 0.0
+                continue
+            low[index], high[index] = _SCAN[below[-1]], _SCAN[below[-1] + 1]
+        else:
+            above = start + np.flatnonzero(line[start:] < 0)
+            if above.size and np.isfinite(line[start : above[0]]).all():
+                low[index], high[index] = _SCAN[above[0] - 1], _SCAN[above[0]]
+    found = high > low
+    if found.any():
+        out[found] = _roots(act, w2[found], b2[found], low[found], high[found])
+    return out
+
+
+def _roots(act: Activation, w2: Array, b2: Array, low: Array, high: Array) -> Array:
+    """Roots of w² E[σ(√q Z)²] + b² - q in brackets where it falls, all at once, by the Illinois rule."""
+
+    def gap(q: Array) -> Array:
+        return w2 * variance_map(act, q) + b2 - q
+
+    at_low, at_high = gap(low), gap(high)
+    for _ in range(60):
+        q = low + (high - low) * at_low / (at_low - at_high)
+        value = gap(q)
+        if (np.abs(value) <= 1e-13 * q).all():
+            break
+        up = value > 0
+        # The end that stays counts half, or it would stay for ever.
+        low, at_low, at_high = np.where(up, q, low), np.where(up, value, at_low / 2), np.where(up, at_high / 2, at_high)
+        high, at_high = np.where(up, high, q), np.where(up, at_high, value)
+    return q
+
+
+def _depth_scale(factor: float) -> float:
+    if factor <= 0:
+        return 0.0
+    return math.inf if factor == 1 else 1 / abs(math.log(factor))
+
+
+def _check(sigma_w: float, beta: float) -> None:
+    if not (math.isfinite(sigma_w) and sigma_w > 0):
+        raise InputError("sigma_w > 0", repr(sigma_w))
+    if not (math.isfinite(beta) and beta >= 0):
+        raise InputError("beta ≥ 0", repr(beta))

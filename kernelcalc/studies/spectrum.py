@@ -1,0 +1,263 @@
+r"""Spectrum of the Hessian in the limit: the outliers I = 𝓗C^½ Θ 𝓗C^½, the bulk S, and random-matrix references.
+
+References
+----------
+Jacot, Gabriel, Hongler (ICLR 2020), Propositions 1 and 3.
+Sagun, Evci, Güney, Dauphin, Bottou, "Empirical analysis of the Hessian of over-parametrized neural networks" (2017).
+Marčenko, Pastur (1967); Baik, Ben Arous, Péché, Ann. Probab. 33 (2005).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.training.flow import gram
+from kernelcalc.training.losses import curvature_sqrt, resolve_loss
+from kernelcalc.training.weighted import symmetric_weighted_kernel
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Spectrum:
+    """Nonzero spectrum of I, the largest eigenvalue first.
+
+    Attributes
+    ----------
+    values : ndarray, (R,)
+        Eigenvalues, at most N n_out, rounding-level ones included (never negative).
+    components : ndarray, (R, N, n_out)
+        Kernel principal components: orthonormal eigenvectors of 𝓗C^½ Θ 𝓗C^½.
+    """
+
+    values: Array
+    components: Array
+
+    def moment(self, k: int) -> float:
+        """Tr I^k."""
+        return float(np.sum(self.values**k))
+
+    def outliers(self, method: str = "gap", cutoff: float | None = None) -> int:
+        """Number of outliers; see :func:`count_outliers`."""
+        return count_outliers(self.values, method, cutoff)
+
+
+def spectrum_of_i(kernels: Any, outputs: ArrayLike, labels: ArrayLike, loss: Any = "mse") -> Spectrum:
+    r"""Nonzero spectrum of I, that of the symmetric :math:`𝓗C^{1/2} Θ 𝓗C^{1/2}`, and its eigenvectors.
+
+    Parameters
+    ----------
+    kernels : LimitingKernels
+        Anything with the (N, N) array ``theta``.
+    outputs : array_like, (N,) or (N, n_out)
+        Y at the time of interest; only its shape matters under MSE.
+    labels : array_like
+        As the loss takes them.
+    loss : str, Loss or expression
+        See :func:`kernelcalc.training.losses.resolve_loss`.
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Proposition 1.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> kernels = SimpleNamespace(theta=np.diag([1.0, 3.0]))
+    >>> spectrum_of_i(kernels, [0.0, 0.0], [0.0, 0.0]).values
+    array([1.5, 0.5])
+    """
+    law = resolve_loss(loss)
+    y = np.asarray(outputs, dtype=np.float64)
+    y = y[:, None] if y.ndim == 1 else y
+    if y.ndim != 2:
+        raise ShapeError("outputs of shape (N,) or (N, n_out)", f"{y.shape}")
+    theta = gram(kernels, "theta", len(y))
+    root = law.hessian_sqrt(y, labels)
+    n, n_out = y.shape
+    if law.has_blocks:
+        values, vectors = np.linalg.eigh(symmetric_weighted_kernel(theta, root, has_blocks=True))
+        components = vectors.T.reshape(-1, n, n_out)
+    else:
+        # Uncoupled outputs: n_out problems of size N.
+        values, components = np.empty(n * n_out), np.zeros((n * n_out, n, n_out))
+        for a in range(n_out):
+            part = slice(a * n, (a + 1) * n)
+            values[part], vectors = np.linalg.eigh(root[:, a, None] * theta * root[:, a])
+            components[part, :, a] = vectors.T
+    order = np.argsort(values)[::-1]
+    return Spectrum(values=np.maximum(values[order], 0.0), components=components[order])
+
+
+def rank_bound_i(n: int, n_out: int) -> int:
+    """Rank I ≤ N n_out (Proposition 3)."""
+    return n * n_out
+
+
+def rank_bound_s(n: int, widths: Sequence[int]) -> int:
+    """Rank S ≤ 2 N (n_1 + ... + n_{L-1}) for the hidden widths given.
+
+    Proposition 3 has a factor n_out more, which is not needed: for each point S is the Hessian of one scalar function.
+
+    Examples
+    --------
+    >>> rank_bound_s(2, (30, 25))
+    220
+    """
+    if any(w < 1 for w in widths):
+        raise InputError("hidden widths of at least 1", f"{tuple(widths)}")
+    return 2 * n * sum(widths)
+
+
+def bulk_scale(trace_s2: ArrayLike, n: int, widths: Sequence[int]) -> Any:
+    """Root mean square (Tr S²/rank)^½ of the eigenvalues of S: the scale of the bulk at these widths.
+
+    The rank is taken at its bound; were it smaller, the bulk would be wider.
+    """
+    bound = rank_bound_s(n, widths)
+    if bound == 0:
+        raise InputError("at least one hidden layer", "none", "S vanishes for a linear network")
+    result = np.sqrt(np.asarray(trace_s2, dtype=np.float64) / bound)
+    return float(result) if result.ndim == 0 else result
+
+
+def count_outliers(values: ArrayLike, method: str = "gap", cutoff: float | None = None) -> int:
+    """Number of large eigenvalues that stand apart, by one of the counts of Sagun et al. (2017), Table 1.
+
+    Parameters
+    ----------
+    values : array_like
+        Eigenvalues, any order.
+    method : {"gap", "ratio", "cutoff"}
+        Above the largest difference of consecutive eigenvalues, above their largest ratio (both among positive ones),
+        or above a cut-off.
+    cutoff : float, optional
+        For "cutoff"; by default the elbow of the scree plot: the point of the curve (rank, eigenvalue), both scaled to
+        [0, 1], farthest below its chord.
+
+    Examples
+    --------
+    >>> [count_outliers([9, 5, 1, 0.5, 0.4], m) for m in ("gap", "ratio", "cutoff")]
+    [1, 2, 2]
+    """
+    v = np.sort(np.asarray(values, dtype=np.float64).ravel())[::-1]
+    positive = v[v > 1e-12 * v[0]] if v.size and v[0] > 0 else v[:0]
+    if positive.size < 2:
+        return int(positive.size)
+    if method == "gap":
+        return int(np.argmax(positive[:-1] - positive[1:])) + 1
+    if method == "ratio":
+        return int(np.argmax(positive[:-1] / positive[1:])) + 1
+    if method != "cutoff":
+        raise InputError("method 'gap', 'ratio' or 'cutoff'", repr(method))
+    if cutoff is not None:
+        return int((v > cutoff).sum())
+    x = np.linspace(0, 1, positive.size)
+    y = (positive - positive[-1]) / max(positive[0] - positive[-1], np.finfo(float).tiny)
+    return int(np.argmin(x + y))
+
+
+def cluster_spectrum(theta: ArrayLike, hessian: ArrayLike, clusters: ArrayLike) -> Array:
+    r"""Outliers predicted for clustered data: the spectrum of I with Θ and 𝓗C replaced by their cluster means.
+
+    With :math:`\bar Θ_{ab}` the mean of Θ over pairs of different points from clusters a and b and :math:`B_a` the sum
+    of the Hessian blocks of cluster a, the n_clusters n_out eigenvalues of :math:`B^{1/2} \bar Θ B^{1/2}`; the others
+    vanish as the clusters shrink to points. With one output, as many outliers as clusters; with softmax, the blocks lack
+    one direction, which leaves n_clusters (n_out - 1).
+
+    Parameters
+    ----------
+    theta : array_like, (N, N)
+        Θ.
+    hessian : array_like, (N, n_out) or (N, n_out, n_out)
+        As :meth:`kernelcalc.training.losses.Loss.hessian` gives it.
+    clusters : array_like, (N,)
+        Cluster of each point.
+
+    Returns
+    -------
+    ndarray
+        Descending.
+
+    Examples
+    --------
+    >>> cluster_spectrum(np.ones((4, 4)), np.full((4, 1), 0.25), [0, 0, 1, 1]).round(12) + 0.0
+    array([1., 0.])
+    """
+    matrix, h = np.asarray(theta, dtype=np.float64), np.asarray(hessian, dtype=np.float64)
+    h = h[:, None] if h.ndim == 1 else h
+    names, index = np.unique(np.asarray(clusters), return_inverse=True)
+    if matrix.shape != (len(h), len(h)) or index.shape != (len(h),):
+        raise ShapeError(
+            "theta (N, N), hessian of N points and N clusters", f"{matrix.shape}, {h.shape}, {index.shape}"
+        )
+    member = (index == np.arange(len(names))[:, None]).astype(np.float64)
+    size = member.sum(axis=1)
+    pairs = np.outer(size, size) - np.diag(size)
+    total = member @ (matrix - np.diag(np.diagonal(matrix))) @ member.T
+    # A cluster of one point has no pair; its own value is the mean.
+    own = member @ np.diagonal(matrix)
+    mean = np.where(pairs > 0, total / np.where(pairs > 0, pairs, 1), np.diag(own))
+    blocks = np.tensordot(member, h, axes=1)
+    root = curvature_sqrt(blocks, h.ndim == 3)
+    values = np.linalg.eigvalsh(symmetric_weighted_kernel(mean, root, has_blocks=h.ndim == 3))
+    return np.maximum(values[::-1], 0.0)
+
+
+def marchenko_pastur_edges(gamma: float, variance: float = 1.0) -> tuple[float, float]:
+    """Support σ²(1 ∓ √γ)² of the nonzero spectrum of a sample covariance of p variables and n samples, γ = p/n.
+
+    Examples
+    --------
+    >>> marchenko_pastur_edges(0.25)
+    (0.25, 2.25)
+    """
+    _positive("gamma", gamma)
+    _positive("variance", variance)
+    return variance * (1 - math.sqrt(gamma)) ** 2, variance * (1 + math.sqrt(gamma)) ** 2
+
+
+def marchenko_pastur_density(x: ArrayLike, gamma: float, variance: float = 1.0) -> Array:
+    r"""Density :math:`\sqrt{(b - x)(x - a)}/(2πσ^2 γ x)` on [a, b]; for γ > 1 an atom 1 - 1/γ at zero comes on top.
+
+    Examples
+    --------
+    >>> float(marchenko_pastur_density(1.0, 1.0).round(6))
+    0.275664
+    """
+    low, high = marchenko_pastur_edges(gamma, variance)
+    v = np.asarray(x, dtype=np.float64)
+    inside = (v > low) & (v < high)
+    safe = np.where(inside, v, 1.0)
+    root = np.sqrt(np.maximum((high - v) * (v - low), 0.0))
+    return np.where(inside, root / (2 * np.pi * variance * gamma * safe), 0.0)
+
+
+def bbp_outlier(spike: ArrayLike, gamma: float) -> Array:
+    r"""Limit of a sample eigenvalue for a population eigenvalue ℓ among ones: ℓ(1 + γ/(ℓ - 1)) if ℓ > 1 + √γ.
+
+    Below that threshold, the edge (1 + √γ)²: the spike hides in the bulk.
+
+    Examples
+    --------
+    >>> bbp_outlier([1.2, 3.0], 0.25)
+    array([2.25 , 3.375])
+    """
+    _, edge = marchenko_pastur_edges(gamma)
+    ell = np.asarray(spike, dtype=np.float64)
+    above = ell > 1 + math.sqrt(gamma)
+    return np.where(above, ell * (1 + gamma / np.where(above, ell - 1, 1.0)), edge)
+
+
+def _positive(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"{name} > 0", repr(value))

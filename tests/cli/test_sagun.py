@@ -1,0 +1,116 @@
+"""The command sagun: every experiment, its files, its errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from kernelcalc.cli import main
+from kernelcalc.studies.sagun import EXPERIMENTS
+
+TINY = {
+    "spectra": ("-n", 12, "--widths", "2,3", "--steps", 2),
+    "heatmaps": ("-n", 8, "--widths", "2", "--width", 20, "--steps", 2),
+    "training": ("-n", 8, "--widths", "3,5", "--steps", 4),
+    "initial": ("-n", 8, "--widths", "3,6,9", "--trials", 4, "--steps", 2),
+    "separability": ("-n", 8, "--width", 3, "--trials", 2, "--steps", 2),
+    "outliers": ("-n", 12, "--clusters", "2,3", "--width", 3, "--steps", 2),
+    "width": ("-n", 10, "--widths", "2,4", "--trials", 2, "--steps", 2),
+    "path": ("-n", 16, "--width", 6, "--steps", 4),
+    "split": ("-n", 10, "--width", 3, "--steps", 2, "-a", "tanh"),
+}
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["sagun", *map(str, arguments)])
+
+
+def test_all_experiments_are_tried() -> None:
+    assert TINY.keys() == EXPERIMENTS.keys()
+
+
+@pytest.mark.parametrize("name", list(EXPERIMENTS))
+def test_table_and_files(tmp_path: Path, name: str) -> None:
+    result = run(name, *TINY[name], "-o", tmp_path)
+    assert result.exit_code == 0, result.output + str(result.exception)
+    last = result.output.splitlines()[-1]
+    assert last.startswith("written: ")
+    written = [Path(word) for word in last.split()[1:]]
+    # finished networks of the experiment initial stay beside them
+    assert sorted(path for path in tmp_path.iterdir() if path.suffix != ".jsonl") == sorted(written)
+    assert written[0] == tmp_path / f"{name}.csv"
+    assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    table = pd.read_csv(written[0])
+    assert len(table) > 0
+    # the terminal shows the file's columns
+    shown = next(line for line in result.output.splitlines() if line.split()[:1] == [table.columns[0]])
+    assert shown.split() == table.columns.tolist()
+    assert max(map(len, result.output.splitlines()[:2])) < 140
+
+
+def test_same_seed_same_file(tmp_path: Path) -> None:
+    texts = []
+    for seed, folder in ((1, "a"), (1, "b"), (2, "c")):
+        result = run("initial", *TINY["initial"], "--seed", seed, "-o", tmp_path / folder, "--no-png")
+        assert result.exit_code == 0, result.output
+        assert sorted(path.suffix for path in (tmp_path / folder).iterdir()) == [".csv"] * 2 + [".jsonl"] * 6
+        texts.append((tmp_path / folder / "initial_values.csv").read_text())
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_mse_instead_of_softmax(tmp_path: Path) -> None:
+    result = run("training", *TINY["training"], "--loss", "mse", "-o", tmp_path, "--no-png")
+    assert result.exit_code == 0, result.output
+    assert "mse loss" in result.output
+
+
+def test_spectra_of_one_loss_and_some_data(tmp_path: Path) -> None:
+    result = run("spectra", *TINY["spectra"], "--loss", "mse", "--data", "random,blobs", "-o", tmp_path, "--no-png")
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "spectra.csv")
+    assert set(table["loss"]) == {"mse"}
+    assert table["data"].unique().tolist() == ["random", "blobs"]
+    assert (table["zero"] >= table["zero_bound"]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("path", "-n", "1"), "2 to 255 points"),
+        (("path", "-n", "300"), "tests on others"),
+        (("spectra", "--data", "digit"), "did you mean 'digits'"),
+        (("spectra", "--loss", "binary"), "'softmax' or 'mse'"),
+        (("split", "--data", "digits"), "got data"),
+        (("outlier",), "did you mean 'outliers'"),
+        (("separability", "--widths", "3,4"), "width, trials, steps), got widths"),
+        (("split", "-a", "rellu"), "relu"),
+        (("split", "--loss", "binary"), "'softmax' or 'mse'"),
+        (("width", "--widths", "3,x"), "whole numbers such as 10,20,40"),
+        (("width", "--widths", "0"), "at least 1"),
+        (("split", "-n", "400"), "from 1 to 256"),
+        (("initial", "--widths", "3,4"), "three different widths"),
+    ],
+)
+def test_wrong_input_is_one_line(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    result = run(*arguments, "-o", tmp_path)
+    assert result.exit_code == 2
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("Error: ")
+    assert message in last
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unwritable_folder_is_said_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = run("outliers", "--full", "-o", tmp_path / "file")
+    assert result.exit_code == 2
+    assert "writable output folder" in result.stderr
+
+
+def test_help_lists_the_experiments() -> None:
+    text = run("--help").output
+    for name, (_, summary) in EXPERIMENTS.items():
+        assert any(line.split(maxsplit=1) == [name, summary] for line in text.splitlines())

@@ -1,0 +1,83 @@
+"""Owen's T and the bivariate normal distribution against SciPy and against their definitions."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+import sympy as sp
+from mpmath import mp
+from scipy import special
+from scipy.stats import multivariate_normal
+
+from kernelcalc.expressions.orthant import BinormalCDF, OwensT, binormal_cdf_float, owens_t
+
+
+@pytest.mark.parametrize("h", [0.0, 1e-3, 0.7, -2.0, 6.0, 30.0])
+@pytest.mark.parametrize("a", [0.0, 1e-4, 0.5, 1.0, -3.0, 1e5])
+def test_owens_t_against_scipy(h, a):
+    assert abs(float(owens_t(h, a)) - special.owens_t(h, a)) < 1e-16
+
+
+@pytest.mark.parametrize(("h", "a"), [(1, 0.3), (3, 2), (0.1, 40)])
+def test_owens_t_against_its_definition(h, a):
+    with mp.workdps(30):
+        expected = mp.quad(
+            lambda t: mp.exp(-(mp.mpf(h) ** 2) * (1 + t * t) / 2) / (1 + t * t), mp.linspace(0, mp.mpf(a), 60)
+        ) / (2 * mp.pi)
+        assert abs(owens_t(h, a) - expected) < mp.mpf("1e-28")
+
+
+@pytest.mark.parametrize("rho", [-0.99, -0.3, 0.0, 0.5, 0.95])
+@pytest.mark.parametrize(("h", "k"), [(0.0, 0.0), (1.0, -0.5), (-2.0, -1.0), (0.0, 1.5), (2.5, 2.5)])
+def test_binormal_against_scipy(h, k, rho):
+    expected = multivariate_normal([0, 0], [[1, rho], [rho, 1]]).cdf([h, k])
+    assert abs(float(binormal_cdf_float(h, k, rho)) - expected) < 2e-8
+    exact = BinormalCDF(*(sp.Rational(str(v)) for v in (h, k, rho))).evalf(30)
+    assert abs(float(exact) - float(binormal_cdf_float(h, k, rho))) < 1e-15
+
+
+@pytest.mark.parametrize(("h", "k", "rho"), [(1, 2, 0.5), (-1, 0.5, -0.9), (0.5, 0.5, 0.999)])
+def test_binormal_against_plackett(h, k, rho):
+    """∂_ρ Φ₂ is the density, hence Φ₂ = Φ(h)Φ(k) + its integral from 0 to ρ."""
+    with mp.workdps(30):
+        h, k, rho = map(mp.mpf, (h, k, rho))
+        area = mp.quad(
+            lambda t: mp.exp(-(h * h + k * k - 2 * h * k * mp.sin(t)) / (2 * mp.cos(t) ** 2)),
+            mp.linspace(0, mp.asin(rho), 12),
+        )
+        expected = mp.ncdf(h) * mp.ncdf(k) + area / (2 * mp.pi)
+        got = BinormalCDF(sp.Float(h, 30), sp.Float(k, 30), sp.Float(rho, 30)).evalf(28)
+        assert abs(mpmath.mpf(got._mpf_) - expected) < mp.mpf("1e-26")
+
+
+def test_perfect_correlation():
+    h, k = np.array([0.3, -1.0, 2.0]), np.array([0.5, 1.5, -2.5])
+    np.testing.assert_allclose(binormal_cdf_float(h, k, 1.0), special.ndtr(np.minimum(h, k)), atol=1e-16)
+    expected = np.maximum(special.ndtr(h) + special.ndtr(k) - 1, 0)
+    np.testing.assert_allclose(binormal_cdf_float(h, k, -1.0), expected, atol=1e-15)
+
+
+@pytest.mark.parametrize("argument", [1, 2, 3])
+def test_derivatives_against_differences(argument):
+    point = [0.4, -0.7, 0.3]
+    symbols = sp.symbols("h k r")
+    slope = sp.diff(BinormalCDF(*symbols), symbols[argument - 1]).subs(dict(zip(symbols, point, strict=True)))
+    step = np.zeros(3)
+    step[argument - 1] = 1e-5
+    difference = (binormal_cdf_float(*(point + step)) - binormal_cdf_float(*(point - step))) / 2e-5
+    assert abs(float(slope) - difference) < 1e-9
+
+
+def test_owens_t_derivatives_and_rewriting():
+    h, a = sp.symbols("h a", real=True)
+    values = {h: sp.Rational(3, 5), a: sp.Rational(7, 5)}
+    for symbol in (h, a):
+        with mp.workdps(22):
+            numbers = {s: mp.mpf(v.p) / v.q for s, v in values.items()}
+            at = {h: lambda v, two=numbers[a]: owens_t(v, two), a: lambda v, one=numbers[h]: owens_t(one, v)}
+            expected = mp.diff(at[symbol], numbers[symbol])
+        got = sp.diff(OwensT(h, a), symbol).subs(values).evalf(20)
+        assert abs(float(got) - float(expected)) < 1e-14
+    two = BinormalCDF(sp.Rational(1, 2), -1, sp.Rational(1, 3))
+    assert abs((two.rewrite(OwensT) - two).evalf(25, chop=True)) < 1e-22

@@ -1,0 +1,111 @@
+"""An ensemble in one pass against its networks one by one."""
+
+import numpy as np
+import pytest
+from conftest import CASES, make_problem
+from stand_ins import alternating
+
+from kernelcalc.errors import InputError, IntegrationError, NotFiniteError, ShapeError
+from kernelcalc.finite.ensembles.batch import NetworkBatch
+from kernelcalc.finite.network import FiniteNetwork
+
+
+@pytest.fixture(params=CASES)
+def ensemble(request):
+    """(batch, X, Y, loss)."""
+    fin, X, Y, loss = make_problem(request.param)
+    theta = np.random.default_rng(3).standard_normal((4, fin.n_parameters))
+    return NetworkBatch(first=fin, parameters=theta), X, Y, loss
+
+
+def test_every_number_is_that_of_the_single_network(ensemble):
+    batch, X, Y, loss = ensemble
+    outputs, gradients, kernels, losses = batch(X), batch.gradient(X, Y, loss), batch.ntk(X), batch.loss(X, Y, loss)
+    for i in range(len(batch)):
+        one = batch[i]
+        for found, expected in (
+            (outputs[i], one(X)),
+            (gradients[i], one.gradient(X, Y, loss)),
+            (kernels[i], one.ntk(X)),
+            (losses[i], one.loss(X, Y, loss)),
+        ):
+            assert np.shape(found) == np.shape(expected)
+            np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-13 * np.abs(expected).max())
+
+
+def test_descent_is_that_of_the_single_network(ensemble):
+    batch, X, Y, loss = ensemble
+    after = batch.descend(X, Y, 5, 0.1, loss)
+    for i in range(len(batch)):
+        one = batch[i].train(X, Y, [0.5], loss=loss, method="gd", step=0.1).network
+        np.testing.assert_allclose(after.parameters[i], one.parameters, rtol=1e-13, atol=1e-13)
+
+
+def test_flow_is_that_of_the_single_network(ensemble):
+    batch, X, Y, loss = ensemble
+    after = batch.flow(X, Y, 0.3, loss, tol=1e-9)
+    for i in range(len(batch)):
+        one = batch[i].train(X, Y, [0.3], loss=loss, tol=1e-9).network
+        np.testing.assert_allclose(after.parameters[i], one.parameters, atol=1e-7)
+    np.testing.assert_array_equal(batch.flow(X, Y, 0.0, loss).parameters, batch.parameters)
+
+
+def test_moments_are_those_of_the_networks():
+    fin, X, Y, loss = make_problem("two hidden")
+    batch = NetworkBatch(first=fin, parameters=np.stack([fin.parameters, -fin.parameters]))
+    moments = batch.hessian_moments(X, Y, 2, loss)
+    assert moments[0].trace_h.tolist() == fin.hessian_moments(X, Y, 2, loss).trace_h.tolist()
+    assert moments[1].trace_h.tolist() != moments[0].trace_h.tolist()
+
+
+def test_seeds_are_those_of_the_trials():
+    net = alternating(3)
+    batch = NetworkBatch.random(net, 3, 5, 4, rng=9)
+    seed = np.random.SeedSequence(9).spawn(3)[2]
+    expected = FiniteNetwork.random(net, 5, 4, np.random.default_rng(seed))
+    np.testing.assert_array_equal(batch[2].parameters, expected.parameters)
+    assert len(NetworkBatch.random(net, 3, 5, 4, dtype=np.float32)) == 3
+    assert NetworkBatch.random(net, 3, 5, 4, dtype=np.float32)(np.ones((2, 4))).dtype == np.float32
+
+
+def test_refusals():
+    fin, X, Y, _ = make_problem("two hidden")
+    with pytest.raises(ShapeError, match="parameters of shape"):
+        NetworkBatch(first=fin, parameters=np.zeros(3))
+    with pytest.raises(InputError, match="at least one"):
+        NetworkBatch.random(alternating(2), 0, 3, 3)
+    batch = NetworkBatch(first=fin, parameters=fin.parameters[None])
+    with pytest.raises(InputError, match="positive step"):
+        batch.descend(X, Y, 1, 0.0)
+    with pytest.raises(InputError, match="finite time"):
+        batch.flow(X, Y, -1.0)
+    with pytest.raises(IntegrationError, match="overflow"):
+        batch.descend(X, Y, 200, 1e9)
+
+
+def test_later_changes_of_the_given_array_do_not_reach_the_networks():
+    fin, *_ = make_problem("linear")
+    theta = np.random.default_rng(0).standard_normal((2, fin.n_parameters))
+    batch, expected = NetworkBatch(first=fin, parameters=theta), theta.copy()
+    theta -= 1.0
+    np.testing.assert_array_equal(batch.parameters, expected)
+    assert not batch.parameters.flags.writeable
+    assert theta.flags.writeable
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_numbers_are_finite(bad):
+    fin, X, Y, _ = make_problem("linear")
+    theta = fin.parameters[None].copy()
+    batch = NetworkBatch(first=fin, parameters=theta)
+    with pytest.raises(NotFiniteError):
+        batch.descend(X, Y, 1, bad)
+    with pytest.raises(NotFiniteError):
+        batch.flow(X, Y, bad)
+    with pytest.raises(NotFiniteError):
+        batch.loss(X, bad * np.ones_like(Y))
+    theta[0, 0] = bad
+    with pytest.raises(NotFiniteError):
+        NetworkBatch(first=fin, parameters=theta)
+    with pytest.raises(InputError):
+        NetworkBatch(first=fin, parameters=1j * fin.parameters[None])

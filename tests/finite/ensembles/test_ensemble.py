@@ -1,0 +1,295 @@
+"""Ensembles: statistics, seeds, workers, resuming."""
+
+import json
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from stand_ins import SOFTPLUS, TANH, Architecture
+
+from kernelcalc.errors import DataFileError, InputError, KernelcalcError, OutputFileError
+from kernelcalc.finite import FiniteNetwork
+from kernelcalc.finite.ensembles.ensemble import FIELDS, moments_through_training, train_ensemble
+from kernelcalc.finite.ensembles.records import EigenvalueRecord, MomentRecord
+from kernelcalc.finite.ensembles.trials import run_trials, trial_seeds
+
+NET = Architecture(activations=(SOFTPLUS,) * 2, sigma_w=1.0)
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal((10, 4)), RNG.standard_normal(10)
+TIMES = (0.0, 1.0, 4.0)
+
+
+def run(**options):
+    return moments_through_training(NET, X, Y, TIMES, **({"width": 12, "trials": 4, "rng": 3} | options))
+
+
+def draw(seed):
+    """A cheap trial."""
+    return {"value": np.random.default_rng(seed).standard_normal(3), "number": 1.0}
+
+
+@pytest.fixture(scope="module")
+def result():
+    return run()
+
+
+def test_statistics_are_those_of_single_networks(result):
+    fin = FiniteNetwork.random(NET, 12, 4, np.random.default_rng(np.random.SeedSequence(3).spawn(2)[1].spawn(2)[0]))
+    moments = [m for t, m in _direct(fin)]
+    for name in FIELDS:
+        expected = np.stack([np.asarray(getattr(m, name)) for m in moments], axis=-1)
+        np.testing.assert_allclose(result.samples[name][1], expected, rtol=1e-10, atol=1e-14)
+    assert result.samples["trace_h"].shape == (4, 4, 3)
+    np.testing.assert_allclose(result.trace_h, result.samples["trace_h"].mean(axis=0))
+    np.testing.assert_allclose(result.trace_h_std, np.std(result.samples["trace_h"], axis=0, ddof=1))
+    np.testing.assert_allclose(result.trace_s2_std, np.std(result.samples["trace_s2"], axis=0, ddof=1))
+    assert (result.width, result.trials) == (12, 4)
+    assert np.all(np.diff(result.loss) < 0)
+
+
+def _direct(fin):
+    return fin.train(X, Y, TIMES, tol=1e-4, record=lambda t, now: (t, now.hessian_moments(X, Y))).records
+
+
+def test_one_trial_has_no_spread(result):
+    one = run(trials=1)
+    np.testing.assert_allclose(one.trace_h, result.samples["trace_h"][0], rtol=1e-12)
+    assert np.isnan(one.trace_h_std).all()
+
+
+def test_workers_do_not_change_the_numbers(result):
+    two = run(workers=2)
+    for name in FIELDS:
+        np.testing.assert_allclose(two.samples[name], result.samples[name], rtol=1e-10, atol=1e-14)
+
+
+def test_an_executor_does_not_change_the_numbers(tmp_path, result):
+    with ThreadPoolExecutor(2) as executor:
+        there = run(executor=executor, path=tmp_path / "trials.jsonl")
+        assert executor.submit(int).result() == 0
+    assert len((tmp_path / "trials.jsonl").read_text().splitlines()) == 5
+    for name in FIELDS:
+        np.testing.assert_allclose(there.samples[name], result.samples[name], rtol=1e-10, atol=1e-14)
+
+
+# f = w x without bias: C = w² mean(x²)/2, the Hessian is mean(x²)
+ONE = Architecture(activations=(), sigma_w=1.0, beta=0.0)
+ONE_X, ONE_Y = np.array([[1.0], [2.0]]), np.zeros(2)
+
+
+def seen(t, network):
+    """A hook: all parameters, and a number."""
+    return {"theta": network.parameters, "weight": network.weights[0][0, 0], "t": t}
+
+
+def train_one(times, **options):
+    return train_ensemble(ONE, ONE_X, ONE_Y, times, **({"width": (), "trials": 20, "record": seen} | options))
+
+
+def test_gradient_descent_of_one_weight():
+    found = train_one([0.0, 0.11, 0.3], method="gd", step=0.1)
+    assert found["theta"].shape == (20, 3, 2)
+    assert found["weight"].shape == found["loss"].shape == (20, 3)
+    np.testing.assert_allclose(found["times"], np.tile([0.0, 0.1, 0.3], (20, 1)))
+    np.testing.assert_array_equal(found["t"], found["times"])
+    np.testing.assert_allclose(found["weight"], found["weight"][:, :1] * (1 - 0.1 * 2.5) ** np.array([0, 1, 3]))
+    np.testing.assert_allclose(found["loss"], found["weight"] ** 2 * 2.5 / 2)
+
+
+def test_without_a_step_it_is_that_of_the_hessian():
+    found = train_one([4.0], method="gd")
+    # 1/λ = 0.4: ten steps straight to the minimum
+    np.testing.assert_allclose(found["times"], 4.0, rtol=1e-12)
+    np.testing.assert_allclose(found["weight"], 0, atol=1e-15)
+
+
+def test_the_flow_of_one_weight():
+    found = train_one([0.0, 1.0], tol=1e-9)
+    np.testing.assert_allclose(found["weight"][:, 1], found["weight"][:, 0] * np.exp(-2.5), atol=1e-7)
+
+
+def test_sgd_takes_every_trial_its_own_order():
+    found = train_one([0.0, 0.1, 0.2, 0.3, 0.4], method="sgd", step=0.1, batch_size=1)
+    ratio = (found["weight"][:, 1:] / found["weight"][:, :-1]).round(12)
+    # a step on one point is a factor of 1 - 0.1 x²; an epoch has both
+    assert {tuple(row) for row in ratio.reshape(-1, 2)} == {(0.9, 0.6), (0.6, 0.9)}
+    assert len({tuple(row) for row in ratio}) == 4
+    # not that of the other trials, nor of the number of trials or processes
+    for options in ({"workers": 2, "trials": 5}, {"trials": 5}):
+        again = train_one([0.0, 0.1, 0.2, 0.3, 0.4], method="sgd", step=0.1, batch_size=1, **options)
+        np.testing.assert_allclose(again["weight"], found["weight"][:5], rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["flow", "gd", "sgd"])
+def test_moments_by_every_method(method):
+    options = {"width": (), "trials": 3, "method": method, "step": 0.1, "batch_size": 1, "kmax": 3}
+    found = moments_through_training(ONE, ONE_X, ONE_Y, [0.0, 0.2], **options)
+    assert found.samples["trace_h"].shape == (3, 3, 2)
+    np.testing.assert_allclose(found.trace_h, np.tile([[2.5], [2.5**2], [2.5**3]], 2))
+    np.testing.assert_array_equal(found.times, [0.0, 0.2])
+    assert found.width == ()
+
+
+def test_a_width_for_every_layer():
+    def sizes(t, network):
+        return {"sizes": network.sizes}
+
+    found = train_ensemble(NET, X, Y, [0.0], width=[7, 5], trials=2, record=sizes)
+    np.testing.assert_array_equal(found["sizes"], [[[4, 7, 5, 1]]] * 2)
+    assert run(width=(7, 5), trials=2).width == (7, 5)
+
+
+def test_eigenvalues_through_training():
+    def dense(t, network):
+        return {"dense": np.linalg.eigvalsh(network.hessian(X, Y))[::-1][:3]}
+
+    options = {"width": 5, "trials": 2, "rng": 1}
+    expected = train_ensemble(NET, X, Y, TIMES, record=dense, **options)["dense"]
+    found = train_ensemble(NET, X, Y, TIMES, record=EigenvalueRecord(X=X, Y=Y, count=3), workers=2, **options)
+    np.testing.assert_allclose(found["eigenvalues"], expected, rtol=1e-9)
+
+
+def test_every_trial_has_its_own_probes(result):
+    record = MomentRecord(X=X, Y=Y)
+    assert record.for_trial(np.random.SeedSequence(0)).rng != record.for_trial(np.random.SeedSequence(1)).rng
+    found = train_ensemble(NET, X, Y, TIMES, width=12, trials=4, rng=3, record=record)
+    for name in FIELDS:
+        np.testing.assert_array_equal(np.moveaxis(found[name], 1, -1), result.samples[name])
+
+
+def test_an_ensemble_resumes(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    options = {"method": "gd", "step": 0.1, "path": path, "settings": {"version": np.int64(1)}}
+    train_one([0.1], trials=2, **options)
+    expected = train_one([0.1], trials=4, method="gd", step=0.1)
+    found = train_one([0.1], trials=4, **options)
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name])
+    assert len(path.read_text().splitlines()) == 5
+    # what the method does not use does not matter
+    train_one([0.1], trials=4, **options | {"tol": 1e-3, "batch_size": 3})
+    changes = {
+        "training": ({"step": 0.2}, {"method": "flow"}, {"method": "sgd"}),
+        "record": ({"settings": {"version": 2}}, {"record": MomentRecord(X=ONE_X, Y=ONE_Y)}),
+        "dtype": ({"dtype": np.float32},),
+    }
+    for name, some in changes.items():
+        for change in some:
+            with pytest.raises(DataFileError, match=f"others \\({name}"):
+                train_one([0.1], trials=4, **options | change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": "flo"},
+        {"width": 2.5},
+        {"width": (3, 3)},
+        {"record": None},
+        {"loss": "mes"},
+        {"step": np.nan},
+        {"dtype": int},
+        {"X": np.ones(3)},
+        {"Y": np.ones(3)},
+        {"Y": [np.nan, 1.0]},
+        {"times": [1.0, 0.0]},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_run_leaves_no_file(tmp_path, change):
+    arguments = {"X": ONE_X, "Y": ONE_Y, "times": [0.0], "width": (), "trials": 1, "record": seen} | change
+    with pytest.raises(KernelcalcError):
+        train_ensemble(ONE, **arguments, path=tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+
+
+def test_hooks_return_numbers_by_name():
+    for wrong in (None, 1.0, {}, {"value": "a"}):
+        with pytest.raises(InputError):
+            train_one([0.0], record=lambda t, network, wrong=wrong: wrong)
+
+
+def test_ready_hooks_are_picklable():
+    for record in (MomentRecord(X=X, Y=Y, kmax=2), EigenvalueRecord(X=X, Y=Y, count=2)):
+        fin = FiniteNetwork.random(Architecture(activations=(TANH,)), 5, 4)
+        here, there = (one(0.0, fin) for one in (record, pickle.loads(pickle.dumps(record))))
+        for name in here:
+            np.testing.assert_array_equal(here[name], there[name])
+
+
+def test_a_killed_run_resumes(tmp_path, result):
+    path = tmp_path / "trials.jsonl"
+    run(trials=3, path=path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert [json.loads(line).get("trial") for line in lines] == [None, 0, 1, 2]
+    # killed while writing the last line
+    path.write_bytes(b"".join(lines[:3]) + lines[3][: len(lines[3]) // 2])
+    resumed = run(path=path)
+    assert sorted(json.loads(line)["trial"] for line in path.read_bytes().splitlines()[1:]) == [0, 1, 2, 3]
+    for name in FIELDS:
+        np.testing.assert_array_equal(resumed.samples[name], result.samples[name])
+
+
+def test_finished_trials_are_not_run_again(tmp_path):
+    path, seen = tmp_path / "trials.jsonl", []
+
+    def counted(seed):
+        seen.append(seed.spawn_key)
+        return draw(seed)
+
+    run_trials(counted, 3, path=path)
+    again = run_trials(counted, 5, path=path)
+    assert seen == [(0,), (1,), (2,), (3,), (4,)]
+    np.testing.assert_array_equal(again["value"], run_trials(draw, 5)["value"])
+    assert again["number"].shape == (5,)
+
+
+def test_an_interruption_loses_only_the_running_trial(tmp_path):
+    path, calls = tmp_path / "trials.jsonl", []
+
+    def breaks(seed):
+        calls.append(seed)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return draw(seed)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_trials(breaks, 4, path=path)
+    assert len(path.read_bytes().splitlines()) == 3
+    np.testing.assert_array_equal(run_trials(draw, 4, path=path)["value"], run_trials(draw, 4)["value"])
+
+
+def test_other_settings_are_refused(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    run(trials=1, path=path)
+    with pytest.raises(DataFileError, match="network"):
+        run(trials=1, path=path, width=13)
+    with pytest.raises(DataFileError, match="seed"):
+        run(trials=1, path=path, rng=4)
+    (tmp_path / "other").write_text("hello\n")
+    with pytest.raises(DataFileError, match="JSON-lines"):
+        run(trials=1, path=tmp_path / "other")
+    assert (tmp_path / "other").read_text() == "hello\n"
+    with pytest.raises(OutputFileError, match="missing"):
+        run(trials=1, path=tmp_path / "missing" / "file")
+
+
+def test_seeds():
+    few, many = trial_seeds(5, 2), trial_seeds(5, 4)
+    assert [s.spawn_key for s in few] == [s.spawn_key for s in many[:2]]
+    root = np.random.SeedSequence(5)
+    assert trial_seeds(root, 2)[1].spawn_key == trial_seeds(root, 2)[1].spawn_key == (1,)
+    assert len(trial_seeds(np.random.default_rng(5), 3)) == 3
+
+
+def test_bad_numbers():
+    with pytest.raises(InputError, match="trial"):
+        run(trials=0)
+    with pytest.raises(InputError, match="worker"):
+        run(workers=0)
+
+
+def test_progress(capsys):
+    run_trials(draw, 2, progress=True)
+    assert "2/2" in capsys.readouterr().err

@@ -1,0 +1,158 @@
+"""Finite kernels against dense output Hessians and complex-step derivatives."""
+
+import numpy as np
+import pytest
+from conftest import CASES, make_problem
+from stand_ins import TANH, Architecture, alternating
+
+from kernelcalc.errors import DataFileError
+from kernelcalc.finite import FiniteNetwork
+from kernelcalc.finite.ensembles.kernels import (
+    centred_products,
+    hessian_kernel,
+    kernels_through_training,
+    mean_ntk,
+    readout_kernels,
+    trace_gradient_kernel,
+)
+
+
+def dense_trace(fin, X):
+    """g (N, n_out) as trace of the dense output Hessians."""
+    return np.einsum("sapp->sa", fin.output_hessian(X))
+
+
+def complex_step_gradient(fin, X, function, h=1e-30):
+    """∂function/∂θ (N, n_out, P): Im function(θ + i h e_p)/h is exact to rounding."""
+    theta = fin.parameters
+    steps = 1j * h * np.eye(theta.size)
+    return np.stack([function(fin._at(theta + step), X).imag / h for step in steps], axis=-1)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "relu"])
+def test_trace_gradients_against_dense_hessians(name):
+    fin, X, _, _ = make_problem(name, n=3)
+    gradient = complex_step_gradient(fin, X, dense_trace)
+    expected = np.einsum("sap,tap->st", gradient, fin.jacobian(X)) / fin.n_out
+    found = trace_gradient_kernel(fin, X)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * max(1, np.abs(expected).max()))
+
+
+def test_trace_gradients_of_wide_networks():
+    fin = FiniteNetwork.random(alternating(3), 40, 5, rng=0)
+    X = 3 * np.random.default_rng(0).standard_normal((2, 5))
+    gradient = complex_step_gradient(fin, X, lambda net, x: net.hessian_trace(x))
+    expected = np.einsum("sap,tap->st", gradient, fin.jacobian(X))
+    np.testing.assert_allclose(trace_gradient_kernel(fin, X), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_hessian_kernel_against_dense_hessians(name):
+    fin, X, _, _ = make_problem(name)
+    dense = fin.output_hessian(X)
+    expected = np.einsum("sapq,tapq->st", dense, dense) / fin.n_out
+    np.testing.assert_allclose(hessian_kernel(fin, X), expected, rtol=1e-12, atol=1e-13)
+
+
+def test_mean_ntk_is_the_gram_matrix_of_gradients(problem):
+    fin, X, _, _ = problem
+    jac = fin.jacobian(X)
+    np.testing.assert_allclose(mean_ntk(fin, X), np.einsum("sap,tap->st", jac, jac) / fin.n_out, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["one hidden", "two hidden, binary", "three hidden"])
+def test_readout_kernels_are_sums_over_last_weights(name):
+    """f and g are linear in the last layer: the second moments are sums over unit vectors (and the bias, for f)."""
+    fin, X, _, _ = make_problem(name)
+    n = fin.weights[-1].shape[0]
+    f, g = [], []
+    for i in range(n + 1):
+        one = FiniteNetwork(
+            weights=(*fin.weights[:-1], np.eye(n + 1)[i, :n, None]),
+            biases=(*fin.biases[:-1], np.array([float(i == n)])),
+            activations=fin.activations,
+            sigma_w=fin.sigma_w,
+            beta=fin.beta,
+        )
+        f.append(one(X)[:, 0])
+        g.append(dense_trace(one, X)[:, 0])
+    f, g = np.array(f), np.array(g)
+    found = readout_kernels(fin, X)
+    np.testing.assert_allclose(found.sigma, f.T @ f, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(found.phi, g.T @ f, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(found.xi, g.T @ g, rtol=1e-12, atol=1e-13)
+
+
+def test_readout_kernels_are_means_over_last_layers():
+    fin, X, _, _ = make_problem("two hidden", n=3)
+    rng = np.random.default_rng(3)
+    # many outputs are many last layers
+    outputs = Architecture(activations=fin.activations, sigma_w=fin.sigma_w, beta=fin.beta, n_out=200)
+    f, g = [], []
+    for _ in range(40):
+        last = FiniteNetwork.random(outputs, fin.sizes[1:-1], fin.sizes[0], rng=rng)
+        wide = FiniteNetwork(
+            weights=(*fin.weights[:-1], last.weights[-1]),
+            biases=(*fin.biases[:-1], last.biases[-1]),
+            activations=fin.activations,
+            sigma_w=fin.sigma_w,
+            beta=fin.beta,
+        )
+        f.append(wide(X))
+        g.append(wide.hessian_trace(X))
+    f, g = np.concatenate(f, axis=1), np.concatenate(g, axis=1)
+    found = readout_kernels(fin, X)
+    for left, right, exact in ((f, f, found.sigma), (g, f, found.phi), (g, g, found.xi)):
+        samples = left[:, None, :] * right[None, :, :]
+        error = samples.std(axis=2) / np.sqrt(f.shape[1])
+        assert np.all(np.abs(samples.mean(axis=2) - exact) < 4 * error)
+
+
+def test_centred_products_have_mean_zero_for_given_hidden_layers():
+    rng = np.random.default_rng(7)
+    architecture = Architecture(n_out=2)
+    fin = FiniteNetwork.random(architecture, (5, 4), 3, rng=rng)
+    X, Y = rng.standard_normal((3, 3)), rng.standard_normal((3, 2))
+    readout, values = readout_kernels(fin, X), []
+    for _ in range(3000):
+        last = FiniteNetwork(
+            weights=(*fin.weights[:-1], rng.standard_normal(fin.weights[-1].shape)),
+            biases=(*fin.biases[:-1], rng.standard_normal(2)),
+            activations=fin.activations,
+            sigma_w=fin.sigma_w,
+            beta=fin.beta,
+        )
+        values.append(centred_products(last, X, Y, readout))
+    z = np.mean(values, axis=0) / (np.std(values, axis=0) / np.sqrt(len(values)))
+    assert z.shape == (10,)
+    assert np.all(np.abs(z) < 4)
+
+
+NET = Architecture(activations=(TANH, TANH), n_out=2)
+POINTS = np.random.default_rng(0).standard_normal((3, 2))
+TARGETS = np.random.default_rng(1).standard_normal((3, 2))
+SETTING = {"widths": (4, 7), "trials": 3, "rng": 5}
+
+
+def test_ensemble_shapes_and_values(tmp_path):
+    found = kernels_through_training(NET, POINTS, TARGETS, [0.0, 0.5], **SETTING)
+    shapes = {name: values.shape for name, values in found.items()}
+    assert shapes["sigma"] == shapes["phi"] == shapes["xi"] == shapes["upsilon"] == (3, 2, 3, 3)
+    assert shapes["theta"] == shapes["lam"] == (3, 2, 2, 3, 3)
+    assert shapes["trace_h"] == (3, 2, 2, 4)
+    assert shapes["trace_s"] == shapes["loss"] == (3, 2, 2)
+    # Tr I = Tr Θ/N a output, at all times and widths
+    np.testing.assert_allclose(found["trace_i"][..., 0], 2 * np.einsum("...ss->...", found["theta"]) / 3, rtol=1e-12)
+    # training changes Θ, and networks differ
+    assert len({round(v, 12) for v in found["theta"][..., 0, 0].ravel()}) == 12
+
+
+def test_ensemble_resumes_and_does_not_depend_on_workers(tmp_path):
+    whole = kernels_through_training(NET, POINTS, TARGETS, [0.0, 0.5], **SETTING)
+    path = tmp_path / "trials.jsonl"
+    kernels_through_training(NET, POINTS, TARGETS, [0.0, 0.5], **SETTING | {"trials": 1}, path=path)
+    resumed = kernels_through_training(NET, POINTS, TARGETS, [0.0, 0.5], **SETTING, path=path, workers=2)
+    for name, values in whole.items():
+        np.testing.assert_allclose(resumed[name], values, rtol=1e-10, atol=1e-12)
+    with pytest.raises(DataFileError, match="widths"):
+        kernels_through_training(NET, POINTS, TARGETS, [0.0, 0.5], **SETTING | {"widths": (4, 8)}, path=path)

@@ -1,0 +1,216 @@
+"""The file of trials: what is refused stays as it was, and one process writes at a time."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kernelcalc
+from kernelcalc.errors import DataFileError, InputError, OutputFileError
+from kernelcalc.finite.ensembles import trial_log
+from kernelcalc.finite.ensembles.trials import run_trials
+
+HEADER = {"format": "kernelcalc trials 1", "seed": "(0, (0,))", "settings": {}}
+LINE = json.dumps(HEADER).encode() + b"\n"
+
+
+def draw(seed):
+    return {"value": np.random.default_rng(seed).standard_normal(3), "number": 1.0}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "trials.jsonl"
+
+
+def test_the_format(path):
+    """The header above is what the other tests rely on."""
+    run_trials(draw, 1, path=path)
+    assert path.read_bytes().startswith(LINE)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"keep me",
+        b"keep me\n",
+        b"keep me\nand me",
+        b'{"a": 1}\n{"b": 2}',
+        b"\x00\xff\xfe",
+        b"\n",
+        b"null\n",
+        b"[" * 100_000 + b"\n",
+        b'{"format": "kernelcalc trials 1"}\n',
+        b'{"format": "kernelcalc trials 1", "seed": "(0, (0,))", "settings": []}\n',
+        b'{"format": "kernelcalc trials 2", "seed": "(0, (0,))", "settings": {}}\n',
+        LINE.replace(b"(0, (0,))", b"(1, (0,))") + b"rest",
+        LINE[:20] + b"#",
+    ],
+    ids=lambda content: content[:40].decode("latin-1"),
+)
+def test_a_foreign_file_is_refused_and_kept(path, content):
+    path.write_bytes(content)
+    with pytest.raises(DataFileError, match=r"trials\.jsonl"):
+        run_trials(draw, 1, path=path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("size", [0, 1, 30, len(LINE) - 1])
+def test_the_beginning_of_the_own_header_is_written_again(path, size):
+    path.write_bytes(LINE[:size])
+    run_trials(draw, 1, path=path)
+    assert path.read_bytes().startswith(LINE)
+    assert len(path.read_bytes().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"trial": 7},
+        [1, 2],
+        3,
+        {"value": [1.0]},
+        {"trial": 1.5, "value": [1.0, 2.0, 3.0], "number": 1.0},
+        {"trial": True, "value": [1.0, 2.0, 3.0], "number": 1.0},
+        {"trial": -1, "value": [1.0, 2.0, 3.0], "number": 1.0},
+        {"trial": 1, "value": [1.0, 2.0, 3.0]},
+        {"trial": 1, "value": [1.0, 2.0], "number": 1.0},
+        {"trial": 1, "value": "text", "number": 1.0},
+        {"trial": 1, "value": None, "number": 1.0},
+        {"trial": 1, "value": [[1.0], [2.0, 3.0]], "number": 1.0},
+        {"trial": 1, "value": {"a": 1}, "number": 1.0},
+    ],
+    ids=str,
+)
+def test_other_lines_are_refused_and_kept(path, row):
+    content = LINE + b'{"trial": 0, "value": [1.0, 2.0, 3.0], "number": 1.0}\n' + json.dumps(row).encode() + b"\ncut"
+    path.write_bytes(content)
+    with pytest.raises(DataFileError, match=r"line 3 of .*trials\.jsonl"):
+        run_trials(draw, 2, path=path)
+    assert path.read_bytes() == content
+
+
+def test_trials_are_numbers_by_name(path):
+    for result in ({}, [1.0], {"value": 1j}, {"value": "a"}, {"trial": 1.0}):
+        with pytest.raises(InputError):
+            run_trials(lambda seed, result=result: result, 1, path=path)
+    run_trials(lambda seed: {"value": 1}, 1, path=path)
+    with pytest.raises(InputError, match="from trial 1"):
+        run_trials(draw, 2, path=path)
+    with pytest.raises(InputError, match="JSON"):
+        run_trials(draw, 1, path=path, settings={"a": object()})
+
+
+def test_finished_trials_of_a_read_only_file(path, monkeypatch):
+    expected = run_trials(draw, 2, path=path)
+
+    def read_only(name, mode, **options):
+        if mode != "rb":
+            raise PermissionError(13, "Permission denied", str(name))
+        return open(name, mode, **options)
+
+    monkeypatch.setattr(trial_log, "open", read_only, raising=False)
+    np.testing.assert_array_equal(run_trials(draw, 2, path=path)["value"], expected["value"])
+    content, seen = path.read_bytes(), []
+    with pytest.raises(OutputFileError, match="only be read"):
+        run_trials(lambda seed: seen.append(seed) or draw(seed), 3, path=path)
+    assert (path.read_bytes(), seen) == (content, [])
+
+
+def test_a_full_disk(path, monkeypatch):
+    run_trials(draw, 1, path=path)
+    content = path.read_bytes()
+
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OutputFileError, match="No space left"):
+            run_trials(draw, 2, path=path)
+    assert path.read_bytes().startswith(content)
+    np.testing.assert_array_equal(run_trials(draw, 3, path=path)["value"], run_trials(draw, 3)["value"])
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(OutputFileError):
+        run_trials(draw, 1, path=tmp_path)
+
+
+SCRIPT = """
+import os, sys, time
+from pathlib import Path
+import numpy as np
+from kernelcalc.finite.ensembles.trials import run_trials
+
+def trial(seed):
+    if seed.spawn_key[0] > 0:
+        Path(sys.argv[1], f"worker-{os.getpid()}").touch()
+        time.sleep(300)
+    return {"value": np.random.default_rng(seed).standard_normal(3), "number": 1.0}
+
+if __name__ == "__main__":
+    run_trials(trial, 3, workers=2, path=Path(sys.argv[1], "trials.jsonl"))
+"""
+
+
+def wait_for(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals and file locks")
+@pytest.mark.parametrize("kill", ["SIGKILL", "SIGTERM"])
+def test_a_killed_process_takes_its_workers_and_its_lock_along(tmp_path, path, kill):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    folder = str(Path(kernelcalc.__file__).parents[1])
+    parent = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | {"PYTHONPATH": folder, "OMP_NUM_THREADS": "1"},
+    )
+
+    def workers():
+        return [int(one.name.removeprefix("worker-")) for one in tmp_path.glob("worker-*")]
+
+    try:
+        wait_for(lambda: len(workers()) == 2 and path.read_bytes().count(b"\n") == 2, 60)
+        content = path.read_bytes()
+        with pytest.raises(DataFileError, match="no other process writing to"):
+            run_trials(draw, 2, path=path)
+        assert path.read_bytes() == content
+        parent.send_signal(getattr(signal, kill))
+        # the pipe ends when the last process that has it ends
+        parent.communicate(timeout=20)
+    finally:
+        parent.kill()
+        for worker in workers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+        parent.communicate(timeout=20)
+    np.testing.assert_array_equal(run_trials(draw, 2, path=path)["value"], run_trials(draw, 2)["value"])
+
+
+def test_one_file_has_one_run_at_a_time_in_a_process_as_well(path):
+    def nested(seed):
+        with pytest.raises(DataFileError, match="no other process"):
+            run_trials(draw, 1, path=path)
+        return draw(seed)
+
+    run_trials(nested, 1, path=path)
+
+
+def test_without_file_locks(path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    assert run_trials(draw, 2, path=path)["value"].shape == (2, 3)

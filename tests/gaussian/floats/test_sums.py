@@ -1,0 +1,58 @@
+"""Mehler sums: the compiled and the NumPy scheme against exact rational arithmetic."""
+
+import builtins
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc.errors import MissingExtraError
+from kernelcalc.gaussian.floats import sums as mehler
+from kernelcalc.gaussian.floats.sums import mehler_block, mehler_sum
+
+RNG = np.random.default_rng(3)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_against_rational_arithmetic(compiled):
+    f, g = RNG.normal(size=(9, 2)), RNG.normal(size=(9, 3))
+    rho = RNG.uniform(-1, 1, size=(2, 3))
+    found = mehler_block(f, g, rho, compiled=compiled)
+    for i in range(2):
+        for j in range(3):
+            terms = [Fraction(f[k, i]) * Fraction(g[k, j]) * Fraction(rho[i, j]) ** k for k in range(9)]
+            assert abs(found[i, j] - float(sum(terms))) < 1e-15 * float(sum(abs(t) for t in terms))
+
+
+def test_pairs_one_by_one_and_series_of_one_term():
+    f, g, rho = np.array([[2.0, 3.0]]), np.array([[5.0, 7.0]]), np.array([0.1, 0.2])
+    assert mehler_sum(f, g, rho).tolist() == [10.0, 21.0]
+    for compiled in (False, True):
+        assert mehler_block(f, g, np.full((2, 2), 0.5), compiled=compiled).tolist() == [[10.0, 14.0], [15.0, 21.0]]
+
+
+def test_without_numba(monkeypatch):
+    real = builtins.__import__
+
+    def refuse(name, *arguments, **options):
+        if name == "numba":
+            raise ImportError(name)
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    mehler.compiled_block.cache_clear()
+    with pytest.raises(MissingExtraError, match=r"kernelcalc\[fast\]"):
+        mehler_block(np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1)), compiled=True)
+
+
+@pytest.mark.parametrize("name", ["tanh", "softplus", "gelu"])
+def test_gram_matrices_agree(name):
+    points = RNG.normal(size=(300, 10))
+    points[7] = points[3]
+    net = kc.MLP(name, 3, sigma_w=1.3)
+    plain, fast = net.kernels(points), net.kernels(points, engine="numba")
+    for kernel in plain.available:
+        wanted = getattr(plain, kernel)
+        atol = 1e-14 * np.abs(wanted).max()
+        np.testing.assert_allclose(getattr(fast, kernel), wanted, rtol=1e-13, atol=atol, err_msg=kernel)

@@ -1,0 +1,94 @@
+"""One pair of points: the kept tables against whole Gram matrices and multiprecision, and when they must not be used."""
+
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc.kernels import gram as kernels
+from kernelcalc.kernels.few_points import MOST_POINTS, few_points
+from kernelcalc.kernels.state import KERNEL_NAMES
+
+RNG = np.random.default_rng(11)
+
+
+@pytest.fixture
+def block_wise(monkeypatch):
+    """Kernels by the way of large Gram matrices."""
+
+    def compute(net, *data):
+        with monkeypatch.context() as patch:
+            patch.setattr(kernels, "few_points", lambda *_: None)
+            return net.kernels(*data)
+
+    return compute
+
+
+@pytest.mark.parametrize(
+    ("names", "sigma_w", "beta"),
+    [("tanh", 1.0, 0.1), ("softplus", 1.4, 0.2), (("erf", "silu"), 1.0, 0.0), (("gelu", "tanh", "sin"), 0.8, 0.3)],
+)
+def test_same_as_block_by_block(names, sigma_w, beta, block_wise):
+    depth = 3 if isinstance(names, str) else len(names) + 1
+    net = kc.MLP(names if isinstance(names, str) else list(names), depth, sigma_w=sigma_w, beta=beta)
+    points = RNG.normal(size=(5, 7)) * np.array([0.1, 0.5, 1.0, 2.0, 4.0])[:, None]
+    points[4] = points[2] * (1 + 1e-9)
+    for data in ((points,), (points[:2], points[1:]), (points[:1], points[3:4])):
+        if isinstance(names, str):
+            assert few_points(net, data[0], data[1] if len(data) > 1 else None, KERNEL_NAMES) is not None
+        few, many = net.kernels(*data), block_wise(net, *data)
+        for name in KERNEL_NAMES:
+            wanted = getattr(many, name)
+            np.testing.assert_allclose(getattr(few, name), wanted, rtol=2e-12, atol=1e-14 * np.abs(wanted).max())
+
+
+def test_against_thirty_digits():
+    x, y = RNG.normal(size=(2, 1, 5))
+    net = kc.MLP("softplus", 2, sigma_w=1.2)
+    exact = net.kernels(x, y, dps=30)
+    found = net.kernels(x, y)
+    for name in KERNEL_NAMES:
+        assert abs(getattr(found, name)[0, 0] / float(getattr(exact, name)[0, 0]) - 1) < 1e-12, name
+
+
+def test_a_closed_form_is_preferred_to_a_worse_series():
+    x = np.full((1, 4), 3.0)
+    net = kc.MLP("gelu", 2, sigma_w=2.0)
+    found = few_points(net, x, None, ("theta",))
+    exact = net.kernels(x, only="theta", dps=25).theta[0, 0]
+    assert abs(found["theta"][0, 0] / float(exact) - 1) < 1e-14
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "abs", "gelu", "erf"])
+def test_closed_forms_against_thirty_digits(name):
+    net = kc.MLP(name, 3, sigma_w=1.4, beta=0.2)
+    x, y = RNG.normal(size=(2, 1, 5))
+    for other in (y, -0.5 * x + 0.01 * y, 30 * y):
+        names = ("sigma", "theta") if net.activations[0].kinks else KERNEL_NAMES
+        found = few_points(net, x, other, names)
+        exact = net.kernels(x, other, only=names, dps=30)
+        for kernel in names:
+            assert abs(found[kernel][0, 0] / float(getattr(exact, kernel)[0, 0]) - 1) < 2e-13, kernel
+
+
+def test_nearly_parallel_points_of_kinked_networks_take_the_careful_way():
+    x = RNG.normal(size=(1, 5))
+    assert few_points(kc.MLP("relu", 3), x, x * (1 + 1e-9), ("theta",)) is None
+    assert few_points(kc.MLP("relu", 3), x, x + 1, ("theta",)) is not None
+
+
+def test_a_selection_is_the_same():
+    x = RNG.normal(size=(3, 4))
+    net = kc.MLP("tanh", 4)
+    every = net.kernels(x)
+    for name in KERNEL_NAMES:
+        np.testing.assert_allclose(getattr(net.kernels(x, only=(name,)), name), getattr(every, name), rtol=1e-13)
+
+
+def test_left_to_other_ways():
+    x = RNG.normal(size=(3, 4))
+    assert few_points(kc.MLP("relu", 2), x, None, ("sigma",)) is None
+    assert few_points(kc.MLP("tanh", 1), x, None, ("sigma",)) is None
+    assert few_points(kc.MLP("tanh", 2), np.repeat(x, MOST_POINTS, axis=0), None, ("sigma",)) is None
+    assert few_points(kc.MLP("tanh", 2, beta=0.0), x * [[0.0], [1.0], [1.0]], None, ("sigma",)) is None
+    # Far too large a variance for a series of tanh'': its bound must send the pair to quadrature.
+    assert few_points(kc.MLP("tanh", 2), x * 1e3, None, KERNEL_NAMES) is None

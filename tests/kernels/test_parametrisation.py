@@ -1,0 +1,102 @@
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from kernelcalc.errors import InputError
+from kernelcalc.kernels.mlp import MLP
+from kernelcalc.kernels.parametrisation import pytorch_defaults, pytorch_kernels, standard_theta
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(10, 3))
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.7])
+def test_standard_kernel_against_a_finite_network_in_standard_parametrisation(beta):
+    sigma_w, widths, rng = 1.2, (300, 300), np.random.default_rng(0)
+    net = MLP("tanh", depth=3, sigma_w=sigma_w, beta=beta)
+    sums = []
+    for _ in range(12):
+        sizes = (3, *widths, 1)
+        w = [sigma_w / math.sqrt(a) * rng.normal(size=(a, b)) for a, b in pairwise(sizes)]
+        b = [beta * rng.normal(size=size) for size in sizes[1:]]
+        inputs, back = [X], None
+        for layer in range(2):
+            inputs.append(np.tanh(inputs[-1] @ w[layer] + b[layer]))
+        back, kernel = np.ones((10, 1)), np.zeros((10, 10))
+        for layer in (2, 1, 0):
+            # gradients in w and b of the layer, as trained by a framework
+            kernel += (back @ back.T) * (inputs[layer] @ inputs[layer].T + 1)
+            back = (back @ w[layer].T) * (1 - inputs[layer] ** 2)
+        sums.append(kernel)
+    mean, error = np.mean(sums, axis=0), np.std(sums, axis=0, ddof=1) / math.sqrt(12)
+    expected = standard_theta(net, X, widths)
+    # 1/width bias allowed apart: 1 percent of the largest entry
+    assert (np.abs(mean - expected) < 4 * error + 0.01 * expected.max()).all()
+
+
+def test_standard_kernel_of_unit_width_scale_is_the_tangent_kernel():
+    # n_ℓ = σ_w² and β = 1 make both parametrisations the same
+    net = MLP("erf", depth=3, sigma_w=2.0, beta=1.0)
+    points = X[:, :1] @ np.ones((1, 4)) + RNG.normal(size=(10, 4))
+    np.testing.assert_allclose(standard_theta(net, points, (4, 4)), net.kernels(points).theta, rtol=1e-10)
+
+
+def test_pytorch_layer_statistics():
+    values = pytorch_defaults(50)
+    u = np.random.default_rng(0).uniform(-(50**-0.5), 50**-0.5, size=10**6)
+    assert u.var() == pytest.approx(values["sigma_w"] ** 2 / 50, rel=0.01)
+    assert u.var() == pytest.approx(values["beta"] ** 2, rel=0.01)
+
+
+def test_pytorch_kernels_against_networks_with_its_default_layers():
+    # 40 inputs: the uniform first layer is Gaussian to 1/40
+    x, widths, rng = np.random.default_rng(2).normal(size=(8, 40)), (300, 200), np.random.default_rng(0)
+    thetas, outputs = [], []
+    for _ in range(40):
+        sizes = (40, *widths, 50)
+        w = [rng.uniform(-(a**-0.5), a**-0.5, size=(a, b)) for a, b in pairwise(sizes)]
+        b = [rng.uniform(-(a**-0.5), a**-0.5, size=c) for a, c in pairwise(sizes)]
+        inputs = [x]
+        for layer in range(2):
+            inputs.append(np.maximum(inputs[-1] @ w[layer] + b[layer], 0))
+        outputs.append(inputs[2] @ w[2] + b[2])
+        # the first output's kernel
+        back, kernel = np.ones((8, 1)), np.zeros((8, 8))
+        columns = [w[0], w[1], w[2][:, :1]]
+        for layer in (2, 1, 0):
+            kernel += (back @ back.T) * (inputs[layer] @ inputs[layer].T + 1)
+            back = (back @ columns[layer].T) * (inputs[layer] > 0)
+        thetas.append(kernel)
+    sigma, theta = pytorch_kernels(MLP("relu", depth=3, sigma_w=7.0, beta=3.0), x, widths)
+    products = [y @ y.T / 50 for y in outputs]
+    for sample, expected in ((thetas, theta), (products, sigma)):
+        error = np.std(sample, axis=0, ddof=1) / math.sqrt(40)
+        # 1/width bias allowed apart: 1 percent of the largest entry
+        assert (np.abs(np.mean(sample, axis=0) - expected) < 4 * error + 0.01 * expected.max()).all()
+    # a beta that is the hidden layers' everywhere is another network
+    hidden = MLP("relu", depth=3, **pytorch_defaults(300))
+    assert np.abs(standard_theta(hidden, x, widths) / theta - 1).max() > 0.005
+
+
+def test_pytorch_kernels_of_equal_layers_are_the_standard_ones():
+    net = MLP("tanh", depth=3, **pytorch_defaults(3))
+    sigma, theta = pytorch_kernels(MLP("tanh", depth=3), X, (3, 3))
+    np.testing.assert_allclose(theta, standard_theta(net, X, (3, 3)), rtol=1e-12)
+    np.testing.assert_allclose(sigma, net.kernels(X).sigma, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: standard_theta(MLP("erf", depth=3), X, (5,)),
+        lambda: standard_theta(MLP("erf", depth=3), X, (5, 0)),
+        lambda: pytorch_kernels(MLP("erf", depth=3), X, (5,)),
+        lambda: pytorch_kernels(MLP("erf", depth=3), X, (0, 5)),
+        lambda: pytorch_defaults(0),
+    ],
+)
+def test_named_errors(call):
+    with pytest.raises(InputError):
+        call()

@@ -1,0 +1,83 @@
+"""Files are written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kernelcalc.errors import OutputFileError, ShapeError
+from kernelcalc.output.files import atomic_file, writable_folder, write_csv, write_figure
+
+
+def test_csv_reads_back_exactly(tmp_path: Path) -> None:
+    values = np.array([0.1, 1 / 3, 1e-300, -2.5e17, np.nan, np.inf])
+    path = write_csv(
+        tmp_path / "a.csv", {"name": ["a,b", 'c"', "d", "e", "f", "g"], "k": np.arange(6), "value": values}
+    )
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows][:2] == ["a,b", 'c"']
+    assert [int(row["k"]) for row in rows] == list(range(6))
+    assert rows[4]["value"] == ""
+    np.testing.assert_array_equal([float(row["value"] or "nan") for row in rows], values)
+
+
+def test_failure_leaves_the_old_file_and_no_trace(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def interrupted() -> None:
+        with atomic_file(path) as file:
+            file.write(b"half of the n")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+    with atomic_file(path) as file:
+        file.write(b"new")
+    assert path.read_text() == "new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_new_files_have_the_usual_permissions(tmp_path: Path) -> None:
+    usual = tmp_path / "usual"
+    usual.touch()
+    path = write_csv(tmp_path / "a.csv", {"a": [1]})
+    assert path.stat().st_mode == usual.stat().st_mode
+
+
+def test_unwritable_places(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputFileError, match="writable output folder"):
+        writable_folder(tmp_path / "file")
+    with pytest.raises(OutputFileError, match="writable output folder"):
+        writable_folder(tmp_path / "file" / "below")
+    with pytest.raises(OutputFileError, match="cannot write"):
+        write_csv(tmp_path / "nowhere" / "a.csv", {"a": [1]})
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputFileError, match="cannot write"):
+        write_csv(tmp_path / "folder", {"a": [1]})
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_folder_is_created_and_left_empty(tmp_path: Path) -> None:
+    folder = writable_folder(tmp_path / "a" / "b")
+    assert folder.is_dir()
+    assert list(folder.iterdir()) == []
+
+
+def test_columns_of_different_lengths() -> None:
+    with pytest.raises(ShapeError, match=r"a \(1,\), b \(2,\)"):
+        write_csv("never.csv", {"a": [1], "b": [1, 2]})
+
+
+def test_figure(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    path = write_figure(tmp_path / "a.png", Figure(figsize=(2, 1)), dpi=50)
+    assert path.read_bytes().startswith(b"\x89PNG")

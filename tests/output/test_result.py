@@ -1,0 +1,120 @@
+"""What experiments hand back: tables, text, files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kernelcalc.errors import InputError, ShapeError, UnknownNameError
+from kernelcalc.output.pictures import decade_ticks, grid, signed_bins, signed_scale
+from kernelcalc.output.result import Result, Table
+from kernelcalc.studies.sagun import EXPERIMENTS, run
+
+
+def result(draw: object = None) -> Result:
+    columns = {"who": ["a", "b"], "value": [0.123456789, np.nan], "n": [1, 2]}
+    other = {"x": np.linspace(0, 1, 3)}
+    return Result(
+        name="some",
+        title="Title",
+        tables={"some": columns, "other": other},
+        notes=("a note",),
+        draw=draw or grid_figure,
+    )
+
+
+def grid_figure() -> object:
+    figure, axes = grid(1, 2, title="two")
+    axes[0, 0].plot([1, 2])
+    return figure
+
+
+def test_files_are_what_the_tables_say(tmp_path: Path) -> None:
+    written = result().write(tmp_path)
+    assert [path.name for path in written] == ["some.csv", "other.csv", "some.png"]
+    assert (tmp_path / "some.csv").read_text() == "who,value,n\na,0.123456789,1\nb,,2\n"
+    assert pd.read_csv(tmp_path / "other.csv")["x"].tolist() == [0.0, 0.5, 1.0]
+    assert (tmp_path / "some.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_that_fails_leaves_no_file(tmp_path: Path) -> None:
+    def draw() -> object:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        result(draw).write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in result(draw).write(tmp_path, picture=False)] == ["some.csv", "other.csv"]
+
+
+def test_text_has_the_main_table_and_the_notes() -> None:
+    lines = str(result()).splitlines()
+    assert lines[0] == "Title"
+    assert lines[2:5] == ["who   value  n", "a    0.1235  1", "b         -  2"]
+    assert lines[-1] == "- a note"
+
+
+def test_long_tables_are_cut_in_the_terminal_only() -> None:
+    long = Result(name="long", title="", tables={"long": {"x": np.arange(100)}}, notes=(), draw=grid_figure)
+    assert "... 100 rows in all, see long.csv" in str(long)
+    assert len(long["x"]) == 100
+
+
+def test_columns_and_data_frames() -> None:
+    some = result()
+    assert some["n"].tolist() == [1, 2]
+    assert some.to_dataframe("other").shape == (3, 1)
+    assert some.to_dataframe().columns.tolist() == ["who", "value", "n"]
+    with pytest.raises(UnknownNameError, match="did you mean 'value'"):
+        some["valu"]
+    with pytest.raises(UnknownNameError, match="other"):
+        some.to_dataframe("othr")
+    with pytest.raises(ValueError, match="read-only"):
+        some["n"][0] = 5
+
+
+def test_uneven_columns_are_refused() -> None:
+    with pytest.raises(ShapeError, match="equal length"):
+        Result(name="a", title="", tables={"a": {"x": [1], "y": [1, 2]}}, notes=(), draw=grid_figure)
+    with pytest.raises(ValueError, match="zip"):
+        Table("a", "b").add(1)
+
+
+def test_unknown_experiments_and_options() -> None:
+    assert len(EXPERIMENTS) == 9
+    with pytest.raises(UnknownNameError, match="did you mean 'outliers'"):
+        run("outlier")
+    with pytest.raises(InputError, match=r"stds.*got widths"):
+        run("separability", widths=(1,))
+
+
+def test_bins_hold_every_value_once_and_zeros_in_the_middle() -> None:
+    values = np.array([-2.0, -1e-9, 0.0, 0.5, 3.0])
+    edges = signed_bins(values, 1e-3)
+    counts = np.histogram(values, edges)[0]
+    assert counts.sum() == 5
+    assert counts[np.searchsorted(edges, 0.0) - 1] == 2
+    positive = edges[edges > 0]
+    np.testing.assert_allclose(positive[1:] / positive[:-1], positive[1] / positive[0])
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0015, 0.09), (3e-4, 0.3), (0.02, 0.045)])
+def test_logarithmic_axes_have_several_ticks(low: float, high: float) -> None:
+    _, axes = grid(1, 1)
+    ax = axes[0, 0]
+    ax.semilogy([0, 1], [low, high])
+    decade_ticks(ax)
+    bottom, top = ax.get_ylim()
+    inside = [t for t in ax.get_yticks() if bottom <= t <= top]
+    assert len(inside) >= 2
+
+
+def test_ticks_of_both_signs_do_not_collide() -> None:
+    _, axes = grid(1, 1)
+    ax = axes[0, 0]
+    ax.set_xlim(-20.0, 500.0)
+    signed_scale(ax, "x", 0.01)
+    assert ax.get_xticks().tolist() == [-10.0, -0.1, 0.0, 0.1, 10.0]

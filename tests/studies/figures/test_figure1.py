@@ -1,0 +1,90 @@
+"""The moments' figure: theory and finite networks in one result, resumable."""
+
+import json
+
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc.errors import InputError
+from kernelcalc.studies.figures import figure1
+
+SMALL = {"width": 24, "trials": 3, "points": 8, "times": (0.0, 1.0, 4.0)}
+
+
+@pytest.fixture(scope="module")
+def result():
+    return figure1.run(**SMALL)
+
+
+def test_the_columns_are_theory_and_networks(result):
+    table = result.tables["figure1"]
+    assert len(table["k"]) == 2 * 4 * 3
+    x, labels = kc.datasets.mnist14(8)
+    y = kc.datasets.one_hot(labels)
+    net = kc.MLP("smooth_relu", depth=3, beta=0.1, n_out=y.shape[1])
+    exact = kc.mse_moments(net.kernels(x), y, SMALL["times"])
+    rows = table["activation"] == "smooth_relu"
+    np.testing.assert_allclose(table["theory"][rows].reshape(4, 3), exact.trace_h, rtol=1e-10)
+    np.testing.assert_allclose(table["z"], (table["mean"] - table["theory"]) / table["error"])
+
+
+def test_networks_are_those_of_their_seeds(result):
+    x, labels = kc.datasets.mnist14(8)
+    y = kc.datasets.one_hot(labels)
+    net = kc.MLP("smooth_relu", depth=3, beta=0.1, n_out=y.shape[1])
+    moments = []
+    for seed in np.random.SeedSequence(0).spawn(3):
+        draw = seed.spawn(2)[0]
+        fin = kc.FiniteNetwork.random(net, 24, 196, np.random.default_rng(draw))
+        split = kc.finite.HessianSplit.of(fin, x, y)
+        values = kc.finite.eigenvalues(split.h)
+        moments.append([(values**k).sum() for k in (1, 2)])
+    table = result.tables["figure1"]
+    start = (table["activation"] == "smooth_relu") & (table["time"] == 0) & (table["k"] <= 2)
+    np.testing.assert_allclose(table["mean"][start], np.mean(moments, axis=0), rtol=1e-10)
+
+
+def test_finished_networks_are_kept_and_used_again(tmp_path, result):
+    few = figure1.run(**SMALL | {"trials": 2}, folder=tmp_path)
+    path = min(tmp_path.iterdir())
+    lines = path.read_text().splitlines()
+    assert len(lines) == 3
+    # a mark in a stored value shows that it is read
+    marked = json.loads(lines[1])
+    marked["loss"] = [7.0] * 3
+    path.write_text("\n".join([lines[0], json.dumps(marked), lines[2]]) + "\n" + lines[2][:40])
+    more = figure1.run(**SMALL, folder=tmp_path)
+    assert len(path.read_text().splitlines()) == 4
+    assert json.loads(path.read_text().splitlines()[1])["loss"] == [7.0] * 3
+    for name, column in result.tables["figure1"].items():
+        np.testing.assert_array_equal(more.tables["figure1"][name], column)
+    assert len(few.tables["figure1"]["k"]) == len(more.tables["figure1"]["k"])
+    figure1.run(**SMALL | {"width": 25}, folder=tmp_path)
+    assert len(path.read_text().splitlines()) == 4
+
+
+def test_single_precision_is_the_same_picture(result):
+    single = figure1.run(**SMALL, dtype="float32")
+    np.testing.assert_allclose(single["mean"], result["mean"], rtol=2e-3)
+
+
+def test_picture(result):
+    axes = result.figure().axes
+    assert [ax.get_title() for ax in axes] == ["smooth relu", "normalized smooth relu"]
+
+
+def test_crosses_of_one_time_do_not_hide_each_other(result):
+    ax = result.figure().axes[0]
+    assert len(ax.containers) == 4
+    columns = np.array([bars.lines[0].get_xdata() for bars in ax.containers])
+    assert (np.diff(columns, axis=0) > 0).all()
+    # near their own time, and the error bars with them
+    np.testing.assert_allclose(columns[:, 1:], np.broadcast_to(SMALL["times"][1:], (4, 2)), rtol=0.5)
+    for x, bars in zip(columns, ax.containers, strict=True):
+        np.testing.assert_allclose([s[0, 0] for s in bars.lines[2][0].get_segments()], x)
+
+
+def test_too_little_is_refused():
+    with pytest.raises(InputError, match="two networks"):
+        figure1.run(trials=1, width=8, points=8)

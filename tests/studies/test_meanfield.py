@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from kernelcalc.errors import InputError
+from kernelcalc.kernels.mlp import MLP
+from kernelcalc.studies.meanfield import mean_field_moments
+from kernelcalc.training.flow import initial_draws
+from kernelcalc.training.losses import resolve_loss
+
+N = 12
+
+
+@pytest.fixture(scope="module")
+def kernels():
+    return MLP("erf", depth=3).kernels(np.random.default_rng(0).normal(size=(N, 4)))
+
+
+@pytest.mark.parametrize(("loss", "n_out"), [("mse", 2), ("binary", 1), ("softmax", 3)])
+def test_trace_is_g_times_the_gradient_at_zero_output(kernels, loss, n_out):
+    labels = np.arange(N) % 3 if loss == "softmax" else np.arange(N * n_out).reshape(N, n_out) % 2
+    law = mean_field_moments(kernels, labels, loss)
+    zero = np.zeros((N, n_out))
+    slope = resolve_loss(loss).gradient(zero, labels)
+    _, g = initial_draws(kernels, n_out, 4000, rng=1)
+    traces = np.einsum("sna,na->s", g, slope)
+    # relative standard error of a standard deviation: 1/√(2·4000)
+    assert abs(traces.std() / law.trace_h_std - 1) < 4 / np.sqrt(8000)
+    assert abs(traces.mean()) < 4 * law.trace_h_std / np.sqrt(4000)
+    assert law.trace_h2 == pytest.approx(np.trace(slope.T @ kernels.upsilon @ slope), rel=1e-12)
+
+
+def test_mse_gradient_is_minus_the_targets(kernels):
+    y = np.sin(np.arange(N))
+    law = mean_field_moments(kernels, y)
+    assert law.trace_h2 == pytest.approx(y @ kernels.upsilon @ y / N**2, rel=1e-12)
+    assert law.trace_i == pytest.approx(np.trace(kernels.theta) / N, rel=1e-12)
+
+
+def test_softmax_weight_at_zero_output(kernels):
+    law = mean_field_moments(kernels, np.arange(N) % 3, "softmax")
+    assert law.trace_i == pytest.approx(np.trace(kernels.theta) / N * (1 - 1 / 3), rel=1e-12)
+
+
+def test_scaling_with_width(kernels):
+    law = mean_field_moments(kernels, np.ones(N))
+    at = law.at_width(100)
+    assert at["trace_h2"] == 100 * law.trace_h2
+    assert at["trace_h_std"] == 10 * law.trace_h_std
+    assert at["trace_h_mean"] == law.trace_i
+    with pytest.raises(InputError):
+        law.at_width(0)

@@ -1,0 +1,210 @@
+import mpmath
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.special import k0
+
+from kernelcalc.errors import CovarianceError, InputError, PrecisionError, ShapeError
+from kernelcalc.kernels.mlp import MLP
+from kernelcalc.training.flow import gradient_flow, hessian_moments, initial_draws
+from kernelcalc.training.law import QuadraticLaw, mse_law, mse_quantiles
+from kernelcalc.training.losses import MeanSquaredError
+from kernelcalc.training.mse import mse_moments
+
+
+def law(weights, linear=None, constant=0.0):
+    weights = np.asarray(weights, dtype=float)
+    return QuadraticLaw(
+        weights=weights,
+        linear=np.zeros_like(weights) if linear is None else np.asarray(linear, float),
+        constant=constant,
+    )
+
+
+# Laws with a distribution function of their own; x where it is compared.
+KNOWN = {
+    "chi squared, 1": (law([1.0]), stats.chi2(1)),
+    "chi squared, 2": (law([1.0, 1.0]), stats.chi2(2)),
+    "chi squared, 30": (law(np.ones(30)), stats.chi2(30)),
+    "minus chi squared, 5, shifted": (law(-np.ones(5), constant=2.0), None),
+    "gamma": (law([0.7] * 6), stats.gamma(3, scale=1.4)),
+    "noncentral": (law([1.0] * 3, [2.0, 0.0, 4.0], 5.0), stats.ncx2(3, 5.0)),
+    "laplace": (law([0.5, 0.5, -0.5, -0.5]), stats.laplace(scale=1.0)),
+    "normal": (law([0.0, 0.0], [3.0, 4.0], 1.0), stats.norm(1, 5)),
+    "nearly normal": (law([1e-9], [1.0]), stats.norm(0, 1)),
+}
+
+
+@pytest.mark.parametrize(("ours", "reference"), KNOWN.values(), ids=KNOWN.keys())
+def test_distribution_functions_in_closed_form(ours, reference):
+    reference = reference or MirroredChi()
+    levels = np.array([1e-4, 0.01, 0.2, 0.5, 0.63, 0.9, 0.999])
+    x = reference.ppf(levels)
+    np.testing.assert_allclose(ours.cdf(x), levels, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(ours.pdf(x), reference.pdf(x), rtol=2e-6, atol=1e-8)
+    np.testing.assert_allclose(ours.quantile(levels), x, rtol=0, atol=1e-6 * ours.std)
+    np.testing.assert_allclose([ours.mean, ours.variance, ours.skewness], reference.stats("mvs"), rtol=1e-7, atol=1e-7)
+
+
+class MirroredChi:
+    base = stats.chi2(5)
+
+    def ppf(self, p):
+        return 2 - self.base.ppf(1 - p)
+
+    def pdf(self, x):
+        return self.base.pdf(2 - x)
+
+    def stats(self, _):
+        mean, variance, skewness = self.base.stats("mvs")
+        return 2 - mean, variance, -skewness
+
+
+def test_product_of_two_gaussians():
+    product = law([0.5, -0.5])
+    x = np.array([0.3, 1.0, 2.5])
+    np.testing.assert_allclose(product.pdf(x), k0(x) / np.pi, rtol=1e-6)
+    assert product.cdf(0.0) == pytest.approx(0.5, abs=1e-9)
+    with pytest.raises(PrecisionError, match="infinite"):
+        product.pdf(0.0)
+
+
+def test_outside_the_support():
+    positive = law([1.0, 2.0], [2.0, 0.0])  # (ξ + 1)² - 1 + 2ξ'²
+    np.testing.assert_array_equal(positive.cdf([-1.0, -1.5, -100.0]), 0)
+    np.testing.assert_array_equal(positive.pdf([-1.5]), 0)
+    assert positive.cdf(1e4) == 1
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_against_sampling(copies):
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(6, 6))
+    c = rng.normal(size=(6, 4))
+    mu = rng.normal(size=(6, 2))
+    ours = QuadraticLaw.of(a + a.T, c @ c.T, mu).averaged(copies)
+    z = mu + np.einsum("ij,tsjk->tsik", c, rng.normal(size=(copies, 40000, 4, 2)))
+    q = np.einsum("tsik,ij,tsjk->ts", z, a + a.T, z, optimize=True).mean(axis=0)
+    assert abs(q.mean() - ours.mean) < 4 * ours.std / 200
+    assert q.std() == pytest.approx(ours.std, rel=0.04)
+    x = ours.mean + ours.std * np.array([-2, -1, 0, 1, 3])
+    p = ours.cdf(x)
+    z_scores = ((q[:, None] <= x).mean(axis=0) - p) / np.sqrt(p * (1 - p) / 40000 + 1e-12)
+    assert np.abs(z_scores).max() < 4
+    own = ours.sample(40000, rng=1)
+    z_scores = ((own[:, None] <= x).mean(axis=0) - p) / np.sqrt(p * (1 - p) / 40000 + 1e-12)
+    assert np.abs(z_scores).max() < 4
+
+
+def test_density_integrates_to_the_distribution_function():
+    ours = law([1.0, -0.4, 0.2, 0.05] * 4, [0.3, 1.0, 0.0, -0.2] * 4, 0.7)
+    x = np.linspace(ours.mean - 1, ours.mean + 1, 101)
+    simpson = np.sum(np.diff(x)[0] / 3 * ours.pdf(x) * np.r_[1, np.tile([4, 2], 49), 4, 1])
+    assert simpson == pytest.approx(ours.cdf(x[-1]) - ours.cdf(x[0]), abs=1e-8)
+
+
+def test_cumulants_against_the_series_of_the_cumulant_function():
+    w, v, copies = [0.3, -0.2, 0.1], [0.5, 0.0, -0.4], 4
+    ours = law(w, v, 0.2).averaged(copies)
+    with mpmath.workdps(40):
+
+        def generating(s):
+            u = s / copies
+            terms = (
+                -mpmath.log(1 - 2 * u * a) / 2 + u**2 * b**2 / (2 * (1 - 2 * u * a)) for a, b in zip(w, v, strict=True)
+            )
+            return copies * (mpmath.fsum(terms) + mpmath.mpf("0.2") * u)
+
+        taylor = mpmath.taylor(generating, 0, 5)
+    for order in range(1, 6):
+        assert ours.cumulant(order) == pytest.approx(float(taylor[order] * mpmath.factorial(order)), rel=1e-8)
+
+
+def test_saddle_point_is_close_to_the_exact_law():
+    ours = law(1 / np.arange(1, 40) ** 1.0, 0.3 * np.ones(39))
+    x = ours.mean + ours.std * np.array([-1.5, -0.5, 0.0, 1e-5, 1.0, 4.0])
+    exact, approximate = ours.cdf(x), ours.cdf(x, method="saddlepoint")
+    np.testing.assert_allclose(1 - approximate, 1 - exact, rtol=0.1)
+    np.testing.assert_allclose(approximate, exact, rtol=0.1)
+
+
+def test_many_copies_become_normal():
+    ours = law([1.0, 0.5, -0.2], [0.1, 0.2, 0.3]).averaged(10**6)
+    x = ours.mean + ours.std * np.array([-1.0, 0.0, 2.0])
+    np.testing.assert_allclose(ours.cdf(x), stats.norm.cdf([-1, 0, 2]), atol=1e-3)
+
+
+N = 10
+
+
+@pytest.fixture(scope="module")
+def kernels():
+    return MLP("erf", depth=3).kernels(np.random.default_rng(0).normal(size=(N, 4)))
+
+
+@pytest.mark.parametrize("name", ["trace_s", "trace_s2", "loss"])
+@pytest.mark.parametrize("n_out", [1, 2])
+def test_mean_and_deviation_are_those_of_corollary_1(kernels, name, n_out):
+    y, times = np.random.default_rng(1).normal(size=(N, n_out)), np.array([0.0, 3.0, 200.0])
+    moments = mse_moments(kernels, y, times)
+    laws = [mse_law(kernels, y, t, name) for t in times]
+    np.testing.assert_allclose([v.mean for v in laws], getattr(moments, name), rtol=1e-9)
+    np.testing.assert_allclose([v.std for v in laws], moments.deviation(name), rtol=1e-7)
+
+
+@pytest.mark.parametrize("time", [0.0, 30.0])
+def test_laws_of_s_against_simulated_training(kernels, time):
+    y = np.cos(np.arange(N))[:, None]
+    y0, g0 = initial_draws(kernels, 1, 4000, rng=2)
+    ((w, yt),) = gradient_flow(kernels.theta, y0, y, MeanSquaredError(), np.array([time]), rtol=1e-4)
+    slope = (yt - y) / N
+    g = g0 - kernels.lam @ w
+    samples = {
+        "trace_s": np.einsum("sna,sna->s", g, slope),
+        "trace_s2": np.einsum("sna,nm,sma->s", slope, kernels.upsilon, slope, optimize=True),
+    }
+    for name, values in samples.items():
+        ours = mse_law(kernels, y, time, name)
+        levels = np.array([0.05, 0.5, 0.95])
+        below = (values[:, None] <= ours.quantile(levels)).mean(axis=0)
+        assert (np.abs(below - levels) / np.sqrt(levels * (1 - levels) / 4000)).max() < 4
+
+
+def test_quantiles_over_time_hold_their_share_of_simulated_networks(kernels):
+    y, times = np.cos(np.arange(kernels.theta.shape[0])), [0.0, 5.0]
+    samples = hessian_moments(kernels, y, times, samples=4000, kmax=2, rng=2)
+    for name in ("trace_s", "trace_s2", "loss"):
+        values = getattr(samples, f"sample_{name}")
+        one = mse_quantiles(kernels, y, times, name, [0.05, 0.95])
+        four = mse_quantiles(kernels, y, times, name, [0.05, 0.95], copies=4)
+        means = values.reshape(1000, 4, 2).mean(axis=1)
+        for drawn, quantiles in ((values, one), (means, four)):
+            for quantile, level in zip(quantiles, (0.05, 0.95), strict=True):
+                share = (drawn < quantile).mean(axis=0)
+                assert (np.abs(share - level) < 4 * np.sqrt(0.05 * 0.95 / len(drawn))).all()
+
+
+def test_constant_law():
+    point = law([0.0], constant=3.0)
+    np.testing.assert_array_equal(point.cdf([2.9, 3.0]), [0, 1])
+    assert point.quantile(0.3) == 3.0
+    assert point.skewness == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda k: QuadraticLaw.of(np.eye(2), np.eye(3)), ShapeError),
+        (lambda k: QuadraticLaw.of([[1.0, 2.0], [0.0, 1.0]], np.eye(2)), InputError),
+        (lambda k: QuadraticLaw.of(np.eye(2), [[1.0, 2.0], [2.0, 1.0]]), CovarianceError),
+        (lambda k: law([1.0]).averaged(0), InputError),
+        (lambda k: law([1.0]).cumulant(0), InputError),
+        (lambda k: law([1.0]).quantile(1.0), InputError),
+        (lambda k: law([1.0]).cdf(0.0, method="magic"), InputError),
+        (lambda k: mse_law(k, np.zeros(N), -1.0), InputError),
+        (lambda k: mse_law(k, np.zeros(N), 1.0, "trace_s3"), InputError),
+    ],
+)
+def test_named_errors(kernels, call, error):
+    with pytest.raises(error):
+        call(kernels)

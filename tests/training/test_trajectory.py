@@ -1,0 +1,89 @@
+"""The result object: moments of H from those of I and S, tables, representations."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+
+from kernelcalc.errors import MissingExtraError
+from kernelcalc.training.trajectory import Trajectory
+
+
+def example(kmax: int = 3, calls: list[str] | None = None) -> Trajectory:
+    deviations = {"trace_s": [0.5, 0.25], "trace_s2": [5.0, 2.5], "loss": [1.0, 0.0]}
+
+    def deviation(name: str) -> np.ndarray:
+        if calls is not None:
+            calls.append(name)
+        return np.array(deviations[name])
+
+    return Trajectory(
+        times=np.array([0.0, 2.0]),
+        trace_i=np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])[:kmax],
+        trace_s=np.array([10.0, 20.0]),
+        trace_s2=np.array([100.0, 200.0]),
+        loss=np.array([4.0, 0.0]),
+        deviation=deviation,
+    )
+
+
+def test_moments_of_h() -> None:
+    np.testing.assert_array_equal(example().trace_h, [[11, 21], [102, 202], [3, 3]])
+    np.testing.assert_array_equal(example().trace_h_std, [[0.5, 0.25], [5, 2.5], [0, 0]])
+    np.testing.assert_array_equal(example(kmax=1).trace_h, [[11, 21]])
+
+
+def test_deviations_are_computed_once_and_only_when_read() -> None:
+    calls: list[str] = []
+    traj = example(calls=calls)
+    repr(traj)
+    _ = traj.trace_h
+    assert calls == []
+    for _ in range(2):
+        np.testing.assert_array_equal(traj.trace_s2_std, [5.0, 2.5])
+        np.testing.assert_array_equal(traj.loss_std, [1.0, 0.0])
+    assert calls == ["trace_s2", "loss"]
+    calls.clear()
+    _ = example(kmax=1, calls=calls).trace_h_std
+    assert calls == ["trace_s"]
+
+
+def test_read_only() -> None:
+    traj = example()
+    for name in ("times", "trace_i", "trace_s", "trace_s2", "trace_h", "trace_h_std", "loss", "trace_s_std"):
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(traj, name)[0] = 1.0
+    with pytest.raises(FrozenInstanceError):
+        traj.times = np.zeros(2)  # type: ignore[misc]
+
+
+def test_data_frame() -> None:
+    frame = example().to_dataframe()
+    moments = ["trace_i", "trace_i_std", "trace_s", "trace_s_std", "trace_h", "trace_h_std"]
+    assert list(frame.columns) == ["time", "k", *moments, "loss", "loss_std"]
+    row = frame[(frame.time == 2.0) & (frame.k == 2)].iloc[0]
+    assert row.tolist() == [2.0, 2.0, 2.0, 0.0, 200.0, 2.5, 202.0, 2.5, 0.0, 0.0]
+    row = frame[(frame.time == 0.0) & (frame.k == 3)].iloc[0]
+    assert row.tolist() == [0.0, 3.0, 3.0, 0.0, 0.0, 0.0, 3.0, 0.0, 4.0, 1.0]
+    assert len(frame) == 6
+
+
+def test_data_frame_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtraError, match=r"kernelcalc\[table\]"):
+        example().to_dataframe()
+
+
+def test_representations() -> None:
+    assert repr(example()) == "Trajectory(2 times 0..2, E Tr H^k at t=0: [11, 102, 3])"
+    html = example()._repr_html_()
+    assert html.count("<tr>") == 3
+    assert "<td>202</td>" in html
+    empty = Trajectory(
+        times=[], trace_i=np.zeros((4, 0)), trace_s=[], trace_s2=[], loss=[], deviation=lambda name: np.zeros(0)
+    )
+    assert repr(empty) == "Trajectory(no times, kmax=4)"
+    assert "<table>" in empty._repr_html_()
