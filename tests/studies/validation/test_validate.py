@@ -1,11 +1,9 @@
 """Theory beside finite networks: it passes, it fails when the theory is wrong, and what it writes and refuses."""
 
-import ast
 import csv
 import json
 import math
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -435,44 +433,3 @@ def test_command_refuses_in_one_line(tmp_path, arguments, message):
     assert done.exit_code == 2
     assert message in done.stderr.strip().splitlines()[-1]
     assert "Traceback" not in done.output
-
-
-PACKAGE = Path(kc.__file__).parent
-
-
-def sees_finite(source):
-    """Whether a module outside of ``kernelcalc.finite`` imports from it, at any depth."""
-    for node in ast.walk(ast.parse(source)):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            module = ("kernelcalc." * (node.level > 0) + (node.module or "")).rstrip(".")
-            names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
-        if any(name == "kernelcalc.finite" or name.startswith("kernelcalc.finite.") for name in names):
-            return True
-    return False
-
-
-def test_only_validation_experiments_and_commands_see_both_paths():
-    seen = {
-        path.relative_to(PACKAGE).as_posix()
-        for path in PACKAGE.rglob("*.py")
-        if path.parent.name not in ("finite", "cli", "experiments") and sees_finite(path.read_text(encoding="utf-8"))
-    }
-    assert seen == {"validation.py"}
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "import kernelcalc.finite.network",
-        "from kernelcalc import finite",
-        "from kernelcalc.finite import FiniteNetwork",
-        "from . import finite",
-        "def f():\n    from .finite.network import x",
-    ],
-)
-def test_the_check_on_imports_can_fail(line):
-    assert sees_finite(line)
-    assert not sees_finite("from kernelcalc.kernels.gram import finite_part\nimport kernelcalc.kernels.mlp")
