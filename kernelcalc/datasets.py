@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    Array = NDArray[np.float64]
+    from kernelcalc.arrays import Array
 
 POINT_NAMES = ("X", "x", "images", "data")
 LABEL_NAMES = ("y", "Y", "labels", "label", "target", "targets")

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import AnyArray
 from kernelcalc.errors import InputError, NotFiniteError
-
-Array = np.ndarray[Any, Any]
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def real_array(values: Any, what: str) -> Array:
+def real_array(values: Any, what: str) -> AnyArray:
     """The values as real numbers (NumPy's booleans, integers or floats), of their own type and not copied.
 
     Raises
@@ -32,7 +31,7 @@ def real_array(values: Any, what: str) -> Array:
     return array
 
 
-def finite_array(values: Any, what: str, dtype: Any = np.float64) -> Array:
+def finite_array(values: Any, what: str, dtype: Any = np.float64) -> AnyArray:
     """The values as finite numbers of that type; copied only where the type differs.
 
     Raises

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.finite.losses import Loss, get_loss
-from kernelcalc.finite.network import Array, FiniteNetwork
+from kernelcalc.finite.network import AnyArray, FiniteNetwork
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,58 +26,58 @@ class Forward:
     """What one pass leaves behind; ``a[0]`` is X, ``d[0]`` and ``z[0]`` are empty so that indices are layer numbers."""
 
     net: FiniteNetwork
-    z: list[Array]
-    a: list[Array]
-    outputs: Array
+    z: list[AnyArray]
+    a: list[AnyArray]
+    outputs: AnyArray
 
     @cached_property
-    def d(self) -> list[Array]:
+    def d(self) -> list[AnyArray]:
         """σ̇(z^ℓ)."""
         return self._derivative(1)
 
     @cached_property
-    def dd(self) -> list[Array]:
+    def dd(self) -> list[AnyArray]:
         """σ̈(z^ℓ)."""
         return self._derivative(2)
 
-    def _derivative(self, order: int) -> list[Array]:
+    def _derivative(self, order: int) -> list[AnyArray]:
         values = [
             np.asarray(act.derivative(order)(z)).astype(z.dtype, copy=False)
             for act, z in zip(self.net.activations, self.z[1:], strict=True)
         ]
         return [self.z[0], *values]
 
-    def layer_kernels(self, other: Forward | None = None) -> list[Array]:
+    def layer_kernels(self, other: Forward | None = None) -> list[AnyArray]:
         """K^ℓ(s, t) = c_ℓ² a_s·a_t + β², one matrix a weight layer."""
         right = self if other is None else other
         return [c * c * (a @ b.T) + self.net.beta**2 for c, a, b in zip(self.net.scales, self.a, right.a, strict=True)]
 
-    def layer_norms(self) -> list[Array]:
+    def layer_norms(self) -> list[AnyArray]:
         """The diagonals of :meth:`layer_kernels`, (N,) each."""
         return [
             c * c * np.einsum("si,si->s", a, a) + self.net.beta**2 for c, a in zip(self.net.scales, self.a, strict=True)
         ]
 
-    def backward(self, cotangent: Array) -> tuple[list[Array], list[Array]]:
+    def backward(self, cotangent: AnyArray) -> tuple[list[AnyArray], list[AnyArray]]:
         """(η, e), lists by layer number 1..L of arrays (..., N, n_ℓ); index 0 is a placeholder, e^L does not exist."""
         depth, net = self.net.depth, self.net
-        eta: list[Array] = [cotangent] * (depth + 1)
-        e: list[Array] = [cotangent] * depth
+        eta: list[AnyArray] = [cotangent] * (depth + 1)
+        e: list[AnyArray] = [cotangent] * depth
         for layer in range(depth - 1, 0, -1):
             e[layer] = net.scales[layer] * (eta[layer + 1] @ net.weights[layer].T)
             eta[layer] = self.d[layer] * e[layer]
         return eta, e
 
-    def output_cotangents(self) -> list[Array]:
+    def output_cotangents(self) -> list[AnyArray]:
         """ζ^ℓ[a, s] = ∂f_a(x_s)/∂z^ℓ, (n_out, N, n_ℓ) by layer number."""
         n, n_out = self.outputs.shape
         unit = np.eye(n_out, dtype=self.outputs.dtype)[:, None, :]
         return self.backward(np.broadcast_to(unit, (n_out, n, n_out)))[0]
 
 
-def forward(net: FiniteNetwork, x: Array) -> Forward:
+def forward(net: FiniteNetwork, x: AnyArray) -> Forward:
     """Run the network at checked points."""
-    z: list[Array] = [np.empty(0, dtype=x.dtype)]
+    z: list[AnyArray] = [np.empty(0, dtype=x.dtype)]
     a = [x]
     for layer, (w, b) in enumerate(zip(net.weights, net.biases, strict=True)):
         pre = net.scales[layer] * (a[-1] @ w) + net.beta * b
@@ -88,7 +88,7 @@ def forward(net: FiniteNetwork, x: Array) -> Forward:
     raise AssertionError("a network has a layer")
 
 
-def parameter_gradient(run: Forward, eta: list[Array]) -> Array:
+def parameter_gradient(run: Forward, eta: list[AnyArray]) -> AnyArray:
     """Σ_s of the outer products a ⊗ η as flat vector (P,)."""
     net, parts = run.net, []
     for layer, c in enumerate(net.scales):
@@ -97,7 +97,7 @@ def parameter_gradient(run: Forward, eta: list[Array]) -> Array:
     return np.concatenate(parts)
 
 
-def jacobian(net: FiniteNetwork, x: Array) -> Array:
+def jacobian(net: FiniteNetwork, x: AnyArray) -> AnyArray:
     """∂f_a(x_s)/∂θ, (N, n_out, P)."""
     run = forward(net, x)
     zeta = run.output_cotangents()
@@ -110,7 +110,7 @@ def jacobian(net: FiniteNetwork, x: Array) -> Array:
     return result
 
 
-def ntk(net: FiniteNetwork, x: Array, x2: Array | None = None) -> Array:
+def ntk(net: FiniteNetwork, x: AnyArray, x2: AnyArray | None = None) -> AnyArray:
     r"""Empirical NTK :math:`Θ_{ab}(x, x') = Σ_ℓ K^ℓ(x, x') ζ_a^{ℓ+1}(x)·ζ_b^{ℓ+1}(x')`.
 
     Returns
@@ -126,8 +126,8 @@ def ntk(net: FiniteNetwork, x: Array, x2: Array | None = None) -> Array:
 
 
 def jacobian_gram(
-    left: Forward, zeta: list[Array], right: Forward | None = None, *, left_is_right: bool = True
-) -> Array:
+    left: Forward, zeta: list[AnyArray], right: Forward | None = None, *, left_is_right: bool = True
+) -> AnyArray:
     """Σ_ℓ K^ℓ_st ζ^{ℓ+1}[a, s]·ζ^{ℓ+1}[b, t] as (a, s, b, t), for cotangents ζ of the left pass."""
     other = left if right is None else right
     zeta2 = zeta if left_is_right else other.output_cotangents()
@@ -140,7 +140,7 @@ def jacobian_gram(
     return np.asarray(total)
 
 
-def unit_ntk_diagonals(run: Forward, block: int = 64) -> list[Array]:
+def unit_ntk_diagonals(run: Forward, block: int = 64) -> list[AnyArray]:
     r"""‖∇_θ z_i^ℓ(x_s)‖² for the hidden layers ℓ = 1..L−1, (N, n_ℓ) each (index 0 is a placeholder).
 
     The NTK of a layer's units obeys Θ^{ℓ+1} = c² Wᵀ D Θ^ℓ D W + K^ℓ Id, Θ¹ = K⁰ Id. The last one is needed on the
@@ -174,7 +174,7 @@ def unit_ntk_diagonals(run: Forward, block: int = 64) -> list[Array]:
     return result
 
 
-def hessian_trace(net: FiniteNetwork, x: Array) -> Array:
+def hessian_trace(net: FiniteNetwork, x: AnyArray) -> AnyArray:
     r"""g_a(x) = Tr Hf_a(x), (N, n_out), exactly.
 
     As f is linear in each single parameter's own layer, only σ̈ contributes to the diagonal:
@@ -196,8 +196,8 @@ def hessian_trace(net: FiniteNetwork, x: Array) -> Array:
 class Problem:
     """Points, prepared targets and a loss: the function C(θ) that training and Hessians share."""
 
-    x: Array
-    targets: Array
+    x: AnyArray
+    targets: AnyArray
     loss: Loss
 
     @classmethod
@@ -207,7 +207,7 @@ class Problem:
         x = net.points(X)
         return cls(x=x, targets=chosen.targets(Y, len(x), net), loss=chosen)
 
-    def batch(self, rows: Array) -> Problem:
+    def batch(self, rows: AnyArray) -> Problem:
         """The problem on some of the points (its loss is the mean over these)."""
         return Problem(x=self.x[rows], targets=self.targets[rows], loss=self.loss)
 
@@ -215,7 +215,7 @@ class Problem:
         """C."""
         return self.loss.value(forward(net, self.x).outputs, self.targets)
 
-    def gradient(self, net: FiniteNetwork) -> Array:
+    def gradient(self, net: FiniteNetwork) -> AnyArray:
         """∂C/∂θ, (P,)."""
         run = forward(net, self.x)
         eta, _ = run.backward(self.loss.gradient(run.outputs, self.targets))

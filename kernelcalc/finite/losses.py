@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.errors import InputError, ShapeError, UnknownNameError
-from kernelcalc.finite.arrays import Array, finite_array
+from kernelcalc.finite.arrays import AnyArray, finite_array
 
 if TYPE_CHECKING:
     from kernelcalc.finite.network import FiniteNetwork
@@ -45,16 +45,16 @@ class Loss:
     """
 
     name: str
-    prepare: Callable[[Any, int, int], Array]
-    value: Callable[[Array, Array], float]
-    gradient: Callable[[Array, Array], Array]
-    hessian_root: Callable[[Array, Array], Array]
+    prepare: Callable[[Any, int, int], AnyArray]
+    value: Callable[[AnyArray, AnyArray], float]
+    gradient: Callable[[AnyArray, AnyArray], AnyArray]
+    hessian_root: Callable[[AnyArray, AnyArray], AnyArray]
 
-    def targets(self, Y: Any, n: int, net: FiniteNetwork) -> Array:
+    def targets(self, Y: Any, n: int, net: FiniteNetwork) -> AnyArray:
         """Targets prepared for ``n`` points and a network's outputs, finite, in its number type."""
         return finite_array(self.prepare(Y, n, net.n_out), "targets", net.dtype)
 
-    def hessian(self, outputs: Array, targets: Array) -> Array:
+    def hessian(self, outputs: AnyArray, targets: AnyArray) -> AnyArray:
         """𝓗C, one block a point, (N, n_out, n_out)."""
         root = self.hessian_root(outputs, targets)
         return root @ root.swapaxes(1, 2)
@@ -69,7 +69,7 @@ def get_loss(loss: str | Loss) -> Loss:
     return LOSSES[loss]
 
 
-def _real_targets(Y: Any, n: int, n_out: int) -> Array:
+def _real_targets(Y: Any, n: int, n_out: int) -> AnyArray:
     targets = finite_array(Y, "targets")
     if targets.ndim == 1 and n_out == 1:
         targets = targets[:, None]
@@ -80,14 +80,14 @@ def _real_targets(Y: Any, n: int, n_out: int) -> Array:
     return targets
 
 
-def _signs(Y: Any, n: int, n_out: int) -> Array:
+def _signs(Y: Any, n: int, n_out: int) -> AnyArray:
     targets = _real_targets(Y, n, n_out)
     if not (np.abs(targets) == 1).all():
         raise InputError("labels -1 and +1 for the binary loss", f"values {np.unique(targets)[:5].tolist()}")
     return targets
 
 
-def _one_hot(Y: Any, n: int, n_out: int) -> Array:
+def _one_hot(Y: Any, n: int, n_out: int) -> AnyArray:
     labels = finite_array(Y, "labels")
     if labels.ndim == 2 and labels.shape == (n, n_out):
         targets = _real_targets(labels, n, n_out)
@@ -103,34 +103,34 @@ def _one_hot(Y: Any, n: int, n_out: int) -> Array:
     return np.eye(n_out)[labels.astype(np.intp)]
 
 
-def _mse_root(outputs: Array, targets: Array) -> Array:
+def _mse_root(outputs: AnyArray, targets: AnyArray) -> AnyArray:
     n, n_out = outputs.shape
     return np.broadcast_to(np.eye(n_out, dtype=outputs.dtype) / np.sqrt(outputs.dtype.type(n)), (n, n_out, n_out))
 
 
-def _sigmoid(x: Array) -> Array:
+def _sigmoid(x: AnyArray) -> AnyArray:
     # tanh neither overflows nor loses the tail's sign; the tail's relative accuracy is not needed for probabilities.
     return 0.5 * (1 + np.tanh(0.5 * x))
 
 
-def _binary_root(outputs: Array, targets: Array) -> Array:
+def _binary_root(outputs: AnyArray, targets: AnyArray) -> AnyArray:
     # √(s(1−s)) = 1/(2 cosh(F/2)), exact in both tails
     weight = np.exp(-np.logaddexp(outputs / 2, -outputs / 2)) / np.sqrt(outputs.dtype.type(len(outputs)))
     return weight[:, :, None] * np.eye(outputs.shape[1], dtype=outputs.dtype)
 
 
-def _probabilities(outputs: Array) -> Array:
+def _probabilities(outputs: AnyArray) -> AnyArray:
     shifted = np.exp(outputs - outputs.real.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
-def _softmax_value(outputs: Array, targets: Array) -> float:
+def _softmax_value(outputs: AnyArray, targets: AnyArray) -> float:
     top = outputs.max(axis=1, keepdims=True)
     log_sum = top[:, 0] + np.log(np.exp(outputs - top).sum(axis=1))
     return float((log_sum - (outputs * targets).sum(axis=1)).mean())
 
 
-def _softmax_root(outputs: Array, targets: Array) -> Array:
+def _softmax_root(outputs: AnyArray, targets: AnyArray) -> AnyArray:
     # diag p − p pᵀ = B Bᵀ with B = diag(√p)(Id − √p √pᵀ), as Id − √p √pᵀ is a projection
     root_p = np.sqrt(_probabilities(outputs))
     projection = np.eye(outputs.shape[1], dtype=outputs.dtype) - root_p[:, :, None] * root_p[:, None, :]

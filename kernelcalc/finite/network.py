@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.errors import InputError, ShapeError
-from kernelcalc.finite.arrays import FLOATS, Array, finite_array, finite_number, real_array, whole_number
+from kernelcalc.finite.arrays import FLOATS, AnyArray, finite_array, finite_number, real_array, whole_number
 
 if TYPE_CHECKING:
     from kernelcalc.finite.curvature.hessian import HessianSplit
@@ -63,8 +63,8 @@ class FiniteNetwork:
     array([[6.]])
     """
 
-    weights: tuple[Array, ...]
-    biases: tuple[Array, ...]
+    weights: tuple[AnyArray, ...]
+    biases: tuple[AnyArray, ...]
     activations: tuple[Any, ...]
     sigma_w: float = 1.0
     beta: float = 0.1
@@ -180,11 +180,11 @@ class FiniteNetwork:
         return self.weights[0].dtype
 
     @property
-    def parameters(self) -> Array:
+    def parameters(self) -> AnyArray:
         """θ (P,), a copy in the documented order."""
         return np.concatenate([part.ravel() for pair in zip(self.weights, self.biases, strict=True) for part in pair])
 
-    def with_parameters(self, theta: Array) -> FiniteNetwork:
+    def with_parameters(self, theta: AnyArray) -> FiniteNetwork:
         """The same architecture with parameters θ (P,), which are copied.
 
         Raises
@@ -197,7 +197,7 @@ class FiniteNetwork:
             raise ShapeError(f"a parameter vector of shape {(self.n_parameters,)}", f"shape {theta.shape}")
         return self._at(_kept(theta, _float_type(theta)))
 
-    def _at(self, theta: Array) -> FiniteNetwork:
+    def _at(self, theta: AnyArray) -> FiniteNetwork:
         """The same with parameters θ neither copied nor checked, for loops that own θ and do not write to it."""
         weights, biases = self.split(theta)
         for part in (*weights, *biases):
@@ -206,7 +206,7 @@ class FiniteNetwork:
         vars(other).update(vars(self), weights=tuple(weights), biases=tuple(biases))
         return other
 
-    def split(self, vectors: Array) -> tuple[list[Array], list[Array]]:
+    def split(self, vectors: AnyArray) -> tuple[list[AnyArray], list[AnyArray]]:
         """Views of vectors (..., P): a weight array (..., n_ℓ, n_{ℓ+1}) and a bias array (..., n_{ℓ+1}) a layer."""
         lead, at = vectors.shape[:-1], 0
         weights, biases = [], []
@@ -217,32 +217,32 @@ class FiniteNetwork:
             at += b.size
         return weights, biases
 
-    def points(self, X: Any) -> Array:
+    def points(self, X: Any) -> AnyArray:
         """X checked: real, finite, (N, n_in), in the network's number type."""
         x = real_array(X, "points")
         if x.ndim != 2 or x.shape[1] != self.sizes[0] or len(x) == 0:
             raise ShapeError(f"points of shape (N, {self.sizes[0]})", f"shape {x.shape}", "one row a point")
         return finite_array(x, "points", self.dtype)
 
-    def __call__(self, X: Any) -> Array:
+    def __call__(self, X: Any) -> AnyArray:
         """Outputs f at the points, (N, n_out)."""
         from kernelcalc.finite.derivatives import forward
 
         return forward(self, self.points(X)).outputs
 
-    def jacobian(self, X: Any) -> Array:
+    def jacobian(self, X: Any) -> AnyArray:
         """∂f/∂θ, (N, n_out, P)."""
         from kernelcalc.finite.derivatives import jacobian
 
         return jacobian(self, self.points(X))
 
-    def ntk(self, X: Any, X2: Any = None) -> Array:
+    def ntk(self, X: Any, X2: Any = None) -> AnyArray:
         """Empirical NTK ∇f(x)·∇f(x'): (N, M) for one output, else (N, M, n_out, n_out); no array of length P."""
         from kernelcalc.finite.derivatives import ntk
 
         return ntk(self, self.points(X), None if X2 is None else self.points(X2))
 
-    def hessian_trace(self, X: Any) -> Array:
+    def hessian_trace(self, X: Any) -> AnyArray:
         """g(x) = Tr Hf(x), exactly, (N, n_out)."""
         from kernelcalc.finite.derivatives import hessian_trace
 
@@ -254,7 +254,7 @@ class FiniteNetwork:
 
         return Problem.of(self, X, Y, loss).value(self)
 
-    def gradient(self, X: Any, Y: Any, loss: str | Loss = "mse") -> Array:
+    def gradient(self, X: Any, Y: Any, loss: str | Loss = "mse") -> AnyArray:
         """∂C/∂θ, (P,)."""
         from kernelcalc.finite.derivatives import Problem
 
@@ -266,11 +266,11 @@ class FiniteNetwork:
 
         return HessianSplit.of(self, X, Y, loss)
 
-    def hessian(self, X: Any, Y: Any, loss: str | Loss = "mse") -> Array:
+    def hessian(self, X: Any, Y: Any, loss: str | Loss = "mse") -> AnyArray:
         """Dense Hessian of the loss, (P, P)."""
         return self.curvature(X, Y, loss).h.dense()
 
-    def output_hessian(self, X: Any) -> Array:
+    def output_hessian(self, X: Any) -> AnyArray:
         """Dense Hessians of every output at every point, (N, n_out, P, P)."""
         from kernelcalc.finite.curvature.hessian import output_hessian
 
@@ -321,7 +321,7 @@ def layer_sizes(net: Any, widths: Any, n_in: Any) -> list[int]:
     return sizes
 
 
-def _float_type(*arrays: Array) -> np.dtype[Any]:
+def _float_type(*arrays: AnyArray) -> np.dtype[Any]:
     """The number type of a network with these parameters."""
     types = [np.dtype(np.float64) if array.dtype.kind in "biu" else array.dtype for array in arrays]
     for dtype in types:
@@ -330,7 +330,7 @@ def _float_type(*arrays: Array) -> np.dtype[Any]:
     return np.result_type(*types)
 
 
-def _kept(array: Array, dtype: Any) -> Array:
+def _kept(array: AnyArray, dtype: Any) -> AnyArray:
     """A read-only copy, in C order; a change of the caller's array must not change a network."""
     copy = finite_array(np.array(array, dtype=dtype, order="C"), "parameters", dtype)
     copy.flags.writeable = False

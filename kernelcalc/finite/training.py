@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.errors import InputError, IntegrationError, UnknownNameError
-from kernelcalc.finite.arrays import Array, finite_array, finite_number, whole_number
+from kernelcalc.finite.arrays import AnyArray, finite_array, finite_number, whole_number
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.derivatives import Problem
 from kernelcalc.finite.losses import Loss
@@ -39,7 +39,7 @@ class Schedule:
         Another method.
     """
 
-    times: Array
+    times: AnyArray
     method: str = "flow"
     step: float | None = None
     batch_size: int = 32
@@ -78,8 +78,8 @@ class Training:
         The network at the last time.
     """
 
-    times: Array
-    loss: Array
+    times: AnyArray
+    loss: AnyArray
     network: FiniteNetwork
     records: list[Any] = field(default_factory=list)
 
@@ -169,7 +169,7 @@ def train(
     problem, when = Problem.of(net, X, Y, loss), plan.times
     if method == "flow":
 
-        def velocity(theta: Array) -> Array:
+        def velocity(theta: AnyArray) -> AnyArray:
             return -problem.gradient(net._at(theta))
 
         states = flow(velocity, net.parameters, when, plan.tol)
@@ -196,7 +196,7 @@ def train(
     return Training(times=when, loss=np.array(losses), network=now, records=records)
 
 
-def _with_bar(states: Iterator[Array], total: int) -> Iterator[Array]:
+def _with_bar(states: Iterator[AnyArray], total: int) -> Iterator[AnyArray]:
     from kernelcalc.errors import MissingExtraError
 
     try:
@@ -236,11 +236,11 @@ def _largest_eigenvalue(net: FiniteNetwork, problem: Problem, tol: float, most: 
     return norm
 
 
-def flow(velocity: Callable[[Array], Array], theta: Array, times: Array, tol: float) -> Iterator[Array]:
+def flow(velocity: Callable[[AnyArray], AnyArray], theta: AnyArray, times: AnyArray, tol: float) -> Iterator[AnyArray]:
     """θ at the times under θ' = velocity(θ), of θ's own number type; ``tol`` bounds the error of a step in ‖θ‖₂."""
     from scipy.integrate import RK45
 
-    def right_hand_side(_: float, state: Array) -> Array:
+    def right_hand_side(_: float, state: AnyArray) -> AnyArray:
         return velocity(state.astype(theta.dtype, copy=False))
 
     # the state is float64 also for float32 networks: small steps would be lost to rounding
@@ -274,8 +274,8 @@ def flow(velocity: Callable[[Array], Array], theta: Array, times: Array, tol: fl
 
 
 def _descent(
-    net: FiniteNetwork, problem: Problem, counts: Array, step: float, batch: int, rng: np.random.Generator
-) -> Iterator[Array]:
+    net: FiniteNetwork, problem: Problem, counts: AnyArray, step: float, batch: int, rng: np.random.Generator
+) -> Iterator[AnyArray]:
     theta, done = net.parameters, 0
     n = len(problem.x)
     order, at = np.arange(n), n

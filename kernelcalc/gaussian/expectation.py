@@ -14,6 +14,7 @@ import numpy as np
 import sympy as sp
 
 from kernelcalc.activations.activation import Activation, as_activation
+from kernelcalc.arrays import EPS
 from kernelcalc.errors import DivergentExpectationError, InputError, NotFiniteError, PrecisionWarning
 from kernelcalc.expressions.exact import MULTIPRECISION, evaluate, in_algebra
 from kernelcalc.gaussian.covariance import Covariance, make_covariance
@@ -27,7 +28,6 @@ from kernelcalc.gaussian.floats.singular import delta_expectation, regular_part
 from kernelcalc.gaussian.floats.sums import mehler_sum
 from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE
 
-EPS = np.finfo(np.float64).eps
 RTOL = 1e-11
 GUARANTEE = 1e-10
 # Digits of the exact algebra where it stands in for float64 quadrature.

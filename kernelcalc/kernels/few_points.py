@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kernelcalc.arrays import EPS
 from kernelcalc.gaussian.covariance import Covariance, determinant
 from kernelcalc.gaussian.expectation import NORM_EXPONENTS, RTOL
 from kernelcalc.gaussian.floats.closed import SharedPairs, expectation
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from kernelcalc.activations.activation import Activation
     from kernelcalc.kernels.mlp import MLP
 
-EPS = np.finfo(np.float64).eps
 # Most points, rows and columns together, treated this way.
 MOST_POINTS = 8
 # qq' − c² relative to qq' below which points of kinked networks count as nearly parallel.

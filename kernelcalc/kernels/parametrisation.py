@@ -28,11 +28,10 @@ import numpy as np
 from kernelcalc.errors import InputError
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
+    from kernelcalc.arrays import Array
     from kernelcalc.kernels.mlp import MLP
-
-    Array = NDArray[np.float64]
 
 
 def standard_theta(net: MLP, points: ArrayLike, widths: Sequence[int]) -> Array:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-EPS = np.finfo(np.float64).eps
+from kernelcalc.arrays import EPS
+
 # Norms that differ by no more than this, relative, are rounded from one (some thousand inputs: 16 ulp were exceeded).
 SAME_NORM = 64 * EPS
 # Chebyshev nodes tried one after the other.

@@ -11,9 +11,8 @@ from kernelcalc.output.moments import _axes, _matplotlib
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from kernelcalc.arrays import Array
     from kernelcalc.studies.phase import PhaseDiagram
-
-    Array = NDArray[np.float64]
 
 # Colours end at this factor from χ = 1: beyond, only the side matters.
 CHI_RANGE = 4.0

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import Array
 from kernelcalc.output.moments import COLORS, _matplotlib
-
-Array = np.ndarray[Any, Any]
 
 THEORY = {"color": "0.15", "lw": 1.4, "zorder": 4}
 

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError, ShapeError, UnknownNameError
 from kernelcalc.output.files import writable_folder, write_csv, write_figure
-
-Array = np.ndarray[Any, Any]
 
 # Rows of the main table that the terminal shows; the file has all.
 _SHOWN = 60

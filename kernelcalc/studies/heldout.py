@@ -23,11 +23,10 @@ from kernelcalc.training.flow import gradient_flow, initial_draws
 from kernelcalc.training.losses import Loss, resolve_loss
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
+    from kernelcalc.arrays import Array
     from kernelcalc.kernels.mlp import MLP
-
-    Array = NDArray[np.float64]
 
 _ROWS = 5
 

@@ -22,7 +22,7 @@ from kernelcalc.gaussian.expectation import gaussian_expectation
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    Array = NDArray[np.float64]
+    from kernelcalc.arrays import Array
 
 # Where fixed points are looked for; 24 points a decade tell apart fixed points a tenth of an e-fold from each other.
 _SCAN = np.geomspace(1e-8, 1e8, 24 * 16 + 1)

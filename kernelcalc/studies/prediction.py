@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arrays import EPS
 from kernelcalc.errors import InputError, ShapeError, SmoothnessError
 from kernelcalc.kernels.parametrisation import pytorch_kernels, standard_theta
 from kernelcalc.training.flow import covariance_root, gradient_flow, gram, hessian_moments, initial_draws
@@ -31,13 +32,11 @@ from kernelcalc.training.trajectory import Trajectory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
+    from kernelcalc.arrays import Array
     from kernelcalc.kernels.mlp import MLP
 
-    Array = NDArray[np.float64]
-
-_EPS = float(np.finfo(np.float64).eps)
 _NAMES = ("sigma", "theta", "phi", "lam", "upsilon", "xi")
 
 
@@ -239,7 +238,7 @@ class Prediction:
     def condition_number(self) -> float:
         """λ_max/λ_min of Θ, infinite when λ_min is zero to rounding."""
         least = self.spectrum[-1]
-        return float(self.spectrum[0] / least) if least > self.n * _EPS * self.spectrum[0] else math.inf
+        return float(self.spectrum[0] / least) if least > self.n * EPS * self.spectrum[0] else math.inf
 
     @property
     def time_constants(self) -> Array:

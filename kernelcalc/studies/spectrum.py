@@ -22,9 +22,9 @@ from kernelcalc.training.losses import curvature_sqrt, resolve_loss
 from kernelcalc.training.weighted import symmetric_weighted_kernel
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
-    Array = NDArray[np.float64]
+    from kernelcalc.arrays import Array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -25,7 +25,7 @@ from kernelcalc.training.weighted import weighted_moments
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    Array = NDArray[np.float64]
+    from kernelcalc.arrays import Array
 
 # Entries of the kernels are right to 1e-10 of their scale; ten times the eigenvalue shift this allows.
 _INDEFINITE = 1e-9

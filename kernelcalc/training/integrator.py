@@ -20,9 +20,9 @@ from scipy.sparse.linalg import LinearOperator, gmres
 from kernelcalc.errors import IntegrationError, NotFiniteError
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
-    Array = NDArray[np.float64]
+    from kernelcalc.arrays import Array
 
     Product = Callable[[Array], Array]
 

@@ -22,9 +22,9 @@ from kernelcalc.training.flow import covariance_root, gram, initial_covariance
 from kernelcalc.training.losses import MeanSquaredError
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
-    Array = NDArray[np.float64]
+    from kernelcalc.arrays import Array
 
 # Accuracy of probabilities asked of the inversion, absolute.
 _TOLERANCE = 1e-11

@@ -25,9 +25,9 @@ from kernelcalc.errors import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
-    Array = NDArray[np.float64]
+    from kernelcalc.arrays import Array
 
 
 class Loss(ABC):

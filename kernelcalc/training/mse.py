@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arrays import EPS
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.training.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    Array = NDArray[np.float64]
+    from kernelcalc.arrays import Array
 
 # Relative accuracy the kernels promise; departures beyond it are not rounding.
 _KERNEL_ACCURACY = 1e-10
-_EPS = float(np.finfo(np.float64).eps)
 
 
 def mse_moments(kernels: Any, targets: ArrayLike, times: ArrayLike, *, kmax: int = 4) -> Trajectory:
@@ -138,7 +138,7 @@ def training_times(theta: ArrayLike, count: int = 60) -> Array:
         raise InputError("count, a whole number of at least 2", f"count={count!r}")
     values = np.linalg.eigvalsh(_square(np.asarray(theta, dtype=np.float64), "theta", None))
     n = values.size
-    positive = values[values > n * _EPS * max(abs(values[0]), abs(values[-1]))]
+    positive = values[values > n * EPS * max(abs(values[0]), abs(values[-1]))]
     if not positive.size:
         raise InputError("a kernel theta with a positive eigenvalue", f"the largest is {values[-1]:.3g}")
     # At least two decades, for data whose modes are all equally fast.
@@ -171,11 +171,11 @@ class _Eigenbasis:
             raise InputError(
                 "a positive semidefinite kernel theta", f"the eigenvalue {values[0]:.6g}", "is it a Gram matrix of ∇f?"
             )
-        null = values <= n * _EPS * largest
+        null = values <= n * EPS * largest
         values = np.where(null, 0.0, values)
         rotated = {name: vectors.T @ matrix @ vectors for name, matrix in given.items()}
         lam_norm = float(np.linalg.norm(given["lam"]))
-        rounding = null & (np.abs(rotated["lam"]) <= n * _EPS * lam_norm)
+        rounding = null & (np.abs(rotated["lam"]) <= n * EPS * lam_norm)
         rotated["lam"] = np.where(rounding, 0.0, rotated["lam"])
         z = vectors.T @ y
         m = y.shape[1] * rotated["sigma"] + z @ z.T
@@ -199,7 +199,7 @@ class _Eigenbasis:
         # Only directions that neither decay nor stop growing could diverge. By Cauchy-Schwarz an eigenvalue within
         # N·eps·λ_max of zero allows |Λv| up to about √(N·eps)‖Λ‖; zero or not, it then adds nothing at the end.
         block = np.abs(self.lam[np.ix_(null, null)])
-        if block.size and block.max() > np.sqrt(self.values.size * _EPS) * self.lam_norm:
+        if block.size and block.max() > np.sqrt(self.values.size * EPS) * self.lam_norm:
             raise InputError(
                 "a kernel lam that vanishes on the null space of theta when times contains inf",
                 f"a component {block.max():.3g} there",

@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kernelcalc.arrays import EPS
 from kernelcalc.training.losses import curvature_sqrt
 from kernelcalc.training.weighted import symmetric_weighted_kernel
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
+    from kernelcalc.arrays import Array
 
 # Up to this many outputs a dense eigensolver is as fast as Lanczos and gives the whole spectrum.
 _DENSE = 600
-_EPS = float(np.finfo(np.float64).eps)
 
 
 def top_eigenvalue(theta: Array, hessian: Array) -> float:
@@ -63,7 +61,7 @@ def condition_number(theta: Array, hessian: Array) -> float:
             return math.inf
         top = _lanczos(root, lambda inner: theta @ inner)
         least = 1 / _lanczos(inverse, lambda inner: cho_solve(factor, inner))
-    return float(top / least) if least > root[..., 0].size * _EPS * top else math.inf
+    return float(top / least) if least > root[..., 0].size * EPS * top else math.inf
 
 
 def _root(hessian: Array) -> tuple[Array, bool]:

@@ -12,9 +12,7 @@ import numpy as np
 from kernelcalc.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
+    from kernelcalc.arrays import Array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -23,9 +23,7 @@ import numpy as np
 from kernelcalc.errors import ShapeError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
+    from kernelcalc.arrays import Array
 
 # Rows of pairs (i, k) and Hessians treated at once: measured at N = 256 with ten classes (blocks stay in cache).
 _ROWS = 16

@@ -18,7 +18,7 @@ import numpy as np
 from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.finite.derivatives import Forward, Problem, forward
 from kernelcalc.finite.losses import Loss
-from kernelcalc.finite.network import Array, FiniteNetwork
+from kernelcalc.finite.network import AnyArray, FiniteNetwork
 
 Part = Literal["h", "i", "s"]
 
@@ -45,8 +45,8 @@ class HessianSplit:
     """
 
     run: Forward
-    residual: Array
-    root: Array
+    residual: AnyArray
+    root: AnyArray
 
     @classmethod
     def of(cls, net: FiniteNetwork, X: Any, Y: Any, loss: str | Loss = "mse") -> HessianSplit:
@@ -65,12 +65,12 @@ class HessianSplit:
         )
 
     @cached_property
-    def cotangents(self) -> tuple[list[Array], list[Array]]:
+    def cotangents(self) -> tuple[list[AnyArray], list[AnyArray]]:
         """(η, e) of the loss gradient; see :meth:`Forward.backward`."""
         return self.run.backward(self.residual)
 
     @cached_property
-    def root_cotangents(self) -> list[Array]:
+    def root_cotangents(self) -> list[AnyArray]:
         """ζ̃^ℓ[r, s] = Σ_a B_s[a, r] ∂f_a(x_s)/∂z^ℓ with 𝓗C = B Bᵀ, (r, N, n_ℓ) by layer number."""
         return self.run.backward(self.root.transpose(2, 0, 1))[0]
 
@@ -89,7 +89,7 @@ class HessianSplit:
         """The residual part."""
         return CurvatureOperator(split=self, part="s")
 
-    def product(self, vectors: Array, part: Part = "h") -> Array:
+    def product(self, vectors: AnyArray, part: Part = "h") -> AnyArray:
         """H, I or S times the rows of ``vectors`` (m, P), in batches of bounded memory."""
         net = self.run.net
         row = max(net.n_parameters, len(self.run.outputs) * sum(net.sizes))
@@ -100,13 +100,13 @@ class HessianSplit:
             self._product(vectors[rows], part, result[rows])
         return result
 
-    def _product(self, vectors: Array, part: Part, out: Array) -> None:
+    def _product(self, vectors: AnyArray, part: Part, out: AnyArray) -> None:
         run, net, depth = self.run, self.run.net, self.run.net.depth
         dw, db = net.split(vectors)
         with_s, with_i = part in ("h", "s"), part in ("h", "i")
         # tangents of z and a: arrays (v, N, n_ℓ); the inputs do not move
-        dz: list[Array] = []
-        da: list[Array | None] = [None]
+        dz: list[AnyArray] = []
+        da: list[AnyArray | None] = [None]
         for layer, c in enumerate(net.scales):
             tangent = c * (run.a[layer] @ dw[layer]) + net.beta * db[layer][:, None, :]
             if da[layer] is not None:
@@ -115,7 +115,7 @@ class HessianSplit:
             if layer < depth - 1:
                 da.append(run.d[layer + 1] * tangent)
         eta, e = self.cotangents
-        d_eta: Array | None = None
+        d_eta: AnyArray | None = None
         if with_i:
             d_eta = np.einsum("sar,sbr,vsb->vsa", self.root, self.root, dz[-1], optimize=True)
         gw, gb = net.split(out)
@@ -156,7 +156,7 @@ class CurvatureOperator:
         p = self.split.run.net.n_parameters
         return p, p
 
-    def __matmul__(self, vectors: Array) -> Array:
+    def __matmul__(self, vectors: AnyArray) -> AnyArray:
         """Product with a vector (P,) or with the columns of (P, m)."""
         v = np.asarray(vectors)
         if v.ndim not in (1, 2) or v.shape[0] != self.shape[0]:
@@ -165,7 +165,7 @@ class CurvatureOperator:
         product = self.split.product(np.ascontiguousarray(rows), self.part)
         return product[0] if v.ndim == 1 else product.T
 
-    def dense(self) -> Array:
+    def dense(self) -> AnyArray:
         """The (P, P) matrix.
 
         Raises
@@ -190,14 +190,14 @@ class CurvatureOperator:
         """As :class:`scipy.sparse.linalg.LinearOperator`."""
         from scipy.sparse.linalg import LinearOperator
 
-        def apply(v: Array) -> Array:
+        def apply(v: AnyArray) -> AnyArray:
             return self @ (v[:, 0] if v.ndim == 2 and v.shape[1] == 1 else v)
 
         dtype = self.split.run.outputs.dtype
         return LinearOperator(self.shape, matvec=apply, rmatvec=apply, matmat=apply, rmatmat=apply, dtype=dtype)
 
 
-def weighted_jacobian(split: HessianSplit) -> Array:
+def weighted_jacobian(split: HessianSplit) -> AnyArray:
     """𝓗C^{½} DY: rows Σ_a B_s[a, r] ∂f_a(x_s)/∂θ, (N r, P) with r the faster index; I = JᵀJ."""
     run, net = split.run, split.run.net
     zeta = split.root_cotangents
@@ -211,13 +211,13 @@ def weighted_jacobian(split: HessianSplit) -> Array:
     return result.reshape(n * rank, net.n_parameters)
 
 
-def dense_gauss_newton(split: HessianSplit) -> Array:
+def dense_gauss_newton(split: HessianSplit) -> AnyArray:
     """I as (P, P) matrix."""
     rows = weighted_jacobian(split)
     return rows.T @ rows
 
 
-def output_hessian(net: FiniteNetwork, x: Array) -> Array:
+def output_hessian(net: FiniteNetwork, x: AnyArray) -> AnyArray:
     """Hessians of the outputs f_a(x_s), (N, n_out, P, P): one S each, with ∇C replaced by a unit vector."""
     p = net.n_parameters
     result = np.empty((len(x), net.n_out, p, p), dtype=net.dtype)

@@ -15,7 +15,7 @@ from kernelcalc.errors import InputError, NotFiniteError
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.curvature.pairs import curvature_pairs
 from kernelcalc.finite.losses import Loss
-from kernelcalc.finite.network import Array, FiniteNetwork
+from kernelcalc.finite.network import AnyArray, FiniteNetwork
 
 # Up to this P exactness is worth the dense matrix (measured: 0.4 s for P = 1900, N = 256, one output, one core).
 DENSE_MOMENTS = 2000
@@ -44,9 +44,9 @@ class HessianMoments:
         C at these parameters.
     """
 
-    trace_i: Array
-    trace_h: Array
-    trace_h_error: Array
+    trace_i: AnyArray
+    trace_h: AnyArray
+    trace_h_error: AnyArray
     trace_s: float
     trace_s2: float
     trace_is: float
@@ -202,12 +202,12 @@ def _moments(
     )
 
 
-def _batch_error(values: Array) -> float:
+def _batch_error(values: AnyArray) -> float:
     """Standard error of the mean of independent batches; 0 if there are none."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) else 0.0
 
 
-def gauss_newton_gram(split: HessianSplit) -> Array:
+def gauss_newton_gram(split: HessianSplit) -> AnyArray:
     """𝓗C^{½} Θ 𝓗C^{½} with row index (r, s): its nonzero spectrum is that of I."""
     zeta = split.root_cotangents
     run = split.run
@@ -222,7 +222,7 @@ def gauss_newton_gram(split: HessianSplit) -> Array:
     return total
 
 
-def _power_traces(matrix: Array, kmax: int) -> Array:
+def _power_traces(matrix: AnyArray, kmax: int) -> AnyArray:
     """Tr A^k for symmetric A, k = 1..kmax, with half the matrix products: Tr A^{i+j} = ⟨A^i, A^j⟩."""
     traces = [float(np.trace(matrix, dtype=np.float64))]
     power, previous = matrix, matrix
@@ -235,11 +235,11 @@ def _power_traces(matrix: Array, kmax: int) -> Array:
     return np.array(traces)
 
 
-def _inner(a: Array, b: Array) -> float:
+def _inner(a: AnyArray, b: AnyArray) -> float:
     return float(np.vdot(a, b))
 
 
-def _leading(gram: Array, count: int, kmax: int) -> tuple[Array, Array, Array]:
+def _leading(gram: AnyArray, count: int, kmax: int) -> tuple[AnyArray, AnyArray, AnyArray]:
     """Leading Ritz pairs (μ, u) of the Gram matrix T and Σ uᵀT^{k+1}u/μ for k = 3..kmax, the trace of I^k on their span in ℝ^P.
 
     Small matrices are diagonalised. For large ones a few subspace iterations do: any span keeps the estimate unbiased.
@@ -267,7 +267,7 @@ def _leading(gram: Array, count: int, kmax: int) -> tuple[Array, Array, Array]:
     return values, vectors, np.array([one.sum() for one in known])
 
 
-def pull_back(split: HessianSplit, vectors: Array) -> Array:
+def pull_back(split: HessianSplit, vectors: AnyArray) -> AnyArray:
     """Rows 𝓗C^{½} DYᵀ u for the columns u of ``vectors`` (row index (r, s)): (m, P)."""
     run, net = split.run, split.run.net
     zeta = split.root_cotangents
@@ -284,8 +284,8 @@ def pull_back(split: HessianSplit, vectors: Array) -> Array:
 
 
 def _sampled(
-    split: HessianSplit, gram: Array, trace_i: Array, probes: int, deflation: int, rng: np.random.Generator
-) -> tuple[Array, Array]:
+    split: HessianSplit, gram: AnyArray, trace_i: AnyArray, probes: int, deflation: int, rng: np.random.Generator
+) -> tuple[AnyArray, AnyArray]:
     """Tr H^k for k = 3..kmax and the standard errors."""
     kmax = len(trace_i)
     values, vectors, known_i = _leading(gram, deflation, kmax)
@@ -302,7 +302,7 @@ def _sampled(
     return mean, difference.std(axis=1, ddof=1) / np.sqrt(probes)
 
 
-def _quadratic_moments(split: HessianSplit, rows: Array, kmax: int, part: Any) -> Array:
+def _quadratic_moments(split: HessianSplit, rows: AnyArray, kmax: int, part: Any) -> AnyArray:
     """vᵀ A^k v for k = 3..kmax and every row v, (kmax − 2, m)."""
     powers = [rows]
     while 2 * (len(powers) - 1) < kmax:

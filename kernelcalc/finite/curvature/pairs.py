@@ -43,7 +43,7 @@ import numpy as np
 
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.derivatives import unit_ntk_diagonals
-from kernelcalc.finite.network import Array
+from kernelcalc.finite.network import AnyArray
 
 # Numbers in one (N, block, n) array: 16 MiB of float64, below the size from which malloc returns pages at once
 # (measured: larger blocks spend as long on page faults as on arithmetic).
@@ -58,11 +58,11 @@ _FEW_ROWS = 2
 class CurvaturePairs:
     """Traces point by point: ``s[s]`` = Tr S_s, ``s_s[s, t]`` = Tr S_s S_t, ``s_i[s, u]`` = Tr S_s I_u."""
 
-    s: Array
-    s_s: Array
-    s_i: Array
+    s: AnyArray
+    s_s: AnyArray
+    s_i: AnyArray
     # one row a batch of probes: its part of (Σ s_s, Σ s_i); no rows if all is exact
-    batches: Array
+    batches: AnyArray
 
 
 def curvature_pairs(
@@ -136,17 +136,17 @@ def _row_blocks(n: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, n))
 
 
-def _gram(a: Array, b: Array) -> Array:
+def _gram(a: AnyArray, b: AnyArray) -> AnyArray:
     """⟨a_s, b_t⟩ over all but the first axis."""
     return a.reshape(len(a), -1) @ b.reshape(len(b), -1).T
 
 
-def _times(a: Array, matrix: Array) -> Array:
+def _times(a: AnyArray, matrix: AnyArray) -> AnyArray:
     """a @ matrix for a of three axes, as one product: ``@`` itself would make one small product a point."""
     return (a.reshape(-1, a.shape[2]) @ matrix).reshape(*a.shape[:2], -1)
 
 
-def _along_rows(split: HessianSplit, lam: list[Array], kernels: list[Array]) -> Array:
+def _along_rows(split: HessianSplit, lam: list[AnyArray], kernels: list[AnyArray]) -> AnyArray:
     r"""⟨S_s, I_u⟩ as Σ_r gᵀ S_s g over the rows g = (ã^p_u ⊗ ζ̃_r^{p+1}(u))_p of 𝓗C^{½} DY.
 
     A step along g moves z^{ℓ+1}(s) by K^ℓ_su ζ̃^{ℓ+1} + c_ℓ W^{ℓT} D^ℓ ∂z^ℓ, and the second derivative of F_s is
@@ -178,13 +178,13 @@ def _add_block(
     split: HessianSplit,
     layer: int,
     rows: slice,
-    lam: list[Array],
-    zeta: list[Array],
-    eta_zeta: list[Array],
-    kernels: list[Array],
-    s_s: Array,
-    s_i: Array,
-) -> Array:
+    lam: list[AnyArray],
+    zeta: list[AnyArray],
+    eta_zeta: list[AnyArray],
+    kernels: list[AnyArray],
+    s_s: AnyArray,
+    s_i: AnyArray,
+) -> AnyArray:
     """Add the terms (ℓ, m > ℓ) of some units of hidden layer ℓ < L − 1; arrays (point, unit of the block, unit).
 
     ``s_i`` is left alone if there is no ``eta_zeta``. Returns the columns M^{ℓ+1,ℓ}[:, rows] for the term m = ℓ.
@@ -228,8 +228,8 @@ def _add_block(
 
 
 def _sweep(
-    split: HessianSplit, layer: int, first: Array, lam: list[Array]
-) -> tuple[dict[int, Array], dict[int, Array]]:
+    split: HessianSplit, layer: int, first: AnyArray, lam: list[AnyArray]
+) -> tuple[dict[int, AnyArray], dict[int, AnyArray]]:
     """Columns J^{kℓ} v and M^{mℓ} v, k, m > ℓ, from ``first`` = J^{ℓ+1,ℓ} v: forward, then from the last layer down."""
     run, net = split.run, split.run.net
     last = net.depth - 1
@@ -248,12 +248,12 @@ def _add_square(
     split: HessianSplit,
     layer: int,
     rows: slice,
-    m_next: Array,
-    lam: list[Array],
-    zeta: list[Array],
-    k_row: Array,
-    s_s: Array,
-    s_i: Array,
+    m_next: AnyArray,
+    lam: list[AnyArray],
+    zeta: list[AnyArray],
+    k_row: AnyArray,
+    s_s: AnyArray,
+    s_i: AnyArray,
 ) -> None:
     """Add the term m = ℓ: of the symmetric M^{ℓℓ} columns from rows.start on, those right of the block twice."""
     run, net = split.run, split.run.net
@@ -273,8 +273,8 @@ def _add_square(
 
 
 def _probed_square(
-    split: HessianSplit, layer: int, signs: Array, lam: list[Array], zeta: list[Array]
-) -> tuple[Array, Array]:
+    split: HessianSplit, layer: int, signs: AnyArray, lam: list[AnyArray], zeta: list[AnyArray]
+) -> tuple[AnyArray, AnyArray]:
     """⟨M_s^{ℓℓ}, M_t^{ℓℓ}⟩ and ⟨M_s^{ℓℓ}, C_u^{ℓℓ}⟩ as means of (M_s v)·(M_t v) and (M_s v)·(C_u v) over sign vectors v."""
     run, net = split.run, split.run.net
     n, size = len(run.outputs), max(1, _BLOCK // (len(run.outputs) * max(net.sizes[1:])))

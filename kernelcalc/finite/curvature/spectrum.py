@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError, UnknownNameError
-from kernelcalc.finite.arrays import Array, finite_number, whole_number
+from kernelcalc.finite.arrays import AnyArray, finite_number, whole_number
 from kernelcalc.finite.curvature.hessian import DENSE_LIMIT, CurvatureOperator
 
 _ENDS = ("LA", "SA", "LM", "BE")
@@ -31,8 +31,8 @@ class SpectralDensity:
         P.
     """
 
-    nodes: Array
-    weights: Array
+    nodes: AnyArray
+    weights: AnyArray
     size: int
 
     def moment(self, k: int) -> tuple[float, float]:
@@ -41,7 +41,7 @@ class SpectralDensity:
         error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
         return float(values.mean()), float(error)
 
-    def density(self, grid: Any, width: float) -> Array:
+    def density(self, grid: Any, width: float) -> AnyArray:
         """φ smoothed by a Gaussian of standard deviation ``width``, at the grid's points."""
         if not width > 0:
             raise InputError("a positive width", f"width={width}")
@@ -50,7 +50,7 @@ class SpectralDensity:
         return np.asarray(bumps @ self.weights.ravel() / len(self.nodes))
 
 
-def eigenvalues(operator: Any) -> Array:
+def eigenvalues(operator: Any) -> AnyArray:
     """All eigenvalues, ascending, from the dense matrix.
 
     Raises
@@ -168,7 +168,7 @@ def _size(operator: Any) -> int:
     return int(shape[0])
 
 
-def _require_finite(values: Array) -> None:
+def _require_finite(values: AnyArray) -> None:
     if values.dtype.kind not in "biuf":
         raise InputError("a real operator", f"products of dtype {values.dtype}")
     if not np.isfinite(values).all():
@@ -206,7 +206,7 @@ def spectral_density(operator: Any, *, steps: int = 80, probes: int = 4, rng: An
     return SpectralDensity(nodes=nodes, weights=weights, size=p)
 
 
-def _lanczos_rule(operator: Any, start: Array, steps: int) -> tuple[Array, Array]:
+def _lanczos_rule(operator: Any, start: AnyArray, steps: int) -> tuple[AnyArray, AnyArray]:
     from scipy.linalg import eigh_tridiagonal
 
     basis = np.empty((steps, start.size))

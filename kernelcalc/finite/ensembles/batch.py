@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.errors import InputError, IntegrationError, ShapeError
-from kernelcalc.finite.arrays import Array, finite_array, finite_number, whole_number
+from kernelcalc.finite.arrays import AnyArray, finite_array, finite_number, whole_number
 from kernelcalc.finite.curvature.moments import HessianMoments
 from kernelcalc.finite.ensembles.trials import trial_seeds
 from kernelcalc.finite.losses import Loss, get_loss
@@ -50,7 +50,7 @@ class NetworkBatch:
     """
 
     first: FiniteNetwork
-    parameters: Array
+    parameters: AnyArray
 
     def __post_init__(self) -> None:
         theta = finite_array(self.parameters, "parameters", self.first.dtype)
@@ -60,7 +60,7 @@ class NetworkBatch:
         theta.flags.writeable = False
         object.__setattr__(self, "parameters", theta)
 
-    def _at(self, theta: Array) -> NetworkBatch:
+    def _at(self, theta: AnyArray) -> NetworkBatch:
         """The same networks with parameters neither copied nor checked, for loops that own them and do not write to them."""
         other, view = object.__new__(NetworkBatch), theta.view()
         view.flags.writeable = False
@@ -93,21 +93,21 @@ class NetworkBatch:
         """One of the networks."""
         return self.first.with_parameters(self.parameters[index])
 
-    def __call__(self, X: Any) -> Array:
+    def __call__(self, X: Any) -> AnyArray:
         """Outputs, (E, N, n_out)."""
         return self._forward(self.first.points(X))[2]
 
-    def loss(self, X: Any, Y: Any, loss: str | Loss = "mse") -> Array:
+    def loss(self, X: Any, Y: Any, loss: str | Loss = "mse") -> AnyArray:
         """C of every network, (E,)."""
         chosen, targets = self._targets(X, Y, loss)
         return np.array([chosen.value(outputs, targets) for outputs in self(X)])
 
-    def gradient(self, X: Any, Y: Any, loss: str | Loss = "mse") -> Array:
+    def gradient(self, X: Any, Y: Any, loss: str | Loss = "mse") -> AnyArray:
         """∂C/∂θ of every network, (E, P)."""
         chosen, targets = self._targets(X, Y, loss)
         return self._gradient(self.first.points(X), targets, chosen)
 
-    def ntk(self, X: Any) -> Array:
+    def ntk(self, X: Any) -> AnyArray:
         """Empirical NTK, (E, N, N) for one output, else (E, N, N, n_out, n_out)."""
         x, net = self.first.points(X), self.first
         z, a, outputs = self._forward(x)
@@ -170,17 +170,17 @@ class NetworkBatch:
         chosen, targets = self._targets(X, Y, loss)
         x, shape = self.first.points(X), self.parameters.shape
 
-        def velocity(theta: Array) -> Array:
+        def velocity(theta: AnyArray) -> AnyArray:
             return -self._at(theta.reshape(shape))._gradient(x, targets, chosen).ravel()
 
         (end,) = flow(velocity, self.parameters.ravel(), np.array([time]), tol)
         return NetworkBatch(first=self.first, parameters=end.reshape(shape))
 
-    def _targets(self, X: Any, Y: Any, loss: str | Loss) -> tuple[Loss, Array]:
+    def _targets(self, X: Any, Y: Any, loss: str | Loss) -> tuple[Loss, AnyArray]:
         chosen = get_loss(loss)
         return chosen, chosen.targets(Y, len(np.asarray(X)), self.first)
 
-    def _forward(self, x: Array) -> tuple[list[Array], list[Array], Array]:
+    def _forward(self, x: AnyArray) -> tuple[list[AnyArray], list[AnyArray], AnyArray]:
         """Pre-activations (index 0 is a placeholder), activations, outputs."""
         net = self.first
         weights, biases = net.split(self.parameters)
@@ -192,7 +192,7 @@ class NetworkBatch:
                 a.append(np.asarray(net.activations[layer](pre)).astype(pre.dtype, copy=False))
         return z, a, pre
 
-    def _backward(self, z: list[Array], cotangent: Array) -> list[Array]:
+    def _backward(self, z: list[AnyArray], cotangent: AnyArray) -> list[AnyArray]:
         """η^ℓ by layer number; index 0 is a placeholder."""
         net = self.first
         weights, _ = net.split(self.parameters)
@@ -202,7 +202,7 @@ class NetworkBatch:
             eta[layer] = slope * (net.scales[layer] * (eta[layer + 1] @ weights[layer].swapaxes(1, 2)))
         return eta
 
-    def _gradient(self, x: Array, targets: Array, loss: Loss) -> Array:
+    def _gradient(self, x: AnyArray, targets: AnyArray, loss: Loss) -> AnyArray:
         net = self.first
         z, a, outputs = self._forward(x)
         eta = self._backward(z, np.stack([loss.gradient(one, targets) for one in outputs]))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.errors import InputError, ShapeError
-from kernelcalc.finite.arrays import FLOATS, Array, finite_array
+from kernelcalc.finite.arrays import FLOATS, AnyArray, finite_array
 from kernelcalc.finite.ensembles.fingerprint import architecture, digest
 from kernelcalc.finite.ensembles.records import FIELDS, MomentRecord
 from kernelcalc.finite.ensembles.trial_log import as_result
@@ -43,28 +43,28 @@ class FiniteMoments:
         ``samples["times"]`` (trials, T) are the times looked at.
     """
 
-    times: Array
+    times: AnyArray
     width: int | tuple[int, ...]
     trials: int
-    trace_i: Array
-    trace_i_std: Array
-    trace_h: Array
-    trace_h_std: Array
-    trace_s: Array
-    trace_s_std: Array
-    trace_s2: Array
-    trace_s2_std: Array
-    trace_is: Array
-    trace_is_std: Array
-    loss: Array
-    loss_std: Array
-    samples: dict[str, Array]
+    trace_i: AnyArray
+    trace_i_std: AnyArray
+    trace_h: AnyArray
+    trace_h_std: AnyArray
+    trace_s: AnyArray
+    trace_s_std: AnyArray
+    trace_s2: AnyArray
+    trace_s2_std: AnyArray
+    trace_is: AnyArray
+    trace_is_std: AnyArray
+    loss: AnyArray
+    loss_std: AnyArray
+    samples: dict[str, AnyArray]
 
     @classmethod
-    def from_samples(cls, times: Array, width: int | tuple[int, ...], samples: dict[str, Array]) -> FiniteMoments:
+    def from_samples(cls, times: AnyArray, width: int | tuple[int, ...], samples: dict[str, AnyArray]) -> FiniteMoments:
         """Mean and standard deviation over the first axis of every sample array."""
         trials = len(samples["loss"])
-        summary: dict[str, Array] = {}
+        summary: dict[str, AnyArray] = {}
         for name in FIELDS:
             if name == "trace_h_error":
                 continue
@@ -80,14 +80,14 @@ class _Task:
 
     net: Any
     sizes: list[int]
-    X: Array
+    X: AnyArray
     Y: Any
     schedule: Schedule
     record: Record
     loss: str | Loss
     dtype: Any
 
-    def run(self, seed: np.random.SeedSequence) -> dict[str, Array]:
+    def run(self, seed: np.random.SeedSequence) -> dict[str, AnyArray]:
         """One trial: fields by name, the time as first axis."""
         draw, sample, order = seed.spawn(3)
         generator = np.random.default_rng(draw)
@@ -147,7 +147,7 @@ def train_ensemble(
     settings: dict[str, Any] | None = None,
     progress: bool = False,
     executor: Executor | None = None,
-) -> dict[str, Array]:
+) -> dict[str, AnyArray]:
     """Train networks from many initialisations and keep what a hook sees at the given times.
 
     Parameters

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.finite.arrays import Array, real_array
+from kernelcalc.finite.arrays import AnyArray, real_array
 
 # Leading bits kept of a mantissa's 53: NumPy's functions differ between machines in the last few.
 _BITS = 40
@@ -44,7 +44,7 @@ def architecture(net: Any, sizes: list[int]) -> dict[str, Any]:
     }
 
 
-def _values(activation: Any, at: Array) -> Array:
+def _values(activation: Any, at: AnyArray) -> AnyArray:
     """Values relative to the largest: what should be 0 may be any rounding error."""
     with np.errstate(all="ignore"):
         values = np.asarray(activation(at), dtype=np.float64)

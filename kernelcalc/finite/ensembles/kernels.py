@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.finite.arrays import Array, finite_array, whole_number
+from kernelcalc.finite.arrays import AnyArray, finite_array, whole_number
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.curvature.moments import hessian_moments
 from kernelcalc.finite.curvature.pairs import curvature_pairs
@@ -32,7 +32,7 @@ _SHIFT = 1e-3
 KERNELS = ("sigma", "phi", "xi", "upsilon", "theta", "lam")
 
 
-def mean_ntk(net: FiniteNetwork, X: Any) -> Array:
+def mean_ntk(net: FiniteNetwork, X: Any) -> AnyArray:
     """Θ(x, x') = ∇f_a(x)·∇f_a(x'), mean over a, (N, N).
 
     Examples
@@ -45,7 +45,7 @@ def mean_ntk(net: FiniteNetwork, X: Any) -> Array:
     return theta if theta.ndim == 2 else np.einsum("stcc->st", theta) / net.n_out
 
 
-def trace_gradient_kernel(net: FiniteNetwork, X: Any) -> Array:
+def trace_gradient_kernel(net: FiniteNetwork, X: Any) -> AnyArray:
     r"""Λ(x, x') = ∇g_a(x)·∇f_a(x'), mean over a, (N, N); the row is g's argument.
 
     The derivative of g, which is exact, along every ∇f_a(x') by central differences of fourth order:
@@ -74,7 +74,7 @@ def trace_gradient_kernel(net: FiniteNetwork, X: Any) -> Array:
     return total / net.n_out
 
 
-def hessian_kernel(net: FiniteNetwork, X: Any) -> Array:
+def hessian_kernel(net: FiniteNetwork, X: Any) -> AnyArray:
     """Υ(x, x') = Tr Hf_a(x) Hf_a(x'), mean over a, (N, N), exactly and without a P × P matrix.
 
     References
@@ -99,9 +99,9 @@ def hessian_kernel(net: FiniteNetwork, X: Any) -> Array:
 class ReadoutKernels:
     """E f f', E g f' and E g g', (N, N), over the last layer's parameters, for given hidden layers."""
 
-    sigma: Array
-    phi: Array
-    xi: Array
+    sigma: AnyArray
+    phi: AnyArray
+    xi: AnyArray
 
 
 def readout_kernels(net: FiniteNetwork, X: Any) -> ReadoutKernels:
@@ -130,7 +130,7 @@ def readout_kernels(net: FiniteNetwork, X: Any) -> ReadoutKernels:
     return ReadoutKernels(sigma=f @ f.T + net.beta**2, phi=g @ f.T, xi=g @ g.T)
 
 
-def centred_products(net: FiniteNetwork, X: Any, Y: Array, readout: ReadoutKernels) -> Array:
+def centred_products(net: FiniteNetwork, X: Any, Y: AnyArray, readout: ReadoutKernels) -> AnyArray:
     r"""Ten numbers of mean zero at every width that much of the noise in f(0) and g(0) can be told from.
 
     Changing the sign of the last layer changes that of f and g, so :math:`f^T M Y` and :math:`g^T M Y` have mean zero; and
@@ -154,25 +154,25 @@ class _Task:
     """One trial: a network of every width, so that a process can run it alone."""
 
     net: Any
-    X: Array
-    Y: Array
-    times: Array
+    X: AnyArray
+    Y: AnyArray
+    times: AnyArray
     widths: tuple[int, ...]
     kmax: int
     tol: float
     probes: int
 
-    def run(self, seed: np.random.SeedSequence) -> dict[str, Array]:
+    def run(self, seed: np.random.SeedSequence) -> dict[str, AnyArray]:
         """Fields by name with the width as first axis, then the time where there is one."""
         found = [self._one(width, own) for width, own in zip(self.widths, seed.spawn(len(self.widths)), strict=True)]
         return {name: np.stack([one[name] for one in found]) for name in found[0]}
 
-    def _one(self, width: int, seed: np.random.SeedSequence) -> dict[str, Array]:
+    def _one(self, width: int, seed: np.random.SeedSequence) -> dict[str, AnyArray]:
         draw, sample = seed.spawn(2)
         fin = FiniteNetwork.random(self.net, width, self.X.shape[1], np.random.default_rng(draw))
         state = sample.generate_state(1)[0]
 
-        def record(_: float, now: FiniteNetwork) -> dict[str, Array]:
+        def record(_: float, now: FiniteNetwork) -> dict[str, AnyArray]:
             moments = hessian_moments(now, self.X, self.Y, kmax=self.kmax, probes=self.probes, dense=False, rng=state)
             row = {name: np.asarray(getattr(moments, name)) for name in FIELDS}
             return row | {"theta": mean_ntk(now, self.X), "lam": trace_gradient_kernel(now, self.X)}
@@ -215,7 +215,7 @@ def kernels_through_training(
     tol: float = 1e-4,
     probes: int = 8,
     executor: Executor | None = None,
-) -> dict[str, Array]:
+) -> dict[str, AnyArray]:
     """Kernels and Hessian moments of ensembles of several widths under gradient flow on the MSE.
 
     Parameters

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.finite.arrays import Array
+from kernelcalc.finite.arrays import AnyArray
 from kernelcalc.finite.curvature.hessian import Part
 from kernelcalc.finite.curvature.moments import hessian_moments
 from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues
@@ -33,7 +33,7 @@ class MomentRecord:
         See :func:`~kernelcalc.finite.curvature.moments.hessian_moments`.
     """
 
-    X: Array
+    X: AnyArray
     Y: Any
     kmax: int = 4
     loss: str | Loss = "mse"
@@ -89,7 +89,7 @@ class EigenvalueRecord:
     array([2.])
     """
 
-    X: Array
+    X: AnyArray
     Y: Any
     count: int = 10
     which: str = "LA"

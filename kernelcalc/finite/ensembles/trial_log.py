@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from kernelcalc.errors import DataFileError, InputError, OutputFileError
-from kernelcalc.finite.arrays import Array, real_array
+from kernelcalc.finite.arrays import AnyArray, real_array
 
-Result = dict[str, Array]
+Result = dict[str, AnyArray]
 
 _FORMAT = "kernelcalc trials 1"
 _OTHER = "choose another path"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.errors import InputError, MissingExtraError
-from kernelcalc.finite.arrays import Array, whole_number
+from kernelcalc.finite.arrays import AnyArray, whole_number
 from kernelcalc.finite.ensembles.trial_log import Result, TrialLog, as_result, fields
 
 Trial = Callable[[np.random.SeedSequence], dict[str, Any]]
@@ -32,7 +32,7 @@ def run_trials(
     settings: dict[str, Any] | None = None,
     progress: bool = False,
     executor: Executor | None = None,
-) -> dict[str, Array]:
+) -> dict[str, AnyArray]:
     """Results of ``trial(seed)`` for the first ``trials`` spawned seeds, stacked by name with the trial as first axis.
 
     Trial i always gets the i-th seed spawned from ``rng``, so neither the number of workers nor an interruption

@@ -13,10 +13,10 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from kernelcalc.arrays import EPS
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.floats.kinds import Atom, Combination, differentiate
 
-EPS = np.finfo(np.float64).eps
 # Rounding steps in one pair formula, counted generously, and in a polynomial before it.
 OPERATIONS, POLYNOMIAL_OPERATIONS = 16, 16
 # r − c arctan(r/c) by its series for r below this times c; above, the difference is at least r divided by the second number.

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
+from kernelcalc.arrays import EPS
 from kernelcalc.errors import SlowMethodWarning
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.expectation import NORM_EXPONENTS, RTOL, lower_norms, pair_estimate, scale_below
@@ -24,7 +25,6 @@ Order = tuple[int, int]
 Index: TypeAlias = "slice | np.ndarray"
 # Pairs of a layer sent to quadrature from which on a warning says so, and what one takes.
 MANY_PAIRS, SECONDS_ONE_BY_ONE = 2000, (2e-3, 2e-2)
-EPS = np.finfo(np.float64).eps
 
 # A block on the diagonal holds pairs with ρ = 1, whose series are several times longer than at ρ = 0.9.
 NEAR_ONE = 0.9

@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
+from kernelcalc.arrays import EPS
 from kernelcalc.errors import DivergentExpectationError, NotFiniteError
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.estimate import Estimate
@@ -26,7 +27,6 @@ class Quadrature(Estimate):
     magnitude: np.ndarray
 
 
-EPS = np.finfo(np.float64).eps
 # Rounding of sums and of functions, in ulp of E|fg|: those that decay like e^(-x) magnify the rounding of their argument x
 # by a dozen or more where it counts.
 ROUNDING_STEPS = 64

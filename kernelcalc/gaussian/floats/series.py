@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
+from kernelcalc.arrays import EPS
 from kernelcalc.errors import NotFiniteError
 from kernelcalc.gaussian.floats.mesh import mesh_rule
 from kernelcalc.gaussian.floats.nodes import Z_MAX, rule, scaled_kinks
 from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE, taylor_coefficients
 
-EPS = np.finfo(np.float64).eps
 # Series lengths tried one after the other. tanh at q = 1 needs about 60 terms for 1e-15, at q = 25 about 1000; the longest
 # ends by ρ^k alone up to MODEST, whatever the function.
 LENGTHS = (48, 96, 192, 512, 1024, 2048)

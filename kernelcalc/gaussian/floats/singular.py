@@ -15,11 +15,11 @@ import numpy as np
 import sympy as sp
 
 from kernelcalc.activations.activation import Activation, Delta, x
+from kernelcalc.arrays import EPS
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.estimate import Estimate
 from kernelcalc.gaussian.floats.quadrature import line
 
-EPS = np.finfo(np.float64).eps
 _ONE = Activation(sp.S.One, name="1")
 
 

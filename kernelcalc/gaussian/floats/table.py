@@ -9,12 +9,12 @@ from functools import lru_cache
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
+from kernelcalc.arrays import EPS
 from kernelcalc.errors import KernelcalcError
 from kernelcalc.gaussian.expectation import lower_norms
 from kernelcalc.gaussian.floats.series import ROW_BLOCK, HermiteSeries, SeriesBounds, hermite_series, with_bounds
 from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE
 
-EPS = np.finfo(np.float64).eps
 # Chebyshev nodes in log q tried one after the other.
 NODE_COUNTS = (24, 48, 96)
 # Variances between the nodes at which interpolated coefficients are compared with computed ones.

@@ -15,9 +15,9 @@ import mpmath
 import numpy as np
 
 from kernelcalc.activations.activation import Activation, CallableActivation
+from kernelcalc.arrays import EPS
 from kernelcalc.expressions.exact import MULTIPRECISION
 
-EPS = np.finfo(np.float64).eps
 DEGREE = 32
 # A power of two, so that no octave of variances straddles it.
 SMALL_VARIANCE = 2.0**-13

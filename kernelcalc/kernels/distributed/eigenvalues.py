@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError
 from kernelcalc.kernels.distributed.engine import require
-
-Array = np.ndarray[Any, Any]
 
 METHODS = ("randomized", "lanczos")
 # Columns beside the wanted ones. Halko, Martinsson, Tropp (2011) take 5 to 10; kernels of digits took 5 to 8 passes with 10,

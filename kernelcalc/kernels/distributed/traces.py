@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.kernels.distributed.eigenvalues import _Products, square
 from kernelcalc.kernels.distributed.engine import require
@@ -25,8 +26,6 @@ from kernelcalc.kernels.distributed.lazy_kernels import LazyKernels
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

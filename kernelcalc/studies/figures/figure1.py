@@ -15,14 +15,13 @@ import numpy as np
 
 from kernelcalc import datasets
 from kernelcalc.activations.names import from_text
+from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError
 from kernelcalc.finite.ensembles.ensemble import moments_through_training
 from kernelcalc.finite.ensembles.trials import trial_file
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.output.result import Result, Table
 from kernelcalc.training.mse import mse_moments
-
-Array = np.ndarray[Any, Any]
 
 # The paper's panels, left and right.
 ACTIVATIONS = ("smooth_relu", "normalized smooth_relu")

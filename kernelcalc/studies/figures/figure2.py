@@ -25,6 +25,7 @@ import numpy as np
 
 from kernelcalc import datasets
 from kernelcalc.activations.names import from_text
+from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.curvature.moments import gauss_newton_gram, pull_back
@@ -32,8 +33,6 @@ from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.output.result import Result, Table
-
-Array = np.ndarray[Any, Any]
 
 # Exponents of the width derived above.
 RATES = {"cosine": -1.0, "product": -0.5}

@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.activations.names import from_text
+from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError, IntegrationError
 from kernelcalc.finite.curvature.hessian import weighted_jacobian
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.output.result import Result, Table
-
-Array = np.ndarray[Any, Any]
 
 ACTIVATIONS = ("smooth_relu", "normalized smooth_relu")
 # The paper's axes: x along the fourth, y along the first eigenvector.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import two_blobs
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.curvature.hessian import HessianSplit
@@ -14,8 +15,6 @@ from kernelcalc.output.pictures import grid
 from kernelcalc.output.result import Result, Table
 from kernelcalc.studies.sagun.limit import Limit, smooth
 from kernelcalc.studies.sagun.task import Task, descend, digits
-
-Array = np.ndarray[Any, Any]
 
 # Random vectors for the size of a block of S.
 PROBES = 32
@@ -55,7 +54,7 @@ def run(
     images, labels = digits(None, full)
     figures = Task.of(images, labels, loss=loss, activation=activation)
     limit = Limit.of(blobs)
-    panels: list[tuple[str, Array, list[int]]] = []
+    panels: list[tuple[str, AnyArray, list[int]]] = []
     entries = Table("task", "time", "row", "column", "entry")
     starts = {k: blobs.draw(k, [seed, k]) for k in (*widths, 10, width)}
     step = limit.step_for(starts.values())
@@ -119,7 +118,7 @@ def run(
     )
 
 
-def block_squares(task: Task, network: FiniteNetwork) -> Array:
+def block_squares(task: Task, network: FiniteNetwork) -> AnyArray:
     """‖I_ab‖_F² of the blocks between the layers' parameters, (L, L)."""
     split = task.split(network)
     grams = []
@@ -130,7 +129,7 @@ def block_squares(task: Task, network: FiniteNetwork) -> Array:
     return np.array([[np.vdot(one, two) for two in grams] for one in grams])
 
 
-def residual_squares(task: Task, network: FiniteNetwork, rng: Any = 0, probes: int = PROBES) -> Array:
+def residual_squares(task: Task, network: FiniteNetwork, rng: Any = 0, probes: int = PROBES) -> AnyArray:
     """‖S_ab‖_F², (L, L), from the mean of ‖S_ab v‖² over random signs v in the parameters of layer b."""
     split, edges = task.split(network), layer_edges(network)
     parts = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
@@ -151,7 +150,7 @@ def layer_edges(network: FiniteNetwork) -> list[int]:
     return [0, *np.cumsum(sizes).tolist()]
 
 
-def _on_pixels(network: FiniteNetwork, images: Array, coordinates: Array) -> FiniteNetwork:
+def _on_pixels(network: FiniteNetwork, images: AnyArray, coordinates: AnyArray) -> FiniteNetwork:
     """The same network with its first layer acting on the pixels, without weights orthogonal to the data."""
     scale = np.sqrt(images.shape[1] / coordinates.shape[1])
     first = np.linalg.lstsq(images, scale * coordinates @ network.weights[0], rcond=None)[0]
@@ -161,7 +160,7 @@ def _on_pixels(network: FiniteNetwork, images: Array, coordinates: Array) -> Fin
     )  # fmt: skip
 
 
-def _figure(panels: Sequence[tuple[str, Array, list[int]]]) -> Any:
+def _figure(panels: Sequence[tuple[str, AnyArray, list[int]]]) -> Any:
     columns = len(panels) // 2
     figure, axes = grid(2, columns, title="Entries of the Hessian", size=(3.3, 3.1))
     for i, (words, matrix, edges) in enumerate(panels):

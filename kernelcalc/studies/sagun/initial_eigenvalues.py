@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import two_blobs
 from kernelcalc.errors import InputError
 from kernelcalc.finite.ensembles.trials import run_trials, trial_file
@@ -17,8 +18,6 @@ from kernelcalc.output.result import Result, Table
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.task import Task, descend
 from kernelcalc.studies.validation.comparison import Quantity, compare
-
-Array = np.ndarray[Any, Any]
 
 
 def run(
@@ -75,7 +74,7 @@ def run(
     jobs = list(zip(widths, counts, np.random.SeedSequence(seed).spawn(len(widths)), strict=True))
     each = progress or (lambda items, _: items)
 
-    def tops(step: float, steps: int, words: str) -> list[Array]:
+    def tops(step: float, steps: int, words: str) -> list[AnyArray]:
         found = []
         for w, count, rng in each(jobs, words):
             trial = _Trial(task=task, width=w, step=step, steps=steps)
@@ -165,13 +164,13 @@ class _Trial:
             "steps": self.steps,
         }
 
-    def __call__(self, seed: np.random.SeedSequence) -> dict[str, Array]:
+    def __call__(self, seed: np.random.SeedSequence) -> dict[str, AnyArray]:
         start = self.task.draw(self.width, np.random.default_rng(seed))
         seen = descend(self.task, start, self.step, self.steps, at=(0, self.steps))
         return {"top": np.array([self.task.largest(network)[0] for network in seen])}
 
 
-def _histogram(ax: Any, narrow: Array, theory: Array, width: int, wide: Array, wide_width: int) -> None:
+def _histogram(ax: Any, narrow: AnyArray, theory: AnyArray, width: int, wide: AnyArray, wide_width: int) -> None:
     top = max(np.quantile(narrow, 0.995), theory.max())
     low = 0.9 * min(narrow.min(), theory.min())
     edges = np.linspace(low, top, 61 if len(narrow) > 1000 else 25)
@@ -186,7 +185,7 @@ def _histogram(ax: Any, narrow: Array, theory: Array, width: int, wide: Array, w
     ax.legend(frameon=False, fontsize=8.5)
 
 
-def _approach(ax: Any, widths: Sequence[int], samples: list[Array], theory: Array, report: Any) -> None:
+def _approach(ax: Any, widths: Sequence[int], samples: list[AnyArray], theory: AnyArray, report: Any) -> None:
     inverse = 1 / np.array(widths)
     for i, (row, color) in enumerate(zip(report.rows, (color_of(0), color_of(2)), strict=True)):
         label = ("at initialisation", "after training")[i]

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import AnyArray
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.kernels.gram import LimitingKernels
 from kernelcalc.studies.sagun.task import Task, batches
@@ -30,8 +31,6 @@ from kernelcalc.studies.spectrum import cluster_spectrum
 from kernelcalc.training.flow import covariance_root
 from kernelcalc.training.losses import Loss, curvature_sqrt, resolve_loss
 from kernelcalc.training.weighted import symmetric_weighted_kernel
-
-Array = np.ndarray[Any, Any]
 
 # Size up to which all eigenvalues are computed densely even if only the largest are wanted.
 _DENSE = 700
@@ -59,12 +58,12 @@ class Limit:
         return cls(task=task, kernels=task.net.kernels(task.x, only=only), law=resolve_loss(task.loss))
 
     @property
-    def theta(self) -> Array:
+    def theta(self) -> AnyArray:
         """Θ (N, N)."""
         return self.kernels.theta
 
     @cached_property
-    def factors(self) -> list[Array]:
+    def factors(self) -> list[AnyArray]:
         """σ_w² Σ̇ of every hidden layer, (N, N) each."""
         layers = self.kernels.layers
         pairs = zip(layers[:-1], layers[1:], strict=True)
@@ -72,7 +71,7 @@ class Limit:
         return [_ratio(after.theta - after.sigma, before.theta) for before, after in pairs]
 
     @cached_property
-    def layer_kernels(self) -> list[Array]:
+    def layer_kernels(self) -> list[AnyArray]:
         """Parts of Θ from the parameters of each layer; they sum to Θ."""
         parts = [layer.sigma for layer in self.kernels.layers]
         for ell in range(len(parts)):
@@ -81,7 +80,7 @@ class Limit:
         return parts
 
     @cached_property
-    def upsilon(self) -> Array:
+    def upsilon(self) -> AnyArray:
         """Υ, or Υ₀ (σ̈ = 0) for a nonlinearity with kinks."""
         if smooth(self.task):
             return self.kernels.upsilon
@@ -91,7 +90,7 @@ class Limit:
         return total
 
     @property
-    def between_layers(self) -> Array:
+    def between_layers(self) -> AnyArray:
         r"""Kernels of the blocks of S for σ̈ = 0, (L, L, N, N): :math:`\|S_{ab}\|_F^2 → ∇C^T Θ_{\min(a, b)} ∇C`, a ≠ b.
 
         That is the recursion of Υ₀ by layers: weights behind a layer see its parameters through σ̇ as those in front do. The
@@ -129,7 +128,7 @@ class Limit:
             "networks are sharper",
         )
 
-    def starts(self, samples: int, rng: Any = 0) -> Array:
+    def starts(self, samples: int, rng: Any = 0) -> AnyArray:
         """Draws of Y(0), (samples, N, n_out)."""
         root = covariance_root(self.kernels.sigma)
         noise = np.random.default_rng(rng).standard_normal((samples, self.task.n, self.task.n_out))
@@ -137,14 +136,14 @@ class Limit:
 
     def descend(
         self,
-        start: Array,
+        start: AnyArray,
         step: float,
         steps: int,
         *,
         at: Sequence[int] | None = None,
         batch: int | None = None,
         rng: Any = 0,
-    ) -> list[Array]:
+    ) -> list[AnyArray]:
         """Outputs (..., N, n_out) after the numbers of steps in ``at``: the same steps as a network's, in the limit."""
         wanted, seen = [steps] if at is None else list(at), []
         y, targets = np.asarray(start), self.task.y
@@ -154,11 +153,13 @@ class Limit:
             y = y - step / slope.shape[-2] * (self.theta[:, rows] @ slope)
         return seen + [y] * wanted.count(steps)
 
-    def loss(self, outputs: Array) -> Any:
+    def loss(self, outputs: AnyArray) -> Any:
         """C of outputs (..., N, n_out)."""
         return self.law.value(outputs, self.task.y)
 
-    def eigenvalues(self, outputs: Array, count: int | None = None, *, parts: tuple[int, int] | None = None) -> Array:
+    def eigenvalues(
+        self, outputs: AnyArray, count: int | None = None, *, parts: tuple[int, int] | None = None
+    ) -> AnyArray:
         """The largest ``count`` (default: all) nonzero eigenvalues of I at outputs (N, n_out), descending.
 
         Under softmax these are N (n_out − 1), else N n_out.
@@ -173,7 +174,7 @@ class Limit:
             return np.maximum(np.linalg.eigvalsh(matrix)[::-1], 0.0)[:count]
         from scipy.sparse.linalg import LinearOperator, eigsh
 
-        def apply(v: Array) -> Array:
+        def apply(v: AnyArray) -> AnyArray:
             vectors = np.einsum("iab,ib->ia", root, v.reshape(root.shape[:2]))
             return np.einsum("iab,ib->ia", root, self.theta @ vectors).ravel()
 
@@ -182,17 +183,17 @@ class Limit:
         found = eigsh(operator, k=count, which="LA", v0=start, return_eigenvectors=False)
         return np.asarray(np.sort(found)[::-1])
 
-    def top(self, outputs: Array) -> Array:
+    def top(self, outputs: AnyArray) -> AnyArray:
         """λ_max(I) for a batch of outputs (S, N, n_out), (S,)."""
         if not self.law.has_blocks:
             return np.full(len(outputs), self.eigenvalues(outputs[0], 1)[0])
         return np.array([self.eigenvalues(y, 1)[0] for y in outputs])
 
-    def class_means(self, outputs: Array) -> Array:
+    def class_means(self, outputs: AnyArray) -> AnyArray:
         """Eigenvalues of I were each class one point; see :func:`kernelcalc.studies.spectrum.cluster_spectrum`."""
         return cluster_spectrum(self.theta, self.law.hessian(outputs, self.task.y), self.task.labels)
 
-    def block_squares(self, outputs: Array) -> Array:
+    def block_squares(self, outputs: AnyArray) -> AnyArray:
         r"""‖I_ab‖_F² of the blocks between layers a, b, (L, L): Tr 𝓗CΘ_a 𝓗CΘ_b with Θ_a the layers' parts of Θ."""
         h = self.law.hessian(outputs, self.task.y)
         # i, j: points; c, d: outputs; p, q: layers
@@ -200,12 +201,12 @@ class Limit:
         parts = np.stack(self.layer_kernels)
         return np.einsum("pij,qij,ij->pq", parts, parts, inner)
 
-    def residual_square(self, outputs: Array) -> Any:
+    def residual_square(self, outputs: AnyArray) -> Any:
         """Tr S² = ∇CᵀΥ∇C of outputs (..., N, n_out)."""
         slope = self.law.gradient(outputs, self.task.y)
         return np.einsum("...ia,ij,...ja->...", slope, self.upsilon, slope)
 
-    def residual_block_squares(self, outputs: Array) -> Array:
+    def residual_block_squares(self, outputs: AnyArray) -> AnyArray:
         """‖S_ab‖_F² of the blocks between layers, (L, L); not a number where σ̈ has a part in them (:func:`smooth`)."""
         kernels = self.between_layers
         if smooth(self.task):
@@ -213,7 +214,7 @@ class Limit:
         slope = self.law.gradient(outputs, self.task.y)
         return np.einsum("ia,pqij,ja->pq", slope, kernels, slope)
 
-    def _blocks(self, outputs: Array) -> Array:
+    def _blocks(self, outputs: AnyArray) -> AnyArray:
         # 𝓗C vanishes along (1, ..., 1): an orthonormal basis of the rest
         n_out = self.task.n_out
         basis = np.linalg.svd(np.eye(n_out) - 1 / n_out)[0][:, : n_out - 1]
@@ -227,6 +228,6 @@ def smooth(task: Task) -> bool:
     return "upsilon" not in refused_kernels(task.net.activations)
 
 
-def _ratio(a: Array, b: Array) -> Array:
+def _ratio(a: AnyArray, b: AnyArray) -> AnyArray:
     safe = np.abs(b) > 1e-12 * np.abs(b).max()
     return np.where(safe, a / np.where(safe, b, 1.0), 0.0)

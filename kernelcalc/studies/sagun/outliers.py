@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import gaussian_clusters
 from kernelcalc.finite.curvature.spectrum import eigenvalues
 from kernelcalc.output.pictures import below, color_of, decade_ticks, grid
@@ -14,8 +15,6 @@ from kernelcalc.output.result import Result, Table
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.task import Task, descend
 from kernelcalc.studies.spectrum import count_outliers
-
-Array = np.ndarray[Any, Any]
 
 # Part of the spectrum in which gaps and ratios are looked for: below, ratios are between roundings of zero.
 SCREE = 100
@@ -134,13 +133,13 @@ def run(
     )
 
 
-def scree_of(values: Array) -> Array:
+def scree_of(values: AnyArray) -> AnyArray:
     """The positive ones among the :data:`SCREE` largest eigenvalues, descending."""
     top = np.sort(values)[::-1][:SCREE]
     return np.asarray(top[top > 1e-9 * top[0]])
 
 
-def _figure(rows: dict[str, Array], lines: dict[str, Array], jobs: Sequence[Any]) -> Any:
+def _figure(rows: dict[str, AnyArray], lines: dict[str, AnyArray], jobs: Sequence[Any]) -> Any:
     ks = sorted({job[-1] for job in jobs})
     settings = list(dict.fromkeys(job[:3] for job in jobs))
     figure, axes = grid(len(settings), len(ks), title="Outliers against clusters", size=(3.5, 2.7))

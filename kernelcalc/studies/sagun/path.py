@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import mnist14
 from kernelcalc.errors import InputError
 from kernelcalc.finite import FiniteNetwork
@@ -20,8 +21,6 @@ from kernelcalc.output.result import Result, Table
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.task import Task, descend, smallest
 from kernelcalc.studies.spectrum import count_outliers
-
-Array = np.ndarray[Any, Any]
 
 # The pairs, what stands at either end of their lines, and the runs that end there.
 PAIRS = {
@@ -54,24 +53,31 @@ class Run:
 
     steps: tuple[int, ...]
     networks: list[FiniteNetwork]
-    outputs: list[Array]
+    outputs: list[AnyArray]
 
     @classmethod
     def of(
-        cls, limit: Limit, start: FiniteNetwork, y: Array, size: float, at: Sequence[int], batch: int | None, rng: Any
+        cls,
+        limit: Limit,
+        start: FiniteNetwork,
+        y: AnyArray,
+        size: float,
+        at: Sequence[int],
+        batch: int | None,
+        rng: Any,
     ) -> Run:
         """From a network and the limit's outputs, with the same batches."""
         networks = descend(limit.task, start, size, at[-1], at=at, batch=batch, rng=rng)
         outputs = limit.descend(y, size, at[-1], at=at, batch=batch, rng=rng)
         return cls(steps=tuple(at), networks=networks, outputs=outputs)
 
-    def after(self, step: int) -> tuple[FiniteNetwork, Array]:
+    def after(self, step: int) -> tuple[FiniteNetwork, AnyArray]:
         """Network and outputs of the limit."""
         index = self.steps.index(step)
         return self.networks[index], self.outputs[index]
 
     @property
-    def end(self) -> tuple[FiniteNetwork, Array]:
+    def end(self) -> tuple[FiniteNetwork, AnyArray]:
         """The last of them."""
         return self.after(self.steps[-1])
 
@@ -167,7 +173,7 @@ def run(
     return Result(name="path", title=title, tables=tables, notes=notes, draw=draw)
 
 
-def barrier(profile: Array) -> float:
+def barrier(profile: AnyArray) -> float:
     """Largest loss on the line between the ends less that of the worse end, at least 0.
 
     Examples
@@ -186,7 +192,7 @@ def accuracy(network: FiniteNetwork, test: Task) -> float:
 
 def _lines(
     runs: dict[str, Run], task: Task, test: Task, limit: Limit, stages: Sequence[int], show: Callable[..., Any]
-) -> tuple[dict[str, Array], dict[str, Array]]:
+) -> tuple[dict[str, AnyArray], dict[str, AnyArray]]:
     names = ("pair", "step", "loss_a", "loss_b", "loss_a_theory", "loss_b_theory", "barrier", "barrier_theory")
     more = ("distance", "gradient_a", "gradient_b", "accuracy_a", "accuracy_b")
     rows = Table(*names, *more, "top_a", "top_b", "top_a_theory", "top_b_theory")
@@ -210,7 +216,7 @@ def _lines(
     return rows.columns(), lines.columns()
 
 
-def _course(runs: dict[str, Run], task: Task, test: Task, limit: Limit, steps: int) -> dict[str, Array]:
+def _course(runs: dict[str, Run], task: Task, test: Task, limit: Limit, steps: int) -> dict[str, AnyArray]:
     names = ("run", "step", "loss", "loss_theory", "loss_test", "accuracy", "accuracy_test", "gradient")
     table = Table(*names, "from_start", "apart")
     twin = {"GD": "SGD", "SGD": "GD", "SGD, start 2": "SGD"}
@@ -230,7 +236,7 @@ def _course(runs: dict[str, Run], task: Task, test: Task, limit: Limit, steps: i
 
 def _edges(
     runs: dict[str, Run], task: Task, test: Task, limit: Limit, show: Callable[..., Any]
-) -> tuple[dict[str, Array], dict[str, Array]]:
+) -> tuple[dict[str, AnyArray], dict[str, AnyArray]]:
     names = ("run", "top", "top_theory", "bottom", "gap", "ratio", "elbow")
     ends = Table(*names, "loss", "loss_test", "accuracy_test", "gradient")
     edges = Table("run", "rank", "right", "right_theory", "left")
@@ -253,7 +259,9 @@ def _edges(
     return ends.columns(), edges.columns()
 
 
-def _approach(task: Task, limit: Limit, width: int, size: float, stages: Sequence[int], seed: int) -> dict[str, Array]:
+def _approach(
+    task: Task, limit: Limit, width: int, size: float, stages: Sequence[int], seed: int
+) -> dict[str, AnyArray]:
     """Distance of GD's outputs from the limit's, relative to how far these have moved, at a quarter of the width and at it."""
     table = Table("width", "step", "distance", "distance_error", "loss_ratio")
     for own in dict.fromkeys((max(width // 4, 1), width)):
@@ -275,15 +283,15 @@ def _approach(task: Task, limit: Limit, width: int, size: float, stages: Sequenc
     return table.columns()
 
 
-def _moved(y: Array, first: Array) -> float:
+def _moved(y: AnyArray, first: AnyArray) -> float:
     return max(float(np.linalg.norm(y - first)), float(np.finfo(float).tiny))
 
 
 def _figure(
-    lines: dict[str, Array],
-    course: dict[str, Array],
-    edges: dict[str, Array],
-    approach: dict[str, Array],
+    lines: dict[str, AnyArray],
+    course: dict[str, AnyArray],
+    edges: dict[str, AnyArray],
+    approach: dict[str, AnyArray],
     stages: Sequence[int],
     loss: str,
 ) -> Any:
@@ -314,7 +322,7 @@ def _figure(
     return figure
 
 
-def _draw_course(axes: Any, course: dict[str, Array]) -> None:
+def _draw_course(axes: Any, course: dict[str, AnyArray]) -> None:
     styles = {"GD": (0, "-"), "SGD": (1, "-"), "large batch": (2, "-"), "large, then small": (2, "--")}
     for name, (index, style) in styles.items():
         own = (course["run"] == name) & (course["step"] > 0)
@@ -343,7 +351,7 @@ def _draw_course(axes: Any, course: dict[str, Array]) -> None:
     ax.legend(frameon=False, fontsize=8)
 
 
-def _draw_edges(axes: Any, edges: dict[str, Array], approach: dict[str, Array]) -> None:
+def _draw_edges(axes: Any, edges: dict[str, AnyArray], approach: dict[str, AnyArray]) -> None:
     for index, name in enumerate(SOLUTIONS):
         own = edges["run"] == name
         rank, color = edges["rank"][own], color_of((0, 2, 1)[index])

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import two_blobs
 from kernelcalc.output.pictures import color_of, grid
 from kernelcalc.output.result import Result, Table
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.task import Task, descend
-
-Array = np.ndarray[Any, Any]
 
 
 def run(
@@ -90,7 +89,7 @@ def _task(n: int, std: float, seed: int, loss: str, activation: Any) -> Task:
     return Task.of(x, labels, loss=loss, activation=activation)
 
 
-def _figure(table: dict[str, Array], tasks: Sequence[Task], stds: Sequence[float], loss: str, trials: int) -> Any:
+def _figure(table: dict[str, AnyArray], tasks: Sequence[Task], stds: Sequence[float], loss: str, trials: int) -> Any:
     figure, axes = grid(1, 4, title=f"Separability of two blobs, {loss} loss", size=(3.6, 3.2))
     for ax, i in zip(axes[0, :2], (0, len(tasks) - 1), strict=True):
         for k in range(2):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import random_patterns, two_blobs
 from kernelcalc.errors import UnknownNameError
 from kernelcalc.finite import FiniteNetwork
@@ -17,8 +18,6 @@ from kernelcalc.output.result import Result, Table
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.task import Task, descend, digits, smallest
 from kernelcalc.studies.spectrum import count_outliers, rank_bound_i, rank_bound_s
-
-Array = np.ndarray[Any, Any]
 
 DATA = ("digits", "random", "blobs")
 LOSSES = ("softmax", "mse")
@@ -88,7 +87,7 @@ def run(
     more = ("negative", "gap", "gap_theory", "rank_bound_i", "rank_bound_s", "training_loss", "loss_theory", "gradient")
     rows = Table(*names, *more)
     table = Table("data", "loss", "width", "time", "eigenvalue", "weight")
-    expected: dict[tuple[str, str, int, str], Array] = {}
+    expected: dict[tuple[str, str, int, str], AnyArray] = {}
     jobs = [(name, loss, k) for name in data for loss in losses for k in _widths(name, widths, full)]
     cache: dict[tuple[str, str], tuple[Task, Limit]] = {}
     for name, loss, k in (progress or (lambda items, _: items))(jobs, "networks"):
@@ -148,7 +147,7 @@ def run(
     )
 
 
-def far_note(columns: dict[str, Array]) -> tuple[str, ...]:
+def far_note(columns: dict[str, AnyArray]) -> tuple[str, ...]:
     """Which trained networks are far from the limit, and why: nothing, or one sentence.
 
     Examples
@@ -175,7 +174,7 @@ def far_note(columns: dict[str, Array]) -> tuple[str, ...]:
     )
 
 
-def exact_eigenvalues(operator: CurvatureOperator) -> Array:
+def exact_eigenvalues(operator: CurvatureOperator) -> AnyArray:
     """All eigenvalues, ascending, in the memory of one dense matrix."""
     p = operator.shape[0]
     matrix = np.empty((p, p))
@@ -188,7 +187,7 @@ def exact_eigenvalues(operator: CurvatureOperator) -> Array:
     return np.asarray(eigvalsh(matrix.T, overwrite_a=True, check_finite=False))
 
 
-def spectrum_of(task: Task, network: FiniteNetwork, approximate: bool = False) -> tuple[Array, Array, bool]:
+def spectrum_of(task: Task, network: FiniteNetwork, approximate: bool = False) -> tuple[AnyArray, AnyArray, bool]:
     """Eigenvalues of H ascending, the number of eigenvalues that each stands for (summing to P), and whether they are all."""
     operator = task.split(network).h
     p, zeros = operator.shape[0], task.orthogonal(network.sizes[1])
@@ -213,7 +212,7 @@ def spectrum_of(task: Task, network: FiniteNetwork, approximate: bool = False) -
     return values[order], weights[order], False
 
 
-def _points(name: str, points: int | None, full: bool, seed: int) -> tuple[Array, Array]:
+def _points(name: str, points: int | None, full: bool, seed: int) -> tuple[AnyArray, AnyArray]:
     if name == "digits":
         return digits(points, full)
     if name == "random":
@@ -229,11 +228,11 @@ def _widths(name: str, widths: Sequence[int] | None, full: bool) -> tuple[int, .
     return (10, 30, 50, 70) if full else (5, 10)
 
 
-def _figure(arrays: dict[str, Array], expected: Any, jobs: Sequence[tuple[str, str, int]]) -> Any:
+def _figure(arrays: dict[str, AnyArray], expected: Any, jobs: Sequence[tuple[str, str, int]]) -> Any:
     data, losses = list(dict.fromkeys(j[0] for j in jobs)), list(dict.fromkeys(j[1] for j in jobs))
     figure, axes = grid(len(data), 1 + len(losses), title="Eigenvalues of the Hessian", size=(4.5, 2.9))
 
-    def chosen(name: str, loss: str, k: int, when: str) -> tuple[Array, Array]:
+    def chosen(name: str, loss: str, k: int, when: str) -> tuple[AnyArray, AnyArray]:
         own = (arrays["data"] == name) & (arrays["loss"] == loss) & (arrays["width"] == k) & (arrays["time"] == when)
         return arrays["eigenvalue"][own], arrays["weight"][own]
 

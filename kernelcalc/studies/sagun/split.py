@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import AnyArray
 from kernelcalc.output.pictures import color_of, grid, signed_scale
 from kernelcalc.output.result import Result, Table
 from kernelcalc.studies.sagun.limit import Limit, smooth
 from kernelcalc.studies.sagun.task import Task, descend, digits
-
-Array = np.ndarray[Any, Any]
 
 # Relative to the largest eigenvalue in size, below this an eigenvalue is rounding.
 ROUNDING = 1e-11
@@ -104,7 +103,7 @@ def run(
     )
 
 
-def _figure(table: dict[str, Array], limit: Limit, outputs: Any, task: Task, width: int) -> Any:
+def _figure(table: dict[str, AnyArray], limit: Limit, outputs: Any, task: Task, width: int) -> Any:
     figure, axes = grid(2, 2, title=f"H = I + S: {task.n} digits, {task.loss} loss, width {width}", size=(4.8, 3.4))
     for row, (when, words) in zip(axes, (("start", "at initialisation"), ("end", "after training")), strict=True):
         own = table["time"] == when

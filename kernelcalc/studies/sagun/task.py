@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import balanced, mnist14, one_hot
 from kernelcalc.errors import InputError
 from kernelcalc.finite import FiniteNetwork
@@ -21,8 +22,6 @@ from kernelcalc.finite.curvature.hessian import CurvatureOperator, HessianSplit
 from kernelcalc.finite.curvature.spectrum import eigenvalues, extreme_eigenvalues
 from kernelcalc.finite.derivatives import Problem
 from kernelcalc.kernels.mlp import MLP
-
-Array = np.ndarray[Any, Any]
 
 # Parameters up to which dense eigenvalues are faster than Lanczos for a few of them (measured).
 _DENSE = 250
@@ -46,10 +45,10 @@ class Task:
     net : MLP
     """
 
-    x: Array
+    x: AnyArray
     n_in: int
-    labels: Array
-    y: Array
+    labels: AnyArray
+    y: AnyArray
     loss: str
     net: MLP
 
@@ -75,7 +74,7 @@ class Task:
         points = np.asarray(points, dtype=np.float64)
         return cls(x=in_span(points), n_in=points.shape[1], labels=np.asarray(labels), y=y, loss=loss, net=net)
 
-    def subset(self, rows: slice | Array) -> Task:
+    def subset(self, rows: slice | AnyArray) -> Task:
         """The task on some of its points, in the same coordinates."""
         return replace(self, x=self.x[rows], labels=self.labels[rows], y=self.y[rows])
 
@@ -119,7 +118,7 @@ class Task:
         """H = I + S."""
         return HessianSplit.at(network, self.problem)
 
-    def largest(self, network: FiniteNetwork, count: int = 1) -> Array:
+    def largest(self, network: FiniteNetwork, count: int = 1) -> AnyArray:
         """The largest eigenvalues of H, descending: dense for small networks, else by Lanczos to six digits."""
         operator = self.split(network).h
         if operator.shape[0] <= _DENSE:
@@ -135,7 +134,7 @@ class Task:
         return float(np.linalg.norm(self.problem.gradient(network)))
 
 
-def smallest(operator: CurvatureOperator, count: int, tol: float = 1e-6) -> Array:
+def smallest(operator: CurvatureOperator, count: int, tol: float = 1e-6) -> AnyArray:
     """The smallest eigenvalues, ascending, by Lanczos in a large basis.
 
     Negative eigenvalues of a trained network are small and crowded: in SciPy's default basis of 2 count + 1 vectors each
@@ -149,14 +148,14 @@ def smallest(operator: CurvatureOperator, count: int, tol: float = 1e-6) -> Arra
     return np.sort(eigsh(operator.linear_operator(), return_eigenvectors=False, **options))
 
 
-def digits(points: int | None, full: bool) -> tuple[Array, Array]:
+def digits(points: int | None, full: bool) -> tuple[AnyArray, AnyArray]:
     """The first ``points`` digits; by default all 256, or four of each class in the small setting."""
     if points is not None or full:
         return mnist14(256 if points is None else points)
     return balanced(*mnist14(), 4)
 
 
-def in_span(points: Array) -> Array:
+def in_span(points: AnyArray) -> AnyArray:
     r"""Coordinates z (N, r) of points in their span, r their rank, with :math:`z z^T/r = x x^T/n_0`.
 
     A network on z with r inputs is the network on x in rotated first-layer weights: same outputs, same Hessian but for
@@ -176,7 +175,7 @@ def in_span(points: Array) -> Array:
     return np.asarray(u[:, :rank] * s[:rank] * np.sqrt(rank / points.shape[1]))
 
 
-def batches(n: int, size: int | None, steps: int, rng: Any = 0) -> Iterator[Array | slice]:
+def batches(n: int, size: int | None, steps: int, rng: Any = 0) -> Iterator[AnyArray | slice]:
     """Rows of every step: all of them, or without replacement in a new order every epoch (the rest is dropped).
 
     Examples

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import two_blobs
 from kernelcalc.finite.curvature.spectrum import eigenvalues, extreme_eigenvalues
 from kernelcalc.output.pictures import color_of, grid, shades, signed_scale
 from kernelcalc.output.result import Result, Table
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.task import Task, descend
-
-Array = np.ndarray[Any, Any]
 
 # Eigenvalues followed through training.
 FOLLOWED = 4
@@ -103,7 +102,7 @@ def run(
 
 
 def _figure(
-    rows: dict[str, Array], table: dict[str, Array], widths: Sequence[int], at: Sequence[int], loss: str
+    rows: dict[str, AnyArray], table: dict[str, AnyArray], widths: Sequence[int], at: Sequence[int], loss: str
 ) -> Any:
     figure, axes = grid(1, 1 + len(widths), title=f"Spectrum through training, two blobs, {loss} loss", size=(4.3, 3.5))
     ax = axes[0, 0]

@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kernelcalc.arrays import AnyArray
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues, spectral_density
 from kernelcalc.output.pictures import THEORY, color_of, grid, shades
 from kernelcalc.output.result import Result, Table
 from kernelcalc.studies.sagun.limit import Limit, smooth
 from kernelcalc.studies.sagun.task import Task, descend, digits, smallest
-
-Array = np.ndarray[Any, Any]
 
 # Parameters up to which the matrix is dense (measured: Lanczos is faster from here on).
 DENSE = 1500
@@ -126,8 +125,8 @@ def run(
 class _Ends(NamedTuple):
     """Largest eigenvalues of H, smallest ones, the range of the middle 90 %, Tr S², C, ‖∇C‖."""
 
-    right: Array
-    left: Array
+    right: AnyArray
+    left: AnyArray
     spread: float
     square: float
     loss: float
@@ -160,7 +159,7 @@ def _ends(task: Task, start: FiniteNetwork, step: float, steps: int, count: int)
     return found
 
 
-def middle(values: Array, weights: Array) -> float:
+def middle(values: AnyArray, weights: AnyArray) -> float:
     """Distance of the 5 and 95 % quantiles.
 
     Examples
@@ -174,7 +173,7 @@ def middle(values: Array, weights: Array) -> float:
     return float(high - low)
 
 
-def _figure(table: dict[str, Array], lines: dict[str, Array], widths: Sequence[int], loss: str, n: int) -> Any:
+def _figure(table: dict[str, AnyArray], lines: dict[str, AnyArray], widths: Sequence[int], loss: str, n: int) -> Any:
     figure, axes = grid(2, 4, title=f"Growth of the width: {n} digits, {loss} loss", size=(3.7, 3.1))
     # a line through one width cannot be seen
     expected = THEORY | ({"marker": "_", "ms": 16} if len(widths) == 1 else {})

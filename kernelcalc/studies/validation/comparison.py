@@ -18,9 +18,7 @@ import numpy as np
 from kernelcalc.errors import InputError, MissingExtraError, ShapeError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
+    from kernelcalc.arrays import Array
 
 # |z| up to here always passes.
 Z_LIMIT = 4.0

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError
 from kernelcalc.finite.ensembles.kernels import kernels_through_training
 from kernelcalc.kernels.distributed.engine import check_engine, task_executor
@@ -30,8 +31,6 @@ from kernelcalc.kernels.state import KERNEL_NAMES
 from kernelcalc.studies.validation.comparison import Quantity, Validation, compare
 from kernelcalc.studies.validation.control_variates import without_noise
 from kernelcalc.training.mse import mse_moments
-
-Array = np.ndarray[Any, Any]
 
 AT_START = ("sigma", "phi", "upsilon", "xi")
 THROUGH_TRAINING = ("theta", "lam")
