@@ -26,7 +26,7 @@ _TRAINING = _KERNELS | {"training", "output"}
 _STUDIES = _TRAINING | {"studies", "finite", "datasets"}
 ALLOWED = {
     "errors": set(),
-    "arrays": set(),
+    "arrays": {"errors"},
     "output": _GROUND,
     "finite": _GROUND,
     "datasets": _GROUND,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arrays import AnyArray
+from kernelcalc.arrays import AnyArray, plain
 from kernelcalc.errors import InputError, NotFiniteError
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -20,12 +20,9 @@ def real_array(values: Any, what: str) -> AnyArray:
     Raises
     ------
     InputError
-        Complex numbers, text, objects, rows of different lengths.
+        Complex numbers, text, objects, rows of different lengths, masked entries.
     """
-    try:
-        array = np.asarray(values)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{what}: an array of real numbers", f"{type(values).__name__}: {error}") from error
+    array = plain(values, what)
     if array.dtype.kind not in "biuf":
         raise InputError(f"{what}: real numbers", f"dtype {array.dtype}")
     return array

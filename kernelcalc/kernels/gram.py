@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from kernelcalc.arrays import plain
 from kernelcalc.errors import (
     CovarianceError,
     DivergentExpectationError,
@@ -160,16 +161,19 @@ def check_points(x: Any, name: str = "X") -> np.ndarray:
         If it is not two-dimensional or is empty.
     NotFiniteError
         For NaN or infinity.
+    InputError
+        For masked entries or a sparse matrix.
     """
+    points = plain(x, name)
     try:
-        points = np.asarray(x)
         if points.dtype.kind == "c":
             raise ShapeError(f"{name} as a real array of shape (points, inputs)", "complex numbers")
-        points = points.astype(np.float64) if points.dtype.kind in "biuf" else np.asarray(x, dtype=np.float64)
+        points = points.astype(np.float64) if points.dtype.kind in "biuf" else np.asarray(points, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ShapeError(f"{name} as a real array of shape (points, inputs)", str(error)) from error
     if points.ndim != 2 or 0 in points.shape:
-        raise ShapeError(f"{name} of shape (points, inputs)", f"shape {points.shape}", "one point x is X = x[None, :]")
+        hint = "images: X.reshape(len(X), -1)" if points.ndim > 2 else "one point x is X = x[None, :]"
+        raise ShapeError(f"{name} of shape (points, inputs)", f"shape {points.shape}", hint)
     if not np.isfinite(points).all():
         row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
         raise NotFiniteError(f"finite numbers in {name}", f"NaN or infinity in row {row}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arrays import plain
 from kernelcalc.errors import (
     ExpressionError,
     InputError,
@@ -435,10 +436,11 @@ def _check_continuity(text: str, expr: Any, y: Any, t: Any, functions: Sequence[
 
 
 def _finite_labels(labels: ArrayLike) -> Array:
+    plain_labels = plain(labels, "labels")
     try:
-        given = np.asarray(labels, dtype=np.float64)
+        given = plain_labels.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError("numeric labels", f"{np.asarray(labels).dtype}") from error
+        raise InputError("numeric labels", f"{plain_labels.dtype}") from error
     if given.ndim not in (1, 2) or given.size == 0:
         raise ShapeError("labels of shape (N,) or (N, n_out), N ≥ 1", f"{given.shape}")
     if not np.isfinite(given).all():

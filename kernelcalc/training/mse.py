@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arrays import EPS
+from kernelcalc.arrays import EPS, plain
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.training.trajectory import Trajectory
 
@@ -278,7 +278,7 @@ def _square(matrix: Array, name: str, shape: tuple[int, ...] | None) -> Array:
 
 
 def _targets(targets: ArrayLike, n: int) -> Array:
-    y = _floats(targets, "targets, an array of numbers")
+    y = _floats(targets, "targets", "an array of numbers")
     if y.ndim not in (1, 2) or y.shape[0] != n or y.size == 0:
         raise ShapeError(f"targets of the shape ({n},) or ({n}, n_out)", f"the shape {y.shape}")
     if not np.isfinite(y).all():
@@ -287,7 +287,7 @@ def _targets(targets: ArrayLike, n: int) -> Array:
 
 
 def _times(times: ArrayLike) -> Array:
-    t = np.atleast_1d(_floats(times, "times, a sequence of numbers"))
+    t = np.atleast_1d(_floats(times, "times", "a sequence of numbers"))
     if t.ndim != 1 or t.size == 0:
         raise ShapeError("times of the shape (T,), T ≥ 1", f"the shape {t.shape}")
     if np.isnan(t).any():
@@ -297,8 +297,9 @@ def _times(times: ArrayLike) -> Array:
     return t
 
 
-def _floats(values: ArrayLike, expected: str) -> Array:
+def _floats(values: ArrayLike, what: str, expected: str) -> Array:
+    given = plain(values, what)
     try:
-        return np.asarray(values, dtype=np.float64)
+        return given.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(expected, type(values).__name__) from error
+        raise InputError(f"{what}, {expected}", type(values).__name__) from error
