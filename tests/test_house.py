@@ -211,6 +211,7 @@ CONVENTIONS = {
     "_hashable_content",
     "_mpf_",
     "_asdict",
+    "_exit",
     "_replace",
 }
 

@@ -6,7 +6,9 @@ For one pass through the network, with c_ℓ = σ_w/√n_ℓ, d^ℓ = σ̇(z^ℓ
     e^ℓ = c_ℓ W^ℓ η^{ℓ+1}, \qquad η^ℓ = d^ℓ ∘ e^ℓ, \qquad
     ∂/∂W^ℓ = c_ℓ a^ℓ η^{(ℓ+1)T}, \qquad ∂/∂b^ℓ = β η^{ℓ+1}.
 
-In einsum-like comments s, t, u number points, i, j, k, l units, a, b outputs, v vectors.
+In einsum-like comments s, t, u number points, i, j, k, l units, a, b outputs, v vectors. Parameters with a leading axis
+(E networks of one architecture) give every array such an axis, behind that of cotangents where there are several a point:
+outputs (E, N, n_out), cotangents (n_out, E, N, n_ℓ), gradients (E, P).
 """
 
 from __future__ import annotations
@@ -17,15 +19,16 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.finite.arrays import AnyArray
 from kernelcalc.finite.losses import Loss, get_loss
-from kernelcalc.finite.network import AnyArray, FiniteNetwork
+from kernelcalc.finite.parameters import Parameters
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Forward:
     """What one pass leaves behind; ``a[0]`` is X, ``d[0]`` and ``z[0]`` are empty so that indices are layer numbers."""
 
-    net: FiniteNetwork
+    net: Parameters
     z: list[AnyArray]
     a: list[AnyArray]
     outputs: AnyArray
@@ -50,7 +53,10 @@ class Forward:
     def layer_kernels(self, other: Forward | None = None) -> list[AnyArray]:
         """K^ℓ(s, t) = c_ℓ² a_s·a_t + β², one matrix a weight layer."""
         right = self if other is None else other
-        return [c * c * (a @ b.T) + self.net.beta**2 for c, a, b in zip(self.net.scales, self.a, right.a, strict=True)]
+        return [
+            c * c * (a @ b.swapaxes(-1, -2)) + self.net.beta**2
+            for c, a, b in zip(self.net.scales, self.a, right.a, strict=True)
+        ]
 
     def layer_norms(self) -> list[AnyArray]:
         """The diagonals of :meth:`layer_kernels`, (N,) each."""
@@ -64,23 +70,38 @@ class Forward:
         eta: list[AnyArray] = [cotangent] * (depth + 1)
         e: list[AnyArray] = [cotangent] * depth
         for layer in range(depth - 1, 0, -1):
-            e[layer] = net.scales[layer] * (eta[layer + 1] @ net.weights[layer].T)
+            e[layer] = eta[layer + 1] @ net.weights[layer].swapaxes(-1, -2)
+            e[layer] *= net.scales[layer]
             eta[layer] = self.d[layer] * e[layer]
         return eta, e
 
+    def cotangents(self, cotangent: AnyArray) -> list[AnyArray]:
+        """η alone, without memory for e."""
+        depth, net = self.net.depth, self.net
+        eta: list[AnyArray] = [cotangent] * (depth + 1)
+        for layer in range(depth - 1, 0, -1):
+            eta[layer] = eta[layer + 1] @ net.weights[layer].swapaxes(-1, -2)
+            eta[layer] *= net.scales[layer]
+            eta[layer] *= self.d[layer]
+        return eta
+
     def output_cotangents(self) -> list[AnyArray]:
         """ζ^ℓ[a, s] = ∂f_a(x_s)/∂z^ℓ, (n_out, N, n_ℓ) by layer number."""
-        n, n_out = self.outputs.shape
-        unit = np.eye(n_out, dtype=self.outputs.dtype)[:, None, :]
-        return self.backward(np.broadcast_to(unit, (n_out, n, n_out)))[0]
+        return self.cotangents(self.unit_cotangents())
+
+    def unit_cotangents(self) -> AnyArray:
+        """∂f_a(x_s)/∂f(x_s), (n_out, N, n_out)."""
+        n_out = self.outputs.shape[-1]
+        unit = np.eye(n_out, dtype=self.outputs.dtype).reshape(n_out, *[1] * (self.outputs.ndim - 1), n_out)
+        return np.broadcast_to(unit, (n_out, *self.outputs.shape))
 
 
-def forward(net: FiniteNetwork, x: AnyArray) -> Forward:
+def forward(net: Parameters, x: AnyArray) -> Forward:
     """Run the network at checked points."""
     z: list[AnyArray] = [np.empty(0, dtype=x.dtype)]
     a = [x]
     for layer, (w, b) in enumerate(zip(net.weights, net.biases, strict=True)):
-        pre = net.scales[layer] * (a[-1] @ w) + net.beta * b
+        pre = net.scales[layer] * (a[-1] @ w) + net.beta * b[..., None, :]
         if layer == net.depth - 1:
             return Forward(net=net, z=z, a=a, outputs=pre)
         z.append(pre)
@@ -90,27 +111,34 @@ def forward(net: FiniteNetwork, x: AnyArray) -> Forward:
 
 def parameter_gradient(run: Forward, eta: list[AnyArray]) -> AnyArray:
     """Σ_s of the outer products a ⊗ η as flat vector (P,)."""
-    net, parts = run.net, []
-    for layer, c in enumerate(net.scales):
-        parts.append((c * (run.a[layer].T @ eta[layer + 1])).ravel())
-        parts.append(net.beta * eta[layer + 1].sum(axis=0))
-    return np.concatenate(parts)
-
-
-def jacobian(net: FiniteNetwork, x: AnyArray) -> AnyArray:
-    """∂f_a(x_s)/∂θ, (N, n_out, P)."""
-    run = forward(net, x)
-    zeta = run.output_cotangents()
-    result = np.empty((len(x), net.n_out, net.n_parameters), dtype=run.outputs.dtype)
+    net, last = run.net, eta[-1]
+    result = np.empty((*last.shape[:-2], net.n_parameters), dtype=np.result_type(run.outputs, last))
     weights, biases = net.split(result)
     for layer, c in enumerate(net.scales):
-        cotangent = zeta[layer + 1].swapaxes(0, 1)
-        weights[layer][...] = c * run.a[layer][:, None, :, None] * cotangent[:, :, None, :]
-        biases[layer][...] = net.beta * cotangent
+        np.multiply(c, run.a[layer].swapaxes(-1, -2) @ eta[layer + 1], out=weights[layer])
+        np.multiply(net.beta, eta[layer + 1].sum(axis=-2), out=biases[layer])
     return result
 
 
-def ntk(net: FiniteNetwork, x: AnyArray, x2: AnyArray | None = None) -> AnyArray:
+def point_gradients(run: Forward, zeta: list[AnyArray]) -> AnyArray:
+    """The outer products a ⊗ ζ of every point and every row r of ζ^ℓ (r, N, n_ℓ) as flat vectors, (N, r, P)."""
+    rows, n = zeta[-1].shape[:2]
+    result = np.empty((n, rows, run.net.n_parameters), dtype=run.outputs.dtype)
+    weights, biases = run.net.split(result)
+    for layer, c in enumerate(run.net.scales):
+        cotangent = zeta[layer + 1].swapaxes(0, 1)
+        weights[layer][...] = c * run.a[layer][:, None, :, None] * cotangent[:, :, None, :]
+        biases[layer][...] = run.net.beta * cotangent
+    return result
+
+
+def jacobian(net: Parameters, x: AnyArray) -> AnyArray:
+    """∂f_a(x_s)/∂θ, (N, n_out, P)."""
+    run = forward(net, x)
+    return point_gradients(run, run.output_cotangents())
+
+
+def ntk(net: Parameters, x: AnyArray, x2: AnyArray | None = None) -> AnyArray:
     r"""Empirical NTK :math:`Θ_{ab}(x, x') = Σ_ℓ K^ℓ(x, x') ζ_a^{ℓ+1}(x)·ζ_b^{ℓ+1}(x')`.
 
     Returns
@@ -121,8 +149,8 @@ def ntk(net: FiniteNetwork, x: AnyArray, x2: AnyArray | None = None) -> AnyArray
     right = left if x2 is None else forward(net, x2)
     gram = jacobian_gram(left, left.output_cotangents(), right, left_is_right=x2 is None)
     if net.n_out == 1:
-        return gram[0, :, 0, :]
-    return gram.transpose(1, 3, 0, 2)
+        return gram[..., 0, :, 0, :]
+    return np.einsum("...asbt->...stab", gram)
 
 
 def jacobian_gram(
@@ -134,9 +162,10 @@ def jacobian_gram(
     kernels = left.layer_kernels(None if left_is_right else other)
     total: Any = 0.0
     for layer, kernel in enumerate(kernels):
-        one, two = zeta[layer + 1], zeta2[layer + 1]
-        flat = one.reshape(-1, one.shape[-1]) @ two.reshape(-1, two.shape[-1]).T
-        total = total + kernel[None, :, None, :] * flat.reshape(*one.shape[:2], *two.shape[:2])
+        one, two = (np.einsum("a...si->...asi", z[layer + 1]) for z in (zeta, zeta2))
+        lead, rows, columns = one.shape[:-3], one.shape[-3:-1], two.shape[-3:-1]
+        flat = one.reshape(*lead, -1, one.shape[-1]) @ two.reshape(*lead, -1, two.shape[-1]).swapaxes(-1, -2)
+        total = total + kernel[..., None, :, None, :] * flat.reshape(*lead, *rows, *columns)
     return np.asarray(total)
 
 
@@ -174,7 +203,7 @@ def unit_ntk_diagonals(run: Forward, block: int = 64) -> list[AnyArray]:
     return result
 
 
-def hessian_trace(net: FiniteNetwork, x: AnyArray) -> AnyArray:
+def hessian_trace(net: Parameters, x: AnyArray) -> AnyArray:
     r"""g_a(x) = Tr Hf_a(x), (N, n_out), exactly.
 
     As f is linear in each single parameter's own layer, only σ̈ contributes to the diagonal:
@@ -182,11 +211,9 @@ def hessian_trace(net: FiniteNetwork, x: AnyArray) -> AnyArray:
     .. math:: g_a(x) = Σ_{ℓ=1}^{L-1} Σ_i σ̈(z_i^ℓ) \frac{∂f_a}{∂α_i^ℓ} ‖∇_θ z_i^ℓ(x)‖^2
     """
     run = forward(net, x)
-    n, n_out = run.outputs.shape
-    unit = np.eye(n_out, dtype=run.outputs.dtype)[:, None, :]
-    _, e = run.backward(np.broadcast_to(unit, (n_out, n, n_out)))
+    _, e = run.backward(run.unit_cotangents())
     diagonals = unit_ntk_diagonals(run)
-    total = np.zeros((n_out, n), dtype=run.outputs.dtype)
+    total = np.zeros(run.outputs.T.shape, dtype=run.outputs.dtype)
     for layer in range(1, net.depth):
         total += np.einsum("asi,si->as", e[layer], run.dd[layer] * diagonals[layer])
     return total.T
@@ -201,22 +228,28 @@ class Problem:
     loss: Loss
 
     @classmethod
-    def of(cls, net: FiniteNetwork, X: Any, Y: Any, loss: str | Loss) -> Problem:
+    def of(cls, net: Parameters, X: Any, Y: Any, loss: str | Loss) -> Problem:
         """Check X and Y for this network."""
         chosen = get_loss(loss)
         x = net.points(X)
-        return cls(x=x, targets=chosen.targets(Y, len(x), net), loss=chosen)
+        return cls(x=x, targets=chosen.targets(Y, len(x), net.n_out, net.dtype), loss=chosen)
 
     def batch(self, rows: AnyArray) -> Problem:
         """The problem on some of the points (its loss is the mean over these)."""
         return Problem(x=self.x[rows], targets=self.targets[rows], loss=self.loss)
 
-    def value(self, net: FiniteNetwork) -> float:
-        """C."""
+    def value(self, net: Parameters) -> float:
+        """C of one network."""
         return self.loss.value(forward(net, self.x).outputs, self.targets)
 
-    def gradient(self, net: FiniteNetwork) -> AnyArray:
-        """∂C/∂θ, (P,)."""
+    def values(self, net: Parameters) -> AnyArray:
+        """C of every network, (E,)."""
+        return np.array([self.loss.value(one, self.targets) for one in forward(net, self.x).outputs])
+
+    def gradient(self, net: Parameters) -> AnyArray:
+        """∂C/∂θ, (P,), or that of every network, (E, P)."""
         run = forward(net, self.x)
-        eta, _ = run.backward(self.loss.gradient(run.outputs, self.targets))
+        one_network = run.outputs.ndim == 2
+        slopes = [self.loss.gradient(one, self.targets) for one in (run.outputs[None] if one_network else run.outputs)]
+        eta = run.cotangents(slopes[0] if one_network else np.stack(slopes))
         return parameter_gradient(run, eta)

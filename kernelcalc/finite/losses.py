@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kernelcalc.errors import InputError, ShapeError, UnknownNameError
 from kernelcalc.finite.arrays import AnyArray, finite_array
-
-if TYPE_CHECKING:
-    from kernelcalc.finite.network import FiniteNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +47,9 @@ class Loss:
     gradient: Callable[[AnyArray, AnyArray], AnyArray]
     hessian_root: Callable[[AnyArray, AnyArray], AnyArray]
 
-    def targets(self, Y: Any, n: int, net: FiniteNetwork) -> AnyArray:
-        """Targets prepared for ``n`` points and a network's outputs, finite, in its number type."""
-        return finite_array(self.prepare(Y, n, net.n_out), "targets", net.dtype)
+    def targets(self, Y: Any, n: int, n_out: int, dtype: Any) -> AnyArray:
+        """Targets prepared for ``n`` points and ``n_out`` outputs, finite, of that number type."""
+        return finite_array(self.prepare(Y, n, n_out), "targets", dtype)
 
     def hessian(self, outputs: AnyArray, targets: AnyArray) -> AnyArray:
         """𝓗C, one block a point, (N, n_out, n_out)."""

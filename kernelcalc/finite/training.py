@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from kernelcalc.errors import InputError, IntegrationError, UnknownNameError
+from kernelcalc.errors import InputError, IntegrationError, MissingExtraError, UnknownNameError
 from kernelcalc.finite.arrays import AnyArray, finite_array, finite_number, whole_number
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.derivatives import Problem
 from kernelcalc.finite.losses import Loss
-from kernelcalc.finite.network import FiniteNetwork
+from kernelcalc.finite.parameters import Parameters
+
+Net = TypeVar("Net", bound=Parameters)
 
 METHODS = ("flow", "gd", "sgd")
 # An explicit method needs λ_max t/3 steps; this is a time of 6·10⁴/λ_max.
@@ -63,7 +65,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Training:
+class Training(Generic[Net]):
     """What was seen on the way; the lists are one entry a time.
 
     Attributes
@@ -80,25 +82,25 @@ class Training:
 
     times: AnyArray
     loss: AnyArray
-    network: FiniteNetwork
+    network: Net
     records: list[Any] = field(default_factory=list)
 
 
 def train(
-    net: FiniteNetwork,
+    net: Net,
     X: Any,
     Y: Any,
     times: Any,
     *,
     loss: str | Loss = "mse",
     method: str = "flow",
-    record: Callable[[float, FiniteNetwork], Any] | None = None,
+    record: Callable[[float, Net], Any] | None = None,
     step: float | None = None,
     batch_size: int = 32,
     tol: float = 1e-4,
     rng: Any = 0,
     progress: bool = False,
-) -> Training:
+) -> Training[Net]:
     r"""Train from the network's parameters and look at the given times.
 
     Parameters
@@ -159,7 +161,7 @@ def train(
     --------
     One parameter, C = (θ − 1)²/2, so θ(t) = 1 − e^{−t}:
 
-    >>> import numpy as np
+    >>> from kernelcalc.finite import FiniteNetwork
     >>> fin = FiniteNetwork(weights=[np.zeros((1, 1))], biases=[np.zeros(1)], activations=[], beta=0.0)
     >>> run = fin.train(np.array([[1.0]]), np.array([1.0]), times=[0.0, 1.0], tol=1e-8)
     >>> bool(abs(run.network.weights[0][0, 0] - (1 - np.exp(-1))) < 1e-6)
@@ -170,7 +172,7 @@ def train(
     if method == "flow":
 
         def velocity(theta: AnyArray) -> AnyArray:
-            return -problem.gradient(net._at(theta))
+            return -problem.gradient(net.at(theta))
 
         states = flow(velocity, net.parameters, when, plan.tol)
     else:
@@ -186,7 +188,7 @@ def train(
     losses, records, now = [], [], net
     for t, theta in zip(when, states, strict=True):
         # not copied: no loop writes to a state that it has handed out
-        now = net._at(theta)
+        now = net.at(theta)
         with np.errstate(over="ignore", invalid="ignore"):
             losses.append(problem.value(now))
         if not np.isfinite(losses[-1]):
@@ -197,8 +199,6 @@ def train(
 
 
 def _with_bar(states: Iterator[AnyArray], total: int) -> Iterator[AnyArray]:
-    from kernelcalc.errors import MissingExtraError
-
     try:
         from tqdm.auto import tqdm
     except ImportError as error:
@@ -206,13 +206,13 @@ def _with_bar(states: Iterator[AnyArray], total: int) -> Iterator[AnyArray]:
     return iter(tqdm(states, total=total, desc="training"))
 
 
-def largest_eigenvalue(net: FiniteNetwork, problem: Problem, tol: float = 0.01, most: int = 100) -> float:
+def largest_eigenvalue(net: Parameters, problem: Problem, tol: float = 0.01, most: int = 100) -> float:
     """|λ|_max of H by power iteration, to a relative change of ``tol`` (from below, usually within a few ``tol``)."""
     with np.errstate(over="ignore", invalid="ignore"):
         return _largest_eigenvalue(net, problem, tol, most)
 
 
-def _largest_eigenvalue(net: FiniteNetwork, problem: Problem, tol: float, most: int) -> float:
+def _largest_eigenvalue(net: Parameters, problem: Problem, tol: float, most: int) -> float:
     split = HessianSplit.at(net, problem)
     # from the gradient's side of the spectrum: the top eigenvectors of H lie near the range of DYᵀ
     v = problem.gradient(net)
@@ -274,7 +274,7 @@ def flow(velocity: Callable[[AnyArray], AnyArray], theta: AnyArray, times: AnyAr
 
 
 def _descent(
-    net: FiniteNetwork, problem: Problem, counts: AnyArray, step: float, batch: int, rng: np.random.Generator
+    net: Parameters, problem: Problem, counts: AnyArray, step: float, batch: int, rng: np.random.Generator
 ) -> Iterator[AnyArray]:
     theta, done = net.parameters, 0
     n = len(problem.x)
@@ -287,7 +287,7 @@ def _descent(
                     order, at = rng.permutation(n), 0
                 part, at = problem.batch(order[at : at + batch]), at + batch
             with np.errstate(over="ignore", invalid="ignore"):
-                theta = theta - theta.dtype.type(step) * part.gradient(net._at(theta))
+                theta = theta - theta.dtype.type(step) * part.gradient(net.at(theta))
             done += 1
         if not np.isfinite(theta).all():
             raise IntegrationError(f"parameters overflow before step {done}; try a step below {step:g}")

@@ -14,7 +14,7 @@ STEP = 1e-30
 
 def outputs_at(fin, theta, X):
     """Outputs for complex parameters, which the public ways to a network refuse."""
-    return forward(fin._at(theta), X.astype(complex)).outputs
+    return forward(fin.at(theta), X.astype(complex)).outputs
 
 
 def test_outputs_follow_the_definition(problem):

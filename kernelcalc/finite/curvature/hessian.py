@@ -16,9 +16,10 @@ from typing import Any, Literal
 import numpy as np
 
 from kernelcalc.errors import InputError, ShapeError
-from kernelcalc.finite.derivatives import Forward, Problem, forward
+from kernelcalc.finite.arrays import AnyArray
+from kernelcalc.finite.derivatives import Forward, Problem, forward, point_gradients
 from kernelcalc.finite.losses import Loss
-from kernelcalc.finite.network import AnyArray, FiniteNetwork
+from kernelcalc.finite.parameters import Parameters
 
 Part = Literal["h", "i", "s"]
 
@@ -34,7 +35,7 @@ class HessianSplit:
 
     Examples
     --------
-    >>> import numpy as np
+    >>> from kernelcalc.finite import FiniteNetwork
     >>> fin = FiniteNetwork(weights=[np.ones((1, 1))], biases=[np.zeros(1)], activations=[], beta=1.0)
     >>> split = fin.curvature(np.array([[3.0]]), np.array([0.0]))
     >>> split.h.dense()
@@ -49,13 +50,13 @@ class HessianSplit:
     root: AnyArray
 
     @classmethod
-    def of(cls, net: FiniteNetwork, X: Any, Y: Any, loss: str | Loss = "mse") -> HessianSplit:
+    def of(cls, net: Parameters, X: Any, Y: Any, loss: str | Loss = "mse") -> HessianSplit:
         """At the network's present parameters."""
         # the pass keeps the points, so later changes of the caller's array must not reach it
         return cls.at(net, Problem.of(net, net.points(X).copy(), Y, loss))
 
     @classmethod
-    def at(cls, net: FiniteNetwork, problem: Problem) -> HessianSplit:
+    def at(cls, net: Parameters, problem: Problem) -> HessianSplit:
         """The same for points and targets that are already checked."""
         run = forward(net, problem.x)
         return cls(
@@ -63,6 +64,13 @@ class HessianSplit:
             residual=problem.loss.gradient(run.outputs, problem.targets),
             root=problem.loss.hessian_root(run.outputs, problem.targets),
         )
+
+    @classmethod
+    def of_output(cls, run: Forward, output: int) -> HessianSplit:
+        """Σ_s of the Hessians of f_a(x_s) as S, I = 0: ∇C is a unit vector at every point."""
+        residual = np.zeros_like(run.outputs)
+        residual[:, output] = 1.0
+        return cls(run=run, residual=residual, root=np.zeros((*run.outputs.shape, 1), dtype=run.outputs.dtype))
 
     @cached_property
     def cotangents(self) -> tuple[list[AnyArray], list[AnyArray]]:
@@ -72,7 +80,7 @@ class HessianSplit:
     @cached_property
     def root_cotangents(self) -> list[AnyArray]:
         """ζ̃^ℓ[r, s] = Σ_a B_s[a, r] ∂f_a(x_s)/∂z^ℓ with 𝓗C = B Bᵀ, (r, N, n_ℓ) by layer number."""
-        return self.run.backward(self.root.transpose(2, 0, 1))[0]
+        return self.run.cotangents(self.root.transpose(2, 0, 1))
 
     @property
     def h(self) -> CurvatureOperator:
@@ -199,16 +207,8 @@ class CurvatureOperator:
 
 def weighted_jacobian(split: HessianSplit) -> AnyArray:
     """𝓗C^{½} DY: rows Σ_a B_s[a, r] ∂f_a(x_s)/∂θ, (N r, P) with r the faster index; I = JᵀJ."""
-    run, net = split.run, split.run.net
-    zeta = split.root_cotangents
-    n, rank = zeta[-1].shape[1], zeta[-1].shape[0]
-    result = np.empty((n, rank, net.n_parameters), dtype=run.outputs.dtype)
-    weights, biases = net.split(result)
-    for layer, c in enumerate(net.scales):
-        cotangent = zeta[layer + 1].swapaxes(0, 1)
-        weights[layer][...] = c * run.a[layer][:, None, :, None] * cotangent[:, :, None, :]
-        biases[layer][...] = net.beta * cotangent
-    return result.reshape(n * rank, net.n_parameters)
+    rows = point_gradients(split.run, split.root_cotangents)
+    return rows.reshape(-1, rows.shape[-1])
 
 
 def dense_gauss_newton(split: HessianSplit) -> AnyArray:
@@ -217,16 +217,13 @@ def dense_gauss_newton(split: HessianSplit) -> AnyArray:
     return rows.T @ rows
 
 
-def output_hessian(net: FiniteNetwork, x: AnyArray) -> AnyArray:
-    """Hessians of the outputs f_a(x_s), (N, n_out, P, P): one S each, with ∇C replaced by a unit vector."""
+def output_hessian(net: Parameters, x: AnyArray) -> AnyArray:
+    """Hessians of the outputs f_a(x_s), (N, n_out, P, P): one S each."""
     p = net.n_parameters
     result = np.empty((len(x), net.n_out, p, p), dtype=net.dtype)
     eye = np.eye(p, dtype=net.dtype)
     for s in range(len(x)):
         run = forward(net, x[s : s + 1])
         for a in range(net.n_out):
-            residual = np.zeros((1, net.n_out), dtype=net.dtype)
-            residual[0, a] = 1.0
-            split = HessianSplit(run=run, residual=residual, root=np.zeros((1, net.n_out, 1), dtype=net.dtype))
-            result[s, a] = split.product(eye, "s")
+            result[s, a] = HessianSplit.of_output(run, a).product(eye, "s")
     return result

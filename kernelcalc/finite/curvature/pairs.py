@@ -41,9 +41,9 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.finite.arrays import AnyArray
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.derivatives import unit_ntk_diagonals
-from kernelcalc.finite.network import AnyArray
 
 # Numbers in one (N, block, n) array: 16 MiB of float64, below the size from which malloc returns pages at once
 # (measured: larger blocks spend as long on page faults as on arithmetic).

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ import numpy as np
 from kernelcalc.errors import InputError, IntegrationError, ShapeError
 from kernelcalc.finite.arrays import AnyArray, finite_array, finite_number, whole_number
 from kernelcalc.finite.curvature.moments import HessianMoments
+from kernelcalc.finite.derivatives import Problem, forward, ntk
 from kernelcalc.finite.ensembles.trials import trial_seeds
-from kernelcalc.finite.losses import Loss, get_loss
+from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.network import FiniteNetwork
+from kernelcalc.finite.parameters import Parameters
 from kernelcalc.finite.training import flow
 
 
@@ -60,12 +63,10 @@ class NetworkBatch:
         theta.flags.writeable = False
         object.__setattr__(self, "parameters", theta)
 
-    def _at(self, theta: AnyArray) -> NetworkBatch:
-        """The same networks with parameters neither copied nor checked, for loops that own them and do not write to them."""
-        other, view = object.__new__(NetworkBatch), theta.view()
-        view.flags.writeable = False
-        vars(other).update(first=self.first, parameters=view)
-        return other
+    @cached_property
+    def stacked(self) -> Parameters:
+        """The parameters with the network as leading axis."""
+        return self.first.at(self.parameters)
 
     @classmethod
     def random(
@@ -95,33 +96,19 @@ class NetworkBatch:
 
     def __call__(self, X: Any) -> AnyArray:
         """Outputs, (E, N, n_out)."""
-        return self._forward(self.first.points(X))[2]
+        return forward(self.stacked, self.first.points(X)).outputs
 
     def loss(self, X: Any, Y: Any, loss: str | Loss = "mse") -> AnyArray:
         """C of every network, (E,)."""
-        chosen, targets = self._targets(X, Y, loss)
-        return np.array([chosen.value(outputs, targets) for outputs in self(X)])
+        return Problem.of(self.first, X, Y, loss).values(self.stacked)
 
     def gradient(self, X: Any, Y: Any, loss: str | Loss = "mse") -> AnyArray:
         """∂C/∂θ of every network, (E, P)."""
-        chosen, targets = self._targets(X, Y, loss)
-        return self._gradient(self.first.points(X), targets, chosen)
+        return Problem.of(self.first, X, Y, loss).gradient(self.stacked)
 
     def ntk(self, X: Any) -> AnyArray:
         """Empirical NTK, (E, N, N) for one output, else (E, N, N, n_out, n_out)."""
-        x, net = self.first.points(X), self.first
-        z, a, outputs = self._forward(x)
-        n_out, n = net.n_out, len(x)
-        unit = np.eye(n_out, dtype=net.dtype)[:, None, None, :]
-        # ζ[a, e, s, i]
-        zeta = self._backward(z, np.broadcast_to(unit, (n_out, *outputs.shape)))
-        total: Any = 0.0
-        for layer, c in enumerate(net.scales):
-            kernel = c * c * (a[layer] @ a[layer].swapaxes(-1, -2)) + net.beta**2
-            flat = zeta[layer + 1].transpose(1, 0, 2, 3).reshape(len(self), n_out * n, -1)
-            gram = (flat @ flat.swapaxes(1, 2)).reshape(len(self), n_out, n, n_out, n)
-            total = total + (kernel[:, None, :, None, :] if kernel.ndim == 3 else kernel[None, None, :, None, :]) * gram
-        return np.asarray(total[:, 0, :, 0] if n_out == 1 else total.transpose(0, 2, 4, 1, 3))
+        return ntk(self.stacked, self.first.points(X))
 
     def hessian_moments(
         self, X: Any, Y: Any, kmax: int = 4, loss: str | Loss = "mse", **options: Any
@@ -142,15 +129,13 @@ class NetworkBatch:
         steps, step = whole_number(steps, "steps"), finite_number(step, "step")
         if steps < 0 or not step > 0:
             raise InputError("steps >= 0 and a positive step", f"steps={steps}, step={step}")
-        chosen, targets = self._targets(X, Y, loss)
-        x, now = self.first.points(X), self
+        problem, theta = Problem.of(self.first, X, Y, loss), self.parameters
         with np.errstate(over="ignore", invalid="ignore"):
             for _ in range(steps):
-                theta = now.parameters - self.first.dtype.type(step) * now._gradient(x, targets, chosen)
-                now = self._at(theta)
-        if not np.isfinite(now.parameters).all():
+                theta = theta - self.first.dtype.type(step) * problem.gradient(self.first.at(theta))
+        if not np.isfinite(theta).all():
             raise IntegrationError(f"parameters overflow within {steps} steps; try a step below {step:g}")
-        return now
+        return NetworkBatch(first=self.first, parameters=theta)
 
     def flow(self, X: Any, Y: Any, time: float, loss: str | Loss = "mse", tol: float = 1e-4) -> NetworkBatch:
         """The networks after gradient flow of that length, each on its own loss, in common steps.
@@ -167,48 +152,10 @@ class NetworkBatch:
         time, tol = finite_number(time, "time"), finite_number(tol, "tol")
         if time < 0 or not tol > 0:
             raise InputError("a finite time >= 0 and a positive tol", f"time={time}, tol={tol}")
-        chosen, targets = self._targets(X, Y, loss)
-        x, shape = self.first.points(X), self.parameters.shape
+        problem, shape = Problem.of(self.first, X, Y, loss), self.parameters.shape
 
         def velocity(theta: AnyArray) -> AnyArray:
-            return -self._at(theta.reshape(shape))._gradient(x, targets, chosen).ravel()
+            return -problem.gradient(self.first.at(theta.reshape(shape))).ravel()
 
         (end,) = flow(velocity, self.parameters.ravel(), np.array([time]), tol)
         return NetworkBatch(first=self.first, parameters=end.reshape(shape))
-
-    def _targets(self, X: Any, Y: Any, loss: str | Loss) -> tuple[Loss, AnyArray]:
-        chosen = get_loss(loss)
-        return chosen, chosen.targets(Y, len(np.asarray(X)), self.first)
-
-    def _forward(self, x: AnyArray) -> tuple[list[AnyArray], list[AnyArray], AnyArray]:
-        """Pre-activations (index 0 is a placeholder), activations, outputs."""
-        net = self.first
-        weights, biases = net.split(self.parameters)
-        z, a = [x], [x]
-        for layer, c in enumerate(net.scales):
-            pre = c * (a[-1] @ weights[layer]) + net.beta * biases[layer][:, None, :]
-            if layer < net.depth - 1:
-                z.append(pre)
-                a.append(np.asarray(net.activations[layer](pre)).astype(pre.dtype, copy=False))
-        return z, a, pre
-
-    def _backward(self, z: list[AnyArray], cotangent: AnyArray) -> list[AnyArray]:
-        """η^ℓ by layer number; index 0 is a placeholder."""
-        net = self.first
-        weights, _ = net.split(self.parameters)
-        eta = [cotangent] * (net.depth + 1)
-        for layer in range(net.depth - 1, 0, -1):
-            slope = np.asarray(net.activations[layer - 1].derivative(1)(z[layer])).astype(cotangent.dtype, copy=False)
-            eta[layer] = slope * (net.scales[layer] * (eta[layer + 1] @ weights[layer].swapaxes(1, 2)))
-        return eta
-
-    def _gradient(self, x: AnyArray, targets: AnyArray, loss: Loss) -> AnyArray:
-        net = self.first
-        z, a, outputs = self._forward(x)
-        eta = self._backward(z, np.stack([loss.gradient(one, targets) for one in outputs]))
-        result = np.empty_like(self.parameters)
-        weights, biases = net.split(result)
-        for layer, c in enumerate(net.scales):
-            np.multiply(c, a[layer].swapaxes(-1, -2) @ eta[layer + 1], out=weights[layer])
-            np.multiply(net.beta, eta[layer + 1].sum(axis=1), out=biases[layer])
-        return result

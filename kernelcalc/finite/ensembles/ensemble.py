@@ -17,7 +17,8 @@ from kernelcalc.finite.ensembles.records import FIELDS, MomentRecord
 from kernelcalc.finite.ensembles.trial_log import as_result
 from kernelcalc.finite.ensembles.trials import run_trials
 from kernelcalc.finite.losses import Loss, get_loss
-from kernelcalc.finite.network import FiniteNetwork, layer_sizes
+from kernelcalc.finite.network import FiniteNetwork
+from kernelcalc.finite.parameters import layer_sizes
 from kernelcalc.finite.training import Schedule
 
 __all__ = ["FIELDS", "FiniteMoments", "moments_through_training", "train_ensemble"]

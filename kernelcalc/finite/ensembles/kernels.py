@@ -17,6 +17,7 @@ from kernelcalc.finite.arrays import AnyArray, finite_array, whole_number
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.curvature.moments import hessian_moments
 from kernelcalc.finite.curvature.pairs import curvature_pairs
+from kernelcalc.finite.derivatives import forward
 from kernelcalc.finite.ensembles.fingerprint import architecture, digest
 from kernelcalc.finite.ensembles.records import FIELDS
 from kernelcalc.finite.ensembles.trials import run_trials
@@ -69,7 +70,7 @@ def trace_gradient_kernel(net: FiniteNetwork, X: Any) -> AnyArray:
                 continue
             step = _SHIFT / norm2
             for s, weight in _STENCIL:
-                up, down = (net._at(theta + sign * s * step * direction) for sign in (1.0, -1.0))
+                up, down = (net.at(theta + sign * s * step * direction) for sign in (1.0, -1.0))
                 total[:, t] += weight / step * (up.hessian_trace(x) - down.hessian_trace(x))[:, a]
     return total / net.n_out
 
@@ -81,17 +82,11 @@ def hessian_kernel(net: FiniteNetwork, X: Any) -> AnyArray:
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Lemma 4.
     """
-    from kernelcalc.finite.derivatives import forward
-
     x = net.points(X)
     run = forward(net, x)
     total = np.zeros((len(x), len(x)), dtype=net.dtype)
     for a in range(net.n_out):
-        residual = np.zeros_like(run.outputs)
-        residual[:, a] = 1.0
-        # unit residuals make S_s the Hessian of f_a(x_s)
-        split = HessianSplit(run=run, residual=residual, root=np.zeros((*run.outputs.shape, 1), dtype=net.dtype))
-        total += curvature_pairs(split).s_s
+        total += curvature_pairs(HessianSplit.of_output(run, a)).s_s
     return total / net.n_out
 
 

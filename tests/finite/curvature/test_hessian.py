@@ -19,7 +19,7 @@ def test_dense_hessian_against_complex_steps(problem):
     checked = Problem.of(fin, X, Y, loss)
     theta = fin.parameters
     expected = np.stack(
-        [checked.gradient(fin._at(theta + 1j * STEP * unit)).imag / STEP for unit in np.eye(fin.n_parameters)]
+        [checked.gradient(fin.at(theta + 1j * STEP * unit)).imag / STEP for unit in np.eye(fin.n_parameters)]
     )
     np.testing.assert_allclose(fin.hessian(X, Y, loss), expected, rtol=1e-11, atol=1e-13)
 

@@ -26,7 +26,7 @@ def complex_step_gradient(fin, X, function, h=1e-30):
     """∂function/∂θ (N, n_out, P): Im function(θ + i h e_p)/h is exact to rounding."""
     theta = fin.parameters
     steps = 1j * h * np.eye(theta.size)
-    return np.stack([function(fin._at(theta + step), X).imag / h for step in steps], axis=-1)
+    return np.stack([function(fin.at(theta + step), X).imag / h for step in steps], axis=-1)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "relu"])
