@@ -34,7 +34,7 @@ from scipy.stats import kstest
 import kernelcalc as kc
 from kernelcalc.finite.ensembles.ensemble import moments_through_training
 from kernelcalc.output.moments import plot_finite, plot_moments
-from kernelcalc.training.flow import initial_draws
+from kernelcalc.training.start import initial_draws
 
 X, digits = kc.datasets.mnist14(40)
 parity = kc.datasets.parity(digits)

@@ -128,21 +128,20 @@ def curves(
     from kernelcalc.errors import InputError
     from kernelcalc.kernels.mlp import MLP
     from kernelcalc.output.files import writable_folder
-    from kernelcalc.training.flow import hessian_moments
     from kernelcalc.training.losses import LOSSES, resolve_loss
-    from kernelcalc.training.mse import mse_moments
+    from kernelcalc.training.moments import moments
 
     law = resolve_loss(loss)
     if finite is not None and law.name not in LOSSES:
         raise InputError("--finite with --loss " + ", ".join(LOSSES), f"--loss {loss!r}")
-    if average is not None and law.name != "mse":
+    if average is not None and not law.is_quadratic:
         raise InputError("--average with --loss mse", f"--loss {loss!r}", "--band quantiles takes any loss")
     folder = writable_folder(out)
     if not no_png:
         from kernelcalc.output.moments import require_matplotlib
 
         require_matplotlib()
-    exact = law.name == "mse"
+    exact = law.is_quadratic
     x, y = read(data, labels, points if exact or data or points else SAMPLED_POINTS, scale, targets, law)
     nets = {
         activation: MLP(activation, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
@@ -153,11 +152,7 @@ def curves(
     found = []
     # The sampled losses show their own bar, one step a time.
     for activation, limit in progress(kernels.items(), "moments") if exact else kernels.items():
-        if exact:
-            trajectory = mse_moments(limit, y, grid, kmax=kmax)
-        else:
-            show = shows_progress()
-            trajectory = hessian_moments(limit, y, grid, law, samples=samples, rng=seed, kmax=kmax, progress=show)
+        trajectory = moments(limit, y, grid, law, kmax=kmax, samples=samples, rng=seed, progress=shows_progress())
         _ = trajectory.trace_h_std  # computed here, under the progress bar
         found.append(Curve(name=activation.name, trajectory=trajectory))
     if band == "quantiles" or average is not None:

@@ -97,7 +97,7 @@ def predict(
     click.echo(str(report))
     tested = None
     if count:
-        end = math.inf if law.name == "mse" else float(report.moments.times[-1])
+        end = math.inf if law.is_quadratic else float(report.moments.times[-1])
         tested = heldout.held_out(net, x[train], y[train], x[test], y[test], law, time=end, samples=samples, rng=seed)
         click.echo(f"\n{tested}")
     if json_file is not None:

@@ -67,8 +67,8 @@ def spectrum(
         rank_bound_s,
         spectrum_of_i,
     )
-    from kernelcalc.training.flow import covariance_root
     from kernelcalc.training.losses import resolve_loss
+    from kernelcalc.training.start import covariance_root
 
     law = resolve_loss(loss)
     folder = writable_folder(out)

@@ -19,8 +19,9 @@ import numpy as np
 
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.studies.prediction import predict_outputs, with_defined_kernels
-from kernelcalc.training.flow import gradient_flow, initial_draws
+from kernelcalc.training.flow import gradient_flow
 from kernelcalc.training.losses import Loss, resolve_loss
+from kernelcalc.training.start import initial_draws
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -144,7 +145,7 @@ def held_out(
     t = law.encode(test_labels, y.shape[1])
     if len(t) != len(new):
         raise ShapeError(f"{len(new)} labels of the held-out points", f"{len(t)}")
-    if law.name == "mse":
+    if law.is_quadratic:
         exact = predict_outputs(net, x, y, new, time)
         mean, std, drawn = exact.mean, _spread(exact.covariance, t.shape), None
         g_mean = exact.g_mean

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.errors import InputError
-from kernelcalc.training.flow import gram
+from kernelcalc.training.checks import gram
 from kernelcalc.training.losses import resolve_loss
 
 if TYPE_CHECKING:

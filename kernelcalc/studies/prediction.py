@@ -23,10 +23,12 @@ import numpy as np
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import InputError, ShapeError, SmoothnessError
 from kernelcalc.kernels.parametrisation import pytorch_kernels, standard_theta
-from kernelcalc.training.flow import covariance_root, gradient_flow, gram, hessian_moments, initial_draws
+from kernelcalc.training.checks import gram
+from kernelcalc.training.flow import gradient_flow, hessian_moments
 from kernelcalc.training.losses import Loss, resolve_loss
 from kernelcalc.training.mse import mse_moments
 from kernelcalc.training.sharpness import condition_number, top_eigenvalue
+from kernelcalc.training.start import covariance_root, initial_draws
 from kernelcalc.training.trajectory import Trajectory
 
 if TYPE_CHECKING:

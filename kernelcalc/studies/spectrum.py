@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.errors import InputError, ShapeError
-from kernelcalc.training.flow import gram
+from kernelcalc.training.checks import gram
 from kernelcalc.training.losses import curvature_sqrt, resolve_loss
 from kernelcalc.training.weighted import symmetric_weighted_kernel
 

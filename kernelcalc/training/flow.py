@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.errors import CovarianceError, InputError, MissingExtraError, NotFiniteError, ShapeError
+from kernelcalc.errors import InputError, MissingExtraError
 from kernelcalc.kernels.threads import one_blas_thread
+from kernelcalc.training.checks import check_count, gram, sorted_times
+from kernelcalc.training.integrator import integrate
 from kernelcalc.training.losses import Loss, resolve_loss
+from kernelcalc.training.start import along_points, initial_draws
 from kernelcalc.training.trajectory import Trajectory
 from kernelcalc.training.weighted import weighted_moments
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from kernelcalc.arrays import Array
 
-# Entries of the kernels are right to 1e-10 of their scale; ten times the eigenvalue shift this allows.
-_INDEFINITE = 1e-9
 # The tolerance over that of one step, for large and for small entries of W: with these the error at every time stayed
 # below half the tolerance (measured on eight losses, N = 40 to 256, times to 1e5, rtol 1e-3 to 1e-7).
 _LOCAL, _LOCAL_W = 50.0, 200.0
@@ -168,10 +169,10 @@ def hessian_moments(
     law = resolve_loss(loss)
     targets = law.encode(labels, n_out)
     grams = {name: gram(kernels, name, len(targets)) for name in ("theta", "lam", "upsilon")}
-    unique, where = _sorted_times(times)
-    _check_count("kmax", kmax, 1)
+    unique, where = sorted_times(times)
+    check_count("kmax", kmax, 1)
     workers = os.cpu_count() or 1 if workers is None else workers
-    _check_count("workers", workers, 1)
+    check_count("workers", workers, 1)
     y0, g0 = initial_draws(kernels, targets.shape[1], samples, rng)
     n = len(targets)
     trace_i = np.empty((samples, kmax, unique.size))
@@ -181,9 +182,9 @@ def hessian_moments(
         each = map if workers == 1 else pool.map
         for i, (w, y) in enumerate(_shown(flow, unique.size, progress)):
             slope = law.slope(y, targets) / n
-            g = g0 - _along_points(grams["lam"], w)
+            g = g0 - along_points(grams["lam"], w)
             trace_s[:, i] = np.einsum("sna,sna->s", g, slope)
-            trace_s2[:, i] = np.einsum("sna,sna->s", slope, _along_points(grams["upsilon"], slope))
+            trace_s2[:, i] = np.einsum("sna,sna->s", slope, along_points(grams["upsilon"], slope))
             value[:, i] = law.point_values(y, targets).mean(axis=-1)
             hessians = law.curvature(y, targets) / n
             trace_i[:, :, i] = weighted_moments(grams["theta"], hessians, kmax, has_blocks=law.has_blocks, each=each)
@@ -198,60 +199,6 @@ def hessian_moments(
         deviation=lambda name: np.asarray(kept[name].std(axis=0, ddof=1)),
         loss_name=law.name,
     )
-
-
-def initial_draws(kernels: Any, n_out: int, samples: int, rng: Any = 0) -> tuple[Array, Array]:
-    """Draws of (Y(0), G(0)), each (samples, N, n_out): per output centred Gaussian, covariance [[Σ, Φᵀ], [Φ, Ξ]].
-
-    Raises
-    ------
-    CovarianceError
-        That matrix is indefinite beyond rounding.
-
-    References
-    ----------
-    Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1.
-    """
-    _check_count("samples", samples, 2)
-    factor = covariance_root(initial_covariance(kernels))
-    noise = np.random.default_rng(rng).standard_normal((samples, factor.shape[1], n_out))
-    both = _along_points(factor, noise)
-    n = len(factor) // 2
-    return np.ascontiguousarray(both[:, :n]), np.ascontiguousarray(both[:, n:])
-
-
-def initial_covariance(kernels: Any) -> Array:
-    """Covariance (2N, 2N) of (Y(0), G(0)) for one output: [[Σ, Φᵀ], [Φ, Ξ]]."""
-    sigma = gram(kernels, "sigma")
-    phi, xi = (gram(kernels, name, len(sigma)) for name in ("phi", "xi"))
-    return np.block([[sigma, phi.T], [phi, xi]])
-
-
-def covariance_root(covariance: Array) -> Array:
-    """F with F Fᵀ = covariance, numerically semidefinite matrices allowed.
-
-    Raises
-    ------
-    CovarianceError
-        An eigenvalue of the correlation matrix is negative beyond the accuracy of the kernels.
-
-    Examples
-    --------
-    >>> f = covariance_root(np.ones((2, 2)))
-    >>> np.allclose(f @ f.T, 1)
-    True
-    """
-    scale = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
-    safe = np.where(scale > 0, scale, 1.0)
-    # Y and G differ in size by orders of magnitude: rounding is judged on the correlations.
-    values, vectors = np.linalg.eigh(covariance / np.outer(safe, safe))
-    if values[0] < -_INDEFINITE * len(scale):
-        raise CovarianceError(
-            "kernels whose [[sigma, phi.T], [phi, xi]] is positive semidefinite",
-            f"the eigenvalue {values[0]:.4g} of its correlation matrix",
-            "all kernels must come from one network and one data set; duplicate points are fine",
-        )
-    return np.asarray(safe[:, None] * vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
 def gradient_flow(
@@ -285,8 +232,6 @@ def gradient_flow(
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1.
     """
-    from kernelcalc.training.integrator import integrate
-
     if not 1e-11 <= rtol < 1:
         raise InputError("a tolerance rtol of at least 1e-11, below 1", f"{rtol!r}")
     n = len(theta)
@@ -313,44 +258,6 @@ def gradient_flow(
     for w in flow:
         y = y0 - through(theta, w)
         yield np.ascontiguousarray(w.transpose(2, 1, 0)), np.ascontiguousarray(y.transpose(2, 1, 0))
-
-
-def gram(kernels: Any, name: str, n: int | None = None) -> Array:
-    """The (N, N) array ``kernels.name``, checked."""
-    value = getattr(kernels, name, None)
-    if value is None:
-        raise InputError(f"kernels with the array {name}", type(kernels).__name__, "use net.kernels(X)")
-    matrix = np.asarray(value, dtype=np.float64)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or (n is not None and len(matrix) != n):
-        size = n if n is not None else "N"
-        raise ShapeError(f"a kernel {name} of shape ({size}, {size})", f"{matrix.shape}", "one row a label")
-    if not np.isfinite(matrix).all():
-        raise NotFiniteError(f"a finite kernel {name}", "NaN or infinity")
-    return matrix
-
-
-def _along_points(matrix: Array, batch: Array) -> Array:
-    """Matrix times each (N, n_out) array of a batch."""
-    return np.asarray(np.matmul(matrix, batch))
-
-
-def _sorted_times(times: ArrayLike) -> tuple[Array, NDArray[np.intp]]:
-    t = np.asarray(times, dtype=np.float64)
-    if t.ndim != 1 or t.size == 0:
-        raise ShapeError("times of shape (T,), T ≥ 1", f"{t.shape}")
-    if not np.isfinite(t).all():
-        raise NotFiniteError(
-            "finite times", "NaN or infinity", "the end of training exists in closed form for the MSE only"
-        )
-    if t.min() < 0:
-        raise InputError("times ≥ 0", f"{t.min():g}")
-    unique, where = np.unique(t, return_inverse=True)
-    return unique, where
-
-
-def _check_count(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise InputError(f"{name}, a whole number of at least {least}", f"{value!r}")
 
 
 def _shown(flow: Iterator[Any], total: int, progress: bool) -> Iterator[Any]:

@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arrays import EPS, plain
-from kernelcalc.errors import InputError, NotFiniteError, ShapeError
+from kernelcalc.arrays import EPS
+from kernelcalc.errors import InputError
+from kernelcalc.training.checks import KERNEL_ACCURACY, check_count, columns, gram, square, times_of
 from kernelcalc.training.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from kernelcalc.arrays import Array
-
-# Relative accuracy the kernels promise; departures beyond it are not rounding.
-_KERNEL_ACCURACY = 1e-10
 
 
 def mse_moments(kernels: Any, targets: ArrayLike, times: ArrayLike, *, kmax: int = 4) -> Trajectory:
@@ -88,11 +86,10 @@ def mse_moments(kernels: Any, targets: ArrayLike, times: ArrayLike, *, kmax: int
     array([[2., 1.],
            [2., 1.]])
     """
-    if not isinstance(kmax, int | np.integer) or isinstance(kmax, bool) or kmax < 1:
-        raise InputError("kmax, a whole number of at least 1", f"kmax={kmax!r}")
-    t = _times(times)
-    theta = _kernel(kernels, "theta", None)
-    y = _targets(targets, theta.shape[0])
+    check_count("kmax", kmax, 1)
+    t = times_of(times, endless=True)
+    theta = gram(kernels, "theta")
+    y = columns(targets, len(theta), what="targets")
     basis = _Eigenbasis.of(kernels, theta, y)
     decay, ramp = basis.flow(t)
     n, n_out = y.shape
@@ -134,9 +131,8 @@ def training_times(theta: ArrayLike, count: int = 60) -> Array:
     >>> training_times([[2.0, 0.0], [0.0, 1e-3]], 3).round(3).tolist()
     [0.0, 0.03, 7.746, 2000.0]
     """
-    if not isinstance(count, int | np.integer) or count < 2:
-        raise InputError("count, a whole number of at least 2", f"count={count!r}")
-    values = np.linalg.eigvalsh(_square(np.asarray(theta, dtype=np.float64), "theta", None))
+    check_count("count", count, 2)
+    values = np.linalg.eigvalsh(square(theta, "theta"))
     n = values.size
     positive = values[values > n * EPS * max(abs(values[0]), abs(values[-1]))]
     if not positive.size:
@@ -164,10 +160,10 @@ class _Eigenbasis:
     @classmethod
     def of(cls, kernels: Any, theta: Array, y: Array) -> _Eigenbasis:
         n = theta.shape[0]
-        given = {name: _kernel(kernels, name, theta.shape) for name in ("sigma", "phi", "lam", "upsilon")}
+        given = {name: gram(kernels, name, n) for name in ("sigma", "phi", "lam", "upsilon")}
         values, vectors = np.linalg.eigh(theta)
         largest = max(abs(values[0]), abs(values[-1]))
-        if values[0] < -n * _KERNEL_ACCURACY * largest:
+        if values[0] < -n * KERNEL_ACCURACY * largest:
             raise InputError(
                 "a positive semidefinite kernel theta", f"the eigenvalue {values[0]:.6g}", "is it a Gram matrix of ∇f?"
             )
@@ -231,7 +227,7 @@ def _deviation(basis: _Eigenbasis, kernels: Any, t: Array, name: str) -> Array:
             a_sigma, a_y = a @ sigma, a @ basis.y
             variance[i] = 2 * n_out * np.sum(a_sigma * a_sigma.T) + 4 * np.sum(a_y * (sigma @ a_y))
         return np.sqrt(np.maximum(variance, 0.0))
-    xi = basis.vectors.T @ _kernel(kernels, "xi", sigma.shape) @ basis.vectors
+    xi = basis.vectors.T @ gram(kernels, "xi", n) @ basis.vectors
     phi = basis.phi
     d = decay / (2 * n)
     # Tr[DΞDΣ] and Tr[(DΦᵀ)²] need no matrix product.
@@ -251,55 +247,3 @@ def _deviation(basis: _Eigenbasis, kernels: Any, t: Array, name: str) -> Array:
 def _bilinear(left: Array, matrix: Array, right: Array) -> Array:
     """Σ_ij left[t, i] matrix[i, j] right[t, j] for every t."""
     return np.einsum("ti,ti->t", left @ matrix, right)
-
-
-def _kernel(kernels: Any, name: str, shape: tuple[int, ...] | None) -> Array:
-    value = getattr(kernels, name, None)
-    if value is None:
-        raise InputError(f"kernels with the array {name}", f"{type(kernels).__name__} without it", "use net.kernels(X)")
-    return _square(np.asarray(value, dtype=np.float64), name, shape)
-
-
-def _square(matrix: Array, name: str, shape: tuple[int, ...] | None) -> Array:
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.size == 0:
-        raise ShapeError(f"a square kernel {name}", f"the shape {matrix.shape}", "use net.kernels(X) without X2")
-    if shape is not None and matrix.shape != shape:
-        raise ShapeError(f"{name} of the shape {shape} of theta", f"the shape {matrix.shape}")
-    if not np.isfinite(matrix).all():
-        raise NotFiniteError(f"a finite kernel {name}", "NaN or infinity")
-    if name in ("phi", "lam"):
-        return matrix
-    asymmetry, scale = np.abs(matrix - matrix.T).max(), np.abs(matrix).max()
-    if asymmetry > _KERNEL_ACCURACY * scale:
-        raise InputError(
-            f"a symmetric kernel {name}", f"entries that differ by {asymmetry:.3g} from their mirror image"
-        )
-    return (matrix + matrix.T) / 2
-
-
-def _targets(targets: ArrayLike, n: int) -> Array:
-    y = _floats(targets, "targets", "an array of numbers")
-    if y.ndim not in (1, 2) or y.shape[0] != n or y.size == 0:
-        raise ShapeError(f"targets of the shape ({n},) or ({n}, n_out)", f"the shape {y.shape}")
-    if not np.isfinite(y).all():
-        raise NotFiniteError("finite targets", "NaN or infinity")
-    return y.reshape(n, -1)
-
-
-def _times(times: ArrayLike) -> Array:
-    t = np.atleast_1d(_floats(times, "times", "a sequence of numbers"))
-    if t.ndim != 1 or t.size == 0:
-        raise ShapeError("times of the shape (T,), T ≥ 1", f"the shape {t.shape}")
-    if np.isnan(t).any():
-        raise NotFiniteError("times ≥ 0", "NaN")
-    if (t < 0).any():
-        raise InputError("times ≥ 0", f"{t.min():g}", "training starts at t = 0")
-    return t
-
-
-def _floats(values: ArrayLike, what: str, expected: str) -> Array:
-    given = plain(values, what)
-    try:
-        return given.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{what}, {expected}", type(values).__name__) from error

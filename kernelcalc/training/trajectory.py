@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.errors import MissingExtraError
+from kernelcalc.output.moments import plot_moments
 
 if TYPE_CHECKING:
     from kernelcalc.arrays import Array
@@ -135,8 +136,6 @@ class Trajectory:
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw the moments; see :func:`kernelcalc.output.moments.plot_moments`. Returns the axes."""
-        from kernelcalc.output.moments import plot_moments
-
         return plot_moments(self, ax, **options)
 
     def __repr__(self) -> str:

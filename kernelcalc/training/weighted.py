@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arrays import EPS
 from kernelcalc.errors import ShapeError
+from kernelcalc.training.losses import curvature_sqrt
 
 if TYPE_CHECKING:
     from kernelcalc.arrays import Array
@@ -133,8 +135,6 @@ def _power_traces(a: Array, kmax: int) -> Array:
 
 
 def _assembled(theta: Array, blocks: Array) -> Array:
-    from kernelcalc.training.losses import curvature_sqrt
-
     return symmetric_weighted_kernel(theta, curvature_sqrt(blocks, True), has_blocks=True)
 
 
@@ -142,7 +142,7 @@ def _without_null_direction(blocks: Array) -> Array:
     """Blocks in an orthonormal basis of the sum-zero subspace, when (as for softmax) they vanish on (1, ..., 1)."""
     c = blocks.shape[-1]
     size = np.abs(blocks).sum(axis=-1)
-    if c == 1 or (np.abs(blocks.sum(axis=-1)) > 8 * c * np.finfo(float).eps * size).any():
+    if c == 1 or (np.abs(blocks.sum(axis=-1)) > 8 * c * EPS * size).any():
         return blocks
     q = np.array([[1.0] * k + [-float(k)] + [0.0] * (c - k - 1) for k in range(1, c)])
     q /= np.linalg.norm(q, axis=1, keepdims=True)

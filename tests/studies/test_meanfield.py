@@ -4,8 +4,8 @@ import pytest
 from kernelcalc.errors import InputError
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.studies.meanfield import mean_field_moments
-from kernelcalc.training.flow import initial_draws
 from kernelcalc.training.losses import resolve_loss
+from kernelcalc.training.start import initial_draws
 
 N = 12
 

@@ -8,8 +8,9 @@ from kernelcalc.finite import FiniteNetwork
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.kernels.parametrisation import pytorch_kernels, standard_theta
 from kernelcalc.studies.prediction import largest_learning_rate, predict, predict_outputs
-from kernelcalc.training.flow import hessian_moments, initial_draws
+from kernelcalc.training.flow import hessian_moments
 from kernelcalc.training.losses import resolve_loss
+from kernelcalc.training.start import initial_draws
 
 RNG = np.random.default_rng(0)
 X, X_TEST = RNG.normal(size=(10, 3)), RNG.normal(size=(4, 3))

@@ -15,8 +15,8 @@ from kernelcalc.studies.spectrum import (
     rank_bound_s,
     spectrum_of_i,
 )
-from kernelcalc.training.flow import initial_draws
 from kernelcalc.training.losses import resolve_loss
+from kernelcalc.training.start import initial_draws
 
 N = 12
 

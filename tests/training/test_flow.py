@@ -9,15 +9,10 @@ from scipy.integrate import solve_ivp
 from kernelcalc.activations.names import activation
 from kernelcalc.errors import CovarianceError, InputError, NotFiniteError, ShapeError, UnknownNameError
 from kernelcalc.kernels.mlp import MLP
-from kernelcalc.training.flow import (
-    covariance_root,
-    gradient_flow,
-    hessian_moments,
-    initial_covariance,
-    initial_draws,
-)
+from kernelcalc.training.flow import gradient_flow, hessian_moments
 from kernelcalc.training.losses import resolve_loss
 from kernelcalc.training.mse import mse_moments
+from kernelcalc.training.start import covariance_root, initial_covariance, initial_draws
 
 N = 14
 NAMES = ("sigma", "theta", "phi", "lam", "upsilon", "xi")

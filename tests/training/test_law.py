@@ -6,10 +6,11 @@ from scipy.special import k0
 
 from kernelcalc.errors import CovarianceError, InputError, PrecisionError, ShapeError
 from kernelcalc.kernels.mlp import MLP
-from kernelcalc.training.flow import gradient_flow, hessian_moments, initial_draws
+from kernelcalc.training.flow import gradient_flow, hessian_moments
 from kernelcalc.training.law import QuadraticLaw, mse_law, mse_quantiles
 from kernelcalc.training.losses import MeanSquaredError
 from kernelcalc.training.mse import mse_moments
+from kernelcalc.training.start import initial_draws
 
 
 def law(weights, linear=None, constant=0.0):

@@ -279,7 +279,7 @@ SKEW = np.array([[1.0, 0.1, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
         (bad(theta=np.diag([1.0, 1.0, -0.1])), [1, 2, 3], [0.0], 4, InputError, "semidefinite"),
         (bad(phi=np.full((3, 3), np.nan)), [1, 2, 3], [0.0], 4, NotFiniteError, "phi"),
         (bad(lam=np.zeros((3, 2))), [1, 2, 3], [0.0], 4, ShapeError, "square kernel lam"),
-        (bad(lam=np.zeros((2, 2))), [1, 2, 3], [0.0], 4, ShapeError, r"\(3, 3\) of theta"),
+        (bad(lam=np.zeros((2, 2))), [1, 2, 3], [0.0], 4, ShapeError, r"\(3, 3\), got"),
         (object(), [1, 2, 3], [0.0], 4, InputError, "array theta"),
     ],
 )

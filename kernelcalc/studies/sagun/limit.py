@@ -28,8 +28,8 @@ from kernelcalc.finite import FiniteNetwork
 from kernelcalc.kernels.gram import LimitingKernels
 from kernelcalc.studies.sagun.task import Task, batches
 from kernelcalc.studies.spectrum import cluster_spectrum
-from kernelcalc.training.flow import covariance_root
 from kernelcalc.training.losses import Loss, curvature_sqrt, resolve_loss
+from kernelcalc.training.start import covariance_root
 from kernelcalc.training.weighted import symmetric_weighted_kernel
 
 # Size up to which all eigenvalues are computed densely even if only the largest are wanted.

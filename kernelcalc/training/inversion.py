@@ -1,0 +1,183 @@
+r"""From the cumulant function of a quadratic form of Gaussians to its tail, density and quantiles.
+
+References
+----------
+Lugannani, Rice, "Saddle point approximation for the distribution of the sum of independent random variables",
+Adv. Appl. Probab. 12 (1980).
+Rice, "Distribution of quadratic forms in normal random variables", SIAM J. Sci. Stat. Comput. 1 (1980).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import ndtri
+
+from kernelcalc.errors import PrecisionError
+
+if TYPE_CHECKING:
+    from kernelcalc.arrays import Array
+
+# Accuracy of probabilities asked of the inversion, absolute.
+_TOLERANCE = 1e-11
+_HALVINGS = 9
+
+
+class Standard:
+    """A :class:`~kernelcalc.training.quadratic.QuadraticLaw` shifted and scaled to mean 0, variance 1, both ways round."""
+
+    def __init__(self, weights: Array, linear: Array, copies: int, std: float) -> None:
+        keep = np.abs(weights) + np.abs(linear) > 1e-13 * std * math.sqrt(copies)
+        scale = std * copies
+        weights, squares = weights[keep] / scale, (linear[keep] / scale) ** 2
+        # Outputs share their weights: equal ones count together.
+        weights, where = np.unique(weights, return_inverse=True)
+        counts = np.bincount(where).astype(np.float64)
+        squares = np.bincount(where, squares).astype(np.float64)
+        self.upper = Tail(weights, squares, counts, copies)
+        self.lower = Tail(-weights, squares, counts, copies)
+
+    def cdf_and_pdf(self, u: float) -> tuple[float, float]:
+        if u >= 0:
+            beyond, density = self.upper.invert(u)
+            return 1 - beyond, density
+        return self.lower.invert(-u)
+
+    def lugannani_rice(self, u: float) -> float:
+        return 1 - self.upper.lugannani_rice(u) if u >= 0 else self.lower.lugannani_rice(-u)
+
+    def quantile(self, level: float) -> float:
+        # Chebyshev: P(|u| ≥ k) ≤ 1/k².
+        width = 1.01 / math.sqrt(min(level, 1 - level))
+        low, high = max(-width, -self.lower.edge), min(width, self.upper.edge)
+        u = min(max(self.upper.cornish_fisher(level), low), high)
+        for _ in range(100):
+            below, density = self.cdf_and_pdf(u)
+            if abs(below - level) <= 10 * _TOLERANCE or high - low <= 1e-14 * max(1.0, width):
+                return u
+            low, high = (u, high) if below < level else (low, u)
+            newton = u - (below - level) / density if density > 0 else math.inf
+            u = newton if low < newton < high else (low + high) / 2
+        raise PrecisionError(f"the quantile of level {level} did not converge")
+
+
+class Tail:
+    """Upper tail of Σ over copies of λ(ξ² - 1) + lξ, of variance 1, by its cumulant function K(s).
+
+    Terms of equal λ are one entry: their number in ``counts``, the sum of their l² in ``squares``.
+    """
+
+    def __init__(self, weights: Array, squares: Array, counts: Array, copies: int) -> None:
+        self.weights, self.squares, self.counts, self.copies = weights, squares, counts, copies
+        largest = weights.max(initial=0.0)
+        self.s_max = 0.5 / largest if largest > 0 else math.inf
+        # A sum of negative squares alone ends at its maximum; a component without square reaches everywhere.
+        square = weights != 0
+        bounded = largest <= 0 and not (squares[~square] != 0).any()
+        top = -np.sum(counts * weights) - np.sum(squares[square] / (4 * weights[square]))
+        self.edge = float(copies * top) if bounded else math.inf
+
+    def k(self, s: Any) -> Any:
+        """K(s) for an array of complex s."""
+        s = np.asarray(s)[..., None]
+        scaled = s * self.weights
+        terms = -self.counts * (0.5 * np.log1p(-2 * scaled) + scaled) + s**2 * self.squares / (2 - 4 * scaled)
+        return self.copies * terms.sum(axis=-1)
+
+    def slope(self, s: float) -> float:
+        """K'(s)."""
+        one = 1 - 2 * s * self.weights
+        terms = 2 * s * self.counts * self.weights**2 / one + s * self.squares * (1 - s * self.weights) / one**2
+        return float(self.copies * terms.sum())
+
+    def bend(self, s: float) -> float:
+        """K''(s)."""
+        one = 1 - 2 * s * self.weights
+        return float(self.copies * (2 * self.counts * self.weights**2 / one**2 + self.squares / one**3).sum())
+
+    def cornish_fisher(self, level: float) -> float:
+        """The quantile to first order in the skewness."""
+        z = float(ndtri(level))
+        third = 8 * self.copies * float(np.sum(self.counts * self.weights**3 + 0.75 * self.weights * self.squares))
+        return z + third * (z * z - 1) / 6
+
+    def saddle(self, x: float, pole: float) -> float:
+        """Root in (0, s_max) of K'(s) - pole/s = x, the left-hand side being increasing."""
+
+        def excess(s: float) -> float:
+            return self.slope(s) - pole / s - x
+
+        high = min(1.0, self.s_max / 2)
+        while excess(high) < 0:
+            high = 2 * high if math.isinf(self.s_max) else (high + self.s_max) / 2
+        low = high
+        while excess(low) > 0:
+            low /= 2
+        return low if low == high else float(brentq(excess, low, high, xtol=1e-12 * low, rtol=1e-12))
+
+    def invert(self, x: float) -> tuple[float, float]:
+        r"""P(> x) and the density at x ≥ 0: :math:`\frac{1}{2πi} \int e^{K(s) - sx} ds/s`, and the same without 1/s.
+
+        The contour crosses the axis at the saddle point and is bent to the side where the integrand decays:
+        s + iv ± (√(v² + w²) - w)/√3 with v = w sinh a. The trapezoidal rule in a converges geometrically.
+        """
+        if x >= self.edge * (1 - 1e-12):
+            return 0.0, 0.0
+        s = self.saddle(x, 1.0)
+        w = 1 / math.sqrt(self.bend(s) + s**-2)
+        bend, end = min((self._length(s, x, w, b) for b in (3**-0.5, -(3**-0.5), 0.0)), key=lambda pair: pair[1])
+        step, previous, settled = 0.2, (math.nan, math.nan), False
+        a = np.arange(0, end + step, step)
+        sums = self._sum(s, x, w, bend, a, first=0.5)
+        for _ in range(_HALVINGS):
+            tail, density = step * sums[0], step * sums[1]
+            settled = abs(tail - previous[0]) <= _TOLERANCE
+            if settled and abs(density - previous[1]) <= 1e-9 * (1 + density):
+                return min(max(tail, 0.0), 1.0), max(density, 0.0)
+            previous = tail, density
+            more = self._sum(s, x, w, bend, a + step / 2)
+            sums = sums[0] + more[0], sums[1] + more[1]
+            a = np.sort(np.concatenate([a, a + step / 2]))
+            step /= 2
+        if settled:
+            # The density can be infinite at a point where the distribution function is not.
+            return min(max(previous[0], 0.0), 1.0), math.nan
+        raise PrecisionError(f"the inversion of the law did not converge at {x:.6g} standard deviations from the mean")
+
+    def _length(self, s: float, x: float, w: float, bend: float) -> tuple[float, float]:
+        """The bend, and a beyond which the integrand of that contour is negligible."""
+        a = np.arange(0.0, 60.0, 0.5)
+        line, weight = self._contour(s, w, bend, a)
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = (self.k(line) - line * x).real + np.log(np.abs(weight))
+        # Not a number: overflow of a growing integrand.
+        alive = np.flatnonzero(~(size < math.log(1e-3 * _TOLERANCE)))
+        grows = np.nanmax(size) > size[0] + 3
+        return bend, (a[alive[-1]] if alive.size else 0.0) + 0.5 + (1e3 if grows else 0.0)
+
+    def _contour(self, s: float, w: float, bend: float, a: Array) -> tuple[Any, Any]:
+        v, root = w * np.sinh(a), w * np.cosh(a)
+        # (ds/da)/i
+        return s + bend * (root - w) + 1j * v, root - 1j * bend * v
+
+    def _sum(self, s: float, x: float, w: float, bend: float, a: Array, first: float = 1.0) -> tuple[float, float]:
+        line, weight = self._contour(s, w, bend, a)
+        values = np.exp(self.k(line) - line * x) * weight
+        values[0] *= first
+        return float((values / line).real.sum()) / math.pi, float(values.real.sum()) / math.pi
+
+    def lugannani_rice(self, x: float) -> float:
+        """P(> x) for x ≥ 0."""
+        if x >= self.edge * (1 - 1e-12):
+            return 0.0
+        if x < 1e-4:
+            third = 8 * self.copies * float(np.sum(self.counts * self.weights**3 + 0.75 * self.weights * self.squares))
+            return 0.5 - third / (6 * math.sqrt(2 * math.pi)) - x / math.sqrt(2 * math.pi)
+        s = self.saddle(x, 0.0)
+        w = math.sqrt(2 * max(s * x - float(self.k(np.array(s))), 0.0))
+        u = s * math.sqrt(self.bend(s))
+        gauss = math.exp(-w * w / 2) / math.sqrt(2 * math.pi)
+        return 0.5 * math.erfc(w / math.sqrt(2)) + gauss * (1 / u - 1 / w)

@@ -1,0 +1,137 @@
+r"""What a loss is: its value, gradient and Hessian in the outputs.
+
+Targets t are encoded once, as an (N, n_out) array, by :meth:`Loss.encode`. The methods ``point_values``, ``slope`` and
+``curvature`` are those of one point, c, ∇c and ∂²c, without the 1/N; they broadcast over leading axes and are what
+integrators call. ``value``, ``gradient``, ``hessian`` and the products are those of C and take labels as given.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kernelcalc.errors import NotFiniteError, ShapeError
+from kernelcalc.training.checks import columns
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from kernelcalc.arrays import Array
+
+# Losses by name; each enters itself when its class is defined.
+LOSSES: dict[str, type[Loss]] = {}
+
+
+class Loss(ABC):
+    """A convex loss of each point's outputs. A subclass with a ``name`` of its own is known by that name from then on.
+
+    Attributes
+    ----------
+    name : str
+        What the user calls it.
+    has_blocks : bool
+        Whether ∂²c couples outputs: then ``curvature`` is (..., n_out, n_out), otherwise its diagonal (..., n_out).
+    curvature_bound : float
+        Largest eigenvalue of ∂²c over all outputs, infinity where there is none or it is not known.
+    is_quadratic : bool
+        Whether ∂²c = Id, as for the MSE alone: then outputs stay Gaussian and Corollary 1 holds.
+    """
+
+    name: str
+    has_blocks: bool = False
+    curvature_bound: float = np.inf
+    is_quadratic: bool = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "name" in vars(cls):
+            LOSSES[cls.name] = cls
+
+    @abstractmethod
+    def point_values(self, y: Array, t: Array) -> Array:
+        """c(y, t), summed over outputs: (..., n_out) → (...)."""
+
+    @abstractmethod
+    def slope(self, y: Array, t: Array) -> Array:
+        """∇c(y, t): (..., n_out)."""
+
+    @abstractmethod
+    def curvature(self, y: Array, t: Array) -> Array:
+        """∂²c(y, t): its diagonal (..., n_out), or with ``has_blocks`` the matrix (..., n_out, n_out)."""
+
+    def curvature_product(self, y: Array, t: Array) -> Callable[[Array], Array]:
+        """The map v ↦ ∂²c(y, t) v of arrays (..., n_out)."""
+        h = self.curvature(y, t)
+        # a, b: outputs
+        return (lambda v: np.einsum("...ab,...b->...a", h, v)) if self.has_blocks else (lambda v: h * v)
+
+    def encode(self, labels: ArrayLike, n_out: int | None = None) -> Array:
+        """Labels as an (N, n_out) array of targets.
+
+        Raises
+        ------
+        ShapeError, NotFiniteError, InputError
+            Labels of another shape or kind than the loss takes.
+        """
+        return columns(labels, n_out=n_out)
+
+    def value(self, outputs: ArrayLike, labels: ArrayLike) -> Any:
+        """C(Y); outputs (N,), (N, n_out) or (..., N, n_out) → scalar or (...)."""
+        y, t, _ = self._arguments(outputs, labels)
+        result = self.point_values(y, t).mean(axis=-1)
+        return float(result) if result.ndim == 0 else result
+
+    def gradient(self, outputs: ArrayLike, labels: ArrayLike) -> Array:
+        """∇C(Y), in the shape of the outputs, with the 1/N."""
+        y, t, flat = self._arguments(outputs, labels)
+        result = self.slope(y, t) / t.shape[0]
+        return result[:, 0] if flat else result
+
+    def hessian(self, outputs: ArrayLike, labels: ArrayLike) -> Array:
+        r"""The non-zero part of 𝓗C(Y), with the 1/N: one diagonal entry or one (n_out, n_out) block a point."""
+        y, t, flat = self._arguments(outputs, labels)
+        result = self.curvature(y, t) / t.shape[0]
+        return result[:, 0] if flat and not self.has_blocks else result
+
+    def hessian_product(self, outputs: ArrayLike, labels: ArrayLike, vector: ArrayLike) -> Array:
+        """𝓗C(Y) v for v in the shape of the outputs."""
+        return self._apply(self.hessian(outputs, labels), outputs, vector)
+
+    def hessian_sqrt(self, outputs: ArrayLike, labels: ArrayLike) -> Array:
+        """𝓗C(Y)^½, the symmetric root, in the form of :meth:`hessian`."""
+        return curvature_sqrt(self.hessian(outputs, labels), self.has_blocks)
+
+    def _apply(self, h: Array, outputs: ArrayLike, vector: ArrayLike) -> Array:
+        v = np.asarray(vector, dtype=np.float64)
+        if v.shape != np.shape(outputs):
+            raise ShapeError(f"a vector in the shape of the outputs, {np.shape(outputs)}", f"{v.shape}")
+        # n: point, a and b: outputs
+        return np.einsum("...nab,...nb->...na", h, v) if self.has_blocks else h * v
+
+    def _arguments(self, outputs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array, bool]:
+        y = np.asarray(outputs, dtype=np.float64)
+        if not np.isfinite(y).all():
+            raise NotFiniteError("finite outputs", "NaN or infinity")
+        flat = y.ndim == 1
+        if flat:
+            y = y[:, None]
+        if y.ndim < 2:
+            raise ShapeError("outputs of shape (N,), (N, n_out) or (..., N, n_out)", f"{y.shape}")
+        t = self.encode(labels, y.shape[-1])
+        if y.shape[-2:] != t.shape:
+            raise ShapeError(f"outputs for {t.shape[0]} points with {t.shape[1]} outputs", f"{y.shape}")
+        return y, t, flat
+
+    def __repr__(self) -> str:
+        return f"<loss {self.name}>"
+
+
+def curvature_sqrt(h: Array, has_blocks: bool) -> Array:
+    """Symmetric root of Hessian blocks (..., n_out, n_out), or of diagonals."""
+    if not has_blocks:
+        return np.sqrt(h)
+    values, vectors = np.linalg.eigh(h)
+    return (vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ np.swapaxes(vectors, -1, -2)

@@ -1,0 +1,163 @@
+"""The losses that have a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.training.checks import columns
+from kernelcalc.training.losses.loss import Loss
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from kernelcalc.arrays import Array
+
+
+class MeanSquaredError(Loss):
+    r""":math:`c(y, t) = \|y - t\|^2/2`, so that ∇C = (Y - Y*)/N and 𝓗C = Id/N.
+
+    Examples
+    --------
+    >>> MeanSquaredError().gradient([3.0, 0.0], [1.0, 0.0])
+    array([1., 0.])
+    """
+
+    name = "mse"
+    curvature_bound = 1.0
+    is_quadratic = True
+
+    def point_values(self, y: Array, t: Array) -> Array:
+        return 0.5 * np.sum((y - t) ** 2, axis=-1)
+
+    def slope(self, y: Array, t: Array) -> Array:
+        return y - t
+
+    def curvature(self, y: Array, t: Array) -> Array:
+        return np.ones(np.broadcast_shapes(y.shape, t.shape))
+
+
+class BinaryCrossEntropy(Loss):
+    r""":math:`c(y, t) = \log(1 + e^{-ty})` with labels ±1 or 0/1; each output is a task of its own.
+
+    The weight of a point is :math:`𝓗C_{ii} = \frac1N \frac{1}{2 + e^{-Y_i} + e^{Y_i}}`, ¼/N on the decision boundary
+    (the printed 1/(1 + e^{-Y} + e^Y) would give ⅓/N), and with one output ‖∇C‖ ≤ 1/√N.
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Section 3.1 and Proposition 2.
+
+    Examples
+    --------
+    >>> BinaryCrossEntropy().hessian([0.0], [1])
+    array([0.25])
+    """
+
+    name = "binary"
+    curvature_bound = 0.25
+
+    def encode(self, labels: ArrayLike, n_out: int | None = None) -> Array:
+        t = columns(labels, n_out=n_out)
+        if np.isin(t, (-1.0, 1.0)).all():
+            return t
+        if np.isin(t, (0.0, 1.0)).all():
+            return 2 * t - 1
+        strange = t[~np.isin(t, (-1.0, 0.0, 1.0))]
+        got = f"{strange[0]:g}" if strange.size else "-1 together with 0"
+        raise InputError("labels ±1 or 0/1", got, "for more than two classes use loss='softmax'")
+
+    def point_values(self, y: Array, t: Array) -> Array:
+        return np.sum(np.logaddexp(0.0, -t * y), axis=-1)
+
+    def slope(self, y: Array, t: Array) -> Array:
+        return -t * _sigmoid(-t * y)
+
+    def curvature(self, y: Array, t: Array) -> Array:
+        e = np.exp(-np.abs(t * y))
+        return e / (1 + e) ** 2
+
+
+class SoftmaxCrossEntropy(Loss):
+    r""":math:`c(y, t) = -\sum_a t_a \log p_a`, :math:`p = e^{y}/\sum_b e^{y_b}`, from labels 0..n_out-1 or class probabilities.
+
+    The Hessian has one block :math:`(\mathrm{diag}\,p - pp^T)/N` a point, and ‖∇C‖ ≤ √(2/N).
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Proposition 2 (which prints √(2c)).
+
+    Examples
+    --------
+    >>> SoftmaxCrossEntropy().gradient([[0.0, 0.0]], [1])
+    array([[ 0.5, -0.5]])
+    """
+
+    name = "softmax"
+    has_blocks = True
+    curvature_bound = 0.5
+
+    def encode(self, labels: ArrayLike, n_out: int | None = None) -> Array:
+        given = columns(labels)
+        if given.ndim == 2 and given.shape[1] == 1:
+            given = given[:, 0]
+        if given.ndim == 1:
+            classes = given.astype(np.int64)
+            if (classes != given).any() or (classes < 0).any():
+                raise InputError("class labels 0, 1, ...", f"{given[(classes != given) | (classes < 0)][0]:g}")
+            count = max(int(classes.max()) + 1, 2) if n_out is None else n_out
+            if classes.max() >= count:
+                raise InputError(f"class labels below n_out={count}", f"{classes.max()}")
+            return np.eye(count)[classes]
+        if given.ndim != 2 or (n_out is not None and given.shape[1] != n_out):
+            raise ShapeError(f"labels of shape (N,) or (N, {n_out or 'n_out'})", f"{given.shape}")
+        if (given < 0).any() or not np.allclose(given.sum(axis=1), 1, rtol=0, atol=1e-9):
+            raise InputError("rows of class probabilities that sum to 1", f"a row {given[0]}")
+        return given
+
+    def point_values(self, y: Array, t: Array) -> Array:
+        _, rest, below = _softmax_parts(y)
+        return np.log1p(rest) + np.sum(t * below, axis=-1)
+
+    def slope(self, y: Array, t: Array) -> Array:
+        p, q = _probabilities(y)
+        # p - t, without cancellation where t is 0 or 1
+        return p * (1 - t) - q * t
+
+    def curvature(self, y: Array, t: Array) -> Array:
+        p, q = _probabilities(y)
+        block = -p[..., :, None] * p[..., None, :]
+        diagonal = np.arange(p.shape[-1])
+        block[..., diagonal, diagonal] = p * q
+        return np.broadcast_to(block, (*np.broadcast_shapes(y.shape, t.shape), y.shape[-1]))
+
+    def curvature_product(self, y: Array, t: Array) -> Callable[[Array], Array]:
+        p, _ = _probabilities(y)
+        return lambda v: p * (v - np.sum(p * v, axis=-1, keepdims=True))
+
+
+def _sigmoid(u: Array) -> Array:
+    e = np.exp(-np.abs(u))
+    return np.where(u >= 0, 1.0, e) / (1 + e)
+
+
+def _softmax_parts(y: Array) -> tuple[Array, Array, Array]:
+    """Return e^(y - max), the sum of all of them but one largest, and max - y."""
+    below = y.max(axis=-1, keepdims=True) - y
+    e = np.exp(-below)
+    top = below == 0
+    rest = np.where(top, 0.0, e).sum(axis=-1) + (top.sum(axis=-1) - 1)
+    return e, rest, below
+
+
+def _probabilities(y: Array) -> tuple[Array, Array]:
+    """Softmax p and 1 - p, each to full relative accuracy."""
+    e, rest, below = _softmax_parts(y)
+    total = (1 + rest)[..., None]
+    # total - e cancels for the largest class only, where the difference is known.
+    complement = np.where(below == 0, rest[..., None], total - e)
+    complement /= total
+    e /= total
+    return e, complement

@@ -1,0 +1,59 @@
+"""One call for every loss."""
+
+import numpy as np
+import pytest
+
+from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.kernels.mlp import MLP
+from kernelcalc.training.flow import SampledTrajectory, hessian_moments
+from kernelcalc.training.losses import LOSSES, Loss, resolve_loss
+from kernelcalc.training.moments import moments
+from kernelcalc.training.mse import mse_moments
+
+X = np.random.default_rng(0).normal(size=(6, 3))
+KERNELS = MLP("erf", depth=3).kernels(X)
+LABELS = np.arange(6) % 2
+TIMES = [0.0, 3.0]
+
+
+def test_the_closed_form_is_taken_where_there_is_one():
+    exact, found = mse_moments(KERNELS, LABELS, TIMES), moments(KERNELS, LABELS, TIMES, samples=3)
+    for name in ("trace_h", "loss", "trace_s_std"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(exact, name))
+    assert not isinstance(found, SampledTrajectory)
+
+
+@pytest.mark.parametrize("loss", ["binary", "softmax", "(y - t)^4/4"])
+def test_other_losses_are_sampled(loss):
+    drawn = hessian_moments(KERNELS, LABELS, TIMES, loss, samples=3, rng=1, kmax=2)
+    found = moments(KERNELS, LABELS, TIMES, loss, samples=3, rng=1, kmax=2)
+    np.testing.assert_array_equal(found.trace_h, drawn.trace_h)
+
+
+def test_the_number_of_outputs_is_checked():
+    with pytest.raises(ShapeError):
+        moments(KERNELS, LABELS, TIMES, n_out=2)
+    with pytest.raises(InputError):
+        moments(KERNELS, LABELS, TIMES, kmax=0)
+
+
+def test_a_loss_defined_elsewhere_is_known_by_its_name():
+    class Cosh(Loss):
+        name = "toy cosh"
+
+        def point_values(self, y, t):
+            return np.cosh(y - t).sum(axis=-1)
+
+        def slope(self, y, t):
+            return np.sinh(y - t)
+
+        def curvature(self, y, t):
+            return np.cosh(y - t)
+
+    try:
+        by_text = moments(KERNELS, LABELS, TIMES, "cosh(y - t)", samples=2)
+        by_name = moments(KERNELS, LABELS, TIMES, "toy cosh", samples=2)
+        np.testing.assert_allclose(by_name.trace_h, by_text.trace_h, rtol=1e-8)
+        assert isinstance(resolve_loss("Toy Cosh"), Cosh)
+    finally:
+        del LOSSES["toy cosh"]
