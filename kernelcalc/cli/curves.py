@@ -138,7 +138,7 @@ def curves(
         raise InputError("--average with --loss mse", f"--loss {loss!r}", "--band quantiles takes any loss")
     folder = writable_folder(out)
     if not no_png:
-        from kernelcalc.output.moments import require_matplotlib
+        from kernelcalc.output.style import require_matplotlib
 
         require_matplotlib()
     exact = law.is_quadratic

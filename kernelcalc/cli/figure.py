@@ -150,7 +150,7 @@ def figure_3(
 
 def _ready(out: Path) -> Path:
     from kernelcalc.output.files import writable_folder
-    from kernelcalc.output.moments import require_matplotlib
+    from kernelcalc.output.style import require_matplotlib
 
     folder = writable_folder(out)
     require_matplotlib()

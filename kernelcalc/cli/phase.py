@@ -79,7 +79,7 @@ def phase(
         raise InputError("--sigma-w-range above 0", "a range from 0")
     folder = writable_folder(out)
     if not no_png:
-        from kernelcalc.output.moments import require_matplotlib
+        from kernelcalc.output.style import require_matplotlib
 
         require_matplotlib()
     grid = np.linspace(*sigma_w_range), np.linspace(*beta_range)

@@ -89,7 +89,7 @@ def sagun(
     if experiment in EXPERIMENTS:
         writable_folder(out)
         if not no_png:
-            from kernelcalc.output.moments import require_matplotlib
+            from kernelcalc.output.style import require_matplotlib
 
             require_matplotlib()
     if experiment == "initial":

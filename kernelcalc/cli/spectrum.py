@@ -73,7 +73,7 @@ def spectrum(
     law = resolve_loss(loss)
     folder = writable_folder(out)
     if not no_png:
-        from kernelcalc.output.moments import require_matplotlib
+        from kernelcalc.output.style import require_matplotlib
 
         require_matplotlib()
     x, y = read(data, labels, points, scale, targets, law)

@@ -98,7 +98,7 @@ def validate(
 
     folder = writable_folder(out)
     if not no_png:
-        from kernelcalc.output.moments import require_matplotlib
+        from kernelcalc.output.style import require_matplotlib
 
         require_matplotlib()
     x, y = _read(data, labels, points)

@@ -3,21 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from kernelcalc.errors import MissingExtraError
-from kernelcalc.output.moments import COLORS
-
-if TYPE_CHECKING:
-    from kernelcalc.studies.validation.comparison import Row, Validation
+from kernelcalc.output.style import COLORS, matplotlib_part
 
 _COLUMNS = 4
 _PANELS = 12
 
 
-def plot_comparison(report: Validation, ax: Any = None, row: Row | None = None) -> Any:
+class Row(Protocol):
+    """One number of the theory beside means of networks of several widths."""
+
+    @property
+    def quantity(self) -> Any:
+        """Which number: hashable, with ``name``, ``part``, ``time`` and the ``label`` that formulas write."""
+
+    @property
+    def theory(self) -> float:
+        """Its limit."""
+
+    @property
+    def means(self) -> Sequence[float]:
+        """(W,), one a width."""
+
+    @property
+    def errors(self) -> Sequence[float]:
+        """Their standard errors, (W,)."""
+
+    @property
+    def limit(self) -> float:
+        """Fitted value at infinite width."""
+
+    @property
+    def limit_error(self) -> float:
+        """Its standard error."""
+
+    @property
+    def bias(self) -> float:
+        """Fitted slope in 1/width."""
+
+    @property
+    def z(self) -> float:
+        """Distance of limit and theory in standard errors."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether they agree."""
+
+
+class Report(Protocol):
+    """A comparison."""
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """One a number."""
+
+    @property
+    def failures(self) -> Sequence[Row]:
+        """Those that did not pass."""
+
+    @property
+    def widths(self) -> Sequence[int]:
+        """(W,)."""
+
+    @property
+    def trials(self) -> int:
+        """Networks a width."""
+
+
+def plot_comparison(report: Report, ax: Any = None, row: Row | None = None) -> Any:
     """Draw one quantity against 1/width, or twelve of them.
 
     Means with their standard errors, the fitted line, its value at infinite width (open circle) with its standard error,
@@ -25,7 +81,7 @@ def plot_comparison(report: Validation, ax: Any = None, row: Row | None = None) 
 
     Parameters
     ----------
-    report : Validation
+    report : Report
         What :func:`kernelcalc.validate` returns.
     ax : matplotlib axes, optional
         Where to draw ``row``; new axes by default.
@@ -43,21 +99,21 @@ def plot_comparison(report: Validation, ax: Any = None, row: Row | None = None) 
         matplotlib is not installed.
     """
     if ax is None:
-        pyplot = _matplotlib("pyplot")
+        pyplot = matplotlib_part("pyplot")
         if row is None:
             return _panels(report, pyplot.figure(layout="constrained"), _chosen(report))
         ax = pyplot.subplots(layout="constrained")[1]
     return _draw(report, ax, row or max(report.rows, key=lambda one: abs(one.z)))
 
 
-def comparison_figure(report: Validation, rows: Iterable[Row] | None = None) -> Any:
+def comparison_figure(report: Report, rows: Iterable[Row] | None = None) -> Any:
     """The panels as a matplotlib figure that is attached to no window."""
-    figure = _matplotlib("figure").Figure(layout="constrained")
+    figure = matplotlib_part("figure").Figure(layout="constrained")
     _panels(report, figure, _chosen(report) if rows is None else list(rows))
     return figure
 
 
-def _chosen(report: Validation) -> list[Row]:
+def _chosen(report: Report) -> list[Row]:
     """Failures first; then the diagonals of the kernels at t = 0 and moments at the second time."""
     times = sorted({row.quantity.time for row in report.rows})
     at = times[min(1, len(times) - 1)]
@@ -76,7 +132,7 @@ def _chosen(report: Validation) -> list[Row]:
     return (list(rows.values()) + rest)[:_PANELS]
 
 
-def _panels(report: Validation, figure: Any, rows: Sequence[Row]) -> Any:
+def _panels(report: Report, figure: Any, rows: Sequence[Row]) -> Any:
     columns = min(_COLUMNS, len(rows))
     lines = -(-len(rows) // columns)
     figure.set_size_inches(2.9 * columns + 0.3, 2.35 * lines + 0.8)
@@ -93,7 +149,7 @@ def _panels(report: Validation, figure: Any, rows: Sequence[Row]) -> Any:
     return axes[: len(rows)]
 
 
-def _draw(report: Validation, ax: Any, row: Row) -> Any:
+def _draw(report: Report, ax: Any, row: Row) -> Any:
     widths = np.array(report.widths, dtype=np.float64)
     x, end = 1 / widths, 1.12 / widths.min()
     color = COLORS[0] if row.passed else COLORS[1]
@@ -122,12 +178,3 @@ def _draw(report: Validation, ax: Any, row: Row) -> Any:
     ax.tick_params(labelsize=8.5)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
-
-
-def _matplotlib(module: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(f"matplotlib.{module}")
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "plot", "plotting") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -77,9 +79,6 @@ def write_csv(path: str | os.PathLike[str], columns: Mapping[str, ArrayLike]) ->
     OutputFileError
         The file cannot be written.
     """
-    import csv
-    import io
-
     arrays = [np.asarray(column) for column in columns.values()]
     if len({array.shape for array in arrays}) > 1 or any(array.ndim != 1 for array in arrays):
         shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(columns, arrays, strict=True))

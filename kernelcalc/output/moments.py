@@ -3,25 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from kernelcalc.errors import InputError, MissingExtraError
+from kernelcalc.arrays import Array
+from kernelcalc.errors import InputError
+from kernelcalc.output.style import COLORS, axes_or_new, matplotlib_part
 
-if TYPE_CHECKING:
-    from kernelcalc.training.trajectory import Trajectory
-
-# Okabe & Ito's palette, which colour-blind readers can tell apart ("Color Universal Design", 2008); dark ones first.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # Ratio of the largest to the smallest value above which an axis is logarithmic.
 LOG_RANGE = 5.0
 BAND = 0.16
 FORMULA = r"$\mathbb{E}\,\mathrm{Tr}\,H(t)^k$"
 
 
+class Moments(Protocol):
+    """Moments of the Hessian along training: row k - 1 of a (kmax, T) array is the k-th moment."""
+
+    @property
+    def kmax(self) -> int:
+        """Number of moments."""
+
+    @property
+    def times(self) -> Array:
+        """(T,)."""
+
+    @property
+    def trace_i(self) -> Array:
+        """(kmax, T)."""
+
+    @property
+    def trace_h(self) -> Array:
+        """(kmax, T)."""
+
+    @property
+    def trace_h_std(self) -> Array:
+        """(kmax, T)."""
+
+
+class FiniteMoments(Protocol):
+    """Mean moments of finite networks."""
+
+    @property
+    def times(self) -> Any:
+        """(T,)."""
+
+    @property
+    def trace_h(self) -> Any:
+        """(kmax, T)."""
+
+    @property
+    def trace_h_std(self) -> Any:
+        """(kmax, T)."""
+
+    @property
+    def trials(self) -> int:
+        """How many networks."""
+
+    @property
+    def width(self) -> Any:
+        """Of their hidden layers."""
+
+
 def plot_moments(
-    trajectory: Trajectory,
+    trajectory: Moments,
     ax: Any = None,
     *,
     k: int | Iterable[int] | None = None,
@@ -34,7 +79,7 @@ def plot_moments(
 
     Parameters
     ----------
-    trajectory : Trajectory
+    trajectory : Moments
         What :func:`kernelcalc.mse_moments` returns.
     ax : matplotlib axes, optional
         Where to draw; new axes by default.
@@ -61,7 +106,7 @@ def plot_moments(
         matplotlib is not installed.
     """
     powers = _powers(k, trajectory.kmax)
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     order = np.argsort(trajectory.times)
     order = order[np.isfinite(trajectory.times[order])]
     t = trajectory.times[order]
@@ -86,7 +131,7 @@ def plot_moments(
     return ax
 
 
-def plot_finite(moments: Any, ax: Any = None, *, k: int | Iterable[int] | None = None) -> Any:
+def plot_finite(moments: FiniteMoments, ax: Any = None, *, k: int | Iterable[int] | None = None) -> Any:
     """Draw the moments of finite networks as crosses, with the standard error of their mean.
 
     Parameters
@@ -104,7 +149,7 @@ def plot_finite(moments: Any, ax: Any = None, *, k: int | Iterable[int] | None =
     """
     mean, std = np.asarray(moments.trace_h), np.asarray(moments.trace_h_std)
     powers = _powers(k, mean.shape[0])
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     for power in powers:
         error = std[power - 1] / np.sqrt(moments.trials)
         ax.errorbar(
@@ -116,7 +161,7 @@ def plot_finite(moments: Any, ax: Any = None, *, k: int | Iterable[int] | None =
 
 
 def curves_figure(
-    panels: Sequence[tuple[str, Trajectory, Any]],
+    panels: Sequence[tuple[str, Moments, FiniteMoments | None]],
     quantiles: Sequence[Sequence[tuple[Any, Any]]] = (),
     labels: Sequence[str] = (r"$\pm 1$ std over initialisations",),
 ) -> Any:
@@ -129,8 +174,8 @@ def curves_figure(
     matplotlib.figure.Figure
         Not attached to any window.
     """
-    figures = _matplotlib("figure")
-    lines, patches = _matplotlib("lines"), _matplotlib("patches")
+    figures = matplotlib_part("figure")
+    lines, patches = matplotlib_part("lines"), matplotlib_part("patches")
     columns = 2 if len(panels) == 4 else min(len(panels), 3)
     rows = -(-len(panels) // columns)
     figure = figures.Figure(figsize=(max(4.1 * columns, 5.2), 3.4 * rows + 0.9), layout="constrained")
@@ -164,11 +209,6 @@ def curves_figure(
     return figure
 
 
-def require_matplotlib() -> None:
-    """Raise :class:`~kernelcalc.errors.MissingExtraError` now rather than after a long computation."""
-    _matplotlib("figure")
-
-
 def _scale_time(ax: Any, t: Any) -> None:
     positive = t[t > 0]
     if positive.size < 2 or positive[-1] / positive[0] < LOG_RANGE:
@@ -178,7 +218,7 @@ def _scale_time(ax: Any, t: Any) -> None:
     else:
         # t = 0 is the left edge of an axis that is logarithmic from the first positive time on.
         ax.set_xscale("symlog", linthresh=positive[0], linscale=0.3)
-        ticker = _matplotlib("ticker")
+        ticker = matplotlib_part("ticker")
         decades = 10.0 ** np.arange(np.ceil(np.log10(positive[0])), np.floor(np.log10(positive[-1])) + 1)
         minor = np.outer([*decades[:1] / 10, *decades], np.arange(2, 10)).ravel()
         if decades.size:
@@ -200,7 +240,7 @@ def _scale_values(ax: Any) -> None:
             ax.set_yscale("log")
             ax.set_ylim(low / 1.6, high * 1.6)
             if high / low < 300:
-                ticker = _matplotlib("ticker")
+                ticker = matplotlib_part("ticker")
                 ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
                 ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
                 ax.yaxis.set_minor_formatter(ticker.NullFormatter())
@@ -221,16 +261,3 @@ def _powers(k: int | Iterable[int] | None, kmax: int) -> list[int]:
 
 def _darker(color: str) -> tuple[float, ...]:
     return tuple(0.72 * int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
-
-
-def _axes(ax: Any) -> Any:
-    return _matplotlib("pyplot").subplots(layout="constrained")[1] if ax is None else ax
-
-
-def _matplotlib(module: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(f"matplotlib.{module}")
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "plot", "plotting") from error

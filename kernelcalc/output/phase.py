@@ -2,17 +2,16 @@ r"""Phase diagrams: χ as colour over (σ_w, β), order and chaos on the two sid
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from kernelcalc.output.moments import _axes, _matplotlib
+from kernelcalc.arrays import Array
+from kernelcalc.errors import InputError
+from kernelcalc.output.style import axes_or_new, matplotlib_part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from kernelcalc.arrays import Array
-    from kernelcalc.studies.phase import PhaseDiagram
 
 # Colours end at this factor from χ = 1: beyond, only the side matters.
 CHI_RANGE = 4.0
@@ -20,12 +19,40 @@ CHI_RANGE = 4.0
 ROOM = 0.12
 
 
-def plot_phase(diagram: PhaseDiagram, ax: Any = None, *, quantity: str = "chi", names: bool = True) -> Any:
+class Phases(Protocol):
+    """q* and χ over a plane of σ_w and β."""
+
+    @property
+    def activation(self) -> str:
+        """Name of the nonlinearity."""
+
+    @property
+    def sigma_w(self) -> Array:
+        """(A,)."""
+
+    @property
+    def beta(self) -> Array:
+        """(B,)."""
+
+    @property
+    def q(self) -> Array:
+        """(B, A)."""
+
+    @property
+    def chi(self) -> Array:
+        """(B, A), NaN where the variance grows without bound."""
+
+    @property
+    def line(self) -> tuple[Array, Array, Array]:
+        """σ_w, β and q of the critical line."""
+
+
+def plot_phase(diagram: Phases, ax: Any = None, *, quantity: str = "chi", names: bool = True) -> Any:
     r"""Draw χ (blue: order, red: chaos) or q* over the plane, with the critical line χ = 1, which may be a point.
 
     Parameters
     ----------
-    diagram : PhaseDiagram
+    diagram : Phases
         What :func:`kernelcalc.phase_diagram` returns.
     ax : matplotlib axes, optional
         Where to draw; new axes by default.
@@ -45,12 +72,10 @@ def plot_phase(diagram: PhaseDiagram, ax: Any = None, *, quantity: str = "chi", 
     MissingExtraError
         matplotlib is not installed.
     """
-    from kernelcalc.errors import InputError
-
     if quantity not in ("chi", "q", "depth"):
         raise InputError("quantity 'chi', 'q' or 'depth'", repr(quantity))
-    colors = _matplotlib("colors")
-    ax = _axes(ax)
+    colors = matplotlib_part("colors")
+    ax = axes_or_new(ax)
     with np.errstate(divide="ignore"):
         values = {"chi": diagram.chi, "q": diagram.q, "depth": 1 / np.abs(np.log(diagram.chi))}[quantity]
     if quantity == "chi":
@@ -100,12 +125,12 @@ def mark_setting(ax: Any, label: str, sigma_w: float, beta: float, *, marker: st
     )  # fmt: skip
 
 
-def phase_figure(plain: PhaseDiagram, normalized: PhaseDiagram | None, sigma_w: float, beta: float, label: str) -> Any:
+def phase_figure(plain: Phases, normalized: Phases | None, sigma_w: float, beta: float, label: str) -> Any:
     r"""χ and q* of a nonlinearity, and χ of its normalised form with the circle σ_w² + β² = 1 on which q* = 1.
 
     Parameters
     ----------
-    plain, normalized : PhaseDiagram
+    plain, normalized : Phases
         The second is left out where the nonlinearity cannot be normalised.
     sigma_w, beta : float
         Marked in the panels of the plain nonlinearity; the normalised one is marked on the circle at the same β.
@@ -117,7 +142,7 @@ def phase_figure(plain: PhaseDiagram, normalized: PhaseDiagram | None, sigma_w: 
     matplotlib.figure.Figure
     """
     count = 2 if normalized is None else 3
-    figure = _matplotlib("figure").Figure(figsize=(4.7 * count, 3.9), layout="constrained")
+    figure = matplotlib_part("figure").Figure(figsize=(4.7 * count, 3.9), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
     axes = figure.subplots(1, count)
     name = plain.activation.replace("_", " ")
@@ -135,7 +160,7 @@ def phase_figure(plain: PhaseDiagram, normalized: PhaseDiagram | None, sigma_w: 
         ax.set_title(rf"normalised {name}: growth $\chi$", fontsize=11)
         for other in axes[1:]:
             other.set_ylabel("")
-    lines = _matplotlib("lines").Line2D
+    lines = matplotlib_part("lines").Line2D
     found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     handles = list(found.values())
     if normalized is not None:
@@ -148,7 +173,7 @@ def phase_figure(plain: PhaseDiagram, normalized: PhaseDiagram | None, sigma_w: 
     return figure
 
 
-def _reached(diagram: PhaseDiagram) -> tuple[Array, Array]:
+def _reached(diagram: Phases) -> tuple[Array, Array]:
     """The critical line where its fixed points are stable or nearly so: NaN more than two cells from any that are."""
     from scipy.ndimage import binary_dilation
 
@@ -159,11 +184,11 @@ def _reached(diagram: PhaseDiagram) -> tuple[Array, Array]:
     return sigma_w, np.where(near[row, column], beta, np.nan)
 
 
-def _name(ax: Any, diagram: PhaseDiagram, region: NDArray[np.bool_], name: str) -> None:
+def _name(ax: Any, diagram: Phases, region: NDArray[np.bool_], name: str) -> None:
     """Write at the point of the region farthest from its border."""
     from scipy.ndimage import distance_transform_edt
 
-    effects = _matplotlib("patheffects")
+    effects = matplotlib_part("patheffects")
 
     distance = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(int(distance.argmax()), region.shape)

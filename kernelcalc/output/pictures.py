@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.arrays import Array
-from kernelcalc.output.moments import COLORS, _matplotlib
+from kernelcalc.output.style import COLORS, matplotlib_part
 
 THEORY = {"color": "0.15", "lw": 1.4, "zorder": 4}
 
@@ -15,7 +15,7 @@ THEORY = {"color": "0.15", "lw": 1.4, "zorder": 4}
 def grid(rows: int, columns: int, *, title: str = "", size: tuple[float, float] = (4.3, 3.3), **options: Any) -> Any:
     """A figure attached to no window and its axes (rows, columns)."""
     extra = 0.35 if title else 0.0
-    figure = _matplotlib("figure").Figure(figsize=(size[0] * columns, size[1] * rows + extra), layout="constrained")
+    figure = matplotlib_part("figure").Figure(figsize=(size[0] * columns, size[1] * rows + extra), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.07, h_pad=0.06)
     if title:
         figure.suptitle(title, fontsize=11)
@@ -40,7 +40,7 @@ def signed_scale(ax: Any, axis: str, linear: float) -> None:
     ticks = [-v for v in powers if v <= -low] + [0.0] + [v for v in powers if v <= high]
     getattr(ax, f"set_{axis}ticks")(sorted(ticks))
     getattr(ax, f"set_{axis}lim")(low, high)
-    getattr(ax, f"{axis}axis").set_minor_locator(_matplotlib("ticker").NullLocator())
+    getattr(ax, f"{axis}axis").set_minor_locator(matplotlib_part("ticker").NullLocator())
 
 
 def signed_bins(values: Array, linear: float, bins: int = 40) -> Array:
@@ -57,7 +57,7 @@ def signed_bins(values: Array, linear: float, bins: int = 40) -> Array:
 
 def decade_ticks(ax: Any) -> None:
     """Labels on a logarithmic y-axis at powers of ten, and at 2 and 5 times them where there are fewer than two."""
-    ticker = _matplotlib("ticker")
+    ticker = matplotlib_part("ticker")
     low, high = ax.get_ylim()
     powers = np.floor(np.log10(high)) - np.ceil(np.log10(low)) + 1
     subs = (1.0,) if powers >= 2 else (1.0, 2.0, 5.0)
@@ -74,5 +74,5 @@ def color_of(index: int) -> str:
 
 def shades(count: int, name: str = "viridis") -> list[Any]:
     """Colours of an ordered family, without the palest ones."""
-    colormap = _matplotlib("cm").ScalarMappable(cmap=name).get_cmap()
+    colormap = matplotlib_part("cm").ScalarMappable(cmap=name).get_cmap()
     return [colormap(v) for v in np.linspace(0.0, 0.82, max(count, 1))]

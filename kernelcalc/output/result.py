@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.arrays import Array
-from kernelcalc.errors import InputError, ShapeError, UnknownNameError
+from kernelcalc.errors import InputError, MissingExtraError, ShapeError, UnknownNameError
 from kernelcalc.output.files import writable_folder, write_csv, write_figure
 
 # Rows of the main table that the terminal shows; the file has all.
@@ -106,8 +106,6 @@ class Result:
         MissingExtraError
             pandas is not installed.
         """
-        from kernelcalc.errors import MissingExtraError
-
         try:
             import pandas as pd
         except ImportError as error:

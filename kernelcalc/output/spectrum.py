@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from kernelcalc.output.moments import COLORS, _axes, _matplotlib
+from kernelcalc.arrays import Array
+from kernelcalc.output.style import COLORS, axes_or_new, matplotlib_part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import ArrayLike
-
-    from kernelcalc.studies.spectrum import Spectrum
 
 BINS_A_DECADE = 6
 # Eigenvalues below this part of the largest are rounding.
@@ -21,8 +20,16 @@ NOTHING = 1e-13
 RULES = {"gap": ("largest gap", "-"), "ratio": ("largest ratio", "--"), "cutoff": ("elbow", ":")}
 
 
+class Eigenvalues(Protocol):
+    """What holds eigenvalues, the largest first."""
+
+    @property
+    def values(self) -> Array:
+        """(R,)."""
+
+
 def plot_scree(
-    spectrum: Spectrum,
+    spectrum: Eigenvalues,
     ax: Any = None,
     *,
     predicted: ArrayLike | None = None,
@@ -33,7 +40,7 @@ def plot_scree(
 
     Parameters
     ----------
-    spectrum : Spectrum
+    spectrum : Eigenvalues
         What :func:`kernelcalc.spectrum_of_i` returns.
     ax : matplotlib axes, optional
         Where to draw; new axes by default.
@@ -48,7 +55,7 @@ def plot_scree(
     -------
     matplotlib.axes.Axes
     """
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     values = _positive(spectrum.values)
     ax.plot(np.arange(1, values.size + 1), values, ".", color=COLORS[0], ms=4, label="eigenvalues of $I$", zorder=3)
     if predicted is not None:
@@ -68,12 +75,12 @@ def plot_scree(
     return ax
 
 
-def plot_density(spectrum: Spectrum, ax: Any = None, *, bulk: float | None = None) -> Any:
+def plot_density(spectrum: Eigenvalues, ax: Any = None, *, bulk: float | None = None) -> Any:
     """Draw the histogram of log λ of the eigenvalues of I, with the scale of the bulk of S.
 
     Parameters
     ----------
-    spectrum : Spectrum
+    spectrum : Eigenvalues
         What :func:`kernelcalc.spectrum_of_i` returns.
     ax : matplotlib axes, optional
         Where to draw; new axes by default.
@@ -84,7 +91,7 @@ def plot_density(spectrum: Spectrum, ax: Any = None, *, bulk: float | None = Non
     -------
     matplotlib.axes.Axes
     """
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     values = np.log10(_positive(spectrum.values))
     low, high = np.floor(values.min()), np.ceil(values.max() + 1e-9)
     edges = np.linspace(low, high, int(BINS_A_DECADE * max(high - low, 1)) + 1)
@@ -101,7 +108,7 @@ def plot_density(spectrum: Spectrum, ax: Any = None, *, bulk: float | None = Non
 
 
 def spectrum_figure(
-    spectrum: Spectrum,
+    spectrum: Eigenvalues,
     *,
     title: str = "",
     predicted: ArrayLike | None = None,
@@ -116,7 +123,7 @@ def spectrum_figure(
     matplotlib.figure.Figure
         Not attached to any window.
     """
-    figure = _matplotlib("figure").Figure(figsize=(9.2, 4.1), layout="constrained")
+    figure = matplotlib_part("figure").Figure(figsize=(9.2, 4.1), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
     left, right = figure.subplots(1, 2)
     plot_scree(spectrum, left, predicted=predicted, outliers=outliers, bulk=bulk)
@@ -130,6 +137,6 @@ def spectrum_figure(
     return figure
 
 
-def _positive(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    kept: np.ndarray[Any, Any] = values[values > NOTHING * values.max()]
+def _positive(values: Array) -> Array:
+    kept: Array = values[values > NOTHING * values.max()]
     return kept

@@ -18,7 +18,9 @@ SKEW = np.eye(3) + np.eye(3, k=1) / 10
 
 
 def kernels(**changed):
-    return SimpleNamespace(**(dict.fromkeys(NAMES, np.eye(3)) | {"phi": SKEW, "lam": SKEW, "xi": 4 * np.eye(3)} | changed))
+    return SimpleNamespace(
+        **(dict.fromkeys(NAMES, np.eye(3)) | {"phi": SKEW, "lam": SKEW, "xi": 4 * np.eye(3)} | changed)
+    )
 
 
 CALLS = {
@@ -82,6 +84,11 @@ def test_times_are_sorted_and_found_again():
     unique, where = sorted_times([3.0, 1.0, 3.0])
     np.testing.assert_array_equal(unique, [1.0, 3.0])
     np.testing.assert_array_equal(unique[where], [3.0, 1.0, 3.0])
-    for times, error in (([np.nan], NotFiniteError), ([np.inf], NotFiniteError), ([-1.0], InputError), ([], ShapeError)):
+    for times, error in (
+        ([np.nan], NotFiniteError),
+        ([np.inf], NotFiniteError),
+        ([-1.0], InputError),
+        ([], ShapeError),
+    ):
         with pytest.raises(error):
             sorted_times(times)

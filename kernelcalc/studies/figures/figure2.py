@@ -179,9 +179,9 @@ def run(
 
 
 def _draw(found: dict[str, Array], angle: dict[str, Array], fits: dict[str, tuple[float, float]], width: int) -> Any:
-    from kernelcalc.output.moments import COLORS, _matplotlib
+    from kernelcalc.output.style import COLORS, matplotlib_part
 
-    figure = _matplotlib("figure").Figure(figsize=(9.2, 3.9), layout="constrained")
+    figure = matplotlib_part("figure").Figure(figsize=(9.2, 3.9), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08)
     left, right = figure.subplots(1, 2)
     for (name, (with_i, with_s)), color, marker in zip(found.items(), COLORS, "os", strict=False):
@@ -200,7 +200,7 @@ def _draw(found: dict[str, Array], angle: dict[str, Array], fits: dict[str, tupl
         line = rms[-1] * (n / n[-1]) ** RATES[name]
         right.plot(n, line, color=color, lw=1.2, label=f"{labels[name]}, line: $n^{{{RATES[name]:g}}}$")
     right.set(xscale="log", yscale="log", xlabel="width $n$", title="32 digits, one output")
-    ticker = _matplotlib("ticker")
+    ticker = matplotlib_part("ticker")
     right.xaxis.set_major_locator(ticker.FixedLocator(sorted(set(angle["width"].tolist()))))
     right.xaxis.set_minor_locator(ticker.NullLocator())
     right.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))

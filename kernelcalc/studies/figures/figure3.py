@@ -192,14 +192,14 @@ def interpolated(loss: Array, eigenvalues: Array, steps: Array, fine: Array) -> 
 
 
 def _draw(panels: list[tuple[str, Array, Array]], steps: Array) -> Any:
-    from kernelcalc.output.moments import COLORS, _matplotlib
+    from kernelcalc.output.style import COLORS, matplotlib_part
 
-    figure = _matplotlib("figure").Figure(figsize=(4.3 * len(panels) + 0.9, 7.0), layout="constrained")
+    figure = matplotlib_part("figure").Figure(figsize=(4.3 * len(panels) + 0.9, 7.0), layout="constrained")
     axes = figure.subplots(2, len(panels), squeeze=False, gridspec_kw={"height_ratios": (1.25, 1)})
     top = max(float(loss.max()) for _, loss, _ in panels)
     levels = top * np.geomspace(1e-3, 1, 13)
     fine = np.linspace(steps[0], steps[-1], 401)
-    colors, lines = _matplotlib("colors"), _matplotlib("lines")
+    colors, lines = matplotlib_part("colors"), matplotlib_part("lines")
     middle, filled = len(steps) // 2, None
     for column, (name, loss, limit) in enumerate(panels):
         ax, cut = axes[:, column]
@@ -222,7 +222,7 @@ def _draw(panels: list[tuple[str, Array, Array]], steps: Array) -> Any:
         cut.legend(frameon=False, loc="upper center", fontsize=9)
         if column == 0:
             cut.set_ylabel("loss $C$")
-    ticks = _matplotlib("ticker").LogLocator()
+    ticks = matplotlib_part("ticker").LogLocator()
     figure.colorbar(filled, ax=list(axes[0]), label="loss $C$ of the network", ticks=ticks, shrink=0.9)
     handles = [
         lines.Line2D(
