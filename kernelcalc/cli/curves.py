@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kernelcalc.cli.dataset import count, data_options, loss_option, network_options, read
+from kernelcalc.cli.dataset import DataOptions, count, data_options, loss_option, network_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,11 +98,7 @@ def curves(
     beta: float,
     times: tuple[float, float, int] | None,
     kmax: int,
-    data: Path | None,
-    labels: str | None,
-    points: int | None,
-    scale: str,
-    targets: str | None,
+    data: DataOptions,
     loss: str,
     samples: int,
     band: str,
@@ -142,7 +138,7 @@ def curves(
 
         require_matplotlib()
     exact = law.is_quadratic
-    x, y = read(data, labels, points if exact or data or points else SAMPLED_POINTS, scale, targets, law)
+    x, y = data.read(law, seed, None if exact else SAMPLED_POINTS)
     nets = {
         activation: MLP(activation, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
         for activation in map(from_text, activations)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -13,24 +15,58 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+DIGITS = {"digits": "mnist14", "mnist14": "mnist14", "mnist28": "mnist28"}
+# Relative differences below which points count as one after rescaling.
+_SAME_DIGITS = 12
+
 _NETWORK = (
     click.option("--depth", type=int, default=3, show_default=True, help="Number L of weight layers."),
     click.option("--sigma-w", type=float, default=1.0, show_default=True, help="Standard deviation of the weights."),
     click.option("--beta", type=float, default=0.1, show_default=True, help="Factor of the biases."),
 )
-_DATA = (
-    click.option("--data", type=click.Path(path_type=Path), help="Points and labels, .npz or .csv.  [default: digits]"),
-    click.option("--labels", help="Name (or, in a CSV file, number) of the labels in the data file."),
-    click.option("-n", "--points", type=click.IntRange(min=1), help="Use the first N points only."),
-    click.option(
-        "--scale", type=click.Choice(["sphere", "raw"]), default="sphere", show_default=True,
-        help="Rescale every point to |x|² = n_0, or leave it as it is.",
-    ),
-    click.option(
-        "--targets", type=click.Choice(["onehot", "parity", "values"]),
-        help="One output a class; ±1 for even and odd labels; the labels themselves.  [default: onehot for whole-number "
-        "or text labels, else values; with --loss binary parity, or the class where there are two]",
-    ),
+_KINDS = "text with any separator (.csv, .tsv, ...), .npz, .npy, IDX, Parquet, pictures, also packed (.gz); mnist14 or mnist28"
+
+
+def _file_options(default: str, labels: str) -> tuple[Callable[[F], F], ...]:
+    return (
+        click.option("--data", metavar="FILE", help=f"Points and labels: {_KINDS}.  [default: {default}]"),
+        click.option("--labels", metavar="COLUMN|FILE|last|none", help=labels),
+        click.option("--columns", metavar="NAMES", help="Columns that are points, or the array, with commas."),
+        click.option("--drop", metavar="NAMES", help="Columns to leave out, with commas."),
+        click.option(
+            "--header/--no-header", default=None, help="Whether the first row has names.  [default: as it looks]"
+        ),
+        click.option(
+            "--decimal", type=click.Choice([".", ","]), default=".", show_default=True, help="Decimal sign in text."
+        ),
+        click.option("--flatten", is_flag=True, help="Make a row of each image."),
+    )
+
+
+_BY_NAME = "a name such as label, class, target or y (any case), else the only column of text"
+_NEEDED = (
+    f"What the labels are: a column (name, or number from 0), an array, a file.  [default: {_BY_NAME}, else refused]"
+)
+_OPTIONAL = (
+    f"Labels, which are no points: a column (name, or number from 0), an array.  [default: {_BY_NAME}, else none]"
+)
+_POINTS = click.option(
+    "-n", "--points", type=click.IntRange(min=1), metavar="N",
+    help="Use N points: the first digits, or of a file drawn with --seed, each class in proportion.",
+)  # fmt: skip
+_SCALES = click.Choice(["sphere", "raw"])
+_SCALE = click.option(
+    "--scale", type=_SCALES,
+    help="Rescale every point to |x|² = n_0, or leave it as it is.  [default: sphere; raw for a single input]",
+)  # fmt: skip
+_KERNEL_SCALE = click.option(
+    "--scale", type=_SCALES,
+    help="Rescale every point to |x|² = n_0, or leave it as it is.  [default: raw; sphere for digits]",
+)  # fmt: skip
+_TARGETS = click.option(
+    "--targets", type=click.Choice(["onehot", "parity", "values"]),
+    help="One output a class; ±1 for even and odd labels; the labels themselves.  [default: onehot for whole-number "
+    "or text labels, else values; with --loss binary parity, or the class where there are two]",
 )  # fmt: skip
 loss_option = click.option(
     "--loss", default="mse", show_default=True, metavar="mse|softmax|binary|EXPR",
@@ -39,57 +75,165 @@ loss_option = click.option(
 )  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """What the options say about data; the digits where they say nothing."""
+
+    data: str | None = None
+    labels: str | None = None
+    columns: str | None = None
+    drop: str | None = None
+    header: bool | None = None
+    decimal: str = "."
+    flatten: bool = False
+    points: int | None = None
+    scale: str | None = None
+    targets: str | None = None
+
+    @property
+    def has_file(self) -> bool:
+        """Whether the data are the user's own."""
+        return self.data is not None and self.data not in DIGITS
+
+    def load(
+        self, digits: int | None = None, seed: int = 0, needed: bool = False
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Points as they are and labels; says what was read and which rows were chosen.
+
+        Parameters
+        ----------
+        digits : int, optional
+            How many digits where neither data nor a number of points are given.
+        seed : int
+            Of the choice.
+        needed : bool
+            Refuse data without labels.
+
+        Raises
+        ------
+        DataFileError, NotFiniteError, InputError
+            What the user gave does not fit together.
+        """
+        from kernelcalc import datasets
+        from kernelcalc.errors import DataFileError, InputError
+
+        if not self.has_file:
+            if any((self.labels, self.columns, self.drop, self.flatten)):
+                raise InputError("--data FILE together with --labels, --columns, --drop or --flatten", "digits")
+            make = getattr(datasets, DIGITS[self.data or "digits"])
+            number = self.points or (digits if self.data is None else None)
+            x, y = make(scale="raw") if number is None else make(number, scale="raw")
+            return x, y
+        found = datasets.load(
+            Path(str(self.data)),
+            labels=_labels(self.labels, str(self.data)),
+            columns=_names(self.columns),
+            drop=_names(self.drop),
+            header=self.header,
+            decimal=self.decimal,
+            flatten=self.flatten,
+        )
+        x, y = found.X, found.labelled() if needed else found.y
+        click.echo(str(found))
+        if self.points is None:
+            return x, y
+        if self.points > len(x):
+            raise DataFileError(f"at least {self.points} points", f"{len(x)} in {self.data}")
+        by = [0] * len(x) if y is None else y
+        rows = datasets.choose(by, self.points, rng=seed)
+        click.echo(f"{len(rows)} of {len(x)} points, {drawn(by, seed)}")
+        return x[rows], None if y is None else y[rows]
+
+    def read(self, loss: Any, seed: int = 0, digits: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Points (N, n_0), scaled, and targets (N, n_out) as the loss takes them.
+
+        Raises
+        ------
+        DataFileError, NotFiniteError, InputError
+            What the user gave does not fit together; no labels.
+        """
+        x, y = self.labelled(digits, seed)
+        return self.scaled(x, "sphere"), loss.encode(encoded(y, loss.name, self.targets))
+
+    def labelled(self, digits: int | None = None, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Points as they are and their labels, without which it refuses."""
+        x, y = self.load(digits, seed, needed=True)
+        assert y is not None
+        return x, y
+
+    def scaled(self, x: np.ndarray, default: str) -> np.ndarray:
+        """The points at the scale asked for; says where it makes different points equal."""
+        import numpy as np
+
+        from kernelcalc import datasets
+
+        scale = self.scale or ("raw" if x.shape[1] == 1 else default)
+        if self.scale is None and scale != default:
+            click.echo("one input: points are not rescaled (--scale sphere would make each ±1)")
+        result = datasets.rescale(x, scale)
+        if scale == "sphere" and self.has_file:
+            lost = len(np.unique(x, axis=0)) - len(np.unique(result.round(_SAME_DIGITS), axis=0))
+            if lost > 0:
+                click.echo(
+                    f"--scale sphere leaves {count(lost, 'point')} equal to another that differs in length only (try raw)"
+                )
+        return result
+
+
+def encoded(y: np.ndarray, loss: str, targets: str | None) -> np.ndarray:
+    """Targets (N, n_out) made of labels.
+
+    Raises
+    ------
+    InputError
+        Labels that the loss or the kind of targets does not take.
+    """
+    import numpy as np
+
+    from kernelcalc import datasets
+    from kernelcalc.errors import InputError
+
+    if targets is None:
+        classes = datasets.are_classes(y)
+        targets = "onehot" if classes else "values"
+        if loss == "binary" and classes:
+            targets = "second class" if np.unique(y).size == 2 else "parity"
+        if loss == "softmax" and not classes:
+            raise InputError("class labels with --loss softmax", f"labels such as {y.flat[0]!r}", "try --loss mse")
+    if targets == "values":
+        if y.dtype.kind not in "biuf":
+            raise InputError("numbers as labels for --targets values", f"{y.flat[0]!r}", "use --targets onehot")
+        return y.astype(np.float64).reshape(len(y), -1)
+    if targets == "parity":
+        return datasets.parity(y)[:, None]
+    return datasets.one_hot(y)[:, 1:] if targets == "second class" else datasets.one_hot(y)
+
+
+def drawn(y: Any, seed: int) -> str:
+    """How rows were chosen, in words."""
+    from kernelcalc import datasets
+
+    return f"drawn with seed {seed}" + (", each class in proportion" if datasets.has_classes(y) else "")
+
+
 def network_options(command: F) -> F:
     """Add --depth, --sigma-w and --beta."""
     return _stacked(command, _NETWORK)
 
 
 def data_options(command: F) -> F:
-    """Add --data, --labels, --points, --scale and --targets."""
-    return _stacked(command, _DATA)
+    """Add --data, --labels, -n, --scale, --targets and how a file is read; the command gets ``data``."""
+    return _bundled(command, (*_file_options("256 digits", _NEEDED), _POINTS, _SCALE, _TARGETS))
 
 
-def read(
-    data: Path | None, labels: str | None, points: int | None, scale: str, targets: str | None, loss: Any
-) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, n_0) and targets (N, n_out) as the loss takes them; ``points`` is the number of digits by default.
+def point_options(command: F) -> F:
+    """Add --data, --scale and how a file is read, for points without labels; the command gets ``data``."""
+    return _bundled(command, (*_file_options("256 digits", _OPTIONAL), _KERNEL_SCALE))
 
-    Raises
-    ------
-    DataFileError, InputError
-        What the user gave does not fit together.
-    """
-    import numpy as np
 
-    from kernelcalc import datasets
-    from kernelcalc.errors import DataFileError, InputError
-
-    y: Any
-    if data is None:
-        if labels is not None:
-            raise InputError("--data FILE together with --labels", "--labels alone")
-        x, y = datasets.mnist14(points or 256, scale="raw")
-    else:
-        x, y = datasets.load(data, labels=labels)
-        if points is not None and points > len(x):
-            raise DataFileError(f"at least {points} points", f"{len(x)} in {data}")
-        x, y = x[:points], y[:points]
-    if targets is None:
-        classes = y.ndim == 1 and (y.dtype.kind not in "fc" or bool(np.equal(np.mod(y, 1), 0).all()))
-        targets = "onehot" if classes else "values"
-        if loss.name == "binary" and classes:
-            targets = "second class" if np.unique(y).size == 2 else "parity"
-        if loss.name == "softmax" and not classes:
-            raise InputError("class labels with --loss softmax", f"labels such as {y.flat[0]!r}", "try --loss mse")
-    if targets == "values":
-        if y.dtype.kind not in "biuf":
-            raise InputError("numbers as labels for --targets values", f"{y.flat[0]!r}", "use --targets onehot")
-        y = y.astype(np.float64).reshape(len(y), -1)
-    elif targets == "parity":
-        y = datasets.parity(y)[:, None]
-    else:
-        y = datasets.one_hot(y)[:, 1:] if targets == "second class" else datasets.one_hot(y)
-    return datasets.rescale(x, scale), loss.encode(y)
+def check_options(command: F) -> F:
+    """Add --data, -n and how a file is read, for points as they are; the command gets ``data``."""
+    return _bundled(command, (*_file_options("5 points in the plane, of different lengths", _NEEDED), _POINTS))
 
 
 def count(number: int, noun: str) -> str:
@@ -101,6 +245,28 @@ def count(number: int, noun: str) -> str:
     ('1 output', '10 outputs')
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _labels(labels: str | None, data: str) -> Any:
+    """One name, or several with commas where no file or column could be meant."""
+    return labels if labels is None or "," not in labels or Path(labels).is_file() else _names(labels)
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return () if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _bundled(command: F, options: tuple[Callable[[Any], Any], ...]) -> F:
+    """The command with these options, which it gets as one argument ``data``."""
+    names = [field.name for field in fields(DataOptions)]
+
+    def taking(**given: Any) -> Any:
+        data = DataOptions(**{name: given.pop(name) for name in names if name in given})
+        return command(data=data, **given)
+
+    # with the options that the command has already
+    bundled: Any = functools.update_wrapper(taking, command)
+    return cast("F", _stacked(bundled, options))
 
 
 def _stacked(command: F, options: tuple[Callable[[F], F], ...]) -> F:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kernelcalc.cli.dataset import DataOptions, point_options
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -20,8 +22,7 @@ if TYPE_CHECKING:
 @click.option("--depth", type=int, default=3, show_default=True, help="Number L of weight layers.")
 @click.option("--sigma-w", type=float, default=1.0, show_default=True, help="Standard deviation of the weights.")
 @click.option("--beta", type=float, default=0.1, show_default=True, help="Factor of the biases.")
-@click.option("--data", type=click.Path(path_type=Path), help="Points, .npz or .csv.  [default: 256 digits]")
-@click.option("--labels", help="Name (or, in a CSV file, number) of the labels in the data file.")
+@point_options
 @click.option("--only", multiple=True, metavar="NAME", help="Compute this kernel only; repeat for more.")
 @click.option(
     "-o",
@@ -44,8 +45,7 @@ def kernels(
     depth: int,
     sigma_w: float,
     beta: float,
-    data: Path | None,
-    labels: str | None,
+    data: DataOptions,
     only: tuple[str, ...],
     out: Path | None,
     engine: str,
@@ -54,7 +54,6 @@ def kernels(
     scheduler: str | None,
 ) -> None:
     """Gram matrices of the limiting kernels Σ, Θ, Φ, Λ, Υ, Ξ, with a summary."""
-    from kernelcalc import datasets
     from kernelcalc.activations.activation import as_activation
     from kernelcalc.errors import InputError, OutputFileError
     from kernelcalc.kernels.mlp import MLP
@@ -67,7 +66,8 @@ def kernels(
     writable_folder(out.parent)
     if not by_dask and out.is_dir():
         raise OutputFileError(f"expected a file name for the kernels, got the folder {out}")
-    points, _ = datasets.mnist14() if data is None else datasets.load(data, labels=labels)
+    points, _ = data.load()
+    points = data.scaled(points, "raw" if data.has_file else "sphere")
     net = MLP(as_activation(activation), depth=depth, sigma_w=sigma_w, beta=beta)
     heading = f"{net!r}: {points.shape[0]} points in {points.shape[1]} dimensions"
     if not by_dask:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kernelcalc.cli.dataset import data_options, loss_option, network_options, read
+from kernelcalc.cli.dataset import DataOptions, data_options, drawn, loss_option, network_options
 
 if TYPE_CHECKING:
     from kernelcalc.studies.heldout import HeldOut
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     "--samples", type=click.IntRange(min=2), default=8, show_default=True,
     help="Number of initialisations drawn, for a loss other than the MSE.",
 )  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the initialisations.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all that is drawn.")
 @click.option(
     "--held-out", type=click.IntRange(min=0), metavar="M",
-    help="Keep the last M points for testing, 0 for none.  [default: a fifth of the points]",
+    help="Keep M points for testing, drawn with --seed, each class in proportion; 0 for none.  [default: a fifth]",
 )  # fmt: skip
 @click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write all numbers here.")
 def predict(
@@ -41,11 +41,7 @@ def predict(
     depth: int,
     sigma_w: float,
     beta: float,
-    data: Path | None,
-    labels: str | None,
-    points: int | None,
-    scale: str,
-    targets: str | None,
+    data: DataOptions,
     loss: str,
     width: int,
     samples: int,
@@ -66,6 +62,7 @@ def predict(
 
     Under MSE all numbers are exact; for other losses --samples initialisations are followed.
     """
+    from kernelcalc import datasets
     from kernelcalc.activations.names import from_text
     from kernelcalc.cli import shows_progress
     from kernelcalc.errors import InputError
@@ -77,12 +74,14 @@ def predict(
     law = resolve_loss(loss)
     if json_file is not None:
         writable_folder(json_file.parent)
-    x, y = read(data, labels, points, scale, targets, law)
+    x, y = data.read(law, seed)
     net = MLP(from_text(activation), depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
     count = len(x) // 5 if held_out is None else held_out
     if count >= len(x):
         raise InputError(f"--held-out below the number of points, {len(x)}", str(count))
-    train, test = slice(0, len(x) - count), slice(len(x) - count, len(x))
+    train, test = datasets.split(y, count, rng=seed)
+    if count:
+        click.echo(f"{count} of {len(x)} points are held out for testing, {drawn(y, seed)}")
     report = prediction.predict(
         net,
         x[train],
@@ -106,12 +105,14 @@ def predict(
         from kernelcalc.output.files import atomic_file
 
         with atomic_file(json_file) as file:
-            file.write(json.dumps(as_numbers(report, tested), indent=1, allow_nan=False).encode() + b"\n")
+            file.write(
+                json.dumps(as_numbers(report, tested, test.tolist()), indent=1, allow_nan=False).encode() + b"\n"
+            )
         click.echo(f"\nwritten: {json_file}")
 
 
-def as_numbers(report: Prediction, tested: HeldOut | None = None) -> dict[str, Any]:
-    """The report as plain lists and numbers; what is infinite is None."""
+def as_numbers(report: Prediction, tested: HeldOut | None = None, rows: list[int] | None = None) -> dict[str, Any]:
+    """The report as plain lists and numbers, with the rows that were held out; what is infinite is None."""
     m = report.moments
     return {
         "network": report.network,
@@ -140,7 +141,7 @@ def as_numbers(report: Prediction, tested: HeldOut | None = None) -> dict[str, A
         "standard_times": report.standard_times.tolist(),
         "pytorch_learning_rates": report.pytorch_learning_rates.tolist(),
         "pytorch_times": report.pytorch_times.tolist(),
-        "held_out": None if tested is None else _test_numbers(tested),
+        "held_out": None if tested is None else {"rows": rows, **_test_numbers(tested)},
     }
 
 

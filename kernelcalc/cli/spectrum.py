@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kernelcalc.cli.dataset import count, data_options, loss_option, network_options, read
+from kernelcalc.cli.dataset import DataOptions, count, data_options, loss_option, network_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,11 +33,7 @@ def spectrum(
     depth: int,
     sigma_w: float,
     beta: float,
-    data: Path | None,
-    labels: str | None,
-    points: int | None,
-    scale: str,
-    targets: str | None,
+    data: DataOptions,
     loss: str,
     width: int,
     seed: int,
@@ -76,7 +72,7 @@ def spectrum(
         from kernelcalc.output.style import require_matplotlib
 
         require_matplotlib()
-    x, y = read(data, labels, points, scale, targets, law)
+    x, y = data.read(law, seed)
     n, n_out = y.shape
     net = MLP(from_text(activation), depth=depth, sigma_w=sigma_w, beta=beta, n_out=n_out)
     kernels = net.kernels(x)

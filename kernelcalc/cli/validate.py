@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kernelcalc.cli.dataset import network_options
+from kernelcalc.cli.dataset import DataOptions, check_options, network_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,13 +46,8 @@ class Numbers(click.ParamType):
 )
 @click.option("--trials", type=click.IntRange(min=2), default=100, show_default=True, help="Networks of each width.")
 @click.option("--times", type=Numbers(float, "0,1,10"), default="0,1,10", show_default=True, help="Times in training.")
-@click.option(
-    "--data", metavar="PATH|digits",
-    help="Points and labels, .npz or .csv; or digits.  [default: 5 points in the plane, of different lengths]",
-)  # fmt: skip
-@click.option("--labels", help="Name (or, in a CSV file, number) of the labels in the data file.")
-@click.option("-n", "--points", type=click.IntRange(min=1), help=f"Use the first N points only.  [digits: {DIGITS}]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the networks.")
+@check_options
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all that is drawn.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
 @click.option("--scheduler", metavar="ADDRESS", help="Run on this dask cluster, such as tcp://host:8786.")
 @click.option(
@@ -73,9 +69,7 @@ def validate(
     widths: tuple[int, ...],
     trials: int,
     times: tuple[float, ...],
-    data: str | None,
-    labels: str | None,
-    points: int | None,
+    data: DataOptions,
     seed: int,
     workers: int | None,
     scheduler: str | None,
@@ -101,7 +95,7 @@ def validate(
         from kernelcalc.output.style import require_matplotlib
 
         require_matplotlib()
-    x, y = _read(data, labels, points)
+    x, y = _read(data, seed)
     net = MLP(from_text(activation), depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
     with nullcontext() if scheduler is None else cluster(scheduler, 1) as client:
         report = run(
@@ -119,28 +113,27 @@ def validate(
         raise click.exceptions.Exit(1)
 
 
-def _read(data: str | None, labels: str | None, points: int | None) -> tuple[np.ndarray, np.ndarray]:
+def _read(data: DataOptions, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Points (N, n_0) and targets (N, n_out)."""
     import numpy as np
 
     from kernelcalc import datasets
-    from kernelcalc.errors import DataFileError, InputError
+    from kernelcalc.errors import InputError
 
-    if labels is not None and data in (None, "digits"):
-        raise InputError("--data FILE together with --labels", "--labels alone")
-    y: Any
-    if data is None:
+    if data.data is None:
         x, y = spiral()
-    elif data == "digits":
-        x, y = datasets.mnist14(points or DIGITS)
+        n = len(x) if data.points is None else data.points
+        if n > len(x):
+            raise InputError(f"at most {len(x)} points, or --data", f"--points {n}")
+        x, y = x[:n], y[:n]
+    elif data.has_file:
+        x, y = data.labelled(seed=seed)
     else:
-        x, y = datasets.load(data, labels=labels)
-    if points is not None and points > len(x):
-        raise DataFileError(f"at least {points} points", f"{len(x)}")
-    x, y = x[:points], y[:points]
+        x, y = replace(data, points=data.points or DIGITS).labelled()
+        x = datasets.rescale(x, "sphere")
     if y.dtype.kind not in "biuf":
         raise InputError("numbers as labels", f"{y.flat[0]!r}")
-    if y.ndim == 1 and np.equal(np.mod(y, 1), 0).all() and not np.isin(y, (-1, 0, 1)).all():
+    if datasets.are_classes(y) and not np.isin(y, (-1, 0, 1)).all():
         y = datasets.parity(y)
     return x, y.astype(np.float64).reshape(len(y), -1)
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
 
+# Fewer different whole numbers are classes, however few the points.
+MOST_CLASSES = 20
+
+
 def label_vector(y: ArrayLike) -> NDArray[Any]:
     """Labels as a vector of numbers or of text.
 
@@ -73,7 +77,9 @@ def _of_one_kind(labels: NDArray[np.object_]) -> NDArray[Any]:
 
 
 def are_classes(y: NDArray[Any]) -> bool:
-    """Whether labels name classes: text, or one whole number a point.
+    """Whether labels name classes: text, or one whole number a point that is not a measurement.
+
+    More than 20 different numbers for more than half of the points are one.
 
     Examples
     --------
@@ -82,7 +88,11 @@ def are_classes(y: NDArray[Any]) -> bool:
     """
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
-    return y.ndim == 1 and (y.dtype.kind not in "fc" or bool(np.equal(np.mod(y, 1), 0).all()))
+    if y.ndim != 1 or y.dtype.kind in "US":
+        return y.ndim == 1
+    different = np.unique(y).size
+    whole = y.dtype.kind != "f" or bool(np.equal(np.mod(y, 1), 0).all())
+    return whole and (different <= MOST_CLASSES or different <= len(y) / 2)
 
 
 def one_hot(y: ArrayLike) -> Array:

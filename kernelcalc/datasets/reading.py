@@ -1,136 +1,243 @@
-"""Data files of the user."""
+"""Data of the user: files of many kinds, DataFrames, mappings of arrays."""
 
 from __future__ import annotations
 
-import math
+import bz2
+import gzip
+import lzma
+import os
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from kernelcalc.errors import DataFileError, NotFiniteError
+from kernelcalc.arrays import AnyArray, plain
+from kernelcalc.datasets.arrayfiles import from_array, from_mapping, is_idx, read_idx, read_numpy
+from kernelcalc.datasets.columns import request_of
+from kernelcalc.datasets.data import Data, Request
+from kernelcalc.datasets.images import ENDINGS, read_folder, read_image
+from kernelcalc.datasets.tables import pandas_for, read_frame, read_parquet, read_text, text_frame
+from kernelcalc.errors import DataFileError
 
-if TYPE_CHECKING:
-    import os
+_PACKED = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\0": lzma.decompress}
+_BYTE_ORDERS = (b"\xff\xfe", b"\xfe\xff")
+# First bytes of what is often at hand and cannot be read here.
+_OTHERS = {
+    b"\x89HDF": "an HDF5 file",
+    b"SQLite": "an SQLite file",
+    b"%PDF": "a PDF file",
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet",
+    b"\x80\x04": "a pickle, which could run code",
+    b"MATLAB": "a MATLAB file",
+}
 
-    from numpy.typing import NDArray
 
-    from kernelcalc.arrays import Array
+def load(
+    source: Any,
+    *,
+    labels: Any = None,
+    columns: Any = None,
+    drop: Any = None,
+    header: bool | None = None,
+    decimal: str = ".",
+    flatten: bool = False,
+) -> Data:
+    """Points and labels from a file, a DataFrame, a mapping of arrays (scikit-learn's Bunch) or an array.
 
-POINT_NAMES = ("X", "x", "images", "data")
-LABEL_NAMES = ("y", "Y", "labels", "label", "target", "targets")
-
-
-def load(path: str | os.PathLike[str], *, labels: str | None = None) -> tuple[Array, NDArray[Any]]:
-    """Points and labels from an ``.npz`` or ``.csv`` file.
-
-    ``.npz``: points under one of the names X, x, images, data (shape (N, ...), flattened to (N, n_0)), labels under
-    ``labels`` or one of y, Y, labels, label, target, targets. ``.csv``: comma-separated numbers, with or without a
-    header line; the labels are the column named ``labels`` (or numbered, from 0), by default a column with one of the
-    names above, else the last. Nothing in a file is ever executed: pickled arrays are refused.
+    Nothing is dropped unasked, and ``print(data)`` says which columns or arrays are what. Nothing in a file is ever
+    executed.
 
     Parameters
     ----------
-    path : path-like
-        File to read.
-    labels : str, optional
-        Name (or, in a CSV file, number) of the labels.
+    source : path, DataFrame, mapping, array_like or pair (X, y)
+        Files: text (.csv, .tsv, .txt, ...) separated by comma, semicolon, tab, bar or white space, with ``#`` comments;
+        .npy; .npz; IDX as MNIST comes in, with the file of labels beside it; Parquet; pictures, or a folder with one
+        folder of pictures a class; each also packed by gzip, bzip2 or xz. Text and Parquet need pandas (extra
+        ``table``; ``parquet`` for the latter).
+    labels : str, int or sequence of these, optional
+        Columns (by name, or by number from 0), arrays, a file with one label a point, ``"last"`` or ``"none"``. By
+        default the column or array with a name such as label, class, target or y, else the only column of text; else
+        there are none.
+    columns : str, int or sequence of these, optional
+        The columns that are points, or the array. By default all that are not labels.
+    drop : str, int or sequence of these, optional
+        Columns to leave out.
+    header : bool, optional
+        Whether the first row has names; by default as it looks.
+    decimal : {".", ","}
+        Decimal sign in text.
+    flatten : bool
+        Make rows of images: (N, 28, 28, 1) becomes (N, 784).
 
     Returns
     -------
-    X : ndarray, (N, n_0)
-    labels : ndarray, (N,) or (N, n_out)
+    Data
+        ``X, y = load(...)`` works; y is None where there are no labels.
 
     Raises
     ------
     DataFileError
-        A file that cannot be read as points and labels.
+        A file that cannot be read as points and labels; an empty or missing cell, with its row and column.
     NotFiniteError
-        NaN or infinity in the file.
+        NaN or infinity, with row and column.
+    MissingExtraError
+        pandas or pyarrow is needed.
+    InputError
+        Masked arrays.
+
+    Examples
+    --------
+    >>> data = load({"X": np.eye(3), "y": np.array([[0], [1], [1]])})
+    >>> X, y = data
+    >>> print(data)
+    dict: 3 points of 3 inputs, array X; labels: array y, 2 classes
     """
-    path = Path(path)
-    readers = {".npz": _load_npz, ".csv": _load_csv}
-    if path.suffix.lower() not in readers:
-        raise DataFileError("a file ending in .npz or .csv", str(path))
-    if not path.is_file():
+    request = request_of(labels, columns, drop, header, decimal, flatten)
+    if not isinstance(source, str | os.PathLike):
+        return _of_object(source, request)
+    path = Path(source)
+    beside = _label_file(request)
+    if beside is None:
+        return _of_file(path, request)
+    found = _of_file(path, replace(request, labels="none"))
+    y = read_labels(beside, len(found.X))
+    return from_array(found.X, y, found.source, Request(), found.points, f"file {beside}", found.notes)
+
+
+def _label_file(request: Request) -> Path | None:
+    """The file that is asked for as labels: a name with an ending or a folder, of a file that is there."""
+    path = Path(request.labels) if isinstance(request.labels, str) else Path()
+    return path if (path.suffix or path.parent != Path()) and path.is_file() else None
+
+
+def _of_object(source: Any, request: Request) -> Data:
+    name = type(source).__name__
+    if hasattr(source, "iloc") and hasattr(source, "columns"):
+        return read_frame(source, name, request)
+    if isinstance(source, Mapping):
+        data, target = source.get("data"), source.get("target")
+        if hasattr(data, "iloc"):
+            # scikit-learn's as_frame=True
+            return _of_frames(data, target, name, request)
+        return from_mapping(source, name, request)
+    if isinstance(source, tuple) and len(source) == 2:
+        x, y = plain(source[0], "X"), plain(source[1], "y")
+        return from_array(x, y, "pair (X, y)", request, "the first", "the second")
+    return from_array(plain(source, "X"), None, name, request)
+
+
+def _of_frames(data: Any, target: Any, name: str, request: Request) -> Data:
+    if not hasattr(target, "iloc") or request.labels is not None:
+        return read_frame(data, name, request)
+    columns = list(target.columns) if hasattr(target, "columns") else [target.name]
+    return read_frame(data.join(target), name, replace(request, labels=tuple(map(str, columns))))
+
+
+def _of_file(path: Path, request: Request) -> Data:
+    if path.is_dir():
+        x, y = read_folder(path)
+        return from_array(x, y, str(path), request, "pictures", "names of folders")
+    content, ending = _content(path), _ending(path)
+    if content[:4] == b"PAR1" or ending in (".parquet", ".pq"):
+        return read_parquet(path, str(path), request)
+    if ending in ENDINGS:
+        return from_array(read_image(path)[None], None, str(path), request, "one picture")
+    if content[:6] == b"\x93NUMPY" or ending in (".npz", ".npy"):
+        stored = read_numpy(content, str(path))
+        if isinstance(stored, dict):
+            return from_mapping(stored, str(path), request)
+        if stored.dtype.names:
+            frame = pandas_for("reading an array with named columns").DataFrame(stored)
+            return read_frame(frame, str(path), request)
+        return from_array(stored, None, str(path), request)
+    if is_idx(content):
+        x, beside = read_idx(content, str(path)), _idx_labels(path)
+        if request.labels is None and beside is not None and x.ndim > 1:
+            y = read_idx(_content(beside), str(beside))
+            return from_array(x, y, str(path), request, "one array", f"file {beside.name}")
+        return from_array(x, None, str(path), request)
+    return read_text(_text(content, path), str(path), request)
+
+
+def _ending(path: Path) -> str:
+    """The ending of the name, without that of a packer."""
+    name = path.name.lower()
+    return Path(name.removesuffix(".gz").removesuffix(".bz2").removesuffix(".xz")).suffix
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file, unpacked.
+
+    Raises
+    ------
+    DataFileError
+        It is not there, cannot be read or unpacked.
+    """
+    if not path.exists():
         raise DataFileError("an existing data file", str(path))
-    points, y = readers[path.suffix.lower()](path, labels)
-    if len(points) == 0 or points.size == 0:
-        raise DataFileError("at least one data point", f"none in {path}")
-    if len(y) != len(points):
-        raise DataFileError("as many labels as points", f"{len(y)} labels and {len(points)} points in {path}")
-    for name, array in (("points", points), ("labels", y)):
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            row = int(np.argwhere(~np.isfinite(array))[0][0])
-            raise NotFiniteError(f"finite {name}", f"NaN or infinity in row {row} of {path}")
-    return points, y
-
-
-def _load_npz(path: Path, labels: str | None) -> tuple[Array, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except Exception as error:  # zipfile, zlib and NumPy each raise their own
-        raise DataFileError("an .npz file of plain arrays", f"{path}: {error}") from error
-    points = _named(arrays, POINT_NAMES, "points", path)
-    y = _named(arrays, LABEL_NAMES if labels is None else (labels,), "labels", path)
-    if points.dtype.kind not in "biuf" or points.ndim < 2:
-        raise DataFileError("points as numbers of the shape (N, ...)", f"{points.dtype} {points.shape} in {path}")
-    if y.ndim not in (1, 2):
-        raise DataFileError("labels of the shape (N,) or (N, n_out)", f"the shape {y.shape} in {path}")
-    return points.reshape(len(points), math.prod(points.shape[1:])).astype(np.float64), y
+        content = path.read_bytes()
+        for head, unpack in _PACKED.items():
+            if content.startswith(head):
+                return unpack(content)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+        raise DataFileError("a file that can be read", f"{path}: {error}") from error
+    return content
 
 
-def _named(arrays: dict[str, NDArray[Any]], names: tuple[str, ...], what: str, path: Path) -> NDArray[Any]:
-    for name in names:
-        if name in arrays:
-            return arrays[name]
-    raise DataFileError(f"an array of {what} named {' or '.join(names)}", f"{', '.join(arrays) or 'none'} in {path}")
+def _text(content: bytes, path: Path) -> str:
+    """The text of a file, in UTF-8 or marked UTF-16.
 
-
-def _load_csv(path: Path, labels: str | None) -> tuple[Array, NDArray[Any]]:
-    import csv
-
+    Raises
+    ------
+    DataFileError
+        It is no such text.
+    """
+    for head, kind in _OTHERS.items():
+        if content.startswith(head):
+            raise DataFileError("text, NumPy, IDX, Parquet or pictures", f"{kind}, {path}", "save it as CSV or .npz")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataFileError("a CSV file in UTF-8", f"{path}: {error}") from error
-    if not rows:
-        raise DataFileError("at least one data point", f"an empty file {path}")
-    header = None if all(_is_number(cell) for cell in rows[0]) else [cell.strip() for cell in rows.pop(0)]
-    width = len(header) if header else len(rows[0])
-    if width < 2:
-        raise DataFileError("at least two columns, points and labels", f"{width} in {path}")
-    for number, row in enumerate(rows):
-        if len(row) != width:
-            raise DataFileError(f"{width} columns in every row", f"{len(row)} in data row {number} of {path}")
-    column = _label_column(header, width, labels, path)
-    y = [row.pop(column).strip() for row in rows]
-    try:
-        points = np.array(rows, dtype=np.float64).reshape(len(rows), width - 1)
-    except ValueError as error:
-        raise DataFileError("numbers", f"{error} in {path}") from error
-    numeric = all(_is_number(cell) for cell in y)
-    return points, np.array(y, dtype=np.float64) if numeric else np.array(y)
+        text = content.decode("utf-16" if content.startswith(_BYTE_ORDERS) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataFileError("a text file in UTF-8", f"{path}: {error}") from error
+    if "\0" in text:
+        raise DataFileError("a text file in UTF-8", f"{path}, which has zero bytes")
+    return text
 
 
-def _label_column(header: list[str] | None, width: int, labels: str | None, path: Path) -> int:
-    if labels is None:
-        return next((header.index(name) for name in LABEL_NAMES if name in header), width - 1) if header else width - 1
-    if header and labels in header:
-        return header.index(labels)
-    if labels.lstrip("-").isdigit() and -width <= int(labels) < width:
-        return int(labels) % width
-    raise DataFileError(
-        f"a column {labels!r} of labels",
-        f"{', '.join(header) if header else f'{width} columns without names'} in {path}",
-    )
+def _idx_labels(path: Path) -> Path | None:
+    """The IDX file of labels beside one of images, by its name."""
+    name = re.sub(r"idx\d", "idx1", path.name.replace("images", "labels"))
+    if name == path.name:
+        return None
+    plain_name = name.removesuffix(".gz")
+    beside = [path.with_name(plain_name), path.with_name(f"{plain_name}.gz")]
+    return next((other for other in beside if other.is_file()), None)
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def read_labels(path: Path, n: int) -> AnyArray:
+    """Labels of n points from a file of their own: IDX, .npy, or text with one column and perhaps its name.
+
+    Raises
+    ------
+    DataFileError
+        Not a vector.
+    """
+    content = _content(path)
+    if is_idx(content):
+        return read_idx(content, str(path))
+    if content[:6] == b"\x93NUMPY":
+        stored = read_numpy(content, str(path))
+        return stored if isinstance(stored, np.ndarray) else next(iter(stored.values()))
+    text = _text(content, path)
+    _, frame = text_frame(text, str(path), Request(header=False))
+    if len(frame) == n + 1:
+        _, frame = text_frame(text, str(path), Request(header=True))
+    if frame.shape[1] != 1:
+        raise DataFileError("one column of labels", f"{frame.shape[1]} in {path}")
+    return np.asarray(frame.iloc[:, 0].tolist())

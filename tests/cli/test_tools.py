@@ -43,7 +43,7 @@ def test_kernels_are_written_whole(tmp_path):
     points = np.array([[1.0, 2.0], [0.5, -1.0], [0.0, 1.0]])
     np.savetxt(tmp_path / "points.csv", np.column_stack([points, [0, 1, 0]]), delimiter=",")
     out = tmp_path / "k.npz"
-    done = run("kernels", "-a", "tanh", "--data", tmp_path / "points.csv", "-o", out)
+    done = run("kernels", "-a", "tanh", "--data", tmp_path / "points.csv", "--labels", "last", "-o", out)
     assert done.exit_code == 0, done.output
     K = kc.MLP("tanh", depth=3).kernels(points)
     with np.load(out) as saved:

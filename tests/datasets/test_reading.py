@@ -1,98 +1,308 @@
-"""Data files."""
+"""Data of the user: every kind of file, what is taken for what, and what is refused."""
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kernelcalc import datasets
-from kernelcalc.errors import DataFileError, NotFiniteError
+from kernelcalc.errors import DataFileError, InputError, KernelcalcError, MissingExtraError, NotFiniteError
+
+X = [[1.5, 2.0], [3.0, 4.0], [5.0, -6.25]]
 
 
-def test_npz(tmp_path: Path) -> None:
-    images, labels = np.arange(12, dtype=np.uint8).reshape(3, 2, 2), np.array([0, 1, 0])
-    for names in (("images", "labels"), ("X", "y"), ("data", "target")):
-        path = tmp_path / f"{names[0]}.npz"
-        np.savez(path, **dict(zip(names, (images, labels), strict=True)))
-        x, y = datasets.load(path)
-        np.testing.assert_array_equal(x, images.reshape(3, 4))
-        assert x.dtype == np.float64
-        np.testing.assert_array_equal(y, labels)
-    np.savez(tmp_path / "two.npz", X=images, y=labels, other=labels + 5)
-    np.testing.assert_array_equal(datasets.load(tmp_path / "two.npz", labels="other")[1], labels + 5)
-
-
-@pytest.mark.parametrize(
-    ("text", "label", "points", "labels"),
-    [
-        ("1,2,0\n3,4,1\n", None, [[1, 2], [3, 4]], [0, 1]),
-        ("a,b,c\n1,2,0\n\n3,4,1\n", None, [[1, 2], [3, 4]], [0, 1]),
-        ("a,label,b\n1,0,2\n3,1,4\n", None, [[1, 2], [3, 4]], [0, 1]),
-        ("a,b,c\n1,0,2\n3,1,4\n", "b", [[1, 2], [3, 4]], [0, 1]),
-        ("0,1,2\n1,3,4\n", "0", [[1, 2], [3, 4]], [0, 1]),
-        ("\ufeffa,b\r\n1, cat\r\n3e0,dog\r\n", None, [[1], [3]], ["cat", "dog"]),
-    ],
-)
-def test_csv(tmp_path: Path, text: str, label: str | None, points: list, labels: list) -> None:
-    path = tmp_path / "points.csv"
+def read(folder: Path, text: str, name: str = "points.csv", **options: Any) -> datasets.Data:
+    path = folder / name
     path.write_bytes(text.encode())
-    x, y = datasets.load(path, labels=label)
+    return datasets.load(path, **options)
+
+
+def check(data: datasets.Data, points: object, labels: object) -> None:
+    x, y = data
     np.testing.assert_array_equal(x, points)
-    np.testing.assert_array_equal(y, labels)
+    assert x.dtype == np.float64
+    assert x.flags.c_contiguous
+    assert (y is None) == (labels is None)
+    if labels is not None:
+        np.testing.assert_array_equal(y, labels)
+
+
+# Text: points and labels (None: there are none) that a reader of the text expects.
+READ = {
+    "the last column is no label": ("1.5,2,0\n3,4,1\n5,-6.25,1\n", {}, [[1.5, 2, 0], [3, 4, 1], [5, -6.25, 1]], None),
+    "not with names either": ("a,b\n1.5,2\n3,4\n5,-6.25\n", {}, X, None),
+    "one column": ("1.5\n2\n", {}, [[1.5], [2]], None),
+    "one row": ("1,2,3\n", {}, [[1, 2, 3]], None),
+    "rows of whole numbers": ("1,2,3\n4,5,6\n7,8,9\n", {}, [[1, 2, 3], [4, 5, 6], [7, 8, 9]], None),
+    "the last column asked for": ("1.5,2,0\n3,4,1\n5,-6.25,1\n", {"labels": "last"}, X, [0, 1, 1]),
+    "by its number": ("0,1.5,2\n1,3,4\n1,5,-6.25\n", {"labels": 0}, X, [0, 1, 1]),
+    "by its number from the end": ("1.5,0,2\n3,1,4\n5,1,-6.25\n", {"labels": "-2"}, X, [0, 1, 1]),
+    "by its name": ("a,b,c\n1.5,2,0\n3,4,1\n5,-6.25,1\n", {"labels": "c"}, X, [0, 1, 1]),
+    "by its name in another case": ("a,b,C\n1.5,2,0\n3,4,1\n5,-6.25,1\n", {"labels": "c"}, X, [0, 1, 1]),
+    "none although named": ("a,y\n1.5,2\n3,4\n5,-6.25\n", {"labels": "none"}, X, None),
+    "two columns": ("a,u,v\n1,0.5,2\n3,0.25,4\n", {"labels": ["u", "v"]}, [[1], [3]], [[0.5, 2], [0.25, 4]]),
+    "text labels without names": ("1.5,2,x\n3,4,y\n5,-6.25,x\n", {}, X, ["x", "y", "x"]),
+    "text labels in the first column": ("x,1.5,2\ny,3,4\nx,5,-6.25\n", {}, X, ["x", "y", "x"]),
+    "text labels, all different": ("1.5,2,x\n3,4,y\n5,-6.25,z\n", {}, X, ["x", "y", "z"]),
+    "text labels y and n": ("1.5,2,y\n3,4,n\n5,-6.25,n\n", {}, X, ["y", "n", "n"]),
+    "names above text labels": ("u,v,kind\n1.5,2,x\n3,4,y\n5,-6.25,x\n", {}, X, ["x", "y", "x"]),
+    "pandas index": (",a,b\n0,1.5,2\n1,3,4\n2,5,-6.25\n", {}, X, None),
+    "pandas index and labels": (",a,b,y\n0,1.5,2,7\n1,3,4,8\n2,5,-6.25,7\n", {}, X, [7, 8, 7]),
+    "shuffled pandas index": (",a,b\n9,1.5,2\n4,3,4\n7,5,-6.25\n", {}, X, None),
+    "pandas index of text": (",a,b\np,1.5,2\nq,3,4\nr,5,-6.25\n", {}, X, None),
+    "pandas index written twice": ("Unnamed: 0,a,b\n0,1.5,2\n1,3,4\n2,5,-6.25\n", {}, X, None),
+    "pandas index over numbers": (",0,1\n0,1.5,2\n1,3,4\n2,5,-6.25\n", {}, X, None),
+    "R's row names": ('"a" "b"\n"1" 1.5 2\n"2" 3 4\n"3" 5 -6.25\n', {}, X, None),
+    "numbers as names": ("0,1\n1.5,2\n3,4\n5,-6.25\n", {}, X, None),
+    "numbers as names and a label": ("0,1,label\n1.5,2,3\n3,4,5\n5,-6.25,3\n", {}, X, [3, 5, 3]),
+    "numbers as names of whole numbers": ("0,1,2,3,4,5,6,7\n" + "1,1,1,1,1,1,1,1\n", {}, [[1] * 8], None),
+    "numbers as names, said": ("2019,2020\n1.5,2\n3,4\n5,-6.25\n", {"header": True}, X, None),
+    "numbers that are a point, said": ("0,1,2\n3,4,5\n", {"header": False}, [[0, 1, 2], [3, 4, 5]], None),
+    "Label first": ("Label,a,b\n0,1.5,2\n1,3,4\n1,5,-6.25\n", {}, X, [0, 1, 1]),
+    "class first": ("class,a,b\nx,1.5,2\ny,3,4\nx,5,-6.25\n", {}, X, ["x", "y", "x"]),
+    "TARGET in the middle": ("a, TARGET ,b\n1.5,0.5,2\n3,1,4\n5,1,-6.25\n", {}, X, [0.5, 1, 1]),
+    "Y": ("a,b,Y\n1.5,2,0\n3,4,1\n5,-6.25,1\n", {}, X, [0, 1, 1]),
+    "semicolons": ("a;b;y\n1.5;2;0\n3;4;1\n5;-6.25;1\n", {}, X, [0, 1, 1]),
+    "tabs": ("a\tb\ty\n1.5\t2\tp q\n3\t4\tr\n5\t-6.25\tr\n", {}, X, ["p q", "r", "r"]),
+    "spaces": ("  1.5   2\n  3   4\n  5   -6.25\n", {}, X, None),
+    "bars": ("a|b|y\n1.5|2|0\n3|4|1\n5|-6.25|1\n", {}, X, [0, 1, 1]),
+    "commas and spaces": ("1.5, 2, x\n3, 4, y \n5, -6.25, x\n", {}, X, ["x", "y", "x"]),
+    "semicolons in text": ("1.5,2,x;p\n3,4,y;q\n5,-6.25,x;p\n", {}, X, ["x;p", "y;q", "x;p"]),
+    "quoted text": ('a,b,kind\n1.5,2,"x, p"\n3,4,"y ""q"""\n5,-6.25,z\n', {}, X, ["x, p", 'y "q"', "z"]),
+    "quoted line ends": ('a,b,kind\n1.5,2,"x\np"\n3,4,y\n5,-6.25,y\n', {}, X, ["x\np", "y", "y"]),
+    "decimal comma": ("a;b\n1,5;2\n3;4\n5;-6,25\n", {"decimal": ","}, X, None),
+    "decimal comma and tabs": ("1,5\t2\n3\t4,0\n5\t-6,25\n", {"decimal": ","}, X, None),
+    "decimal comma and spaces": ("1,5 2 x\n3 4 y\n5 -6,25 x\n", {"decimal": ","}, X, ["x", "y", "x"]),
+    "comments": ("# made\n1.5,2\n\n# more\n3,4\n5,-6.25 # last\n", {}, X, None),
+    "names in a comment": ("# a b y\n1.5 2 0\n3 4 1\n5 -6.25 1\n", {}, X, [0, 1, 1]),
+    "names after #": ("#a,b,label\n1.5,2,0\n3,4,1\n5,-6.25,1\n", {}, X, [0, 1, 1]),
+    "# in a label": ("1.5,2,C#\n3,4,C\n5,-6.25,C\n", {}, X, ["C#", "C", "C"]),
+    "comma at the end": ("1.5,2,\n3,4,\n5,-6.25,\n", {}, X, None),
+    "comma at the end of rows": ("a,y\n1.5,2,\n3,4,\n", {}, [[1.5], [3]], [2, 4]),
+    "comma at the end of all": ("a,b,\n1.5,2,\n3,4,\n5,-6.25,\n", {}, X, None),
+    "semicolon at the end": ("1.5;2;\n3;4;\n5;-6.25;\n", {}, X, None),
+    "Windows and a mark": ("\ufeffa,b,y\r\n1.5,2,0\r\n3,4,1\r\n5,-6.25,1\r\n", {}, X, [0, 1, 1]),
+    "no end of line": ("1.5,2\n3,4\n5,-6.25", {}, X, None),
+    "exponents": ("15e-1,+2\n3.,4E0\n.5e1,-6.25\n", {}, X, None),
+    "truth values": ("a,b\nTrue,0.5\nFalse,1\n", {}, [[1, 0.5], [0, 1]], None),
+    "columns asked for": ("a,b,c,y\n1.5,2,9,0\n3,4,9,1\n5,-6.25,9,1\n", {"columns": ["a", "b"]}, X, [0, 1, 1]),
+    "columns with a known name": ("x,y\n1.5,2\n3,4\n5,-6.25\n", {"columns": ("x", "y")}, X, None),
+    "columns dropped": ("id,a,b,y\n0,1.5,2,0\n1,3,4,1\n2,5,-6.25,1\n", {"drop": "id"}, X, [0, 1, 1]),
+    "text dropped": ("name,a,b\np,1.5,2\nq,3,4\nr,5,-6.25\n", {"drop": "name"}, X, None),
+}
+
+
+@pytest.mark.parametrize(("text", "options", "points", "labels"), READ.values(), ids=READ.keys())
+def test_text(tmp_path: Path, text: str, options: dict, points: list, labels: list | None) -> None:
+    check(read(tmp_path, text, **options), points, labels)
+
+
+# What is refused, with what the message names.
+REFUSED = {
+    "empty file": ("", {}, "empty file"),
+    "names alone": ("a,b\n", {}, "at least one data point"),
+    "comments alone": ("# a\n# b\n", {}, "empty file"),
+    "empty cell": ("a,b\n1,2\n3,\n5,6\n", {}, "empty cell in row 1, column 'b'"),
+    "empty cell without names": ("1,2,3\n4,,6\n", {}, "empty cell in row 1, column 1"),
+    "NA": ("a,b\n1,2\nNA,4\n5,6\n", {}, "missing value 'NA' in row 1, column 'a'"),
+    "?": ("1,?,0\n4,5,1\n6,7,1\n", {}, r"missing value '\?' in row 0, column 1"),
+    "empty label": ("1,2,x\n4,5,\n6,7,x\n", {}, "empty cell in row 1, column 2"),
+    "NA as label": ("a,b,y\n1,2,x\n4,5,NA\n6,7,x\n", {}, "missing value 'NA' in row 1, column 'y'"),
+    "missing number as label": ("a,b,y\n1,2,0\n4,5,\n6,7,1\n", {}, "empty cell in row 1, column 'y'"),
+    "text among numbers": ("1,2,0\nx,4,1\n", {}, "'x' in row 1, column 0"),
+    "text among few numbers": ("1,2,p\nx,4,q\n3,4,p\n", {}, "'x' in row 1, column 0"),
+    "text among numbers with names": ("a,b\n1,2\n3,4\n5,six\n", {}, "'six' in row 2, column 'b'"),
+    "text in the first row": ("1.5,abc\n3,4\n5,6\n", {}, "'abc' in row 0, column 1"),
+    "short row": ("1,2,3\n1,2\n", {}, "3 columns in every row, got 2 in row 1"),
+    "long row": ("1,2\n1,2\n1,2,3\n", {}, "2 columns in every row, got 3 in row 2"),
+    "short row with spaces": ("1 2\n3\n4 5\n", {}, "2 columns in every row, got 1 in row 1"),
+    "decimal comma not said": ("1,5;2,5\n3,0;4,0\n", {}, "'1,5' in row 0, column 0 .*--decimal ,"),
+    "two texts": ("p,1,x\nq,2,y\np,3,x\n", {}, "text|column"),
+    "text that is no label": ("name,a\np,1.5\nq,2\nr,3\n", {}, "'p' in column name .*--labels name or --drop name"),
+    "nothing but text": ("a,b\nx,y\nz,w\n", {}, "numbers as points"),
+    "an id": ("Id,a,b\n1,1.5,2\n2,3,4\n3,5,6\n", {}, "column Id .* counts the rows; leave it out, --drop Id"),
+    "an index": ("index,a\n0,1.5\n1,3\n2,5\n", {}, "--drop index"),
+    "two labels": ("a,class,target\n1,0,3\n2,1,4\n", {}, "got class, target"),
+    "coordinates": ("x,y,z\n1,2,3.5\n4,5,6.5\n", {}, "got y, beside x and z"),
+    "names or a point": ("0,1,2\n3,4,5\n", {}, "got 0, 1, 2 .*--header or --no-header"),
+    "years or a point": ("2019,2020\n1.5,2.5\n3.5,4.5\n5.5,6.5\n", {}, "got 2019, 2020 .*--header"),
+    "name or a label": ("1,2,kind\n3,4,x\n5,6,y\n7,8,x\n1,1,y\n", {}, "got kind .*--header"),
+    "a column that is not there": ("a,b\n1,2\n", {"labels": "c"}, "a column 'c', got a, b"),
+    "a number that is not there": ("a,b\n1,2\n", {"labels": 7}, "a column '7'"),
+    "a column without names": ("1,2\n", {"labels": "c"}, "a column 'c', got 2 columns without names"),
+    "two of one name": ("a,a,b\n1,2,3\n", {"labels": "a"}, "one column 'a', got 2"),
+    "one column as labels": ("1\n2\n", {"labels": "last"}, "two columns"),
+    "no points": ("y\n1\n2\n", {}, "at least one column of points"),
+    "decimal sign": ("1,2\n", {"decimal": "x"}, "a decimal sign"),
+    "an empty column": ("a,b,c\n1,,2\n3,,4\n", {}, "empty cells in column b .*--drop b"),
+    "a date": ("day,a\n2020-01-01,1\n2020-01-02,2\n", {}, "'2020-01-01' in column day"),
+    "too few names": ("a,b\n1.5,2,3\n4,5,6\n", {}, "2 names and 3 columns"),
+}
+
+
+@pytest.mark.parametrize(("text", "options", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_text_refused(tmp_path: Path, text: str, options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, text, **options)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "error", "message"),
+    ("text", "message"),
     [
-        ("a.txt", b"1,2\n", DataFileError, r"\.npz or \.csv"),
-        ("a.csv", b"", DataFileError, "empty file"),
-        ("a.csv", b"a,b\n", DataFileError, "at least one data point"),
-        ("a.csv", b"1\n2\n", DataFileError, "two columns"),
-        ("a.csv", b"1,2,3\n1,2\n", DataFileError, "3 columns.*row 1"),
-        ("a.csv", b"1,2,0\nx,4,1\n", DataFileError, "numbers"),
-        ("a.csv", b"1,nan,0\n3,4,1\n", NotFiniteError, "row 0"),
-        ("a.csv", b"1,2,0\n3,4,inf\n", NotFiniteError, "finite labels.*row 1"),
-        ("a.csv", b"\xff\xfe\x00\n", DataFileError, "UTF-8"),
-        ("a.npz", b"not a zip file", DataFileError, "plain arrays"),
+        ("1,nan,0\n3,4,1\n", "nan in row 0, column 1"),
+        ("a,b\n1,2\n3,inf\n", "inf in row 1, column 'b'"),
+        ("a,y\n1,2\n3,nan\n5,6\n", "nan in row 1, column 'y'"),
+        ("a,y\n1,2\n3,-inf\n", "-inf in row 1, column 'y'"),
+        ("1,1e999\n", "inf in row 0, column 1"),
     ],
 )
-def test_unreadable_files(tmp_path: Path, name: str, content: bytes, error: type, message: str) -> None:
+def test_text_that_is_not_finite(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(NotFiniteError, match=message):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1.5,2\n3,4\n", "2 points of 2 inputs, columns a, b; labels: none"),
+        ("1.5\n3\n", "2 points of 1 input, column 0; labels: none"),
+        ("a,b,kind\n1,2,x\n3,4,y\n", "2 points of 2 inputs, columns a, b; labels: column kind, 2 classes"),
+        ("a,y\n1,0.5\n3,4\n", "2 points of 1 input, column a; labels: column y, numbers"),
+        (",a,b\n0,1.5,2\n1,3,4\n", "columns a, b; labels: none; left out: the index, column 0 without a name"),
+        ("0,1\n1.5,2\n3,4\n", "columns 0, 1; labels: none; first row taken as names: 0, 1"),
+        ("# a y\n1.5 2\n3 4\n", "column a; labels: column y, 2 classes; names from the comment above"),
+        ("0,1.5\n1,3\n2,3\n", "labels: none; column 0 counts the rows: leave it out (--drop 0) if it is an index"),
+        (",".join("1" * 64) + "\n", "1 point of 64 inputs, columns 0, 1, 2, ..., 63; labels: none"),
+    ],
+)
+def test_what_is_said(tmp_path: Path, text: str, said: str) -> None:
+    line = str(read(tmp_path, text))
+    assert line.startswith(f"{tmp_path / 'points.csv'}: ")
+    assert said in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    "name", ["p.csv", "p.tsv", "p.txt", "p.dat", "iris.data", "p", "p.csv.gz", "p.tsv.bz2", "p.xz"]
+)
+def test_names_of_text_files_and_packers(tmp_path: Path, name: str) -> None:
+    content = b"a\tb\ty\n1.5\t2\t0\n3\t4\t1\n5\t-6.25\t1\n"
+    pack = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}.get(Path(name).suffix, bytes)
+    path = tmp_path / name
+    path.write_bytes(pack(content))
+    check(datasets.load(str(path)), X, [0, 1, 1])
+
+
+def test_utf_16(tmp_path: Path) -> None:
+    path = tmp_path / "excel.txt"
+    path.write_bytes("a\tb\ty\n1.5\t2\tä\n3\t4\tb\n5\t-6.25\tb\n".encode("utf-16"))
+    check(datasets.load(path), X, ["ä", "b", "b"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"\xff\xfe\x00\xd8", "UTF-8"),
+        ("a.csv", "1,2,é\n".encode("latin-1"), "UTF-8"),
+        ("a.csv", b"1,2\0\n", "zero bytes"),
+        ("a.csv.gz", b"\x1f\x8bnot gzip", "can be read"),
+        ("a.npz", b"not a zip file", "plain arrays"),
+        ("a.npy", b"not an array", "plain arrays"),
+        ("a.xlsx", b"PK\x03\x04rest", "spreadsheet"),
+        ("a.h5", b"\x89HDF\r\n", "HDF5"),
+        ("a.pkl", b"\x80\x04\x95", "pickle"),
+        ("a.parquet", b"PAR1 and nothing", "Parquet"),
+        ("a.png", b"\x89PNG\r\n", "picture"),
+        ("images-idx3-ubyte", bytes([0, 0, 8, 3, 0, 0, 0, 1]), "bytes of numbers"),
+    ],
+)
+def test_unreadable_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(error, match=message):
+    with pytest.raises(DataFileError, match=message):
         datasets.load(path)
 
 
-def test_missing_file_and_missing_column(tmp_path: Path) -> None:
+def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(DataFileError, match="existing"):
         datasets.load(tmp_path / "nothing.csv")
-    path = tmp_path / "points.csv"
-    path.write_text("a,b\n1,2\n")
-    with pytest.raises(DataFileError, match="'c' of labels, got a, b"):
-        datasets.load(path, labels="c")
-    with pytest.raises(DataFileError, match="'7' of labels"):
-        datasets.load(path, labels="7")
+    with pytest.raises(DataFileError, match="pictures"):
+        datasets.load(tmp_path)
 
 
-def test_npz_refusals(tmp_path: Path) -> None:
-    path = tmp_path / "a.npz"
-    np.savez(path, X=np.array([{"code": 1}], dtype=object), y=np.zeros(1))
-    with pytest.raises(DataFileError, match="plain arrays"):
+def test_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    frame = pd.DataFrame({"a": [1.5, 3, 5], "b": [2, 4, -6.25], "kind": ["x", "y", "x"]}, index=[5, 6, 9])
+    frame.to_parquet(path)
+    check(datasets.load(path), X, ["x", "y", "x"])
+    frame.rename_axis("person").to_parquet(path)
+    data = datasets.load(path)
+    check(data, X, ["x", "y", "x"])
+    assert "left out: the index person" in str(data)
+    frame.assign(b=[2.0, None, 1.0]).to_parquet(path)
+    with pytest.raises(InputError, match="row 1, column 'b'"):
         datasets.load(path)
-    np.savez(path, points=np.zeros((2, 2)), y=np.zeros(2))
-    with pytest.raises(DataFileError, match="points named X or x or images or data, got points, y"):
+
+
+def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, arrays, parquet = tmp_path / "p.csv", tmp_path / "p.npz", tmp_path / "p.parquet"
+    text.write_text("1,2\n")
+    np.savez(arrays, X=np.array(X), y=[0, 1, 1])
+    pd.DataFrame({"a": [1.0]}).to_parquet(parquet)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    for path in (text, parquet):
+        with pytest.raises(MissingExtraError, match=r"pandas.*kernelcalc\[table\]"):
+            datasets.load(path)
+    # arrays do without
+    check(datasets.load(arrays), X, [0, 1, 1])
+    np.save(tmp_path / "p.npy", X)
+    check(datasets.load(tmp_path / "p.npy"), X, None)
+
+
+def test_pyarrow_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "p.parquet"
+    pd.DataFrame({"a": [1.0]}).to_parquet(path)
+
+    def without(*_: object, **__: object) -> None:
+        raise ImportError("pyarrow")
+
+    monkeypatch.setattr(pd, "read_parquet", without)
+    with pytest.raises(MissingExtraError, match=r"pyarrow.*kernelcalc\[parquet\]"):
         datasets.load(path)
-    np.savez(path, X=np.zeros((2, 2)), y=np.zeros(3))
-    with pytest.raises(DataFileError, match="3 labels and 2 points"):
-        datasets.load(path)
-    np.savez(path, X=np.array([[1.0, np.nan]]), y=np.zeros(1))
-    with pytest.raises(NotFiniteError, match="row 0"):
-        datasets.load(path)
-    np.savez(path, X=np.array([["a", "b"]]), y=np.zeros(1))
-    with pytest.raises(DataFileError, match="numbers"):
-        datasets.load(path)
-    np.savez(path, X=np.zeros((0, 3)), y=np.zeros(0))
-    with pytest.raises(DataFileError, match="at least one"):
-        datasets.load(path)
+
+
+def test_files_of_labels(tmp_path: Path) -> None:
+    points = tmp_path / "points.csv"
+    points.write_text("1.5,2\n3,4\n5,-6.25\n")
+    for name, content in {"l.txt": "x\ny\nx\n", "m.csv": "kind\nx\ny\nx\n"}.items():
+        (tmp_path / name).write_text(content)
+        data = datasets.load(points, labels=str(tmp_path / name))
+        check(data, X, ["x", "y", "x"])
+        assert f"labels: file {tmp_path / name}, 2 classes" in str(data)
+    np.save(tmp_path / "l.npy", np.array([[3], [4], [3]]))
+    check(datasets.load(points, labels=str(tmp_path / "l.npy")), X, [3, 4, 3])
+    np.save(tmp_path / "few.npy", np.array([3, 4]))
+    with pytest.raises(DataFileError, match="2 labels and 3 points"):
+        datasets.load(points, labels=str(tmp_path / "few.npy"))
+
+
+def test_columns_are_never_taken_for_labels_by_place(tmp_path: Path) -> None:
+    """A file of measurements, as in a 150 × 4 table of flowers, keeps all its columns."""
+    table = np.random.default_rng(0).standard_normal((150, 4))
+    np.savetxt(tmp_path / "p.csv", table, delimiter=",", fmt="%.17g")
+    check(datasets.load(tmp_path / "p.csv"), table, None)
+    with pytest.raises(DataFileError, match="--labels last"):
+        datasets.load(tmp_path / "p.csv").labelled()
+
+
+def test_every_refusal_is_named() -> None:
+    """No input above ends in an exception of pandas or NumPy."""
+    assert all(issubclass(kind, KernelcalcError) for kind in (DataFileError, NotFiniteError, MissingExtraError))

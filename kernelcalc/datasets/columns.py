@@ -1,0 +1,176 @@
+"""Which columns of a table are points, which are labels, and which are neither."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kernelcalc.datasets.data import Request, listed
+from kernelcalc.errors import DataFileError, UnknownNameError
+
+LABEL_NAMES = frozenset(
+    {"y", "label", "labels", "class", "classes", "target", "targets", "y_train", "y_true", "class_label"}
+)
+EMPTY = "nothing but empty cells"
+INDEX_NAMES = frozenset({"index", "id", "idx", "row", "rownames", "level_0"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roles:
+    """Positions of points and labels, and what there is to say about the rest."""
+
+    points: tuple[int, ...]
+    labels: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """What is known of a table's columns before their roles are.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Names, or where ``named`` is False numbers from 0.
+    text : dict of int to str
+        Columns that are not numbers, with what they are instead.
+    unique : frozenset of int
+        Those of them with a different text in every row.
+    counting : bool
+        The first column counts the rows, from 0 or 1.
+    """
+
+    names: tuple[str, ...]
+    named: bool
+    source: str
+    text: dict[int, str]
+    unique: frozenset[int] = frozenset()
+    counting: bool = False
+
+    def find(self, name: str) -> int:
+        """Position of a column, by its name or else by its number from 0, negative from the end.
+
+        Raises
+        ------
+        DataFileError
+            No such column, or several.
+        """
+        found = [i for i, known in enumerate(self.names) if known == name] if self.named else []
+        if not found and self.named:
+            found = [i for i, known in enumerate(self.names) if known.casefold() == name.strip().casefold()]
+        if len(found) > 1:
+            raise DataFileError(f"one column {name!r}", f"{len(found)} in {self.source}", "give its number, from 0")
+        if found:
+            return found[0]
+        width = len(self.names)
+        if name.removeprefix("-").isdecimal() and -width <= int(name) < width:
+            return int(name) % width
+        names = listed(self.names) if self.named else f"{width} columns without names"
+        raise DataFileError(f"a column {name!r}", f"{names} in {self.source}")
+
+    def roles(self, request: Request) -> Roles:
+        """Roles of the columns; nothing is left out that was not asked to be, but an index without a name.
+
+        Raises
+        ------
+        DataFileError
+            The roles are not clear, and the message says what to try.
+        """
+        dropped, asked = self._all(request.drop), self._all(request.columns)
+        notes = [f"left out: {listed([self.names[i] for i in dropped])}"] if dropped else []
+        left = [i for i in range(len(self.names)) if i not in dropped]
+        named_labels = self._all(request.named_labels)
+        index = self._index(request, {*asked, *named_labels})
+        if index in left:
+            left.remove(index)
+            notes.append(f"left out: the index, column {index} without a name")
+        labels = self._labels(request, left, asked, named_labels)
+        points = asked or [i for i in left if i not in labels]
+        points = [i for i in points if i not in labels]
+        rest = [i for i in left if i not in points and i not in labels]
+        if rest:
+            notes.append(f"left out: {listed([self.names[i] for i in rest])}")
+        for i in points:
+            if i in self.text:
+                raise DataFileError(
+                    "columns of numbers as points",
+                    f"{self.text[i]} in column {self.names[i]} of {self.source}",
+                    f"use --labels {self.names[i]} or --drop {self.names[i]} (labels=, drop= in Python)",
+                )
+        if not points:
+            raise DataFileError("at least one column of points", f"{listed(self.names)} in {self.source}")
+        if self.counting and not self.named and 0 in points and len(points) > 1:
+            notes.append("column 0 counts the rows: leave it out (--drop 0) if it is an index")
+        return Roles(points=tuple(points), labels=tuple(labels), notes=tuple(notes))
+
+    def _all(self, names: Iterable[str]) -> list[int]:
+        return list(dict.fromkeys(self.find(name) for name in names))
+
+    def _index(self, request: Request, asked: set[int]) -> int:
+        """Position of an index to be left out, or -1."""
+        if not self.named or 0 in asked or len(self.names) < 2:
+            return -1
+        name = self.names[0].strip().casefold()
+        if not name or (self.counting and name.startswith("unnamed:")):
+            return 0
+        if self.counting and name in INDEX_NAMES and 0 not in self._all(request.drop):
+            raise DataFileError(
+                "columns that are points or labels",
+                f"column {self.names[0]} of {self.source}, which counts the rows",
+                f"leave it out, --drop {self.names[0]}, or list all columns that are points, --columns",
+            )
+        return -1
+
+    def _labels(self, request: Request, left: list[int], asked: list[int], named: list[int]) -> list[int]:
+        if named:
+            return named
+        if request.labels == "none":
+            return []
+        if request.labels == "last":
+            if len(left) < 2:
+                raise DataFileError("at least two columns, points and labels", f"{len(left)} in {self.source}")
+            return left[-1:]
+        free = [i for i in left if i not in asked]
+        names = {i: self.names[i].strip().casefold() for i in free} if self.named else {}
+        known = [i for i, name in names.items() if name in LABEL_NAMES]
+        coordinates = {"x", "y", "z"} <= set(names.values())
+        if len(known) > 1 or (known and coordinates):
+            which = listed([self.names[i] for i in known])
+            raise DataFileError(
+                "one column of labels",
+                f"{which}, beside x and z, in {self.source}" if coordinates else f"{which} in {self.source}",
+                "say which: --labels NAME, or --labels none (labels= in Python)",
+            )
+        if known:
+            return known
+        text = [i for i in free if self.text.get(i, EMPTY) != EMPTY]
+        if len(text) == 1 and (text[0] == left[-1] or text[0] not in self.unique):
+            return text
+        return []
+
+
+def request_of(
+    labels: object, columns: object, drop: object, header: bool | None, decimal: str, flatten: bool
+) -> Request:
+    """The request, from what a caller may write: names or numbers, one or several.
+
+    Raises
+    ------
+    UnknownNameError
+        A decimal sign other than point and comma.
+    """
+    if decimal not in (".", ","):
+        raise UnknownNameError("a decimal sign", decimal, (".", ","))
+    one = labels is None or isinstance(labels, str | int)
+    wanted = labels if labels is None or isinstance(labels, str) else str(labels) if one else _names(labels)
+    return Request(
+        labels=wanted, columns=_names(columns), drop=_names(drop), header=header, decimal=decimal, flatten=flatten
+    )
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str | int) or not isinstance(value, Iterable):
+        return (str(value),)
+    return tuple(str(name) for name in value)

@@ -1,0 +1,222 @@
+"""How a text is a table: comments, separator, names in the first row."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from kernelcalc.datasets.columns import INDEX_NAMES, LABEL_NAMES
+from kernelcalc.errors import DataFileError
+
+# Lines looked at for the separator and for names; all are checked when they are read.
+_SAMPLE = 200
+# Up to here whole numbers 0, 1, 2, ... above whole numbers may well be a point.
+_FEW_COLUMNS = 7
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "."})
+_WHOLE = re.compile(r"\d+")
+_COMMENT = re.compile(r"\s#.*$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """A text as rows of cells.
+
+    Attributes
+    ----------
+    lines : list of str
+        The rows, without names, comments and empty lines.
+    separator : str
+        One character; a space stands for any white space.
+    names : tuple of str, or None
+        Names of the columns.
+    notes : tuple of str
+        Where the names come from, if not plainly from the first row.
+    """
+
+    lines: list[str]
+    separator: str
+    names: tuple[str, ...] | None
+    notes: tuple[str, ...] = ()
+
+
+def layout(text: str, source: str, header: bool | None = None, decimal: str = ".") -> Layout:
+    r"""Find comments, separator and names.
+
+    Parameters
+    ----------
+    text : str
+    source : str
+        File, for messages.
+    header : bool, optional
+        Whether the first row has names; by default as it looks.
+    decimal : {".", ","}
+
+    Raises
+    ------
+    DataFileError
+        No row, or a first row that may be names or a point.
+
+    Examples
+    --------
+    >>> found = layout("# a comment\nu;v;kind\n1;2;cat\n", "f.csv")
+    >>> found.separator, found.names, found.lines
+    (';', ('u', 'v', 'kind'), ['1;2;cat'])
+    """
+    lines, comment = _rows(text)
+    if not lines:
+        raise DataFileError("at least one data point", f"an empty file {source}")
+    separator = _separator(lines[:_SAMPLE], decimal)
+    cells = [split_line(line, separator) for line in lines[:_SAMPLE]]
+    found = is_header(cells, source) if header is None else header
+    if found:
+        names = tuple(cell.strip() for cell in cells[0])
+        if not (header or len(lines) > 1):
+            raise DataFileError("at least one data point", f"names alone, {', '.join(names)}, in {source}")
+        plain = all(is_number(name, decimal) for name in names if name)
+        notes = (f"first row taken as names: {', '.join(names[:3])}, ...",) if plain else ()
+        return Layout(lines=lines[1:], separator=separator, names=names, notes=notes)
+    if header is None and comment is not None:
+        names = tuple(cell.strip() for cell in split_line(comment, separator))
+        if len(names) == len(cells[0]) and not any(is_number(name, decimal) for name in names):
+            return Layout(lines=lines, separator=separator, names=names, notes=("names from the comment above",))
+    return Layout(lines=lines, separator=separator, names=None)
+
+
+def _rows(text: str) -> tuple[list[str], str | None]:
+    """Lines that are rows; the last comment above them."""
+    lines: list[str] = []
+    comment, quoted = None, False
+    for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
+        if not quoted:
+            if not line.strip():
+                continue
+            if line.lstrip().startswith("#"):
+                comment = line.strip().lstrip("#").strip() if not lines else comment
+                continue
+            if "#" in line and '"' not in line:
+                line = _COMMENT.sub("", line)
+        quoted ^= line.count('"') % 2 == 1
+        lines.append(line)
+    return lines, comment
+
+
+def split_line(line: str, separator: str) -> list[str]:
+    """Cells of one line.
+
+    Examples
+    --------
+    >>> split_line('1, "a, b"', ","), split_line(" 1   2", " ")
+    (['1', 'a, b'], ['1', '2'])
+    """
+    if separator == " " and '"' not in line:
+        return line.split()
+    return next(csv.reader([line.strip() if separator == " " else line], delimiter=separator, skipinitialspace=True))
+
+
+def _separator(lines: Sequence[str], decimal: str) -> str:
+    """The separator under which most lines have the same number of cells, then most cells are numbers."""
+    best, found = (0.0, 0.0), ","
+    for separator in ("\t", ";", ",", "|", " "):
+        if separator == decimal:
+            continue
+        rows = [split_line(line, separator) for line in lines]
+        width, count = Counter(map(len, rows)).most_common(1)[0]
+        if width < 2:
+            continue
+        cells = [cell for row in rows for cell in row]
+        # A decimal comma that was not asked for shows the separator all the same.
+        numbers = sum(map(looks_like_number, cells))
+        # names may be one fewer than columns, and rows may be at fault
+        score = (1.0 if count >= len(rows) - 1 else count / len(rows), numbers / len(cells))
+        if score > best:
+            best, found = score, separator
+    return found
+
+
+def is_number(cell: str, decimal: str = ".") -> bool:
+    """Whether a cell is a number, or says that it is none (nan)."""
+    cell = cell.strip()
+    if decimal == ",":
+        cell = cell.replace(",", ".", 1)
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
+
+
+def looks_like_number(cell: str) -> bool:
+    """Whether a cell is a number with a decimal point or a decimal comma."""
+    return is_number(cell) or is_number(cell, ",")
+
+
+def is_header(rows: Sequence[Sequence[str]], source: str) -> bool:
+    """Whether the first of some rows has names instead of values.
+
+    It has where a column of numbers begins with a text; where an index without a name, a known name of labels or the
+    numbers 0, 1, 2, ... show it.
+
+    Raises
+    ------
+    DataFileError
+        Whole numbers, or a text that occurs once in a column of classes: names or a point.
+    """
+    first, rest = [cell.strip() for cell in rows[0]], rows[1:]
+    columns = [[row[i].strip() for row in rest if i < len(row)] for i in range(len(first))]
+    while len(first) > 1 and not first[-1]:
+        first, columns = first[:-1], columns[:-1]
+    text = [i for i, cell in enumerate(first) if cell.casefold() not in MISSING and not looks_like_number(cell)]
+    numbers = [cell for i, cell in enumerate(first) if i not in text and cell]
+    whole = all(_WHOLE.fullmatch(cell) for cell in numbers)
+    counted = [str(i) for i in range(len(numbers))]
+    if text and not numbers and not any(map(looks_like_number, chain(*columns))):
+        return True
+    if text:
+        known = any(first[i].casefold() in LABEL_NAMES | INDEX_NAMES and first[i] not in columns[i] for i in text)
+        above = any(sum(map(looks_like_number, columns[i])) > len(columns[i]) / 2 for i in text)
+        if (known and not numbers) or (above and (whole or known)):
+            return True
+        if known and numbers == counted:
+            numeric = [column for i, column in enumerate(columns) if i not in text]
+            return _numbers_are_names(numbers, counted, numeric, source)
+        for i in text if whole else ():
+            _refuse_unless_recurring(first[i], columns[i], source)
+        return False
+    if not rest or len(numbers) < 2 or not whole:
+        return False
+    if not first[0] and numbers == counted:
+        return True
+    return len(numbers) == len(first) and _numbers_are_names(numbers, counted, columns, source)
+
+
+def _refuse_unless_recurring(cell: str, column: Sequence[str], source: str) -> None:
+    """A text above classes that each occur again may be the name of the column."""
+    counts = Counter(column)
+    if len(counts) > 1 and cell not in counts and min(counts.values()) > 1:
+        _unclear(cell, source)
+
+
+def _numbers_are_names(
+    numbers: Sequence[str], counted: Sequence[str], columns: Sequence[Sequence[str]], source: str
+) -> bool:
+    """Whether whole numbers above the columns are names: 0, 1, 2, ..., or different ones above decimal numbers."""
+    decimals = [not _WHOLE.fullmatch(cell.removeprefix("-")) for column in columns for cell in column]
+    if numbers == counted:
+        if any(decimals) or len(numbers) > _FEW_COLUMNS:
+            return True
+        _unclear(", ".join(numbers), source)
+    if all(decimals) and len(set(numbers)) == len(numbers) and len(columns[0]) > 2:
+        _unclear(", ".join(numbers), source)
+    return False
+
+
+def _unclear(what: str, source: str) -> None:
+    raise DataFileError(
+        "a first row that is plainly names or plainly a point",
+        f"{what} in {source}",
+        "say --header or --no-header (header=True or False in Python)",
+    )

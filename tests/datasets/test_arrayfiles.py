@@ -1,0 +1,226 @@
+"""Arrays in files and objects: .npz, .npy, IDX, Bunch, DataFrame."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from kernelcalc import datasets
+from kernelcalc.errors import DataFileError, InputError, NotFiniteError
+
+X = np.array([[1.5, 2.0], [3.0, 4.0], [5.0, -6.25]])
+LABELS = np.array([3, 4, 3])
+
+
+@pytest.mark.parametrize(
+    ("points", "labels"),
+    [
+        ("X", "y"),
+        ("x", "Y"),
+        ("images", "labels"),
+        ("data", "target"),
+        ("x_train", "y_train"),
+        ("X_train", "Y_train"),
+        ("train_images", "train_labels"),
+        ("xtrain", "ytrain"),
+        ("features", "classes"),
+        ("arr_0", "arr_1"),
+        ("measured", "kinds"),
+        ("inputs", "outputs"),
+        ("Points", "Label"),
+    ],
+)
+def test_names_of_arrays(tmp_path: Path, points: str, labels: str) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, **{labels: LABELS[:, None], points: X})
+    data = datasets.load(path)
+    np.testing.assert_array_equal(data.X, X)
+    np.testing.assert_array_equal(data.y, LABELS)
+    assert f"array {points}; labels: array {labels}, 2 classes" in str(data)
+
+
+def test_keras_files_are_read_in_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "mnist.npz"
+    np.savez(path, x_train=X, y_train=LABELS, x_test=X[:2] + 1, y_test=LABELS[:2])
+    data = datasets.load(path)
+    np.testing.assert_array_equal(data.X, X)
+    assert str(data).endswith("not used: x_test, y_test")
+    x, y = datasets.load(path, labels="y_test")
+    np.testing.assert_array_equal(x, X[:2] + 1)
+    np.testing.assert_array_equal(y, LABELS[:2])
+    x, y = datasets.load(path, columns="x_test")
+    np.testing.assert_array_equal(x, X[:2] + 1)
+    np.testing.assert_array_equal(y, LABELS[:2])
+
+
+def test_points_alone_and_columns_of_an_array(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, X=X)
+    assert datasets.load(path).y is None
+    np.savez(path, X=X, y=LABELS)
+    assert datasets.load(path, labels="none").y is None
+    table = np.column_stack([X, LABELS])
+    np.save(tmp_path / "a.npy", table)
+    np.testing.assert_array_equal(datasets.load(tmp_path / "a.npy").X, table)
+    x, y = data = datasets.load(tmp_path / "a.npy", labels="last")
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(y, LABELS)
+    assert "columns 0, 1 of one array; labels: column 2" in str(data)
+
+
+def test_named_columns_of_a_numpy_table(tmp_path: Path) -> None:
+    rows = np.array([(1.5, 2.0, 3), (3.0, 4.0, 4), (5.0, -6.25, 3)], dtype=[("a", "f8"), ("b", "f8"), ("label", "i4")])
+    np.save(tmp_path / "a.npy", rows)
+    x, y = datasets.load(tmp_path / "a.npy")
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(y, LABELS)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 2), (4, 3, 2, 1), (4, 1, 3, 2)])
+def test_images_are_flattened_on_request(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    images = np.arange(24, dtype=np.uint8).reshape(shape)
+    np.savez(tmp_path / "a.npz", images=images, labels=[0, 1, 1, 0])
+    np.save(tmp_path / "a.npy", images)
+    for path in (tmp_path / "a.npz", tmp_path / "a.npy"):
+        with pytest.raises(DataFileError, match=r"--flatten makes 6 inputs of each"):
+            datasets.load(path)
+        data = datasets.load(path, flatten=True)
+        np.testing.assert_array_equal(data.X, np.arange(24.0).reshape(4, 6))
+        assert f"each flattened from {' × '.join(map(str, shape[1:]))}" in str(data)
+
+
+def idx(array: np.ndarray, code: int) -> bytes:
+    return struct.pack(f">BBBB{array.ndim}I", 0, 0, code, array.ndim, *array.shape) + array.tobytes()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("dtype", "code"), [("u1", 8), (">i2", 0xB), (">f4", 0xD), (">f8", 0xE)])
+def test_idx_as_mnist_comes(tmp_path: Path, packed: bool, dtype: str, code: int) -> None:
+    images = np.arange(18).reshape(3, 3, 2).astype(dtype)
+    ending, pack = (".gz", gzip.compress) if packed else ("", bytes)
+    path = tmp_path / f"train-images-idx3-ubyte{ending}"
+    path.write_bytes(pack(idx(images, code)))
+    alone = datasets.load(path, flatten=True)
+    np.testing.assert_array_equal(alone.X, np.arange(18.0).reshape(3, 6))
+    assert alone.y is None
+    labels = tmp_path / f"train-labels-idx1-ubyte{ending}"
+    labels.write_bytes(pack(idx(LABELS.astype("u1"), 8)))
+    data = datasets.load(path, flatten=True)
+    np.testing.assert_array_equal(data.y, LABELS)
+    assert f"labels: file {labels.name}, 2 classes" in str(data)
+    np.testing.assert_array_equal(datasets.load(path, flatten=True, labels=str(labels)).y, LABELS)
+    assert datasets.load(path, flatten=True, labels="none").y is None
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"X": np.array([{"code": 1}], dtype=object)}, "plain arrays"),
+        ({"X": X, "y": np.zeros(2)}, "2 labels and 3 points"),
+        ({"X": X, "y": np.zeros((3, 2, 2))}, r"labels of the shape \(N,\) or \(N, n_out\)"),
+        ({"X": np.array([["a", "b"]]), "y": np.zeros(1)}, "points"),
+        ({"X": X + 1j}, "points"),
+        ({"X": np.zeros((0, 3))}, "at least one"),
+        ({"X": np.zeros(3)}, r"numbers of the shape \(N, n_0\)"),
+        ({"first": X, "second": X}, "one array of points.*got first, second"),
+        ({"X": X, "y": LABELS, "labels": LABELS}, "one array of labels, got y, labels"),
+        ({}, "one array of points.*got none"),
+    ],
+)
+def test_refused_arrays(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(DataFileError, match=message):
+        datasets.load(tmp_path / "a.npz")
+
+
+def test_numbers_that_are_not_finite(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, X=np.array([[1.0, 2.0], [3.0, np.nan]]))
+    with pytest.raises(NotFiniteError, match="points, got nan in row 1, column 1"):
+        datasets.load(path)
+    np.savez(path, X=X, y=np.array([0.0, np.nan, 1.0]))
+    with pytest.raises(NotFiniteError, match="labels, got nan in row 1"):
+        datasets.load(path)
+    np.savez(path, X=X, y=np.array([[0.0, 1], [1, 0], [np.inf, 0]]))
+    with pytest.raises(NotFiniteError, match="labels, got inf in row 2"):
+        datasets.load(path)
+
+
+def test_objects_at_hand() -> None:
+    class Bunch(dict):
+        """Like scikit-learn's."""
+
+        def __getattr__(self, name: str) -> object:
+            try:
+                return self[name]
+            except KeyError as error:
+                raise AttributeError(name) from error
+
+    names = {"feature_names": ["a", "b"], "target_names": np.array(["p", "q"]), "DESCR": "text", "frame": None}
+    data = datasets.load(Bunch(data=X, target=LABELS, **names))
+    np.testing.assert_array_equal(data.X, X)
+    np.testing.assert_array_equal(data.y, LABELS)
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    data = datasets.load(Bunch(data=frame, target=pd.Series(LABELS, name="diagnosis"), **names))
+    np.testing.assert_array_equal(data.X, X)
+    np.testing.assert_array_equal(data.y, LABELS)
+    assert "labels: column diagnosis, 2 classes" in str(data)
+    data = datasets.load((X, LABELS))
+    np.testing.assert_array_equal(data.y, LABELS)
+    assert datasets.load(X).y is None
+    np.testing.assert_array_equal(datasets.load(X.tolist()).X, X)
+
+
+def test_masked_arrays_are_refused() -> None:
+    masked = np.ma.masked_greater(X, 4.5)
+    for source in (masked, (masked, LABELS), {"X": masked}, (X, np.ma.masked_equal(LABELS, 4))):
+        with pytest.raises(InputError, match="1 masked"):
+            datasets.load(source)
+
+
+def test_data_frames() -> None:
+    frame = pd.DataFrame(
+        {"a": [1.5, 3, 5], "b": [2, 4, -6.25], "kind": pd.Categorical(["x", "y", "x"])}, index=[7, 7, 2]
+    )
+    x, y = datasets.load(frame)
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(y, ["x", "y", "x"])
+    whole = pd.DataFrame({0: [1, 2, 3], 1: [4, 6, 6], "Label": pd.array([1, 0, 1], dtype="Int64")})
+    x, y = datasets.load(whole)
+    np.testing.assert_array_equal(x, [[1, 4], [2, 6], [3, 6]])
+    np.testing.assert_array_equal(y, [1, 0, 1])
+    assert y.dtype == np.int64
+    for missing, error in ((pd.NA, DataFileError), (None, NotFiniteError)):
+        holed = whole.assign(Label=pd.array([1, missing, 1], dtype="Int64" if missing is pd.NA else "float"))
+        with pytest.raises(error, match="row 1, column 'Label'"):
+            datasets.load(holed)
+    with pytest.raises(DataFileError, match=r"datetime64.* in column when"):
+        datasets.load(pd.DataFrame({"a": [1.0], "when": pd.to_datetime(["2020-01-01"]), "kind": ["x"]}))
+    with pytest.raises(DataFileError, match="--drop index"):
+        datasets.load(frame.reset_index(drop=True).reset_index())
+
+
+def test_pictures(tmp_path: Path) -> None:
+    pixels = np.arange(24, dtype=np.uint8).reshape(4, 3, 2)
+    for i, kind in enumerate(["cat", "dog", "cat", "dog"]):
+        (tmp_path / "all" / kind).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[i]).save(tmp_path / "all" / kind / f"{i}.png")
+    data = datasets.load(tmp_path / "all", flatten=True)
+    np.testing.assert_allclose(data.X * 255, pixels[[0, 2, 1, 3]].reshape(4, 6), atol=1e-12)
+    np.testing.assert_array_equal(data.y, ["cat", "cat", "dog", "dog"])
+    alone = datasets.load(tmp_path / "all" / "cat", flatten=True)
+    assert alone.y is None
+    one = datasets.load(tmp_path / "all" / "dog" / "3.png", flatten=True)
+    np.testing.assert_allclose(one.X * 255, pixels[3:].reshape(1, 6), atol=1e-12)
+    Image.fromarray(pixels[0][:2]).save(tmp_path / "all" / "cat" / "small.png")
+    with pytest.raises(DataFileError, match=r"small\.png"):
+        datasets.load(tmp_path / "all", flatten=True)
+    Image.fromarray(pixels[0]).save(tmp_path / "all" / "loose.png")
+    with pytest.raises(DataFileError, match="both"):
+        datasets.load(tmp_path / "all", flatten=True)
