@@ -33,7 +33,7 @@ from kernelcalc.studies.figures import figure1
 
 full = "--full" in sys.argv
 small = {"width": 128, "trials": 5, "points": 16, "times": (0.0, 1.0, 10.0)}
-moments = figure1.run(**({"workers": os.cpu_count()} if full else small))
+moments = figure1.Figure1(**({"workers": os.cpu_count()} if full else small)).run()
 print(moments)
 moments.figure()
 
@@ -59,7 +59,7 @@ print(
     f"largest deviation: {(off['s'] / granted['s'])[low].max():.2f} and {(off['i'] / granted['i'])[start].max():.2f} of it"
 )
 options = {"width": width // 4, "trials": 5}
-narrow = figure1.run(**(options | {"workers": os.cpu_count()} if full else small | options)).tables["figure1"]
+narrow = figure1.Figure1(**(options | {"workers": os.cpu_count()} if full else small | options)).run().tables["figure1"]
 for name in np.unique(table["activation"]):
     for k in (1, 2):
         own = (table["activation"] == name) & (table["k"] == k)

@@ -30,7 +30,7 @@ from kernelcalc.studies.figures import figure2
 
 full = "--full" in sys.argv
 small = {"width": 256, "points": 24, "count": 12, "widths": (32, 64, 128), "trials": 12}
-angles = figure2.run(**({} if full else small))
+angles = figure2.Figure2(**({} if full else small)).run()
 print(angles)
 angles.figure()
 

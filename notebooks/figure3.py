@@ -30,7 +30,7 @@ from kernelcalc.studies.figures import figure3
 
 full = "--full" in sys.argv
 small = {"width": 256, "points": 16, "grid": 11}
-valley = figure3.run(**({} if full else small))
+valley = figure3.Figure3(**({} if full else small)).run()
 print(valley)
 valley.figure()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from kernelcalc.output.result import Result
+    from kernelcalc.studies.experiment import Experiment
 
 _out = click.option(
     "-o", "--out", type=click.Path(path_type=Path), default=Path("kernelcalc-figure"), show_default=True,
@@ -66,11 +66,10 @@ def figure_1(
     Finished networks are kept in the folder as they come; the same command goes on where it was stopped. The default takes
     an hour or two on two cores.
     """
-    from kernelcalc.cli import shows_progress
-    from kernelcalc.studies.figures.figure1 import PAPER_TRIALS, PAPER_WIDTH, run
+    from kernelcalc.studies.figures.figure1 import PAPER_TRIALS, PAPER_WIDTH, Figure1
 
     folder = _ready(out)
-    result = run(
+    drawn = Figure1(
         width=PAPER_WIDTH if paper else width,
         trials=PAPER_TRIALS if paper else trials,
         points=points,
@@ -79,9 +78,8 @@ def figure_1(
         workers=workers or os.cpu_count() or 1,
         dtype="float32" if float32 else "float64",
         folder=folder,
-        progress=shows_progress(),
     )
-    _finish(result, folder)
+    _finish(drawn, folder)
 
 
 @figure.command("2", epilog="Small setting: kernelcalc figure 2 --width 128 -n 64 --trials 8 --widths 32,64,128")
@@ -99,9 +97,8 @@ def figure_2(
     width: int, points: int, activation: str, count: int, widths: str, trials: int, seed: int, out: Path
 ) -> None:
     """Rayleigh quotients of the first eigenvectors of I and of S, and the angle between I and S against the width."""
-    from kernelcalc.cli import shows_progress
     from kernelcalc.errors import InputError
-    from kernelcalc.studies.figures.figure2 import run
+    from kernelcalc.studies.figures.figure2 import Figure2
 
     try:
         several = tuple(int(part) for part in widths.split(","))
@@ -110,11 +107,10 @@ def figure_2(
     if len(set(several)) < 2 or min(several) < 2:
         raise InputError("at least two different widths such as 32,64,128", f"--widths {widths}")
     folder = _ready(out)
-    result = run(
-        width=width, points=points, activation=activation, count=count, widths=several, trials=trials, seed=seed,
-        progress=shows_progress(),
-    )  # fmt: skip
-    _finish(result, folder)
+    drawn = Figure2(
+        width=width, points=points, activation=activation, count=count, widths=several, trials=trials, seed=seed
+    )
+    _finish(drawn, folder)
 
 
 @figure.command("3", epilog="Small setting: kernelcalc figure 3 --width 128 --grid 11")
@@ -129,23 +125,14 @@ def figure_3(
     width: int, points: int, activations: tuple[str, ...], reach: float, grid: int, seed: int, out: Path
 ) -> None:
     """The loss around a minimum along the first and fourth eigenvector of I, and the quadratic form of the limit."""
-    from kernelcalc.cli import shows_progress
     from kernelcalc.errors import InputError
-    from kernelcalc.studies.figures.figure3 import run
+    from kernelcalc.studies.figures.figure3 import Figure3
 
     if not 0 < reach < float("inf"):
         raise InputError("a finite reach > 0", f"--reach {reach:g}")
     folder = _ready(out)
-    result = run(
-        width=width,
-        points=points,
-        activations=activations,
-        reach=reach,
-        grid=grid,
-        seed=seed,
-        progress=shows_progress(),
-    )
-    _finish(result, folder)
+    drawn = Figure3(width=width, points=points, activations=activations, reach=reach, grid=grid, seed=seed)
+    _finish(drawn, folder)
 
 
 def _ready(out: Path) -> Path:
@@ -157,6 +144,9 @@ def _ready(out: Path) -> Path:
     return folder
 
 
-def _finish(result: Result, folder: Path) -> None:
+def _finish(drawn: Experiment, folder: Path) -> None:
+    from kernelcalc.cli import progress, shows_progress
+
+    result = drawn.run(progress if shows_progress() else None)
     click.echo(str(result))
     click.echo("\n" + " ".join(["written:", *map(str, result.write(folder))]))

@@ -8,9 +8,17 @@ from typing import Any
 import click
 
 from kernelcalc.cli import progress
-from kernelcalc.studies.sagun import EXPERIMENTS
 
-_LIST = "\n".join(f"{name:<14}{summary}" for name, (_, summary) in EXPERIMENTS.items())
+
+class _Listing(click.Command):
+    """A command whose help lists the experiments, which are imported only then."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from kernelcalc.studies.sagun import experiments
+
+        super().format_help_text(ctx, formatter)
+        with formatter.section("Experiments"):
+            formatter.write_dl([(name, kind.summary) for name, kind in experiments().items()])
 
 
 def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
@@ -29,18 +37,7 @@ def _names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> 
     return None if text is None else tuple(dict.fromkeys(part.strip() for part in text.split(",")))
 
 
-@click.command(
-    help=f"""Experiments of Sagun, Bottou, LeCun (2016) and Sagun et al. (2017) on the Hessian of finite networks, with the
-    infinite-width theory beside every number it predicts. EXPERIMENT is one of:
-
-    \b
-    {_LIST.replace(chr(10), chr(10) + "    ")}
-
-    Networks are in NTK parametrisation, where the right edge of the spectrum has a limit as the width grows; the papers
-    trained the weights themselves. The experiment initial keeps finished networks in the folder: the same command goes on
-    where it was stopped. Options that an experiment does not have are refused with the list of its own.""",
-    epilog="Example: kernelcalc sagun outliers --full -o results",
-)
+@click.command(cls=_Listing, epilog="Example: kernelcalc sagun outliers --full -o results")
 @click.argument("experiment")
 @click.option(
     "--full", is_flag=True,
@@ -75,9 +72,17 @@ def _names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> 
 def sagun(
     experiment: str, full: bool, activation: str | None, seed: int, out: Path, no_png: bool, **options: Any
 ) -> None:
-    """Run one experiment, print its table, write its files."""
+    """Experiments of Sagun et al. on the Hessian of finite networks, with the limit beside them.
+
+    Those of Sagun, Bottou, LeCun (2016) and Sagun et al. (2017), with the infinite-width theory beside every number it
+    predicts.
+
+    Networks are in NTK parametrisation, where the right edge of the spectrum has a limit as the width grows; the papers
+    trained the weights themselves. The experiment initial keeps finished networks in the folder: the same command goes on
+    where it was stopped. Options that an experiment does not have are refused with the list of its own.
+    """
     from kernelcalc.output.files import writable_folder
-    from kernelcalc.studies.sagun import run
+    from kernelcalc.studies.sagun import experiments, run
 
     given = {name: value for name, value in options.items() if value is not None}
     if activation is not None:
@@ -86,7 +91,7 @@ def sagun(
         given["activation"] = from_text(activation)
     if experiment == "spectra" and "loss" in given:
         given["losses"] = (given.pop("loss"),)
-    if experiment in EXPERIMENTS:
+    if experiment in experiments():
         writable_folder(out)
         if not no_png:
             from kernelcalc.output.style import require_matplotlib

@@ -32,7 +32,7 @@ def test_figure_1_writes_files_and_goes_on_where_it_stopped(tmp_path: Path) -> N
     names = ["figure1.csv", "figure1_theory.csv", "figure1.png"]
     assert result.output.splitlines()[-1] == " ".join(["written:", *(str(tmp_path / name) for name in names)])
     assert (tmp_path / "figure1.png").read_bytes().startswith(b"\x89PNG")
-    direct = figure1.run(width=16, trials=2, points=8)
+    direct = figure1.Figure1(width=16, trials=2, points=8).run()
     read = [float(row["mean"]) for row in rows(tmp_path / "figure1.csv")]
     np.testing.assert_allclose(read, direct["mean"], rtol=1e-12)
     kept = sorted(tmp_path.glob("figure1-networks-*.jsonl"))

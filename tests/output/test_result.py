@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kernelcalc.errors import InputError, ShapeError, UnknownNameError
+from kernelcalc.errors import ShapeError, UnknownNameError
 from kernelcalc.output.pictures import decade_ticks, grid, signed_bins, signed_scale
 from kernelcalc.output.result import Result, Table
-from kernelcalc.studies.sagun import EXPERIMENTS, run
 
 
 def result(draw: object = None) -> Result:
@@ -81,14 +80,6 @@ def test_uneven_columns_are_refused() -> None:
         Result(name="a", title="", tables={"a": {"x": [1], "y": [1, 2]}}, notes=(), draw=grid_figure)
     with pytest.raises(ValueError, match="zip"):
         Table("a", "b").add(1)
-
-
-def test_unknown_experiments_and_options() -> None:
-    assert len(EXPERIMENTS) == 9
-    with pytest.raises(UnknownNameError, match="did you mean 'outliers'"):
-        run("outlier")
-    with pytest.raises(InputError, match=r"stds.*got widths"):
-        run("separability", widths=(1,))
 
 
 def test_bins_hold_every_value_once_and_zeros_in_the_middle() -> None:

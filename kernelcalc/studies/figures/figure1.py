@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from kernelcalc import datasets
+from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import from_text
 from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError
-from kernelcalc.finite.ensembles.ensemble import moments_through_training
+from kernelcalc.finite.ensembles.ensemble import FiniteMoments, moments_through_training
 from kernelcalc.finite.ensembles.trials import trial_file
 from kernelcalc.kernels.mlp import MLP
-from kernelcalc.output.result import Result, Table
+from kernelcalc.output.moments import curves_figure
+from kernelcalc.output.result import Table
+from kernelcalc.studies.experiment import Experiment, Show, Tables, silent
 from kernelcalc.training.mse import mse_moments
+from kernelcalc.training.trajectory import Trajectory
 
 # The paper's panels, left and right.
 ACTIVATIONS = ("smooth_relu", "normalized smooth_relu")
@@ -33,20 +38,22 @@ KMAX = 4
 PROBED_WIDTH = 2000
 
 
-def run(
-    *,
-    width: int = 1000,
-    trials: int = 20,
-    points: int = 256,
-    activations: Sequence[str] = ACTIVATIONS,
-    times: Sequence[float] = CROSSES,
-    seed: int = 0,
-    workers: int = 1,
-    dtype: str = "float64",
-    folder: str | os.PathLike[str] | None = None,
-    progress: bool = False,
-) -> Result:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Panel:
+    """One nonlinearity: the theory on all times, networks at those of the crosses."""
+
+    activation: str
+    outputs: int
+    theory: Trajectory
+    networks: FiniteMoments
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure1(Experiment):
     """Moments 1 to 4 through training, theory and finite networks.
+
+    Tables "figure1" (crosses: theory, mean, standard error and their distance in standard errors; the same of Tr I^k, and
+    of Tr H^k − Tr I^k, which is due to S) and "figure1_theory" (lines).
 
     Parameters
     ----------
@@ -67,99 +74,119 @@ def run(
     folder : path, optional
         Finished networks are kept here, in a file for each nonlinearity and setting; another run with the same settings goes on
         from there.
-    progress : bool
-        Show bars.
-
-    Returns
-    -------
-    Result
-        Tables "figure1" (crosses: theory, mean, standard error and their distance in standard errors; the same of
-        Tr I^k, and of Tr H^k − Tr I^k, which is due to S) and "figure1_theory" (lines).
 
     Raises
     ------
     InputError
         Fewer than two networks.
     """
-    if trials < 2:
-        raise InputError("at least two networks for a standard error", f"trials={trials}")
-    x, labels = datasets.mnist14(points)
-    y = datasets.one_hot(labels)
-    at = np.asarray(times, dtype=np.float64)
-    positive = at[at > 0]
-    start, stop = (positive.min() / 3, positive.max() * 5) if positive.size else (0.05, 100.0)
-    grid = np.unique(np.concatenate([[0.0], at, np.geomspace(start, stop, 50)]))
-    parts = ("theory_i", "mean_i", "error_i", "theory_s", "mean_s", "error_s")
-    crosses = Table("activation", "k", "time", "theory", "mean", "error", "z", *parts)
-    lines = Table("activation", "k", "time", "trace_h", "trace_i", "trace_h_std")
-    panels = []
-    for text in activations:
-        activation = from_text(text)
+
+    name = "figure1"
+    summary = "moments of the Hessian through training"
+
+    width: int = 1000
+    trials: int = 20
+    points: int = 256
+    activations: Sequence[str] = ACTIVATIONS
+    times: Sequence[float] = CROSSES
+    seed: int = 0
+    workers: int = 1
+    dtype: str = "float64"
+    folder: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.trials < 2:
+            raise InputError("at least two networks for a standard error", f"trials={self.trials}")
+
+    @property
+    def at(self) -> Array:
+        """Times of the crosses."""
+        return np.asarray(self.times, dtype=np.float64)
+
+    @property
+    def grid(self) -> Array:
+        """Times of the lines, those of the crosses among them."""
+        positive = self.at[self.at > 0]
+        start, stop = (positive.min() / 3, positive.max() * 5) if positive.size else (0.05, 100.0)
+        return np.unique(np.concatenate([[0.0], self.at, np.geomspace(start, stop, 50)]))
+
+    def measure(self, show: Show) -> list[Panel]:
+        x, labels = datasets.mnist14(self.points)
+        y = datasets.one_hot(labels)
+        return [self._panel(from_text(text), x, y, show) for text in self.activations]
+
+    def _panel(self, activation: Activation, x: Array, y: Array, show: Show) -> Panel:
         net = MLP(activation, depth=3, beta=0.1, n_out=y.shape[1])
-        trajectory = mse_moments(net.kernels(x), y, grid, kmax=KMAX)
         settings = {
             "activation": activation.name,
-            "points": points,
-            "width": width,
-            "times": at.tolist(),
-            "dtype": dtype,
+            "points": self.points,
+            "width": self.width,
+            "times": self.at.tolist(),
+            "dtype": self.dtype,
         }
-        wide = width >= PROBED_WIDTH
+        wide = self.width >= PROBED_WIDTH
         # a step's error of 1e-3 in ‖θ‖ changes moments by some 1e-4, far less than initialisations differ
-        finite = moments_through_training(
+        networks = moments_through_training(
             net,
             x,
             y,
-            at,
-            width=width,
-            trials=trials,
-            rng=seed,
+            self.at,
+            width=self.width,
+            trials=self.trials,
+            rng=self.seed,
             kmax=KMAX,
             tol=1e-3,
             probes=4,
             # deflation keeps three vectors of the length of the parameters a column, 0.6 GB for 26 million
             deflation=4 if wide else 10,
             unit_probes=64 if wide else 0,
-            dtype=dtype,
-            workers=workers,
-            path=None if folder is None else trial_file(folder, "figure1-networks", settings, seed),
-            progress=progress,
+            dtype=self.dtype,
+            workers=self.workers,
+            path=None if self.folder is None else trial_file(self.folder, "figure1-networks", settings, self.seed),
+            progress=show is not silent,
         )
-        panels.append((activation.name.replace("_", " "), trajectory, finite))
-        where = np.searchsorted(grid, at)
-        for k in range(KMAX):
-            theory, error = trajectory.trace_h[k, where], finite.trace_h_std[k] / np.sqrt(trials)
-            z = (finite.trace_h[k] - theory) / error
-            limit_i = trajectory.trace_i[k, where]
-            i, h = (finite.samples[name][:, k] for name in ("trace_i", "trace_h"))
-            both = [v for part in ((limit_i, i), (theory - limit_i, h - i)) for v in _beside(*part)]
-            crosses.extend(activation.name, k + 1, at, theory, finite.trace_h[k], error, z, *both)
-            std = trajectory.trace_h_std[k]
-            lines.extend(activation.name, k + 1, grid, trajectory.trace_h[k], trajectory.trace_i[k], std)
+        theory = mse_moments(net.kernels(x), y, self.grid, kmax=KMAX)
+        return Panel(activation=activation.name, outputs=y.shape[1], theory=theory, networks=networks)
 
-    def draw() -> Any:
-        from kernelcalc.output.moments import curves_figure
+    def title(self, found: list[Panel]) -> str:
+        return (
+            f"Moments of the Hessian through training: {self.points} digits, {found[0].outputs} outputs, L = 3; {self.trials} "
+            f"networks of width {self.width}"
+        )
 
-        figure = curves_figure(panels)
-        for ax, _ in zip(figure.axes, panels, strict=False):
-            _apart(ax)
-        return figure
+    def table(self, found: list[Panel]) -> Tables:
+        parts = ("theory_i", "mean_i", "error_i", "theory_s", "mean_s", "error_s")
+        crosses = Table("activation", "k", "time", "theory", "mean", "error", "z", *parts)
+        lines = Table("activation", "k", "time", "trace_h", "trace_i", "trace_h_std")
+        where = np.searchsorted(self.grid, self.at)
+        for panel in found:
+            limit, seen = panel.theory, panel.networks
+            for k in range(KMAX):
+                theory, error = limit.trace_h[k, where], seen.trace_h_std[k] / np.sqrt(self.trials)
+                z = (seen.trace_h[k] - theory) / error
+                limit_i = limit.trace_i[k, where]
+                i, h = (seen.samples[name][:, k] for name in ("trace_i", "trace_h"))
+                both = [v for part in ((limit_i, i), (theory - limit_i, h - i)) for v in _beside(*part)]
+                crosses.extend(panel.activation, k + 1, self.at, theory, seen.trace_h[k], error, z, *both)
+                columns = limit.trace_h[k], limit.trace_i[k], limit.trace_h_std[k]
+                lines.extend(panel.activation, k + 1, self.grid, *columns)
+        return {"figure1": crosses.columns(), "figure1_theory": lines.columns()}
 
-    return Result(
-        name="figure1",
-        title=f"Moments of the Hessian through training: {points} digits, {y.shape[1]} outputs, L = 3; {trials} networks of "
-        f"width {width}",
-        tables={"figure1": crosses.columns(), "figure1_theory": lines.columns()},
-        notes=(
+    def notes(self, found: list[Panel]) -> tuple[str, ...]:
+        return (
             "error is the standard error of the mean over networks; z = (mean - theory)/error still has the finite width's "
             "bias of order 1/width in it",
             "in the picture crosses of different k are moved apart a little in time; they belong to the times of the table",
             "only the first two moments are moved by S; higher ones are those of I, which stands still in the limit",
             "..._i: Tr I^k, ..._s: Tr H^k - Tr I^k; in a finite network I drifts through training, by order 1/width, and takes "
             "the late crosses with it",
-        ),
-        draw=draw,
-    )
+        )
+
+    def draw(self, found: list[Panel]) -> Any:
+        figure = curves_figure([(p.activation.replace("_", " "), p.theory, p.networks) for p in found])
+        for ax, _ in zip(figure.axes, found, strict=False):
+            _apart(ax)
+        return figure
 
 
 def _beside(limit: Array, samples: Array) -> tuple[Array, Array, Array]:

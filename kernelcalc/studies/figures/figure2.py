@@ -19,9 +19,11 @@ Jacot, Gabriel, Hongler (ICLR 2020), Proposition 5. Dyer, Gur-Ari, "Asymptotics 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.linalg import eigh
 
 from kernelcalc import datasets
 from kernelcalc.activations.names import from_text
@@ -29,10 +31,13 @@ from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.curvature.moments import gauss_newton_gram, pull_back
+from kernelcalc.finite.curvature.pairs import curvature_pairs
 from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.kernels.mlp import MLP
-from kernelcalc.output.result import Result, Table
+from kernelcalc.output.pictures import color_of, grid
+from kernelcalc.output.result import Table
+from kernelcalc.studies.experiment import Experiment, Show, Tables
 
 # Exponents of the width derived above.
 RATES = {"cosine": -1.0, "product": -0.5}
@@ -40,8 +45,6 @@ RATES = {"cosine": -1.0, "product": -0.5}
 
 def leading_of_i(split: HessianSplit, count: int) -> Array:
     """Orthonormal eigenvectors of I to its largest eigenvalues, from the Gram matrix, (count, P)."""
-    from scipy.linalg import eigh
-
     gram = gauss_newton_gram(split)
     values, vectors = eigh(gram, subset_by_index=(len(gram) - count, len(gram) - 1))
     return pull_back(split, vectors[:, ::-1] / np.sqrt(values[::-1]))
@@ -59,8 +62,6 @@ def rayleigh(split: HessianSplit, count: int, rng: Any = 0) -> dict[str, Array]:
 
 def angles(split: HessianSplit) -> dict[str, float]:
     """``cosine`` = Tr IS/(‖I‖‖S‖) and ``product`` = ‖IS‖_F/(‖I‖‖S‖), exactly."""
-    from kernelcalc.finite.curvature.pairs import curvature_pairs
-
     gram = gauss_newton_gram(split)
     pairs = curvature_pairs(split)
     norms = np.linalg.norm(gram) * np.sqrt(pairs.s_s.sum())
@@ -78,18 +79,20 @@ def fitted_rate(widths: Sequence[int], values: Array, errors: Array) -> tuple[fl
     return float(slope[1]), float(np.sqrt(covariance[1, 1]))
 
 
-def run(
-    *,
-    width: int = 1000,
-    points: int = 256,
-    activation: str = "normalized smooth_relu",
-    count: int = 20,
-    widths: Sequence[int] = (32, 64, 128, 256, 512),
-    trials: int = 24,
-    seed: int = 0,
-    progress: bool = False,
-) -> Result:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """Quotients (2, count) of the eigenvectors of I and of S, and the angles of every network, {name: (widths, trials)}."""
+
+    activation: str
+    quotients: dict[str, Array]
+    angles: dict[str, Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure2(Experiment):
     """Rayleigh quotients at one width; the angle between I and S at several.
+
+    Tables "figure2" (quotients) and "figure2_angles".
 
     Parameters
     ----------
@@ -107,107 +110,130 @@ def run(
         Networks at each of these widths.
     seed : int
         Of the networks.
-    progress : bool
-        Show a bar.
-
-    Returns
-    -------
-    Result
-        Tables "figure2" (quotients) and "figure2_angles".
 
     Raises
     ------
     InputError
         Fewer than two networks or widths, or more eigenvectors than I has.
     """
-    if trials < 2 or len(set(widths)) < 2:
-        raise InputError(
-            "at least two networks at each of at least two widths", f"trials={trials}, widths={tuple(widths)}"
+
+    name = "figure2"
+    summary = "Rayleigh quotients of eigenvectors of I and S, and the angle between them"
+
+    width: int = 1000
+    points: int = 256
+    activation: str = "normalized smooth_relu"
+    count: int = 20
+    widths: Sequence[int] = (32, 64, 128, 256, 512)
+    trials: int = 24
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.trials < 2 or len(set(self.widths)) < 2:
+            raise InputError(
+                "at least two networks at each of at least two widths",
+                f"trials={self.trials}, widths={tuple(self.widths)}",
+            )
+
+    def measure(self, show: Show) -> Found:
+        chosen = from_text(self.activation)
+        x, labels = datasets.mnist14(self.points)
+        y = datasets.one_hot(labels)
+        # I has rank N n_out at most
+        if not 1 <= self.count <= y.size:
+            raise InputError(
+                f"1 to {y.size} eigenvectors, as I has at most (points) × (outputs) of them",
+                f"count={self.count}",
+                "take more points",
+            )
+        net = MLP(chosen, depth=3, beta=0.1, n_out=y.shape[1])
+        fin = FiniteNetwork.random(net, self.width, x.shape[1], rng=self.seed)
+        quotients = rayleigh(fin.curvature(x, y), self.count, self.seed)
+        single = MLP(chosen, depth=3, beta=0.1)
+        few, few_labels = datasets.mnist14(min(32, self.points))
+        parity = datasets.parity(few_labels)
+        jobs = [(n, s) for n in self.widths for s in np.random.SeedSequence([self.seed, n]).spawn(self.trials)]
+        seen = [
+            angles(FiniteNetwork.random(single, n, few.shape[1], rng=s).curvature(few, parity))
+            for n, s in show(jobs, "angles")
+        ]
+        shape = len(self.widths), self.trials
+        found = {name: np.array([one[name] for one in seen]).reshape(shape) for name in RATES}
+        return Found(activation=chosen.name, quotients=quotients, angles=found)
+
+    def title(self, found: Found) -> str:
+        return (
+            f"Rayleigh quotients of the first {self.count} eigenvectors of I and S: {found.activation}, {self.points} digits, "
+            f"L = 3, width {self.width}"
         )
-    chosen = from_text(activation)
-    x, labels = datasets.mnist14(points)
-    y = datasets.one_hot(labels)
-    # I has rank N n_out at most
-    if not 1 <= count <= y.size:
-        raise InputError(
-            f"1 to {y.size} eigenvectors, as I has at most (points) × (outputs) of them",
-            f"count={count}",
-            "take more points",
+
+    def table(self, found: Found) -> Tables:
+        table = Table("eigenvector_of", "index", "vIv", "vSv")
+        for name, (with_i, with_s) in found.quotients.items():
+            table.extend(name, np.arange(1, self.count + 1), with_i, with_s)
+        rates = Table("what", "width", "rms", "error")
+        for name, values in found.angles.items():
+            squares = values**2
+            rms = np.sqrt(squares.mean(axis=1))
+            error = squares.std(axis=1, ddof=1) / np.sqrt(self.trials) / (2 * rms)
+            rates.extend(name, np.asarray(self.widths), rms, error)
+        return {"figure2": table.columns(), "figure2_angles": rates.columns()}
+
+    def fits(self, found: Found) -> dict[str, tuple[float, float]]:
+        """Fitted exponents of the width and their standard errors."""
+        table = self.table(found)["figure2_angles"]
+        own = {name: table["what"] == name for name in RATES}
+        return {name: fitted_rate(self.widths, table["rms"][r], table["error"][r]) for name, r in own.items()}
+
+    def notes(self, found: Found) -> tuple[str, ...]:
+        said = ", ".join(
+            f"{name} {slope:.2f} ± {error:.2f} (derived {RATES[name]:g})"
+            for name, (slope, error) in self.fits(found).items()
         )
-    fin = FiniteNetwork.random(MLP(chosen, depth=3, beta=0.1, n_out=y.shape[1]), width, x.shape[1], rng=seed)
-    found = rayleigh(fin.curvature(x, y), count, seed)
-    table = Table("eigenvector_of", "index", "vIv", "vSv")
-    for name, (with_i, with_s) in found.items():
-        table.extend(name, np.arange(1, count + 1), with_i, with_s)
-    single = MLP(chosen, depth=3, beta=0.1)
-    few, few_labels = datasets.mnist14(min(32, points))
-    parity = datasets.parity(few_labels)
-    steps: Any = [(n, s) for n in widths for s in np.random.SeedSequence([seed, n]).spawn(trials)]
-    if progress:
-        from tqdm.auto import tqdm
-
-        steps = tqdm(steps, desc="angles")
-    seen = [angles(FiniteNetwork.random(single, n, few.shape[1], rng=s).curvature(few, parity)) for n, s in steps]
-    rates = Table("what", "width", "rms", "error")
-    fits = {}
-    for name in RATES:
-        squares = np.array([one[name] ** 2 for one in seen]).reshape(len(widths), trials)
-        rms = np.sqrt(squares.mean(axis=1))
-        error = squares.std(axis=1, ddof=1) / np.sqrt(trials) / (2 * rms)
-        rates.extend(name, np.asarray(widths), rms, error)
-        fits[name] = fitted_rate(widths, rms, error)
-    angle_columns = rates.columns()
-
-    def draw() -> Any:
-        return _draw(found, angle_columns, fits, width)
-
-    said = ", ".join(
-        f"{name} {slope:.2f} ± {error:.2f} (derived {RATES[name]:g})" for name, (slope, error) in fits.items()
-    )
-    return Result(
-        name="figure2",
-        title=f"Rayleigh quotients of the first {count} eigenvectors of I and S: {chosen.name}, {points} digits, L = 3, width "
-        f"{width}",
-        tables={"figure2": table.columns(), "figure2_angles": angle_columns},
-        notes=(
+        return (
             "cosine is Tr IS/(‖I‖ ‖S‖), product is ‖IS‖/(‖I‖ ‖S‖), Frobenius norms, root mean squares over "
-            f"{trials} initialisations",
+            f"{self.trials} initialisations",
             f"fitted powers of the width: {said}",
-        ),
-        draw=draw,
-    )
+        )
+
+    def draw(self, found: Found) -> Any:
+        figure, axes = grid(1, 2, size=(4.6, 3.9))
+        figure.get_layout_engine().set(w_pad=0.08)
+        _draw_quotients(axes[0, 0], found.quotients, self.width)
+        _draw_angles(axes[0, 1], self.table(found)["figure2_angles"])
+        return figure
 
 
-def _draw(found: dict[str, Array], angle: dict[str, Array], fits: dict[str, tuple[float, float]], width: int) -> Any:
-    from kernelcalc.output.style import COLORS, matplotlib_part
-
-    figure = matplotlib_part("figure").Figure(figsize=(9.2, 3.9), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08)
-    left, right = figure.subplots(1, 2)
-    for (name, (with_i, with_s)), color, marker in zip(found.items(), COLORS, "os", strict=False):
-        left.plot(with_s, with_i, marker, color=color, ms=6, mew=0, alpha=0.75, label=f"of ${name}$")
-    left.set(xlabel=r"$v^T S v$", ylabel=r"$v^T I v$", title=f"width {width}")
+def _draw_quotients(ax: Any, quotients: dict[str, Array], width: int) -> None:
+    for i, (name, (with_i, with_s)) in enumerate(quotients.items()):
+        ax.plot(with_s, with_i, "os"[i], color=color_of(i), ms=6, mew=0, alpha=0.75, label=f"of ${name}$")
+    ax.set(xlabel=r"$v^T S v$", ylabel=r"$v^T I v$", title=f"width {width}")
     # eigenvectors of I are in the middle, those of S low at both sides
-    left.legend(frameon=False, loc="upper right", title=f"first {len(found['I'][0])}\neigenvectors", handletextpad=0.3)
+    words = f"first {len(quotients['I'][0])}\neigenvectors"
+    ax.legend(frameon=False, loc="upper right", title=words, handletextpad=0.3)
+
+
+def _draw_angles(ax: Any, angle: dict[str, Array]) -> None:
     labels = {
         "cosine": r"$|\mathrm{Tr}\,IS| \,/\, \Vert I\Vert\Vert S\Vert$",
         "product": r"$\Vert IS\Vert \,/\, \Vert I\Vert\Vert S\Vert$",
     }
-    for name, color in zip(RATES, COLORS[2:], strict=False):
-        rows = angle["what"] == name
+    for i, (name, rate) in enumerate(RATES.items()):
+        rows, color = angle["what"] == name, color_of(2 + i)
         n, rms, error = (angle[column][rows] for column in ("width", "rms", "error"))
-        right.errorbar(n, rms, error, color=color, marker="o", ms=5, ls="none", capsize=2)
-        line = rms[-1] * (n / n[-1]) ** RATES[name]
-        right.plot(n, line, color=color, lw=1.2, label=f"{labels[name]}, line: $n^{{{RATES[name]:g}}}$")
-    right.set(xscale="log", yscale="log", xlabel="width $n$", title="32 digits, one output")
-    ticker = matplotlib_part("ticker")
-    right.xaxis.set_major_locator(ticker.FixedLocator(sorted(set(angle["width"].tolist()))))
-    right.xaxis.set_minor_locator(ticker.NullLocator())
-    right.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-    right.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
-    right.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-    right.yaxis.set_minor_formatter(ticker.NullFormatter())
+        ax.errorbar(n, rms, error, color=color, marker="o", ms=5, ls="none", capsize=2)
+        label = f"{labels[name]}, line: $n^{{{rate:g}}}$"
+        ax.plot(n, rms[-1] * (n / n[-1]) ** rate, color=color, lw=1.2, label=label)
+    ax.set(xscale="log", yscale="log", xlabel="width $n$", title="32 digits, one output")
+    from matplotlib import ticker
+
+    plain = ticker.FuncFormatter(lambda value, _: f"{value:g}")
+    ax.xaxis.set_major_locator(ticker.FixedLocator(sorted(set(angle["width"].tolist()))))
+    ax.xaxis.set_minor_locator(ticker.NullLocator())
+    ax.xaxis.set_major_formatter(plain)
+    ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.yaxis.set_major_formatter(plain)
+    ax.yaxis.set_minor_formatter(ticker.NullFormatter())
     # room for the legend above the upper line
-    right.set_ylim(top=2.2 * right.get_ylim()[1])
-    right.legend(frameon=False, fontsize=9, loc="upper right")
-    return figure
+    ax.set_ylim(top=2.2 * ax.get_ylim()[1])
+    ax.legend(frameon=False, fontsize=9, loc="upper right")

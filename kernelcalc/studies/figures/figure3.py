@@ -12,9 +12,11 @@ and the valley opens.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.interpolate import RectBivariateSpline
 
 from kernelcalc.activations.names import from_text
 from kernelcalc.arrays import Array
@@ -22,9 +24,11 @@ from kernelcalc.errors import InputError, IntegrationError
 from kernelcalc.finite.curvature.hessian import weighted_jacobian
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.kernels.mlp import MLP
-from kernelcalc.output.result import Result, Table
+from kernelcalc.output.pictures import color_of, grid
+from kernelcalc.output.result import Table
+from kernelcalc.studies.experiment import Experiment, Show, Tables
+from kernelcalc.studies.figures.figure1 import ACTIVATIONS
 
-ACTIVATIONS = ("smooth_relu", "normalized smooth_relu")
 # The paper's axes: x along the fourth, y along the first eigenvector.
 FIRST, FOURTH = 0, 3
 # C of what counts as a minimum, far below the contours.
@@ -85,17 +89,30 @@ def surface(fin: FiniteNetwork, x: Array, y: Array, along: Array, steps: Array) 
     return values
 
 
-def run(
-    *,
-    width: int = 1000,
-    points: int = 32,
-    activations: Sequence[str] = ACTIVATIONS,
-    reach: float = 2.0,
-    grid: int = 25,
-    seed: int = 0,
-    progress: bool = False,
-) -> Result:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Valley:
+    """The loss around a minimum for one nonlinearity.
+
+    Attributes
+    ----------
+    activation : str
+    limit, network : arrays
+        Eigenvalues of Θ/N and of I at the minimum, descending.
+    loss : (T, T) array
+        On the square, along the fourth eigenvector in rows.
+    """
+
+    activation: str
+    limit: Array
+    network: Array
+    loss: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure3(Experiment):
     """The loss on a square around a minimum, finite network and limit.
+
+    Tables "figure3" (eigenvalues: of Θ/N, of I, and from the surface's own curvature) and "figure3_surface".
 
     Parameters
     ----------
@@ -111,13 +128,6 @@ def run(
         Odd number of steps on a side.
     seed : int
         Of points and networks.
-    progress : bool
-        Show a bar.
-
-    Returns
-    -------
-    Result
-        Tables "figure3" (eigenvalues: of Θ/N, of I, and from the surface's own curvature) and "figure3_surface".
 
     Raises
     ------
@@ -126,55 +136,91 @@ def run(
     IntegrationError
         No minimum was found.
     """
-    if points <= FOURTH or grid < 3 or not 0 < reach < np.inf:
-        raise InputError(
-            "at least four points, three steps and a finite reach > 0", f"points={points}, grid={grid}, reach={reach}"
-        )
-    x, y = disk(points, seed)
-    steps = np.linspace(-reach, reach, grid | 1)
-    middle = len(steps) // 2
-    summary = Table("activation", "index", "limit", "network", "curvature")
-    cells = Table("activation", "x", "y", "loss", "limit")
-    panels = []
-    every: Any = activations
-    if progress:
-        from tqdm.auto import tqdm
 
-        every = tqdm(activations, desc="surfaces")
-    for text in every:
-        activation = from_text(text)
-        net = MLP(activation, depth=4, beta=0.1)
-        limit = np.linalg.eigvalsh(net.kernels(x, only=("theta",)).theta)[::-1] / points
-        fin = minimise(FiniteNetwork.random(net, width, 2, rng=seed), x, y)
-        own, along = directions(fin, x, y)
-        loss = surface(fin, x, y, along, steps)
-        quadratic = _form(limit, steps)
-        panels.append((activation.name, loss, limit))
-        # C at the two nearest points on either side
-        h2 = (steps[middle + 1] - steps[middle]) ** 2
-        bends = {
-            FIRST: (loss[middle + 1, middle] + loss[middle - 1, middle] - 2 * loss[middle, middle]) / h2,
-            FOURTH: (loss[middle, middle + 1] + loss[middle, middle - 1] - 2 * loss[middle, middle]) / h2,
-        }
-        for index in (FIRST, FOURTH):
-            summary.add(activation.name, index + 1, limit[index], own[index], bends[index])
-        columns = (steps, steps[:, None], loss, quadratic)
-        cells.extend(activation.name, *(np.broadcast_to(column, loss.shape).ravel() for column in columns))
+    name = "figure3"
+    summary = "the loss around a minimum"
 
-    def draw() -> Any:
-        return _draw(panels, steps)
+    width: int = 1000
+    points: int = 32
+    activations: Sequence[str] = ACTIVATIONS
+    reach: float = 2.0
+    grid: int = 25
+    seed: int = 0
 
-    ratios = ", ".join(f"{name} {limit[FIRST] / limit[FOURTH]:.3g}" for name, _, limit in panels)
-    return Result(
-        name="figure3",
-        title=f"Loss around a global minimum: {points} points on the unit disk, L = 4, width {width}",
-        tables={"figure3": summary.columns(), "figure3_surface": cells.columns()},
-        notes=(
+    def __post_init__(self) -> None:
+        if self.points <= FOURTH or self.grid < 3 or not 0 < self.reach < np.inf:
+            raise InputError(
+                "at least four points, three steps and a finite reach > 0",
+                f"points={self.points}, grid={self.grid}, reach={self.reach}",
+            )
+
+    @property
+    def steps(self) -> Array:
+        """Positions on either axis."""
+        return np.linspace(-self.reach, self.reach, self.grid | 1)
+
+    def measure(self, show: Show) -> list[Valley]:
+        x, y = disk(self.points, self.seed)
+        found = []
+        for text in show(self.activations, "surfaces"):
+            activation = from_text(text)
+            net = MLP(activation, depth=4, beta=0.1)
+            limit = np.linalg.eigvalsh(net.kernels(x, only=("theta",)).theta)[::-1] / self.points
+            fin = minimise(FiniteNetwork.random(net, self.width, 2, rng=self.seed), x, y)
+            network, along = directions(fin, x, y)
+            loss = surface(fin, x, y, along, self.steps)
+            found.append(Valley(activation=activation.name, limit=limit, network=network, loss=loss))
+        return found
+
+    def title(self, found: list[Valley]) -> str:
+        return f"Loss around a global minimum: {self.points} points on the unit disk, L = 4, width {self.width}"
+
+    def table(self, found: list[Valley]) -> Tables:
+        steps, middle = self.steps, self.grid // 2
+        summary = Table("activation", "index", "limit", "network", "curvature")
+        cells = Table("activation", "x", "y", "loss", "limit")
+        for valley in found:
+            loss = valley.loss
+            # C at the two nearest points on either side
+            h2 = (steps[middle + 1] - steps[middle]) ** 2
+            bends = {
+                FIRST: (loss[middle + 1, middle] + loss[middle - 1, middle] - 2 * loss[middle, middle]) / h2,
+                FOURTH: (loss[middle, middle + 1] + loss[middle, middle - 1] - 2 * loss[middle, middle]) / h2,
+            }
+            for index in (FIRST, FOURTH):
+                summary.add(valley.activation, index + 1, valley.limit[index], valley.network[index], bends[index])
+            columns = (steps, steps[:, None], loss, _form(valley.limit, steps))
+            cells.extend(valley.activation, *(np.broadcast_to(column, loss.shape).ravel() for column in columns))
+        return {"figure3": summary.columns(), "figure3_surface": cells.columns()}
+
+    def notes(self, found: list[Valley]) -> tuple[str, ...]:
+        ratios = ", ".join(f"{v.activation} {v.limit[FIRST] / v.limit[FOURTH]:.3g}" for v in found)
+        return (
             "limit is an eigenvalue of Θ/N, network one of I at the minimum, curvature the second difference of the loss",
             f"narrowness λ_1/λ_4 of the valley in the limit: {ratios}",
-        ),
-        draw=draw,
-    )
+        )
+
+    def draw(self, found: list[Valley]) -> Any:
+        figure, axes = grid(2, len(found), size=(4.3 + 0.9 / len(found), 3.5), gridspec_kw={"height_ratios": (1.25, 1)})
+        figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04)
+        top = max(float(valley.loss.max()) for valley in found)
+        filled = None
+        for column, valley in enumerate(found):
+            filled = _draw_surface(axes[0, column], valley, self.steps, top)
+            _draw_cuts(axes[1, column], valley, self.steps, top)
+        axes[1, 0].set_ylabel("loss $C$")
+        from matplotlib import lines, ticker
+
+        ticks = ticker.LogLocator()
+        figure.colorbar(filled, ax=list(axes[0]), label="loss $C$ of the network", ticks=ticks, shrink=0.9)
+        contours = r"contours of $\frac{1}{2}\sum\lambda_i x_i^2$ (limit)"
+        handles = [
+            lines.Line2D([], [], color="0.5", lw=0.9, ls="--", label=contours),
+            lines.Line2D([], [], color="0.3", marker="x", ls="none", label="finite network"),
+            lines.Line2D([], [], color="0.3", lw=1.4, label=r"$\frac{1}{2}\lambda x^2$ (limit)"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
+        return figure
 
 
 def _form(eigenvalues: Array, steps: Array) -> Array:
@@ -184,52 +230,36 @@ def _form(eigenvalues: Array, steps: Array) -> Array:
 
 def interpolated(loss: Array, eigenvalues: Array, steps: Array, fine: Array) -> Array:
     """C between the points of the grid: the quadratic form exactly, and a cubic spline of what the loss adds to it."""
-    from scipy.interpolate import RectBivariateSpline
-
     order = min(3, len(steps) - 1)
     rest = RectBivariateSpline(steps, steps, loss - _form(eigenvalues, steps), kx=order, ky=order)
     return np.asarray(_form(eigenvalues, fine) + rest(fine, fine))
 
 
-def _draw(panels: list[tuple[str, Array, Array]], steps: Array) -> Any:
-    from kernelcalc.output.style import COLORS, matplotlib_part
+def _draw_surface(ax: Any, valley: Valley, steps: Array, top: float) -> Any:
+    """Contours of the loss, and ellipses of the limit; returns the filled contours."""
+    from matplotlib.colors import LogNorm
 
-    figure = matplotlib_part("figure").Figure(figsize=(4.3 * len(panels) + 0.9, 7.0), layout="constrained")
-    axes = figure.subplots(2, len(panels), squeeze=False, gridspec_kw={"height_ratios": (1.25, 1)})
-    top = max(float(loss.max()) for _, loss, _ in panels)
-    levels = top * np.geomspace(1e-3, 1, 13)
-    fine = np.linspace(steps[0], steps[-1], 401)
-    colors, lines = matplotlib_part("colors"), matplotlib_part("lines")
-    middle, filled = len(steps) // 2, None
-    for column, (name, loss, limit) in enumerate(panels):
-        ax, cut = axes[:, column]
-        norm = colors.LogNorm(levels[0], levels[-1])
-        between = np.maximum(interpolated(loss, limit, steps, fine), levels[0] / 10)
-        filled = ax.contourf(fine, fine, between, levels=levels, norm=norm, cmap="viridis", extend="both")
-        for level in levels[::2]:
-            across, up = (np.sqrt(2 * level / limit[index]) for index in (FOURTH, FIRST))
-            # closely enough where a long ellipse bends
-            angle = np.pi / 2 * (1 + np.tanh(np.linspace(-4, 4, 401)) / np.tanh(4))
-            angle = np.concatenate([angle, angle + np.pi])
-            ax.plot(across * np.cos(angle), up * np.sin(angle), color="white", lw=0.9, ls="--")
-        ax.set(title=name.replace("_", " "), xlabel="along $v_4$", ylabel="along $v_1$", aspect="equal")
-        ax.set(xlim=steps[[0, -1]], ylim=steps[[0, -1]])
-        for index, values, color in ((FIRST, loss[:, middle], COLORS[1]), (FOURTH, loss[middle], COLORS[0])):
-            label = rf"along $v_{index + 1}$, $\lambda_{index + 1} = {limit[index]:.3g}$"
-            cut.plot(steps, values, "x", color=color, ms=5, label=label)
-            cut.plot(fine, 0.5 * limit[index] * fine**2, color=color, lw=1.4)
-        cut.set(xlabel="distance from the minimum", ylim=(-0.02 * top, None))
-        cut.legend(frameon=False, loc="upper center", fontsize=9)
-        if column == 0:
-            cut.set_ylabel("loss $C$")
-    ticks = matplotlib_part("ticker").LogLocator()
-    figure.colorbar(filled, ax=list(axes[0]), label="loss $C$ of the network", ticks=ticks, shrink=0.9)
-    handles = [
-        lines.Line2D(
-            [], [], color="0.5", lw=0.9, ls="--", label=r"contours of $\frac{1}{2}\sum\lambda_i x_i^2$ (limit)"
-        ),
-        lines.Line2D([], [], color="0.3", marker="x", ls="none", label="finite network"),
-        lines.Line2D([], [], color="0.3", lw=1.4, label=r"$\frac{1}{2}\lambda x^2$ (limit)"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
-    return figure
+    levels, fine = top * np.geomspace(1e-3, 1, 13), np.linspace(steps[0], steps[-1], 401)
+    between = np.maximum(interpolated(valley.loss, valley.limit, steps, fine), levels[0] / 10)
+    norm = LogNorm(levels[0], levels[-1])
+    filled = ax.contourf(fine, fine, between, levels=levels, norm=norm, cmap="viridis", extend="both")
+    for level in levels[::2]:
+        across, up = (np.sqrt(2 * level / valley.limit[index]) for index in (FOURTH, FIRST))
+        # closely enough where a long ellipse bends
+        angle = np.pi / 2 * (1 + np.tanh(np.linspace(-4, 4, 401)) / np.tanh(4))
+        angle = np.concatenate([angle, angle + np.pi])
+        ax.plot(across * np.cos(angle), up * np.sin(angle), color="white", lw=0.9, ls="--")
+    ax.set(title=valley.activation.replace("_", " "), xlabel="along $v_4$", ylabel="along $v_1$", aspect="equal")
+    ax.set(xlim=steps[[0, -1]], ylim=steps[[0, -1]])
+    return filled
+
+
+def _draw_cuts(ax: Any, valley: Valley, steps: Array, top: float) -> None:
+    middle, fine = len(steps) // 2, np.linspace(steps[0], steps[-1], 401)
+    for index, values, color in ((FIRST, valley.loss[:, middle], 1), (FOURTH, valley.loss[middle], 0)):
+        curvature = valley.limit[index]
+        label = rf"along $v_{index + 1}$, $\lambda_{index + 1} = {curvature:.3g}$"
+        ax.plot(steps, values, "x", color=color_of(color), ms=5, label=label)
+        ax.plot(fine, 0.5 * curvature * fine**2, color=color_of(color), lw=1.4)
+    ax.set(xlabel="distance from the minimum", ylim=(-0.02 * top, None))
+    ax.legend(frameon=False, loc="upper center", fontsize=9)

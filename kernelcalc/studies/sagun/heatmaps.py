@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,28 +12,65 @@ from kernelcalc.datasets import two_blobs
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.output.pictures import grid
-from kernelcalc.output.result import Result, Table
+from kernelcalc.output.result import Table
+from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.limit import Limit, smooth
+from kernelcalc.studies.sagun.registry import experiment
 from kernelcalc.studies.sagun.task import Task, descend, digits
 
 # Random vectors for the size of a block of S.
 PROBES = 32
 # Decades below the largest entry that the colours cover.
 DECADES = 6
+# Hidden width of the network of 162 parameters on blobs, and of the one that is drawn on digits.
+NARROW, ON_DIGITS = 10, 4
 
 
-def run(
-    *,
-    full: bool = False,
-    seed: int = 0,
-    activation: Any = "relu",
-    loss: str = "softmax",
-    points: int | None = None,
-    width: int | None = None,
-    widths: Sequence[int] | None = None,
-    steps: int | None = None,
-    progress: Callable[..., Any] | None = None,
-) -> Result:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Matrix:
+    """A Hessian: on which data, at which width, when; where its layers begin."""
+
+    data: str
+    width: int
+    when: str
+    entries: AnyArray
+    edges: list[int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Blocks:
+    """Squared Frobenius norms of blocks between layers, (L, L) each.
+
+    Attributes
+    ----------
+    wide, narrow : arrays
+        ‖I_ab‖² of the wide network and of that of width :data:`NARROW`.
+    residual : array
+        ‖S_ab‖² of the wide network.
+    expected, expected_residual : arrays
+        Both in the limit.
+    """
+
+    wide: AnyArray
+    narrow: AnyArray
+    residual: AnyArray
+    expected: AnyArray
+    expected_residual: AnyArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """Matrices that are drawn, and sizes of blocks before and after training."""
+
+    limit: Limit
+    step: float
+    matrices: list[Matrix]
+    blocks: list[Blocks]
+
+
+@experiment
+@dataclass(frozen=True, kw_only=True)
+class Heatmaps(Experiment):
     r"""|H| of small networks on two blobs and on digits, before and after training, and the size of its blocks.
 
     The limit gives the blocks of I between layers a and b: ‖I_ab‖² = Tr 𝓗CΘ_a 𝓗CΘ_b with Θ_a the part of Θ from the
@@ -46,76 +83,107 @@ def run(
     points, width, widths, steps
         Points of the blobs; width of the network in the table; widths drawn (2, 6, 10: 18, 74, 162 parameters); steps.
     """
-    widths = tuple(widths or (2, 6, 10))
-    width = width or (1000 if full else 300)
-    n, steps = points or (200 if full else 60), (1000 if full else 150) if steps is None else steps
-    x, labels = two_blobs(n, std=0.5, rng=seed)
-    blobs = Task.of(x, labels, loss=loss, activation=activation)
-    images, labels = digits(None, full)
-    figures = Task.of(images, labels, loss=loss, activation=activation)
-    limit = Limit.of(blobs)
-    panels: list[tuple[str, AnyArray, list[int]]] = []
-    entries = Table("task", "time", "row", "column", "entry")
-    starts = {k: blobs.draw(k, [seed, k]) for k in (*widths, 10, width)}
-    step = limit.step_for(starts.values())
-    other = figures.draw(4, [seed, 4])
-    drawn = [("blobs", k, blobs, starts[k], step) for k in widths]
-    drawn.append(("digits", 4, figures, other, Limit.of(figures).step_for([other])))
-    for name, k, task, start, size in (progress or (lambda items, _: items))(drawn, "networks"):
-        for when, network in zip(("before", "after"), descend(task, start, size, steps, at=(0, steps)), strict=True):
-            if name == "digits":
-                network = _on_pixels(network, images, task.x)
-                matrix = HessianSplit.of(network, images, task.y, loss).h.dense()
-            else:
-                matrix = task.split(network).h.dense()
-            panels.append((f"{name}, {len(matrix)} parameters, {when}", matrix, layer_edges(network)))
-            if name == "blobs":
-                rank = np.arange(len(matrix))
-                entries.extend(
-                    f"{name}-{k}", when, np.repeat(rank, rank.size), np.tile(rank, rank.size), matrix.ravel()
-                )
-    rows = Table(
-        "time", "block", "norm_theory", f"norm_i_{width}", "ratio", "norm_10", "norm_s_theory", f"norm_s_{width}"
-    )
-    ends, thin = (descend(blobs, starts[k], step, steps, at=(0, steps)) for k in (width, 10))
-    outputs = limit.descend(starts[width](blobs.x), step, steps, at=(0, steps))
-    for when, network, narrow, y in zip(("start", "end"), ends, thin, outputs, strict=True):
-        blocks, few = np.sqrt(block_squares(blobs, network)), np.sqrt(block_squares(blobs, narrow))
-        of_s = np.sqrt(residual_squares(blobs, network, seed))
-        theory, theory_s = np.sqrt(limit.block_squares(y)), np.sqrt(limit.residual_block_squares(y))
-        for a in range(len(blocks)):
-            for b in range(a, len(blocks)):
-                one = blocks[a, b]
-                values = theory[a, b], one, one / theory[a, b], few[a, b], theory_s[a, b], of_s[a, b]
+
+    name = "heatmaps"
+    summary = "the Hessian's entries by layers"
+
+    full: bool = False
+    seed: int = 0
+    activation: Any = "relu"
+    loss: str = "softmax"
+    points: int = by_size(60, 200)
+    width: int = by_size(300, 1000)
+    widths: tuple[int, ...] = (2, 6, NARROW)
+    steps: int = by_size(150, 1000)
+
+    def measure(self, show: Show) -> Found:
+        x, labels = two_blobs(self.points, std=0.5, rng=self.seed)
+        blobs = Task.of(x, labels, loss=self.loss, activation=self.activation)
+        images, labels = digits(None, self.full)
+        figures = Task.of(images, labels, loss=self.loss, activation=self.activation)
+        limit = Limit.of(blobs)
+        starts = {k: blobs.draw(k, [self.seed, k]) for k in (*self.widths, NARROW, self.width)}
+        step = limit.step_for(starts.values())
+        other = figures.draw(ON_DIGITS, [self.seed, ON_DIGITS])
+        drawn = [("blobs", k, blobs, starts[k], step) for k in self.widths]
+        drawn.append(("digits", ON_DIGITS, figures, other, Limit.of(figures).step_for([other])))
+        matrices = []
+        for name, k, task, start, size in show(drawn, "networks"):
+            ends = descend(task, start, size, self.steps, at=(0, self.steps))
+            for when, network in zip(("before", "after"), ends, strict=True):
+                if name == "digits":
+                    network = _on_pixels(network, images, task.x)
+                    entries = HessianSplit.of(network, images, task.y, self.loss).h.dense()
+                else:
+                    entries = task.split(network).h.dense()
+                edges = layer_edges(network)
+                matrices.append(Matrix(data=name, width=k, when=when, entries=entries, edges=edges))
+        blocks = self._blocks(limit, step, starts[self.width], starts[NARROW])
+        return Found(limit=limit, step=step, matrices=matrices, blocks=blocks)
+
+    def _blocks(self, limit: Limit, step: float, start: FiniteNetwork, thin: FiniteNetwork) -> list[Blocks]:
+        blobs, at = limit.task, (0, self.steps)
+        ends, few = (descend(blobs, begin, step, self.steps, at=at) for begin in (start, thin))
+        outputs = limit.descend(start(blobs.x), step, self.steps, at=at)
+        return [
+            Blocks(
+                wide=block_squares(blobs, network),
+                narrow=block_squares(blobs, narrow),
+                residual=residual_squares(blobs, network, self.seed),
+                expected=limit.block_squares(y),
+                expected_residual=limit.residual_block_squares(y),
+            )
+            for network, narrow, y in zip(ends, few, outputs, strict=True)
+        ]
+
+    def title(self, found: Found) -> str:
+        return (
+            f"Blocks of the Gauss–Newton part between layers: two blobs, {self.points} points, {self.loss} loss, "
+            f"{found.limit.task.activation_name},\ntwo hidden layers of width {self.width}, {self.steps} steps of gradient "
+            f"descent of size {found.step:.3g}"
+        )
+
+    def table(self, found: Found) -> Tables:
+        names = ("time", "block", "norm_theory", f"norm_i_{self.width}", "ratio", f"norm_{NARROW}")
+        rows = Table(*names, "norm_s_theory", f"norm_s_{self.width}")
+        for when, own in zip(("start", "end"), found.blocks, strict=True):
+            one, few, theory = np.sqrt(own.wide), np.sqrt(own.narrow), np.sqrt(own.expected)
+            of_s, theory_s = np.sqrt(own.residual), np.sqrt(own.expected_residual)
+            for a, b in zip(*np.triu_indices(len(one)), strict=True):
+                values = theory[a, b], one[a, b], one[a, b] / theory[a, b], few[a, b], theory_s[a, b], of_s[a, b]
                 rows.add(when, f"{a + 1}-{b + 1}", *values)
-    title = (
-        f"Blocks of the Gauss–Newton part between layers: two blobs, {n} points, {loss} loss, "
-        f"{blobs.net.activations[0].name},\ntwo hidden layers of width {width}, {steps} steps of gradient descent of size "
-        f"{step:.3g}"
-    )
-    covered = (
-        "for a smooth nonlinearity the theory has Tr S and Tr S² as a whole, no layer blocks of S"
-        if smooth(blobs)
-        else "norm_s_theory: ‖S_ab‖² = ∇CᵀΘ_min(a,b)∇C off the diagonal, which has σ̈ = 0"
-    )
-    notes = (
-        f"norm_i_{width}: Frobenius norm of the block of I in a network of that width; norm_theory: its limit from the same "
-        "first outputs; norm_10: in the drawn network of 162 parameters",
-        f"the picture shows |H| = |I + S|; norm_s_{width}: the same for S, from {PROBES} random vectors a layer",
-        covered,
-        *limit.cap_note(step),
-    )
+        entries = Table("task", "time", "row", "column", "entry")
+        for matrix in found.matrices:
+            if matrix.data == "blobs":
+                rank = np.arange(len(matrix.entries))
+                places = np.repeat(rank, rank.size), np.tile(rank, rank.size)
+                entries.extend(f"blobs-{matrix.width}", matrix.when, *places, matrix.entries.ravel())
+        return {"heatmaps": rows.columns(), "heatmaps_entries": entries.columns()}
 
-    def draw() -> Any:
-        return _figure(panels)
+    def notes(self, found: Found) -> tuple[str, ...]:
+        covered = (
+            "for a smooth nonlinearity the theory has Tr S and Tr S² as a whole, no layer blocks of S"
+            if smooth(found.limit.task)
+            else "norm_s_theory: ‖S_ab‖² = ∇CᵀΘ_min(a,b)∇C off the diagonal, which has σ̈ = 0"
+        )
+        return (
+            f"norm_i_{self.width}: Frobenius norm of the block of I in a network of that width; norm_theory: its limit from "
+            f"the same first outputs; norm_{NARROW}: in the drawn network of 162 parameters",
+            f"the picture shows |H| = |I + S|; norm_s_{self.width}: the same for S, from {PROBES} random vectors a layer",
+            covered,
+            *found.limit.cap_note(found.step),
+        )
 
-    return Result(
-        name="heatmaps",
-        title=title,
-        tables={"heatmaps": rows.columns(), "heatmaps_entries": entries.columns()},
-        notes=notes,
-        draw=draw,
-    )
+    def draw(self, found: Found) -> Any:
+        columns = len(found.matrices) // 2
+        figure, axes = grid(2, columns, title="Entries of the Hessian", size=(3.3, 3.1))
+        for i, matrix in enumerate(found.matrices):
+            bar = _draw_matrix(figure, axes[i % 2, i // 2], matrix)
+            if i // 2 == columns - 1:
+                bar.set_label(r"$\log_{10}|H_{pq}|$", fontsize=8)
+        for ax in axes[:, 0]:
+            ax.set_ylabel("layer of the parameter", fontsize=9)
+        return figure
 
 
 def block_squares(task: Task, network: FiniteNetwork) -> AnyArray:
@@ -160,26 +228,20 @@ def _on_pixels(network: FiniteNetwork, images: AnyArray, coordinates: AnyArray) 
     )  # fmt: skip
 
 
-def _figure(panels: Sequence[tuple[str, AnyArray, list[int]]]) -> Any:
-    columns = len(panels) // 2
-    figure, axes = grid(2, columns, title="Entries of the Hessian", size=(3.3, 3.1))
-    for i, (words, matrix, edges) in enumerate(panels):
-        ax = axes[i % 2, i // 2]
-        logs = np.log10(np.maximum(np.abs(matrix), 1e-300))
-        top = np.floor(logs.max()) + 1
-        image = ax.imshow(logs, cmap="magma", vmin=top - DECADES, vmax=top, interpolation="nearest")
-        for edge in edges[1:-1]:
-            for line in (ax.axhline, ax.axvline):
-                line(edge - 0.5, color="w", lw=0.6, alpha=0.8)
-        middle = [(a + b) / 2 for a, b in zip(edges[:-1], edges[1:], strict=True)]
-        ax.set_xticks(middle, [str(ell + 1) for ell in range(len(middle))], fontsize=8)
-        ax.set_yticks(middle, [str(ell + 1) for ell in range(len(middle))], fontsize=8)
-        ax.tick_params(length=0)
-        ax.set_title(words, fontsize=9)
-        bar = figure.colorbar(image, ax=ax, shrink=0.8)
-        bar.ax.tick_params(labelsize=7)
-        if i // 2 == columns - 1:
-            bar.set_label(r"$\log_{10}|H_{pq}|$", fontsize=8)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("layer of the parameter", fontsize=9)
-    return figure
+def _draw_matrix(figure: Any, ax: Any, matrix: Matrix) -> Any:
+    """The entries in colour; returns the colour bar."""
+    logs = np.log10(np.maximum(np.abs(matrix.entries), 1e-300))
+    top = np.floor(logs.max()) + 1
+    image = ax.imshow(logs, cmap="magma", vmin=top - DECADES, vmax=top, interpolation="nearest")
+    edges = matrix.edges
+    for edge in edges[1:-1]:
+        for line in (ax.axhline, ax.axvline):
+            line(edge - 0.5, color="w", lw=0.6, alpha=0.8)
+    middle = [(a + b) / 2 for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    ax.set_xticks(middle, [str(ell + 1) for ell in range(len(middle))], fontsize=8)
+    ax.set_yticks(middle, [str(ell + 1) for ell in range(len(middle))], fontsize=8)
+    ax.tick_params(length=0)
+    ax.set_title(f"{matrix.data}, {len(logs)} parameters, {matrix.when}", fontsize=9)
+    bar = figure.colorbar(image, ax=ax, shrink=0.8)
+    bar.ax.tick_params(labelsize=7)
+    return bar

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,135 +14,16 @@ from kernelcalc.datasets import two_blobs
 from kernelcalc.errors import InputError
 from kernelcalc.finite.ensembles.trials import run_trials, trial_file
 from kernelcalc.output.pictures import color_of, grid
-from kernelcalc.output.result import Result, Table
+from kernelcalc.output.result import Table
+from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.limit import Limit
+from kernelcalc.studies.sagun.registry import experiment
 from kernelcalc.studies.sagun.task import Task, descend
-from kernelcalc.studies.validation.comparison import Quantity, compare
+from kernelcalc.studies.validation.comparison import Quantity, Validation, compare
 
-
-def run(
-    *,
-    full: bool = False,
-    seed: int = 0,
-    activation: Any = "relu",
-    loss: str = "softmax",
-    points: int | None = None,
-    widths: Sequence[int] | None = None,
-    trials: int | None = None,
-    steps: int | None = None,
-    workers: int = 1,
-    folder: str | os.PathLike[str] | None = None,
-    progress: Callable[..., Any] | None = None,
-) -> Result:
-    r"""Top eigenvalue of H over initialisations of a network on two blobs, before and after training.
-
-    In the limit λ_max(H) → λ_max(:math:`𝓗C^{1/2} Θ 𝓗C^{1/2}`): under softmax a random number through the Gaussian outputs Y(0),
-    under MSE the same number for every initialisation. The ensembles' means are extrapolated in 1/width and compared
-    with the mean of the limit's law.
-
-    Parameters
-    ----------
-    full : bool
-        The paper's 5000 initialisations of its network of 162 parameters (2-10-10-2), and 500 of wider ones.
-    seed : int
-    activation, loss
-        As :meth:`Task.of` takes them.
-    points : int
-        Number of points, 100 by default.
-    widths : sequence of int
-        At least three; the histogram is that of the first, the extrapolation uses the others.
-    trials : int
-        Networks of the first width; the others get a tenth, or 50 if that is more.
-    steps : int
-        Steps of gradient descent.
-    workers : int
-        Processes.
-    folder : path, optional
-        Finished networks are kept here, in two files a width; another run with the same settings goes on from there.
-    """
-    widths = tuple(widths or ((10, 20, 40, 80, 160) if full else (10, 20, 40)))
-    if len(set(widths)) < 3:
-        raise InputError("at least three different widths", f"{widths}")
-    trials = trials or (5000 if full else 150)
-    steps = 100 if steps is None else steps
-    std = 0.5
-    x, labels = two_blobs(points or (100 if full else 40), std=std, rng=seed)
-    task = Task.of(x, labels, loss=loss, activation=activation)
-    limit = Limit.of(task)
-    start = limit.starts(max(trials, 400), seed)
-    counts = [trials, *[max(trials // 10, min(trials, 50))] * (len(widths) - 1)]
-    jobs = list(zip(widths, counts, np.random.SeedSequence(seed).spawn(len(widths)), strict=True))
-    each = progress or (lambda items, _: items)
-
-    def tops(step: float, steps: int, words: str) -> list[AnyArray]:
-        found = []
-        for w, count, rng in each(jobs, words):
-            trial = _Trial(task=task, width=w, step=step, steps=steps)
-            settings = trial.settings() | {"data": [seed, std]}
-            path = None if folder is None else trial_file(folder, f"initial-{words}-{w}", settings, rng)
-            found.append(run_trials(trial, count, rng=rng, workers=workers, path=path, settings=settings)["top"])
-        return found
-
-    # one step for all: times are comparable
-    sharpest = max(values.max() for values in tops(0.0, 0, "starts"))
-    step = limit.step_under([sharpest])
-    samples = tops(step, steps, "widths")
-    (end,) = limit.descend(start, step, steps)
-    theory = np.stack([limit.top(start), limit.top(end)], axis=1)
-    moments = ("start", "end")
-    report = compare(
-        {Quantity("lambda_max", when): theory[:, i].mean() for i, when in enumerate(moments)},
-        {
-            Quantity("lambda_max", when): np.stack([s[:, i] for s in samples[1:]], axis=1)
-            for i, when in enumerate(moments)
-        },
-        widths[1:],
-    )
-    rows = Table("time", "width", "P", "networks", "mean", "error", "std", "z")
-    for i, (when, row) in enumerate(zip(moments, report.rows, strict=True)):
-        for width, values in zip(widths, samples, strict=True):
-            column = values[:, i]
-            error = column.std(ddof=1) / np.sqrt(len(column))
-            p, spread = task.parameters(width), column.std(ddof=1)
-            rows.add(when, str(width), p, len(column), column.mean(), error, spread, np.nan)
-        # the limit's own mean has an error too
-        noise = theory[:, i].std(ddof=1) / np.sqrt(len(theory))
-        z = (row.limit - row.theory) / np.hypot(row.limit_error, noise)
-        rows.add(when, "extrapolated", 0, 0, row.limit, row.limit_error, np.nan, z)
-        rows.add(when, "theory", 0, len(theory), row.theory, noise, theory[:, i].std(ddof=1), np.nan)
-    longest = max(map(len, [theory, *samples]))
-    padded = {
-        f"{name}_{when}": np.concatenate([v[:, i], np.full(longest - len(v), np.nan)])
-        for name, v in [("theory", theory), *((f"width_{w}", s) for w, s in zip(widths, samples, strict=True))]
-        for i, when in enumerate(moments)
-    }
-    title = (
-        f"Largest eigenvalue of the Hessian over initialisations: two blobs, {task.n} points, {loss} loss, "
-        f"{task.net.activations[0].name},\n{steps} steps of gradient descent of size {step:.3g}"
-    )
-    notes = (
-        "theory: mean and standard deviation of λ_max(𝓗C^½ Θ 𝓗C^½) over Gaussian outputs, led through the same steps",
-        f"z: mean extrapolated from the wider networks (a + b/width, without width {widths[0]}) minus theory, over their "
-        "standard error",
-        "only Σ and Θ enter, so relu is covered; the part of S in λ_max at finite width is in the 1/width term",
-        *limit.cap_note(step),
-    )
-
-    def draw() -> Any:
-        figure, axes = grid(1, 3, title=f"Largest eigenvalue over initialisations, two blobs, {loss} loss")
-        for i, when in enumerate(moments):
-            _histogram(axes[0, i], samples[0][:, i], theory[:, i], widths[0], samples[-1][:, i], widths[-1])
-            axes[0, i].set_title("at initialisation" if when == "start" else f"after {steps} steps", fontsize=10)
-        _approach(axes[0, 2], widths, samples, theory, report)
-        return figure
-
-    return Result(
-        name="initial",
-        title=title,
-        tables={"initial": rows.columns(), "initial_values": padded},
-        notes=notes,
-        draw=draw,
-    )
+# Standard deviation of the blobs.
+STD = 0.5
+TIMES = ("start", "end")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -170,6 +51,165 @@ class _Trial:
         return {"top": np.array([self.task.largest(network)[0] for network in seen])}
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """λ_max of networks and of the limit, before and after training.
+
+    Attributes
+    ----------
+    samples : list of (trials, 2) arrays
+        Of networks, a width each.
+    theory : (samples, 2) array
+        Of the limit's initialisations.
+    report : Validation
+        The wider networks extrapolated, beside the mean of the limit.
+    """
+
+    limit: Limit
+    step: float
+    samples: list[AnyArray]
+    theory: AnyArray
+    report: Validation
+
+    @property
+    def noise(self) -> AnyArray:
+        """Standard errors of the limit's own means, (2,)."""
+        return np.array([column.std(ddof=1) / np.sqrt(len(column)) for column in self.theory.T])
+
+
+@experiment
+@dataclass(frozen=True, kw_only=True)
+class InitialEigenvalues(Experiment):
+    r"""Top eigenvalue of H over initialisations of a network on two blobs, before and after training.
+
+    In the limit λ_max(H) → λ_max(:math:`𝓗C^{1/2} Θ 𝓗C^{1/2}`): under softmax a random number through the Gaussian outputs Y(0),
+    under MSE the same number for every initialisation. The ensembles' means are extrapolated in 1/width and compared
+    with the mean of the limit's law.
+
+    Parameters
+    ----------
+    full : bool
+        The paper's 5000 initialisations of its network of 162 parameters (2-10-10-2), and 500 of wider ones.
+    seed : int
+    activation, loss
+        As :meth:`Task.of` takes them.
+    points : int
+        Number of points.
+    widths : sequence of int
+        At least three; the histogram is that of the first, the extrapolation uses the others.
+    trials : int
+        Networks of the first width; the others get a tenth, or 50 if that is more.
+    steps : int
+        Steps of gradient descent.
+    workers : int
+        Processes.
+    folder : path, optional
+        Finished networks are kept here, in two files a width; another run with the same settings goes on from there.
+    """
+
+    name = "initial"
+    summary = "the largest eigenvalue over thousands of initialisations"
+
+    full: bool = False
+    seed: int = 0
+    activation: Any = "relu"
+    loss: str = "softmax"
+    points: int = by_size(40, 100)
+    widths: tuple[int, ...] = by_size((10, 20, 40), (10, 20, 40, 80, 160))
+    trials: int = by_size(150, 5000)
+    steps: int = 100
+    workers: int = 1
+    folder: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(set(self.widths)) < 3:
+            raise InputError("at least three different widths", f"{self.widths}")
+
+    def measure(self, show: Show) -> Found:
+        x, labels = two_blobs(self.points, std=STD, rng=self.seed)
+        task = Task.of(x, labels, loss=self.loss, activation=self.activation)
+        limit = Limit.of(task)
+        start = limit.starts(max(self.trials, 400), self.seed)
+        # one step for all: times are comparable
+        sharpest = max(values.max() for values in self._tops(task, 0.0, 0, show, "starts"))
+        step = limit.step_under([sharpest])
+        samples = self._tops(task, step, self.steps, show, "widths")
+        (end,) = limit.descend(start, step, self.steps)
+        theory = np.stack([limit.top(start), limit.top(end)], axis=1)
+        quantities = [Quantity("lambda_max", when) for when in TIMES]
+        report = compare(
+            {quantity: theory[:, i].mean() for i, quantity in enumerate(quantities)},
+            {quantity: np.stack([s[:, i] for s in samples[1:]], axis=1) for i, quantity in enumerate(quantities)},
+            self.widths[1:],
+        )
+        return Found(limit=limit, step=step, samples=samples, theory=theory, report=report)
+
+    def _tops(self, task: Task, step: float, steps: int, show: Show, words: str) -> list[AnyArray]:
+        """λ_max of every network before and after the steps, (trials, 2) a width."""
+        count = len(self.widths)
+        counts = [self.trials, *[max(self.trials // 10, min(self.trials, 50))] * (count - 1)]
+        jobs = list(zip(self.widths, counts, np.random.SeedSequence(self.seed).spawn(count), strict=True))
+        found = []
+        for width, trials, rng in show(jobs, words):
+            trial = _Trial(task=task, width=width, step=step, steps=steps)
+            settings = trial.settings() | {"data": [self.seed, STD]}
+            path = None if self.folder is None else trial_file(self.folder, f"initial-{words}-{width}", settings, rng)
+            kept = run_trials(trial, trials, rng=rng, workers=self.workers, path=path, settings=settings)
+            found.append(kept["top"])
+        return found
+
+    def title(self, found: Found) -> str:
+        task = found.limit.task
+        return (
+            f"Largest eigenvalue of the Hessian over initialisations: two blobs, {task.n} points, {self.loss} loss, "
+            f"{task.activation_name},\n{self.steps} steps of gradient descent of size {found.step:.3g}"
+        )
+
+    def table(self, found: Found) -> Tables:
+        rows = Table("time", "width", "P", "networks", "mean", "error", "std", "z")
+        for i, (when, row) in enumerate(zip(TIMES, found.report.rows, strict=True)):
+            for width, values in zip(self.widths, found.samples, strict=True):
+                column = values[:, i]
+                error = column.std(ddof=1) / np.sqrt(len(column))
+                p, spread = found.limit.task.parameters(width), column.std(ddof=1)
+                rows.add(when, str(width), p, len(column), column.mean(), error, spread, np.nan)
+            # the limit's own mean has an error too
+            noise, spread = found.noise[i], found.theory[:, i].std(ddof=1)
+            z = (row.limit - row.theory) / np.hypot(row.limit_error, noise)
+            rows.add(when, "extrapolated", 0, 0, row.limit, row.limit_error, np.nan, z)
+            rows.add(when, "theory", 0, len(found.theory), row.theory, noise, spread, np.nan)
+        return {"initial": rows.columns(), "initial_values": dict(self._values(found))}
+
+    def _values(self, found: Found) -> Iterator[tuple[str, AnyArray]]:
+        """All values, in columns of equal length."""
+        longest = max(map(len, [found.theory, *found.samples]))
+        named = zip((f"width_{width}" for width in self.widths), found.samples, strict=True)
+        for name, values in [("theory", found.theory), *named]:
+            for i, when in enumerate(TIMES):
+                missing = np.full(longest - len(values), np.nan)
+                yield f"{name}_{when}", np.concatenate([values[:, i], missing])
+
+    def notes(self, found: Found) -> tuple[str, ...]:
+        return (
+            "theory: mean and standard deviation of λ_max(𝓗C^½ Θ 𝓗C^½) over Gaussian outputs, led through the same steps",
+            f"z: mean extrapolated from the wider networks (a + b/width, without width {self.widths[0]}) minus theory, over "
+            "their standard error",
+            "only Σ and Θ enter, so relu is covered; the part of S in λ_max at finite width is in the 1/width term",
+            *found.limit.cap_note(found.step),
+        )
+
+    def draw(self, found: Found) -> Any:
+        figure, axes = grid(1, 3, title=f"Largest eigenvalue over initialisations, two blobs, {self.loss} loss")
+        first, last = found.samples[0], found.samples[-1]
+        for i, words in enumerate(("at initialisation", f"after {self.steps} steps")):
+            ax = axes[0, i]
+            _histogram(ax, first[:, i], found.theory[:, i], self.widths[0], last[:, i], self.widths[-1])
+            ax.set_title(words, fontsize=10)
+        _approach(axes[0, 2], self.widths, found)
+        return figure
+
+
 def _histogram(ax: Any, narrow: AnyArray, theory: AnyArray, width: int, wide: AnyArray, wide_width: int) -> None:
     top = max(np.quantile(narrow, 0.995), theory.max())
     low = 0.9 * min(narrow.min(), theory.min())
@@ -185,7 +225,8 @@ def _histogram(ax: Any, narrow: AnyArray, theory: AnyArray, width: int, wide: An
     ax.legend(frameon=False, fontsize=8.5)
 
 
-def _approach(ax: Any, widths: Sequence[int], samples: list[AnyArray], theory: AnyArray, report: Any) -> None:
+def _approach(ax: Any, widths: Sequence[int], found: Found) -> None:
+    samples, theory, report = found.samples, found.theory, found.report
     inverse = 1 / np.array(widths)
     for i, (row, color) in enumerate(zip(report.rows, (color_of(0), color_of(2)), strict=True)):
         label = ("at initialisation", "after training")[i]

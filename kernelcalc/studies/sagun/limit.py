@@ -22,10 +22,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from kernelcalc.arrays import AnyArray
 from kernelcalc.finite import FiniteNetwork
-from kernelcalc.kernels.gram import LimitingKernels
+from kernelcalc.kernels.gram import LimitingKernels, refused_kernels
 from kernelcalc.studies.sagun.task import Task, batches
 from kernelcalc.studies.spectrum import cluster_spectrum
 from kernelcalc.training.losses import Loss, curvature_sqrt, resolve_loss
@@ -33,7 +34,7 @@ from kernelcalc.training.start import covariance_root
 from kernelcalc.training.weighted import symmetric_weighted_kernel
 
 # Size up to which all eigenvalues are computed densely even if only the largest are wanted.
-_DENSE = 700
+_DENSE_KERNEL = 700
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -169,10 +170,9 @@ class Limit:
             return np.repeat(np.maximum(values, 0.0), self.task.n_out)[:count]
         root = curvature_sqrt(self._blocks(outputs), True)
         size = self.task.n * (self.task.n_out - 1)
-        if count is None or size <= _DENSE or 3 * count > size:
+        if count is None or size <= _DENSE_KERNEL or 3 * count > size:
             matrix = symmetric_weighted_kernel(self.theta, root, has_blocks=True)
             return np.maximum(np.linalg.eigvalsh(matrix)[::-1], 0.0)[:count]
-        from scipy.sparse.linalg import LinearOperator, eigsh
 
         def apply(v: AnyArray) -> AnyArray:
             vectors = np.einsum("iab,ib->ia", root, v.reshape(root.shape[:2]))
@@ -223,8 +223,6 @@ class Limit:
 
 def smooth(task: Task) -> bool:
     """Whether the theory of S holds for the task's nonlinearity."""
-    from kernelcalc.kernels.gram import refused_kernels
-
     return "upsilon" not in refused_kernels(task.net.activations)
 
 

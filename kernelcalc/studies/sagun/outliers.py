@@ -2,37 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from kernelcalc.activations.activation import as_activation
 from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import gaussian_clusters
 from kernelcalc.finite.curvature.spectrum import eigenvalues
 from kernelcalc.output.pictures import below, color_of, decade_ticks, grid
-from kernelcalc.output.result import Result, Table
+from kernelcalc.output.result import Table
+from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.limit import Limit
+from kernelcalc.studies.sagun.registry import experiment
 from kernelcalc.studies.sagun.task import Task, descend
 from kernelcalc.studies.spectrum import count_outliers
 
 # Part of the spectrum in which gaps and ratios are looked for: below, ratios are between roundings of zero.
 SCREE = 100
 RULES = ("gap", "ratio", "cutoff")
+# Ranks that the picture shows.
+SHOWN = 60
 
 
-def run(
-    *,
-    full: bool = False,
-    seed: int = 0,
-    activation: Any = None,
-    loss: str = "softmax",
-    clusters: Sequence[int] | None = None,
-    points: int | None = None,
-    width: int | None = None,
-    steps: int | None = None,
-    progress: Callable[..., Any] | None = None,
-) -> Result:
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """An algorithm, a nonlinearity, the variance inside the clusters over that of their centres, how many clusters."""
+
+    algorithm: str
+    activation: Any
+    cov: float
+    clusters: int
+
+    @property
+    def batch(self) -> int | None:
+        """Points of a step."""
+        return 32 if self.algorithm == "SGD" else None
+
+    @property
+    def name(self) -> str:
+        """Of the nonlinearity."""
+        return as_activation(self.activation).name
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """A trained network, the limit after the same steps, and the data.
+
+    Attributes
+    ----------
+    parameters : int
+        P, of which ``values`` are the eigenvalues but for zeros.
+    values, expected : arrays
+        Eigenvalues of H and of I in the limit, descending.
+    components : array
+        Variances of the data along their principal components.
+    losses : (float, float)
+        C of network and limit.
+    gradient : float
+        ‖∇C‖.
+    """
+
+    setting: Setting
+    parameters: int
+    step: float
+    values: AnyArray
+    expected: AnyArray
+    components: AnyArray
+    losses: tuple[float, float]
+    gradient: float
+
+    @property
+    def scree(self) -> AnyArray:
+        """The network's large eigenvalues."""
+        return scree_of(self.values)
+
+    @property
+    def counts(self) -> list[int]:
+        """Outliers by each of :data:`RULES`."""
+        return [count_outliers(self.scree, rule) for rule in RULES]
+
+    @property
+    def expected_counts(self) -> list[int]:
+        """The same in the limit."""
+        return [count_outliers(self.expected, rule) for rule in RULES]
+
+
+@experiment
+@dataclass(frozen=True, kw_only=True)
+class Outliers(Experiment):
     """Outliers of the trained network's Hessian by three rules, beside those of the limit.
 
     Clusters are classes. The limit is led from the network's own first outputs through the same batches; its outliers
@@ -47,90 +106,114 @@ def run(
     clusters, points, width, steps
         Numbers of clusters, number of points, hidden width, steps of training.
     """
-    clusters = tuple(clusters or ((2, 5, 10, 20, 50) if full else (2, 5, 10)))
-    n, width = points or (500 if full else 100), width or (30 if full else 15)
-    steps = (3000 if full else 300) if steps is None else steps
-    settings = [("GD", "relu", 1.0)]
-    if full:
-        settings = [("GD", "tanh", 1.0), ("GD", "relu", 1.0), ("SGD", "relu", 1.0), ("SGD", "relu", 10.0)]
-    if activation is not None:
-        settings = [(algorithm, activation, cov) for algorithm, _, cov in settings]
-    settings = list(dict.fromkeys(settings))
-    names = (
-        "algorithm",
-        "activation",
-        "cov",
-        "P",
-        "clusters",
-        "step",
-        "mean",
-        "std",
-        "gap",
-        "ratio",
-        "elbow",
-        "elbow_at",
-    )
-    theory = ("gap_theory", "ratio_theory", "elbow_theory", "top", "top_theory", "loss", "loss_theory", "gradient")
-    rows = Table(*names, *theory)
-    scree = Table("algorithm", "activation", "cov", "clusters", "rank", "eigenvalue", "theory", "pca")
-    jobs = [(*setting, k) for setting in settings for k in clusters]
-    for algorithm, name, cov, k in (progress or (lambda items, _: items))(jobs, "networks"):
-        x, labels = gaussian_clusters(n, k, 100, spread=np.sqrt(cov), rng=[seed, k])
-        task = Task.of(x, labels, loss=loss, activation=name)
+
+    name = "outliers"
+    summary = "the number of outliers against the number of clusters"
+
+    full: bool = False
+    seed: int = 0
+    activation: Any = None
+    loss: str = "softmax"
+    clusters: tuple[int, ...] = by_size((2, 5, 10), (2, 5, 10, 20, 50))
+    points: int = by_size(100, 500)
+    width: int = by_size(15, 30)
+    steps: int = by_size(300, 3000)
+
+    @property
+    def settings(self) -> list[Setting]:
+        """One a row of the table."""
+        rows: list[tuple[str, Any, float]] = [("GD", "relu", 1.0)]
+        if self.full:
+            rows = [("GD", "tanh", 1.0), ("GD", "relu", 1.0), ("SGD", "relu", 1.0), ("SGD", "relu", 10.0)]
+        if self.activation is not None:
+            rows = list(dict.fromkeys((algorithm, self.activation, cov) for algorithm, _, cov in rows))
+        return [Setting(algorithm=a, activation=f, cov=cov, clusters=k) for a, f, cov in rows for k in self.clusters]
+
+    def measure(self, show: Show) -> list[Trained]:
+        return [self._trained(setting) for setting in show(self.settings, "networks")]
+
+    def _trained(self, setting: Setting) -> Trained:
+        k = setting.clusters
+        x, labels = gaussian_clusters(self.points, k, 100, spread=np.sqrt(setting.cov), rng=[self.seed, k])
+        task = Task.of(x, labels, loss=self.loss, activation=setting.activation)
         limit = Limit.of(task)
-        start = task.draw(width, [seed, k, 1])
-        batch = 32 if algorithm == "SGD" else None
+        start = task.draw(self.width, [self.seed, k, 1])
         step = limit.step_for([start])
-        (end,) = descend(task, start, step, steps, batch=batch, rng=seed)
-        (expected,) = limit.descend(start(task.x), step, steps, batch=batch, rng=seed)
+        options: Any = {"batch": setting.batch, "rng": self.seed}
+        (end,) = descend(task, start, step, self.steps, **options)
+        (y,) = limit.descend(start(task.x), step, self.steps, **options)
         values = eigenvalues(task.split(end).h)[::-1]
-        zeros = task.orthogonal(width)
-        p = values.size + zeros
-        mean = values.sum() / p
-        std = np.sqrt((values @ values) / p - mean**2)
-        own, other = scree_of(values), scree_of(limit.eigenvalues(expected, min(SCREE, n * (k - 1))))
-        counts = [count_outliers(own, rule) for rule in RULES]
-        expected_counts = [count_outliers(other, rule) for rule in RULES]
-        shown = end.activations[0].name
-        # the point of the scree plot that :func:`count_outliers` finds farthest below its chord
-        cutoff = own[counts[2]] if counts[2] < own.size else np.nan
-        numbers = (algorithm, shown, cov, p, k, step, mean, std, *counts, cutoff, *expected_counts)
-        rows.add(*numbers, own[0], other[0], task.loss_of(end), limit.loss(expected), task.gradient_norm(end))
-        pca = np.linalg.svd(x - x.mean(axis=0), compute_uv=False) ** 2 / n
-        most = max(own.size, other.size)
-        padded = [np.concatenate([v, np.full(most, np.nan)])[:most] for v in (own, other, pca)]
-        scree.extend(algorithm, shown, cov, k, np.arange(1, most + 1), *padded)
-    title = (
-        f"Outliers of the Hessian against the number of clusters: {n} points in 100 dimensions, {loss} loss,\n"
-        f"two hidden layers of width {width}, {steps} steps"
-    )
-    multiplicity = (
-        ("under mse the limit has every eigenvalue of Θ/N once an output: its first gap is after k equal ones",)
-        if loss == "mse"
-        else ()
-    )
-    notes = (
-        "gap, ratio, elbow: eigenvalues above the largest difference, the largest ratio, the elbow of the scree plot, among "
-        f"the {SCREE} largest; elbow_at: the eigenvalue at the elbow, the first one that is not counted (the paper's cut-off)",
-        "..._theory: the same for 𝓗C^½ Θ 𝓗C^½ of the infinitely wide network after the same steps",
-        "step: of descent, at most ½/λ_max(H) of the start; cov: variance inside the clusters over that of their centres; "
-        "mean, std: of all P eigenvalues; gradient: ‖∇C‖ at the end",
-        "pca, in the table of the scree plot: variances of the data along their principal components",
-        "only Θ enters, so relu is covered; that outliers of a narrow network grow unevenly, so that the largest difference "
-        "may stand behind the first of them, is not",
-        *multiplicity,
-    )
+        return Trained(
+            setting=setting,
+            parameters=values.size + task.orthogonal(self.width),
+            step=step,
+            values=values,
+            expected=scree_of(limit.eigenvalues(y, min(SCREE, self.points * (k - 1)))),
+            components=np.linalg.svd(x - x.mean(axis=0), compute_uv=False) ** 2 / self.points,
+            losses=(task.loss_of(end), limit.loss(y)),
+            gradient=task.gradient_norm(end),
+        )
 
-    def draw() -> Any:
-        return _figure(rows.columns(), scree.columns(), jobs)
+    def title(self, found: list[Trained]) -> str:
+        return (
+            f"Outliers of the Hessian against the number of clusters: {self.points} points in 100 dimensions, {self.loss} "
+            f"loss,\ntwo hidden layers of width {self.width}, {self.steps} steps"
+        )
 
-    return Result(
-        name="outliers",
-        title=title,
-        tables={"outliers": rows.columns(), "outliers_scree": scree.columns()},
-        notes=notes,
-        draw=draw,
-    )
+    def table(self, found: list[Trained]) -> Tables:
+        names = ("algorithm", "activation", "cov", "P", "clusters", "step", "mean", "std", "gap", "ratio", "elbow")
+        theory = ("gap_theory", "ratio_theory", "elbow_theory", "top", "top_theory")
+        rows = Table(*names, "elbow_at", *theory, "loss", "loss_theory", "gradient")
+        scree = Table("algorithm", "activation", "cov", "clusters", "rank", "eigenvalue", "theory", "pca")
+        for one in found:
+            setting, p, own = one.setting, one.parameters, one.scree
+            who = setting.algorithm, setting.name, setting.cov
+            mean = one.values.sum() / p
+            std = np.sqrt((one.values @ one.values) / p - mean**2)
+            # the point of the scree plot that :func:`count_outliers` finds farthest below its chord
+            elbow = one.counts[2]
+            cutoff = own[elbow] if elbow < own.size else np.nan
+            head = *who, p, setting.clusters, one.step, mean, std
+            rows.add(
+                *head, *one.counts, cutoff, *one.expected_counts, own[0], one.expected[0], *one.losses, one.gradient
+            )
+            most = max(own.size, one.expected.size)
+            columns = (own, one.expected, one.components)
+            padded = [np.concatenate([v, np.full(most, np.nan)])[:most] for v in columns]
+            scree.extend(*who, setting.clusters, np.arange(1, most + 1), *padded)
+        return {"outliers": rows.columns(), "outliers_scree": scree.columns()}
+
+    def notes(self, found: list[Trained]) -> tuple[str, ...]:
+        multiplicity = (
+            ("under mse the limit has every eigenvalue of Θ/N once an output: its first gap is after k equal ones",)
+            if self.loss == "mse"
+            else ()
+        )
+        return (
+            "gap, ratio, elbow: eigenvalues above the largest difference, the largest ratio, the elbow of the scree plot, "
+            f"among the {SCREE} largest; elbow_at: the eigenvalue at the elbow, the first one that is not counted (the "
+            "paper's cut-off)",
+            "..._theory: the same for 𝓗C^½ Θ 𝓗C^½ of the infinitely wide network after the same steps",
+            "step: of descent, at most ½/λ_max(H) of the start; cov: variance inside the clusters over that of their "
+            "centres; mean, std: of all P eigenvalues; gradient: ‖∇C‖ at the end",
+            "pca, in the table of the scree plot: variances of the data along their principal components",
+            "only Θ enters, so relu is covered; that outliers of a narrow network grow unevenly, so that the largest "
+            "difference may stand behind the first of them, is not",
+            *multiplicity,
+        )
+
+    def draw(self, found: list[Trained]) -> Any:
+        ks = sorted(set(self.clusters))
+        lines = len(found) // len(self.clusters)
+        figure, axes = grid(lines, len(ks), title="Outliers against clusters", size=(3.5, 2.7))
+        for ax, one in zip(axes.ravel(), found, strict=True):
+            _draw_scree(ax, one)
+        for ax in axes[-1]:
+            ax.set_xlabel("rank")
+        for ax in axes[:, 0]:
+            ax.set_ylabel("eigenvalue")
+        below(figure, axes[0, 0])
+        return figure
 
 
 def scree_of(values: AnyArray) -> AnyArray:
@@ -139,31 +222,20 @@ def scree_of(values: AnyArray) -> AnyArray:
     return np.asarray(top[top > 1e-9 * top[0]])
 
 
-def _figure(rows: dict[str, AnyArray], lines: dict[str, AnyArray], jobs: Sequence[Any]) -> Any:
-    ks = sorted({job[-1] for job in jobs})
-    settings = list(dict.fromkeys(job[:3] for job in jobs))
-    figure, axes = grid(len(settings), len(ks), title="Outliers against clusters", size=(3.5, 2.7))
-    row = 0
-    for i, (algorithm, _, cov) in enumerate(settings):
-        for j, k in enumerate(ks):
-            name, ax = rows["activation"][row], axes[i, j]
-            own = (lines["algorithm"] == algorithm) & (lines["activation"] == name)
-            own &= (lines["cov"] == cov) & (lines["clusters"] == k) & (lines["rank"] <= 60)
-            rank = lines["rank"][own]
-            ax.semilogy(rank, lines["theory"][own], ".", ms=5, color=color_of(1), label="limit")
-            ax.semilogy(rank, lines["eigenvalue"][own], "x", ms=4.5, mew=1.1, color=color_of(0), label="network")
-            data = lines["pca"][own]
-            scaled = data * lines["eigenvalue"][own][0] / data[0]
-            ax.semilogy(rank, scaled, color="0.6", lw=1, label="principal components of the data, scaled")
-            ax.axvline(k + 0.5, color="0.5", lw=1, ls=":", label="number of clusters")
-            ax.axvline(rows["elbow"][row] + 0.5, color=color_of(2), lw=1.1, ls="--", label="elbow, network")
-            ax.axvline(rows["elbow_theory"][row] + 0.5, color=color_of(1), lw=1.1, ls="-.", label="elbow, limit")
-            ax.set_title(f"{algorithm}, {name}, cov {cov:g}: {k} clusters", fontsize=9)
-            decade_ticks(ax)
-            if i == len(settings) - 1:
-                ax.set_xlabel("rank")
-            if j == 0:
-                ax.set_ylabel("eigenvalue")
-            row += 1
-    below(figure, axes[0, 0])
-    return figure
+def _draw_scree(ax: Any, one: Trained) -> None:
+    setting, k = one.setting, one.setting.clusters
+    for values, style, color, label in (
+        (one.expected, {"marker": ".", "ms": 5}, 1, "limit"),
+        (one.scree, {"marker": "x", "ms": 4.5, "mew": 1.1}, 0, "network"),
+    ):
+        shown = values[:SHOWN]
+        ax.semilogy(np.arange(1, shown.size + 1), shown, ls="none", color=color_of(color), label=label, **style)
+    data = one.components[:SHOWN]
+    scaled = data * one.scree[0] / data[0]
+    words = "principal components of the data, scaled"
+    ax.semilogy(np.arange(1, data.size + 1), scaled, color="0.6", lw=1, label=words)
+    ax.axvline(k + 0.5, color="0.5", lw=1, ls=":", label="number of clusters")
+    ax.axvline(one.counts[2] + 0.5, color=color_of(2), lw=1.1, ls="--", label="elbow, network")
+    ax.axvline(one.expected_counts[2] + 0.5, color=color_of(1), lw=1.1, ls="-.", label="elbow, limit")
+    ax.set_title(f"{setting.algorithm}, {setting.name}, cov {setting.cov:g}: {k} clusters", fontsize=9)
+    decade_ticks(ax)

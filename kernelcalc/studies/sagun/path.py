@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,13 @@ import numpy as np
 from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import mnist14
 from kernelcalc.errors import InputError
-from kernelcalc.finite import FiniteNetwork
-from kernelcalc.finite.curvature.spectrum import eigenvalues, extreme_eigenvalues
 from kernelcalc.output.pictures import color_of, decade_ticks, grid, shades
-from kernelcalc.output.result import Result, Table
+from kernelcalc.output.result import Table
+from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.limit import Limit
-from kernelcalc.studies.sagun.task import Task, descend, smallest
+from kernelcalc.studies.sagun.path_runs import LINE, TRIALS, Approach, Edges, Line, Run, Solution, barrier
+from kernelcalc.studies.sagun.registry import experiment
+from kernelcalc.studies.sagun.task import Task
 from kernelcalc.studies.spectrum import count_outliers
 
 # The pairs, what stands at either end of their lines, and the runs that end there.
@@ -30,69 +31,36 @@ PAIRS = {
 }
 # Runs from the common start that end after the same number of steps, for the comparison of spectra.
 SOLUTIONS = ("GD", "large batch", "SGD")
-# Points on the line, a quarter beyond either end.
-LINE = np.linspace(-0.25, 1.25, 31)
-# Moments of a run at which losses and accuracies are taken; networks of each width for the approach to the limit.
-MOMENTS, TRIALS = 25, 3
-# Parameters up to which the edges are those of the dense matrix; eigenvalues at either edge.
-DENSE, EDGE = 800, 30
+# Moments of a run at which losses and accuracies are taken.
+MOMENTS = 25
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Run:
-    """A run of descent: networks and limit after the same steps.
+class Moment:
+    """One moment of a run, with the distances of its parameters from the run's start and from another run's."""
 
-    Attributes
-    ----------
-    steps : tuple of int
-        When the networks are taken, from 0 on.
-    networks : list of FiniteNetwork
-    outputs : list of (N, n_out) arrays
-        Of the limit.
-    """
-
-    steps: tuple[int, ...]
-    networks: list[FiniteNetwork]
-    outputs: list[AnyArray]
-
-    @classmethod
-    def of(
-        cls,
-        limit: Limit,
-        start: FiniteNetwork,
-        y: AnyArray,
-        size: float,
-        at: Sequence[int],
-        batch: int | None,
-        rng: Any,
-    ) -> Run:
-        """From a network and the limit's outputs, with the same batches."""
-        networks = descend(limit.task, start, size, at[-1], at=at, batch=batch, rng=rng)
-        outputs = limit.descend(y, size, at[-1], at=at, batch=batch, rng=rng)
-        return cls(steps=tuple(at), networks=networks, outputs=outputs)
-
-    def after(self, step: int) -> tuple[FiniteNetwork, AnyArray]:
-        """Network and outputs of the limit."""
-        index = self.steps.index(step)
-        return self.networks[index], self.outputs[index]
-
-    @property
-    def end(self) -> tuple[FiniteNetwork, AnyArray]:
-        """The last of them."""
-        return self.after(self.steps[-1])
+    run: str
+    step: int
+    solution: Solution
+    from_start: float
+    apart: float
 
 
-def run(
-    *,
-    full: bool = False,
-    seed: int = 0,
-    activation: Any = "relu",
-    loss: str = "softmax",
-    points: int | None = None,
-    width: int | None = None,
-    steps: int | None = None,
-    progress: Callable[..., Any] | None = None,
-) -> Result:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """All that was measured, with one step."""
+
+    limit: Limit
+    step: float
+    lines: list[Line]
+    course: list[Moment]
+    edges: list[Edges]
+    approach: list[Approach]
+
+
+@experiment
+@dataclass(frozen=True, kw_only=True)
+class Path(Experiment):
     r"""Training on digits by GD and by SGD, the edges of the spectrum where it ends, and the line between solutions.
 
     Three pairs: GD and SGD from the same start; the end of training with large batches and the end of going on with
@@ -112,190 +80,176 @@ def run(
     InputError
         So many points that no digits are left to test on, or one.
     """
-    n, width = points or (128 if full else 60), width or (200 if full else 40)
-    if not 2 <= n <= 255:
-        raise InputError("2 to 255 points: training takes them from 256 digits and tests on others", f"points={n}")
-    steps = (3000 if full else 200) if steps is None else steps
-    images, digits = mnist14(min(2 * n, 256))
-    both = Task.of(images, digits, loss=loss, activation=activation)
-    task, test = both.subset(slice(n)), both.subset(slice(n, None))
-    limit = Limit.of(task)
-    small, large = max(n // 16, 1), n // 2
-    start, other = task.draw(width, [seed, 0]), task.draw(width, [seed, 7])
-    size = limit.step_for((start, other))
-    stages = sorted({round(steps * part) for part in (0.1, 0.3, 1.0)})
-    at = sorted({0, *stages, *(round(v) for v in np.geomspace(1, steps, MOMENTS))})
-    show = progress or (lambda items, _: items)
 
-    runs: dict[str, Run] = {}
-    recipes: list[tuple[str, int | None, Any]] = [
-        ("GD", None, 0),
-        ("SGD", small, [seed, 1]),
-        ("large batch", large, [seed, 3]),
-        ("large, then small", small, [seed, 1]),
-        ("SGD, start 2", small, [seed, 2]),
-    ]
-    for name, batch, rng in show(recipes, "runs"):
-        begin, y = (start, start(task.x)) if name != "SGD, start 2" else (other, other(task.x))
-        if name == "large, then small":
-            begin, y = runs["large batch"].end
-        runs[name] = Run.of(limit, begin, y, size, at, batch, rng)
+    name = "path"
+    summary = "GD and SGD, large and small batches, the line between their solutions"
 
-    rows, lines = _lines(runs, task, test, limit, stages, show)
-    course = _course(runs, task, test, limit, steps)
-    ends, edges = _edges(runs, task, test, limit, show)
-    approach = _approach(task, limit, width, size, stages, seed)
-    title = (
-        f"The line between solutions: {n} digits, {loss} loss, {task.net.activations[0].name}, two hidden layers of width "
-        f"{width}, steps of size {size:.3g},\nbatches of {small} (SGD, small) and {large} (large)"
-    )
-    first, last = stages[0], stages[-1]
-    distance = {(w, s): d for w, s, d in zip(approach["width"], approach["step"], approach["distance"], strict=True)}
-    narrow = min(approach["width"])
-    notes = (
-        "barrier: largest loss on the line less that of its worse end (0: none); ..._theory: in the limit, with outputs "
-        "(1 − s) Y_a + s Y_b, from the network's own first outputs through the same batches",
-        "distance: of the parameters; gradient: ‖∇C‖; accuracy: on digits not trained on; top: largest eigenvalue of H",
-        "two starts are not joined by the limit's linear picture: no theory on that line. For relu only Θ is needed",
-        f"outputs of networks are ‖f − Y‖/‖Y − Y(0)‖ = {distance[width, first]:.2g} from the limit's after {first} steps and "
-        f"{distance[width, last]:.2g} after {last} (width {narrow}: {distance[narrow, first]:.2g} and "
-        f"{distance[narrow, last]:.2g}), of order width^-½ at a fixed time: late losses, small as they are, may differ by more",
-        "tables: path_training (losses and accuracies through training), path_ends and path_edges (spectra of solutions after "
-        "the same number of steps), path_approach",
-        *limit.cap_note(size),
-    )
+    full: bool = False
+    seed: int = 0
+    activation: Any = "relu"
+    loss: str = "softmax"
+    points: int = by_size(60, 128)
+    width: int = by_size(40, 200)
+    steps: int = by_size(200, 3000)
 
-    def draw() -> Any:
-        return _figure(lines, course, edges, approach, stages, loss)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 2 <= self.points <= 255:
+            raise InputError(
+                "2 to 255 points: training takes them from 256 digits and tests on others", f"points={self.points}"
+            )
 
-    tables = {"path": rows, "path_lines": lines, "path_training": course, "path_ends": ends}
-    tables |= {"path_edges": edges, "path_approach": approach}
-    return Result(name="path", title=title, tables=tables, notes=notes, draw=draw)
+    @property
+    def stages(self) -> list[int]:
+        """Numbers of steps after which lines are drawn."""
+        return sorted({round(self.steps * part) for part in (0.1, 0.3, 1.0)})
+
+    @property
+    def batches(self) -> tuple[int, int]:
+        """Points of a small and of a large batch."""
+        return max(self.points // 16, 1), self.points // 2
+
+    def measure(self, show: Show) -> Found:
+        images, digits = mnist14(min(2 * self.points, 256))
+        both = Task.of(images, digits, loss=self.loss, activation=self.activation)
+        task, test = both.subset(slice(self.points)), both.subset(slice(self.points, None))
+        limit = Limit.of(task)
+        starts = [task.draw(self.width, [self.seed, k]) for k in (0, 7)]
+        size = limit.step_for(starts)
+        runs = self._runs(limit, starts, size, show)
+        pairs = show(tuple(PAIRS), "lines")
+        lines = [self._line(runs, limit, test, pair, step) for pair in pairs for step in self.stages]
+        course = [moment for name in runs for moment in self._course(runs, limit, test, name)]
+        edges = [Edges.of(name, limit, test, *runs[name].end) for name in show(SOLUTIONS, "edges")]
+        widths = dict.fromkeys((max(self.width // 4, 1), self.width))
+        approach = [Approach.of(limit, width, size, self.stages, self.seed) for width in widths]
+        return Found(limit=limit, step=size, lines=lines, course=course, edges=edges, approach=approach)
+
+    def _runs(self, limit: Limit, starts: Sequence[Any], size: float, show: Show) -> dict[str, Run]:
+        small, large = self.batches
+        at = sorted({0, *self.stages, *(round(v) for v in np.geomspace(1, self.steps, MOMENTS))})
+        recipes: list[tuple[str, int | None, Any]] = [
+            ("GD", None, 0),
+            ("SGD", small, [self.seed, 1]),
+            ("large batch", large, [self.seed, 3]),
+            ("large, then small", small, [self.seed, 1]),
+            ("SGD, start 2", small, [self.seed, 2]),
+        ]
+        runs: dict[str, Run] = {}
+        for name, batch, rng in show(recipes, "runs"):
+            begin = starts[name == "SGD, start 2"]
+            y = begin(limit.task.x)
+            if name == "large, then small":
+                begin, y = runs["large batch"].end
+            runs[name] = Run.of(limit, begin, y, size, at, batch, rng)
+        return runs
+
+    def _line(self, runs: dict[str, Run], limit: Limit, test: Task, pair: str, step: int) -> Line:
+        left, right = (runs[name] for name in PAIRS[pair])
+        # the large-batch solution stands still while training goes on from it
+        one = left.end if pair == "large, then small batch" else left.after(step)
+        return Line.of(pair, step, limit, test, one, right.after(step), pair != "two starts")
+
+    def _course(self, runs: dict[str, Run], limit: Limit, test: Task, name: str) -> list[Moment]:
+        twin = {"GD": "SGD", "SGD": "GD", "SGD, start 2": "SGD"}
+        own, second = runs[name], name == "large, then small"
+        origin = runs["large batch" if second else name].networks[0].parameters
+        moments = []
+        for k, (step, network, y) in enumerate(zip(own.steps, own.networks, own.outputs, strict=True)):
+            pair = runs[twin[name]].networks[k].parameters if name in twin else own.networks[0].parameters
+            moments.append(
+                Moment(
+                    run=name,
+                    # the second phase goes on counting
+                    step=step + second * self.steps,
+                    solution=Solution.of(limit, test, network, y),
+                    from_start=float(np.linalg.norm(network.parameters - origin)),
+                    apart=float(np.linalg.norm(network.parameters - pair)) if name in twin or second else np.nan,
+                )
+            )
+        return moments
+
+    def title(self, found: Found) -> str:
+        small, large = self.batches
+        return (
+            f"The line between solutions: {self.points} digits, {self.loss} loss, {found.limit.task.activation_name}, two "
+            f"hidden layers of width {self.width}, steps of size {found.step:.3g},\nbatches of {small} (SGD, small) and "
+            f"{large} (large)"
+        )
+
+    def table(self, found: Found) -> Tables:
+        rows, lines = _line_tables(found.lines)
+        names = ("run", "step", "loss", "loss_theory", "loss_test", "accuracy", "accuracy_test", "gradient")
+        course = Table(*names, "from_start", "apart")
+        for now in found.course:
+            own = now.solution
+            right = own.accuracy, own.test[1]
+            course.add(now.run, now.step, *own.losses, own.test[0], *right, own.gradient, now.from_start, now.apart)
+        ends, edges = _edge_tables(found.edges)
+        approach = Table("width", "step", "distance", "distance_error", "loss_ratio")
+        for one in found.approach:
+            error = one.distances.std(axis=0, ddof=1) / np.sqrt(TRIALS)
+            approach.extend(one.width, self.stages, one.distance, error, np.exp(np.log(one.ratios).mean(axis=0)))
+        tables = {"path": rows, "path_lines": lines, "path_training": course, "path_ends": ends}
+        tables |= {"path_edges": edges, "path_approach": approach}
+        return {name: table.columns() for name, table in tables.items()}
+
+    def notes(self, found: Found) -> tuple[str, ...]:
+        narrow, wide = found.approach[0], found.approach[-1]
+        (near, far), (coarse, coarser) = (one.distance[[0, -1]] for one in (wide, narrow))
+        return (
+            "barrier: largest loss on the line less that of its worse end (0: none); ..._theory: in the limit, with outputs "
+            "(1 − s) Y_a + s Y_b, from the network's own first outputs through the same batches",
+            "distance: of the parameters; gradient: ‖∇C‖; accuracy: on digits not trained on; top: largest eigenvalue of H",
+            "two starts are not joined by the limit's linear picture: no theory on that line. For relu only Θ is needed",
+            f"outputs of networks are ‖f − Y‖/‖Y − Y(0)‖ = {near:.2g} from the limit's after {self.stages[0]} steps and "
+            f"{far:.2g} after {self.stages[-1]} (width {narrow.width}: {coarse:.2g} and {coarser:.2g}), of order width^-½ at "
+            "a fixed time: late losses, small as they are, may differ by more",
+            "tables: path_training (losses and accuracies through training), path_ends and path_edges (spectra of solutions "
+            "after the same number of steps), path_approach",
+            *found.limit.cap_note(found.step),
+        )
+
+    def draw(self, found: Found) -> Any:
+        tables, title = self.table(found), f"GD, SGD and the line between their solutions, {self.loss} loss"
+        figure, axes = grid(4, 3, title=title, size=(4.3, 2.9))
+        _draw_lines(axes[:2], tables["path_lines"], self.stages)
+        _draw_course(axes[2], tables["path_training"])
+        _draw_edges(axes[3], tables["path_edges"], tables["path_approach"])
+        for ax in axes.ravel():
+            ax.title.set_fontsize(10)
+        return figure
 
 
-def barrier(profile: AnyArray) -> float:
-    """Largest loss on the line between the ends less that of the worse end, at least 0.
-
-    Examples
-    --------
-    >>> barrier(np.where(LINE == 0.5, 3.0, 1.0)), barrier(LINE)
-    (2.0, 0.0)
-    """
-    inside = profile[(LINE > -1e-9) & (LINE < 1 + 1e-9)]
-    return float(inside.max() - max(inside[0], inside[-1]))
-
-
-def accuracy(network: FiniteNetwork, test: Task) -> float:
-    """Part of the points whose largest output is that of their class."""
-    return float((network(test.x).argmax(axis=1) == test.y.argmax(axis=1)).mean())
-
-
-def _lines(
-    runs: dict[str, Run], task: Task, test: Task, limit: Limit, stages: Sequence[int], show: Callable[..., Any]
-) -> tuple[dict[str, AnyArray], dict[str, AnyArray]]:
+def _line_tables(found: Sequence[Line]) -> tuple[Table, Table]:
     names = ("pair", "step", "loss_a", "loss_b", "loss_a_theory", "loss_b_theory", "barrier", "barrier_theory")
     more = ("distance", "gradient_a", "gradient_b", "accuracy_a", "accuracy_b")
     rows = Table(*names, *more, "top_a", "top_b", "top_a_theory", "top_b_theory")
     lines = Table("pair", "step", "s", "loss", "loss_theory", "accuracy")
-    for pair in show(tuple(PAIRS), "lines"):
-        left, right = (runs[name] for name in PAIRS[pair])
-        for step in stages:
-            # the large-batch solution stands still while training goes on from it
-            (a, y_a), (b, y_b) = left.end if pair == "large, then small batch" else left.after(step), right.after(step)
-            between = [a.with_parameters((1 - s) * a.parameters + s * b.parameters) for s in LINE]
-            profile = np.array([task.loss_of(network) for network in between])
-            correct = np.array([accuracy(network, test) for network in between])
-            joined = pair != "two starts"
-            expected = np.array([limit.loss((1 - s) * y_a + s * y_b) if joined else np.nan for s in LINE])
-            values = [pair, step, *(task.loss_of(network) for network in (a, b)), limit.loss(y_a), limit.loss(y_b)]
-            values += [barrier(profile), barrier(expected), np.linalg.norm(a.parameters - b.parameters)]
-            values += [task.gradient_norm(network) for network in (a, b)]
-            values += [accuracy(a, test), accuracy(b, test), *(task.largest(network)[0] for network in (a, b))]
-            rows.add(*values, *(limit.eigenvalues(y, 1)[0] for y in (y_a, y_b)))
-            lines.extend(pair, step, LINE, profile, expected, correct)
-    return rows.columns(), lines.columns()
+    for line in found:
+        losses = [end.losses[i] for i in range(2) for end in line.ends]
+        heights = barrier(line.profile), barrier(line.expected)
+        gradients, accuracies = zip(*((end.gradient, end.test[1]) for end in line.ends), strict=True)
+        rows.add(line.pair, line.step, *losses, *heights, line.distance, *gradients, *accuracies, *line.tops)
+        lines.extend(line.pair, line.step, LINE, line.profile, line.expected, line.correct)
+    return rows, lines
 
 
-def _course(runs: dict[str, Run], task: Task, test: Task, limit: Limit, steps: int) -> dict[str, AnyArray]:
-    names = ("run", "step", "loss", "loss_theory", "loss_test", "accuracy", "accuracy_test", "gradient")
-    table = Table(*names, "from_start", "apart")
-    twin = {"GD": "SGD", "SGD": "GD", "SGD, start 2": "SGD"}
-    for name, own in runs.items():
-        # the second phase goes on counting
-        before = steps if name == "large, then small" else 0
-        origin = runs["large batch" if before else name].networks[0].parameters
-        for k, (step, network, y) in enumerate(zip(own.steps, own.networks, own.outputs, strict=True)):
-            losses = task.loss_of(network), limit.loss(y), test.loss_of(network)
-            right = accuracy(network, task), accuracy(network, test)
-            moved = np.linalg.norm(network.parameters - origin)
-            pair = runs[twin[name]].networks[k].parameters if name in twin else own.networks[0].parameters
-            apart = np.linalg.norm(network.parameters - pair) if name in twin or before else np.nan
-            table.add(name, before + step, *losses, *right, task.gradient_norm(network), moved, apart)
-    return table.columns()
-
-
-def _edges(
-    runs: dict[str, Run], task: Task, test: Task, limit: Limit, show: Callable[..., Any]
-) -> tuple[dict[str, AnyArray], dict[str, AnyArray]]:
+def _edge_tables(found: Sequence[Edges]) -> tuple[Table, Table]:
     names = ("run", "top", "top_theory", "bottom", "gap", "ratio", "elbow")
     ends = Table(*names, "loss", "loss_test", "accuracy_test", "gradient")
     edges = Table("run", "rank", "right", "right_theory", "left")
-    for name in show(SOLUTIONS, "edges"):
-        network, y = runs[name].end
-        operator = task.split(network).h
-        count = min(EDGE, task.n, operator.shape[0] - 1)
-        if operator.shape[0] <= DENSE:
-            values = eigenvalues(operator)
-            right, left = values[::-1][:count], values[:count]
-        else:
-            right, left = extreme_eigenvalues(operator, count, tol=1e-6), smallest(operator, count)
-        theory = limit.eigenvalues(y, count)
-        edges.extend(name, np.arange(1, count + 1), right, theory, np.minimum(left, 0.0))
-        counts = [count_outliers(right, rule) for rule in ("gap", "ratio", "cutoff")]
-        losses = task.loss_of(network), test.loss_of(network)
-        ends.add(
-            name, right[0], theory[0], left[0], *counts, *losses, accuracy(network, test), task.gradient_norm(network)
-        )
-    return ends.columns(), edges.columns()
+    for one in found:
+        ranks = np.arange(1, len(one.right) + 1)
+        edges.extend(one.run, ranks, one.right, one.expected, np.minimum(one.left, 0.0))
+        counts = [count_outliers(one.right, rule) for rule in ("gap", "ratio", "cutoff")]
+        own = one.solution
+        tops = one.right[0], one.expected[0], one.left[0]
+        ends.add(one.run, *tops, *counts, own.losses[0], *own.test, own.gradient)
+    return ends, edges
 
 
-def _approach(
-    task: Task, limit: Limit, width: int, size: float, stages: Sequence[int], seed: int
-) -> dict[str, AnyArray]:
-    """Distance of GD's outputs from the limit's, relative to how far these have moved, at a quarter of the width and at it."""
-    table = Table("width", "step", "distance", "distance_error", "loss_ratio")
-    for own in dict.fromkeys((max(width // 4, 1), width)):
-        found = []
-        for k in range(TRIALS):
-            start = task.draw(own, [seed, own, k])
-            first = start(task.x)
-            # a narrow, hence sharper network takes the same time in smaller steps
-            pieces = max(1, int(np.ceil(2 * size * task.largest(start)[0])))
-            at = [pieces * step for step in stages]
-            networks = descend(task, start, size / pieces, at[-1], at=at)
-            outputs = limit.descend(first, size / pieces, at[-1], at=at)
-            apart = [np.linalg.norm(f(task.x) - y) / _moved(y, first) for f, y in zip(networks, outputs, strict=True)]
-            ratio = [task.loss_of(f) / limit.loss(y) for f, y in zip(networks, outputs, strict=True)]
-            found.append([apart, ratio])
-        distances, ratios = np.moveaxis(np.array(found), 1, 0)
-        error = distances.std(axis=0, ddof=1) / np.sqrt(TRIALS)
-        table.extend(own, stages, np.sqrt((distances**2).mean(axis=0)), error, np.exp(np.log(ratios).mean(axis=0)))
-    return table.columns()
-
-
-def _moved(y: AnyArray, first: AnyArray) -> float:
-    return max(float(np.linalg.norm(y - first)), float(np.finfo(float).tiny))
-
-
-def _figure(
-    lines: dict[str, AnyArray],
-    course: dict[str, AnyArray],
-    edges: dict[str, AnyArray],
-    approach: dict[str, AnyArray],
-    stages: Sequence[int],
-    loss: str,
-) -> Any:
-    figure, axes = grid(4, 3, title=f"GD, SGD and the line between their solutions, {loss} loss", size=(4.3, 2.9))
+def _draw_lines(axes: Any, lines: dict[str, AnyArray], stages: Sequence[int]) -> None:
     for column, (pair, ends) in enumerate(PAIRS.items()):
         for step, color in zip(stages, shades(len(stages)), strict=True):
             own = (lines["pair"] == pair) & (lines["step"] == step)
@@ -315,11 +269,6 @@ def _figure(
         axes[1, column].set_title("accuracy on other digits", pad=16)
     axes[0, 0].plot([], [], color="0.3", lw=1.2, label="limit")
     axes[0, 2].legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, fontsize=8)
-    _draw_course(axes[2], course)
-    _draw_edges(axes[3], edges, approach)
-    for ax in axes.ravel():
-        ax.title.set_fontsize(10)
-    return figure
 
 
 def _draw_course(axes: Any, course: dict[str, AnyArray]) -> None:

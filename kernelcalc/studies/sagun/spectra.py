@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.linalg import eigvalsh
 
+from kernelcalc.activations.activation import as_activation
 from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import random_patterns, two_blobs
 from kernelcalc.errors import UnknownNameError
@@ -14,39 +17,86 @@ from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.curvature.hessian import DENSE_LIMIT, CurvatureOperator
 from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues, spectral_density
 from kernelcalc.output.pictures import color_of, grid, shades, signed_bins, signed_scale
-from kernelcalc.output.result import Result, Table
+from kernelcalc.output.result import Table
+from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.limit import Limit
-from kernelcalc.studies.sagun.task import Task, descend, digits, smallest
+from kernelcalc.studies.sagun.registry import experiment
+from kernelcalc.studies.sagun.task import NEAR_ZERO, ROUNDING, Task, descend, digits, smallest
 from kernelcalc.studies.spectrum import count_outliers, rank_bound_i, rank_bound_s
 
 DATA = ("digits", "random", "blobs")
-LOSSES = ("softmax", "mse")
 # Parameters up to which all eigenvalues cost next to nothing.
 _SMALL = 500
 # Rows of the dense matrix that are computed at once.
 _ROWS = 512
-# Half the band around zero, relative to the largest eigenvalue, that counts as near zero.
-NEAR_ZERO = 1e-3
-ROUNDING = 1e-11
 # A network's loss or largest eigenvalue that differs by more than this factor from the limit's is pointed out.
 FAR = 1.5
 # Eigenvalues at either end when the matrix is too large.
 _ENDS = 30
 
 
-def run(
-    *,
-    full: bool = False,
-    seed: int = 0,
-    activation: Any = "relu",
-    data: Sequence[str] = DATA,
-    losses: Sequence[str] = LOSSES,
-    points: int | None = None,
-    widths: Sequence[int] | None = None,
-    steps: int | None = None,
-    approximate: bool = False,
-    progress: Callable[..., Any] | None = None,
-) -> Result:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage:
+    """The spectrum of one network at one time, and the limit's.
+
+    Attributes
+    ----------
+    data, loss, width, when
+        Which network, "start" or "end".
+    parameters : int
+        P.
+    step : float
+        Of descent.
+    values, weights : arrays
+        Eigenvalues ascending and how many each stands for.
+    exact : bool
+        Whether they are all.
+    expected : array
+        All nonzero eigenvalues of I in the limit, descending.
+    zeros : int
+        Weights orthogonal to the data.
+    ranks : (int, int)
+        Bounds of rank I and rank S.
+    losses : (float, float)
+        C of network and limit.
+    gradient : float
+        ‖∇C‖.
+    """
+
+    data: str
+    loss: str
+    width: int
+    when: str
+    parameters: int
+    step: float
+    values: AnyArray
+    weights: AnyArray
+    exact: bool
+    expected: AnyArray
+    zeros: int
+    ranks: tuple[int, int]
+    losses: tuple[float, float]
+    gradient: float
+
+    @property
+    def row(self) -> tuple[Any, ...]:
+        """Its numbers in the main table."""
+        values, weights = self.values, self.weights
+        theory = self.expected[: min(_ENDS, self.ranks[0])]
+        near = weights[np.abs(values) < NEAR_ZERO * values[-1]].sum() / self.parameters
+        small = ROUNDING * values[-1]
+        zero = weights[np.abs(values) <= small].sum() if self.exact else np.nan
+        negative = weights[values < -small].sum() if self.exact else np.nan
+        gaps = count_outliers(np.sort(values)[::-1][:_ENDS], "gap"), count_outliers(theory, "gap")
+        bound = max(self.zeros, self.parameters - sum(self.ranks))
+        head = self.data, self.loss, self.width, self.parameters, self.step, self.when
+        edges = values[-1], theory[0], values[0]
+        return (*head, *edges, zero, bound, near, negative, *gaps, *self.ranks, *self.losses, self.gradient)
+
+
+@experiment
+@dataclass(frozen=True, kw_only=True)
+class Spectra(Experiment):
     """Spectra of H for networks n_in-k-k-n_out of growing width k, before and after training.
 
     All eigenvalues, where at most 20,000 parameters act on the data; beyond, both ends by Lanczos and the density by
@@ -66,105 +116,142 @@ def run(
         Lanczos and quadrature beyond 500 parameters: minutes instead of an hour or two with ``full``, without the numbers of
         zero and negative eigenvalues.
     """
-    for name in data:
-        if name not in DATA:
-            raise UnknownNameError("data", name, DATA)
-    steps = (2000 if full else 200) if steps is None else steps
-    names = (
-        "data",
-        "loss",
-        "width",
-        "P",
-        "step",
-        "time",
-        "top",
-        "top_theory",
-        "bottom",
-        "zero",
-        "zero_bound",
-        "near_zero",
-    )
-    more = ("negative", "gap", "gap_theory", "rank_bound_i", "rank_bound_s", "training_loss", "loss_theory", "gradient")
-    rows = Table(*names, *more)
-    table = Table("data", "loss", "width", "time", "eigenvalue", "weight")
-    expected: dict[tuple[str, str, int, str], AnyArray] = {}
-    jobs = [(name, loss, k) for name in data for loss in losses for k in _widths(name, widths, full)]
-    cache: dict[tuple[str, str], tuple[Task, Limit]] = {}
-    for name, loss, k in (progress or (lambda items, _: items))(jobs, "networks"):
-        if (name, loss) not in cache:
-            task = Task.of(*_points(name, points, full, seed), loss=loss, activation=activation)
-            cache = {(name, loss): (task, Limit.of(task))}
-        task, limit = cache[name, loss]
-        start = task.draw(k, [seed, k])
-        spectra = [spectrum_of(task, start, approximate)]
+
+    name = "spectra"
+    summary = "exact spectra before and after training: digits, random data, blobs; both losses"
+
+    full: bool = False
+    seed: int = 0
+    activation: Any = "relu"
+    data: Sequence[str] = DATA
+    losses: Sequence[str] = ("softmax", "mse")
+    points: int | None = None
+    widths: Sequence[int] | None = None
+    steps: int = by_size(200, 2000)
+    approximate: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.data:
+            if name not in DATA:
+                raise UnknownNameError("data", name, DATA)
+
+    def measure(self, show: Show) -> tuple[Stage, ...]:
+        jobs = [(name, loss, k) for name in self.data for loss in self.losses for k in self._widths(name)]
+        found: list[Stage] = []
+        known: dict[tuple[str, str], Limit] = {}
+        for name, loss, k in show(jobs, "networks"):
+            if (name, loss) not in known:
+                task = Task.of(*self._points(name), loss=loss, activation=self.activation)
+                # one at a time, for the sake of memory
+                known = {(name, loss): Limit.of(task)}
+            found += self._stages(known[name, loss], name, k)
+        return tuple(found)
+
+    def _stages(self, limit: Limit, name: str, k: int) -> list[Stage]:
+        task = limit.task
+        start = task.draw(k, [self.seed, k])
+        spectra = [spectrum_of(task, start, self.approximate)]
         step = limit.step_under([spectra[0][0][-1]])
-        networks = [start, *descend(task, start, step, steps)]
-        spectra.append(spectrum_of(task, networks[1], approximate))
-        outputs = limit.descend(start(task.x), step, steps, at=(0, steps))
-        bounds = rank_bound_i(task.n, task.n_out - (loss == "softmax")), rank_bound_s(task.n, task.hidden(k))
-        p = task.parameters(k)
-        for when, network, y, found in zip(("start", "end"), networks, outputs, spectra, strict=True):
-            values, weights, exact = found
-            expected[name, loss, k, when] = limit.eigenvalues(y)
-            theory = expected[name, loss, k, when][: min(_ENDS, bounds[0])]
-            near = weights[np.abs(values) < NEAR_ZERO * values[-1]].sum() / p
-            small = ROUNDING * values[-1]
-            zero = weights[np.abs(values) <= small].sum() if exact else np.nan
-            negative = weights[values < -small].sum() if exact else np.nan
-            top = np.sort(values)[::-1][:_ENDS]
-            bound = max(task.orthogonal(k), p - sum(bounds))
-            edges = values[-1], theory[0], values[0]
-            gaps = count_outliers(top, "gap"), count_outliers(theory, "gap")
-            losses_now = task.loss_of(network), limit.loss(y)
-            counts = zero, bound, near, negative, *gaps, *bounds
-            rows.add(name, loss, k, p, step, when, *edges, *counts, *losses_now, task.gradient_norm(network))
-            table.extend(name, loss, k, when, values, weights)
-    title = (
-        f"Spectra of the Hessian before and after {steps} steps of gradient descent, two hidden layers of width k, "
-        f"{task.net.activations[0].name}"
-    )
-    notes = (
-        "zero: exact zeros among the P eigenvalues (Lanczos sees none: -); zero_bound: weights orthogonal to the data, or P "
-        "less the bounds of rank I and rank S, whichever is more",
-        "step: of descent, at most ½/λ_max(H) of the start; rank_bound_i, rank_bound_s: N n_out (softmax: N (n_out - 1)) and "
-        "2 N times the hidden units; negative: number of eigenvalues below zero",
-        f"near_zero: part within {NEAR_ZERO:g} of the largest around zero; gap: eigenvalues above the largest gap",
-        "top_theory, gap_theory: the same for 𝓗C^½ Θ 𝓗C^½ after the same steps from the network's first outputs",
-        "gradient: ‖∇C‖; that of the weights σ_w W/√n themselves, which the papers train to 1e-4, is √n/σ_w times as large",
-        "the limit predicts the positive outliers; for relu Θ and the spectrum of I are defined, Φ, Λ, Υ, Ξ are not",
-        *far_note(rows.columns()),
-    )
+        networks = [start, *descend(task, start, step, self.steps)]
+        spectra.append(spectrum_of(task, networks[1], self.approximate))
+        outputs = limit.descend(start(task.x), step, self.steps, at=(0, self.steps))
+        return [
+            Stage(
+                data=name,
+                loss=task.loss,
+                width=k,
+                when=when,
+                parameters=task.parameters(k),
+                step=step,
+                values=values,
+                weights=weights,
+                exact=exact,
+                expected=limit.eigenvalues(y),
+                zeros=task.orthogonal(k),
+                ranks=(rank_bound_i(task.n, task.n_out - task.softmax), rank_bound_s(task.n, task.hidden(k))),
+                losses=(task.loss_of(network), limit.loss(y)),
+                gradient=task.gradient_norm(network),
+            )
+            for when, network, y, (values, weights, exact) in zip(
+                ("start", "end"), networks, outputs, spectra, strict=True
+            )
+        ]
 
-    def draw() -> Any:
-        return _figure(table.columns(), expected, jobs)
+    def _points(self, name: str) -> tuple[AnyArray, AnyArray]:
+        if name == "digits":
+            return digits(self.points, self.full)
+        if name == "random":
+            return random_patterns(self.points or (256 if self.full else 40), 196, 10, rng=self.seed)
+        return two_blobs(self.points or (200 if self.full else 60), std=0.5, rng=self.seed)
 
-    return Result(
-        name="spectra",
-        title=title,
-        tables={"spectra": rows.columns(), "spectra_values": table.columns()},
-        notes=notes,
-        draw=draw,
-    )
+    def _widths(self, name: str) -> tuple[int, ...]:
+        if self.widths is not None:
+            return tuple(self.widths)
+        if name == "blobs":
+            return (2, 6, 10, 14, 18) if self.full else (2, 6, 18)
+        return (10, 30, 50, 70) if self.full else (5, 10)
+
+    def title(self, found: tuple[Stage, ...]) -> str:
+        return (
+            f"Spectra of the Hessian before and after {self.steps} steps of gradient descent, two hidden layers of width k, "
+            f"{as_activation(self.activation).name}"
+        )
+
+    def table(self, found: tuple[Stage, ...]) -> Tables:
+        names = ("data", "loss", "width", "P", "step", "time", "top", "top_theory", "bottom", "zero", "zero_bound")
+        more = ("near_zero", "negative", "gap", "gap_theory", "rank_bound_i", "rank_bound_s")
+        rows = Table(*names, *more, "training_loss", "loss_theory", "gradient")
+        values = Table("data", "loss", "width", "time", "eigenvalue", "weight")
+        for stage in found:
+            rows.add(*stage.row)
+            values.extend(stage.data, stage.loss, stage.width, stage.when, stage.values, stage.weights)
+        return {"spectra": rows.columns(), "spectra_values": values.columns()}
+
+    def notes(self, found: tuple[Stage, ...]) -> tuple[str, ...]:
+        return (
+            "zero: exact zeros among the P eigenvalues (Lanczos sees none: -); zero_bound: weights orthogonal to the data, "
+            "or P less the bounds of rank I and rank S, whichever is more",
+            "step: of descent, at most ½/λ_max(H) of the start; rank_bound_i, rank_bound_s: N n_out (softmax: N (n_out - 1)) "
+            "and 2 N times the hidden units; negative: number of eigenvalues below zero",
+            f"near_zero: part within {NEAR_ZERO:g} of the largest around zero; gap: eigenvalues above the largest gap",
+            "top_theory, gap_theory: the same for 𝓗C^½ Θ 𝓗C^½ after the same steps from the network's first outputs",
+            "gradient: ‖∇C‖; that of the weights σ_w W/√n themselves, which the papers train to 1e-4, is √n/σ_w times as "
+            "large",
+            "the limit predicts the positive outliers; for relu Θ and the spectrum of I are defined, Φ, Λ, Υ, Ξ are not",
+            *far_note(found),
+        )
+
+    def draw(self, found: tuple[Stage, ...]) -> Any:
+        stages = {(stage.data, stage.loss, stage.width, stage.when): stage for stage in found}
+        figure, axes = grid(len(self.data), 1 + len(self.losses), title="Eigenvalues of the Hessian", size=(4.5, 2.9))
+        for row, name in zip(axes, self.data, strict=True):
+            ks = self._widths(name)
+            before, after = (stages[name, self.losses[0], ks[0], when] for when in ("start", "end"))
+            curves: list[tuple[Stage, str, Any]] = [(before, "before", "0.55"), (after, "after training", color_of(0))]
+            _draw_panel(row[0], f"{name}, {self.losses[0]}, k = {ks[0]}", curves)
+            for ax, loss in zip(row[1:], self.losses, strict=True):
+                curves = [
+                    (stages[name, loss, k, "end"], f"k = {k}", c) for k, c in zip(ks, shades(len(ks)), strict=True)
+                ]
+                _draw_panel(ax, f"{name}, {loss}, after training", curves)
+            row[0].set_ylabel("number of eigenvalues")
+        for ax in axes[-1]:
+            ax.set_xlabel(r"eigenvalue $\lambda$ of $H$")
+        return figure
 
 
-def far_note(columns: dict[str, AnyArray]) -> tuple[str, ...]:
-    """Which trained networks are far from the limit, and why: nothing, or one sentence.
-
-    Examples
-    --------
-    >>> rows = {"data": ["blobs"], "loss": ["mse"], "width": [6], "time": ["end"], "training_loss": [0.3]}
-    >>> rows |= {"loss_theory": [0.1], "top": [2.0], "top_theory": [1.9]}
-    >>> far_note({name: np.array(column) for name, column in rows.items()})[0][:75]
-    'far from the limit after training (network/limit): blobs, mse, k = 6: loss '
-    """
-    own = {name: column[columns["time"] == "end"] for name, column in columns.items()}
-    pairs = {"loss": ("training_loss", "loss_theory"), "λ_max": ("top", "top_theory")}
+def far_note(found: Sequence[Stage]) -> tuple[str, ...]:
+    """Names of networks that end far from the limit, and why: nothing, or one sentence."""
     said = []
-    for i, (data, loss, k) in enumerate(zip(own["data"], own["loss"], own["width"], strict=True)):
-        ratios = {words: own[a][i] / max(own[b][i], 1e-300) for words, (a, b) in pairs.items()}
+    for stage in found:
+        if stage.when == "start":
+            continue
+        pairs = {"loss": stage.losses, "λ_max": (stage.values[-1], stage.expected[0])}
+        ratios = {words: own / max(limit, 1e-300) for words, (own, limit) in pairs.items()}
         far = [f"{words} {ratio:.2g}" for words, ratio in ratios.items() if not 1 / FAR < ratio < FAR]
         if far:
-            said.append(f"{data}, {loss}, k = {k}: {', '.join(far)}")
+            said.append(f"{stage.data}, {stage.loss}, k = {stage.width}: {', '.join(far)}")
     if not said:
         return ()
     return (
@@ -182,8 +269,6 @@ def exact_eigenvalues(operator: CurvatureOperator) -> AnyArray:
         rows = np.eye(min(_ROWS, p - first), p, first)
         matrix[first : first + _ROWS] = operator.split.product(rows, operator.part)
     # LAPACK works in place on columns
-    from scipy.linalg import eigvalsh
-
     return np.asarray(eigvalsh(matrix.T, overwrite_a=True, check_finite=False))
 
 
@@ -212,63 +297,19 @@ def spectrum_of(task: Task, network: FiniteNetwork, approximate: bool = False) -
     return values[order], weights[order], False
 
 
-def _points(name: str, points: int | None, full: bool, seed: int) -> tuple[AnyArray, AnyArray]:
-    if name == "digits":
-        return digits(points, full)
-    if name == "random":
-        return random_patterns(points or (256 if full else 40), 196, 10, rng=seed)
-    return two_blobs(points or (200 if full else 60), std=0.5, rng=seed)
-
-
-def _widths(name: str, widths: Sequence[int] | None, full: bool) -> tuple[int, ...]:
-    if widths is not None:
-        return tuple(widths)
-    if name == "blobs":
-        return (2, 6, 10, 14, 18) if full else (2, 6, 18)
-    return (10, 30, 50, 70) if full else (5, 10)
-
-
-def _figure(arrays: dict[str, AnyArray], expected: Any, jobs: Sequence[tuple[str, str, int]]) -> Any:
-    data, losses = list(dict.fromkeys(j[0] for j in jobs)), list(dict.fromkeys(j[1] for j in jobs))
-    figure, axes = grid(len(data), 1 + len(losses), title="Eigenvalues of the Hessian", size=(4.5, 2.9))
-
-    def chosen(name: str, loss: str, k: int, when: str) -> tuple[AnyArray, AnyArray]:
-        own = (arrays["data"] == name) & (arrays["loss"] == loss) & (arrays["width"] == k) & (arrays["time"] == when)
-        return arrays["eigenvalue"][own], arrays["weight"][own]
-
-    for row, name in zip(axes, data, strict=True):
-        ks = [k for n, loss, k in jobs if n == name and loss == losses[0]]
-        panels: list[tuple[str, list[tuple[str, int, str, str, Any]]]] = [
-            (
-                f"{name}, {losses[0]}, k = {ks[0]}",
-                [
-                    (losses[0], ks[0], "start", "before", "0.55"),
-                    (losses[0], ks[0], "end", "after training", color_of(0)),
-                ],
-            )
-        ]
-        for loss in losses:
-            family = zip(ks, shades(len(ks)), strict=True)
-            panels.append((f"{name}, {loss}, after training", [(loss, k, "end", f"k = {k}", c) for k, c in family]))
-        for ax, (words, curves) in zip(row, panels, strict=True):
-            drawn = [chosen(name, *curve[:3]) for curve in curves]
-            theory = expected[(name, *curves[-1][:3])]
-            everything = np.concatenate([theory, *(values for values, _ in drawn)])
-            linear = 1e-4 * everything.max()
-            edges = signed_bins(everything, linear)
-            label = f"limit, k = {curves[-1][1]}"
-            options = {"baseline": 0.6, "fill": True, "color": color_of(1), "alpha": 0.4, "lw": 0}
-            ax.stairs(np.histogram(theory[theory > linear], edges)[0], edges, label=label, **options)
-            for (values, weights), (*_, label, color) in zip(drawn, curves, strict=True):
-                ax.stairs(np.histogram(values, edges, weights=weights)[0], edges, color=color, lw=1.2, label=label)
-            ax.set_title(words, fontsize=10)
-            ax.set_yscale("log")
-            # room for the legend above the curves
-            most = max(weights.sum() for _, weights in drawn)
-            ax.set_ylim(0.6, 25 * most)
-            signed_scale(ax, "x", linear)
-            ax.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
-        row[0].set_ylabel("number of eigenvalues")
-    for ax in axes[-1]:
-        ax.set_xlabel(r"eigenvalue $\lambda$ of $H$")
-    return figure
+def _draw_panel(ax: Any, words: str, curves: Sequence[tuple[Stage, str, Any]]) -> None:
+    theory = curves[-1][0].expected
+    everything = np.concatenate([theory, *(stage.values for stage, *_ in curves)])
+    linear = 1e-4 * everything.max()
+    edges = signed_bins(everything, linear)
+    label = f"limit, k = {curves[-1][0].width}"
+    options = {"baseline": 0.6, "fill": True, "color": color_of(1), "alpha": 0.4, "lw": 0}
+    ax.stairs(np.histogram(theory[theory > linear], edges)[0], edges, label=label, **options)
+    for stage, label, color in curves:
+        ax.stairs(np.histogram(stage.values, edges, weights=stage.weights)[0], edges, color=color, lw=1.2, label=label)
+    ax.set_title(words, fontsize=10)
+    ax.set_yscale("log")
+    # room for the legend above the curves
+    ax.set_ylim(0.6, 25 * max(stage.weights.sum() for stage, *_ in curves))
+    signed_scale(ax, "x", linear)
+    ax.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)

@@ -2,32 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from kernelcalc.arrays import AnyArray
+from kernelcalc.finite import FiniteNetwork
 from kernelcalc.output.pictures import color_of, grid, signed_scale
-from kernelcalc.output.result import Result, Table
+from kernelcalc.output.result import Table
+from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.limit import Limit, smooth
-from kernelcalc.studies.sagun.task import Task, descend, digits
-
-# Relative to the largest eigenvalue in size, below this an eigenvalue is rounding.
-ROUNDING = 1e-11
+from kernelcalc.studies.sagun.registry import experiment
+from kernelcalc.studies.sagun.task import ROUNDING, Task, descend, digits
 
 
-def run(
-    *,
-    full: bool = False,
-    seed: int = 0,
-    activation: Any = "relu",
-    loss: str = "softmax",
-    points: int | None = None,
-    width: int | None = None,
-    steps: int | None = None,
-    progress: Callable[..., Any] | None = None,
-) -> Result:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage:
+    """A network and the limit at one time.
+
+    Attributes
+    ----------
+    spectra : dict
+        Eigenvalues of "H", "I" and "S", ascending.
+    from_i, from_s : (P,) arrays
+        vᵀIv and vᵀSv for the eigenvectors v of H.
+    overlap : float
+        ‖IS‖/(‖I‖ ‖S‖), not a number where S = 0.
+    expected : array
+        Eigenvalues of I in the limit, descending.
+    residual_square : float
+        Tr S² in the limit.
+    """
+
+    when: str
+    spectra: dict[str, AnyArray]
+    from_i: AnyArray
+    from_s: AnyArray
+    overlap: float
+    loss: float
+    gradient: float
+    expected: AnyArray
+    residual_square: float
+
+    @classmethod
+    def of(cls, when: str, task: Task, network: FiniteNetwork, limit: Limit, y: AnyArray) -> Stage:
+        """Dense matrices of the network beside the limit with outputs y."""
+        split = task.split(network)
+        parts = {"H": split.h.dense(), "I": split.i.dense(), "S": split.s.dense()}
+        values, vectors = np.linalg.eigh(parts["H"])
+        from_i, from_s = (np.einsum("pk,pq,qk->k", vectors, parts[n], vectors, optimize=True) for n in ("I", "S"))
+        norms = np.linalg.norm(parts["I"]) * np.linalg.norm(parts["S"])
+        return cls(
+            when=when,
+            spectra={"H": values, "I": np.linalg.eigvalsh(parts["I"]), "S": np.linalg.eigvalsh(parts["S"])},
+            from_i=from_i,
+            from_s=from_s,
+            overlap=float(np.linalg.norm(parts["I"] @ parts["S"]) / norms) if norms else np.nan,
+            loss=task.loss_of(network),
+            gradient=task.gradient_norm(network),
+            expected=limit.eigenvalues(y),
+            residual_square=float(limit.residual_square(y)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """Both stages, and with which step they were reached."""
+
+    task: Task
+    limit: Limit
+    step: float
+    stages: tuple[Stage, Stage]
+
+
+@experiment
+@dataclass(frozen=True, kw_only=True)
+class Split(Experiment):
     r"""Spectra of H, I and S on digits, and the shares of I and S in every eigenvalue of H.
 
     I is positive semidefinite, so :math:`v^T S v ≤ λ` for every eigenpair of H: a negative eigenvalue is due to S, and H
@@ -41,91 +92,103 @@ def run(
     points, width, steps
         Number of digits, hidden width, steps of gradient descent.
     """
-    width = width or (20 if full else 10)
-    steps = (3000 if full else 300) if steps is None else steps
-    task = Task.of(*digits(points, full), loss=loss, activation=activation)
-    limit = Limit.of(task)
-    start = task.draw(width, seed)
-    step = limit.step_for([start])
-    networks = descend(task, start, step, steps, at=(0, steps))
-    outputs = limit.descend(start(task.x), step, steps, at=(0, steps))
-    names = ("time", "matrix", "top", "bottom", "positive", "negative", "zero", "square", "top_theory", "square_theory")
-    rows = Table(*names)
-    shares = Table("time", "eigenvalue", "from_i", "from_s", "i", "s")
-    overlaps = []
-    stages = list(zip(("start", "end"), networks, outputs, strict=True))
-    zeros = task.orthogonal(width)
-    for when, network, y in (progress or (lambda items, _: items))(stages, "stages"):
-        split = task.split(network)
-        parts = {"H": split.h.dense(), "I": split.i.dense(), "S": split.s.dense()}
-        values, vectors = np.linalg.eigh(parts["H"])
-        spectra = {"H": values, "I": np.linalg.eigvalsh(parts["I"]), "S": np.linalg.eigvalsh(parts["S"])}
-        expected = limit.eigenvalues(y)
-        theory = {"H": (np.nan, np.nan), "I": (expected[0], float(expected @ expected))}
-        theory["S"] = (np.nan, float(limit.residual_square(y)))
-        for name, own in spectra.items():
-            small = ROUNDING * np.abs(own).max()
-            signs = [int((own > small).sum()), int((own < -small).sum())]
-            numbers = (when, name, own[-1], own[0], *signs, own.size - sum(signs) + zeros, own @ own, *theory[name])
-            rows.add(*numbers)
-        from_i, from_s = (np.einsum("pk,pq,qk->k", vectors, parts[n], vectors, optimize=True) for n in ("I", "S"))
-        shares.extend(when, values, from_i, from_s, spectra["I"], spectra["S"])
-        norms = np.linalg.norm(parts["I"]) * np.linalg.norm(parts["S"])
-        overlaps.append(f"{np.linalg.norm(parts['I'] @ parts['S']) / norms:.2g}" if norms else "undefined, as S = 0,")
-    title = (
-        f"Gauss–Newton split of the Hessian: {task.n} digits, {loss} loss, {task.net.activations[0].name}, two hidden "
-        f"layers of width {width},\n{steps} steps of gradient descent of size {step:.3g}; loss "
-        f"{task.loss_of(networks[0]):.3g} → {task.loss_of(networks[1]):.3g}, ‖∇C‖ {task.gradient_norm(networks[0]):.3g} → "
-        f"{task.gradient_norm(networks[1]):.3g}"
-    )
-    covered = (
-        "square_theory: Tr I² and Tr S² = ∇CᵀΥ∇C of the limit"
-        if smooth(task)
-        else "square_theory: Tr I² and, with σ̈ = 0, Tr S² = ∇CᵀΥ₀∇C of the limit; the theory's own Υ does not exist for relu"
-    )
-    notes = (
-        "positive, negative, zero: numbers of eigenvalues; square: Tr of the square; the limit is led from the network's "
-        "own first outputs",
-        covered,
-        f"‖I S‖/(‖I‖ ‖S‖): {overlaps[0]} before and {overlaps[1]} after training; it vanishes in the limit",
-        *limit.cap_note(step),
-    )
 
-    def draw() -> Any:
-        return _figure(shares.columns(), limit, outputs, task, width)
+    name = "split"
+    summary = "the Gauss-Newton split H = I + S and the negative eigenvalues"
 
-    return Result(
-        name="split",
-        title=title,
-        tables={"split": rows.columns(), "split_spectra": shares.columns()},
-        notes=notes,
-        draw=draw,
-    )
+    full: bool = False
+    seed: int = 0
+    activation: Any = "relu"
+    loss: str = "softmax"
+    points: int | None = None
+    width: int = by_size(10, 20)
+    steps: int = by_size(300, 3000)
+
+    def measure(self, show: Show) -> Found:
+        task = Task.of(*digits(self.points, self.full), loss=self.loss, activation=self.activation)
+        limit = Limit.of(task)
+        start = task.draw(self.width, self.seed)
+        step = limit.step_for([start])
+        networks = descend(task, start, step, self.steps, at=(0, self.steps))
+        outputs = limit.descend(start(task.x), step, self.steps, at=(0, self.steps))
+        stages = show(list(zip(("start", "end"), networks, outputs, strict=True)), "stages")
+        first, last = (Stage.of(when, task, network, limit, y) for when, network, y in stages)
+        return Found(task=task, limit=limit, step=step, stages=(first, last))
+
+    def title(self, found: Found) -> str:
+        first, last = found.stages
+        return (
+            f"Gauss–Newton split of the Hessian: {found.task.n} digits, {self.loss} loss, "
+            f"{found.task.activation_name}, two hidden layers of width {self.width},\n{self.steps} steps of gradient "
+            f"descent of size {found.step:.3g}; loss {first.loss:.3g} → {last.loss:.3g}, ‖∇C‖ {first.gradient:.3g} → "
+            f"{last.gradient:.3g}"
+        )
+
+    def table(self, found: Found) -> Tables:
+        names = ("time", "matrix", "top", "bottom", "positive", "negative", "zero", "square")
+        rows = Table(*names, "top_theory", "square_theory")
+        shares = Table("time", "eigenvalue", "from_i", "from_s", "i", "s")
+        zeros = found.task.orthogonal(self.width)
+        for stage in found.stages:
+            theory = {
+                "H": (np.nan, np.nan),
+                "I": (stage.expected[0], float(stage.expected @ stage.expected)),
+                "S": (np.nan, stage.residual_square),
+            }
+            for name, own in stage.spectra.items():
+                small = ROUNDING * np.abs(own).max()
+                signs = [int((own > small).sum()), int((own < -small).sum())]
+                numbers = (own[-1], own[0], *signs, own.size - sum(signs) + zeros, own @ own)
+                rows.add(stage.when, name, *numbers, *theory[name])
+            spectra = stage.spectra
+            shares.extend(stage.when, spectra["H"], stage.from_i, stage.from_s, spectra["I"], spectra["S"])
+        return {"split": rows.columns(), "split_spectra": shares.columns()}
+
+    def notes(self, found: Found) -> tuple[str, ...]:
+        covered = (
+            "square_theory: Tr I² and Tr S² = ∇CᵀΥ∇C of the limit"
+            if smooth(found.task)
+            else "square_theory: Tr I² and, with σ̈ = 0, Tr S² = ∇CᵀΥ₀∇C of the limit; the theory's own Υ does not exist "
+            "for relu"
+        )
+        before, after = (
+            "undefined, as S = 0," if np.isnan(stage.overlap) else f"{stage.overlap:.2g}" for stage in found.stages
+        )
+        return (
+            "positive, negative, zero: numbers of eigenvalues; square: Tr of the square; the limit is led from the network's "
+            "own first outputs",
+            covered,
+            f"‖I S‖/(‖I‖ ‖S‖): {before} before and {after} after training; it vanishes in the limit",
+            *found.limit.cap_note(found.step),
+        )
+
+    def draw(self, found: Found) -> Any:
+        title = f"H = I + S: {found.task.n} digits, {self.loss} loss, width {self.width}"
+        figure, axes = grid(2, 2, title=title, size=(4.8, 3.4))
+        for row, stage, words in zip(axes, found.stages, ("at initialisation", "after training"), strict=True):
+            _draw_stage(row, stage, words)
+        for ax in axes.ravel():
+            ax.title.set_fontsize(10)
+            ax.axhline(0, color="0.8", lw=0.7, zorder=0)
+        return figure
 
 
-def _figure(table: dict[str, AnyArray], limit: Limit, outputs: Any, task: Task, width: int) -> Any:
-    figure, axes = grid(2, 2, title=f"H = I + S: {task.n} digits, {task.loss} loss, width {width}", size=(4.8, 3.4))
-    for row, (when, words) in zip(axes, (("start", "at initialisation"), ("end", "after training")), strict=True):
-        own = table["time"] == when
-        values = table["eigenvalue"][own]
-        linear = 1e-4 * values[-1]
-        rank = np.arange(1, values.size + 1)
-        for name, label, color in (("eigenvalue", "$H$", 0), ("i", "$I$", 2), ("s", "$S$", 1)):
-            row[0].plot(rank, np.sort(table[name][own])[::-1], color=color_of(color), lw=1.6, label=label)
-        expected = limit.eigenvalues(outputs[0 if when == "start" else 1])
-        row[0].plot(np.arange(1, expected.size + 1), expected, color="0.15", lw=1.1, ls=":", label="$I$ in the limit")
-        signed_scale(row[0], "y", linear)
-        row[0].set_xscale("log")
-        row[0].set(xlabel="rank", ylabel="eigenvalue", title=f"spectra {words}")
-        row[0].legend(frameon=False, fontsize=8.5)
-        row[1].plot(values, table["from_i"][own], ".", ms=3, color=color_of(2), label="$v^T I v$")
-        row[1].plot(values, table["from_s"][own], ".", ms=3, color=color_of(1), label="$v^T S v$")
-        row[1].plot(values, values, color="0.4", lw=0.8, label="sum")
-        row[1].set(xlabel="eigenvalue of $H$", title=f"shares of $I$ and $S$ {words}")
-        signed_scale(row[1], "x", linear)
-        signed_scale(row[1], "y", linear)
-        row[1].legend(frameon=False, fontsize=8.5)
-    for ax in axes.ravel():
-        ax.title.set_fontsize(10)
-        ax.axhline(0, color="0.8", lw=0.7, zorder=0)
-    return figure
+def _draw_stage(row: Any, stage: Stage, words: str) -> None:
+    values = stage.spectra["H"]
+    linear = 1e-4 * values[-1]
+    rank = np.arange(1, values.size + 1)
+    for name, color in (("H", 0), ("I", 2), ("S", 1)):
+        row[0].plot(rank, stage.spectra[name][::-1], color=color_of(color), lw=1.6, label=f"${name}$")
+    expected = stage.expected
+    row[0].plot(np.arange(1, expected.size + 1), expected, color="0.15", lw=1.1, ls=":", label="$I$ in the limit")
+    signed_scale(row[0], "y", linear)
+    row[0].set_xscale("log")
+    row[0].set(xlabel="rank", ylabel="eigenvalue", title=f"spectra {words}")
+    row[0].legend(frameon=False, fontsize=8.5)
+    row[1].plot(values, stage.from_i, ".", ms=3, color=color_of(2), label="$v^T I v$")
+    row[1].plot(values, stage.from_s, ".", ms=3, color=color_of(1), label="$v^T S v$")
+    row[1].plot(values, values, color="0.4", lw=0.8, label="sum")
+    row[1].set(xlabel="eigenvalue of $H$", title=f"shares of $I$ and $S$ {words}")
+    signed_scale(row[1], "x", linear)
+    signed_scale(row[1], "y", linear)
+    row[1].legend(frameon=False, fontsize=8.5)

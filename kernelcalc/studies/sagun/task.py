@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.sparse.linalg import eigsh
 
 from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import balanced, mnist14, one_hot
@@ -24,7 +25,11 @@ from kernelcalc.finite.derivatives import Problem
 from kernelcalc.kernels.mlp import MLP
 
 # Parameters up to which dense eigenvalues are faster than Lanczos for a few of them (measured).
-_DENSE = 250
+_DENSE_NETWORK = 250
+# Relative to the largest eigenvalue in size, below this an eigenvalue is rounding.
+ROUNDING = 1e-11
+# Half the band around zero, relative to the largest eigenvalue, that counts as near zero.
+NEAR_ZERO = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,6 +93,16 @@ class Task:
         """Number of classes."""
         return int(self.y.shape[1])
 
+    @property
+    def softmax(self) -> bool:
+        """Whether the loss is the cross-entropy, blind to a common shift of a point's outputs."""
+        return self.loss == "softmax"
+
+    @property
+    def activation_name(self) -> str:
+        """Of the hidden layers."""
+        return self.net.activations[0].name
+
     def hidden(self, width: int) -> list[int]:
         """Widths of the hidden layers."""
         return [width] * (self.net.depth - 1)
@@ -121,7 +136,7 @@ class Task:
     def largest(self, network: FiniteNetwork, count: int = 1) -> AnyArray:
         """The largest eigenvalues of H, descending: dense for small networks, else by Lanczos to six digits."""
         operator = self.split(network).h
-        if operator.shape[0] <= _DENSE:
+        if operator.shape[0] <= _DENSE_NETWORK:
             return eigenvalues(operator)[::-1][:count]
         return np.asarray(extreme_eigenvalues(operator, count, tol=1e-6))
 
@@ -140,8 +155,6 @@ def smallest(operator: CurvatureOperator, count: int, tol: float = 1e-6) -> AnyA
     Negative eigenvalues of a trained network are small and crowded: in SciPy's default basis of 2 count + 1 vectors each
     restart gains next to nothing (measured: minutes instead of seconds).
     """
-    from scipy.sparse.linalg import eigsh
-
     p = operator.shape[0]
     start = np.random.default_rng(0).standard_normal(p)
     options: Any = {"k": count, "which": "SA", "v0": start, "tol": tol, "ncv": min(p, max(200, 2 * count + 1))}

@@ -2,36 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import two_blobs
+from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.curvature.spectrum import eigenvalues, extreme_eigenvalues
 from kernelcalc.output.pictures import color_of, grid, shades, signed_scale
-from kernelcalc.output.result import Result, Table
+from kernelcalc.output.result import Table
+from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.limit import Limit
-from kernelcalc.studies.sagun.task import Task, descend
+from kernelcalc.studies.sagun.registry import experiment
+from kernelcalc.studies.sagun.task import NEAR_ZERO, Task, descend
 
 # Eigenvalues followed through training.
 FOLLOWED = 4
-# Half the band around zero, relative to the largest eigenvalue, that counts as zero.
-NEAR_ZERO = 1e-3
+# Parameters up to which the whole spectrum is computed.
+WHOLE = 1500
 
 
-def run(
-    *,
-    full: bool = False,
-    seed: int = 0,
-    activation: Any = "relu",
-    loss: str = "softmax",
-    points: int | None = None,
-    widths: Sequence[int] | None = None,
-    steps: int | None = None,
-    progress: Callable[..., Any] | None = None,
-) -> Result:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Moment:
+    """A network and the limit after some steps.
+
+    Attributes
+    ----------
+    values : array
+        Eigenvalues of H, descending: all of them, or the largest :data:`FOLLOWED` (``whole``).
+    bottom : float
+        The smallest one.
+    expected : array
+        The largest :data:`FOLLOWED` in the limit.
+    losses : (float, float)
+        C of network and limit.
+    """
+
+    width: int
+    step: int
+    values: AnyArray
+    whole: bool
+    bottom: float
+    expected: AnyArray
+    losses: tuple[float, float]
+    gradient: float
+
+    @classmethod
+    def of(cls, task: Task, limit: Limit, width: int, step: int, network: FiniteNetwork, y: AnyArray) -> Moment:
+        """The network's spectrum beside that of the limit with outputs y."""
+        operator = task.split(network).h
+        whole = operator.shape[0] <= WHOLE
+        if whole:
+            values = eigenvalues(operator)[::-1]
+            bottom = values[-1]
+        else:
+            values = extreme_eigenvalues(operator, FOLLOWED, tol=1e-7)
+            bottom = extreme_eigenvalues(operator, 1, which="SA", tol=1e-4)[0]
+        return cls(
+            width=width,
+            step=step,
+            values=values,
+            whole=whole,
+            bottom=bottom,
+            expected=limit.eigenvalues(y, FOLLOWED),
+            losses=(task.loss_of(network), limit.loss(y)),
+            gradient=task.gradient_norm(network),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """Eleven moments a width, and with which step they were reached."""
+
+    limit: Limit
+    step: float
+    moments: list[Moment]
+
+
+@experiment
+@dataclass(frozen=True, kw_only=True)
+class ThroughTraining(Experiment):
     """Eigenvalues of H on two blobs every ten steps of gradient descent, narrow and wide, beside those of the limit.
 
     The limit is led from each network's own first outputs, so that there is nothing random between the two.
@@ -43,69 +95,83 @@ def run(
     points, widths, steps
         Points, two hidden widths (the whole spectrum is drawn for the first), steps of gradient descent.
     """
-    widths = tuple(widths or ((18, 300) if full else (18, 80)))
-    n = points or (200 if full else 60)
-    steps = (1000 if full else 100) if steps is None else steps
-    x, labels = two_blobs(n, std=0.5, rng=seed)
-    task = Task.of(x, labels, loss=loss, activation=activation)
-    limit = Limit.of(task)
-    at = sorted({round(v) for v in np.linspace(0, steps, 11)})
-    names = ["width", "step", "loss", "loss_theory", "gradient"]
-    names += [f"{kind}_{j}" for j in range(1, FOLLOWED + 1) for kind in ("top", "theory")]
-    rows = Table(*names, "bottom", "near_zero")
-    spectra = Table("step", "rank", "eigenvalue")
-    jobs = []
-    starts = {width: task.draw(width, [seed, width]) for width in widths}
-    size = limit.step_for(starts.values())
-    for width, start in starts.items():
-        networks = descend(task, start, size, steps, at=at)
-        jobs += list(
-            zip([width] * len(at), at, networks, limit.descend(start(task.x), size, steps, at=at), strict=True)
+
+    name = "training"
+    summary = "the spectrum through training"
+
+    full: bool = False
+    seed: int = 0
+    activation: Any = "relu"
+    loss: str = "softmax"
+    points: int = by_size(60, 200)
+    widths: tuple[int, ...] = by_size((18, 80), (18, 300))
+    steps: int = by_size(100, 1000)
+
+    @property
+    def at(self) -> list[int]:
+        """Numbers of steps after which spectra are taken."""
+        return sorted({round(v) for v in np.linspace(0, self.steps, 11)})
+
+    def measure(self, show: Show) -> Found:
+        x, labels = two_blobs(self.points, std=0.5, rng=self.seed)
+        task = Task.of(x, labels, loss=self.loss, activation=self.activation)
+        limit = Limit.of(task)
+        starts = {width: task.draw(width, [self.seed, width]) for width in self.widths}
+        size = limit.step_for(starts.values())
+        jobs = [
+            (width, *now)
+            for width, start in starts.items()
+            for now in zip(
+                self.at,
+                descend(task, start, size, self.steps, at=self.at),
+                limit.descend(start(task.x), size, self.steps, at=self.at),
+                strict=True,
+            )
+        ]
+        moments = [Moment.of(task, limit, *job) for job in show(jobs, "times")]
+        return Found(limit=limit, step=size, moments=moments)
+
+    def title(self, found: Found) -> str:
+        return (
+            f"Spectrum through training: two blobs, {self.points} points, {self.loss} loss, "
+            f"{found.limit.task.activation_name}, two hidden layers,\ngradient descent of size {found.step:.3g}"
         )
-    for width, step, network, y in (progress or (lambda items, _: items))(jobs, "times"):
-        operator = task.split(network).h
-        expected = limit.eigenvalues(y, FOLLOWED)
-        near = np.nan
-        if operator.shape[0] <= 1500:
-            values = eigenvalues(operator)[::-1]
-            top, bottom = values[:FOLLOWED], values[-1]
-            near = float((np.abs(values) < NEAR_ZERO * values[0]).mean())
-        else:
-            top = extreme_eigenvalues(operator, FOLLOWED, tol=1e-7)
-            bottom = extreme_eigenvalues(operator, 1, which="SA", tol=1e-4)[0]
-        if width == widths[0]:
-            shown = values if operator.shape[0] <= 1500 else top
-            spectra.extend(step, np.arange(1, shown.size + 1), shown)
-        pairs = np.stack([top, expected], axis=1).ravel()
-        rows.add(width, step, task.loss_of(network), limit.loss(y), task.gradient_norm(network), *pairs, bottom, near)
-    title = (
-        f"Spectrum through training: two blobs, {n} points, {loss} loss, {task.net.activations[0].name}, two hidden layers,"
-        f"\ngradient descent of size {size:.3g}"
-    )
-    notes = (
-        "top_j: j-th largest eigenvalue of H; theory_j: of 𝓗C^½ Θ 𝓗C^½ after the same steps from the network's first outputs",
-        f"gradient: ‖∇C‖; near_zero: part of the eigenvalues within {NEAR_ZERO:g} of the largest around zero",
-        "only Θ enters, so relu is covered; S, which the network has in its spectrum at finite width, is of order width^-½",
-        *limit.cap_note(size),
-    )
 
-    def draw() -> Any:
-        return _figure(rows.columns(), spectra.columns(), widths, at, loss)
+    def table(self, found: Found) -> Tables:
+        names = [f"{kind}_{j}" for j in range(1, FOLLOWED + 1) for kind in ("top", "theory")]
+        rows = Table("width", "step", "loss", "loss_theory", "gradient", *names, "bottom", "near_zero")
+        spectra = Table("step", "rank", "eigenvalue")
+        for now in found.moments:
+            near = float((np.abs(now.values) < NEAR_ZERO * now.values[0]).mean()) if now.whole else np.nan
+            pairs = np.stack([now.values[:FOLLOWED], now.expected], axis=1).ravel()
+            rows.add(now.width, now.step, *now.losses, now.gradient, *pairs, now.bottom, near)
+            if now.width == self.widths[0]:
+                spectra.extend(now.step, np.arange(1, now.values.size + 1), now.values)
+        return {"training": rows.columns(), "training_spectra": spectra.columns()}
 
-    return Result(
-        name="training",
-        title=title,
-        tables={"training": rows.columns(), "training_spectra": spectra.columns()},
-        notes=notes,
-        draw=draw,
-    )
+    def notes(self, found: Found) -> tuple[str, ...]:
+        return (
+            "top_j: j-th largest eigenvalue of H; theory_j: of 𝓗C^½ Θ 𝓗C^½ after the same steps from the network's first "
+            "outputs",
+            f"gradient: ‖∇C‖; near_zero: part of the eigenvalues within {NEAR_ZERO:g} of the largest around zero",
+            "only Θ enters, so relu is covered; S, which the network has in its spectrum at finite width, is of order "
+            "width^-½",
+            *found.limit.cap_note(found.step),
+        )
+
+    def draw(self, found: Found) -> Any:
+        tables = self.table(found)
+        title = f"Spectrum through training, two blobs, {self.loss} loss"
+        figure, axes = grid(1, 1 + len(self.widths), title=title, size=(4.3, 3.5))
+        _draw_spectra(axes[0, 0], tables["training_spectra"], self.at, self.widths[0])
+        for ax, width in zip(axes[0, 1:], self.widths, strict=True):
+            _draw_largest(ax, tables["training"], width)
+        for ax in axes[0]:
+            ax.title.set_fontsize(10)
+        return figure
 
 
-def _figure(
-    rows: dict[str, AnyArray], table: dict[str, AnyArray], widths: Sequence[int], at: Sequence[int], loss: str
-) -> Any:
-    figure, axes = grid(1, 1 + len(widths), title=f"Spectrum through training, two blobs, {loss} loss", size=(4.3, 3.5))
-    ax = axes[0, 0]
+def _draw_spectra(ax: Any, table: dict[str, AnyArray], at: list[int], width: int) -> None:
     largest = np.abs(table["eigenvalue"]).max()
     for step, color in zip(at, shades(len(at)), strict=True):
         own = table["step"] == step
@@ -113,17 +179,15 @@ def _figure(
         ax.plot(table["rank"][own], table["eigenvalue"][own], "-", lw=1.2, color=color, label=label)
     signed_scale(ax, "y", 1e-4 * largest)
     ax.set_xscale("log")
-    ax.set(xlabel="rank", ylabel="eigenvalue of $H$", title=f"whole spectrum, width {widths[0]}")
+    ax.set(xlabel="rank", ylabel="eigenvalue of $H$", title=f"whole spectrum, width {width}")
     ax.legend(frameon=False, fontsize=8.5)
-    table = rows
-    for ax, width in zip(axes[0, 1:], widths, strict=True):
-        own = table["width"] == width
-        for j in range(1, FOLLOWED + 1):
-            color, steps = color_of(j - 1), table["step"][own]
-            ax.semilogy(steps, table[f"theory_{j}"][own], color=color, lw=1.3, label="limit" if j == 1 else None)
-            ax.semilogy(steps, table[f"top_{j}"][own], "o", ms=4, color=color, label="network" if j == 1 else None)
-        ax.set(xlabel="step", title=f"largest eigenvalues, width {width}")
-        ax.legend(frameon=False, fontsize=8.5)
-    for ax in axes[0]:
-        ax.title.set_fontsize(10)
-    return figure
+
+
+def _draw_largest(ax: Any, table: dict[str, AnyArray], width: int) -> None:
+    own = table["width"] == width
+    for j in range(1, FOLLOWED + 1):
+        color, steps = color_of(j - 1), table["step"][own]
+        ax.semilogy(steps, table[f"theory_{j}"][own], color=color, lw=1.3, label="limit" if j == 1 else None)
+        ax.semilogy(steps, table[f"top_{j}"][own], "o", ms=4, color=color, label="network" if j == 1 else None)
+    ax.set(xlabel="step", title=f"largest eigenvalues, width {width}")
+    ax.legend(frameon=False, fontsize=8.5)

@@ -14,7 +14,7 @@ SMALL = {"width": 24, "trials": 3, "points": 8, "times": (0.0, 1.0, 4.0)}
 
 @pytest.fixture(scope="module")
 def result():
-    return figure1.run(**SMALL)
+    return figure1.Figure1(**SMALL).run()
 
 
 def test_the_columns_are_theory_and_networks(result):
@@ -46,7 +46,7 @@ def test_networks_are_those_of_their_seeds(result):
 
 
 def test_finished_networks_are_kept_and_used_again(tmp_path, result):
-    few = figure1.run(**SMALL | {"trials": 2}, folder=tmp_path)
+    few = figure1.Figure1(**SMALL | {"trials": 2}, folder=tmp_path).run()
     path = min(tmp_path.iterdir())
     lines = path.read_text().splitlines()
     assert len(lines) == 3
@@ -54,18 +54,18 @@ def test_finished_networks_are_kept_and_used_again(tmp_path, result):
     marked = json.loads(lines[1])
     marked["loss"] = [7.0] * 3
     path.write_text("\n".join([lines[0], json.dumps(marked), lines[2]]) + "\n" + lines[2][:40])
-    more = figure1.run(**SMALL, folder=tmp_path)
+    more = figure1.Figure1(**SMALL, folder=tmp_path).run()
     assert len(path.read_text().splitlines()) == 4
     assert json.loads(path.read_text().splitlines()[1])["loss"] == [7.0] * 3
     for name, column in result.tables["figure1"].items():
         np.testing.assert_array_equal(more.tables["figure1"][name], column)
     assert len(few.tables["figure1"]["k"]) == len(more.tables["figure1"]["k"])
-    figure1.run(**SMALL | {"width": 25}, folder=tmp_path)
+    figure1.Figure1(**SMALL | {"width": 25}, folder=tmp_path).run()
     assert len(path.read_text().splitlines()) == 4
 
 
 def test_single_precision_is_the_same_picture(result):
-    single = figure1.run(**SMALL, dtype="float32")
+    single = figure1.Figure1(**SMALL, dtype="float32").run()
     np.testing.assert_allclose(single["mean"], result["mean"], rtol=2e-3)
 
 
@@ -87,4 +87,4 @@ def test_crosses_of_one_time_do_not_hide_each_other(result):
 
 def test_too_little_is_refused():
     with pytest.raises(InputError, match="two networks"):
-        figure1.run(trials=1, width=8, points=8)
+        figure1.Figure1(trials=1, width=8, points=8).run()

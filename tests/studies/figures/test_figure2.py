@@ -53,7 +53,7 @@ def test_fitted_rate_of_an_exact_power_law():
 
 
 def test_orthogonality_sets_in_at_the_derived_rates():
-    result = figure2.run(width=32, points=16, count=4, widths=(32, 64, 128, 256), trials=30)
+    result = figure2.Figure2(width=32, points=16, count=4, widths=(32, 64, 128, 256), trials=30).run()
     table = result.tables["figure2_angles"]
     for name, rate in figure2.RATES.items():
         rows = table["what"] == name
@@ -66,12 +66,12 @@ def test_orthogonality_sets_in_at_the_derived_rates():
 
 def test_too_little_is_refused():
     with pytest.raises(InputError, match="two networks"):
-        figure2.run(trials=1)
+        figure2.Figure2(trials=1).run()
 
 
 def test_as_many_eigenvectors_as_the_rank_of_i():
     # 4 points of 4 classes
     with pytest.raises(InputError, match=r"1 to 16 eigenvectors.*count=17"):
-        figure2.run(width=16, points=4, count=17, widths=(4, 8), trials=2)
-    result = figure2.run(width=16, points=4, count=16, widths=(4, 8), trials=2)
+        figure2.Figure2(width=16, points=4, count=17, widths=(4, 8), trials=2).run()
+    result = figure2.Figure2(width=16, points=4, count=16, widths=(4, 8), trials=2).run()
     assert (result["vIv"][:16] > 0).all()

@@ -10,7 +10,7 @@ from kernelcalc.studies.figures import figure3
 
 @pytest.fixture(scope="module")
 def result():
-    return figure3.run(width=128, points=16, grid=5, reach=0.2)
+    return figure3.Figure3(width=128, points=16, grid=5, reach=0.2).run()
 
 
 def test_points_fill_the_disk_evenly():
@@ -93,4 +93,4 @@ def test_no_minimum_is_said():
 
 def test_too_little_is_refused():
     with pytest.raises(InputError, match="four points"):
-        figure3.run(points=3)
+        figure3.Figure3(points=3).run()

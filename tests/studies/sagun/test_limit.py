@@ -67,7 +67,7 @@ def test_lanczos_is_the_dense_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     limit = Limit.of(task)
     y = limit.starts(1, 0)[0]
     dense = limit.eigenvalues(y, 12)
-    monkeypatch.setattr(limit_module, "_DENSE", 10)
+    monkeypatch.setattr(limit_module, "_DENSE_KERNEL", 10)
     np.testing.assert_allclose(limit.eigenvalues(y, 12), dense, rtol=1e-10)
 
 

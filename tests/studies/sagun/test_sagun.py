@@ -14,7 +14,7 @@ from kernelcalc.studies.sagun import run, width_growth
 from kernelcalc.studies.sagun import spectra as spectra_module
 from kernelcalc.studies.sagun.heatmaps import _on_pixels, block_squares, layer_edges, residual_squares
 from kernelcalc.studies.sagun.limit import Limit
-from kernelcalc.studies.sagun.path import LINE, barrier
+from kernelcalc.studies.sagun.path_runs import LINE, barrier
 from kernelcalc.studies.sagun.spectra import exact_eigenvalues, spectrum_of
 from kernelcalc.studies.sagun.task import Task, descend
 from kernelcalc.studies.spectrum import count_outliers
@@ -294,7 +294,7 @@ def test_ranges_of_rounding_are_zero() -> None:
 def test_width_growth_lanczos_is_dense(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"points": 40, "widths": (10,), "trials": 1, "steps": 2}
     dense = run("width", **options)
-    monkeypatch.setattr(width_growth, "DENSE", 10)
+    monkeypatch.setattr(width_growth, "DENSE_ENDS", 10)
     lanczos = run("width", **options)
     for name in ("top", "bottom", "trace_s2"):
         np.testing.assert_allclose(lanczos[name], dense[name], rtol=1e-4)

@@ -15,7 +15,7 @@ from kernelcalc.finite import FiniteNetwork
 from kernelcalc.studies.sagun import run
 from kernelcalc.studies.sagun.heatmaps import block_squares, residual_squares
 from kernelcalc.studies.sagun.limit import Limit
-from kernelcalc.studies.sagun.path import LINE, barrier
+from kernelcalc.studies.sagun.path_runs import LINE, barrier
 from kernelcalc.studies.sagun.task import Task, descend
 from kernelcalc.studies.spectrum import count_outliers, spectrum_of_i
 

@@ -1,0 +1,77 @@
+"""What every experiment is: settings, what is measured with them, and tables, words and a picture of what was measured."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import field, fields
+from typing import Any, ClassVar
+
+from kernelcalc.arrays import AnyArray
+from kernelcalc.output.result import Result
+
+# The steps of a loop and what they are, handed back one by one: a place for a progress bar.
+Show = Callable[[Iterable[Any], str], Iterable[Any]]
+Tables = dict[str, dict[str, AnyArray]]
+
+
+def by_size(small: Any, papers: Any) -> Any:
+    """A field of settings whose default depends on ``full``: small, or what the papers took."""
+    return field(default=None, metadata={False: small, True: papers})
+
+
+def silent(items: Iterable[Any], label: str) -> Iterable[Any]:
+    """The steps without a bar."""
+    return items
+
+
+class Experiment(ABC):
+    """One experiment: a frozen dataclass of its settings with four methods, of which only ``measure`` computes networks.
+
+    Attributes
+    ----------
+    name : str
+        Of the experiment, its main table and its picture.
+    summary : str
+        What it shows, in a line.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    full: bool = False
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):  # type: ignore[arg-type]
+            if getattr(self, setting.name) is None and setting.metadata:
+                object.__setattr__(self, setting.name, setting.metadata[self.full])
+
+    @abstractmethod
+    def measure(self, show: Show) -> Any:
+        """Networks and limit: everything that costs time."""
+
+    @abstractmethod
+    def title(self, found: Any) -> str:
+        """What was done, in a line or two."""
+
+    @abstractmethod
+    def table(self, found: Any) -> Tables:
+        """Columns by table; the first table is the one that is shown."""
+
+    @abstractmethod
+    def notes(self, found: Any) -> tuple[str, ...]:
+        """What the columns mean, and what the limit theory does not cover."""
+
+    @abstractmethod
+    def draw(self, found: Any) -> Any:
+        """The matplotlib figure, attached to no window."""
+
+    def run(self, progress: Show | None = None) -> Result:
+        """Measure, and put together what there is to be shown."""
+        found = self.measure(progress or silent)
+        return Result(
+            name=self.name,
+            title=self.title(found),
+            tables=self.table(found),
+            notes=self.notes(found),
+            draw=lambda: self.draw(found),
+        )
