@@ -117,6 +117,8 @@ class Figure1(Experiment):
 
     def _panel(self, activation: Activation, x: Array, y: Array, show: Show) -> Panel:
         net = MLP(activation, depth=3, beta=0.1, n_out=y.shape[1])
+        # first, for what the theory refuses
+        theory = mse_moments(net.kernels(x), y, self.grid, kmax=KMAX)
         settings = {
             "activation": activation.name,
             "points": self.points,
@@ -145,7 +147,6 @@ class Figure1(Experiment):
             path=None if self.folder is None else trial_file(self.folder, "figure1-networks", settings, self.seed),
             progress=show is not silent,
         )
-        theory = mse_moments(net.kernels(x), y, self.grid, kmax=KMAX)
         return Panel(activation=activation.name, outputs=y.shape[1], theory=theory, networks=networks)
 
     def title(self, found: list[Panel]) -> str:
