@@ -37,6 +37,7 @@ from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.output.pictures import color_of, grid
 from kernelcalc.output.result import Table
+from kernelcalc.output.style import matplotlib_part
 from kernelcalc.studies.experiment import Experiment, Show, Tables
 
 # Exponents of the width derived above.
@@ -225,8 +226,7 @@ def _draw_angles(ax: Any, angle: dict[str, Array]) -> None:
         label = f"{labels[name]}, line: $n^{{{rate:g}}}$"
         ax.plot(n, rms[-1] * (n / n[-1]) ** rate, color=color, lw=1.2, label=label)
     ax.set(xscale="log", yscale="log", xlabel="width $n$", title="32 digits, one output")
-    from matplotlib import ticker
-
+    ticker = matplotlib_part("ticker")
     plain = ticker.FuncFormatter(lambda value, _: f"{value:g}")
     ax.xaxis.set_major_locator(ticker.FixedLocator(sorted(set(angle["width"].tolist()))))
     ax.xaxis.set_minor_locator(ticker.NullLocator())

@@ -26,6 +26,7 @@ from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.output.pictures import color_of, grid
 from kernelcalc.output.result import Table
+from kernelcalc.output.style import matplotlib_part
 from kernelcalc.studies.experiment import Experiment, Show, Tables
 from kernelcalc.studies.figures.figure1 import ACTIVATIONS
 
@@ -209,9 +210,7 @@ class Figure3(Experiment):
             filled = _draw_surface(axes[0, column], valley, self.steps, top)
             _draw_cuts(axes[1, column], valley, self.steps, top)
         axes[1, 0].set_ylabel("loss $C$")
-        from matplotlib import lines, ticker
-
-        ticks = ticker.LogLocator()
+        lines, ticks = matplotlib_part("lines"), matplotlib_part("ticker").LogLocator()
         figure.colorbar(filled, ax=list(axes[0]), label="loss $C$ of the network", ticks=ticks, shrink=0.9)
         contours = r"contours of $\frac{1}{2}\sum\lambda_i x_i^2$ (limit)"
         handles = [
@@ -237,11 +236,9 @@ def interpolated(loss: Array, eigenvalues: Array, steps: Array, fine: Array) -> 
 
 def _draw_surface(ax: Any, valley: Valley, steps: Array, top: float) -> Any:
     """Contours of the loss, and ellipses of the limit; returns the filled contours."""
-    from matplotlib.colors import LogNorm
-
     levels, fine = top * np.geomspace(1e-3, 1, 13), np.linspace(steps[0], steps[-1], 401)
     between = np.maximum(interpolated(valley.loss, valley.limit, steps, fine), levels[0] / 10)
-    norm = LogNorm(levels[0], levels[-1])
+    norm = matplotlib_part("colors").LogNorm(levels[0], levels[-1])
     filled = ax.contourf(fine, fine, between, levels=levels, norm=norm, cmap="viridis", extend="both")
     for level in levels[::2]:
         across, up = (np.sqrt(2 * level / valley.limit[index]) for index in (FOURTH, FIRST))
