@@ -1,4 +1,4 @@
-"""The named activations and their parameters."""
+"""The named activations and their parameters, and whatever a caller may pass as one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import sympy as sp
 
-from kernelcalc.activations.activation import Activation, x
+from kernelcalc.activations.activation import Activation, CallableActivation
 from kernelcalc.errors import InputError, UnknownNameError
+from kernelcalc.expressions.atoms import x
 
 
 def _number(value: Any) -> sp.Expr:
@@ -200,3 +201,22 @@ def from_text(text: str) -> Activation:
     named = activation(match["name"], **parameters)
     # The label keeps the numbers as they were written.
     return Activation(named.expr, name="".join(text.split())) if parameters else named
+
+
+def as_activation(value: Activation | str | sp.Expr | Callable[[Any], Any]) -> Activation:
+    """An Activation from itself, a name with optional parameters, an expression, or a NumPy callable.
+
+    Examples
+    --------
+    >>> as_activation("softplus(sharpness=2)").name
+    'softplus(sharpness=2)'
+    """
+    if isinstance(value, Activation):
+        return value
+    if isinstance(value, sp.Expr):
+        return Activation(value)
+    if isinstance(value, str):
+        return from_text(value)
+    if callable(value):
+        return CallableActivation(value)
+    raise InputError("an Activation, a name, an expression or a callable", type(value).__name__)

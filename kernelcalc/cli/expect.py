@@ -19,7 +19,7 @@ def expect(f: str, g: str | None, q: str, qp: str | None, c: str, i: int, j: int
     """E[f(a) g(b)] for a centred Gaussian pair with variances Q and QP and covariance C."""
     import sympy as sp
 
-    from kernelcalc.activations.activation import as_activation
+    from kernelcalc.activations.names import as_activation
     from kernelcalc.errors import InputError
     from kernelcalc.expressions.parsing import parse_expression
     from kernelcalc.gaussian.expectation import gaussian_expectation

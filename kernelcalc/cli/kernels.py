@@ -54,7 +54,7 @@ def kernels(
     scheduler: str | None,
 ) -> None:
     """Gram matrices of the limiting kernels Σ, Θ, Φ, Λ, Υ, Ξ, with a summary."""
-    from kernelcalc.activations.activation import as_activation
+    from kernelcalc.activations.names import as_activation
     from kernelcalc.errors import InputError, OutputFileError
     from kernelcalc.kernels.mlp import MLP
     from kernelcalc.output.files import writable_folder, write_npz

@@ -22,7 +22,7 @@ def symbolic(
     """
     import sympy as sp
 
-    from kernelcalc.activations.activation import as_activation
+    from kernelcalc.activations.names import as_activation
     from kernelcalc.errors import InputError
     from kernelcalc.expressions.parsing import parse_expression
     from kernelcalc.kernels.mlp import MLP

@@ -40,10 +40,11 @@ class Gate:
 
 @dataclass(frozen=True)
 class Delta:
-    """The derivative of this order of δ(x − τ)."""
+    """weight · δ^{(order)}(x − at); within an atom the weight is 1 and its coefficient says it."""
 
     order: int
-    tau: sp.Expr
+    at: sp.Expr
+    weight: sp.Expr = sp.S.One
 
 
 class Atom(NamedTuple):
@@ -58,7 +59,7 @@ class Atom(NamedTuple):
 Key = tuple[sp.Expr, sp.Expr, "Gate | Delta | None"]
 _Sum = dict[Key, list[sp.Expr]]
 
-_ONE: Key = (sp.S.Zero, sp.S.Zero, None)
+_UNIT: Key = (sp.S.Zero, sp.S.Zero, None)
 
 
 @lru_cache(maxsize=1024)
@@ -80,7 +81,9 @@ def atoms_of(expr: sp.Expr) -> tuple[Atom, ...]:
     _add(total, _parse(smooth))
     for tau, jump in jumps:
         for key, coefs in _parse(jump).items():
-            right, left = (_multiply({key: coefs}, {(*_ONE[:2], Gate(sp.S.Zero, tau, s)): [sp.S.One]}) for s in (1, -1))
+            right, left = (
+                _multiply({key: coefs}, {(*_UNIT[:2], Gate(sp.S.Zero, tau, s)): [sp.S.One]}) for s in (1, -1)
+            )
             if key[1].is_positive:
                 # Steps on which e^{γx} grows would subtract two large expectations.
                 _add(total, {key: coefs})
@@ -88,7 +91,7 @@ def atoms_of(expr: sp.Expr) -> tuple[Atom, ...]:
             else:
                 _add(total, right)
     for tau, order, coefficient in deltas:
-        _add(total, {(*_ONE[:2], Delta(order, tau)): [coefficient]})
+        _add(total, {(*_UNIT[:2], Delta(order, tau)): [coefficient]})
     return _freeze(total)
 
 
@@ -141,13 +144,13 @@ def derivative(atoms: tuple[Atom, ...], order: int = 1) -> tuple[Atom, ...]:
     Examples
     --------
     >>> derivative(atoms_of(sp.Max(x, 0)), 2)
-    (Atom(coefs=(1,), alpha=0, gamma=0, factor=Delta(order=0, tau=0)),)
+    (Atom(coefs=(1,), alpha=0, gamma=0, factor=Delta(order=0, at=0, weight=1)),)
     """
     for _ in range(order):
         total: _Sum = {}
         for coefs, alpha, gamma, factor in atoms:
             if isinstance(factor, Delta):
-                _add(total, {(alpha, gamma, Delta(factor.order + 1, factor.tau)): list(coefs)})
+                _add(total, {(alpha, gamma, Delta(factor.order + 1, factor.at)): list(coefs)})
                 continue
             inner = [n * a for n, a in enumerate(coefs)][1:]
             outer = _polynomial_product(coefs, (gamma, 2 * alpha))
@@ -163,7 +166,7 @@ def _gate_slope(coefs: tuple[sp.Expr, ...], alpha: sp.Expr, gamma: sp.Expr, gate
     s2, tau, side = gate.s2, gate.tau, gate.side
     if s2 == 0:
         value = sum(a * tau**n for n, a in enumerate(coefs)) * sp.exp(alpha * tau**2 + gamma * tau)
-        return {(*_ONE[:2], Delta(0, tau)): [side * value]}
+        return {(*_UNIT[:2], Delta(0, tau)): [side * value]}
     peak = side * sp.exp(-(tau**2) / (2 * s2)) / sp.sqrt(2 * sp.pi * s2)
     return {(alpha - 1 / (2 * s2), gamma + tau / s2, None): [a * peak for a in coefs]}
 
@@ -244,25 +247,25 @@ def _erf(argument: sp.Expr) -> _Sum:
     if not (kappa.is_real and mu.is_real):
         raise NotInAlgebra("erf of a real argument", str(argument), _HINT)
     if kappa == 0:
-        return {_ONE: [sp.erf(mu)]}
+        return {_UNIT: [sp.erf(mu)]}
     side = 1 if kappa.is_positive else -1
     gate = Gate(sp.expand(1 / (2 * kappa**2)), sp.expand(-mu / kappa))
-    return {(*_ONE[:2], gate): [sp.Integer(2 * side)], _ONE: [sp.Integer(-side)]}
+    return {(*_UNIT[:2], gate): [sp.Integer(2 * side)], _UNIT: [sp.Integer(-side)]}
 
 
 def _parse(expr: sp.Expr) -> _Sum:
     """Atoms of an expression without kinks."""
     if not expr.has(x):
-        return {_ONE: [expr]}
+        return {_UNIT: [expr]}
     if expr == x:
-        return {_ONE: [sp.S.Zero, sp.S.One]}
+        return {_UNIT: [sp.S.Zero, sp.S.One]}
     if isinstance(expr, sp.Add):
         total: _Sum = {}
         for term in expr.args:
             _add(total, _parse(term))
         return total
     if isinstance(expr, sp.Mul):
-        product: _Sum = {_ONE: [sp.S.One]}
+        product: _Sum = {_UNIT: [sp.S.One]}
         for part in expr.args:
             product = _multiply(product, _parse(part))
         return product
@@ -284,7 +287,7 @@ def _parse_power(base: sp.Expr, exponent: sp.Expr) -> _Sum:
     if not base.has(x) and base.is_positive:
         return _exponential(exponent * sp.log(base))
     if isinstance(exponent, sp.Integer) and exponent > 0:
-        power: _Sum = {_ONE: [sp.S.One]}
+        power: _Sum = {_UNIT: [sp.S.One]}
         for _ in range(int(exponent)):
             power = _multiply(power, _parse(base))
         return power

@@ -53,7 +53,7 @@ def _pair(f: Atom, g: Atom, cov: PairCovariance, num: Numbers) -> Any:
 def _delta_pair(f: Atom, g: Atom, cov: PairCovariance, num: Numbers) -> Any:
     r"""E[δ⁽ᵏ⁾(a − τ) g(b)] = (−1)ᵏ ∂_τᵏ (p(τ) E[g(b) | a = τ])."""
     assert isinstance(f.factor, Delta)
-    order, tau = f.factor.order, num.constant(f.factor.tau)
+    order, tau = f.factor.order, num.constant(f.factor.at)
     if num.is_zero(cov.aa):
         if num.is_zero(tau):
             raise _coincident()
@@ -83,7 +83,7 @@ def _density_derivative(order: int, u: Any, variance: Any, num: Numbers) -> Any:
 
 def _univariate(g: Atom, mean: Any, variance: Any, num: Numbers) -> Any:
     if isinstance(g.factor, Delta):
-        tau = num.constant(g.factor.tau)
+        tau = num.constant(g.factor.at)
         if num.is_zero(variance):
             if num.same(mean, tau):
                 raise _coincident()

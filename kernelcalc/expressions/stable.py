@@ -209,6 +209,11 @@ def _stable_log(argument: Any) -> Any:
         return Softplus(inner)
     if isinstance(argument, sp.cosh):
         return LogCosh(argument.args[0])
+    constant, rest = argument.as_coeff_Add()
+    weight, factor = rest.as_coeff_Mul()
+    if constant > 0 and weight > 0 and _is_exp(factor) and factor.args[0].free_symbols:
+        # log(c + k e^v), as softplus of softplus is.
+        return sp.log(constant) + Softplus(factor.args[0] + sp.log(weight / constant))
     return sp.log(argument)
 
 

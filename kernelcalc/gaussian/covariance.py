@@ -11,7 +11,7 @@ from kernelcalc.errors import CovarianceError, NotFiniteError, ShapeError
 
 # Rounding of c² against qq' that is taken as |ρ| = 1: a dot product of n terms errs by about √n ε; measured on
 # duplicate rows of 10⁴-dimensional data, the excess stays below 1e-14.
-ROUNDING = 1e-13
+PARALLEL_ROUNDING = 1e-13
 
 # Products of two variances, split exactly, must not overflow.
 LARGEST = 1e140
@@ -105,7 +105,7 @@ def make_covariance(q: Any, qp: Any, c: Any) -> Covariance:
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         det = determinant(q, qp, c)
         # By roots as well: products of very small numbers underflow and would hide an excess.
-        excess = (det < -ROUNDING * q * qp) | (np.abs(c) > np.sqrt(q) * np.sqrt(qp) * (1 + ROUNDING))
+        excess = (det < -PARALLEL_ROUNDING * q * qp) | (np.abs(c) > np.sqrt(q) * np.sqrt(qp) * (1 + PARALLEL_ROUNDING))
     if excess.any():
         at = tuple(float(v[excess].flat[0]) for v in (q, qp, c))
         raise CovarianceError("a covariance with c² ≤ q1·q2", f"q1={at[0]!r}, q2={at[1]!r}, c={at[2]!r}")

@@ -13,31 +13,29 @@ import mpmath
 import numpy as np
 import sympy as sp
 
-from kernelcalc.activations.activation import Activation, as_activation
+from kernelcalc.activations.activation import Activation
+from kernelcalc.activations.names import as_activation
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import DivergentExpectationError, InputError, NotFiniteError, PrecisionWarning
 from kernelcalc.expressions.exact import MULTIPRECISION, evaluate, in_algebra
+from kernelcalc.gaussian.balls.expectation import DEFAULT_DIGITS, certified_expectation
 from kernelcalc.gaussian.covariance import Covariance, make_covariance
+from kernelcalc.gaussian.digits.expectation import expectation as precise_expectation
 from kernelcalc.gaussian.estimate import Estimate
 from kernelcalc.gaussian.floats import closed as closed_form
 from kernelcalc.gaussian.floats import kinds as combination
 from kernelcalc.gaussian.floats import quadrature
-from kernelcalc.gaussian.floats.nodes import half_line, log_stretch
+from kernelcalc.gaussian.floats.norms import RTOL, lower_norms, scale_below
 from kernelcalc.gaussian.floats.series import LENGTHS, MODEST, hermite_series, mehler_error
 from kernelcalc.gaussian.floats.singular import delta_expectation, regular_part
 from kernelcalc.gaussian.floats.sums import mehler_sum
 from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE
 
-RTOL = 1e-11
 GUARANTEE = 1e-10
 # Digits of the exact algebra where it stands in for float64 quadrature.
 DIGITS = 18
 # Below this qq' − c² relative to qq', c's own rounding would be felt.
 NEAR_DEGENERATE = 1e-6
-# Each of the norms that bound E|fg| from below holds for |ρ| ≤ 1 − p: p-norms first, then means under a narrower Gaussian.
-P_NORMS = (0.9, 0.75, 0.5, 0.25, 0.125, 1 / 64)
-NARROWED = (0.5, 0.125, 1 / 64, 1 / 1024)
-NORM_EXPONENTS = P_NORMS + NARROWED
 Function: TypeAlias = "Activation | str | sp.Expr | Callable[[Any], Any]"
 
 
@@ -127,13 +125,9 @@ def gaussian_expectation(
     """
     f, g = as_activation(f), as_activation(g)
     if certified:
-        from kernelcalc.gaussian.balls.expectation import DEFAULT_DIGITS, certified_expectation
-
         ball = certified_expectation(f, g, q1, q2, c, digits=DEFAULT_DIGITS if dps is None else dps)
         return ExpectationResult(value=ball, error=ball.rad(), method="certified") if full_output else ball
     if dps is not None:
-        from kernelcalc.gaussian.digits.expectation import expectation as precise_expectation
-
         value, error = precise_expectation(f, g, q1, q2, c, dps=dps)
         return ExpectationResult(value=value, error=error, method="multiprecision") if full_output else value
     if not (isinstance(rtol, float | int | np.number) and 0 < rtol < 1):
@@ -156,34 +150,6 @@ def pair_estimate(f: Activation, g: Activation, cov: Covariance, *, rtol: float)
     work = _Work(f, g, cov, rtol)
     work.run()
     return Estimate(value=work.value, error=work.error)
-
-
-def lower_norms(act: Activation, q: np.ndarray) -> np.ndarray:
-    r"""Norms of f(√q Z) whose products bound E|f(a)g(b)| from below for |ρ| ≤ 1 − p, shape (rows, len(NORM_EXPONENTS)).
-
-    They give the scale that relative errors refer to without a double integral:
-
-    - ‖f‖_p = (E|f(√q Z)|^p)^{1/p}, by reverse hypercontractivity (Borell 1982; Mossel, Oleszkiewicz, Sen 2013);
-    - E|f(√q Z)| e^{−Z²(1/p − 1)/2}, for functions that live near 0: with u = a/√q, v = b/√q' the exponent of the density,
-      (u² − 2ρuv + v²)/2(1 − ρ²), is at most (u² + v²)/2(1 − |ρ|).
-    """
-    z, density = half_line(16, log_stretch(float(np.sqrt(q).max(initial=0.0))))
-    z, density = np.concatenate([-z[::-1], z]), np.concatenate([density[::-1], density])
-    size = np.abs(act(np.sqrt(q)[:, None] * z, check=False))
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        norms = [(size**p @ density) ** (1 / p) for p in P_NORMS]
-        norms += [size @ (density * np.exp(-(z**2) * (1 / p - 1) / 2)) for p in NARROWED]
-    table = np.stack(norms, axis=1)
-    return np.where(np.isfinite(table), table, 0.0)
-
-
-def scale_below(norms_f: np.ndarray, norms_g: np.ndarray, rho: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """A lower bound of E|f(a)g(b)|: |value| or a product of lower norms, whichever is larger."""
-    scale = np.abs(value)
-    for index, p in enumerate(NORM_EXPONENTS):
-        bound = norms_f[..., index] * norms_g[..., index]
-        scale = np.maximum(scale, np.where(np.abs(rho) <= 1 - p, bound, 0.0))
-    return scale
 
 
 class _Work:

@@ -9,7 +9,9 @@ import numpy as np
 
 from kernelcalc.errors import InputError, PrecisionError
 from kernelcalc.gaussian.balls.expectation import (
-    GUARD_DIGITS,
+    BALL_GUARD_DIGITS as GUARD_DIGITS,
+)
+from kernelcalc.gaussian.balls.expectation import (
     BallCovariance,
     diagonal_covariance,
     lattice_expectations,

@@ -10,9 +10,9 @@ import numpy as np
 
 from kernelcalc.arrays import EPS
 from kernelcalc.gaussian.covariance import Covariance, determinant
-from kernelcalc.gaussian.expectation import NORM_EXPONENTS, RTOL
 from kernelcalc.gaussian.floats.closed import SharedPairs, expectation
 from kernelcalc.gaussian.floats.kinds import Combination, feels_small_angles, recognise
+from kernelcalc.gaussian.floats.norms import NORM_EXPONENTS, RTOL
 from kernelcalc.gaussian.floats.table import octave_tables
 from kernelcalc.kernels.state import (
     DiagonalKernels,

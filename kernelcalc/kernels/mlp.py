@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.activations.activation import Activation, as_activation
+from kernelcalc.activations.activation import Activation
+from kernelcalc.activations.names import as_activation
 from kernelcalc.errors import InputError, ShapeError, SmoothnessError, UnknownNameError
 from kernelcalc.kernels.gram import KernelComputation, LimitingKernels, check_points, refused_kernels
 from kernelcalc.kernels.state import KERNEL_NAMES

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.activations.activation import Activation, as_activation
+from kernelcalc.activations.activation import Activation
+from kernelcalc.activations.names import as_activation
 from kernelcalc.errors import DivergentExpectationError, InputError, ShapeError
 from kernelcalc.gaussian.expectation import gaussian_expectation
 

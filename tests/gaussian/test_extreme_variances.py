@@ -10,8 +10,8 @@ import pytest
 
 import kernelcalc as kc
 from kernelcalc.gaussian.covariance import make_covariance
-from kernelcalc.gaussian.expectation import NORM_EXPONENTS, lower_norms
 from kernelcalc.gaussian.floats import layer, quadrature
+from kernelcalc.gaussian.floats.norms import NORM_EXPONENTS, lower_norms
 from kernelcalc.gaussian.floats.series import _separate
 from kernelcalc.gaussian.floats.taylor import taylor_coefficients
 from kernelcalc.kernels.state import KERNEL_NAMES

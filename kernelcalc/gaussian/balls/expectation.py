@@ -33,7 +33,7 @@ import mpmath
 import numpy as np
 import sympy as sp
 
-from kernelcalc.activations.activation import Activation, CallableActivation
+from kernelcalc.activations.activation import Activation
 from kernelcalc.errors import CovarianceError, InputError, NotFiniteError, PrecisionError
 from kernelcalc.gaussian.balls.forms import form_expectation
 from kernelcalc.gaussian.balls.growth import Growth, growth
@@ -41,7 +41,7 @@ from kernelcalc.gaussian.balls.program import Program, constant, flint, smooth_e
 
 DEFAULT_DIGITS = 15
 # Digits beyond those asked for: bounds by suprema exceed the integral by some hundreds (tanh: 10³ at q = 1).
-GUARD_DIGITS = 5
+BALL_GUARD_DIGITS = 5
 # Above this 1 − ρ² the lattice of the plane is always cheaper; its spacing is ~ √(1 − ρ²), so below the second it never is.
 MODERATE, SINGULAR = 0.05, 1e-8
 # Values of f and g in one expectation, at some 10 µs each.
@@ -66,10 +66,10 @@ def certified_expectation(f: Activation, g: Activation, q1: Any, q2: Any, c: Any
     """
     if not isinstance(digits, int | np.integer) or isinstance(digits, bool) or not 1 <= digits <= 500:
         raise InputError("a number of digits 1 ≤ dps ≤ 500", repr(digits))
-    kinked = any(isinstance(act, CallableActivation) or act.kinks or act.deltas for act in (f, g))
+    kinked = any(act.kinks or act.deltas for act in (f, g))
     arguments = [_argument(name, v) for name, v in (("q1", q1), ("q2", q2), ("c", c))]
     exact = all(isinstance(v, Fraction) for v in arguments)
-    work = int(digits) + GUARD_DIGITS
+    work = int(digits) + BALL_GUARD_DIGITS
     for _ in range(5):
         with flint().ctx.workprec(working_bits(work)):
             cov = make_ball_covariance(*arguments)

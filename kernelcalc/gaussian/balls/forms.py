@@ -6,12 +6,12 @@ from typing import Any
 
 import sympy as sp
 
-from kernelcalc.activations.activation import Activation, CallableActivation
+from kernelcalc.activations.activation import Activation
 from kernelcalc.errors import NotCertifiableError
 from kernelcalc.expressions.exact import NotInAlgebra, c, exact_expectation, q, qp
 from kernelcalc.expressions.orthant import BinormalCDF, OwensT
 from kernelcalc.gaussian.balls.normal import binormal_ball, owens_t_ball
-from kernelcalc.gaussian.balls.program import FUNCTIONS, constant, flint
+from kernelcalc.gaussian.balls.program import BALL_FUNCTIONS, constant, flint
 
 _det = sp.Symbol("det", nonnegative=True)
 
@@ -32,13 +32,11 @@ def form_expectation(
     DivergentExpectationError
         If the expectation is infinite.
     """
-    if isinstance(f, CallableActivation) or isinstance(g, CallableActivation):
-        raise NotCertifiableError("expressions", f"{f.name}, {g.name}", "a plain callable cannot be enclosed")
     symbols: tuple[Any, Any, Any] = (q, q, q) if diagonal else (q, qp, c)
     if exact is not None and not diagonal:
         symbols = tuple(sp.Rational(v.numerator, v.denominator) for v in exact)
     try:
-        form = exact_expectation(f._root.expr, g._root.expr, *symbols, orders=(f.order, g.order))
+        form = exact_expectation(f.root.expr, g.root.expr, *symbols, orders=(f.order, g.order))
     except NotInAlgebra as error:
         raise NotCertifiableError(
             "analytic functions, or kinked ones with an elementary closed form",
@@ -77,8 +75,8 @@ def _value(expr: sp.Expr, at: dict[sp.Symbol, Any]) -> Any:
         return binormal_ball(*values)
     if isinstance(expr, OwensT):
         return owens_t_ball(*values)
-    if type(expr) in FUNCTIONS:
-        return FUNCTIONS[type(expr)](values[0])
+    if type(expr) in BALL_FUNCTIONS:
+        return BALL_FUNCTIONS[type(expr)](values[0])
     raise NotCertifiableError(
         "a closed form in elementary functions and normal probabilities", f"one with {type(expr).__name__}"
     )

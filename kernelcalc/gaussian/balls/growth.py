@@ -7,8 +7,8 @@ from typing import Any
 
 import sympy as sp
 
-from kernelcalc.activations.activation import x
 from kernelcalc.errors import NotCertifiableError
+from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.stable import (
     ErrorComplement,
     ExpMinusOne,

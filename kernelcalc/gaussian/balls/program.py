@@ -13,8 +13,9 @@ from typing import Any
 
 import sympy as sp
 
-from kernelcalc.activations.activation import Activation, CallableActivation, x
+from kernelcalc.activations.activation import Activation
 from kernelcalc.errors import MissingExtraError, NotCertifiableError
+from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.stable import (
     ErrorComplement,
     ExpMinusOne,
@@ -54,11 +55,13 @@ def smooth_expression(act: Activation) -> sp.Expr:
     NotCertifiableError
         For kinks, delta functions and plain callables.
     """
-    if isinstance(act, CallableActivation) or act._breaks or act.deltas:
+    if not act.form.known:
+        raise NotCertifiableError("expressions", act.name, "a plain callable cannot be enclosed")
+    if act.kinks or act.deltas:
         raise NotCertifiableError(
             "an analytic expression, which can be enclosed", act.name, "use dps= for digits without a certificate"
         )
-    return act._stable[0]
+    return act.form.stable[0]
 
 
 # Values -------------------------------------------------------------------------------------------------------------
@@ -97,7 +100,7 @@ def _power(exponent: sp.Expr) -> Callable[[Any], Any]:
     return call
 
 
-FUNCTIONS: dict[type, Callable[[Any], Any]] = {
+BALL_FUNCTIONS: dict[type, Callable[[Any], Any]] = {
     sp.exp: lambda u: u.exp(),
     sp.log: _log,
     sp.sin: lambda u: u.sin(),
@@ -145,8 +148,8 @@ def constant(expr: sp.Expr) -> Any:
         return value
     if isinstance(expr, sp.Pow):
         return _power(expr.exp)(constant(expr.base))
-    if type(expr) in FUNCTIONS:
-        return FUNCTIONS[type(expr)](constant(expr.args[0]))
+    if type(expr) in BALL_FUNCTIONS:
+        return BALL_FUNCTIONS[type(expr)](constant(expr.args[0]))
     raise NotCertifiableError("a function built of known ones", f"one with {expr}", KNOWN)
 
 
@@ -154,7 +157,7 @@ KNOWN = "known: exp, log, powers, sin, cos, sinh, cosh, tanh, erf, erfc, atan, a
 
 
 class Program:
-    """Several expressions of :data:`kernelcalc.activations.activation.x`, evaluated together in ball arithmetic.
+    """Several expressions of :data:`kernelcalc.expressions.atoms.x`, evaluated together in ball arithmetic.
 
     Examples
     --------
@@ -194,8 +197,8 @@ class Program:
                 slot = self._append(step, (slot, other))
         elif isinstance(expr, sp.Pow) and not expr.exp.has(x):
             slot = self._append(_power(expr.exp), (self._compile(expr.base),))
-        elif type(expr) in FUNCTIONS:
-            slot = self._append(FUNCTIONS[type(expr)], (self._compile(expr.args[0]),))
+        elif type(expr) in BALL_FUNCTIONS:
+            slot = self._append(BALL_FUNCTIONS[type(expr)], (self._compile(expr.args[0]),))
         else:
             raise NotCertifiableError("a function built of known ones", f"one with {expr}", KNOWN)
         self._slots[expr] = slot

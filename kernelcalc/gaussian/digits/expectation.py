@@ -15,32 +15,14 @@ import mpmath
 import numpy as np
 import sympy as sp
 
-from kernelcalc.activations.activation import Activation
+from kernelcalc.activations.activation import ONE, Activation
 from kernelcalc.errors import CovarianceError, InputError, NotFiniteError, PrecisionError
+from kernelcalc.expressions.exact import NotInAlgebra, evaluate, in_algebra
 from kernelcalc.gaussian.digits.lattice import lattice_expectations
 from kernelcalc.gaussian.digits.panels import determinant, panel_expectations
 
 GUARD_DIGITS = 12
 Pairs = Sequence[tuple[int, int]]
-_ONE = Activation(sp.S.One, name="1")
-
-
-def mean_and_variance(act: Activation) -> tuple[sp.Expr, sp.Expr]:
-    """E f(Z) and Var f(Z), Z ~ N(0, 1): exact where an exact form is known, else to 50 digits."""
-    if act.deltas:
-        raise InputError("a function", f"{act.name}, a distribution")
-    from kernelcalc.expressions.exact import NotInAlgebra, exact_expectation
-
-    one = sp.S.One
-    try:
-        mean = exact_expectation(act.expr, one, one, one, one)
-        second = exact_expectation(act.expr, act.expr, one, one, one)
-        return mean, sp.simplify(second - mean**2)
-    except NotInAlgebra:
-        with mpmath.workdps(50 + GUARD_DIGITS):
-            mean_number = univariate((act,), mpmath.mpf(1), 50)
-            second_number = univariate((act, act), mpmath.mpf(1), 50)
-            return sp.Float(mean_number, 50), sp.Float(second_number - mean_number**2, 50)
 
 
 def _number(name: str, value: Any) -> Any:
@@ -76,8 +58,6 @@ def expectation(f: Activation, g: Activation, q: Any, qp: Any, c: Any, *, dps: i
 
 
 def _value(f: Activation, g: Activation, q: Any, qp: Any, c: Any, dps: int) -> Any:
-    from kernelcalc.expressions.exact import NotInAlgebra, evaluate
-
     try:
         return evaluate(f.expr, g.expr, q, qp, c, dps)
     except NotInAlgebra:
@@ -97,9 +77,9 @@ def _summed(
             for h, variance, wanted in ((f, q, {i for i, _ in pairs}), (g, qp, {j for _, j in pairs}))
         )
         return {(i, j): rows[i] * columns[j] for i, j in pairs}
-    if f[0]._breaks or g[0]._breaks:
+    if f[0].kinks or g[0].kinks:
         return panel_expectations(f, g, q, qp, c, pairs, dps)
-    first, second = (tuple(function.pieces[0] for function in h) for h in (f, g))
+    first, second = (tuple(function.form.pieces[0] for function in h) for h in (f, g))
     return lattice_expectations(first, second, q, qp, c, pairs, dps)
 
 
@@ -110,8 +90,6 @@ def expectations(
 
     Values of the derivatives up to order ``highest`` are kept for other covariances with the same variances.
     """
-    from kernelcalc.expressions.exact import evaluate, in_algebra
-
     if in_algebra(act.expr):
         if q > 0 and determinant(q, qp, c) == 0:
             # Parallel points up to rounding: exactly parallel, where kinks see the square root of the rounding.
@@ -125,11 +103,11 @@ def expectations(
 
 def evaluate_at(act: Activation, at: Any) -> Any:
     """f at one mpmath number, at the working precision."""
-    index = sum(1 for b in act._breaks if at > mpmath.mpmathify(sp.N(b, mpmath.mp.dps)))
+    index = sum(1 for b in act.form.breaks if at > mpmath.mpmathify(sp.N(b, mpmath.mp.dps)))
     return mpmath.mpf(act.mpmath_pieces[index](at))
 
 
 def univariate(functions: Sequence[Activation], q: Any, dps: int) -> Any:
     """E[∏ f_i(√q Z)] of one or two functions, q > 0."""
-    f, g = (*functions, _ONE)[:2]
+    f, g = (*functions, ONE)[:2]
     return _summed((f,), (g,), q, q, q, ((0, 0),), dps)[0, 0]

@@ -22,13 +22,13 @@ import mpmath
 import numpy as np
 import sympy as sp
 
-from kernelcalc.activations.activation import x
 from kernelcalc.errors import PrecisionError
+from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.stable import plain
 from kernelcalc.gaussian.digits.fixed_point import fixed, gaussian_weights, number, real_spectra
 
 # Below this ρ the kernel is too wide for a periodic lattice of moderate length; the convolution is padded with zeros.
-WIDE = 0.3
+PADDED_BELOW = 0.3
 MAX_POINTS = 2**17
 # Bits that sums and weights may lose.
 LOST_BITS = 16
@@ -233,7 +233,7 @@ class _Rule:
     def _symbol(self, h: float, n: int) -> tuple[np.ndarray, int, Any]:
         """Transform of the kernel at the non-negative frequencies, number of lattice points, factor before the sum."""
         bits = self.bits
-        if self.rho >= WIDE:
+        if self.rho >= PADDED_BELOW:
             tau = self.t / self.rho
             # Images at the distance of the period meet |F| |G| at the box's ends: e^{−period²/2(τ+4)}.
             period = max(2 * self.first.reach + h, math.sqrt(2 * bits * math.log(2) * (float(tau) + 4)))

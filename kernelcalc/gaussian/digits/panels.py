@@ -21,8 +21,9 @@ import mpmath
 import numpy as np
 import sympy as sp
 
-from kernelcalc.activations.activation import Activation, x
+from kernelcalc.activations.activation import Activation
 from kernelcalc.errors import PrecisionError
+from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.stable import plain
 from kernelcalc.gaussian.digits.fixed_point import fixed, gaussian_weights, number
 
@@ -43,16 +44,16 @@ class Pieces:
     """Derivatives of one function as they are between the kinks, with their delta functions."""
 
     def __init__(self, functions: Sequence[Activation]) -> None:
-        root = functions[0]._root
-        self.breaks = [mpmath.mpmathify(sp.N(b, mpmath.mp.dps + 10)) for b in root._breaks]
+        root = functions[0].root
+        self.breaks = [mpmath.mpmathify(sp.N(b, mpmath.mp.dps + 10)) for b in root.form.breaks]
         self.features = [mpmath.mpf(p) for p in root.features]
         self._calls = [
-            sp.lambdify(x, [plain(f.pieces[k]) for f in functions], modules="mpmath", cse=True)
+            sp.lambdify(x, [plain(f.form.pieces[k]) for f in functions], modules="mpmath", cse=True)
             for k in range(len(self.breaks) + 1)
         ]
         # (place, order, weight of each function)
         self.deltas: list[tuple[Any, list[Any]]] = []
-        for at, expr in zip(self.breaks, root._breaks, strict=True):
+        for at, expr in zip(self.breaks, root.form.breaks, strict=True):
             weights = []
             for f in functions:
                 here = [d for d in f.deltas if d.at == expr]

@@ -23,7 +23,7 @@ OPERATIONS, POLYNOMIAL_OPERATIONS = 16, 16
 SERIES_BELOW, DIFFERENCE_LOSS = 0.25, 50.0
 
 # Powers of large variances below 10 to minus this are not trusted.
-DECADES = 250.0
+MOST_DECADES = 250.0
 
 # Σ w q^i q'^j c^k by exponents (i, j, k).
 Polynomial = dict[tuple[int, int, int], float]
@@ -252,7 +252,7 @@ def _against_density(kind: str, m: int, n: int, s: _Smoothed, swap: bool) -> _Pa
         values.append(value)
     if not values:
         return _Pair(value=np.zeros_like(s.c))
-    if s.scale * max(abs(e) / 2 + j + abs(p) for _, e, j, p in terms) > DECADES:
+    if s.scale * max(abs(e) / 2 + j + abs(p) for _, e, j, p in terms) > MOST_DECADES:
         # A factor may have underflowed, which nothing else would tell: other methods take these variances.
         return _Pair(value=values[0], magnitude=np.full_like(s.c, np.inf))
     total = sum(values[1:], values[0])

@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 import sympy as sp
 
-from kernelcalc.activations.activation import Activation, x
+from kernelcalc.activations.activation import Activation
+from kernelcalc.expressions.atoms import x
 
 # Stein's lemma branches at every power; beyond this the Hermite series is both faster and more accurate.
 MAX_POWER = 6
@@ -84,8 +85,8 @@ def recognise(act: Activation) -> Combination | None:
     >>> recognise(Activation("2*erf(x) + 3"))
     {Atom(power=0, kind='one', ...): 3.0, Atom(power=0, kind='K', order=1, variance=0.5, rate=0.0): 4.0}
     """
-    root = act._root
-    items = _recognise_root(root.pieces, root.kinks)
+    form = act.root.form
+    items = _recognise_root(form.pieces, form.kinks)
     if items is None:
         return None
     combination = dict(items)

@@ -13,10 +13,11 @@ from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import SlowMethodWarning
 from kernelcalc.gaussian.covariance import Covariance
-from kernelcalc.gaussian.expectation import NORM_EXPONENTS, RTOL, lower_norms, pair_estimate, scale_below
+from kernelcalc.gaussian.expectation import pair_estimate
 from kernelcalc.gaussian.floats import closed as closed_form
 from kernelcalc.gaussian.floats import kinds as combination
 from kernelcalc.gaussian.floats.kinds import Combination
+from kernelcalc.gaussian.floats.norms import NORM_EXPONENTS, RTOL, lower_norms, scale_below
 from kernelcalc.gaussian.floats.series import DAMPINGS, SeriesBounds, hermite_series, mehler_error, relative_tails
 from kernelcalc.gaussian.floats.sums import mehler_block, mehler_sum
 from kernelcalc.gaussian.floats.table import many_series

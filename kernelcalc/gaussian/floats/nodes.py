@@ -60,12 +60,12 @@ def scaled_kinks(act: Activation, std: np.ndarray, mean: np.ndarray | float = 0.
 
 
 # Standard deviations up to which the double exponential rules see features of width 1 without help.
-WIDE = 1e4
+LARGE_STD = 1e4
 
 
 def log_stretch(std: float) -> float:
     """Room in log z that features of width 1 need below z = 1 at this standard deviation; few different values."""
-    return 0.0 if not std > WIDE else float(8 * np.ceil((np.log(std) + 3) / 8))
+    return 0.0 if not std > LARGE_STD else float(8 * np.ceil((np.log(std) + 3) / 8))
 
 
 @lru_cache(maxsize=8)

@@ -31,7 +31,7 @@ class Quadrature(Estimate):
 # by a dozen or more where it counts.
 ROUNDING_STEPS = 64
 # Function values held at once (8 bytes each): 4 MiB an array stays in the second-level cache.
-CHUNK = 2**19
+VALUES_AT_ONCE = 2**19
 # From this many rows on, a cheaper rule is worth trying first.
 MANY_ROWS = 64
 # Rows of a line rule: some two thousand nodes each.
@@ -186,7 +186,7 @@ def _polar_once(
     """Value, E|fg| and what the outermost radius still carries."""
     near, far, angle_weight, radius, radius_weight = _polar_rule(per_unit, stretch)
     value, magnitude, spill = np.zeros((3, cov.q.size))
-    rows = max(1, CHUNK // (near.size * radius.size))
+    rows = max(1, VALUES_AT_ONCE // (near.size * radius.size))
     for start in range(0, cov.q.size, rows):
         part = slice(start, start + rows)
         root = np.sqrt(cov.det[part])
@@ -261,7 +261,7 @@ def _nested_once(
     a, a_weight = panels(breaks, count)
     left = f(a) * a_weight * np.exp(-(a**2) / (2 * q)) / (std * np.sqrt(2 * np.pi))
     value = magnitude = spill = 0.0
-    rows = max(1, CHUNK // ((g_mesh.size + steps.size) * count))
+    rows = max(1, VALUES_AT_ONCE // ((g_mesh.size + steps.size) * count))
     for start in range(0, a.size, rows):
         part = slice(start, start + rows)
         mean = slope * a[part, None]

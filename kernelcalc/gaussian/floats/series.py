@@ -248,7 +248,7 @@ def _by_parts(
     terms = direct.shape[1]
     noise = np.repeat(error[:, None], len(DAMPINGS), axis=1)
     try:
-        series = hermite_series(act._root, q, length=terms + act.order)
+        series = hermite_series(act.root, q, length=terms + act.order)
     except NotFiniteError:
         return direct, noise
     k = np.arange(terms)

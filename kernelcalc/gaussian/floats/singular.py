@@ -12,23 +12,20 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import sympy as sp
 
-from kernelcalc.activations.activation import Activation, Delta, x
+from kernelcalc.activations.activation import ONE, Activation
 from kernelcalc.arrays import EPS
+from kernelcalc.expressions.atoms import Delta
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.estimate import Estimate
 from kernelcalc.gaussian.floats.quadrature import line
-
-_ONE = Activation(sp.S.One, name="1")
 
 
 def regular_part(act: Activation) -> Activation:
     """The function without its delta terms."""
     if not act.deltas:
         return act
-    conditions = [x < at for at in act._breaks] + [True]
-    return Activation(sp.Piecewise(*zip(act.pieces, conditions, strict=True)), name=f"{act.name} (regular part)")
+    return Activation(act.form.regular, name=f"{act.name} (regular part)")
 
 
 def _normal_density_derivative(order: int, at: np.ndarray, variance: np.ndarray) -> np.ndarray:
@@ -58,7 +55,7 @@ def delta_expectation(delta: Delta, g: Activation, cov: Covariance, *, rtol: flo
 def _conditional(g: Activation, mean: np.ndarray, variance: np.ndarray, *, rtol: float) -> Estimate:
     """E[g(b)] for b ~ N(mean, variance), delta terms included."""
     std = np.sqrt(variance)
-    regular = line(regular_part(g), _ONE, std, std, rtol=rtol, mean=mean, mean_p=mean)
+    regular = line(regular_part(g), ONE, std, std, rtol=rtol, mean=mean, mean_p=mean)
     value, error = regular.value, regular.error
     for delta in g.deltas:
         away = float(delta.at) - mean

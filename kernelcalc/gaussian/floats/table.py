@@ -11,16 +11,16 @@ import numpy as np
 from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import KernelcalcError
-from kernelcalc.gaussian.expectation import lower_norms
+from kernelcalc.gaussian.floats.norms import lower_norms
 from kernelcalc.gaussian.floats.series import ROW_BLOCK, HermiteSeries, SeriesBounds, hermite_series, with_bounds
 from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE
 
 # Chebyshev nodes in log q tried one after the other.
-NODE_COUNTS = (24, 48, 96)
+TABLE_NODES = (24, 48, 96)
 # Variances between the nodes at which interpolated coefficients are compared with computed ones.
 CHECKS = 9
 # Largest difference there, relative to the function's norm.
-ACCEPTED = 16 * EPS
+INTERPOLATED = 16 * EPS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,7 +80,7 @@ def series_table(act: Activation, low: float, high: float, *, length: int, nodes
     change = found.values(q[nodes:]) - known[nodes:]
     moved = np.linalg.norm(change[:, :-1], axis=1) / norm[nodes:]
     energy = np.abs(change[:, -1]) / known[nodes:, -1]
-    if not (moved <= ACCEPTED).all() or not (energy <= ACCEPTED).all():
+    if not (moved <= INTERPOLATED).all() or not (energy <= INTERPOLATED).all():
         return None
     error = float((series.bounds.error / norm).max() + 2 * moved.max())
     return replace(found, error=error, slack=float(2 * EPS + 2 * energy.max()))
@@ -92,7 +92,7 @@ def many_series(act: Activation, q: np.ndarray, *, length: int) -> HermiteSeries
     if 0 < small < q.size:
         return _joined([many_series(act, q[:small], length=length), many_series(act, q[small:], length=length)])
     if not act.kinks and not small:
-        for nodes in NODE_COUNTS:
+        for nodes in TABLE_NODES:
             if q.size <= 2 * nodes:
                 break
             table = series_table(act, q[0], q[-1], length=length, nodes=nodes)
@@ -140,7 +140,7 @@ def octave_tables(act: Activation, orders: tuple[int, ...], octave: int) -> Octa
     functions = [act.derivative(k) for k in orders]
     try:
         length = max(hermite_series(f, np.array([high]), reach=1.0).coefficients.shape[1] for f in functions)
-        tables = [series_table(f, low, high, length=length, nodes=NODE_COUNTS[0]) for f in functions]
+        tables = [series_table(f, low, high, length=length, nodes=TABLE_NODES[0]) for f in functions]
     except KernelcalcError:
         return None
     known = [t for t in tables if t is not None]

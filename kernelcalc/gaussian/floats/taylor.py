@@ -14,7 +14,7 @@ from functools import lru_cache
 import mpmath
 import numpy as np
 
-from kernelcalc.activations.activation import Activation, CallableActivation
+from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.expressions.exact import MULTIPRECISION
 
@@ -23,7 +23,7 @@ DEGREE = 32
 SMALL_VARIANCE = 2.0**-13
 # Features that are not at 0 must be this far: 45 standard deviations at the largest of these variances.
 DISTANCE = 0.5
-DIGITS, NOISE = 60, 1e-40
+TAYLOR_DIGITS, NOISE = 60, 1e-40
 # Derivatives up to this order share the expansion of the function itself.
 ORDERS = 6
 
@@ -31,7 +31,7 @@ ORDERS = 6
 @lru_cache(maxsize=64)
 def _taylor(root: Activation, degree: int) -> list[mpmath.mpf] | None:
     try:
-        with MULTIPRECISION, mpmath.workdps(DIGITS):
+        with MULTIPRECISION, mpmath.workdps(TAYLOR_DIGITS):
             found = [mpmath.mpf(t) for t in mpmath.taylor(root.mpmath_pieces[0], 0, degree)]
     except (ArithmeticError, ValueError, TypeError):
         return None
@@ -43,9 +43,9 @@ def _taylor(root: Activation, degree: int) -> list[mpmath.mpf] | None:
 @lru_cache(maxsize=256)
 def _powers_table(act: Activation) -> np.ndarray | None:
     """(DEGREE + 1, DEGREE//2 + 1): what multiplies q^{k/2+m} in f_k; None without a Taylor expansion."""
-    if isinstance(act, CallableActivation) or act.kinks or any(1e-14 < abs(p) < DISTANCE for p in act.features):
+    if act.kinks or any(1e-14 < abs(p) < DISTANCE for p in act.features):
         return None
-    taylor = _taylor(act._root, DEGREE + max(ORDERS, act.order))
+    taylor = _taylor(act.root, DEGREE + max(ORDERS, act.order))
     if taylor is None:
         return None
     table = np.zeros((DEGREE + 1, DEGREE // 2 + 1))

@@ -154,7 +154,7 @@ def _function(f: Any) -> sp.Lambda:
     if isinstance(f, sp.Lambda):
         return f
     if isinstance(f, str):
-        from kernelcalc.activations.activation import as_activation
+        from kernelcalc.activations.names import as_activation
 
         f = as_activation(f)
     expr = to_sympy(getattr(f, "expr", f), {"x": x})

@@ -10,8 +10,9 @@ import pytest
 import sympy as sp
 
 import kernelcalc as kc
-from kernelcalc.activations.activation import as_activation, x
+from kernelcalc.activations.names import as_activation
 from kernelcalc.errors import CovarianceError, InputError, NotCertifiableError, NotFiniteError
+from kernelcalc.expressions.atoms import x
 from kernelcalc.gaussian.balls import expectation as certified
 from kernelcalc.gaussian.balls.growth import growth
 from kernelcalc.gaussian.balls.normal import binormal_ball, owens_t_ball
@@ -141,7 +142,7 @@ def test_arguments_may_be_balls():
 
 
 def coarse(f, g, covariance, digits=2):
-    programs = [certified.program((as_activation(name)._stable[0],)) for name in (f, g)]
+    programs = [certified.program((as_activation(name).form.stable[0],)) for name in (f, g)]
     cov = certified.make_ball_covariance(*map(Fraction, covariance))
     with ctx.workprec(200):
         return certified.lattice_expectations(*programs, cov, [(0, 0)], digits)[0, 0]
@@ -187,7 +188,7 @@ FUNCTIONS = [
 def test_balls_suprema_and_growth_hold(name):
     for order in (0, 1, 3):
         act = as_activation(name).derivative(order)
-        expr = act._stable[0]
+        expr = act.form.stable[0]
         program = Program((expr,))
         with mpmath.workdps(25), ctx.workdps(30):
             bound = growth(expr, arb(1.5))
@@ -212,7 +213,7 @@ def test_balls_suprema_and_growth_hold(name):
     [("tanh", 1.6), ("sigmoid", 3.2), ("softplus", 3.2), ("arctan", 1.01), ("asinh(x)", 1.01), ("log_cosh", 1.6)],
 )
 def test_poles_and_cuts_are_noticed(name, height):
-    program = Program((as_activation(name)._stable[0],))
+    program = Program((as_activation(name).form.stable[0],))
     assert program.supremum(5.0, height) is None
     assert program.supremum(5.0, 0.9 * height) is not None
 

@@ -16,7 +16,7 @@ ORDERS = ((0, 0), (1, 1), (2, 2), (2, 0), (0, 2), (3, 1), (1, 3))
 
 def layer(name, q, qp, c, dps, pairs=ORDERS):
     act = kc.activation(name)
-    expressions = tuple(act.derivative(k).pieces[0] for k in range(4))
+    expressions = tuple(act.derivative(k).form.pieces[0] for k in range(4))
     with mp.workdps(dps + 20):
         return lattice_expectations(expressions, expressions, mp.mpf(q), mp.mpf(qp), mp.mpf(c), pairs, dps)
 

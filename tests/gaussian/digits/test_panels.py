@@ -6,7 +6,7 @@ import mpmath as mp
 import pytest
 
 import kernelcalc as kc
-from kernelcalc.activations.activation import as_activation
+from kernelcalc.activations.names import as_activation
 from kernelcalc.errors import PrecisionError
 from kernelcalc.expressions.exact import evaluate
 from kernelcalc.gaussian.digits import panels

@@ -1,0 +1,257 @@
+"""Functions of x cut at their kinks: smooth expressions between, delta functions on them, derivatives of both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from sympy.core.function import AppliedUndef
+
+from kernelcalc.errors import ExpressionError
+from kernelcalc.expressions.atoms import Delta, x
+from kernelcalc.expressions.parsing import to_sympy
+from kernelcalc.expressions.stable import numpy_callable, stabilise
+
+# Derivatives whose jumps are looked at when the smoothness class is determined: the theory asks for C⁴.
+SMOOTHNESS_DEPTH = 6
+KINKED = (sp.Abs, sp.sign, sp.Heaviside, sp.Max, sp.Min)
+ELEMENTARY: tuple[Any, ...] = (
+    *(*KINKED, sp.Piecewise, sp.DiracDelta, sp.exp, sp.log, sp.sin, sp.cos, sp.sinh, sp.cosh, sp.tanh, sp.sech),
+    *(sp.coth, sp.asinh, sp.atan, sp.erf, sp.erfc, sp.tan, sp.cot, sp.sec, sp.csc, sp.csch, sp.re, sp.im, sp.arg),
+)
+# Functions with poles for some argument.
+WITH_POLES = (sp.tan, sp.cot, sp.sec, sp.csc, sp.csch, sp.coth)
+# Polynomials of a higher degree are not asked for their zeros.
+MAX_DEGREE = 12
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PiecewiseForm:
+    """Smooth expressions between breaks, and the singular part.
+
+    Attributes
+    ----------
+    breaks : tuple of sympy.Expr
+        Where the function or one of its derivatives jumps, in ascending order.
+    pieces : tuple of sympy.Expr
+        The smooth expressions between them, one more than there are breaks.
+    stable : tuple of sympy.Expr
+        The same in functions without overflow or cancellation (:mod:`kernelcalc.expressions.stable`).
+    deltas : tuple of Delta
+        The singular part.
+    """
+
+    breaks: tuple[sp.Expr, ...]
+    pieces: tuple[sp.Expr, ...]
+    stable: tuple[sp.Expr, ...]
+    deltas: tuple[Delta, ...] = ()
+
+    @classmethod
+    def of(cls, expr: sp.Expr) -> PiecewiseForm:
+        """Cut an expression in x.
+
+        Raises
+        ------
+        ExpressionError
+            If it has functions that are not known, or kinks that cannot be located.
+        """
+        functions = {type(f) for f in expr.atoms(sp.Function) if f.has(x) and not isinstance(f, ELEMENTARY)}
+        if functions:
+            names = ", ".join(sorted(f.__name__ for f in functions))
+            raise ExpressionError("elementary functions, erf, steps and absolute values", names)
+        breaks, pieces = _pieces(expr)
+        return cls(breaks=breaks, pieces=pieces, stable=tuple(stabilise(piece) for piece in pieces))
+
+    def derivative(self, order: int) -> PiecewiseForm:
+        """The derivative of a function without singular part, in the sense of distributions."""
+        return PiecewiseForm(
+            breaks=self.breaks,
+            pieces=tuple(sp.diff(piece, x, order) for piece in self.pieces),
+            stable=tuple(sp.diff(piece, x, order) for piece in self.stable),
+            deltas=tuple(
+                Delta(at=at, order=order - 1 - j, weight=jump)
+                for j in range(order)
+                for at, jump in zip(self.breaks, self.jumps(j), strict=True)
+                if jump != 0
+            ),
+        )
+
+    @property
+    def regular(self) -> sp.Expr:
+        """One expression without the singular part."""
+        if not self.breaks:
+            return self.pieces[0]
+        conditions = [x < at for at in self.breaks] + [True]
+        return sp.Piecewise(*zip(self.pieces, conditions, strict=True))
+
+    @property
+    def expr(self) -> sp.Expr:
+        """One expression, delta functions included."""
+        singular = (d.weight * sp.DiracDelta(x - d.at, d.order) for d in self.deltas)
+        return sp.Add(self.regular, *singular)
+
+    @property
+    def known(self) -> bool:
+        """Whether this is made of known functions only: that of a plain callable is not."""
+        return not self.pieces[0].has(AppliedUndef)
+
+    @cached_property
+    def kinks(self) -> tuple[float, ...]:
+        return tuple(float(b) for b in self.breaks)
+
+    def jumps(self, order: int) -> list[Any]:
+        """Jump of the order-th derivative of the pieces at every break."""
+        derivatives = [sp.diff(piece, x, order) for piece in self.pieces]
+        return [
+            _simplified(_value_at(right, at) - _value_at(left, at))
+            for at, left, right in zip(self.breaks, derivatives[:-1], derivatives[1:], strict=True)
+        ]
+
+    @cached_property
+    def smoothness(self) -> float:
+        """Largest k with σ ∈ C^k (``math.inf``: no kinks; −1: a jump; lower for distributions)."""
+        if self.deltas:
+            return min(-2 - d.order for d in self.deltas)
+        if not self.breaks:
+            return math.inf
+        for order in range(SMOOTHNESS_DEPTH + 1):
+            if any(jump != 0 for jump in self.jumps(order)):
+                return order - 1
+        return SMOOTHNESS_DEPTH
+
+    @cached_property
+    def features(self) -> tuple[float, ...]:
+        """Where the function may vary fast: real parts of the zeros of every polynomial argument and denominator."""
+        found: set[float] = set()
+        for piece, low, high in self._between(self.stable):
+            polynomials = {a for atom in piece.atoms(sp.Function, sp.exp) for a in atom.args if a.is_polynomial(x)}
+            polynomials |= {p.base for p in piece.atoms(sp.Pow) if not p.exp.is_Integer or p.exp.is_negative}
+            for polynomial in polynomials:
+                if polynomial.has(x) and polynomial.is_polynomial(x) and sp.degree(polynomial, x) <= MAX_DEGREE:
+                    roots = (float(sp.re(root)) for root in sp.Poly(polynomial, x).nroots(n=17, maxsteps=200))
+                    found |= {root for root in roots if low <= root <= high}
+        return tuple(sorted(found))
+
+    def poles(self, reach: float) -> set[float]:
+        """Where a piece has a pole within its interval and [−reach, reach]."""
+        return {
+            root
+            for piece, low, high in self._between(self.pieces)
+            for root in _poles(piece, max(low, -reach), min(high, reach))
+        }
+
+    def _between(self, pieces: tuple[sp.Expr, ...]) -> Iterator[tuple[sp.Expr, float, float]]:
+        """Every piece with the ends of its interval."""
+        edges = (-math.inf, *self.kinks, math.inf)
+        return zip(pieces, edges[:-1], edges[1:], strict=True)
+
+
+def _poles(expr: sp.Expr, low: float, high: float) -> set[float]:
+    """Zeros of denominators in [low, high]: exact for polynomials, by a change of sign for others."""
+    found: set[float] = set()
+    for base in {p.base for p in expr.atoms(sp.Pow) if p.exp.is_negative and p.base.has(x)}:
+        if base.is_polynomial(x):
+            found |= {float(sp.re(r)) for r in sp.Poly(base, x).nroots(n=20, maxsteps=200) if abs(sp.im(r)) < 1e-12}
+        else:
+            grid = np.linspace(low, high, 4001)
+            values = numpy_callable(base, x)(grid)
+            found |= {float(v) for v in grid[1:][values[1:] * values[:-1] <= 0]}
+    return {root for root in found if low <= root <= high}
+
+
+def _simplified(value: Any) -> Any:
+    value = sp.nsimplify(value) if value.is_Float else value
+    if value.is_number and not value.is_Rational and abs(sp.N(value, 30)) < sp.Float(10) ** -25:
+        return sp.S.Zero
+    return value
+
+
+def _value_at(expr: sp.Expr, at: sp.Expr) -> sp.Expr:
+    value = expr.subs(x, at)
+    return sp.limit(expr, x, at) if value.has(sp.nan, sp.zoo, sp.oo) else value
+
+
+def _pieces(expr: sp.Expr) -> tuple[tuple[sp.Expr, ...], tuple[sp.Expr, ...]]:
+    """Kinks in ascending order and the smooth expressions between them."""
+    if not (expr.has(*KINKED) or expr.has(sp.Piecewise)):
+        return (), (expr,)
+    breaks = sorted(_break_candidates(expr), key=float)
+    outer = (
+        [breaks[0] - 1, *((a + b) / 2 for a, b in zip(breaks, breaks[1:], strict=False)), breaks[-1] + 1]
+        if breaks
+        else [0]
+    )
+    pieces = [_smooth_on(expr, sp.nsimplify(point) if point.is_Float else point) for point in map(to_sympy, outer)]
+    kept_breaks: list[sp.Expr] = []
+    kept_pieces = [pieces[0]]
+    for at, piece in zip(breaks, pieces[1:], strict=True):
+        if sp.expand(piece - kept_pieces[-1]) != 0:
+            kept_breaks.append(at)
+            kept_pieces.append(piece)
+    return tuple(kept_breaks), tuple(kept_pieces)
+
+
+def _break_candidates(expr: sp.Expr) -> set[sp.Expr]:
+    switches: set[sp.Expr] = set()
+    for atom in expr.atoms(*KINKED):
+        if isinstance(atom, sp.Max | sp.Min):
+            arguments = list(atom.args)
+            switches |= {a - b for i, a in enumerate(arguments) for b in arguments[:i]}
+        else:
+            switches.add(atom.args[0])
+    for piecewise in expr.atoms(sp.Piecewise):
+        for _, condition in piecewise.args:
+            switches |= {r.lhs - r.rhs for r in condition.atoms(sp.core.relational.Relational)}
+    found: set[sp.Expr] = set()
+    for switch in switches:
+        if not switch.has(x):
+            continue
+        # A switch may itself be kinked (|x| - 1): its pieces are smooth expressions each, and so are its kinks.
+        breaks, smooth = _pieces(switch)
+        found |= set(breaks)
+        for piece in smooth:
+            if piece.has(x):
+                found |= _real_roots(piece)
+    return found
+
+
+def _real_roots(switch: sp.Expr) -> set[sp.Expr]:
+    solutions = sp.solveset(switch, x, sp.S.Reals)
+    if isinstance(solutions, sp.FiniteSet):
+        return set(solutions)
+    if solutions is sp.S.EmptySet:
+        return set()
+    if switch.is_polynomial(x):
+        return set(sp.real_roots(sp.Poly(switch, x)))
+    raise ExpressionError("kinks that can be located", f"zeros of {switch}", "write the kinks as |x - a| or Max(x, a)")
+
+
+def _smooth_on(expr: sp.Expr, point: sp.Expr) -> sp.Expr:
+    """The smooth expression that agrees with expr around a point that is no kink."""
+
+    def positive(switch: sp.Expr) -> bool:
+        return bool(switch.subs(x, point) > 0)
+
+    def extreme(largest: bool) -> Callable[..., sp.Expr]:
+        def choose(*args: sp.Expr) -> sp.Expr:
+            pick = max if largest else min
+            return pick(args, key=lambda a: sp.N(a.subs(x, point), 30))
+
+        return choose
+
+    def choose_branch(*branches: Any) -> sp.Expr:
+        for value, condition in branches:
+            if bool(to_sympy(condition).subs(x, point)):
+                return value
+        raise ExpressionError("a Piecewise that covers the whole line", str(expr))
+
+    result = expr.replace(sp.Piecewise, choose_branch)
+    result = result.replace(sp.Max, extreme(True)).replace(sp.Min, extreme(False))
+    result = result.replace(sp.Abs, lambda u: u if positive(u) else -u)
+    result = result.replace(sp.sign, lambda u: sp.S.One if positive(u) else -sp.S.One)
+    return result.replace(sp.Heaviside, lambda u, *_: sp.S.One if positive(u) else sp.S.Zero)
