@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.activations.activation import as_activation
+from kernelcalc.activations.names import as_activation
 from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import gaussian_clusters
 from kernelcalc.finite.curvature.spectrum import eigenvalues

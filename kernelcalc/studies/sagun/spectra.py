@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import eigvalsh
 
-from kernelcalc.activations.activation import as_activation
+from kernelcalc.activations.names import as_activation
 from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import random_patterns, two_blobs
 from kernelcalc.errors import UnknownNameError
