@@ -26,7 +26,7 @@ _HOME = {
     "mean_field_moments": "studies.meanfield",
     "phase_diagram": "studies.phase",
     "predict": "studies.prediction",
-    "largest_learning_rate": "studies.prediction",
+    "largest_learning_rate": "studies.rates",
     "held_out": "studies.heldout",
     "convex_loss": "training.losses",
     "FiniteNetwork": "finite.network",

@@ -23,7 +23,7 @@ import numpy as np
 
 import kernelcalc as kc
 from kernelcalc.finite import FiniteNetwork
-from kernelcalc.studies.prediction import predict_outputs
+from kernelcalc.studies.regression import predict_outputs
 
 X, digits = kc.datasets.mnist14(160)
 train, test = slice(0, 64), slice(64, 160)

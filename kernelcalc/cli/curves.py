@@ -124,12 +124,12 @@ def curves(
     from kernelcalc.errors import InputError
     from kernelcalc.kernels.mlp import MLP
     from kernelcalc.output.files import writable_folder
-    from kernelcalc.training.losses import LOSSES, resolve_loss
+    from kernelcalc.training.losses import NAMED_LOSSES, resolve_loss
     from kernelcalc.training.moments import moments
 
     law = resolve_loss(loss)
-    if finite is not None and law.name not in LOSSES:
-        raise InputError("--finite with --loss " + ", ".join(LOSSES), f"--loss {loss!r}")
+    if finite is not None and law.name not in NAMED_LOSSES:
+        raise InputError("--finite with --loss " + ", ".join(NAMED_LOSSES), f"--loss {loss!r}")
     if average is not None and not law.is_quadratic:
         raise InputError("--average with --loss mse", f"--loss {loss!r}", "--band quantiles takes any loss")
     folder = writable_folder(out)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BINS_A_DECADE = 6
 # Eigenvalues below this part of the largest are rounding.
 NOTHING = 1e-13
-RULES = {"gap": ("largest gap", "-"), "ratio": ("largest ratio", "--"), "cutoff": ("elbow", ":")}
+RULE_STYLES = {"gap": ("largest gap", "-"), "ratio": ("largest ratio", "--"), "cutoff": ("elbow", ":")}
 
 
 class Eigenvalues(Protocol):
@@ -63,7 +63,7 @@ def plot_scree(
         rank = np.arange(1, means.size + 1)
         ax.plot(rank, means, "o", mfc="none", mec=COLORS[1], ms=6, mew=1.1, label="from class means", zorder=4)
     for index, (rule, number) in enumerate((outliers or {}).items()):
-        name, style = RULES.get(rule, (rule, "-."))
+        name, style = RULE_STYLES.get(rule, (rule, "-."))
         ax.axvline(number + 0.5, color=COLORS[2 + index], lw=1.2, ls=style, label=f"{name}: {number}", zorder=2)
     if bulk is not None and bulk > 0:
         ax.axhline(bulk, color="0.35", lw=1.2, ls=(0, (5, 2)), label="scale of the bulk of $S$", zorder=2)

@@ -2,7 +2,7 @@ r"""What a trained wide network says at points it was not trained on, as a short
 
 With :math:`W = \int_0^t ∇C(Y)` the trained network has :math:`f_t(x_*) = f_0(x_*) - Θ_{*X} W` and
 :math:`g_t(x_*) = g_0(x_*) - Λ_{*X} W`, g = Tr Hf. Under MSE both are Gaussian and their law is kernel regression
-(:func:`kernelcalc.studies.prediction.predict_outputs`); for another loss (Y(0), G(0), f_0, g_0) is drawn and followed.
+(:func:`kernelcalc.studies.regression.predict_outputs`); for another loss (Y(0), G(0), f_0, g_0) is drawn and followed.
 
 References
 ----------
@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import ndtr
 
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
-from kernelcalc.studies.prediction import predict_outputs, with_defined_kernels
+from kernelcalc.studies.regression import predict_outputs
+from kernelcalc.training.checks import with_defined_kernels
 from kernelcalc.training.flow import gradient_flow
 from kernelcalc.training.losses import Loss, resolve_loss
 from kernelcalc.training.start import initial_draws
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from kernelcalc.arrays import Array
     from kernelcalc.kernels.mlp import MLP
 
-_ROWS = 5
+_SHOWN_POINTS = 5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,7 +83,7 @@ class HeldOut:
         head = f"  {'point':>5} {'target':>8} {'output ± std':>22}"
         head += "" if self.g_mean is None else f" {'Tr Hf ± std':>22}"
         lines = [f"{len(self.mean)} held-out points {when} ({how})", *scores, head]
-        for i in range(min(_ROWS, len(self.mean))):
+        for i in range(min(_SHOWN_POINTS, len(self.mean))):
             # Of several outputs the one of the point's class.
             a = int(np.argmax(self.targets[i])) if several else 0
             line = f"  {i:>5} {a if several else f'{self.targets[i, 0]:.4g}':>8} "
@@ -216,8 +218,6 @@ def _gaussian_accuracy(mean: Array, std: Array, targets: Array) -> float | None:
 
     For classes :math:`P(f_a > f_b \text{ for all } b \ne a) = \int φ(z) \prod_b Φ(z + (μ_a - μ_b)/s) dz`.
     """
-    from scipy.special import ndtr
-
     kind = _kind(targets)
     if kind is None:
         return None

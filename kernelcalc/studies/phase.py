@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.optimize import brentq
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
 from kernelcalc.errors import DivergentExpectationError, InputError, ShapeError
 from kernelcalc.gaussian.expectation import gaussian_expectation
+from kernelcalc.kernels.mlp import MLP
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -284,8 +286,6 @@ def depth_profile(
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Remark 2.
     """
-    from kernelcalc.kernels.mlp import MLP
-
     if not len(depths):
         raise InputError("at least one depth", "none")
     layers = MLP(activation, max(depths), sigma_w=sigma_w, beta=beta).kernels(points, only=("theta",)).layers
@@ -324,8 +324,6 @@ def _one_expectation(act: Activation, q: float) -> float:
 
 
 def _root(act: Activation, sigma_w: float, beta: float, low: float, high: float) -> float:
-    from scipy.optimize import brentq
-
     def gap(q: float) -> float:
         return sigma_w**2 * float(variance_map(act, q)) + beta**2 - q
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kernelcalc.arrays import plain
-from kernelcalc.errors import InputError, NotFiniteError, ShapeError
+from kernelcalc.errors import InputError, NotFiniteError, ShapeError, SmoothnessError
+from kernelcalc.kernels.state import KERNEL_NAMES
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -62,6 +64,24 @@ def square(values: ArrayLike, name: str, n: int | None = None) -> Array:
             f"a symmetric kernel {name}", f"entries that differ by {asymmetry:.3g} from their mirror image"
         )
     return (matrix + matrix.T) / 2
+
+
+def with_defined_kernels(kernels: Any) -> Any:
+    """The kernels; of a nonlinearity that is not smooth with Φ, Λ, Υ, Ξ set to zero, so that S drops out.
+
+    Raises
+    ------
+    SmoothnessError
+        Not even Θ exists.
+    """
+    if "xi" in kernels.available:
+        return kernels
+    if "theta" not in kernels.available:
+        raise SmoothnessError("a continuous nonlinearity", "one that jumps", "use erf or probit for a smooth step")
+    zero = np.zeros(kernels.shape)
+    return SimpleNamespace(
+        **{name: getattr(kernels, name) if name in kernels.available else zero for name in KERNEL_NAMES}
+    )
 
 
 def columns(values: ArrayLike, n: int | None = None, n_out: int | None = None, what: str = "labels") -> Array:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Product = Callable[[Array], Array]
 
-_MAX_STEPS = 100_000
+_MOST_STEPS = 100_000
 # SciPy's bound on the Newton error, as a part of the tolerance, for loose tolerances; it makes it smaller for tight
 # ones, which cost half as much again and changed no error (measured on ten-class softmax, rtol 1e-5 to 1e-7).
 _NEWTON = 0.03
@@ -90,7 +90,7 @@ def integrate(
     derivative(start)  # an f that is undefined from the start is reported as such
     end = float(times[-1])
     solver = _matrix_free_bdf(derivative, jacobian, start, end, rtol, np.broadcast_to(atol, start.shape).ravel())
-    for _ in range(_MAX_STEPS):
+    for _ in range(_MOST_STEPS):
         with np.errstate(all="ignore"):  # a step that overflows is refused
             message = solver.step()
         if solver.status == "failed":
@@ -102,7 +102,7 @@ def integrate(
         if target is None:
             return
     raise IntegrationError(
-        f"gradient flow stopped at time {solver.t:.4g} of {end:.4g} after {_MAX_STEPS} steps; loosen rtol"
+        f"gradient flow stopped at time {solver.t:.4g} of {end:.4g} after {_MOST_STEPS} steps; loosen rtol"
     )
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from kernelcalc.arrays import EPS
 from kernelcalc.training.losses import curvature_sqrt
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
 # Up to this many outputs a dense eigensolver is as fast as Lanczos and gives the whole spectrum.
-_DENSE = 600
+_DENSE_OUTPUTS = 600
 
 
 def top_eigenvalue(theta: Array, hessian: Array) -> float:
@@ -33,7 +35,7 @@ def top_eigenvalue(theta: Array, hessian: Array) -> float:
     0.75
     """
     root, has_blocks = _root(hessian)
-    if not has_blocks or root[..., 0].size <= _DENSE:
+    if not has_blocks or root[..., 0].size <= _DENSE_OUTPUTS:
         return float(max(values[-1] for values in _dense(theta, root, has_blocks)))
     return _lanczos(root, lambda inner: theta @ inner)
 
@@ -49,12 +51,10 @@ def condition_number(theta: Array, hessian: Array) -> float:
     1.5
     """
     root, has_blocks = _root(hessian)
-    if not has_blocks or root[..., 0].size <= _DENSE:
+    if not has_blocks or root[..., 0].size <= _DENSE_OUTPUTS:
         spectra = _dense(theta, root, has_blocks)
         top, least = max(values[-1] for values in spectra), min(values[0] for values in spectra)
     else:
-        from scipy.linalg import cho_factor, cho_solve
-
         try:
             factor, inverse = cho_factor(theta), np.asarray(np.linalg.inv(root), dtype=np.float64)
         except np.linalg.LinAlgError:
@@ -84,8 +84,6 @@ def _dense(theta: Array, root: Array, has_blocks: bool) -> list[Array]:
 
 def _lanczos(root: Array, apply: Callable[[Array], Array]) -> float:
     """Largest eigenvalue of R A R with blocks R and A given by its product with (N, n_out) arrays."""
-    from scipy.sparse.linalg import LinearOperator, eigsh
-
     n, n_out = root.shape[:2]
 
     def product(v: Array) -> Array:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
 # Rows of pairs (i, k) and Hessians treated at once: measured at N = 256 with ten classes (blocks stay in cache).
-_ROWS = 16
-_BATCH = 8
+_PAIR_ROWS = 16
+_HESSIANS = 8
 # Products Θ_ij Θ_jk held at once, 8 MiB: all columns of a block of rows at N = 256.
 _ENTRIES = 2**20
 
@@ -82,7 +82,7 @@ def weighted_moments(
         flat = blocks.reshape(*blocks.shape[:2], -1)
         out[:, 1] = np.einsum("sic,sic->s", theta**2 @ flat, flat)
     if kmax >= 3:
-        starts = range(0, n, _ROWS)
+        starts = range(0, n, _PAIR_ROWS)
         high = sum(each(lambda first: _row_block(theta, blocks, first), starts), np.zeros((len(blocks), 2)))
         out[:, 2:] = high[:, : kmax - 2]
     return out
@@ -151,8 +151,8 @@ def _without_null_direction(blocks: Array) -> Array:
 
 
 def _row_block(theta: Array, blocks: Array, first: int) -> Array:
-    """Share of the rows i in [first, first + _ROWS) in Tr M³ and Tr M⁴; pairs below the diagonal by symmetry."""
-    n, last = len(theta), min(first + _ROWS, len(theta))
+    """Share of the rows i in [first, first + _PAIR_ROWS) in Tr M³ and Tr M⁴; pairs below the diagonal by symmetry."""
+    n, last = len(theta), min(first + _PAIR_ROWS, len(theta))
     out = np.zeros((len(blocks), 2))
     width = max(1, _ENTRIES // (n * (last - first)))
     # Columns within the rows' own square count once, those to its right twice.
@@ -172,8 +172,8 @@ def _tile(theta: Array, blocks: Array, rows: slice, columns: slice) -> Array:
     shape = (near.shape[0], near.shape[2])
     pairs = (theta[rows, None, :] * theta[None, columns, :]).reshape(-1, n)
     out = np.empty((count, 2))
-    for begin in range(0, count, _BATCH):
-        batch = blocks[begin : begin + _BATCH]
+    for begin in range(0, count, _HESSIANS):
+        batch = blocks[begin : begin + _HESSIANS]
         packed = np.moveaxis(batch[:, :, upper[0], upper[1]], 0, 1)
         sums = (pairs @ packed.reshape(n, -1)).reshape(len(pairs), len(batch), -1)
         for s, b in enumerate(batch):

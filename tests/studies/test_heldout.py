@@ -7,7 +7,7 @@ from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.studies.heldout import held_out
-from kernelcalc.studies.prediction import predict_outputs
+from kernelcalc.studies.regression import predict_outputs
 from kernelcalc.training.losses import resolve_loss
 
 RNG = np.random.default_rng(0)

@@ -7,7 +7,9 @@ from kernelcalc.errors import InputError, ShapeError, SmoothnessError
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.kernels.parametrisation import pytorch_kernels, standard_theta
-from kernelcalc.studies.prediction import largest_learning_rate, predict, predict_outputs
+from kernelcalc.studies.prediction import predict
+from kernelcalc.studies.rates import largest_learning_rate
+from kernelcalc.studies.regression import predict_outputs
 from kernelcalc.training.flow import hessian_moments
 from kernelcalc.training.losses import resolve_loss
 from kernelcalc.training.start import initial_draws

@@ -6,7 +6,7 @@ import pytest
 from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.training.flow import SampledTrajectory, hessian_moments
-from kernelcalc.training.losses import LOSSES, Loss, resolve_loss
+from kernelcalc.training.losses import NAMED_LOSSES, Loss, resolve_loss
 from kernelcalc.training.moments import moments
 from kernelcalc.training.mse import mse_moments
 
@@ -56,4 +56,4 @@ def test_a_loss_defined_elsewhere_is_known_by_its_name():
         np.testing.assert_allclose(by_name.trace_h, by_text.trace_h, rtol=1e-8)
         assert isinstance(resolve_loss("Toy Cosh"), Cosh)
     finally:
-        del LOSSES["toy cosh"]
+        del NAMED_LOSSES["toy cosh"]

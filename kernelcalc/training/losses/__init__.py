@@ -11,11 +11,11 @@ from typing import Any
 
 from kernelcalc.errors import UnknownNameError
 from kernelcalc.training.losses.expression import ConvexLoss, convex_loss
-from kernelcalc.training.losses.loss import LOSSES, Loss, curvature_sqrt
+from kernelcalc.training.losses.loss import NAMED_LOSSES, Loss, curvature_sqrt
 from kernelcalc.training.losses.named import BinaryCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
 
 __all__ = [
-    "LOSSES",
+    "NAMED_LOSSES",
     "BinaryCrossEntropy",
     "ConvexLoss",
     "Loss",
@@ -45,8 +45,8 @@ def resolve_loss(loss: Any) -> Loss:
     if isinstance(loss, Loss):
         return loss
     if isinstance(loss, str):
-        if loss.strip().lower() in LOSSES:
-            return LOSSES[loss.strip().lower()]()
+        if loss.strip().lower() in NAMED_LOSSES:
+            return NAMED_LOSSES[loss.strip().lower()]()
         if loss.strip().isidentifier() and loss.strip() != "y":
-            raise UnknownNameError("a loss", loss, LOSSES)
+            raise UnknownNameError("a loss", loss, NAMED_LOSSES)
     return convex_loss(loss)

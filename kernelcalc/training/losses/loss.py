@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
 # Losses by name; each enters itself when its class is defined.
-LOSSES: dict[str, type[Loss]] = {}
+NAMED_LOSSES: dict[str, type[Loss]] = {}
 
 
 class Loss(ABC):
@@ -48,7 +48,7 @@ class Loss(ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "name" in vars(cls):
-            LOSSES[cls.name] = cls
+            NAMED_LOSSES[cls.name] = cls
 
     @abstractmethod
     def point_values(self, y: Array, t: Array) -> Array:

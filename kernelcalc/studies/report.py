@@ -1,0 +1,231 @@
+"""What :func:`kernelcalc.predict` found, as numbers and as the report that ``print`` shows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kernelcalc.arrays import EPS
+
+if TYPE_CHECKING:
+    from kernelcalc.arrays import Array
+    from kernelcalc.studies.rates import StableRates
+    from kernelcalc.training.trajectory import Trajectory
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """What :func:`predict` found; ``print`` shows the report.
+
+    Attributes
+    ----------
+    network, loss_name : str
+    n, n_in, n_out : int
+    width : int
+    samples : int or None
+        Initialisations drawn; None under MSE, where everything is exact.
+    spectrum : ndarray
+        Eigenvalues of Θ, descending.
+    curvature : float
+        c, largest curvature of one point's loss: 1 for the MSE, ¼ and ½ for the cross-entropies, infinite where unknown.
+    moments : Trajectory
+        Loss and moments at ``moments.times``; Tr S is zero where ``smooth`` is False.
+    sample_condition : ndarray, (samples, T)
+        Condition number of I at these times; a single row under MSE.
+    ntk, standard, pytorch : StableRates
+        λ_max(H) at these times in the NTK parametrisation; in the standard one and with PyTorch's default layers at this
+        width, at times of their own flows: those of ``moments.times`` after as many steps at a stable rate.
+    smooth : bool
+        Whether the nonlinearity has the derivatives that Tr S needs.
+    """
+
+    network: str
+    loss_name: str
+    n: int
+    n_in: int
+    n_out: int
+    width: int
+    samples: int | None
+    spectrum: Array
+    curvature: float
+    moments: Trajectory
+    sample_condition: Array
+    ntk: StableRates
+    standard: StableRates
+    pytorch: StableRates
+    smooth: bool
+
+    @property
+    def sample_top(self) -> Array:
+        """λ_max(H) of each initialisation in the NTK parametrisation, (samples, T)."""
+        return self.ntk.sample_top
+
+    @property
+    def sample_standard_top(self) -> Array:
+        """The same in the standard parametrisation."""
+        return self.standard.sample_top
+
+    @property
+    def sample_pytorch_top(self) -> Array:
+        """The same for PyTorch's default layers."""
+        return self.pytorch.sample_top
+
+    @property
+    def standard_times(self) -> Array:
+        """Times of the standard parametrisation's own flow, (T,)."""
+        return self.standard.times
+
+    @property
+    def pytorch_times(self) -> Array:
+        """Times of the flow of PyTorch's default layers, (T,)."""
+        return self.pytorch.times
+
+    @property
+    def top(self) -> Array:
+        """λ_max(H) at the times, mean over initialisations."""
+        return np.asarray(self.sample_top.mean(axis=0))
+
+    @property
+    def top_std(self) -> Array:
+        """Its standard deviation over initialisations; zero under MSE."""
+        return np.asarray(self.sample_top.std(axis=0, ddof=1)) if self.samples else np.zeros_like(self.top)
+
+    @property
+    def conditions(self) -> Array:
+        """Condition number of I at the times, median over initialisations."""
+        return np.asarray(np.median(self.sample_condition, axis=0))
+
+    @property
+    def learning_rates(self) -> Array:
+        """Largest learning rates at the times stable for every initialisation, 2 over the largest λ_max(H) seen."""
+        return self.ntk.rates
+
+    @property
+    def standard_learning_rates(self) -> Array:
+        """The same in the standard parametrisation, after as many steps."""
+        return self.standard.rates
+
+    @property
+    def pytorch_learning_rates(self) -> Array:
+        """The same for PyTorch's default layers, after as many steps."""
+        return self.pytorch.rates
+
+    @property
+    def standard_learning_rate(self) -> float:
+        """The largest stable learning rate at the first time, normally the start, in the standard parametrisation."""
+        return float(self.standard_learning_rates[0])
+
+    @property
+    def pytorch_learning_rate(self) -> float:
+        """The same for PyTorch's default layers."""
+        return float(self.pytorch_learning_rates[0])
+
+    @property
+    def condition_number(self) -> float:
+        """λ_max/λ_min of Θ, infinite when λ_min is zero to rounding."""
+        least = self.spectrum[-1]
+        return float(self.spectrum[0] / least) if least > self.n * EPS * self.spectrum[0] else math.inf
+
+    @property
+    def time_constants(self) -> Array:
+        """Times N/(c λ_j) in which mode j of Θ decays by e, c: ``curvature``; a cross-entropy flattens and takes longer.
+
+        Where c is unknown, those of a loss of curvature 1.
+        """
+        floor = self.spectrum[0] * np.finfo(np.float64).tiny
+        return self.n / (finite_curvature(self.curvature) * np.maximum(self.spectrum, floor))
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+
+def finite_curvature(bound: float) -> float:
+    """The curvature that sets the scale of times: 1 where no bound is known."""
+    return bound if math.isfinite(bound) else 1.0
+
+
+def _lines(found: Prediction) -> list[str]:
+    exact = found.samples is None
+    top = f"{found.top[0]:.4g}" if exact else f"{found.top[0]:.4g} ± {found.top_std[0]:.2g}"
+    lines = [
+        f"{found.network}",
+        f"{found.n} points of {found.n_in} inputs, {found.n_out} output{'s'[: found.n_out - 1]}, loss {found.loss_name}",
+        "",
+        "At the start, and at every later time: the Hessian's part I is constant under MSE" if exact
+        else f"At the start; rates from the largest lambda_max of {found.samples} initialisations",
+        f"  largest eigenvalue of the Hessian          {top}",
+        f"  largest stable learning rate, NTK          {found.learning_rates[0]:.4g}",
+        f"  the same, standard parametrisation         {found.standard_learning_rate:.4g}   (width {found.width}; "
+        "weights of standard deviation sigma_w/sqrt(n), biases beta)",
+        f"  the same, PyTorch's default layers         {found.pytorch_learning_rate:.4g}   (width {found.width}; "
+        "weights and biases uniform in ±1/sqrt(n))",
+        f"  condition number of the tangent kernel     {found.condition_number:.4g}",
+        "  (n: inputs of the layer. Rates are those of infinite width: lambda_max of a finite network is larger,",
+        "  for relu and ten outputs by 10 to 30 % at width 1000.)",
+        "",
+        *_modes(found),
+        "",
+        *_curves(found),
+    ]  # fmt: skip
+    if not exact:
+        lines += ["", *_rates(found)]
+    if not found.smooth:
+        lines += [
+            "",
+            "The nonlinearity is not smooth enough for the theory's kernels of S (Phi, Lambda, Upsilon, Xi): Tr H above is",
+            "Tr I alone. Where sigma'' = 0 almost everywhere, as for relu, Tr S = 0 and this is Tr H indeed; the limit of",
+            "Tr S^2 is then that of `kernelcalc sagun split`.",
+        ]
+    return lines
+
+
+def _modes(found: Prediction) -> list[str]:
+    tau, shown = found.time_constants, [j for j in (1, 2, 3, 5, 10, 30, 100, 300) if j <= found.n]
+    kind, formula = "Time constants", f"N/(c lambda_j), c = {found.curvature:g} the largest curvature of the loss"
+    if found.samples is None:
+        formula = "N/lambda_j"
+    elif math.isfinite(found.curvature):
+        kind = "Least time constants"
+    else:
+        formula = "N/lambda_j, for a loss of curvature 1: this one's has no known bound"
+    return [
+        f"{kind} of the tangent kernel's modes (gradient-flow time; steps = time / learning rate)",
+        "  mode  " + "".join(f"{j:>11d}" for j in shown),
+        "  time  " + "".join(f"{tau[j - 1]:>11.4g}" for j in shown),
+        f"  ({formula})",
+    ]
+
+
+def _curves(found: Prediction) -> list[str]:
+    m = found.moments
+    how = "exact" if found.samples is None else f"{found.samples} initialisations"
+    lines = [
+        f"Through training, mean ± standard deviation of one network over initialisations ({how})",
+        f"  {'time':>10} {'loss':>22} {'Tr H':>22}",
+    ]
+    for i, t in enumerate(m.times):
+        loss = f"{m.loss[i]:.4g} ± {m.loss_std[i]:.2g}"
+        trace = f"{m.trace_h[0, i]:.4g} ± {m.trace_h_std[0, i]:.2g}"
+        lines.append(f"  {t:>10.4g} {loss:>22} {trace:>22}")
+    return lines
+
+
+def _rates(found: Prediction) -> list[str]:
+    columns = ("rate, NTK", "standard", "PyTorch")
+    lines = [
+        "Largest eigenvalue, condition number of I (median) and largest stable rates through training",
+        f"  {'time':>10} {'lambda_max':>22} {'condition':>11}" + "".join(f" {name:>11}" for name in columns),
+    ]
+    rates = np.stack([found.learning_rates, found.standard_learning_rates, found.pytorch_learning_rates], axis=1)
+    for i, t in enumerate(found.moments.times):
+        top = f"{found.top[i]:.4g} ± {found.top_std[i]:.2g}"
+        numbers = "".join(f" {v:>11.4g}" for v in (found.conditions[i], *rates[i]))
+        lines.append(f"  {t:>10.4g} {top:>22}{numbers}")
+    return [
+        *lines,
+        "  (standard, PyTorch: rates of these two parametrisations, as above, after as many steps at a stable rate as",
+        "  the NTK parametrisation takes to the time in the first column)",
+    ]
