@@ -1,6 +1,7 @@
 r"""Mean-field limit at initialisation: output divided by √w, learning rate times w (w: width).
 
-The outputs vanish, I is unchanged and S grows to √w S, so that Tr H is of order √w and Tr H² of order w.
+The outputs vanish, I is unchanged and S grows to √w S, so that Tr H is of order √w and Tr H² of order w. What is left of
+order one is the mean of Tr H: that of Tr I, and that of Tr S, which the outputs of order 1/√w still give.
 
 References
 ----------
@@ -33,37 +34,50 @@ class MeanFieldLaw:
         Tr H/√w → N(0, trace_h_std²).
     trace_h2 : float
         Tr H²/w → trace_h2.
-    trace_i : float
-        Tr I, of order one, by which a finite width shifts the mean of Tr H.
+    trace_i, trace_s : float
+        Tr I and E Tr S, of order one: the mean of Tr H.
     """
 
     trace_h_std: float
     trace_h2: float
     trace_i: float
+    trace_s: float
 
     def at_width(self, width: int) -> dict[str, float]:
         """Mean and standard deviation of Tr H and mean of Tr H² to be expected at one width, to leading order."""
         if width < 1:
             raise InputError("a width of at least 1", repr(width))
         return {
-            "trace_h_mean": self.trace_i,
+            "trace_h_mean": self.trace_i + self.trace_s,
             "trace_h_std": math.sqrt(width) * self.trace_h_std,
             "trace_h2": width * self.trace_h2,
         }
 
 
 def mean_field_moments(kernels: Any, labels: ArrayLike, loss: Any = "mse", *, n_out: int | None = None) -> MeanFieldLaw:
-    r"""Law of Tr H/√w and limit of Tr H²/w.
+    r"""Law of Tr H/√w, limit of Tr H²/w, and the mean of Tr H.
 
     .. math::
         \mathrm{Tr} H/\sqrt w \to N(0, ∇C^T Ξ ∇C), \qquad \mathrm{Tr} H^2/w \to ∇C^T Υ ∇C, \qquad ∇C = ∇C(0),
 
-    with ∇C(0) = -Y*/N under MSE; sums over the outputs are understood.
+    with ∇C(0) = -Y*/N under MSE; sums over the outputs are understood. The outputs are Y/√w, so that
+
+    .. math::
+        \sqrt w\, G^T ∇C(Y/\sqrt w) = \sqrt w\, G^T ∇C(0) + G^T 𝓗C(0) Y + O(1/\sqrt w).
+
+    The first term has mean zero at every width (G changes sign with the last layer), the second, with Cov(G, Y) = Φ for
+    each output and 𝓗C one block a point,
+
+    .. math::
+        \mathbb{E}\,\mathrm{Tr} S = \mathbb{E}[G^T 𝓗C(0) Y] = \sum_i Φ_{ii}\, \mathrm{Tr}\, 𝓗C_{ii}(0), \qquad
+        \mathbb{E}\,\mathrm{Tr} H \to \sum_i (Θ_{ii} + Φ_{ii})\, \mathrm{Tr}\, 𝓗C_{ii}(0),
+
+    which is Tr I + n_out Tr Φ/N under MSE.
 
     Parameters
     ----------
     kernels : LimitingKernels
-        Anything with (N, N) arrays ``theta``, ``xi``, ``upsilon``.
+        Anything with (N, N) arrays ``theta``, ``phi``, ``xi``, ``upsilon``.
     labels : array_like
         As the loss takes them.
     loss : str, Loss or expression
@@ -78,10 +92,10 @@ def mean_field_moments(kernels: Any, labels: ArrayLike, loss: Any = "mse", *, n_
     Examples
     --------
     >>> from types import SimpleNamespace
-    >>> kernels = SimpleNamespace(theta=np.eye(2), xi=4 * np.eye(2), upsilon=np.eye(2))
+    >>> kernels = SimpleNamespace(theta=np.eye(2), phi=-np.eye(2) / 2, xi=4 * np.eye(2), upsilon=np.eye(2))
     >>> law = mean_field_moments(kernels, [2.0, 0.0])
-    >>> law.trace_h_std, law.trace_h2, law.trace_i
-    (2.0, 1.0, 1.0)
+    >>> law.trace_h_std, law.trace_h2, law.trace_i, law.trace_s
+    (2.0, 1.0, 1.0, -0.5)
     """
     law = resolve_loss(loss)
     targets = law.encode(labels, n_out)
@@ -94,8 +108,5 @@ def mean_field_moments(kernels: Any, labels: ArrayLike, loss: Any = "mse", *, n_
     variance, second = (
         float(np.einsum("ia,ij,ja->", slope, gram(kernels, name, n), slope)) for name in ("xi", "upsilon")
     )
-    return MeanFieldLaw(
-        trace_h_std=math.sqrt(max(variance, 0.0)),
-        trace_h2=second,
-        trace_i=float(np.diagonal(gram(kernels, "theta", n)) @ weights),
-    )
+    first, shift = (float(np.diagonal(gram(kernels, name, n)) @ weights) for name in ("theta", "phi"))
+    return MeanFieldLaw(trace_h_std=math.sqrt(max(variance, 0.0)), trace_h2=second, trace_i=first, trace_s=shift)

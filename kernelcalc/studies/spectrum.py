@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.errors import InputError, ShapeError
-from kernelcalc.training.checks import gram
+from kernelcalc.errors import InputError, NotFiniteError, ShapeError
+from kernelcalc.training.checks import floats, gram
 from kernelcalc.training.losses import curvature_sqrt, resolve_loss
 from kernelcalc.training.weighted import symmetric_weighted_kernel
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from kernelcalc.arrays import Array
+
+# Eigenvalues below this part of the largest are rounding.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,34 +139,49 @@ def count_outliers(values: ArrayLike, method: str = "gap", cutoff: float | None 
     Parameters
     ----------
     values : array_like
-        Eigenvalues, any order.
+        Eigenvalues, any order. Those below 1e-12 of the largest, and negative ones, count as zeros.
     method : {"gap", "ratio", "cutoff"}
-        Above the largest difference of consecutive eigenvalues, above their largest ratio (both among positive ones),
-        or above a cut-off.
+        Above the largest difference of consecutive eigenvalues, above their largest ratio, or above a cut-off.
     cutoff : float, optional
         For "cutoff"; by default the elbow of the scree plot: the point of the curve (rank, eigenvalue), both scaled to
         [0, 1], farthest below its chord.
+
+    Raises
+    ------
+    InputError, NotFiniteError
+        Another method, NaN or infinity.
+
+    Notes
+    -----
+    Zeros are eigenvalues like others for gap and elbow. A ratio to them is infinite: they are the bulk where they are at
+    least half of all and the others are within a factor of ten of each other; otherwise the ratio is that of positive ones.
+    Equal positive eigenvalues without anything below them stand apart from zero, all of them.
 
     Examples
     --------
     >>> [count_outliers([9, 5, 1, 0.5, 0.4], m) for m in ("gap", "ratio", "cutoff")]
     [1, 2, 2]
+    >>> [count_outliers([5, 5, 0, 0], m) for m in ("gap", "ratio", "cutoff")]
+    [2, 2, 2]
     """
-    v = np.sort(np.asarray(values, dtype=np.float64).ravel())[::-1]
-    positive = v[v > 1e-12 * v[0]] if v.size and v[0] > 0 else v[:0]
-    if positive.size < 2:
+    if method not in ("gap", "ratio", "cutoff"):
+        raise InputError("method 'gap', 'ratio' or 'cutoff'", repr(method))
+    v = np.sort(floats(values, "values", "an array of numbers").ravel())[::-1]
+    if not np.isfinite(v).all():
+        raise NotFiniteError("finite eigenvalues", "NaN or infinity")
+    if method == "cutoff" and cutoff is not None:
+        return int((v > cutoff).sum())
+    top = max(v[0], 0.0) if v.size else 0.0
+    v = np.where(v > _ROUNDING * top, v, 0.0)
+    positive = v[v > 0]
+    if positive.size < 2 or positive[-1] >= top * (1 - _ROUNDING):
         return int(positive.size)
     if method == "gap":
-        return int(np.argmax(positive[:-1] - positive[1:])) + 1
+        return int(np.argmax(v[:-1] - v[1:])) + 1
     if method == "ratio":
-        return int(np.argmax(positive[:-1] / positive[1:])) + 1
-    if method != "cutoff":
-        raise InputError("method 'gap', 'ratio' or 'cutoff'", repr(method))
-    if cutoff is not None:
-        return int((v > cutoff).sum())
-    x = np.linspace(0, 1, positive.size)
-    y = (positive - positive[-1]) / max(positive[0] - positive[-1], np.finfo(float).tiny)
-    return int(np.argmin(x + y))
+        bulk_is_zero = 2 * positive.size <= v.size and positive[-1] > top / 10
+        return int(positive.size if bulk_is_zero else np.argmax(positive[:-1] / positive[1:]) + 1)
+    return int(np.argmin(np.linspace(0, 1, v.size) + (v - v[-1]) / (top - v[-1])))
 
 
 def cluster_spectrum(theta: ArrayLike, hessian: ArrayLike, clusters: ArrayLike) -> Array:

@@ -106,7 +106,7 @@ def test_comparison_with_random_gradients_and_mean_field(tmp_path: Path) -> None
     assert shown == pytest.approx(mean, rel=1e-3)
     assert threshold == pytest.approx(1 + np.sqrt(24 / count), rel=1e-3)
     trace, deviation = numbers(result.output[result.output.index("Mean-field") :], "Tr H ")
-    assert trace == pytest.approx(np.trace(k.theta) / 24, rel=1e-3)
+    assert trace == pytest.approx((np.trace(k.theta) + np.trace(k.phi)) / 24, rel=1e-3)
     assert deviation == pytest.approx(np.sqrt(10 * y @ k.xi @ y) / 24, rel=1e-3)
     (second,) = numbers(result.output, "Tr H^2, leading order")
     assert second == pytest.approx(10 * y @ k.upsilon @ y / 24**2, rel=1e-4)

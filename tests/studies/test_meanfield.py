@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from kernelcalc.errors import InputError
+from kernelcalc.finite import FiniteNetwork
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.studies.meanfield import mean_field_moments
 from kernelcalc.training.losses import resolve_loss
@@ -41,11 +42,47 @@ def test_softmax_weight_at_zero_output(kernels):
     assert law.trace_i == pytest.approx(np.trace(kernels.theta) / N * (1 - 1 / 3), rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("name", "loss", "n_out"),
+    [
+        ("tanh", "mse", 1),
+        ("smooth_relu", "mse", 1),
+        ("smooth_relu", "mse", 3),
+        ("tanh", "softmax", 3),
+        ("erf", "binary", 1),
+    ],
+)
+def test_mean_trace_of_h_of_finite_networks(name, loss, n_out):
+    """The literal w·Tr of the Hessian of C(f/√w), f of finite networks with both signs of the last layer."""
+    x, width, count = np.random.default_rng(3).normal(size=(8, 6)), 64, 500
+    x *= np.sqrt(6) / np.linalg.norm(x, axis=1, keepdims=True)
+    labels = np.arange(8) % 3 if loss == "softmax" else np.sin(np.arange(8 * n_out)).reshape(8, n_out)
+    labels = labels > 0 if loss == "binary" else labels
+    net, law = MLP(name, depth=3, n_out=n_out), resolve_loss(loss)
+    traces = []
+    for seed in range(count):
+        one = FiniteNetwork.random(net, width, n_in=6, rng=seed)
+        own = np.einsum("iiab->iab", one.ntk(x).reshape(8, 8, n_out, n_out))
+        for outputs, g in ((one(x), one.hessian_trace(x)), (-one(x), -one.hessian_trace(x))):
+            scaled = outputs / np.sqrt(width)
+            h = law.hessian(scaled, labels)
+            blocks = h if law.has_blocks else h[:, :, None] * np.eye(n_out)
+            trace_i = np.einsum("iab,iba->", blocks, own)
+            traces.append(trace_i + np.sqrt(width) * np.sum(g * law.gradient(scaled, labels)))
+    pairs = np.reshape(traces, (count, 2)).mean(axis=1)
+    found = mean_field_moments(net.kernels(x), labels, loss)
+    expected = found.at_width(width)["trace_h_mean"]
+    # 1/width bias apart: 3/64 of either part
+    allowed = 4 * pairs.std(ddof=1) / np.sqrt(count) + 3 / width * (found.trace_i + abs(found.trace_s))
+    assert abs(pairs.mean() - expected) < allowed
+    assert abs(pairs.mean() - found.trace_i) > allowed
+
+
 def test_scaling_with_width(kernels):
     law = mean_field_moments(kernels, np.ones(N))
     at = law.at_width(100)
     assert at["trace_h2"] == 100 * law.trace_h2
     assert at["trace_h_std"] == 10 * law.trace_h_std
-    assert at["trace_h_mean"] == law.trace_i
+    assert at["trace_h_mean"] == law.trace_i + law.trace_s
     with pytest.raises(InputError):
         law.at_width(0)

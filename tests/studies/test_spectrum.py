@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.studies.spectrum import (
     bbp_outlier,
@@ -74,8 +74,53 @@ def test_outlier_counts():
     # zeros and rounding are not a gap of their own
     assert count_outliers([4.0, 2.0, 1.9, 1e-17, -1e-17], "ratio") == 1
     assert [count_outliers(v) for v in ([], [0.0], [3.0], [3.0, 0.0])] == [0, 0, 1, 1]
-    with pytest.raises(InputError):
-        count_outliers(values, "elbow")
+    for call in (lambda: count_outliers(values, "elbow"), lambda: count_outliers([], "elbow")):
+        with pytest.raises(InputError):
+            call()
+    with pytest.raises(NotFiniteError):
+        count_outliers([1.0, np.nan])
+    # a cut-off holds for a single eigenvalue too
+    assert [count_outliers([3.0], "cutoff", at) for at in (2.0, 5.0)] == [1, 0]
+
+
+METHODS = ("gap", "ratio", "cutoff")
+
+
+@pytest.mark.parametrize(
+    ("values", "count"),
+    [
+        ([5, 5, 0, 0], 2),
+        ([3, 2, 0, 0, 0, 0], 2),
+        ([0, 0, 2, 0, 3], 2),
+        ([5, 5, 1e-17, -1e-17, -3e-16], 2),
+        ([7, 7, 7] + 9 * [-1e-18], 3),
+        ([0, 0, 0], 0),
+        ([], 0),
+        ([-1e-20, 0], 0),
+        ([4], 1),
+        ([4, 0], 1),
+        ([2, 2, 2], 3),
+        ([2, 2 * (1 - 1e-15), 2, 0], 3),
+        ([1e-300, 1e-300, 0, 0], 2),
+    ],
+)
+def test_zeros_are_eigenvalues_too(values, count):
+    assert [count_outliers(values, m) for m in METHODS] == [count] * 3
+
+
+def test_a_bulk_above_zero_is_the_bulk():
+    # as softmax leaves one zero a point: the ratio of a small eigenvalue to them says nothing
+    values = np.concatenate([[9.0, 8.0], np.geomspace(1e-2, 1e-9, 20), np.zeros(22)])
+    assert [count_outliers(values, m) for m in METHODS] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("name", "sigma_w"), [("tanh", 0.7), ("erf", 1.0), ("smooth_relu", 1.0)])
+def test_deep_in_order_one_eigenvalue_an_output_dominates(name, sigma_w):
+    """Remark 2: Θ tends to a constant matrix, whose one eigenvalue every output has."""
+    x = np.random.default_rng(2).normal(size=(20, 5))
+    k = MLP(name, 30, sigma_w=sigma_w, n_out=10).kernels(x * np.sqrt(5) / np.linalg.norm(x, axis=1, keepdims=True))
+    found = spectrum_of_i(k, np.zeros((20, 10)), np.zeros((20, 10)))
+    assert [found.outliers(m) for m in METHODS] == [10, 10, 10]
 
 
 @pytest.mark.parametrize("classes", [2, 5])

@@ -66,7 +66,7 @@ def test_narrow_tiles_give_the_same_sums(monkeypatch):
     h = SoftmaxCrossEntropy().curvature(rng.normal(size=(S, N, C)), np.zeros((N, C)))
     whole = weighted_moments(theta, h, 4, has_blocks=True)
     monkeypatch.setattr("kernelcalc.training.weighted._ENTRIES", 5 * 16 * N)
-    monkeypatch.setattr("kernelcalc.training.weighted._BATCH", 2)
+    monkeypatch.setattr("kernelcalc.training.weighted._HESSIANS", 2)
     np.testing.assert_allclose(weighted_moments(theta, h, 4, has_blocks=True), whole, rtol=1e-13)
 
 
