@@ -41,6 +41,8 @@ def test_setup_commands_are_the_ones_ci_runs():
     commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("python3 -m venv")]
     assert len(commands) == 2
     assert commands[0].endswith("kernelcalc curves")
+    # pictures, data files, progress bars; not what distributes and compiles
+    assert '".[plot,table,progress]"' in commands[0]
     assert "pytest" in commands[1]
     assert "README.md" in (ROOT / ".ci" / "run").read_text()
     assert shutil.which("python3")

@@ -17,6 +17,8 @@ _SAMPLE = 200
 # Up to here whole numbers 0, 1, 2, ... above whole numbers may well be a point.
 _FEW_COLUMNS = 7
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "."})
+# The separator of a text without one.
+ONE_COLUMN = "\t"
 _WHOLE = re.compile(r"\d+")
 _COMMENT = re.compile(r"\s#.*$")
 
@@ -43,7 +45,9 @@ class Layout:
     notes: tuple[str, ...] = ()
 
 
-def layout(text: str, source: str, header: bool | None = None, decimal: str = ".") -> Layout:
+def layout(
+    text: str, source: str, header: bool | None = None, decimal: str = ".", separator: str | None = None
+) -> Layout:
     r"""Find comments, separator and names.
 
     Parameters
@@ -54,6 +58,8 @@ def layout(text: str, source: str, header: bool | None = None, decimal: str = ".
     header : bool, optional
         Whether the first row has names; by default as it looks.
     decimal : {".", ","}
+    separator : str, optional
+        By default the one that fits best.
 
     Raises
     ------
@@ -69,7 +75,7 @@ def layout(text: str, source: str, header: bool | None = None, decimal: str = ".
     lines, comment = _rows(text)
     if not lines:
         raise DataFileError("at least one data point", f"an empty file {source}")
-    separator = _separator(lines[:_SAMPLE], decimal)
+    separator = separator or _separator(lines[:_SAMPLE], decimal)
     cells = [split_line(line, separator) for line in lines[:_SAMPLE]]
     found = is_header(cells, source) if header is None else header
     if found:
@@ -118,23 +124,26 @@ def split_line(line: str, separator: str) -> list[str]:
 
 
 def _separator(lines: Sequence[str], decimal: str) -> str:
-    """The separator under which most lines have the same number of cells, then most cells are numbers."""
-    best, found = (0.0, 0.0), ","
-    for separator in ("\t", ";", ",", "|", " "):
+    """The separator under which most rows have one number of cells, at least two, then most cells are numbers."""
+    best, found = (0.5, 0.0), ONE_COLUMN
+    for separator in (ONE_COLUMN, ";", ",", "|", " "):
         if separator == decimal:
             continue
-        rows = [split_line(line, separator) for line in lines]
-        width, count = Counter(map(len, rows)).most_common(1)[0]
-        if width < 2:
-            continue
+        # A row of names does not tell how many columns there are.
+        rows = [split_line(line, separator) for line in lines[1:] or lines]
+        widths = Counter(len(row) for row in rows if len(row) > 1)
         cells = [cell for row in rows for cell in row]
-        # A decimal comma that was not asked for shows the separator all the same.
-        numbers = sum(map(looks_like_number, cells))
-        # names may be one fewer than columns, and rows may be at fault
-        score = (1.0 if count >= len(rows) - 1 else count / len(rows), numbers / len(cells))
-        if score > best:
-            best, found = score, separator
+        if widths:
+            share = max(widths.values()) / len(rows)
+            # A decimal comma that was not asked for shows the separator all the same.
+            best, found = max(
+                (best, found), ((share, sum(map(looks_like_number, cells)) / len(cells)), separator), key=_first
+            )
     return found
+
+
+def _first(scored: tuple[tuple[float, float], str]) -> tuple[float, float]:
+    return scored[0]
 
 
 def is_number(cell: str, decimal: str = ".") -> bool:

@@ -19,6 +19,7 @@ from kernelcalc.arrays import AnyArray, plain
 from kernelcalc.datasets.arrayfiles import from_array, from_mapping, is_idx, read_idx, read_numpy
 from kernelcalc.datasets.columns import request_of
 from kernelcalc.datasets.data import Data, Request
+from kernelcalc.datasets.dialect import ONE_COLUMN
 from kernelcalc.datasets.images import ENDINGS, read_folder, read_image
 from kernelcalc.datasets.tables import pandas_for, read_frame, read_parquet, read_text, text_frame
 from kernelcalc.errors import DataFileError
@@ -235,9 +236,9 @@ def read_labels(path: Path, n: int) -> AnyArray:
         stored = read_numpy(content, str(path))
         return stored if isinstance(stored, np.ndarray) else next(iter(stored.values()))
     text = _text(content, path)
-    _, frame = text_frame(text, str(path), Request(header=False))
+    _, frame = text_frame(text, str(path), Request(header=False), ONE_COLUMN)
     if len(frame) == n + 1:
-        _, frame = text_frame(text, str(path), Request(header=True))
+        _, frame = text_frame(text, str(path), Request(header=True), ONE_COLUMN)
     if frame.shape[1] != 1:
         raise DataFileError("one column of labels", f"{frame.shape[1]} in {path}")
     return np.asarray(frame.iloc[:, 0].tolist())

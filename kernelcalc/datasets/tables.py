@@ -62,10 +62,10 @@ def read_text(text: str, source: str, request: Request) -> Data:
         raise
 
 
-def text_frame(text: str, source: str, request: Request) -> tuple[Layout, Any]:
+def text_frame(text: str, source: str, request: Request, separator: str | None = None) -> tuple[Layout, Any]:
     """The layout of a text and its cells as a DataFrame without names."""
     pandas = pandas_for("reading a table")
-    found = layout(text, source, request.header, request.decimal)
+    found = layout(text, source, request.header, request.decimal, separator)
     exact = tuple(int(part) for part in pandas.__version__.split(".")[:2]) >= _EXACT_SINCE
     try:
         frame = pandas.read_csv(
