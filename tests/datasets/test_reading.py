@@ -161,7 +161,7 @@ def test_text_refused(tmp_path: Path, text: str, options: dict, message: str) ->
         ("a,b\n1,2\n3,inf\n", "inf in row 1, column 'b'"),
         ("a,y\n1,2\n3,nan\n5,6\n", "nan in row 1, column 'y'"),
         ("a,y\n1,2\n3,-inf\n", "-inf in row 1, column 'y'"),
-        ("1,1e999\n", "inf in row 0, column 1"),
+        ("1,1e999\n", r"(inf|1e999) in row 0, column 1"),
     ],
 )
 def test_text_that_is_not_finite(tmp_path: Path, text: str, message: str) -> None:
