@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Words in the names of arrays; what is left of a name (train, test) says which belong together.
 _POINT_WORDS = ("images", "image", "data", "features", "inputs", "input", "points", "arr_0", "x")
-_LABEL_WORDS = ("labels", "label", "targets", "target", "classes", "class", "digits", "arr_1", "y")
+_LABEL_WORDS = ("labels", "label", "targets", "target", "classes", "class", "arr_1", "y")
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -91,7 +91,12 @@ def from_mapping(stored: Mapping[str, Any], source: str, request: Request) -> Da
         label_names = _label_name(arrays, points, source)
     chosen = [arrays[name] for name in label_names]
     y = chosen[0] if len(chosen) == 1 else np.stack([label_vector(a) for a in chosen], axis=1) if chosen else None
-    rest = tuple(name for name in arrays if name != points and name not in label_names)
+    # names of features and classes are neither
+    rest = tuple(
+        name
+        for name, a in arrays.items()
+        if name != points and name not in label_names and (a.dtype.kind not in "US" or len(a) == len(arrays[points]))
+    )
     return from_array(
         arrays[points], y, source, replace(request, columns=()), points=f"array {points}",
         labels=f"array {listed(label_names)}", notes=(f"not used: {listed(rest)}",) if rest else (), candidates=rest,
@@ -124,6 +129,9 @@ def _points_name(arrays: Mapping[str, AnyArray], labels: Sequence[str], source: 
     named = {name: rest for name in numeric for known, rest in [_parts(name, _POINT_WORDS)] if known}
     for part in (*wanted, "", "train"):
         found = [name for name, rest in named.items() if rest == part]
+        if len(found) > 1:
+            # as rows, not as images
+            found = [name for name in found if arrays[name].ndim == 2]
         if len(found) == 1:
             return found[0]
         if found:

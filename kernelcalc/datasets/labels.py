@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
 
-# Fewer different whole numbers are classes, however few the points.
-MOST_CLASSES = 20
+# Chosen, not derived: no more classes than these are classes however few the points, more of them with so many points each.
+_MOST_CLASSES = 20
+_LEAST_MEMBERS = 5
 
 
 def label_vector(y: ArrayLike) -> NDArray[Any]:
@@ -79,7 +80,7 @@ def _of_one_kind(labels: NDArray[np.object_]) -> NDArray[Any]:
 def are_classes(y: NDArray[Any]) -> bool:
     """Whether labels name classes: text, or one whole number a point that is not a measurement.
 
-    More than 20 different numbers for more than half of the points are one.
+    More than 20 different numbers, with less than five points each, are one.
 
     Examples
     --------
@@ -92,7 +93,18 @@ def are_classes(y: NDArray[Any]) -> bool:
         return y.ndim == 1
     different = np.unique(y).size
     whole = y.dtype.kind != "f" or bool(np.equal(np.mod(y, 1), 0).all())
-    return whole and (different <= MOST_CLASSES or different <= len(y) / 2)
+    return whole and not too_many_classes(different, len(y))
+
+
+def too_many_classes(different: int, n: int) -> bool:
+    """Whether so many different labels of n points are measurements.
+
+    Examples
+    --------
+    >>> too_many_classes(10, 12), too_many_classes(100, 500), too_many_classes(214, 442)
+    (False, False, True)
+    """
+    return different > _MOST_CLASSES and different > n / _LEAST_MEMBERS
 
 
 def one_hot(y: ArrayLike) -> Array:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.arrays import plain
-from kernelcalc.datasets.labels import label_vector
+from kernelcalc.datasets.labels import label_vector, too_many_classes
 from kernelcalc.errors import InputError, ShapeError
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def choose(y: ArrayLike, n: int, *, rng: Any = 0) -> NDArray[np.int64]:
     Parameters
     ----------
     y : array_like, (N,) or (N, n_out)
-        Labels or targets. Equal rows are a class; with more than N/2 different ones they are numbers, not classes, and
-        the rows are drawn from all alike.
+        Labels or targets. Equal rows are a class; with more than N/2 different ones, or more than 20 with less than
+        five points each, they are numbers, not classes, and the rows are drawn from all alike.
     n : int
         How many, 1 to N.
     rng : seed or Generator
@@ -142,7 +142,7 @@ def _classes(y: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if labels.ndim == 1:
         labels = label_vector(y)
     _, first, members = np.unique(labels, axis=0, return_index=True, return_inverse=True)
-    if first.size > len(labels) / 2:
+    if first.size > len(labels) / 2 or too_many_classes(first.size, len(labels)):
         return np.zeros(len(labels), dtype=np.int64), np.array([len(labels)])
     # In order of first appearance: the rows drawn do not depend on how classes are written.
     members = np.argsort(np.argsort(first))[members.ravel()]

@@ -33,6 +33,8 @@ LABELS = np.array([3, 4, 3])
         ("arr_0", "arr_1"),
         ("measured", "kinds"),
         ("inputs", "outputs"),
+        ("digits", "labels"),
+        ("X", "digits"),
         ("Points", "Label"),
     ],
 )
@@ -171,6 +173,9 @@ def test_objects_at_hand() -> None:
     np.testing.assert_array_equal(data.X, X)
     np.testing.assert_array_equal(data.y, LABELS)
     assert "labels: column diagnosis, 2 classes" in str(data)
+    digits = datasets.load(Bunch(data=X, images=X.reshape(3, 2, 1), target=LABELS, **names))
+    np.testing.assert_array_equal(digits.X, X)
+    assert str(digits).endswith("array data; labels: array target, 2 classes; not used: images")
     data = datasets.load((X, LABELS))
     np.testing.assert_array_equal(data.y, LABELS)
     assert datasets.load(X).y is None

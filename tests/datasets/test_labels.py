@@ -72,3 +72,7 @@ def test_labels_in_a_column_and_of_objects() -> None:
     np.testing.assert_array_equal(datasets.one_hot(np.array([2, 1.5], dtype=object)), [[0, 1], [1, 0]])
     assert datasets.are_classes(np.array([[0], [1]]))
     assert not datasets.are_classes(np.array([[0.5], [1.0]]))
+    # as many as digits, however few the points; not 214 values of 442 measurements
+    assert datasets.are_classes(np.arange(10))
+    assert not datasets.are_classes(np.arange(442.0) % 214)
+    assert datasets.are_classes(np.arange(1000) % 100)
