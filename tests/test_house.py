@@ -37,6 +37,7 @@ ALLOWED = {
     "training": _TRAINING,
     "studies": _STUDIES,
     "cli": _STUDIES | {"cli"},
+    "__main__": {"cli"},
 }
 # What sees theory and finite networks side by side.
 BOTH_SIDES = {"studies/validation", "studies/figures", "studies/sagun", "cli"}

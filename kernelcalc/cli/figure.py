@@ -145,7 +145,7 @@ def _ready(out: Path) -> Path:
 
 
 def _finish(drawn: Experiment, folder: Path) -> None:
-    from kernelcalc.cli import progress, shows_progress
+    from kernelcalc.cli.terminal import progress, shows_progress
 
     result = drawn.run(progress if shows_progress() else None)
     click.echo(str(result))

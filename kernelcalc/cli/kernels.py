@@ -96,7 +96,7 @@ def _by_dask(
     scheduler: str | None,
 ) -> dict[str, tuple[float, float]]:
     """Write the folder; trace and sum of every kernel, from one pass over it."""
-    from kernelcalc.cli import shows_progress
+    from kernelcalc.cli.terminal import shows_progress
     from kernelcalc.kernels.distributed.engine import cluster, require
     from kernelcalc.kernels.distributed.lazy_kernels import LazyKernels
 

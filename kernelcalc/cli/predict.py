@@ -64,7 +64,7 @@ def predict(
     """
     from kernelcalc import datasets
     from kernelcalc.activations.names import from_text
-    from kernelcalc.cli import shows_progress
+    from kernelcalc.cli.terminal import shows_progress
     from kernelcalc.errors import InputError
     from kernelcalc.kernels.mlp import MLP
     from kernelcalc.output.files import writable_folder

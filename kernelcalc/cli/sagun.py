@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from kernelcalc.cli import progress
+from kernelcalc.cli.terminal import progress
 
 
 class _Listing(click.Command):

@@ -15,7 +15,7 @@ from kernelcalc.cli.dataset import DataOptions, check_options, network_options
 if TYPE_CHECKING:
     import numpy as np
 
-DIGITS = 5
+DEFAULT_DIGITS = 5
 
 
 class Numbers(click.ParamType):
@@ -84,7 +84,7 @@ def validate(
     parity (±1), others as they are. The exit code is 1 if a quantity fails.
     """
     from kernelcalc.activations.names import from_text
-    from kernelcalc.cli import shows_progress
+    from kernelcalc.cli.terminal import shows_progress
     from kernelcalc.kernels.distributed.engine import cluster
     from kernelcalc.kernels.mlp import MLP
     from kernelcalc.output.files import writable_folder, write_figure
@@ -129,7 +129,7 @@ def _read(data: DataOptions, seed: int) -> tuple[np.ndarray, np.ndarray]:
     elif data.has_file:
         x, y = data.labelled(seed=seed)
     else:
-        x, y = replace(data, points=data.points or DIGITS).labelled()
+        x, y = replace(data, points=data.points or DEFAULT_DIGITS).labelled()
         x = datasets.rescale(x, "sphere")
     if y.dtype.kind not in "biuf":
         raise InputError("numbers as labels", f"{y.flat[0]!r}")

@@ -29,7 +29,7 @@ from kernelcalc.training.mse import mse_moments
 from kernelcalc.training.trajectory import Trajectory
 
 # The paper's panels, left and right.
-ACTIVATIONS = ("smooth_relu", "normalized smooth_relu")
+PANELS = ("smooth_relu", "normalized smooth_relu")
 PAPER_WIDTH, PAPER_TRIALS = 5000, 250
 # Later than N/λ_max only S moves, and it has vanished; each unit of time costs steps of an explicit integrator.
 CROSSES = (0.0, 0.2, 0.6, 2.0, 6.0, 20.0)
@@ -87,7 +87,7 @@ class Figure1(Experiment):
     width: int = 1000
     trials: int = 20
     points: int = 256
-    activations: Sequence[str] = ACTIVATIONS
+    activations: Sequence[str] = PANELS
     times: Sequence[float] = CROSSES
     seed: int = 0
     workers: int = 1

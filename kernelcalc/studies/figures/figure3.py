@@ -28,7 +28,7 @@ from kernelcalc.output.pictures import color_of, grid
 from kernelcalc.output.result import Table
 from kernelcalc.output.style import matplotlib_part
 from kernelcalc.studies.experiment import Experiment, Show, Tables
-from kernelcalc.studies.figures.figure1 import ACTIVATIONS
+from kernelcalc.studies.figures.figure1 import PANELS
 
 # The paper's axes: x along the fourth, y along the first eigenvector.
 FIRST, FOURTH = 0, 3
@@ -143,7 +143,7 @@ class Figure3(Experiment):
 
     width: int = 1000
     points: int = 32
-    activations: Sequence[str] = ACTIVATIONS
+    activations: Sequence[str] = PANELS
     reach: float = 2.0
     grid: int = 25
     seed: int = 0

@@ -21,9 +21,9 @@ from kernelcalc.studies.sagun.task import Task, descend, digits
 # Random vectors for the size of a block of S.
 PROBES = 32
 # Decades below the largest entry that the colours cover.
-DECADES = 6
+COLOR_DECADES = 6
 # Hidden width of the network of 162 parameters on blobs, and of the one that is drawn on digits.
-NARROW, ON_DIGITS = 10, 4
+THIN, ON_DIGITS = 10, 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,7 +44,7 @@ class Blocks:
     Attributes
     ----------
     wide, narrow : arrays
-        ‖I_ab‖² of the wide network and of that of width :data:`NARROW`.
+        ‖I_ab‖² of the wide network and of that of width :data:`THIN`.
     residual : array
         ‖S_ab‖² of the wide network.
     expected, expected_residual : arrays
@@ -93,7 +93,7 @@ class Heatmaps(Experiment):
     loss: str = "softmax"
     points: int = by_size(60, 200)
     width: int = by_size(300, 1000)
-    widths: tuple[int, ...] = (2, 6, NARROW)
+    widths: tuple[int, ...] = (2, 6, THIN)
     steps: int = by_size(150, 1000)
 
     def measure(self, show: Show) -> Found:
@@ -102,7 +102,7 @@ class Heatmaps(Experiment):
         images, labels = digits(None, self.full)
         figures = Task.of(images, labels, loss=self.loss, activation=self.activation)
         limit = Limit.of(blobs)
-        starts = {k: blobs.draw(k, [self.seed, k]) for k in (*self.widths, NARROW, self.width)}
+        starts = {k: blobs.draw(k, [self.seed, k]) for k in (*self.widths, THIN, self.width)}
         step = limit.step_for(starts.values())
         other = figures.draw(ON_DIGITS, [self.seed, ON_DIGITS])
         drawn = [("blobs", k, blobs, starts[k], step) for k in self.widths]
@@ -118,7 +118,7 @@ class Heatmaps(Experiment):
                     entries = task.split(network).h.dense()
                 edges = layer_edges(network)
                 matrices.append(Matrix(data=name, width=k, when=when, entries=entries, edges=edges))
-        blocks = self._blocks(limit, step, starts[self.width], starts[NARROW])
+        blocks = self._blocks(limit, step, starts[self.width], starts[THIN])
         return Found(limit=limit, step=step, matrices=matrices, blocks=blocks)
 
     def _blocks(self, limit: Limit, step: float, start: FiniteNetwork, thin: FiniteNetwork) -> list[Blocks]:
@@ -144,7 +144,7 @@ class Heatmaps(Experiment):
         )
 
     def table(self, found: Found) -> Tables:
-        names = ("time", "block", "norm_theory", f"norm_i_{self.width}", "ratio", f"norm_{NARROW}")
+        names = ("time", "block", "norm_theory", f"norm_i_{self.width}", "ratio", f"norm_{THIN}")
         rows = Table(*names, "norm_s_theory", f"norm_s_{self.width}")
         for when, own in zip(("start", "end"), found.blocks, strict=True):
             one, few, theory = np.sqrt(own.wide), np.sqrt(own.narrow), np.sqrt(own.expected)
@@ -168,7 +168,7 @@ class Heatmaps(Experiment):
         )
         return (
             f"norm_i_{self.width}: Frobenius norm of the block of I in a network of that width; norm_theory: its limit from "
-            f"the same first outputs; norm_{NARROW}: in the drawn network of 162 parameters",
+            f"the same first outputs; norm_{THIN}: in the drawn network of 162 parameters",
             f"the picture shows |H| = |I + S|; norm_s_{self.width}: the same for S, from {PROBES} random vectors a layer",
             covered,
             *found.limit.cap_note(found.step),
@@ -232,7 +232,7 @@ def _draw_matrix(figure: Any, ax: Any, matrix: Matrix) -> Any:
     """The entries in colour; returns the colour bar."""
     logs = np.log10(np.maximum(np.abs(matrix.entries), 1e-300))
     top = np.floor(logs.max()) + 1
-    image = ax.imshow(logs, cmap="magma", vmin=top - DECADES, vmax=top, interpolation="nearest")
+    image = ax.imshow(logs, cmap="magma", vmin=top - COLOR_DECADES, vmax=top, interpolation="nearest")
     edges = matrix.edges
     for edge in edges[1:-1]:
         for line in (ax.axhline, ax.axvline):

@@ -23,7 +23,7 @@ from kernelcalc.studies.validation.comparison import Quantity, Validation, compa
 
 # Standard deviation of the blobs.
 STD = 0.5
-TIMES = ("start", "end")
+WHEN = ("start", "end")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,7 +137,7 @@ class InitialEigenvalues(Experiment):
         samples = self._tops(task, step, self.steps, show, "widths")
         (end,) = limit.descend(start, step, self.steps)
         theory = np.stack([limit.top(start), limit.top(end)], axis=1)
-        quantities = [Quantity("lambda_max", when) for when in TIMES]
+        quantities = [Quantity("lambda_max", when) for when in WHEN]
         report = compare(
             {quantity: theory[:, i].mean() for i, quantity in enumerate(quantities)},
             {quantity: np.stack([s[:, i] for s in samples[1:]], axis=1) for i, quantity in enumerate(quantities)},
@@ -168,7 +168,7 @@ class InitialEigenvalues(Experiment):
 
     def table(self, found: Found) -> Tables:
         rows = Table("time", "width", "P", "networks", "mean", "error", "std", "z")
-        for i, (when, row) in enumerate(zip(TIMES, found.report.rows, strict=True)):
+        for i, (when, row) in enumerate(zip(WHEN, found.report.rows, strict=True)):
             for width, values in zip(self.widths, found.samples, strict=True):
                 column = values[:, i]
                 error = column.std(ddof=1) / np.sqrt(len(column))
@@ -186,7 +186,7 @@ class InitialEigenvalues(Experiment):
         longest = max(map(len, [found.theory, *found.samples]))
         named = zip((f"width_{width}" for width in self.widths), found.samples, strict=True)
         for name, values in [("theory", found.theory), *named]:
-            for i, when in enumerate(TIMES):
+            for i, when in enumerate(WHEN):
                 missing = np.full(longest - len(values), np.nan)
                 yield f"{name}_{when}", np.concatenate([values[:, i], missing])
 

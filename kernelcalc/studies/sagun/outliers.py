@@ -21,7 +21,7 @@ from kernelcalc.studies.spectrum import count_outliers
 
 # Part of the spectrum in which gaps and ratios are looked for: below, ratios are between roundings of zero.
 SCREE = 100
-RULES = ("gap", "ratio", "cutoff")
+COUNTED_BY = ("gap", "ratio", "cutoff")
 # Ranks that the picture shows.
 SHOWN = 60
 
@@ -80,13 +80,13 @@ class Trained:
 
     @property
     def counts(self) -> list[int]:
-        """Outliers by each of :data:`RULES`."""
-        return [count_outliers(self.scree, rule) for rule in RULES]
+        """Outliers by each of :data:`COUNTED_BY`."""
+        return [count_outliers(self.scree, rule) for rule in COUNTED_BY]
 
     @property
     def expected_counts(self) -> list[int]:
         """The same in the limit."""
-        return [count_outliers(self.expected, rule) for rule in RULES]
+        return [count_outliers(self.expected, rule) for rule in COUNTED_BY]
 
 
 @experiment

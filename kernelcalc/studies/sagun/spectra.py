@@ -21,18 +21,18 @@ from kernelcalc.output.result import Table
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.registry import experiment
-from kernelcalc.studies.sagun.task import NEAR_ZERO, ROUNDING, Task, descend, digits, smallest
+from kernelcalc.studies.sagun.task import NEAR_ZERO, ROUNDED_ZERO, Task, descend, digits, smallest
 from kernelcalc.studies.spectrum import count_outliers, rank_bound_i, rank_bound_s
 
 DATA = ("digits", "random", "blobs")
 # Parameters up to which all eigenvalues cost next to nothing.
 _SMALL = 500
 # Rows of the dense matrix that are computed at once.
-_ROWS = 512
+_DENSE_ROWS = 512
 # A network's loss or largest eigenvalue that differs by more than this factor from the limit's is pointed out.
 FAR = 1.5
 # Eigenvalues at either end when the matrix is too large.
-_ENDS = 30
+_EDGE = 30
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,12 +82,12 @@ class Stage:
     def row(self) -> tuple[Any, ...]:
         """Its numbers in the main table."""
         values, weights = self.values, self.weights
-        theory = self.expected[: min(_ENDS, self.ranks[0])]
+        theory = self.expected[: min(_EDGE, self.ranks[0])]
         near = weights[np.abs(values) < NEAR_ZERO * values[-1]].sum() / self.parameters
-        small = ROUNDING * values[-1]
+        small = ROUNDED_ZERO * values[-1]
         zero = weights[np.abs(values) <= small].sum() if self.exact else np.nan
         negative = weights[values < -small].sum() if self.exact else np.nan
-        gaps = count_outliers(np.sort(values)[::-1][:_ENDS], "gap"), count_outliers(theory, "gap")
+        gaps = count_outliers(np.sort(values)[::-1][:_EDGE], "gap"), count_outliers(theory, "gap")
         bound = max(self.zeros, self.parameters - sum(self.ranks))
         head = self.data, self.loss, self.width, self.parameters, self.step, self.when
         edges = values[-1], theory[0], values[0]
@@ -265,9 +265,9 @@ def exact_eigenvalues(operator: CurvatureOperator) -> AnyArray:
     """All eigenvalues, ascending, in the memory of one dense matrix."""
     p = operator.shape[0]
     matrix = np.empty((p, p))
-    for first in range(0, p, _ROWS):
-        rows = np.eye(min(_ROWS, p - first), p, first)
-        matrix[first : first + _ROWS] = operator.split.product(rows, operator.part)
+    for first in range(0, p, _DENSE_ROWS):
+        rows = np.eye(min(_DENSE_ROWS, p - first), p, first)
+        matrix[first : first + _DENSE_ROWS] = operator.split.product(rows, operator.part)
     # LAPACK works in place on columns
     return np.asarray(eigvalsh(matrix.T, overwrite_a=True, check_finite=False))
 
@@ -283,7 +283,7 @@ def spectrum_of(task: Task, network: FiniteNetwork, approximate: bool = False) -
             at = int(np.searchsorted(values, 0.0))
             values, weights = np.insert(values, at, 0.0), np.insert(weights, at, float(zeros))
         return values, weights, True
-    count = _ENDS
+    count = _EDGE
     ends = [extreme_eigenvalues(operator, count, tol=1e-6), smallest(operator, count)]
     density = spectral_density(operator, steps=120, probes=2)
     low, high = ends[1].max(), ends[0].min()

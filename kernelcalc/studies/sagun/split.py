@@ -14,7 +14,7 @@ from kernelcalc.output.result import Table
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.limit import Limit, smooth
 from kernelcalc.studies.sagun.registry import experiment
-from kernelcalc.studies.sagun.task import ROUNDING, Task, descend, digits
+from kernelcalc.studies.sagun.task import ROUNDED_ZERO, Task, descend, digits
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,7 +136,7 @@ class Split(Experiment):
                 "S": (np.nan, stage.residual_square),
             }
             for name, own in stage.spectra.items():
-                small = ROUNDING * np.abs(own).max()
+                small = ROUNDED_ZERO * np.abs(own).max()
                 signs = [int((own > small).sum()), int((own < -small).sum())]
                 numbers = (own[-1], own[0], *signs, own.size - sum(signs) + zeros, own @ own)
                 rows.add(stage.when, name, *numbers, *theory[name])

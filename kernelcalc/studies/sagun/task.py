@@ -27,7 +27,7 @@ from kernelcalc.kernels.mlp import MLP
 # Parameters up to which dense eigenvalues are faster than Lanczos for a few of them (measured).
 _DENSE_NETWORK = 250
 # Relative to the largest eigenvalue in size, below this an eigenvalue is rounding.
-ROUNDING = 1e-11
+ROUNDED_ZERO = 1e-11
 # Half the band around zero, relative to the largest eigenvalue, that counts as near zero.
 NEAR_ZERO = 1e-3
 

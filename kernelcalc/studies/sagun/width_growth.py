@@ -15,11 +15,11 @@ from kernelcalc.output.result import Table
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.limit import Limit, smooth
 from kernelcalc.studies.sagun.registry import experiment
-from kernelcalc.studies.sagun.task import ROUNDING, Task, descend, digits, smallest
+from kernelcalc.studies.sagun.task import ROUNDED_ZERO, Task, descend, digits, smallest
 
 # Parameters up to which the matrix is dense (measured: Lanczos is faster from here on).
 DENSE_ENDS = 1500
-TIMES = {"start": "at initialisation", "end": "after training"}
+STAGES = {"start": "at initialisation", "end": "after training"}
 
 
 class Ends(NamedTuple):
@@ -52,7 +52,7 @@ def _ends(task: Task, start: FiniteNetwork, step: float, steps: int, count: int)
             values, weights = density.nodes.ravel(), density.weights.ravel() * p / len(density.nodes)
             square = network.hessian_moments(task.x, task.y, 2, task.loss).trace_s2
         # zeros of the matrix are roundings here
-        values = np.where(np.abs(values) > ROUNDING * np.abs(values).max(), values, 0.0)
+        values = np.where(np.abs(values) > ROUNDED_ZERO * np.abs(values).max(), values, 0.0)
         spread = middle(np.append(values, 0.0), np.append(weights, zeros))
         numbers = spread, float(square), task.loss_of(network), task.gradient_norm(network)
         found.append(Ends(right, np.minimum(left, 0.0), *numbers))
@@ -152,7 +152,7 @@ class WidthGrowth(Experiment):
                 square=float(limit.residual_square(outputs[i]).mean()),
                 loss=limit.loss(outputs[i]).mean(),
             )
-            for i, when in enumerate(TIMES)
+            for i, when in enumerate(STAGES)
         ]
 
     def title(self, found: Found) -> str:
@@ -209,7 +209,7 @@ class WidthGrowth(Experiment):
         # a line through one width cannot be seen
         limit = THEORY | ({"marker": "_", "ms": 16} if len(self.widths) == 1 else {})
         table = self.table(found)["width"]
-        for row, (when, words) in zip(axes, TIMES.items(), strict=True):
+        for row, (when, words) in zip(axes, STAGES.items(), strict=True):
             own = {name: column[table["time"] == when] for name, column in table.items()}
             _draw_edges(row[:2], [one for one in found.widths if one.when == when], words)
             _draw_ends(row[2], own, limit, words, slope=when == "end")

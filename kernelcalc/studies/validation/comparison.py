@@ -11,14 +11,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 
+from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError, MissingExtraError, ShapeError
-
-if TYPE_CHECKING:
-    from kernelcalc.arrays import Array
+from kernelcalc.output.comparison import plot_comparison
+from kernelcalc.output.files import atomic_file, write_csv
 
 # |z| up to here always passes.
 Z_LIMIT = 4.0
@@ -158,15 +159,11 @@ class Validation:
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write :attr:`table` as a CSV file, whole or not at all."""
-        from kernelcalc.output.files import write_csv
-
         table = self.table
         return write_csv(path, {name: [record[name] for record in table] for name in table[0]})
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
         """Write everything as a JSON file, whole or not at all; an infinite z is null."""
-        from kernelcalc.output.files import atomic_file
-
         table = [
             {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in record.items()}
             for record in self.table
@@ -185,8 +182,6 @@ class Validation:
 
     def plot(self, ax: Any = None, row: Row | None = None) -> Any:
         """Values against 1/width; see :func:`kernelcalc.output.comparison.plot_comparison`. Returns the axes."""
-        from kernelcalc.output.comparison import plot_comparison
-
         return plot_comparison(self, ax, row)
 
     @property
@@ -325,8 +320,6 @@ def z_limit(rows: int, trials: int) -> float:
     >>> z_limit(1, 1000), round(z_limit(1000, 1000), 2)
     (4.0, 4.44)
     """
-    from scipy.special import stdtrit
-
     return max(Z_LIMIT, -float(stdtrit(trials - 1, FALSE_ALARM / (2 * rows))))
 
 

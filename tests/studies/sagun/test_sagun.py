@@ -121,7 +121,7 @@ def test_spectra_approximate_only_when_asked() -> None:
 
 @pytest.mark.parametrize("part", ["h", "s"])
 def test_eigenvalues_in_place_are_those_of_a_numerical_hessian(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spectra_module, "_ROWS", 7)
+    monkeypatch.setattr(spectra_module, "_DENSE_ROWS", 7)
     task = blob_task(9, activation="tanh")
     network = task.draw(4, 0)
     direct = numerical_hessian(task, network)

@@ -1,0 +1,231 @@
+"""The spectrum of the Hessian at initialisation as a report: outliers of I, random-matrix references, the bulk of S."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from kernelcalc.arrays import Array
+from kernelcalc.kernels.mlp import MLP
+from kernelcalc.output.spectrum import spectrum_figure
+from kernelcalc.studies.meanfield import mean_field_moments
+from kernelcalc.studies.spectrum import (
+    Spectrum,
+    bulk_scale,
+    cluster_spectrum,
+    marchenko_pastur_edges,
+    rank_bound_i,
+    rank_bound_s,
+    spectrum_of_i,
+)
+from kernelcalc.training.losses import Loss
+from kernelcalc.training.start import covariance_root
+
+_RULES = {"gap": "largest gap", "ratio": "largest ratio", "cutoff": "elbow of the rank plot"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SpectrumReport:
+    """Spectrum of H = I + S at one initialisation in the limit, beside what is known of S at a width.
+
+    Attributes
+    ----------
+    net : MLP
+    law : Loss
+    shape : (int, int)
+        Points and their inputs.
+    width : int
+        Of all hidden layers.
+    found : Spectrum
+        Of I.
+    clusters : int
+        Classes, 0 where there are nearly as many as points.
+    class_means : array
+        Eigenvalues of I were each class a single point, descending.
+    trace_s2 : float
+        0 where the nonlinearity is not smooth enough for Υ.
+    mean_field : mapping or None
+        Moments in the mean-field limit at that width, where the nonlinearity is smooth enough.
+    """
+
+    net: MLP
+    law: Loss
+    shape: tuple[int, int]
+    width: int
+    found: Spectrum
+    clusters: int
+    class_means: Array
+    trace_s2: float
+    mean_field: Mapping[str, float] | None
+
+    @classmethod
+    def of(cls, net: MLP, x: Array, y: Array, law: Loss, width: int, rng: Any = 0) -> SpectrumReport:
+        """For points (N, n_0) and encoded targets (N, n_out); the outputs are drawn.
+
+        Examples
+        --------
+        >>> import kernelcalc as kc
+        >>> from kernelcalc.training.losses import resolve_loss
+        >>> report = SpectrumReport.of(kc.MLP("erf", depth=2), np.eye(2), np.eye(2)[:, :1], resolve_loss("mse"), 8)
+        >>> report.found.values.round(4).tolist(), report.parameters
+        ([0.2706, 0.0968], 33)
+        """
+        n, n_out = y.shape
+        kernels = net.kernels(x)
+        start = covariance_root(kernels.sigma) @ np.random.default_rng(rng).standard_normal((n, n_out))
+        classes, members = np.unique(y, axis=0, return_inverse=True)
+        clusters = len(classes) if len(classes) <= n // 2 else 0
+        trace_s2 = 0.0
+        if "upsilon" in kernels.available and net.depth > 1:
+            slope = law.gradient(start, y)
+            # i, j: points; a: output
+            trace_s2 = float(np.einsum("ia,ij,ja->", slope, kernels.upsilon, slope))
+        smooth = net.depth > 1 and {"upsilon", "xi"} <= set(kernels.available)
+        hessian = law.hessian(start, y)
+        return cls(
+            net=net,
+            law=law,
+            shape=x.shape,
+            width=width,
+            found=spectrum_of_i(kernels, start, y, law),
+            clusters=clusters,
+            class_means=cluster_spectrum(kernels.theta, hessian, members.ravel()) if clusters else np.zeros(0),
+            trace_s2=trace_s2,
+            mean_field=mean_field_moments(kernels, y, law).at_width(width) if smooth else None,
+        )
+
+    @property
+    def widths(self) -> list[int]:
+        """Of the hidden layers."""
+        return [self.width] * (self.net.depth - 1)
+
+    @property
+    def parameters(self) -> int:
+        """P of a network of that width."""
+        sizes = [self.shape[1], *self.widths, self.net.n_out]
+        return sum((a + (self.net.beta > 0)) * b for a, b in pairwise(sizes))
+
+    @property
+    def positive(self) -> Array:
+        """Eigenvalues of I that are more than rounding."""
+        return self.found.values[self.found.values > 1e-13 * self.found.values[0]]
+
+    @property
+    def outliers(self) -> dict[str, int]:
+        """By each of the rules of :func:`~kernelcalc.studies.spectrum.count_outliers`."""
+        return {rule: self.found.outliers(rule) for rule in _RULES}
+
+    @property
+    def bulk(self) -> float:
+        """Root mean square of the eigenvalues of S; 0 where Tr S² is not known."""
+        return bulk_scale(self.trace_s2, self.shape[0], self.widths) if self.trace_s2 else 0.0
+
+    @property
+    def columns(self) -> dict[str, Array]:
+        """Rank, eigenvalue of I, eigenvalue were each class a single point."""
+        values = self.found.values
+        padded = np.concatenate([self.class_means, np.full(values.size, np.nan)])[: values.size]
+        return {"rank": np.arange(1, values.size + 1), "eigenvalue": values, "class_means": padded}
+
+    def figure(self) -> Any:
+        """The spectrum against its rank."""
+        name = self.net.activations[0].name.replace("_", " ") if self.net.activations else "linear"
+        outputs = _count(self.net.n_out, "output")
+        return spectrum_figure(
+            self.found,
+            title=rf"{name}, $L = {self.net.depth}$, {self.law.name} loss, {self.shape[0]} points, {outputs}, $t = 0$",
+            predicted=self.class_means if self.clusters else None,
+            outliers=self.outliers,
+            bulk=self.bulk,
+            width=self.width,
+        )
+
+    def __str__(self) -> str:
+        n, n_in = self.shape
+        return "\n".join(
+            [
+                f"Spectrum of the Hessian at initialisation: {_count(n, 'point')} in {n_in} dimensions, "
+                f"{_count(self.net.n_out, 'output')}, {self.law.name} loss\n{self.net!r}\n",
+                *self._about_i(),
+                *self._were_it_random(),
+                *self._about_s(),
+            ]
+        )
+
+    def _about_i(self) -> Iterator[str]:
+        n_out, positive = self.net.n_out, self.positive
+        yield "I = J^T (Hessian of C) J: the outliers"
+        yield _line(
+            "nonzero eigenvalues", f"{positive.size}   (at most N n_out = {rank_bound_i(self.shape[0], n_out)})"
+        )
+        shown = ", ".join(f"{positive[i]:.4g}" for i in (0, positive.size // 2, -1))
+        yield _line("largest, median, smallest", shown)
+        yield _line("Tr I, Tr I^2", f"{self.found.moment(1):.5g}, {self.found.moment(2):.5g}")
+        for rule, count in self.outliers.items():
+            yield _line(f"outliers by {_RULES[rule]}", str(count))
+        if self.clusters:
+            possible = self.clusters * (n_out - 1 if self.law.has_blocks else n_out)
+            words = f"{possible} nonzero eigenvalues, {largest_of(self.class_means)}"
+            yield _line("were each class a single point", words)
+
+    def _were_it_random(self) -> Iterator[str]:
+        positive = self.positive
+        gamma, mean = positive.size / self.parameters, self.found.moment(1) / positive.size
+        low, high = marchenko_pastur_edges(gamma, mean)
+        yield (
+            f"\nWere its gradients independent: {positive.size} vectors of {self.parameters} parameters, width {self.width}"
+        )
+        above = (positive > high).sum()
+        yield _line("eigenvalues (Marchenko-Pastur)", f"{low:.4g} to {high:.4g}   ({above} are above)")
+        yield _line("a direction stands out from (BBP)", f"{1 + gamma**0.5:.4g} times the mean eigenvalue {mean:.4g}")
+
+    def _about_s(self) -> Iterator[str]:
+        if not self.widths:
+            return
+        yield f"\nS: the bulk, hidden layers of width {self.width}"
+        yield _line("rank at most", f"2 N (n_1 + ... + n_(L-1)) = {rank_bound_s(self.shape[0], self.widths)}")
+        if self.bulk > 0:
+            yield _line("Tr S^2", f"{self.trace_s2:.5g}")
+            times = self.positive[0] / self.bulk
+            yield _line("root mean square eigenvalue", f"{self.bulk:.4g}   (largest of I: {times:.3g} times that)")
+        else:
+            yield (
+                "  the nonlinearity is not smooth enough for the theory's Upsilon to exist. Where sigma'' = 0 almost\n"
+                "  everywhere, as for relu, Tr S = 0 and Tr S^2 has the limit that `kernelcalc sagun split` gives"
+            )
+        if self.mean_field is not None:
+            at = self.mean_field
+            yield f"\nMean-field limit: outputs divided by sqrt(width), learning rate times the width, {self.width}"
+            yield _line("Tr H", f"{at['trace_h_mean']:.4g} ± {at['trace_h_std']:.4g}")
+            yield _line("Tr H^2, leading order", f"{at['trace_h2']:.5g}")
+
+
+def largest_of(values: Array) -> str:
+    """The three largest of descending values, equal ones counted.
+
+    Examples
+    --------
+    >>> largest_of([2.0, 2.0, 1.0, 0.5, 0.5])
+    'the largest 2 (2 times), 1, 0.5 (2 times)'
+    """
+    found: list[tuple[float, int]] = []
+    for value in values:
+        if found and abs(value - found[-1][0]) <= 1e-9 * abs(found[-1][0]):
+            found[-1] = (found[-1][0], found[-1][1] + 1)
+        elif len(found) == 3:
+            break
+        else:
+            found.append((float(value), 1))
+    return "the largest " + ", ".join(f"{value:.4g}" + (f" ({k} times)" if k > 1 else "") for value, k in found)
+
+
+def _line(name: str, value: str) -> str:
+    return f"  {name:<36}{value}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
