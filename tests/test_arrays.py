@@ -22,6 +22,11 @@ TAKERS: list[Callable[[object], object]] = [
     lambda x: kc.datasets.balanced(x, [0, 0, 0], 3)[0],
     lambda x: kc.mse_moments(NET.kernels(X), x, [0.0, 1.0]).trace_h,
     lambda x: kc.convex_loss("(y - t)^2").encode(x),
+    lambda x: kc.predict(NET, x, [1.0, -1.0, 1.0], times=[0.0, 1.0]).spectrum,
+    lambda x: kc.held_out(NET, x, [1.0, -1.0, 1.0], X, [1.0, 1.0, 1.0]).mean,
+    lambda x: kc.held_out(NET, X[1:], [1.0, -1.0], x, [1.0, 1.0, 1.0]).mean,
+    lambda x: kc.datasets.rescale(x, "sphere"),
+    lambda x: kc.datasets.load(x).X,
 ]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kernelcalc.arrays import plain
 from kernelcalc.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def rescale(X: ArrayLike, scale: str) -> Array:
     >>> rescale([[3.0, 4.0]], "sphere").tolist()
     [[0.848528137423857, 1.131370849898476]]
     """
-    x = np.array(X, dtype=np.float64)
+    x = plain(X, "X").astype(np.float64)
     if scale == "raw":
         return x
     if scale != "sphere":

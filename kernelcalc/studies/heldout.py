@@ -19,6 +19,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
+from kernelcalc.kernels.gram import check_points
 from kernelcalc.studies.regression import predict_outputs
 from kernelcalc.training.checks import with_defined_kernels
 from kernelcalc.training.flow import gradient_flow
@@ -141,7 +142,7 @@ def held_out(
     (array([[1.]]), 1.0)
     """
     law = resolve_loss(loss)
-    x, new = np.asarray(points, dtype=np.float64), np.asarray(test_points, dtype=np.float64)
+    x, new = check_points(points, "points"), check_points(test_points, "test_points")
     n_out = net.n_out if net.n_out > 1 else None
     y = law.encode(labels, n_out)
     t = law.encode(test_labels, y.shape[1])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.kernels.gram import check_points
 from kernelcalc.kernels.parametrisation import pytorch_kernels, standard_theta
 from kernelcalc.studies.rates import StableRates, through_training
 from kernelcalc.studies.report import Prediction, finite_curvature
@@ -81,7 +82,7 @@ def predict(
     ...
     """
     law = resolve_loss(loss)
-    x = np.asarray(points, dtype=np.float64)
+    x = check_points(points, "points")
     targets = law.encode(labels, n_out or (net.n_out if net.n_out > 1 else None))
     held = net.kernels(x)
     kernels = with_defined_kernels(held)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arrays import plain
 from kernelcalc.training.checks import square
 from kernelcalc.training.flow import gradient_flow
 from kernelcalc.training.losses import Loss, resolve_loss
@@ -48,7 +49,7 @@ def largest_learning_rate(theta: ArrayLike, outputs: ArrayLike, labels: ArrayLik
     >>> round(largest_learning_rate(np.diag([1.0, 4.0]), [0.0, 0.0], [0.0, 0.0]), 12)
     1.0
     """
-    y = np.asarray(outputs, dtype=np.float64)
+    y = plain(outputs, "outputs").astype(np.float64)
     y = y[:, None] if y.ndim == 1 else y
     top = top_eigenvalue(square(theta, "theta", len(y)), resolve_loss(loss).hessian(y, labels))
     return 2 / top if top > 0 else math.inf

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arrays import plain
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.training.checks import floats, gram
 from kernelcalc.training.losses import curvature_sqrt, resolve_loss
@@ -80,7 +81,7 @@ def spectrum_of_i(kernels: Any, outputs: ArrayLike, labels: ArrayLike, loss: Any
     array([1.5, 0.5])
     """
     law = resolve_loss(loss)
-    y = np.asarray(outputs, dtype=np.float64)
+    y = plain(outputs, "outputs").astype(np.float64)
     y = y[:, None] if y.ndim == 1 else y
     if y.ndim != 2:
         raise ShapeError("outputs of shape (N,) or (N, n_out)", f"{y.shape}")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arrays import Array
+from kernelcalc.arrays import Array, plain
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.kernels.distributed.eigenvalues import _Products, square
 from kernelcalc.kernels.distributed.engine import require
@@ -233,7 +233,7 @@ def initial_moments(kernels: Any, targets: ArrayLike) -> InitialMoments:
     arrays = kernels.together(*names) if lazy else {name: getattr(kernels, name) for name in names}
     sigma, theta, phi, upsilon, *others = (square(array) for array in arrays.values())
     n = sigma.shape[0]
-    y = np.asarray(targets, dtype=np.float64)
+    y = plain(targets, "targets").astype(np.float64)
     if y.ndim not in (1, 2) or y.shape[0] != n or y.size == 0:
         raise ShapeError(f"targets of the shape ({n},) or ({n}, n_out)", f"the shape {y.shape}")
     if not np.isfinite(y).all():

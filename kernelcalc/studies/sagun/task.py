@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse.linalg import eigsh
 
-from kernelcalc.arrays import AnyArray
+from kernelcalc.arrays import AnyArray, plain
 from kernelcalc.datasets import balanced, mnist14, one_hot
 from kernelcalc.errors import InputError
 from kernelcalc.finite import FiniteNetwork
@@ -76,7 +76,7 @@ class Task:
             raise InputError("labels of at least two classes", "one class")
         settings = {"sigma_w": 2**0.5, "beta": 0.1} | options
         net = MLP(activation, depth=depth, n_out=y.shape[1], **settings)
-        points = np.asarray(points, dtype=np.float64)
+        points = plain(points, "points").astype(np.float64)
         return cls(x=in_span(points), n_in=points.shape[1], labels=np.asarray(labels), y=y, loss=loss, net=net)
 
     def subset(self, rows: slice | AnyArray) -> Task:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arrays import Array
+from kernelcalc.arrays import Array, plain
 from kernelcalc.errors import InputError
 from kernelcalc.finite.ensembles.kernels import kernels_through_training
 from kernelcalc.kernels.distributed.engine import check_engine, task_executor
@@ -128,7 +128,7 @@ def validate(
         check_engine(engine)
     x = check_points(X)
     theory = theory_values(net, x, Y, when, kmax)
-    y = np.asarray(Y, dtype=np.float64).reshape(len(x), -1)
+    y = plain(Y, "targets").astype(np.float64).reshape(len(x), -1)
     with task_executor(engine, client, int(workers)) as executor:
         samples = kernels_through_training(
             net,
@@ -152,7 +152,7 @@ def theory_values(net: Any, X: Array, Y: Any, times: Array, kmax: int = 4) -> di
     """Every compared quantity in the limit of infinite width."""
     kernels = net.kernels(X)
     trajectory = mse_moments(kernels, Y, times, kmax=kmax)
-    y = np.asarray(Y).reshape(len(X), -1)
+    y = plain(Y, "targets").reshape(len(X), -1)
     if y.shape[1] != net.n_out:
         raise InputError(
             f"targets with n_out = {net.n_out} columns", f"{y.shape[1]}", "give MLP the n_out of the targets"

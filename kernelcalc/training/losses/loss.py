@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arrays import plain
 from kernelcalc.errors import NotFiniteError, ShapeError
 from kernelcalc.training.checks import columns
 
@@ -112,7 +113,7 @@ class Loss(ABC):
         return np.einsum("...nab,...nb->...na", h, v) if self.has_blocks else h * v
 
     def _arguments(self, outputs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array, bool]:
-        y = np.asarray(outputs, dtype=np.float64)
+        y = plain(outputs, "outputs").astype(np.float64)
         if not np.isfinite(y).all():
             raise NotFiniteError("finite outputs", "NaN or infinity")
         flat = y.ndim == 1
