@@ -8,14 +8,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+from kernelcalc.version import __version__
 
 _HOME = {
     "Activation": "activations.activation",
     "activation": "activations.names",
     "gaussian_expectation": "gaussian.expectation",
     "MLP": "kernels.mlp",
-    "LimitingKernels": "kernels.gram",
+    "Sequential": "kernels.mlp",
+    "LimitingKernels": "kernels.limiting",
     "mse_moments": "training.mse",
     "training_times": "training.mse",
     "hessian_moments": "training.flow",
@@ -41,6 +42,7 @@ _MODULES = {
     "errors": "errors",
     "finite": "finite",
     "gaussian": "gaussian",
+    "layers": "kernels.layers",
     "losses": "training.losses",
     "phase": "studies.phase",
     "plot": "output.moments",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelcalc.errors import InputError
+from kernelcalc.errors import InputError, ShapeError
 
 Array = NDArray[np.float64]
 # single precision, whole numbers and objects as well
@@ -29,7 +29,9 @@ def plain(values: Any, what: str) -> AnyArray:
     Raises
     ------
     InputError
-        Masked entries, whose hidden numbers would be used; a sparse matrix; rows of different lengths.
+        Masked entries, whose hidden numbers would be used; a sparse matrix.
+    ShapeError
+        Rows of different lengths.
 
     Examples
     --------
@@ -57,4 +59,4 @@ def plain(values: Any, what: str) -> AnyArray:
     try:
         return np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{what} as an array", f"{type(values).__name__}: {error}") from error
+        raise ShapeError(f"{what} as an array", f"{type(values).__name__}: {error}") from error

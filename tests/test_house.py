@@ -17,7 +17,7 @@ PACKAGE = Path(kernelcalc.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A folder (or file at the root), and what it may import besides itself.
-_GROUND = {"errors", "arrays"}
+_GROUND = {"errors", "version", "arrays"}
 _EXPRESSIONS = _GROUND | {"expressions"}
 _ACTIVATIONS = _EXPRESSIONS | {"activations"}
 _GAUSSIAN = _ACTIVATIONS | {"gaussian"}
@@ -26,6 +26,7 @@ _TRAINING = _KERNELS | {"training", "output"}
 _STUDIES = _TRAINING | {"studies", "finite", "datasets"}
 ALLOWED = {
     "errors": set(),
+    "version": set(),
     "arrays": {"errors"},
     "output": _GROUND,
     "finite": _GROUND,

@@ -1,18 +1,19 @@
-"""Enclosures of the kernels at a few points: the layer step on balls."""
+"""Enclosures of the kernels at a few points: the fold on balls."""
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from kernelcalc.activations.activation import Activation
 from kernelcalc.errors import InputError, PrecisionError
 from kernelcalc.gaussian.balls.expectation import (
-    BALL_GUARD_DIGITS as GUARD_DIGITS,
-)
-from kernelcalc.gaussian.balls.expectation import (
-    BallCovariance,
+    BALL_GUARD_DIGITS,
     diagonal_covariance,
     lattice_expectations,
     make_ball_covariance,
@@ -20,25 +21,14 @@ from kernelcalc.gaussian.balls.expectation import (
     working_bits,
 )
 from kernelcalc.gaussian.balls.forms import form_expectation
-from kernelcalc.gaussian.balls.program import Program, flint, smooth_expression
-from kernelcalc.kernels.state import (
-    DiagonalKernels,
-    PairKernels,
-    closure,
-    diagonal_of,
-    expectation_orders,
-    first_layer,
-    layer_step,
-)
-
-if TYPE_CHECKING:
-    from kernelcalc.kernels.mlp import MLP
-
-_TRANSPOSED = {"phi": "phi_t", "lam": "lam_t"}
+from kernelcalc.gaussian.balls.program import flint, smooth_expression
+from kernelcalc.kernels.fold import Orders
+from kernelcalc.kernels.network import Network
+from kernelcalc.kernels.pairs import PairComputation, PairNumbers
 
 
 def certified_layers(
-    net: MLP, x: np.ndarray, x2: np.ndarray | None, names: tuple[str, ...], digits: int
+    network: Network, x: np.ndarray, x2: np.ndarray | None, names: tuple[str, ...], digits: int
 ) -> list[dict[str, np.ndarray]]:
     """Object arrays of ``flint.arb`` balls, one dictionary a layer; data, σ_w and β are the exact doubles they are.
 
@@ -53,11 +43,11 @@ def certified_layers(
     """
     if not 1 <= digits <= 500:
         raise InputError("a number of digits 1 ≤ dps ≤ 500", repr(digits))
-    work = digits + GUARD_DIGITS
+    work = digits + BALL_GUARD_DIGITS
     # A correlation of ±1 that the balls cannot tell from one nearby costs half of the digits in every layer.
     for _ in range(5):
         with flint().ctx.workprec(working_bits(work)):
-            layers = _Fold(net, closure(names), work).layers(x, x2, names)
+            layers = PairComputation(network=network, numbers=BallNumbers(work)).layers(x, x2, names)
             if all(_narrow(array, digits) for array in layers[-1].values()):
                 return layers
         work = 2 * work + 5
@@ -71,86 +61,84 @@ def _narrow(array: np.ndarray, digits: int) -> bool:
     return bool(widest <= largest * flint().arb(10) ** -digits) or bool(widest < flint().arb(10) ** -(digits + 20))
 
 
-class _Fold:
-    def __init__(self, net: MLP, carried: frozenset[str], digits: int) -> None:
-        self.net, self.carried, self.digits = net, carried, digits
-        self.sigma_w2, self.beta2 = Fraction(net.sigma_w) ** 2, Fraction(net.beta) ** 2
-        self.balls = _ball(self.sigma_w2), _ball(self.beta2)
+def ball(value: Any) -> Any:
+    """The ball around an exact fraction; balls as they are."""
+    if isinstance(value, Exact):
+        return flint().arb(flint().fmpq(value.fraction.numerator, value.fraction.denominator))
+    return value
 
-    def layers(self, x: np.ndarray, x2: np.ndarray | None, names: tuple[str, ...]) -> list[dict[str, np.ndarray]]:
-        """Every kernel of every layer at all pairs."""
-        rows = [_vector(point) for point in x]
-        columns = rows if x2 is None else [_vector(point) for point in x2]
-        row_folds = [self.diagonal(point) for point in rows]
-        column_folds = row_folds if x2 is None else [self.diagonal(point) for point in columns]
-        outputs = [
-            {name: np.empty((len(rows), len(columns)), dtype=object) for name in names} for _ in range(self.net.depth)
-        ]
-        for i, point in enumerate(rows):
-            for j, other in enumerate(columns):
-                if x2 is None and j < i:
-                    continue
-                pairs = self.pair(point, other, row_folds[i], column_folds[j])
-                for output, kernels in zip(outputs, pairs, strict=True):
-                    for name, array in output.items():
-                        array[i, j] = getattr(kernels, name)
-                        if x2 is None:
-                            array[j, i] = getattr(kernels, _TRANSPOSED.get(name, name))
-        return outputs
 
-    def first(self, a: list[Fraction], b: list[Fraction]) -> Fraction:
-        return self.sigma_w2 * sum((u * v for u, v in zip(a, b, strict=True)), Fraction(0)) / len(a) + self.beta2
+@dataclass(frozen=True)
+class Exact:
+    """A fraction that becomes a ball when it meets one: whether |ρ| = 1 in the first layer is decided exactly."""
 
-    def diagonal(self, point: list[Fraction]) -> list[DiagonalKernels]:
-        carried = self.carried & {"sigma", "theta", "phi"}
-        kernels = first_layer(_ball(self.first(point, point)), carried, flint().arb(0))
-        result = [diagonal_of(kernels)]
-        for level in range(self.net.depth - 1):
-            at = result[-1]
-            e = self.expectations(level, diagonal_covariance(at.sigma), carried)
-            kernels = layer_step(kernels, at, at, e, *self.balls)
-            result.append(diagonal_of(kernels))
-        return result
+    fraction: Fraction
 
-    def pair(
-        self, a: list[Fraction], b: list[Fraction], row: list[DiagonalKernels], column: list[DiagonalKernels]
-    ) -> list[PairKernels]:
-        exact = self.first(a, a), self.first(b, b), self.first(a, b)
-        kernels = first_layer(_ball(exact[2]), self.carried, flint().arb(0))
-        result = [kernels]
-        for level in range(self.net.depth - 1):
-            if a == b:
-                cov = diagonal_covariance(row[level].sigma)
-            elif level == 0:
-                cov = make_ball_covariance(*exact)
-            else:
-                cov = make_ball_covariance(row[level].sigma, column[level].sigma, kernels.sigma)
-            e = self.expectations(level, cov, self.carried)
-            kernels = layer_step(kernels, row[level], column[level], e, *self.balls)
-            result.append(kernels)
-        return result
+    def _with(self, other: Any, operation: Callable[[Any, Any], Any]) -> Any:
+        if isinstance(other, int):
+            other = Exact(Fraction(other))
+        if isinstance(other, Exact):
+            return Exact(operation(self.fraction, other.fraction))
+        return operation(ball(self), other)
 
-    def expectations(self, level: int, cov: BallCovariance, carried: frozenset[str]) -> dict[tuple[int, int], Any]:
-        """E_ij of one nonlinearity for the orders that the kernels need."""
-        orders = expectation_orders(carried)
-        act = self.net.activations[level]
+    def __add__(self, other: Any) -> Any:
+        return self._with(other, operator.add)
+
+    def __mul__(self, other: Any) -> Any:
+        return self._with(other, operator.mul)
+
+    def __sub__(self, other: Any) -> Any:
+        return self._with(other, operator.sub)
+
+    def __truediv__(self, other: Any) -> Any:
+        return self._with(other, operator.truediv)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __rsub__(self, other: Any) -> Any:
+        return self._with(other, lambda a, b: b - a)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self._with(other, lambda a, b: b / a)
+
+
+class BallNumbers(PairNumbers):
+    """Arb balls; what is made of data, σ_w and β alone stays an exact fraction."""
+
+    def __init__(self, digits: int) -> None:
+        self.digits = digits
+
+    def number(self, value: float) -> Any:
+        """The double as it is."""
+        return Exact(Fraction(value))
+
+    def finished(self, value: Any) -> Any:
+        """A ball."""
+        return ball(value)
+
+    def root(self, value: Any) -> Any:
+        """√."""
+        return np.vectorize(lambda one: ball(one).sqrt(), otypes=[object])(value)
+
+    def product(self, a: np.ndarray, b: np.ndarray) -> Any:
+        """a·b/n_0, exactly."""
+        total = sum((Fraction(u) * Fraction(v) for u, v in zip(a.tolist(), b.tolist(), strict=True)), Fraction(0))
+        return Exact(total / len(a))
+
+    def of_one(
+        self, act: Activation, covariance: tuple[Any, Any, Any], same: bool, orders: Orders, highest: int
+    ) -> Any:
+        """E_ij."""
+        if same:
+            cov = diagonal_covariance(ball(covariance[0]))
+        elif all(isinstance(value, Exact) for value in covariance):
+            cov = make_ball_covariance(*(value.fraction for value in covariance))
+        else:
+            cov = make_ball_covariance(*map(ball, covariance))
         if act.kinks:
             return {
                 (i, j): form_expectation(act.derivative(i), act.derivative(j), cov.variances, cov.det, cov.diagonal)
                 for i, j in orders
             }
-        functions = self.derivatives(level, max(max(order) for order in orders))
+        functions = program(tuple(smooth_expression(act.derivative(k)) for k in range(highest + 1)))
         return lattice_expectations(functions, functions, cov, orders, self.digits)
-
-    def derivatives(self, level: int, highest: int) -> Program:
-        """σ, ..., σ^(highest) as one program."""
-        act = self.net.activations[level]
-        return program(tuple(smooth_expression(act.derivative(k)) for k in range(highest + 1)))
-
-
-def _vector(point: np.ndarray) -> list[Fraction]:
-    return [Fraction(float(v)) for v in point]
-
-
-def _ball(value: Fraction) -> Any:
-    return flint().arb(flint().fmpq(value.numerator, value.denominator))

@@ -4,80 +4,108 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
+from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.gaussian.covariance import Covariance, determinant
 from kernelcalc.gaussian.floats.closed import SharedPairs, expectation
 from kernelcalc.gaussian.floats.kinds import Combination, feels_small_angles, recognise
 from kernelcalc.gaussian.floats.norms import NORM_EXPONENTS, RTOL
 from kernelcalc.gaussian.floats.table import octave_tables
-from kernelcalc.kernels.state import (
-    DiagonalKernels,
-    closure,
-    diagonal_of,
-    expectation_orders,
-    first_layer,
-    layer_step,
-)
-
-if TYPE_CHECKING:
-    from kernelcalc.activations.activation import Activation
-    from kernelcalc.kernels.mlp import MLP
+from kernelcalc.kernels.fold import Numbers, Pairs, Step, first_kernels, plan, through
+from kernelcalc.kernels.layers import Order
+from kernelcalc.kernels.network import Network
+from kernelcalc.kernels.points import NEAR_PARALLEL
+from kernelcalc.kernels.state import DiagonalKernels, PairKernels, turned, with_transposes
 
 # Most points, rows and columns together, treated this way.
 MOST_POINTS = 8
-# qq' − c² relative to qq' below which points of kinked networks count as nearly parallel.
-NEAR_PARALLEL = 1e-6
 
 
-def few_points(net: MLP, x: np.ndarray, x2: np.ndarray | None, names: tuple[str, ...]) -> dict[str, np.ndarray] | None:
+class KeptTables(Numbers):
+    """float64 expectations of a few pairs: closed forms, or series of smooth nonlinearities from tables that are kept."""
+
+    def expectations(self, step: Step, k: PairKernels, pairs: Pairs) -> tuple[dict[Order, np.ndarray], Any]:
+        """E_ij of all pairs.
+
+        Raises
+        ------
+        AnotherWayError
+            No closed form and no table is good enough.
+        """
+        assert isinstance(pairs, OwnDiagonal)
+        act = step.activation
+        of_layer = act, step.orders, k.sigma, pairs.rows, pairs.columns, pairs.count
+        found = _closed_forms(*of_layer)
+        if found is None and act.smoothness == math.inf:
+            found = _series(*of_layer)
+        if found is None:
+            raise AnotherWayError
+        return found, None
+
+
+class AnotherWayError(Exception):
+    """Tables and closed forms do not suffice: the Gram matrix's own way is needed."""
+
+
+class OwnDiagonal(Pairs):
+    """Pairs the first ``count`` of which are the points with themselves: the diagonals are read off the pairs."""
+
+    def __init__(self, rows: np.ndarray, columns: np.ndarray, count: int) -> None:
+        super().__init__(rows, columns)
+        self.count = count
+
+    def sides(self, step: Step, k: PairKernels) -> tuple[DiagonalKernels, DiagonalKernels]:
+        """Σ, Θ, Φ of the rows' and the columns' points."""
+        at = DiagonalKernels(sigma=k.sigma, theta=k.theta, phi=k.phi)
+        return at.take(self.rows), at.take(self.columns)
+
+
+def few_points(
+    network: Network, x: np.ndarray, x2: np.ndarray | None, names: tuple[str, ...]
+) -> dict[str, np.ndarray] | None:
     """The kernels (N, M) of a few points; None where another way is needed.
 
     All pairs, and every point with itself, go through the layers together as one array, so a call costs some hundred
-    operations on tiny arrays. Expectations are those of a Gram matrix, under the same error bounds: closed forms, or for
-    smooth nonlinearities Mehler series.
+    operations on tiny arrays. Expectations are those of a Gram matrix, under the same error bounds.
     """
     n = len(x)
     points = x if x2 is None else np.concatenate([x, x2])
-    if len(points) > MOST_POINTS or not net.activations:
-        return None
     count = len(points)
-    columns = np.arange(n if x2 is None else count)[0 if x2 is None else n :]
-    row = np.concatenate([np.arange(count), np.repeat(np.arange(n), columns.size)])
-    column = np.concatenate([np.arange(count), np.tile(columns, n)])
-    sigma_w2, beta2 = net.sigma_w**2, net.beta**2
-    gram = sigma_w2 * (points @ points.T / points.shape[1]) + beta2
-    carried = closure(names)
-    orders = expectation_orders(carried)
-    kernels = first_layer(gram[row, column], carried, np.zeros(row.size))
-    for act in net.activations:
-        at = diagonal_of(kernels)
-        of_layer = act, orders, kernels.sigma, row, column, count
-        expectations = _closed_forms(*of_layer)
-        if expectations is None and act.smoothness == math.inf:
-            expectations = _series(*of_layer)
-        if expectations is None:
-            return None
-        kernels = layer_step(kernels, _take(at, row), _take(at, column), expectations, sigma_w2, beta2)
+    if count > MOST_POINTS or not network.activations:
+        return None
+    if x2 is None:
+        upper = np.triu_indices(n, 1)
+        row, column = (np.concatenate([np.arange(n), part]) for part in upper)
+    else:
+        row = np.concatenate([np.arange(count), np.repeat(np.arange(n), count - n)])
+        column = np.concatenate([np.arange(count), np.tile(np.arange(n, count), n)])
+    numbers, pairs = KeptTables(), OwnDiagonal(row, column, count)
+    first, *steps = few_steps(network, names)
+    gram = points @ points.T / points.shape[1]
+    try:
+        *_, last = through(steps, first_kernels(first, gram[row, column], numbers), numbers, pairs)
+    except AnotherWayError:
+        return None
     result = {}
     for name in names:
-        result[name] = np.broadcast_to(getattr(kernels, name), row.shape)[count:].reshape(n, -1).copy()
-        if x2 is None:
-            np.fill_diagonal(result[name], np.broadcast_to(getattr(kernels, name), row.shape)[:count])
-            if name not in ("phi", "lam"):
-                upper = np.triu_indices(n, 1)
-                result[name].T[upper] = result[name][upper]
+        found = np.broadcast_to(getattr(last, name), row.shape)
+        if x2 is not None:
+            result[name] = found[count:].reshape(n, -1).copy()
+            continue
+        array = result[name] = np.empty((n, n))
+        array[row, column] = found
+        array.T[upper] = np.broadcast_to(getattr(last, turned(name)), row.shape)[n:]
     return result
 
 
-def _take(at: DiagonalKernels, index: np.ndarray) -> DiagonalKernels:
-    def part(values: np.ndarray | None) -> np.ndarray | None:
-        return None if values is None else values[index]
-
-    return DiagonalKernels(sigma=part(at.sigma), theta=part(at.theta), phi=part(at.phi))
+@lru_cache(maxsize=64)
+def few_steps(network: Network, names: tuple[str, ...]) -> list[Step]:
+    """The steps that carry these kernels, their transposes and the diagonals at all pairs; they hold nothing of the points."""
+    return plan(network.layers, with_transposes(names), own_diagonal=True)
 
 
 def _series(

@@ -1,4 +1,4 @@
-r"""Tangent kernels of the same networks as frameworks parametrise them: the weights and biases themselves are trained.
+r"""The same networks as frameworks parametrise them: the weights and biases themselves are trained.
 
 Notes
 -----
@@ -15,6 +15,9 @@ step.
 
 PyTorch's default ``Linear`` draws weights and biases from U(-1/√n, 1/√n), of variance 1/(3n): σ_w = 1/√3 and
 β = 1/√(3n) with the layer's own n.
+
+These are rates of :class:`~kernelcalc.kernels.layers.Dense`, so all six kernels follow: f and its Hessian are taken in
+the trained parameters. Υ and Ξ of frameworks' parameters grow with the widths too.
 """
 
 from __future__ import annotations
@@ -23,15 +26,79 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from kernelcalc.errors import InputError
+from kernelcalc.kernels.layers import Dense, Layer
+from kernelcalc.kernels.mlp import MLP, Sequential
+from kernelcalc.kernels.points import check_points
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from kernelcalc.arrays import Array
-    from kernelcalc.kernels.mlp import MLP
+
+
+def standard(net: MLP, widths: Sequence[int], n_in: int) -> Sequential:
+    r"""The network whose kernels are those in the parameters w = (σ_w/√n) W and b' = βb.
+
+    Parameters
+    ----------
+    net : MLP
+        Its σ_w and β are those of the initialisation.
+    widths : sequence of int
+        The L - 1 hidden widths.
+    n_in : int
+        n_0.
+
+    Raises
+    ------
+    InputError
+        Not L - 1 positive widths.
+
+    Examples
+    --------
+    A linear model f = w·x + b' has ∇f·∇f' = x·x' + 1.
+
+    >>> standard(MLP([], depth=1), [], 2).kernels([[1.0, 2.0]]).theta
+    array([[6.]])
+    """
+    return _with_rates(net, [n_in, *widths], [(net.sigma_w, net.beta)] * net.depth)
+
+
+def pytorch(net: MLP, widths: Sequence[int], n_in: int) -> Sequential:
+    r"""The same for PyTorch's default ``Linear`` layers, whatever the network's own σ_w and β.
+
+    Parameters
+    ----------
+    net : MLP
+        Nonlinearities and depth.
+    widths : sequence of int
+        The L - 1 hidden widths.
+    n_in : int
+        n_0.
+
+    Raises
+    ------
+    InputError
+        Not L - 1 positive widths.
+
+    Notes
+    -----
+    The weights of the first layer are uniform, not Gaussian, and n_0 is finite: Σ is the covariance of its
+    preactivations exactly, their law is Gaussian to order 1/n_0.
+    """
+    defaults = [pytorch_defaults(n) for n in (n_in, *widths)]
+    return _with_rates(net, [n_in, *widths], [(one["sigma_w"], one["beta"]) for one in defaults])
+
+
+def _with_rates(net: MLP, inputs: Sequence[int], scales: Sequence[tuple[float, float]]) -> Sequential:
+    if len(inputs) != net.depth or any(n < 1 for n in inputs):
+        raise InputError(f"{net.depth - 1} positive hidden widths for depth {net.depth}", f"{tuple(inputs[1:])}")
+    dense = iter(
+        Dense(sigma_w, beta, weight_rate=n / sigma_w**2, bias_gradient=1.0)
+        for n, (sigma_w, beta) in zip(inputs, scales, strict=True)
+    )
+    layers: list[Layer] = [next(dense) if isinstance(layer, Dense) else layer for layer in net.layers]
+    return Sequential(*layers, n_out=net.n_out)
 
 
 def standard_theta(net: MLP, points: ArrayLike, widths: Sequence[int]) -> Array:
@@ -60,11 +127,11 @@ def standard_theta(net: MLP, points: ArrayLike, widths: Sequence[int]) -> Array:
     --------
     A linear model f = w·x + b' has ∇f·∇f' = x·x' + 1.
 
-    >>> from kernelcalc.kernels.mlp import MLP
     >>> standard_theta(MLP([], depth=1), [[1.0, 2.0]], [])
     array([[6.]])
     """
-    return _fold(net, points, widths, net.sigma_w, [net.beta] * net.depth)[1]
+    x = check_points(points)
+    return standard(net, widths, x.shape[1]).kernels(x, only="theta").theta
 
 
 def pytorch_kernels(net: MLP, points: ArrayLike, widths: Sequence[int]) -> tuple[Array, Array]:
@@ -98,13 +165,12 @@ def pytorch_kernels(net: MLP, points: ArrayLike, widths: Sequence[int]) -> tuple
     --------
     One layer: Σ = (x·x' + 1)/3n.
 
-    >>> from kernelcalc.kernels.mlp import MLP
     >>> pytorch_kernels(MLP([], depth=1), [[1.0, 2.0]], [])
     (array([[1.]]), array([[6.]]))
     """
-    sizes = [np.shape(points)[-1], *widths]
-    betas = [pytorch_defaults(n)["beta"] for n in sizes]
-    return _fold(net, points, widths, pytorch_defaults(1)["sigma_w"], betas)
+    x = check_points(points)
+    kernels = pytorch(net, widths, x.shape[1]).kernels(x, only=("sigma", "theta"))
+    return kernels.sigma, kernels.theta
 
 
 def pytorch_defaults(width: int) -> dict[str, float]:
@@ -118,22 +184,3 @@ def pytorch_defaults(width: int) -> dict[str, float]:
     if width < 1:
         raise InputError("a width of at least 1", repr(width))
     return {"sigma_w": math.sqrt(1 / 3), "beta": math.sqrt(1 / (3 * width))}
-
-
-def _fold(
-    net: MLP, points: ArrayLike, widths: Sequence[int], sigma_w: float, betas: Sequence[float]
-) -> tuple[Array, Array]:
-    from kernelcalc.gaussian.expectation import gaussian_expectation
-    from kernelcalc.kernels.gram import check_points
-
-    x = check_points(points)
-    if len(widths) != net.depth - 1 or any(w < 1 for w in widths):
-        raise InputError(f"{net.depth - 1} positive hidden widths for depth {net.depth}", f"{tuple(widths)}")
-    products = x @ x.T
-    sigma, theta = sigma_w**2 / x.shape[1] * products + betas[0] ** 2, products + 1
-    for act, width, beta in zip(net.activations, widths, betas[1:], strict=True):
-        q = np.diagonal(sigma)
-        derivative = act.derivative(1)
-        e00, e11 = (gaussian_expectation(f, f, q[:, None], q[None, :], sigma) for f in (act, derivative))
-        sigma, theta = sigma_w**2 * e00 + beta**2, sigma_w**2 * e11 * theta + width * e00 + 1
-    return np.asarray(sigma), np.asarray(theta)

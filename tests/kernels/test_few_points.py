@@ -86,9 +86,25 @@ def test_a_selection_is_the_same():
 
 def test_left_to_other_ways():
     x = RNG.normal(size=(3, 4))
-    assert few_points(kc.MLP("relu", 2), x, None, ("sigma",)) is None
+    assert few_points(kc.MLP("relu", 2), np.repeat(x, 2, axis=0), None, ("sigma",)) is None
     assert few_points(kc.MLP("tanh", 1), x, None, ("sigma",)) is None
     assert few_points(kc.MLP("tanh", 2), np.repeat(x, MOST_POINTS, axis=0), None, ("sigma",)) is None
     assert few_points(kc.MLP("tanh", 2, beta=0.0), x * [[0.0], [1.0], [1.0]], None, ("sigma",)) is None
     # Far too large a variance for a series of tanh'': its bound must send the pair to quadrature.
     assert few_points(kc.MLP("tanh", 2), x * 1e3, None, KERNEL_NAMES) is None
+
+
+def test_a_pair_given_as_one_set_takes_closed_forms_of_kinked_functions():
+    x = RNG.normal(size=(2, 4))
+    found = few_points(kc.MLP("relu", 3), x, None, ("sigma", "theta"))
+    exact = kc.MLP("relu", 3).kernels(x, dps=25)
+    for name in ("sigma", "theta"):
+        np.testing.assert_allclose(found[name], getattr(exact, name).astype(float), rtol=1e-14)
+
+
+def test_lambda_of_one_set_in_both_orders():
+    x = RNG.normal(size=(3, 4))
+    lam = kc.MLP("tanh", 3).kernels(x).lam
+    for i in range(3):
+        for j in range(3):
+            assert abs(kc.MLP("tanh", 3).kernels(x[[i]], x[[j]]).lam[0, 0] / lam[i, j] - 1) < 1e-12

@@ -19,14 +19,13 @@ from kernelcalc.errors import (
     UnknownNameError,
 )
 from kernelcalc.gaussian.floats.layer import LayerExpectations
-from kernelcalc.kernels import gram as kernels
+from kernelcalc.kernels import blocks
 from kernelcalc.kernels.gram import KernelComputation
-from kernelcalc.kernels.state import KERNEL_NAMES, DiagonalKernels, first_layer, with_transposes
+from kernelcalc.kernels.state import KERNEL_NAMES, DiagonalKernels, PairKernels
 from tests.kernels.test_layers import literal_step
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(5, 4))
-ALL = frozenset(KERNEL_NAMES)
 
 
 def brute_force(functions, q, qp, c):
@@ -60,7 +59,7 @@ def literal_kernels(layers, x, xp, sigma_w, beta):
     gram = lambda u, v: s2 * float(u @ v) / len(u) + b2  # noqa: E731
 
     def start(value):
-        return first_layer(value, with_transposes(ALL), 0.0)
+        return PairKernels(sigma=value, theta=value, phi=0.0, phi_t=0.0, lam=0.0, lam_t=0.0, upsilon=0.0, xi=0.0)
 
     pair, row, column = start(gram(x, xp)), start(gram(x, x)), start(gram(xp, xp))
     for functions in layers:
@@ -68,7 +67,7 @@ def literal_kernels(layers, x, xp, sigma_w, beta):
         e = brute_force(functions, row.sigma, column.sigma, pair.sigma)
         e_row = brute_force(functions, row.sigma, row.sigma, row.sigma)
         e_column = brute_force(functions, column.sigma, column.sigma, column.sigma)
-        step = lambda k, left, right, exp: kc.recursion.PairKernels(  # noqa: E731
+        step = lambda k, left, right, exp: PairKernels(  # noqa: E731
             **literal_step(k, left, right, exp, s2, b2)
         )
         pair, row, column = (
@@ -350,7 +349,7 @@ def test_threads_change_nothing(monkeypatch):
     for name in ("tanh", "relu"):
         found = []
         for count in (1, 4):
-            monkeypatch.setattr(kernels, "processors", lambda count=count: count)
+            monkeypatch.setattr(blocks, "processors", lambda count=count: count)
             found.append(kc.MLP(name, 3).kernels(points).theta)
         np.testing.assert_array_equal(*found)
 
@@ -371,9 +370,8 @@ def test_threads_change_nothing(monkeypatch):
 def test_only_what_is_asked_is_computed(name, symmetric, hidden, last):
     x = RNG.normal(size=(3, 2))
     computation = KernelComputation(kc.MLP("erf", depth=3), x, None if symmetric else x + 1, (name,))
-    for layer, orders in zip(computation.expectations, (hidden, last), strict=True):
-        assert {f"{i}{j}" for i, j in layer.orders} == set(orders.split())
-    assert len(computation.row_diagonals) == 2
+    for step, orders in zip(computation.fold().nonlinearities, (hidden, last), strict=True):
+        assert {f"{i}{j}" for i, j in step.prepared.expectations.orders} == set(orders.split())
 
 
 @pytest.mark.parametrize(("name", "square"), [("tanh", True), ("silu", False)])
@@ -384,7 +382,7 @@ def test_in_panels_of_few_points(name, square, monkeypatch):
     focused = []
     focus = LayerExpectations.focus
     monkeypatch.setattr(LayerExpectations, "focus", lambda self, *parts: (focused.append(parts), focus(self, *parts)))
-    monkeypatch.setattr(kernels, "PANEL_BYTES", 1)
+    monkeypatch.setattr(blocks, "PANEL_BYTES", 1)
     parts = net.kernels(x, other)
     # panels of 256 points: three by three or, in the triangle, six; two layers each
     assert len({str(parts) for parts in focused}) == (6 if square else 9)

@@ -1,4 +1,4 @@
-"""The layer step against the formulas typed out term by term, on several number types."""
+"""The layers' formulas against the formulas typed out term by term, on several number types; compositions."""
 
 from fractions import Fraction
 
@@ -6,17 +6,14 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from kernelcalc.kernels.state import (
-    KERNEL_NAMES,
-    DiagonalKernels,
-    PairKernels,
-    closure,
-    expectation_orders,
-    first_layer,
-    layer_step,
-)
+import kernelcalc as kc
+from kernelcalc.errors import InputError
+from kernelcalc.kernels.fold import plan
+from kernelcalc.kernels.layers import Dense, LayerNorm, Nonlinearity, Residual, Scale, Scales, Serial, Sum, needs
+from kernelcalc.kernels.state import KERNEL_NAMES, DiagonalKernels, PairKernels, with_transposes
 
 ORDERS = [(0, 0), (1, 1), (2, 2), (2, 0), (0, 2), (3, 1), (1, 3)]
+ALL = frozenset(with_transposes(KERNEL_NAMES))
 
 
 def literal_step(k, row, column, e, s2, b2):
@@ -38,6 +35,12 @@ def literal_step(k, row, column, e, s2, b2):
     return dict(sigma=sigma, theta=theta, phi=phi, phi_t=phi_t, lam=lam, upsilon=upsilon, xi=xi)
 
 
+def step(k, row, column, e, s2, b2):
+    """A nonlinearity followed by fresh weights."""
+    features = Nonlinearity("tanh").apply(k, row, column, e, ALL)
+    return Dense().apply(features, row, column, Scales(weight=s2, bias=b2, bias_gradient=b2), ALL)
+
+
 def _random_state(make):
     values = iter([make(k) for k in range(1, 40)])
     k = PairKernels(
@@ -53,9 +56,9 @@ def _random_state(make):
     [lambda k: Fraction(2 * k + 1, k + 7), lambda k: sp.Symbol(f"s{k}"), lambda k: np.full(2, 1.0 / k)],
     ids=["fractions", "symbols", "arrays"],
 )
-def test_step_equals_the_literal_formulas_for_every_number_type(make):
+def test_two_layers_equal_the_literal_formulas_for_every_number_type(make):
     state = _random_state(make)
-    got, expected = layer_step(*state), literal_step(*state)
+    got, expected = step(*state), literal_step(*state)
     for name, value in expected.items():
         difference = getattr(got, name) - value
         if isinstance(difference, sp.Expr):
@@ -69,16 +72,77 @@ def test_lambda_transposed_is_lambda_of_the_swapped_pair():
     swapped = PairKernels(
         sigma=k.sigma, theta=k.theta, phi=k.phi_t, phi_t=k.phi, lam=k.lam_t, lam_t=k.lam, upsilon=k.upsilon, xi=k.xi
     )
-    turned = layer_step(swapped, column, row, {(j, i): v for (i, j), v in e.items()}, s2, b2)
-    direct = layer_step(k, row, column, e, s2, b2)
+    turned = step(swapped, column, row, {(j, i): v for (i, j), v in e.items()}, s2, b2)
+    direct = step(k, row, column, e, s2, b2)
     assert (direct.lam_t, direct.phi_t, direct.xi) == (turned.lam, turned.phi, turned.xi)
 
 
+def test_what_formulas_read():
+    nonlinearity = Nonlinearity("tanh")
+    assert needs(nonlinearity, "theta").orders == {(1, 1)}
+    assert needs(nonlinearity, "xi").column == {"theta", "phi"}
+    assert needs(nonlinearity, "phi_t").orders == {(1, 1), (0, 2)}
+    assert needs(Dense(), "upsilon").pairs == {"upsilon", "theta"}
+    assert needs(LayerNorm(), "lam").row == {"sigma", "theta", "phi"}
+    assert needs(Scale(0.5), "phi_t").pairs == {"phi_t"}
+
+
 def test_only_what_is_needed_is_carried():
-    assert closure(("theta",)) == {"sigma", "theta"}
-    assert expectation_orders(closure(("sigma",))) == ((0, 0),)
-    assert expectation_orders(closure(("theta",))) == ((0, 0), (1, 1))
-    assert set(expectation_orders(closure(KERNEL_NAMES))) == set(ORDERS)
-    start = first_layer(Fraction(1, 2), closure(("upsilon",)))
-    assert start.phi is start.lam is start.xi is None
-    assert start.theta == Fraction(1, 2)
+    first, *hidden = plan(kc.MLP("tanh", 3).layers, {"theta"})
+    assert first.after == {"sigma", "theta"}
+    assert [one.orders for one in hidden if one.orders] == [((0, 0), (1, 1))] * 2
+    assert not any(one.diagonal_before - {"sigma"} for one in hidden)
+    _, *hidden = plan(kc.MLP("tanh", 3).layers, with_transposes(KERNEL_NAMES))
+    assert set(hidden[0].orders) == set(ORDERS)
+
+
+def test_layer_norm_keeps_a_constant_norm():
+    """|z̃|² is constant, so on the diagonal E[g f] + ∇f·∇f = 0: Φ̃ = −Θ̃."""
+    q, theta, phi = sp.Rational(7, 4), sp.Rational(3, 5), sp.Rational(2, 7)
+    at = DiagonalKernels(sigma=q, theta=theta, phi=phi)
+    k = PairKernels(sigma=q, theta=theta, phi=phi, phi_t=phi)
+    out = LayerNorm().apply(k, at, at, sp.sqrt, frozenset(["sigma", "theta", "phi"]))
+    assert out.sigma == 1
+    assert out.phi == -out.theta
+
+
+def test_branches_must_end_in_fresh_weights():
+    with pytest.raises(InputError, match="fresh weights"):
+        Residual(Dense(), "tanh")
+    with pytest.raises(InputError, match="fresh weights"):
+        Sum(Serial(), Serial())
+    with pytest.raises(InputError, match="first layer is Dense"):
+        kc.Sequential("tanh", Dense())
+    with pytest.raises(InputError, match="last layer is Dense"):
+        kc.Sequential(Dense(), "tanh")
+
+
+def test_networks_are_values():
+    assert kc.MLP("tanh", 2) == kc.MLP("tanh", 2)
+    assert hash(kc.MLP("tanh", 2)) == hash(kc.MLP("tanh", 2))
+    assert kc.MLP("tanh", 2) != kc.MLP("tanh", 3)
+    block = Residual("tanh", Dense(), scale=0.5)
+    assert block == Residual("tanh", Dense(), scale=0.5) != Residual("tanh", Dense())
+    with pytest.raises(AttributeError):
+        kc.MLP("tanh").n_out = 3
+
+
+def test_a_composition_of_the_same_layers_is_the_mlp():
+    x = np.random.default_rng(0).normal(size=(12, 3))
+    plain = kc.MLP("tanh", 3, sigma_w=1.3, beta=0.2).kernels(x)
+    composed = kc.Sequential(Dense(1.3, 0.2), "tanh", Dense(1.3, 0.2), "tanh", Dense(1.3, 0.2)).kernels(x)
+    for name in KERNEL_NAMES:
+        np.testing.assert_array_equal(getattr(plain, name), getattr(composed, name))
+
+
+def test_a_branch_without_a_nonlinearity_by_hand():
+    """x + a·Wx of a linear layer: kernels of the stream plus a² times those of two linear layers."""
+    x = np.random.default_rng(1).normal(size=(4, 3))
+    k = kc.Sequential(Dense(1.0, 0.0), Residual(Dense(1.5, 0.0), scale=0.5), Dense(2.0, 0.0)).kernels(x)
+    gram = x @ x.T / 3
+    # Σ: 1, 1 + a²w², times 4; Θ of one linear layer is Σ, of two 2 Σ
+    share = 0.25 * 1.5**2
+    np.testing.assert_allclose(k.sigma, 4 * (1 + share) * gram, rtol=1e-13)
+    np.testing.assert_allclose(k.theta, 4 * ((1 + 2 * share) + (1 + share)) * gram, rtol=1e-13)
+    # Υ: pairs of layers, twice their Σ: stream-last 2·1, branch-stream 2·share, branch-last 2·2·share
+    np.testing.assert_allclose(k.upsilon, 4 * (2 * share + 2 * (1 + 2 * share)) * gram, rtol=1e-13)

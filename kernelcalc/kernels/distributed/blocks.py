@@ -7,26 +7,24 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.kernels.distributed.engine import block_sides, check_compiler, require
-from kernelcalc.kernels.gram import KernelComputation, check_points
+from kernelcalc.kernels.gram import KernelComputation
+from kernelcalc.kernels.network import Network
+from kernelcalc.kernels.points import check_points
+from kernelcalc.kernels.state import turned
 
-if TYPE_CHECKING:
-    from kernelcalc.kernels.mlp import MLP
-
-# Φ(x', x) and Λ(x', x), which the layer step carries beside Φ(x, x') and Λ(x, x').
-TURNED = {"phi": "phi_t", "lam": "lam_t"}
 # A process computes one block at a time: mpmath, which single pairs may need, has one precision for all its threads, and
 # compiled loops use the cores themselves. Parallel are the processes.
 _ONE_AT_A_TIME = threading.Lock()
 
 
 def kernel_block(
-    net: MLP,
+    net: Network,
     x: np.ndarray,
     x2: np.ndarray | None,
     names: tuple[str, ...],
@@ -37,7 +35,7 @@ def kernel_block(
 
     Parameters
     ----------
-    net : MLP
+    net : Network
     x, x2 : ndarray
         Points of the rows and of the columns; without ``x2`` a block on the diagonal, computed symmetrically.
     names : tuple of str
@@ -57,8 +55,8 @@ def kernel_block(
             "finite numbers in the points", "NaN or infinity in a block", "write_kernels says which row"
         )
     with _ONE_AT_A_TIME:
-        turned = tuple(TURNED[name] for name in names if name in TURNED) if both and x2 is not None else ()
-        return KernelComputation(net, x, x2, (*names, *turned), compiled=compiled).run(layers=False)[0]
+        others = tuple(turned(name) for name in names if turned(name) != name) if both and x2 is not None else ()
+        return KernelComputation(net, x, x2, (*names, *others), compiled=compiled).run(layers=False)[0]
 
 
 def lazy_points(points: Any, name: str, chunks: int) -> Any:
@@ -109,23 +107,11 @@ def _row_digests(block: np.ndarray) -> np.ndarray:
     return np.where(finite, np.array(names, dtype="S16"), b"")[:, None]
 
 
-def network_record(net: MLP) -> dict[str, Any]:
-    """What the kernels depend on in a network, as JSON values."""
-    import sympy as sp
-
-    return {
-        "depth": net.depth,
-        "sigma_w": net.sigma_w,
-        "beta": net.beta,
-        "activations": [sp.srepr(act.expr) for act in net.activations],
-    }
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BlockSource:
     """All that is needed to compute any pair of blocks: network, points in blocks of rows, kernels wanted."""
 
-    net: MLP
+    net: Network
     rows: Any
     columns: Any
     names: tuple[str, ...]
@@ -133,7 +119,7 @@ class BlockSource:
 
     @classmethod
     def of(
-        cls, net: MLP, x: Any, x2: Any, names: tuple[str, ...], chunks: Any, *, compiled: bool = False
+        cls, net: Network, x: Any, x2: Any, names: tuple[str, ...], chunks: Any, *, compiled: bool = False
     ) -> BlockSource:
         """From data of any kind.
 
@@ -189,7 +175,7 @@ class BlockSource:
         """The same text for the same computation."""
         columns = "" if self.columns is None else self.columns.name
         tokenize = require("dask.base", 'engine="dask"').tokenize
-        return tokenize(network_record(self.net), self.rows.name, columns, self.names, self.compiled)
+        return tokenize(self.net.record(), self.rows.name, columns, self.names, self.compiled)
 
     @property
     def dependencies(self) -> list[Any]:
@@ -223,8 +209,8 @@ class BlockSource:
             key = f"{name}-{self.token}"
             picks: dict[Any, Any] = {(key, i, j): (_pick, (task, i, j), name) for i, j in self.pairs()}
             if self.symmetric:
-                turned = TURNED.get(name, name)
-                picks |= {(key, j, i): (_pick_turned, (task, i, j), turned) for i, j in self.pairs() if i != j}
+                other = turned(name)
+                picks |= {(key, j, i): (_pick_turned, (task, i, j), other) for i, j in self.pairs() if i != j}
             layers = {**graph.layers, key: picks}
             needs = {**graph.dependencies, key: {task}}
             found[name] = da.Array(graphs.HighLevelGraph(layers, needs), key, chunks=self.sizes, dtype=np.float64)

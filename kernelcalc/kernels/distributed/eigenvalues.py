@@ -56,7 +56,7 @@ class EigenPairs:
         return float(np.sqrt(rest) + np.linalg.norm(self.residuals))
 
 
-class _Products:
+class BlockProducts:
     """Products of a square matrix in blocks with columns in memory, counted; they are finite or refused."""
 
     def __init__(self, matrix: Any) -> None:
@@ -128,10 +128,10 @@ def kernel_operator(matrix: Any) -> Any:
     >>> operator @ np.ones(2)
     array([1., 2.])
     """
-    return _operator(_Products(matrix))
+    return _operator(BlockProducts(matrix))
 
 
-def _operator(products: _Products) -> Any:
+def _operator(products: BlockProducts) -> Any:
     from scipy.sparse.linalg import LinearOperator
 
     def column(v: Array) -> Array:
@@ -195,7 +195,7 @@ def top_eigenvalues(
     >>> top_eigenvalues(matrix, 3).values.round(6), top_eigenvalues(matrix, 3, method="lanczos").values.round(6)
     (array([49., 48., 47.]), array([49., 48., 47.]))
     """
-    products = _Products(matrix)
+    products = BlockProducts(matrix)
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or not 1 <= count <= products.size:
         raise InputError(f"count, a whole number from 1 to {products.size}", repr(count))
     if method not in METHODS:
@@ -209,7 +209,9 @@ def top_eigenvalues(
     return _block_krylov(products, int(count), tol, max_passes, generator)
 
 
-def _block_krylov(products: _Products, count: int, tol: float, max_passes: int, rng: np.random.Generator) -> EigenPairs:
+def _block_krylov(
+    products: BlockProducts, count: int, tol: float, max_passes: int, rng: np.random.Generator
+) -> EigenPairs:
     width = min(products.size, count + OVERSAMPLING)
     basis = np.linalg.qr(rng.standard_normal((products.size, width)))[0]
     image = products(basis)
@@ -251,7 +253,7 @@ def _pairs(basis: Array, image: Array, values: Array, turn: Array, passes: int) 
     return EigenPairs(values=values, vectors=vectors, residuals=residuals, passes=passes)
 
 
-def _lanczos(products: _Products, count: int, tol: float, restarts: int, rng: np.random.Generator) -> EigenPairs:
+def _lanczos(products: BlockProducts, count: int, tol: float, restarts: int, rng: np.random.Generator) -> EigenPairs:
     from scipy.sparse.linalg import ArpackError, eigsh
 
     start = rng.standard_normal(products.size)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from kernelcalc.errors import InputError, UnknownNameError
 from kernelcalc.kernels.distributed.blocks import BlockSource
 from kernelcalc.kernels.distributed.engine import require
-from kernelcalc.kernels.gram import LimitingKernels
-from kernelcalc.kernels.state import KERNEL_NAMES
-
-if TYPE_CHECKING:
-    from kernelcalc.kernels.mlp import MLP
+from kernelcalc.kernels.limiting import LimitingKernels
+from kernelcalc.kernels.network import Refusal
+from kernelcalc.kernels.state import KERNELS
 
 
 class LazyKernels(LimitingKernels):
-    """Gram matrices as dask arrays: the attributes of :class:`~kernelcalc.kernels.gram.LimitingKernels`, not yet computed.
+    """Gram matrices as dask arrays: the attributes of :class:`~kernelcalc.kernels.limiting.LimitingKernels`, not yet computed.
 
     Each attribute is computed by itself, with what that kernel needs and no more, and again at every use; six one after
     another cost two to four times what they cost together. :meth:`compute`, :meth:`together` and :meth:`to_zarr` compute
@@ -29,11 +27,16 @@ class LazyKernels(LimitingKernels):
     """
 
     def __init__(
-        self, arrays: Mapping[str, Any], *, refused: dict[str, str], title: str, source: BlockSource | None = None
+        self,
+        arrays: Mapping[str, Any],
+        *,
+        refused: Mapping[str, Refusal],
+        title: str,
+        source: BlockSource | None = None,
+        write: Callable[..., LazyKernels] | None = None,
     ) -> None:
-        super().__init__({}, refused=refused, title=title)
-        self._arrays: Mapping[str, Any] = arrays  # type: ignore[assignment]
-        self._source = source
+        super().__init__(arrays, refused=refused, title=title)
+        self._source, self._write = source, write
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -65,13 +68,13 @@ class LazyKernels(LimitingKernels):
             For a kernel that is none, is not defined or was not asked for.
         """
         for name in names:
-            if name not in KERNEL_NAMES:
-                raise UnknownNameError("a kernel", name, KERNEL_NAMES)
-            if name not in self._arrays:
+            if name not in KERNELS:
+                raise UnknownNameError("a kernel", name, KERNELS)
+            if name not in self.arrays:
                 getattr(self, name)
         wanted = tuple(dict.fromkeys(names)) or self.available
         if self._source is None:
-            return {name: self._arrays[name] for name in wanted}
+            return {name: self.arrays[name] for name in wanted}
         return self._source.only(*wanted).arrays()
 
     def compute(self, *names: str, **options: Any) -> LimitingKernels:
@@ -91,7 +94,7 @@ class LazyKernels(LimitingKernels):
         """
         arrays = self.together(*names)
         values = require("dask", 'engine="dask"').compute(*arrays.values(), **options)
-        return LimitingKernels(dict(zip(arrays, values, strict=True)), refused=self._refused, title=self._title)
+        return LimitingKernels(dict(zip(arrays, values, strict=True)), refused=self.refused, title=self.title)
 
     def to_zarr(self, path: str | os.PathLike[str], *, progress: bool = False, client: Any = None) -> LazyKernels:
         """Write block by block, resumably, and return the kernels as they are read from there.
@@ -105,14 +108,12 @@ class LazyKernels(LimitingKernels):
         DataFileError, OutputFileError
             As there.
         """
-        from kernelcalc.kernels.distributed.store import write_source
-
-        if self._source is None:
+        if self._source is None or self._write is None:
             raise InputError("kernels still to be computed", "kernels read from a store", "copy its folder")
-        return write_source(self._source, path, progress=progress, client=client)
+        return self._write(self._source, path, progress=progress, client=client)
 
 
-class _Separate(Mapping[str, Any]):
+class SeparateKernels(Mapping[str, Any]):
     """Every kernel as a dask array of its own; graphs are made when they are asked for."""
 
     def __init__(self, source: BlockSource) -> None:
@@ -134,19 +135,3 @@ class _Separate(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._source.names)
-
-
-def lazy_kernels(
-    net: MLP, x: Any, x2: Any, names: tuple[str, ...], *, refused: dict[str, str], chunks: Any, compiled: bool = False
-) -> LazyKernels:
-    """What ``net.kernels(X, X2, engine="dask", chunks=...)`` returns.
-
-    Raises
-    ------
-    MissingExtraError
-        dask, or with ``compiled`` numba, is not installed.
-    InputError, ShapeError, NotFiniteError
-        See :meth:`kernelcalc.MLP.kernels`.
-    """
-    source = BlockSource.of(net, x, x2, names, chunks, compiled=compiled)
-    return LazyKernels(_Separate(source), refused=refused, title=repr(net), source=source)

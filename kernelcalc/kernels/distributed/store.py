@@ -15,18 +15,17 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from kernelcalc import __version__
 from kernelcalc.errors import DataFileError, InputError, OutputFileError
-from kernelcalc.kernels.distributed.blocks import TURNED, BlockSource, digest, kernel_block, network_record
+from kernelcalc.kernels.distributed.blocks import BlockSource, digest, kernel_block
 from kernelcalc.kernels.distributed.engine import CHUNKS, require, run_tasks
-from kernelcalc.kernels.distributed.lazy_kernels import LazyKernels
-
-if TYPE_CHECKING:
-    from kernelcalc.kernels.mlp import MLP
+from kernelcalc.kernels.distributed.lazy_kernels import LazyKernels, SeparateKernels
+from kernelcalc.kernels.network import Network
+from kernelcalc.kernels.state import turned
+from kernelcalc.version import __version__
 
 FORMAT = "kernelcalc kernels 1"
 # Tasks handed to the scheduler at once: bounds its memory, and the pause at the end of a batch is small beside it.
@@ -34,8 +33,42 @@ BATCH = 20_000
 COMPLETE = "the same to_zarr call to this folder completes it: what is there is kept"
 
 
+def kernels(
+    net: Network,
+    X: Any,
+    X2: Any = None,
+    *,
+    only: Sequence[str] | str | None = None,
+    chunks: Any = CHUNKS,
+    compiled: bool = False,
+) -> LazyKernels:
+    """Gram matrices as dask arrays, not yet computed: ``net.kernels(X, X2, engine="dask")``.
+
+    Parameters
+    ----------
+    net : Network
+    X, X2 : array_like, dask or Zarr array
+        Points of rows and columns.
+    only : sequence of str, optional
+        Kernels wanted, all defined ones by default.
+    chunks : int, "auto", or a tuple of two of these
+        Points in a block (of rows, of columns).
+    compiled : bool
+        Workers sum series in machine code (extra ``fast``).
+
+    Raises
+    ------
+    MissingExtraError
+        dask, or with ``compiled`` numba, is not installed.
+    InputError, ShapeError, NotFiniteError
+        See :meth:`kernelcalc.MLP.kernels`.
+    """
+    source = BlockSource.of(net, X, X2, net.names(only), chunks, compiled=compiled)
+    return LazyKernels(SeparateKernels(source), refused=net.refused, title=repr(net), source=source, write=write_source)
+
+
 def write_kernels(
-    net: MLP,
+    net: Network,
     X: Any,
     path: str | os.PathLike[str],
     X2: Any = None,
@@ -50,7 +83,7 @@ def write_kernels(
 
     Parameters
     ----------
-    net : MLP
+    net : Network
     X, X2 : array_like, dask or Zarr array
         Points of rows and columns, as for :meth:`kernelcalc.MLP.kernels`.
     path : path
@@ -95,9 +128,9 @@ def write_kernels(
     ...     float(abs(K.theta - K.theta.T).max().compute())
     0.0
     """
-    lazy = net.kernels(X, X2, only=only, engine=engine, chunks=chunks)
-    if not isinstance(lazy, LazyKernels):
+    if engine not in ("dask", "dask+numba"):
         raise InputError('engine="dask" or "dask+numba"', repr(engine))
+    lazy = kernels(net, X, X2, only=only, chunks=chunks, compiled=engine == "dask+numba")
     return lazy.to_zarr(path, progress=progress, client=client)
 
 
@@ -211,7 +244,7 @@ def _record(source: BlockSource, client: Any) -> dict[str, Any]:
         "format": FORMAT,
         "version": __version__,
         "title": repr(source.net),
-        "network": network_record(source.net),
+        "network": source.net.record(),
         "names": list(source.names),
         "chunks": list(source.chunks),
         "points": digest(source.rows, "X", client),
@@ -279,7 +312,7 @@ def _tasks(source: BlockSource, folder: Path, pairs: list[tuple[int, int]]) -> l
 def write_block(
     folder: str,
     pair: tuple[int, int],
-    net: MLP,
+    net: Network,
     x: np.ndarray,
     x2: np.ndarray | None,
     names: tuple[str, ...],
@@ -296,7 +329,7 @@ def write_block(
     for name in names:
         _put(group[name], folder, pair, blocks[name])
         if mirror:
-            _put(group[name], folder, pair[::-1], blocks[TURNED.get(name, name)].T)
+            _put(group[name], folder, pair[::-1], blocks[turned(name)].T)
     group["done"][pair] = 1
     return True
 

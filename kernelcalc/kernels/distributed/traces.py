@@ -20,7 +20,7 @@ import numpy as np
 
 from kernelcalc.arrays import Array, plain
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
-from kernelcalc.kernels.distributed.eigenvalues import _Products, square
+from kernelcalc.kernels.distributed.eigenvalues import BlockProducts, square
 from kernelcalc.kernels.distributed.engine import require
 from kernelcalc.kernels.distributed.lazy_kernels import LazyKernels
 
@@ -151,7 +151,7 @@ def _contract(squares: Array, block: Array, weight: int) -> tuple[float, float]:
 
 def _by_probes(array: Any, rank: int, probes: int, rng: np.random.Generator) -> tuple[Array, Array]:
     """All four traces and their errors."""
-    products = _Products(array)
+    products = BlockProducts(array)
     n = products.size
     basis = np.linalg.qr(rng.standard_normal((n, min(rank, n))))[0]
     image, *first = products.beside(basis, *_first_sums(array))

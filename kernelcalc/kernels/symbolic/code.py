@@ -9,9 +9,11 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
+from kernelcalc.activations.activation import Activation
 from kernelcalc.errors import InputError
 from kernelcalc.expressions import exact as algebra
 from kernelcalc.expressions.orthant import BinormalCDF, OwensT
+from kernelcalc.gaussian.expectation import gaussian_expectation
 from kernelcalc.kernels.symbolic.expectation import GaussianExpectation
 
 ARGUMENTS = (algebra.q, algebra.qp, algebra.c)
@@ -51,8 +53,6 @@ def to_numpy(expr: sp.Expr, args: tuple[sp.Symbol, ...] = ARGUMENTS) -> Callable
     last = compiled([expr])
 
     def function(*values: Any) -> NDArray[np.float64]:
-        from kernelcalc.gaussian.expectation import gaussian_expectation
-
         arrays: list[Any] = list(np.broadcast_arrays(*(np.asarray(v, dtype=float) for v in values)))
         for _, inner, covariance in steps:
             numbers = np.broadcast_arrays(arrays[0], *covariance(*arrays))[1:]
@@ -72,8 +72,6 @@ def to_numpy(expr: sp.Expr, args: tuple[sp.Symbol, ...] = ARGUMENTS) -> Callable
 
 
 def _activation(expr: sp.Expr) -> Any:
-    from kernelcalc.activations.activation import Activation
-
     return Activation(expr)
 
 

@@ -9,10 +9,13 @@ import mpmath
 import sympy as sp
 from mpmath import mp
 
+from kernelcalc.activations.activation import Activation
+from kernelcalc.activations.names import as_activation
 from kernelcalc.errors import ExpressionError
 from kernelcalc.expressions import exact as algebra
 from kernelcalc.expressions.atoms import NotInAlgebra, exact_numbers, heaviside_form, x
 from kernelcalc.expressions.parsing import to_sympy
+from kernelcalc.gaussian.digits.expectation import expectation
 
 _ROW, _COLUMN = sp.symbols("a b", real=True)
 
@@ -154,8 +157,6 @@ def _function(f: Any) -> sp.Lambda:
     if isinstance(f, sp.Lambda):
         return f
     if isinstance(f, str):
-        from kernelcalc.activations.names import as_activation
-
         f = as_activation(f)
     expr = to_sympy(getattr(f, "expr", f), {"x": x})
     symbols = expr.free_symbols
@@ -189,8 +190,5 @@ def expectation_digits(f: sp.Expr, g: sp.Expr, q: Any, qp: Any, c: Any, dps: int
     try:
         return algebra.evaluate(f, g, q, qp, c, dps)
     except NotInAlgebra:
-        from kernelcalc.activations.activation import Activation
-        from kernelcalc.gaussian.digits.expectation import expectation
-
         first, second = (Activation(h, name=str(h)) for h in (f, g))
         return expectation(first, second, q, qp, c, dps=dps)[0]

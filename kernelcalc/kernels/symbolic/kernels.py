@@ -2,39 +2,42 @@ r"""Limiting kernels of a network as SymPy expressions, by the same layer step a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import fields
 from fractions import Fraction
 from typing import Any
 
 import sympy as sp
 
-from kernelcalc.errors import InputError, SmoothnessError, UnknownNameError
+from kernelcalc.errors import InputError, UnknownNameError
 from kernelcalc.expressions import exact as algebra
 from kernelcalc.expressions.atoms import NotInAlgebra, exact_numbers, heaviside_form, x
 from kernelcalc.expressions.orthant import BinormalCDF, OwensT
 from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.expressions.tidy import tidy
-from kernelcalc.kernels.state import (
-    KERNEL_NAMES,
-    DiagonalKernels,
-    PairKernels,
-    closure,
-    diagonal_of,
-    expectation_orders,
-    first_layer,
-    layer_step,
+from kernelcalc.kernels.fold import (
+    Numbers,
+    Orders,
+    Pairs,
+    Step,
+    ends_a_layer,
+    first_diagonal,
+    first_kernels,
+    plan,
+    take_diagonals,
 )
+from kernelcalc.kernels.layers import Dense, Order, Scales
+from kernelcalc.kernels.network import Network, refusals
+from kernelcalc.kernels.state import KERNELS, DiagonalKernels, PairKernels, plain
 from kernelcalc.kernels.symbolic.expectation import GaussianExpectation
 
-SYMBOLIC_NAMES = (*KERNEL_NAMES, "sigma_dot", "sigma_ddot")
-
-_ORDERS = {"sigma_dot": (1, 1), "sigma_ddot": (2, 2)}
-_HEADS = {"sigma": "Sigma", "theta": "Theta", "phi": "Phi", "lam": "Lambda", "upsilon": "Upsilon", "xi": "Xi"}
+SYMBOLIC_NAMES = tuple(KERNELS)
 
 Covariance = tuple[sp.Expr, sp.Expr, sp.Expr]
 
 
 def kernel(
-    name: str, net: Any, *, diagonal: bool = False, sigma_w: Any = None, beta: Any = None, depth: int | None = None
+    name: str, net: Network, *, diagonal: bool = False, sigma_w: Any = None, beta: Any = None, depth: int | None = None
 ) -> sp.Expr:
     r"""A limiting kernel as an expression in q, q', c = the first layer's Σ(x,x), Σ(x',x'), Σ(x,x').
 
@@ -44,9 +47,9 @@ def kernel(
     ----------
     name : str
         One of ``sigma, theta, phi, lam, upsilon, xi`` (the last layer's), ``sigma_dot``, ``sigma_ddot`` (E11, E22 of
-        the last activation).
-    net : MLP
-        Gives the activations, the depth, σ_w and β.
+        the last nonlinearity).
+    net : Network
+        Gives the layers.
     diagonal : bool
         The kernel at (x, x), in ``q`` alone: the limit of coinciding points.
     sigma_w, beta : number or sympy.Expr, optional
@@ -69,9 +72,8 @@ def kernel(
 
     Examples
     --------
-    >>> from types import SimpleNamespace
-    >>> act = SimpleNamespace(expr=sp.Max(x, 0), smoothness=0, name="relu")
-    >>> net = SimpleNamespace(activations=(act,), depth=2, sigma_w=sp.sqrt(2), beta=0)
+    >>> import kernelcalc as kc
+    >>> net = kc.MLP("relu", depth=2, sigma_w=2**0.5, beta=0)
     >>> kernel("sigma", net)
     c*asin(c/(sqrt(q)*sqrt(q')))/pi + c/2 + sqrt(-c**2 + q*q')/pi
     >>> kernel("theta", net, diagonal=True)
@@ -80,17 +82,15 @@ def kernel(
     return _Recursion(name, net, sigma_w, beta, depth).run(diagonal)
 
 
-def equations(name: str, net: Any, *, sigma_w: Any = None, beta: Any = None) -> list[sp.Eq]:
+def equations(name: str, net: Network, *, sigma_w: Any = None, beta: Any = None) -> list[sp.Eq]:
     """The kernel layer by layer, each layer in the symbols of the one before: deep networks in readable lines.
 
     ``Sigma_2`` is Σ^(2)(x, x'), ``Sigma_2_row`` its value at (x, x) and ``Sigma_2_column`` at (x', x').
 
     Examples
     --------
-    >>> from types import SimpleNamespace
-    >>> act = SimpleNamespace(expr=sp.erf(x), smoothness=float("inf"), name="erf")
-    >>> net = SimpleNamespace(activations=(act, act), depth=3, sigma_w=1, beta=0)
-    >>> for equation in equations("sigma", net):
+    >>> import kernelcalc as kc
+    >>> for equation in equations("sigma", kc.MLP("erf", depth=3, beta=0)):
     ...     print(equation.lhs, "=", equation.rhs)
     Sigma_2_row = 2*asin(2*q/(2*q + 1))/pi
     Sigma_2_column = 2*asin(2*q'/(2*q' + 1))/pi
@@ -100,111 +100,147 @@ def equations(name: str, net: Any, *, sigma_w: Any = None, beta: Any = None) -> 
     return _Recursion(name, net, sigma_w, beta, None).chain()
 
 
+class Symbols(Numbers):
+    """SymPy expressions; σ_w and β of all layers may be replaced, by symbols for instance."""
+
+    def __init__(self, sigma_w: Any, beta: Any) -> None:
+        self._sigma_w, self._beta = sigma_w, beta
+        self._diagonals: dict[Any, dict[Order, sp.Expr]] = {}
+
+    def zeros(self, like: Any) -> sp.Expr:
+        """0."""
+        return sp.S.Zero
+
+    def number(self, value: float) -> sp.Expr:
+        """The decimal that was typed."""
+        return exact_numbers(to_sympy(value))
+
+    def scales(self, dense: Dense) -> Scales:
+        """σ_w², β² and the rates."""
+        bias = squared(dense.beta if self._beta is None else self._beta)
+        gradient = bias if dense.bias_gradient is None else self.number(dense.bias_gradient)
+        weight = squared(dense.sigma_w if self._sigma_w is None else self._sigma_w)
+        rate = 1 if dense.weight_rate == 1 else self.number(dense.weight_rate)
+        return Scales(weight=weight, bias=bias, weight_rate=rate, bias_gradient=gradient)
+
+    def root(self, value: Any) -> sp.Expr:
+        """√."""
+        return sp.sqrt(value)
+
+    def on_diagonal(self, step: Step, at: DiagonalKernels, orders: Orders) -> dict[Order, sp.Expr]:
+        """E_ij at (x, x); at (x', x') the same with q' for q."""
+        act, sigma = step.activation, at.sigma.xreplace({algebra.qp: algebra.q})
+        if (key := (act, sigma, orders)) not in self._diagonals:
+            self._diagonals[key] = {order: expectation(act, act, order, (sigma,) * 3) for order in orders}
+        swap = {} if sigma == at.sigma else {algebra.q: algebra.qp}
+        return {order: value.xreplace(swap) for order, value in self._diagonals[key].items()}
+
+    def expectations(self, step: Step, k: PairKernels, pairs: Pairs) -> tuple[dict[Order, sp.Expr], None]:
+        """E_ij at (x, x')."""
+        (row, column), act = pairs.sides(step, k), step.activation
+        covariance = (row.sigma, column.sigma, k.sigma)
+        return {order: expectation(act, act, order, covariance) for order in step.orders}, None
+
+
+class OnePair(Pairs):
+    """The pair (x, x')."""
+
+    def __init__(self) -> None:
+        super().__init__(None, None)
+
+    def sides(self, step: Step, k: PairKernels) -> tuple[DiagonalKernels, DiagonalKernels]:
+        """What the step was given."""
+        return step.diagonals
+
+
 class _Recursion:
-    def __init__(self, name: str, net: Any, sigma_w: Any, beta: Any, depth: int | None) -> None:
-        if name not in SYMBOLIC_NAMES:
-            raise UnknownNameError("a kernel", name, SYMBOLIC_NAMES)
-        self.name = name
-        self.depth = net.depth if depth is None else depth
-        if not 1 <= self.depth <= net.depth:
-            raise InputError(f"a depth between 1 and the net's {net.depth}", f"depth={self.depth}")
-        if name in _ORDERS and self.depth < 2:
-            raise InputError("a depth of at least 2 for the derivatives of Σ", f"depth={self.depth}")
-        self.activations = tuple(net.activations)[: self.depth - 1]
-        self.carried = closure(("sigma",) if name in _ORDERS else (name,))
-        _check_smooth(name, self.activations)
-        self.sigma_w2 = squared(net.sigma_w if sigma_w is None else sigma_w)
-        self.beta2 = squared(net.beta if beta is None else beta)
-        self.orders = expectation_orders(self.carried)
-        self.diagonal_orders = expectation_orders(self.carried & {"sigma", "theta", "phi"})
+    def __init__(self, name: str, net: Network, sigma_w: Any, beta: Any, depth: int | None) -> None:
+        if name not in KERNELS:
+            raise UnknownNameError("a kernel", name, KERNELS)
+        ends = [place for place, layer in enumerate(net.layers, start=1) if ends_a_layer(layer)]
+        depth = len(ends) if depth is None else depth
+        if not 1 <= depth <= len(ends):
+            raise InputError(f"a depth between 1 and the net's {len(ends)}", f"depth={depth}")
+        if not KERNELS[name].default and depth < 2:
+            raise InputError("a depth of at least 2 for the derivatives of Σ", f"depth={depth}")
+        layers = net.layers[: ends[depth - 1]]
+        refused = refusals([act for layer in layers for act in layer.activations()])
+        if name in refused:
+            raise refused[name].error()
+        self.name, self.numbers, self.pair = name, Symbols(sigma_w, beta), OnePair()
+        self.first, *self.steps = plan(layers, {name})
+
+    def _start(self, diagonal: bool) -> tuple[PairKernels, DiagonalKernels, DiagonalKernels]:
+        """Behind the first layer, whose Σ are q, q' and c."""
+        scales = self.first.given(self.numbers)
+        gram = [(sigma - scales.bias) / scales.weight for sigma in (algebra.q, algebra.qp, algebra.c)]
+        at, column = (first_diagonal(self.first, one, self.numbers) for one in gram[:2])
+        return first_kernels(self.first, gram[0 if diagonal else 2], self.numbers), at, at if diagonal else column
 
     def run(self, diagonal: bool) -> sp.Expr:
         """The last layer in q, q', c."""
-        pair = first_layer(algebra.q if diagonal else algebra.c, self.carried, sp.S.Zero)
-        at = diagonal_of(first_layer(algebra.q, self.carried, sp.S.Zero))
-        for layer, act in enumerate(self.activations, start=2):
-            column = at if diagonal else _swapped(at)
-            covariance = (at.sigma, column.sigma, at.sigma if diagonal else pair.sigma)
-            if layer == self.depth and self.name in _ORDERS:
-                return self._neat(expectation(act, act, _ORDERS[self.name], covariance), layer)
-            pair = self._step(pair, at, column, act, covariance, layer)
-            if layer < self.depth:
-                at = diagonal_of(pair) if diagonal else self._diagonal_step(at, act, layer)
+        pair, at, column = self._start(diagonal)
+        layer = 1
+        for step in self.steps:
+            later = take_diagonals([step], at, column, self.numbers)
+            pair = step.pairs(pair, self.numbers, self.pair)
+            at, column = later
+            if ends_a_layer(step.layer):
+                layer += 1
+                if layer == 2:
+                    # Past layer 2 the formulas are nested; pulling them apart would only lengthen them.
+                    pair, at, column = (_mapped(values, _neat) for values in (pair, at, column))
         return getattr(pair, self.name)
-
-    def _step(
-        self,
-        pair: PairKernels,
-        row: DiagonalKernels,
-        column: DiagonalKernels,
-        act: Any,
-        covariance: Covariance,
-        layer: int,
-    ) -> PairKernels:
-        e = {order: expectation(act, act, order, covariance) for order in self.orders}
-        out = layer_step(pair, row, column, e, self.sigma_w2, self.beta2)
-        return PairKernels(**{k: None if v is None else self._neat(v, layer) for k, v in vars(out).items()})
-
-    def _diagonal_step(self, at: DiagonalKernels, act: Any, layer: int) -> DiagonalKernels:
-        pair = PairKernels(sigma=at.sigma, theta=at.theta, phi=at.phi)
-        e = {order: expectation(act, act, order, (at.sigma,) * 3) for order in self.diagonal_orders}
-        out = layer_step(pair, at, at, e, self.sigma_w2, self.beta2)
-        neat = {k: getattr(out, k) for k in ("sigma", "theta", "phi")}
-        return DiagonalKernels(**{k: None if v is None else self._neat(v, layer) for k, v in neat.items()})
-
-    def _neat(self, value: sp.Expr, layer: int) -> sp.Expr:
-        # Past layer 2 the formulas are nested; pulling them apart would only lengthen them.
-        return tidy(value) if layer == 2 and not value.has(GaussianExpectation) else value
 
     def chain(self) -> list[sp.Eq]:
         """Layer by layer, in symbols for the layer before."""
-        at = diagonal_of(first_layer(algebra.q, self.carried, sp.S.Zero))
-        column = _swapped(at)
-        pair = first_layer(algebra.c, self.carried, sp.S.Zero)
+        pair, at, column = self._start(False)
         lines: list[sp.Eq] = []
-        for layer, act in enumerate(self.activations, start=2):
-            covariance = (at.sigma, column.sigma, pair.sigma)
-            if layer == self.depth and self.name in _ORDERS:
-                value = tidy(expectation(act, act, _ORDERS[self.name], covariance))
-                return [*lines, sp.Eq(sp.Symbol(f"{self.name}_{layer}"), value, evaluate=False)]
-            new = self._step(pair, at, column, act, covariance, 2)
-            if layer == self.depth:
-                value = getattr(new, self.name)
-                return [*lines, sp.Eq(sp.Symbol(f"{_HEADS[self.name]}_{layer}", real=True), value, evaluate=False)]
-            new_at, new_column = (self._diagonal_step(one, act, 2) for one in (at, column))
-            at, column = (_named(v, f"_{layer}_{side}", lines) for v, side in ((new_at, "row"), (new_column, "column")))
-            pair = _named(new, f"_{layer}", lines)
-        return [sp.Eq(sp.Symbol(f"{_HEADS[self.name]}_1"), getattr(pair, self.name), evaluate=False)]
+        layer = 1
+        for place, step in enumerate(self.steps, start=1):
+            later = take_diagonals([step], at, column, self.numbers)
+            pair = step.pairs(pair, self.numbers, self.pair)
+            at, column = later
+            if not ends_a_layer(step.layer):
+                continue
+            layer += 1
+            pair, at, column = (_mapped(values, _neat) for values in (pair, at, column))
+            if place < len(self.steps):
+                at = _named(at, f"_{layer}_row", lines)
+                column = _named(column, f"_{layer}_column", lines)
+                pair = _named(pair, f"_{layer}", lines)
+        value = getattr(pair, self.name)
+        return [*lines, sp.Eq(sp.Symbol(f"{_head(self.name)}_{layer}", real=True), value, evaluate=False)]
+
+
+def _mapped(values: Any, change: Callable[[sp.Expr], sp.Expr]) -> Any:
+    """The same kernels with every expression changed."""
+    known = {field.name: getattr(values, field.name) for field in fields(values) if field.name != "origin"}
+    return type(values)(**{name: None if value is None else change(value) for name, value in known.items()})
+
+
+def _neat(value: sp.Expr) -> sp.Expr:
+    return value if value.has(GaussianExpectation) else tidy(value)
+
+
+def _head(name: str) -> str:
+    kernel = KERNELS[plain(name)]
+    return (kernel.letter if kernel.default else name) + ("" if plain(name) == name else "T")
 
 
 def _named(values: Any, suffix: str, lines: list[sp.Eq]) -> Any:
     """Replace a layer's kernels by symbols, writing down what they stand for."""
     out = {}
-    for field, value in vars(values).items():
+    for field in (one.name for one in fields(values) if one.name != "origin"):
+        value = getattr(values, field)
         if value is None or value.is_number:
             out[field] = value
             continue
-        head = _HEADS[field.removesuffix("_t")] + ("T" if field.endswith("_t") else "")
         positive = field == "sigma" and suffix.endswith(("row", "column"))
-        symbol = sp.Symbol(head + suffix, positive=True) if positive else sp.Symbol(head + suffix, real=True)
+        symbol = sp.Symbol(_head(field) + suffix, **{"positive" if positive else "real": True})
         lines.append(sp.Eq(symbol, value, evaluate=False))
         out[field] = symbol
     return type(values)(**out)
-
-
-def _swapped(at: DiagonalKernels) -> DiagonalKernels:
-    """The diagonal kernels at x' from those at x."""
-    return DiagonalKernels(
-        **{k: None if v is None else v.xreplace({algebra.q: algebra.qp}) for k, v in vars(at).items()}
-    )
-
-
-def _check_smooth(name: str, activations: tuple[Any, ...]) -> None:
-    from kernelcalc.kernels.gram import refused_kernels
-
-    refused = refused_kernels(activations)
-    if name in refused:
-        raise SmoothnessError(*refused[name].split("|"))
 
 
 def squared(scale: Any) -> sp.Expr:

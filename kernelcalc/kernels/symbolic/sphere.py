@@ -35,10 +35,8 @@ def on_sphere(name: str, net: Any, *, radius2: Any = 1, sigma_w: Any = None, bet
 
     Examples
     --------
-    >>> from types import SimpleNamespace
-    >>> from kernelcalc.kernels.symbolic import x
-    >>> act = SimpleNamespace(expr=sp.erf(x), smoothness=math.inf, name="erf")
-    >>> on_sphere("sigma", SimpleNamespace(activations=(act,), depth=2, sigma_w=1, beta=0))
+    >>> import kernelcalc as kc
+    >>> on_sphere("sigma", kc.MLP("erf", depth=2, beta=0))
     2*asin(2*rho/3)/pi
     """
     sigma_w2 = squared(net.sigma_w if sigma_w is None else sigma_w)

@@ -26,7 +26,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from kernelcalc.arrays import AnyArray
 from kernelcalc.finite import FiniteNetwork
-from kernelcalc.kernels.gram import LimitingKernels, refused_kernels
+from kernelcalc.kernels.limiting import LimitingKernels
 from kernelcalc.studies.sagun.task import Task, batches
 from kernelcalc.studies.spectrum import cluster_spectrum
 from kernelcalc.training.losses import Loss, curvature_sqrt, resolve_loss
@@ -223,7 +223,7 @@ class Limit:
 
 def smooth(task: Task) -> bool:
     """Whether the theory of S holds for the task's nonlinearity."""
-    return "upsilon" not in refused_kernels(task.net.activations)
+    return "upsilon" not in task.net.refused
 
 
 def _ratio(a: AnyArray, b: AnyArray) -> AnyArray:

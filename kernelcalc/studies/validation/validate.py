@@ -26,7 +26,7 @@ from kernelcalc.arrays import Array, plain
 from kernelcalc.errors import InputError
 from kernelcalc.finite.ensembles.kernels import kernels_through_training
 from kernelcalc.kernels.distributed.engine import check_engine, task_executor
-from kernelcalc.kernels.gram import check_points
+from kernelcalc.kernels.points import check_points
 from kernelcalc.kernels.state import KERNEL_NAMES
 from kernelcalc.studies.validation.comparison import Quantity, Validation, compare
 from kernelcalc.studies.validation.control_variates import without_noise

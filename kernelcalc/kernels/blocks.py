@@ -1,0 +1,101 @@
+"""A Gram matrix in blocks: which there are, who computes them, and where their numbers go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernelcalc.errors import DivergentExpectationError
+from kernelcalc.kernels.threads import keep_freed_memory, one_blas_thread, processors
+
+# Rows and columns of a block: 128 × 256 doubles (256 KiB) stay in the second-level cache through a whole polynomial.
+BLOCK_ROWS, BLOCK_COLUMNS = 128, 256
+# Series of the points of a panel, all layers and derivatives together: beyond this a large matrix is done in several panels.
+PANEL_BYTES = 2**28
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """The shape (N, M) of a Gram matrix, and whether rows and columns are the same points."""
+
+    shape: tuple[int, int]
+    symmetric: bool
+
+    def panels(self, bytes_per_point: int) -> Iterator[tuple[slice, slice]]:
+        """The matrix, or its upper triangle, in parts whose points' series fit into :data:`PANEL_BYTES`."""
+        n, m = self.shape
+        if (n if self.symmetric else n + m) * bytes_per_point <= PANEL_BYTES:
+            size = max(n, m)
+        else:
+            size = max(1, PANEL_BYTES // (2 * bytes_per_point) // BLOCK_COLUMNS) * BLOCK_COLUMNS
+        for rows in _slices(0, n, size):
+            for columns in _slices(rows.start if self.symmetric else 0, m, size):
+                yield rows, columns
+
+    def every_block(self, work: Callable[[slice, slice], None], panel: tuple[slice, slice] | None = None) -> None:
+        """Do all blocks of a panel, or of the matrix; each writes where no other does, so the order does not matter."""
+        keep_freed_memory()
+        blocks = list(self._blocks(*(panel or (slice(0, self.shape[0]), slice(0, self.shape[1])))))
+        workers = min(processors(), len(blocks) // 2)
+        if workers < 2:
+            for rows, columns in blocks:
+                work(rows, columns)
+            return
+        with one_blas_thread(workers), ThreadPoolExecutor(workers) as pool:
+            futures = [pool.submit(work, rows, columns) for rows, columns in blocks]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _blocks(self, rows: slice, columns: slice) -> Iterator[tuple[slice, slice]]:
+        """Blocks that cover a panel, or its upper triangle with the diagonal squares."""
+        triangle = self.symmetric and rows == columns
+        for part in _slices(rows.start, rows.stop, BLOCK_ROWS):
+            for other in _slices(part.start if triangle else columns.start, columns.stop, BLOCK_COLUMNS):
+                yield part, other
+
+    def write(self, array: np.ndarray, block: np.ndarray, turned: np.ndarray, rows: slice, columns: slice) -> None:
+        """Put a block k(x, x') in its place and k(x', x) in the mirrored one.
+
+        Raises
+        ------
+        DivergentExpectationError
+            For NaN or infinity.
+        """
+        check_finite(block)
+        array[rows, columns] = block
+        if not self.symmetric:
+            return
+        if rows.start != columns.start:
+            array[columns, rows] = turned.T
+            return
+        # Where the block lies on the diagonal both triangles were computed: the upper one counts, exactly mirrored.
+        side = rows.stop - rows.start
+        array[rows.stop : columns.stop, rows] = turned[:, side:].T
+        i, j = np.triu_indices(side, 1)
+        array[rows.start + j, rows.start + i] = turned[i, j]
+
+
+def check_finite(values: np.ndarray) -> None:
+    """Refuse kernels that have overflowed.
+
+    Raises
+    ------
+    DivergentExpectationError
+        For NaN or infinity.
+    """
+    if not np.isfinite(values).all():
+        raise DivergentExpectationError(
+            "finite kernels", "overflow", "smaller points or a smaller σ_w keep them finite"
+        )
+
+
+def _slices(first: int, total: int, step: int) -> Iterator[slice]:
+    for start in range(first, total, step):
+        yield slice(start, min(start + step, total))

@@ -1,0 +1,401 @@
+r"""What a network is made of, with every formula of the theory once.
+
+A formula takes the kernels ``k`` at pairs (x, x'), the kernels ``row`` at (x, x) and ``column`` at (x', x'), and what
+the number type gives: the expectations :math:`E_{ij} = E[σ^{(i)}(a) σ^{(j)}(b)]`, (a, b) ~ N(0, Σ), of a nonlinearity,
+the scales of a dense layer. It uses nothing but ``+``, ``-``, ``*`` and ``/``, so the same line runs on float64 arrays,
+mpmath numbers, balls and SymPy symbols. A kernel's transpose is the same formula with x and x' exchanged. With
+:math:`κ_x = Θ_{xx} + Φ_{xx}`, products entry by entry and Φᵀ(x, x') = Φ(x', x).
+
+To add a layer, write a class here with a formula for each kernel that it defines.
+
+References
+----------
+Jacot, Gabriel, Hongler (ICLR 2020), Section 2.2 (Σ, Θ) and Appendix C, Lemmas 3 to 5 (Φ, Λ, Υ, Ξ), with the index of Σ̇
+and Σ̈ in Υ as in the proof of Lemma 4. The layer step there is a :class:`Nonlinearity` followed by a :class:`Dense`;
+:class:`Sum` and :class:`LayerNorm` are derived in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from kernelcalc.activations.activation import Activation
+from kernelcalc.activations.names import as_activation
+from kernelcalc.errors import InputError
+from kernelcalc.kernels.state import DiagonalKernels, PairKernels, plain, turned
+
+Order = tuple[int, int]
+Expectations = Mapping[Order, Any]
+
+
+class Layer:
+    """A step from kernels to kernels: a method for each kernel of the table that it defines."""
+
+    fresh: ClassVar[bool] = False
+    """Whether its outputs come from weights of its own, so that branches ending in it are uncorrelated."""
+
+    def activations(self) -> Iterator[Activation]:
+        """The nonlinearities inside, in their order."""
+        yield from ()
+
+    def formula(self, name: str) -> Callable[[Any, Any, Any, Any], Any]:
+        """The formula of a kernel, or of its transpose.
+
+        Raises
+        ------
+        InputError
+            The layer does not define this kernel.
+        """
+        found: Callable[[Any, Any, Any, Any], Any] | None = getattr(self, plain(name), None)
+        if found is None:
+            raise InputError("a kernel that every layer defines", f"{name} behind {type(self).__name__}")
+        return found
+
+    def apply(
+        self,
+        k: PairKernels,
+        row: DiagonalKernels,
+        column: DiagonalKernels,
+        given: Any,
+        names: frozenset[str],
+        origin: Any = None,
+    ) -> PairKernels:
+        """The kernels of these names behind the layer."""
+        out = {name: self.formula(name)(k, row, column, given) for name in names if plain(name) == name}
+        if len(out) < len(names):
+            other, swapped = k.transposed(), exchanged(given)
+            for name in names - out.keys():
+                out[name] = self.formula(name)(other, column, row, swapped)
+        return PairKernels(origin=origin, **out)
+
+
+def exchanged(given: Any) -> Any:
+    """What a number type gives, with x and x' exchanged."""
+    return {(j, i): value for (i, j), value in given.items()} if isinstance(given, Mapping) else given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scales:
+    """A dense layer's numbers in one number type: σ_w², β², the rate of its weights, and that of its biases times β²."""
+
+    weight: Any
+    bias: Any
+    weight_rate: Any = 1
+    bias_gradient: Any = None
+
+
+@dataclass(frozen=True)
+class Dense(Layer):
+    r"""Fresh weights: :math:`z = \frac{σ_w}{\sqrt n} W^T α + β b`, all W and b independent N(0, 1).
+
+    .. math::
+        Σ' &= σ_w^2 Σ + β^2, \qquad Θ' = σ_w^2 (Θ + r_w Σ) + r_b β^2, \qquad Φ' = σ_w^2 Φ, \\
+        Λ' &= σ_w^2 (Λ + r_w Φ), \qquad Υ' = σ_w^2 (Υ + 2 r_w Θ), \qquad Ξ' = σ_w^2 Ξ
+
+    Parameters
+    ----------
+    sigma_w, beta : float
+        σ_w > 0 and β ≥ 0.
+    weight_rate : float
+        r_w: how fast gradient descent moves W, relative to the parametrisation above (1). A framework that trains
+        w = (σ_w/√n) W itself has n/σ_w².
+    bias_gradient : float, optional
+        r_b β², the squared derivative in the bias times its rate: β² by default, 1 where βb itself is trained.
+    """
+
+    sigma_w: float = 1.0
+    beta: float = 0.1
+    weight_rate: float = 1.0
+    bias_gradient: float | None = None
+
+    fresh: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name, at_least in (("sigma_w", "> 0"), ("beta", "≥ 0"), ("weight_rate", "≥ 0")):
+            value = getattr(self, name)
+            try:
+                number = float(value)
+            except (TypeError, ValueError) as error:
+                raise InputError(f"a real number {name}", repr(value)) from error
+            if not abs(number) <= 1e30:
+                raise InputError(f"a finite {name} below 1e30", repr(value))
+            if number < 0 or (number == 0 and at_least == "> 0"):
+                raise InputError(f"{name} {at_least}", repr(value))
+            object.__setattr__(self, name, number)
+
+    def sigma(self, k: Any, row: Any, column: Any, s: Scales) -> Any:
+        return s.weight * k.sigma + s.bias
+
+    def theta(self, k: Any, row: Any, column: Any, s: Scales) -> Any:
+        return s.weight * (k.theta + s.weight_rate * k.sigma) + s.bias_gradient
+
+    def phi(self, k: Any, row: Any, column: Any, s: Scales) -> Any:
+        return s.weight * k.phi
+
+    def lam(self, k: Any, row: Any, column: Any, s: Scales) -> Any:
+        return s.weight * (k.lam + s.weight_rate * k.phi)
+
+    def upsilon(self, k: Any, row: Any, column: Any, s: Scales) -> Any:
+        return s.weight * (k.upsilon + 2 * s.weight_rate * k.theta)
+
+    def xi(self, k: Any, row: Any, column: Any, s: Scales) -> Any:
+        return s.weight * k.xi
+
+    def sigma_dot(self, k: Any, row: Any, column: Any, s: Scales) -> Any:
+        return k.sigma_dot
+
+    def sigma_ddot(self, k: Any, row: Any, column: Any, s: Scales) -> Any:
+        return k.sigma_ddot
+
+
+@dataclass(frozen=True)
+class Nonlinearity(Layer):
+    r"""α = σ(z), z Gaussian with covariance Σ.
+
+    .. math::
+        Σ' &= E_{00}, \qquad Θ' = Θ E_{11}, \qquad Φ' = Φ E_{11} + κ_x E_{20}, \\
+        Λ' &= Λ E_{11} + Θ (Φ E_{22} + κ_x E_{31}), \qquad Υ' = Υ E_{11} + Θ^2 E_{22}, \\
+        Ξ' &= Ξ E_{11} + (Φ Φ^T + κ_x κ_{x'}) E_{22} + κ_{x'} Φ E_{13} + κ_x Φ^T E_{31}
+
+    Parameters
+    ----------
+    activation : Activation or str
+        σ, or its name.
+    """
+
+    activation: Activation
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "activation", as_activation(self.activation))
+
+    def activations(self) -> Iterator[Activation]:
+        yield self.activation
+
+    def sigma(self, k: Any, row: Any, column: Any, e: Expectations) -> Any:
+        return e[0, 0]
+
+    def theta(self, k: Any, row: Any, column: Any, e: Expectations) -> Any:
+        return k.theta * e[1, 1]
+
+    def phi(self, k: Any, row: Any, column: Any, e: Expectations) -> Any:
+        return k.phi * e[1, 1] + row.kappa * e[2, 0]
+
+    def lam(self, k: Any, row: Any, column: Any, e: Expectations) -> Any:
+        return k.lam * e[1, 1] + k.theta * (k.phi * e[2, 2] + row.kappa * e[3, 1])
+
+    def upsilon(self, k: Any, row: Any, column: Any, e: Expectations) -> Any:
+        return k.upsilon * e[1, 1] + k.theta * k.theta * e[2, 2]
+
+    def xi(self, k: Any, row: Any, column: Any, e: Expectations) -> Any:
+        return (
+            k.xi * e[1, 1]
+            + (k.phi * k.phi_t + row.kappa * column.kappa) * e[2, 2]
+            + column.kappa * k.phi * e[1, 3]
+            + row.kappa * k.phi_t * e[3, 1]
+        )
+
+    def sigma_dot(self, k: Any, row: Any, column: Any, e: Expectations) -> Any:
+        return e[1, 1]
+
+    def sigma_ddot(self, k: Any, row: Any, column: Any, e: Expectations) -> Any:
+        return e[2, 2]
+
+
+@dataclass(frozen=True)
+class LayerNorm(Layer):
+    r"""Gaussian pre-activations divided by their norm over the layer's units (no affine part; their mean vanishes in the
+    limit).
+
+    With :math:`r = (Σ_{xx} Σ_{x'x'})^{-1/2}` and :math:`k_x = κ_x/Σ_{xx}`, the corrections come from the trace of the
+    Hessian of the variance:
+
+    .. math::
+        Σ' &= rΣ, \qquad Θ' = rΘ, \qquad Φ' = r(Φ - k_xΣ), \qquad Λ' = r(Λ - k_xΘ), \qquad Υ' = rΥ, \\
+        Ξ' &= r(Ξ - k_{x'}Φ - k_xΦ^T + k_x k_{x'} Σ)
+    """
+
+    @staticmethod
+    def _ratio(row: Any, column: Any, root: Callable[[Any], Any]) -> Any:
+        return 1 / (root(row.sigma) * root(column.sigma))
+
+    def sigma(self, k: Any, row: Any, column: Any, root: Callable[[Any], Any]) -> Any:
+        return k.sigma * self._ratio(row, column, root)
+
+    def theta(self, k: Any, row: Any, column: Any, root: Callable[[Any], Any]) -> Any:
+        return k.theta * self._ratio(row, column, root)
+
+    def phi(self, k: Any, row: Any, column: Any, root: Callable[[Any], Any]) -> Any:
+        return (k.phi - row.kappa / row.sigma * k.sigma) * self._ratio(row, column, root)
+
+    def lam(self, k: Any, row: Any, column: Any, root: Callable[[Any], Any]) -> Any:
+        return (k.lam - row.kappa / row.sigma * k.theta) * self._ratio(row, column, root)
+
+    def upsilon(self, k: Any, row: Any, column: Any, root: Callable[[Any], Any]) -> Any:
+        return k.upsilon * self._ratio(row, column, root)
+
+    def xi(self, k: Any, row: Any, column: Any, root: Callable[[Any], Any]) -> Any:
+        left, right = row.kappa / row.sigma, column.kappa / column.sigma
+        return (k.xi - right * k.phi - left * k.phi_t + left * right * k.sigma) * self._ratio(row, column, root)
+
+
+@dataclass(frozen=True)
+class Scale(Layer):
+    """A constant factor: all six kernels of ``factor`` · α are ``factor``² times those of α."""
+
+    factor: float
+
+    def formula(self, name: str) -> Callable[[Any, Any, Any, Any], Any]:
+        return lambda k, row, column, square: square * getattr(k, plain(name))
+
+
+class Serial(Layer):
+    """One layer after the other; without any, the identity."""
+
+    def __init__(self, *layers: Layer) -> None:
+        self.layers = tuple(layers)
+
+    @property
+    def fresh(self) -> bool:  # type: ignore[override]
+        """Whether the last layer that counts is one of fresh weights; a factor behind it changes nothing."""
+        ends = [layer for layer in self.layers if not isinstance(layer, Scale)]
+        return bool(ends) and ends[-1].fresh
+
+    def activations(self) -> Iterator[Activation]:
+        for layer in self.layers:
+            yield from layer.activations()
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and isinstance(other, Serial) and self.layers == other.layers
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.layers))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"
+
+
+class Sum(Serial):
+    """Branches side by side whose outputs add; their kernels add if their last weights are independent.
+
+    Raises
+    ------
+    InputError
+        More than one branch that does not end in fresh weights: their outputs would be correlated.
+    """
+
+    def __init__(self, *branches: Layer) -> None:
+        super().__init__(*branches)
+        bare = [branch for branch in branches if not branch.fresh]
+        if len(branches) < 2 or len(bare) > 1:
+            raise InputError(
+                "two or more branches, all but one of which end in fresh weights",
+                f"{len(branches)} branches, of which {len(bare)} do not",
+                "end the branch with Dense()",
+            )
+
+    @property
+    def fresh(self) -> bool:  # type: ignore[override]
+        """Whether every branch ends in fresh weights."""
+        return all(branch.fresh for branch in self.layers)
+
+
+class Residual(Sum):
+    r"""Stream + ``scale`` · branch, the branch ending in fresh weights: all six kernels of the two add.
+
+    Parameters
+    ----------
+    *branch : Layer, Activation or str
+        Layers of the branch, the last of them ``Dense``.
+    scale : float
+        Factor of the branch (1/√depth is common): its kernels count ``scale``² times.
+    """
+
+    def __init__(self, *branch: Layer | Activation | str, scale: float = 1.0) -> None:
+        self.branch, self.scale = Serial(*map(as_layer, branch)), float(scale)
+        super().__init__(Serial(), Serial(*self.branch.layers, *(() if scale == 1 else (Scale(self.scale),))))
+
+    def __repr__(self) -> str:
+        factor = "" if self.scale == 1 else f", scale={self.scale:g}"
+        return f"Residual({', '.join(map(repr, self.branch.layers))}{factor})"
+
+
+def as_layer(layer: Layer | Activation | str) -> Layer:
+    """A layer, where an activation or its name stands for its nonlinearity."""
+    return Nonlinearity(as_activation(layer)) if isinstance(layer, Activation | str) else layer
+
+
+class _Record:
+    """A stand-in for numbers that remembers what a formula reads of it."""
+
+    def __init__(self, read: set[Any], parts: Mapping[str, tuple[str, ...]] | None = None) -> None:
+        self._read, self._parts = read, parts or {}
+
+    def __getattr__(self, name: str) -> _Any:
+        self._read.update(self._parts.get(name, (name,)))
+        return _ANY
+
+    def __getitem__(self, key: Any) -> _Any:
+        self._read.add(key)
+        return _ANY
+
+    def __call__(self, value: Any) -> _Any:
+        return _ANY
+
+
+class _Any:
+    """Any number."""
+
+    def __add__(self, other: Any) -> _Any:
+        return self
+
+    __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __add__
+
+
+_ANY = _Any()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What the formula of one kernel reads: of the pairs, of the diagonals at x and at x', and which E_ij."""
+
+    pairs: frozenset[str]
+    row: frozenset[str]
+    column: frozenset[str]
+    orders: frozenset[Order]
+
+
+def needs(layer: Layer, name: str) -> Needs:
+    """What the layer's formula of a kernel, or of its transpose, reads: found by running it on stand-ins.
+
+    Examples
+    --------
+    >>> found = needs(Nonlinearity("tanh"), "lam_t")
+    >>> sorted(found.pairs), sorted(found.column), sorted(found.orders)
+    (['lam_t', 'phi_t', 'theta'], ['phi', 'theta'], [(1, 1), (1, 3), (2, 2)])
+    """
+    if (key := (type(layer), name)) not in _KNOWN_NEEDS:
+        _KNOWN_NEEDS[key] = _read(layer, name)
+    return _KNOWN_NEEDS[key]
+
+
+_KNOWN_NEEDS: dict[tuple[type[Layer], str], Needs] = {}
+
+
+def _read(layer: Layer, name: str) -> Needs:
+    pairs: set[str] = set()
+    row: set[str] = set()
+    column: set[str] = set()
+    orders: set[Any] = set()
+    kappa = {"kappa": ("theta", "phi")}
+    layer.formula(name)(_Record(pairs), _Record(row, kappa), _Record(column, kappa), _Record(orders))
+    costs = frozenset(order for order in orders if isinstance(order, tuple))
+    if plain(name) == name:
+        return Needs(pairs=frozenset(pairs), row=frozenset(row), column=frozenset(column), orders=costs)
+    return Needs(
+        pairs=frozenset(map(turned, pairs)),
+        row=frozenset(column),
+        column=frozenset(row),
+        orders=frozenset((j, i) for i, j in costs),
+    )

@@ -1,0 +1,106 @@
+"""Data of the rows or of the columns, and what the first layer makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kernelcalc.arrays import plain
+from kernelcalc.errors import CovarianceError, NotFiniteError, ShapeError
+from kernelcalc.gaussian.covariance import LARGEST, Covariance, determinant
+from kernelcalc.kernels.layers import Scales
+
+# Pairs closer to |ρ| = 1 than this get their determinant from the difference of the points instead of from the Gram matrix.
+NEAR_PARALLEL = 1e-6
+# Below, products of variances of nearly parallel points underflow.
+SMALLEST = 1e-100
+# Pairs whose points are compared at once.
+_TOGETHER = 4096
+
+
+def check_points(x: Any, name: str = "X") -> np.ndarray:
+    """Data as a float64 array (N, n_0) of finite numbers.
+
+    Raises
+    ------
+    ShapeError
+        If it is not two-dimensional or is empty.
+    NotFiniteError
+        For NaN or infinity.
+    InputError
+        For masked entries or a sparse matrix.
+    """
+    points = plain(x, name)
+    try:
+        if points.dtype.kind == "c":
+            raise ShapeError(f"{name} as a real array of shape (points, inputs)", "complex numbers")
+        points = points.astype(np.float64) if points.dtype.kind in "biuf" else np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"{name} as a real array of shape (points, inputs)", str(error)) from error
+    if points.ndim != 2 or 0 in points.shape:
+        hint = "images: X.reshape(len(X), -1)" if points.ndim > 2 else "one point x is X = x[None, :]"
+        raise ShapeError(f"{name} of shape (points, inputs)", f"shape {points.shape}", hint)
+    if not np.isfinite(points).all():
+        row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
+        raise NotFiniteError(f"finite numbers in {name}", f"NaN or infinity in row {row}")
+    return points
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Points:
+    """Data x (N, n_0) of one side with |x|²/n_0."""
+
+    x: np.ndarray
+    square: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray) -> Points:
+        """Points that have been checked."""
+        with np.errstate(over="ignore"):
+            return cls(x=x, square=np.einsum("ij,ij->i", x, x) / x.shape[1])
+
+
+def check_variances(q: np.ndarray) -> np.ndarray:
+    """First-layer variances with which nothing over- or underflows.
+
+    Raises
+    ------
+    CovarianceError
+        Otherwise, with the first such row.
+    """
+    out = ~(q <= LARGEST) | ((q < SMALLEST) & (q > 0))
+    if out.any():
+        row = int(np.flatnonzero(out)[0])
+        raise CovarianceError(
+            f"points whose σ_w²|x|²/n_0 + β² is 0 or lies between {SMALLEST:g} and {LARGEST:g}",
+            f"{q[row]:.3g} in row {row}",
+        )
+    return q
+
+
+def first_covariance(
+    x: np.ndarray, xp: np.ndarray, q: np.ndarray, qp: np.ndarray, c: np.ndarray, scales: Scales
+) -> tuple[Covariance, np.ndarray]:
+    """The first layer's covariance of all x with all x', and which pairs are equal points."""
+    det = determinant(q, qp, c)
+    same = np.zeros(c.shape, dtype=bool)
+    i, j = np.nonzero(det <= NEAR_PARALLEL * q * qp)
+    for start in range(0, i.size, _TOGETHER):
+        k, m = i[start : start + _TOGETHER], j[start : start + _TOGETHER]
+        det[k, m], same[k, m] = _determinant_from_points(x[k], xp[m], scales)
+    if i.size:
+        c = np.where(same, np.minimum(q, qp), c)
+    return Covariance(q=q, qp=qp, c=c, det=det), same
+
+
+def _determinant_from_points(x: np.ndarray, xp: np.ndarray, scales: Scales) -> tuple[np.ndarray, np.ndarray]:
+    """qq' − c² = σ_w⁴ det G + σ_w² β² ‖x − x'‖²/n_0, det G = |x|² |x' − proj_x x'|²/n_0², without cancellation."""
+    n0 = x.shape[1]
+    square = np.einsum("ij,ij->i", x, x)
+    ratio = np.divide(np.einsum("ij,ij->i", x, xp), square, out=np.zeros_like(square), where=square > 0)
+    residual = xp - ratio[:, None] * x
+    gram = square * np.einsum("ij,ij->i", residual, residual) / n0**2
+    distance = np.einsum("ij,ij->i", x - xp, x - xp) / n0
+    return scales.weight**2 * gram + scales.weight * scales.bias * distance, distance == 0
