@@ -12,7 +12,7 @@ import kernelcalc as kc
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kernelcalc"
-CORE = {"numpy", "scipy", "sympy", "mpmath", "click", "kernelcalc"}
+CORE = {"numpy", "scipy", "sympy", "mpmath", "click", "threadpoolctl", "kernelcalc"}
 # Optional packages, and where their lazy imports may stand.
 EXTRAS = {"matplotlib", "tqdm", "pandas", "flint", "numba", "dask", "distributed", "zarr"}
 

@@ -22,6 +22,7 @@ import numpy as np
 from kernelcalc.finite.arrays import AnyArray
 from kernelcalc.finite.losses import Loss, get_loss
 from kernelcalc.finite.parameters import Parameters
+from kernelcalc.machine import blas_threads, keep_freed_memory
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,6 +99,12 @@ class Forward:
 
 def forward(net: Parameters, x: AnyArray) -> Forward:
     """Run the network at checked points."""
+    keep_freed_memory()
+    with blas_threads(net.work(len(x))):
+        return _forward(net, x)
+
+
+def _forward(net: Parameters, x: AnyArray) -> Forward:
     z: list[AnyArray] = [np.empty(0, dtype=x.dtype)]
     a = [x]
     for layer, (w, b) in enumerate(zip(net.weights, net.biases, strict=True)):
@@ -134,8 +141,9 @@ def point_gradients(run: Forward, zeta: list[AnyArray]) -> AnyArray:
 
 def jacobian(net: Parameters, x: AnyArray) -> AnyArray:
     """∂f_a(x_s)/∂θ, (N, n_out, P)."""
-    run = forward(net, x)
-    return point_gradients(run, run.output_cotangents())
+    with blas_threads(net.work(len(x))):
+        run = forward(net, x)
+        return point_gradients(run, run.output_cotangents())
 
 
 def ntk(net: Parameters, x: AnyArray, x2: AnyArray | None = None) -> AnyArray:
@@ -145,9 +153,10 @@ def ntk(net: Parameters, x: AnyArray, x2: AnyArray | None = None) -> AnyArray:
     -------
     (N, M) array for one output, else (N, M, n_out, n_out)
     """
-    left = forward(net, x)
-    right = left if x2 is None else forward(net, x2)
-    gram = jacobian_gram(left, left.output_cotangents(), right, left_is_right=x2 is None)
+    with blas_threads(net.work(len(x))):
+        left = forward(net, x)
+        right = left if x2 is None else forward(net, x2)
+        gram = jacobian_gram(left, left.output_cotangents(), right, left_is_right=x2 is None)
     if net.n_out == 1:
         return gram[..., 0, :, 0, :]
     return np.einsum("...asbt->...stab", gram)
@@ -210,9 +219,10 @@ def hessian_trace(net: Parameters, x: AnyArray) -> AnyArray:
 
     .. math:: g_a(x) = Σ_{ℓ=1}^{L-1} Σ_i σ̈(z_i^ℓ) \frac{∂f_a}{∂α_i^ℓ} ‖∇_θ z_i^ℓ(x)‖^2
     """
-    run = forward(net, x)
-    _, e = run.backward(run.unit_cotangents())
-    diagonals = unit_ntk_diagonals(run)
+    with blas_threads(net.work(len(x))):
+        run = forward(net, x)
+        _, e = run.backward(run.unit_cotangents())
+        diagonals = unit_ntk_diagonals(run)
     total = np.zeros(run.outputs.T.shape, dtype=run.outputs.dtype)
     for layer in range(1, net.depth):
         total += np.einsum("asi,si->as", e[layer], run.dd[layer] * diagonals[layer])
@@ -248,8 +258,10 @@ class Problem:
 
     def gradient(self, net: Parameters) -> AnyArray:
         """∂C/∂θ, (P,), or that of every network, (E, P)."""
-        run = forward(net, self.x)
-        one_network = run.outputs.ndim == 2
-        slopes = [self.loss.gradient(one, self.targets) for one in (run.outputs[None] if one_network else run.outputs)]
-        eta = run.cotangents(slopes[0] if one_network else np.stack(slopes))
-        return parameter_gradient(run, eta)
+        with blas_threads(net.work(len(self.x))):
+            run = forward(net, self.x)
+            if run.outputs.ndim == 2:
+                slope = self.loss.gradient(run.outputs, self.targets)
+            else:
+                slope = np.stack([self.loss.gradient(one, self.targets) for one in run.outputs])
+            return parameter_gradient(run, run.cotangents(slope))

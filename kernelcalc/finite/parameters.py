@@ -127,6 +127,10 @@ class Parameters:
             at += m
         return weights, biases
 
+    def work(self, points: int) -> int:
+        """Multiply-adds of the largest matrix product of one pass with that many points."""
+        return points * max(n * m for n, m in pairwise(self.sizes))
+
     def points(self, X: Any) -> AnyArray:
         """X checked: real, finite, (N, n_in), in the network's number type."""
         x = real_array(X, "points")

@@ -18,6 +18,7 @@ from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.derivatives import Problem
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters
+from kernelcalc.machine import blas_threads, one_blas_thread
 
 Net = TypeVar("Net", bound=Parameters)
 
@@ -259,7 +260,7 @@ def flow(velocity: Callable[[AnyArray], AnyArray], theta: AnyArray, times: AnyAr
         raise IntegrationError("the gradient is not finite at the start (an overflow, or NaN from an activation)")
     steps = 0
     while at < len(times):
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"), one_blas_thread():
             message = solver.step() if steps < _MAX_STEPS else f"no end after {steps} steps"
         steps += 1
         if solver.status == "failed" or steps > _MAX_STEPS:
@@ -280,15 +281,15 @@ def _descent(
     n = len(problem.x)
     order, at = np.arange(n), n
     for count in counts:
-        while done < count:
-            part = problem
-            if batch:
-                if at + batch > n:
-                    order, at = rng.permutation(n), 0
-                part, at = problem.batch(order[at : at + batch]), at + batch
-            with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"), blas_threads(net.work(batch or n)):
+            while done < count:
+                part = problem
+                if batch:
+                    if at + batch > n:
+                        order, at = rng.permutation(n), 0
+                    part, at = problem.batch(order[at : at + batch]), at + batch
                 theta = theta - theta.dtype.type(step) * part.gradient(net.at(theta))
-            done += 1
+                done += 1
         if not np.isfinite(theta).all():
             raise IntegrationError(f"parameters overflow before step {done}; try a step below {step:g}")
         yield theta

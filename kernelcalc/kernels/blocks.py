@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernelcalc.errors import DivergentExpectationError
-from kernelcalc.kernels.threads import keep_freed_memory, one_blas_thread, processors
+from kernelcalc.machine import keep_freed_memory, one_blas_thread, processors
 
 # Rows and columns of a block: 128 × 256 doubles (256 KiB) stay in the second-level cache through a whole polynomial.
 BLOCK_ROWS, BLOCK_COLUMNS = 128, 256

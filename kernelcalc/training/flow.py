@@ -7,7 +7,6 @@ Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1, Propositions 1 and 4.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.errors import InputError, MissingExtraError
-from kernelcalc.kernels.threads import one_blas_thread
+from kernelcalc.machine import one_blas_thread, processors
 from kernelcalc.training.checks import check_count, gram, sorted_times
 from kernelcalc.training.integrator import integrate
 from kernelcalc.training.losses import Loss, resolve_loss
@@ -135,8 +134,7 @@ def hessian_moments(
     rtol : float
         Relative tolerance of Y(t), and of the integral of ∇C that drives G(t); see :func:`gradient_flow`.
     workers : int, optional
-        Threads for the traces of I, by default one a core. With threadpoolctl installed BLAS is held to one thread
-        meanwhile; without it, ``OMP_NUM_THREADS=1`` does the same and matters on a busy machine.
+        Threads for the traces of I, by default one a core. BLAS is held to one thread meanwhile.
     progress : bool
         Show a bar (needs tqdm).
 
@@ -171,7 +169,7 @@ def hessian_moments(
     grams = {name: gram(kernels, name, len(targets)) for name in ("theta", "lam", "upsilon")}
     unique, where = sorted_times(times)
     check_count("kmax", kmax, 1)
-    workers = os.cpu_count() or 1 if workers is None else workers
+    workers = processors() if workers is None else workers
     check_count("workers", workers, 1)
     y0, g0 = initial_draws(kernels, targets.shape[1], samples, rng)
     n = len(targets)

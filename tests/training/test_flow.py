@@ -1,5 +1,3 @@
-import sys
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -118,22 +116,6 @@ def test_workers_and_order_of_times_change_nothing(kernels):
     np.testing.assert_array_equal(two.times, TIMES[::-1])
     other = hessian_moments(kernels, LABELS, TIMES, loss="softmax", samples=4, rng=6)
     assert np.abs(one.trace_s - other.trace_s).max() > 0
-
-
-def test_blas_is_held_to_one_thread_where_that_is_possible(kernels, monkeypatch):
-    asked = []
-
-    @contextmanager
-    def limits(**options):
-        asked.append(options)
-        yield
-
-    monkeypatch.setitem(sys.modules, "threadpoolctl", SimpleNamespace(threadpool_limits=limits))
-    hessian_moments(kernels, LABELS > 0, [0.0], loss="binary", samples=2, workers=2)
-    hessian_moments(kernels, LABELS > 0, [0.0], loss="binary", samples=2, workers=1)
-    assert asked == [{"limits": 1, "user_api": "blas"}]
-    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    hessian_moments(kernels, LABELS > 0, [0.0], loss="binary", samples=2, workers=2)
 
 
 def test_statistics_over_samples(kernels):

@@ -20,6 +20,7 @@ from kernelcalc.finite.arrays import AnyArray
 from kernelcalc.finite.derivatives import Forward, Problem, forward, point_gradients
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters
+from kernelcalc.machine import blas_threads
 
 Part = Literal["h", "i", "s"]
 
@@ -103,9 +104,10 @@ class HessianSplit:
         row = max(net.n_parameters, len(self.run.outputs) * sum(net.sizes))
         step = max(1, _BATCH // row)
         result = np.empty(vectors.shape, dtype=np.result_type(vectors, self.run.outputs))
-        for start in range(0, len(vectors), step):
-            rows = slice(start, start + step)
-            self._product(vectors[rows], part, result[rows])
+        with blas_threads(net.work(len(self.run.outputs))):
+            for start in range(0, len(vectors), step):
+                rows = slice(start, start + step)
+                self._product(vectors[rows], part, result[rows])
         return result
 
     def _product(self, vectors: AnyArray, part: Part, out: AnyArray) -> None:
@@ -214,7 +216,8 @@ def weighted_jacobian(split: HessianSplit) -> AnyArray:
 def dense_gauss_newton(split: HessianSplit) -> AnyArray:
     """I as (P, P) matrix."""
     rows = weighted_jacobian(split)
-    return rows.T @ rows
+    with blas_threads(rows.size * rows.shape[1]):
+        return rows.T @ rows
 
 
 def output_hessian(net: Parameters, x: AnyArray) -> AnyArray:

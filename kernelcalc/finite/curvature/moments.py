@@ -18,6 +18,7 @@ from kernelcalc.finite.curvature.pairs import curvature_pairs
 from kernelcalc.finite.derivatives import Problem, parameter_gradient
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters
+from kernelcalc.machine import LAPACK_BLOCK, blas_threads
 
 # Up to this P exactness is worth the dense matrix (measured: 0.4 s for P = 1900, N = 256, one output, one core).
 DENSE_MOMENTS = 2000
@@ -142,9 +143,10 @@ def hessian_moments(
         )
     # an overflow is an error below, so that NumPy need not warn of it as well
     with np.errstate(over="ignore", invalid="ignore"):
+        problem = Problem.of(net, X, Y, loss)
         moments = _moments(
-            HessianSplit.of(net, X, Y, loss),
-            Problem.of(net, X, Y, loss).value(net),
+            HessianSplit.at(net, problem),
+            problem.value(net),
             kmax,
             (probes, deflation, unit_probes),
             dense,
@@ -177,7 +179,8 @@ def _moments(
     pairs = curvature_pairs(split, unit_probes=unit_probes, rng=generator)
     gram = gauss_newton_gram(split)
     _require_finite(gram, "trace_i", net.dtype)
-    trace_i = _power_traces(gram, kmax)
+    with blas_threads(len(gram) ** 3):
+        trace_i = _power_traces(gram, kmax)
     trace_s, trace_s2, trace_is = (float(v.sum(dtype=np.float64)) for v in (pairs.s, pairs.s_s, pairs.s_i))
     trace_h, error = np.zeros(kmax), np.zeros(kmax)
     trace_h[0] = trace_i[0] + trace_s
@@ -188,9 +191,11 @@ def _moments(
         if dense is None:
             dense = net.n_parameters <= DENSE_MOMENTS
         if dense:
-            trace_h[2:] = _power_traces(split.h.dense(), kmax)[2:]
+            with blas_threads(net.n_parameters**3):
+                trace_h[2:] = _power_traces(split.h.dense(), kmax)[2:]
         else:
-            trace_h[2:], error[2:] = _sampled(split, gram, trace_i, probes, deflation, generator)
+            with blas_threads(LAPACK_BLOCK * max(len(gram) ** 2, net.n_parameters * deflation)):
+                trace_h[2:], error[2:] = _sampled(split, gram, trace_i, probes, deflation, generator)
     return HessianMoments(
         trace_i=trace_i,
         trace_h=trace_h,
@@ -211,16 +216,16 @@ def _batch_error(values: AnyArray) -> float:
 
 def gauss_newton_gram(split: HessianSplit) -> AnyArray:
     """𝓗C^{½} Θ 𝓗C^{½} with row index (r, s): its nonzero spectrum is that of I."""
-    zeta = split.root_cotangents
-    run = split.run
+    run, zeta = split.run, split.root_cotangents
     size = zeta[-1].shape[0] * zeta[-1].shape[1]
     total = np.zeros((size, size), dtype=run.outputs.dtype)
     blocks = total.reshape(zeta[-1].shape[0], zeta[-1].shape[1], zeta[-1].shape[0], zeta[-1].shape[1])
-    for layer, kernel in enumerate(run.layer_kernels()):
-        flat = zeta[layer + 1].reshape(size, -1)
-        term = (flat @ flat.T).reshape(blocks.shape)
-        term *= kernel[None, :, None, :]
-        blocks += term
+    with blas_threads(size**2 * max(run.net.sizes)):
+        for layer, kernel in enumerate(run.layer_kernels()):
+            flat = zeta[layer + 1].reshape(size, -1)
+            term = (flat @ flat.T).reshape(blocks.shape)
+            term *= kernel[None, :, None, :]
+            blocks += term
     return total
 
 

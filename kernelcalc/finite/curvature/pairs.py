@@ -44,6 +44,7 @@ import numpy as np
 from kernelcalc.finite.arrays import AnyArray
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.derivatives import unit_ntk_diagonals
+from kernelcalc.machine import blas_threads
 
 # Numbers in one (N, block, n) array: 16 MiB of float64, below the size from which malloc returns pages at once
 # (measured: larger blocks spend as long on page faults as on arithmetic).
@@ -83,6 +84,14 @@ def curvature_pairs(
     rng : seed or numpy.random.Generator
         For these vectors.
     """
+    net, n = split.run.net, len(split.run.outputs)
+    widest = max(net.sizes[1:])
+    # a block of _times with the square weights of a layer, or the Gram matrix of such blocks
+    with blas_threads(min(_BLOCK, n * widest**2) * max(n, widest)):
+        return _curvature_pairs(split, block, unit_probes, rng)
+
+
+def _curvature_pairs(split: HessianSplit, block: int | None, unit_probes: int, rng: Any) -> CurvaturePairs:
     run, net = split.run, split.run.net
     eta, e = split.cotangents
     kernels = run.layer_kernels()

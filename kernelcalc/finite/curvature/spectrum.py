@@ -15,6 +15,7 @@ import numpy as np
 from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError, UnknownNameError
 from kernelcalc.finite.arrays import AnyArray, finite_number, whole_number
 from kernelcalc.finite.curvature.hessian import DENSE_LIMIT, CurvatureOperator
+from kernelcalc.machine import LAPACK_BLOCK, blas_threads, one_blas_thread
 
 _ENDS = ("LA", "SA", "LM", "BE")
 
@@ -75,7 +76,8 @@ def eigenvalues(operator: Any) -> AnyArray:
             matrix = np.asarray(operator @ np.eye(p))
             matrix = 0.5 * (matrix + matrix.T)
     _require_finite(matrix)
-    return np.linalg.eigvalsh(matrix)
+    with blas_threads(LAPACK_BLOCK * p**2):
+        return np.linalg.eigvalsh(matrix)
 
 
 def extreme_eigenvalues(
@@ -150,7 +152,9 @@ def extreme_eigenvalues(
         return (zeros, np.eye(p, count, dtype=linear.dtype)) if vectors else zeros
     options: Any = {"k": count, "which": which, "v0": start, "tol": tol, "return_eigenvectors": vectors}
     try:
-        found = eigsh(linear, **options)
+        # the products have their own; what Lanczos does besides is bound by memory
+        with one_blas_thread():
+            found = eigsh(linear, **options)
     except ArpackNoConvergence as error:
         raise PrecisionError(
             f"{len(error.eigenvalues)} of {count} eigenvalues converged; raise tol or count"
@@ -201,7 +205,8 @@ def spectral_density(operator: Any, *, steps: int = 80, probes: int = 4, rng: An
     nodes, weights = np.zeros((probes, steps)), np.zeros((probes, steps))
     for i in range(probes):
         start = generator.choice(np.array([-1.0, 1.0]), size=p)
-        values, mass = _lanczos_rule(operator, start / np.sqrt(p), steps)
+        with one_blas_thread():
+            values, mass = _lanczos_rule(operator, start / np.sqrt(p), steps)
         nodes[i, : len(values)], weights[i, : len(values)] = values, mass
     return SpectralDensity(nodes=nodes, weights=weights, size=p)
 

@@ -24,6 +24,7 @@ from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.finite.parameters import Parameters
 from kernelcalc.finite.training import flow
+from kernelcalc.machine import blas_threads
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -130,7 +131,7 @@ class NetworkBatch:
         if steps < 0 or not step > 0:
             raise InputError("steps >= 0 and a positive step", f"steps={steps}, step={step}")
         problem, theta = Problem.of(self.first, X, Y, loss), self.parameters
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"), blas_threads(self.first.work(len(problem.x))):
             for _ in range(steps):
                 theta = theta - self.first.dtype.type(step) * problem.gradient(self.first.at(theta))
         if not np.isfinite(theta).all():

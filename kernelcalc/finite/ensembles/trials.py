@@ -16,6 +16,7 @@ import numpy as np
 from kernelcalc.errors import InputError, MissingExtraError
 from kernelcalc.finite.arrays import AnyArray, whole_number
 from kernelcalc.finite.ensembles.trial_log import Result, TrialLog, as_result, fields
+from kernelcalc.machine import processors
 
 Trial = Callable[[np.random.SeedSequence], dict[str, Any]]
 
@@ -144,7 +145,7 @@ def _computed(
     count = min(workers, len(seeds))
     # spawn: forked processes inherit the locks of BLAS threads
     with (
-        _threads((os.cpu_count() or 1) // count),
+        _threads(processors() // count),
         ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool,
     ):
         yield from _as_finished(trial, seeds, pool)
