@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
-from kernelcalc.kernels.gram import check_points
+from kernelcalc.kernels.points import check_points
 from kernelcalc.studies.regression import predict_outputs
 from kernelcalc.training.checks import with_defined_kernels
 from kernelcalc.training.flow import gradient_flow

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.kernels.gram import check_points
 from kernelcalc.kernels.parametrisation import pytorch_kernels, standard_theta
+from kernelcalc.kernels.points import check_points
 from kernelcalc.studies.rates import StableRates, through_training
 from kernelcalc.studies.report import Prediction, finite_curvature
 from kernelcalc.training.checks import gram, with_defined_kernels
