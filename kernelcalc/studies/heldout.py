@@ -24,6 +24,7 @@ from kernelcalc.studies.regression import predict_outputs
 from kernelcalc.training.checks import with_defined_kernels
 from kernelcalc.training.flow import gradient_flow
 from kernelcalc.training.losses import Loss, resolve_loss
+from kernelcalc.training.modes import FEW_DIGITS
 from kernelcalc.training.start import initial_draws
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ class HeldOut:
     time : float
         Gradient-flow time of training; infinity is its end.
     samples : int or None
-        Initialisations drawn; None where the law is exact (MSE).
+        Initialisations drawn; None where the law is kernel regression (MSE).
+    condition_number, digits : float or None
+        Condition number of Θ (ridge included), and the decimal digits that rounding leaves of kernel regression, about.
     targets, mean, std : ndarray, (M, n_out)
         Encoded targets; mean and standard deviation of the outputs over initialisations.
     g_mean, g_std : ndarray, (M, n_out), or None
@@ -59,6 +62,8 @@ class HeldOut:
 
     time: float
     samples: int | None
+    condition_number: float | None
+    digits: float | None
     targets: Array
     mean: Array
     std: Array
@@ -69,8 +74,21 @@ class HeldOut:
     accuracy: float | None
     network_accuracy: float | None
 
+    def _trust(self) -> tuple[str, list[str]]:
+        """How the numbers were found, and what must be said of them."""
+        if self.samples is not None:
+            return f"{self.samples} initialisations", []
+        digits = 0.0 if self.digits is None else self.digits
+        if digits >= FEW_DIGITS:
+            return f"kernel regression, exact to about {int(digits)} digits", []
+        left = f"about {int(digits)} digits are certain" if digits >= 1 else "no digit is certain"
+        return "kernel regression, NOT exact", [
+            f"  {left}: the tangent kernel's condition number is {self.condition_number:.2g}. Train for a finite time, add a",
+            "  ridge, or scale the points so that they do not nearly coincide (raw instead of sphere).",
+        ]
+
     def __str__(self) -> str:
-        how = "kernel regression, exact" if self.samples is None else f"{self.samples} initialisations"
+        how, doubts = self._trust()
         when = "at the end of training" if math.isinf(self.time) else f"after training for time {self.time:.4g}"
         many = "infinitely many" if self.samples is None else str(self.samples)
         scores = [
@@ -83,7 +101,7 @@ class HeldOut:
         several = self.mean.shape[1] > 1
         head = f"  {'point':>5} {'target':>8} {'output ± std':>22}"
         head += "" if self.g_mean is None else f" {'Tr Hf ± std':>22}"
-        lines = [f"{len(self.mean)} held-out points {when} ({how})", *scores, head]
+        lines = [f"{len(self.mean)} held-out points {when} ({how})", *doubts, *scores, head]
         for i in range(min(_SHOWN_POINTS, len(self.mean))):
             # Of several outputs the one of the point's class.
             a = int(np.argmax(self.targets[i])) if several else 0
@@ -108,6 +126,8 @@ def held_out(
     time: float = math.inf,
     samples: int = 8,
     rng: Any = 0,
+    ridge: float = 0.0,
+    diag_reg: float = 0.0,
 ) -> HeldOut:
     """Predictions of the trained network at held-out points, and how good they are.
 
@@ -125,11 +145,18 @@ def held_out(
         Gradient-flow time; for a loss other than the MSE it must be finite.
     samples, rng
         Initialisations and seed, for a loss other than the MSE.
+    ridge, diag_reg : float
+        See :func:`kernelcalc.studies.regression.predict_outputs`; under MSE.
 
     Raises
     ------
     ShapeError, InputError, NotFiniteError
-        Data that do not fit together, a time below zero or (other than for the MSE) infinite.
+        Data that do not fit together, a time below zero or (other than for the MSE) infinite or with a ridge.
+
+    Warns
+    -----
+    PrecisionWarning
+        Rounding leaves fewer than three digits of kernel regression.
 
     Examples
     --------
@@ -148,14 +175,19 @@ def held_out(
     t = law.encode(test_labels, y.shape[1])
     if len(t) != len(new):
         raise ShapeError(f"{len(new)} labels of the held-out points", f"{len(t)}")
+    condition: float | None = None
+    digits: float | None = None
     if law.is_quadratic:
-        exact = predict_outputs(net, x, y, new, time)
+        exact = predict_outputs(net, x, y, new, time, ridge=ridge, diag_reg=diag_reg)
+        condition, digits = exact.condition_number, exact.digits
         mean, std, drawn = exact.mean, _spread(exact.covariance, t.shape), None
         g_mean = exact.g_mean
         g_std = None if exact.g_covariance is None else _spread(exact.g_covariance, t.shape)
         network_loss = float(law.point_values(mean, t).mean() + np.sum(std**2, axis=1).mean() / 2)
         network_accuracy = _gaussian_accuracy(mean, std[:, 0], t)
     else:
+        if ridge or diag_reg:
+            raise InputError("a ridge under MSE", f"the loss {law.name}")
         f, g = _sampled(net, x, y, new, law, time, samples, rng)
         mean, std, drawn = f.mean(axis=0), f.std(axis=0, ddof=1), samples
         g_mean, g_std = (None, None) if g is None else (g.mean(axis=0), g.std(axis=0, ddof=1))
@@ -164,6 +196,8 @@ def held_out(
     return HeldOut(
         time=time,
         samples=drawn,
+        condition_number=condition,
+        digits=digits,
         targets=t,
         mean=mean,
         std=std,

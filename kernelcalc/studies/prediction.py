@@ -17,6 +17,7 @@ from kernelcalc.studies.rates import StableRates, through_training
 from kernelcalc.studies.report import Prediction, finite_curvature
 from kernelcalc.training.checks import gram, with_defined_kernels
 from kernelcalc.training.losses import Loss, resolve_loss
+from kernelcalc.training.modes import Modes
 from kernelcalc.training.moments import moments
 from kernelcalc.training.sharpness import condition_number, top_eigenvalue
 from kernelcalc.training.start import covariance_root, initial_draws
@@ -110,6 +111,7 @@ def predict(
         ntk=StableRates(times=found.times, sample_top=top),
         standard=standard,
         pytorch=pytorch,
+        digits=Modes.of(theta).digits(float(found.times.max())),
         smooth="xi" in held.available,
     )
 

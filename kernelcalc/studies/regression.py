@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernelcalc.arrays import EPS
 from kernelcalc.errors import InputError
-from kernelcalc.training.checks import columns
+from kernelcalc.training.checks import columns, gram
+from kernelcalc.training.modes import Modes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -35,6 +35,10 @@ class TestPrediction:
         Over initialisations, of each output.
     g_mean, g_covariance : ndarray or None
         The same for g = Tr Hf; None for a nonlinearity that is not smooth.
+    condition_number : float
+        λ_max/λ_min of Θ, ridge included; infinite when λ_min is zero to rounding.
+    digits : float
+        Decimal digits that rounding of Θ leaves, about; 0 where it leaves none.
     """
 
     __test__ = False
@@ -43,10 +47,19 @@ class TestPrediction:
     covariance: Array
     g_mean: Array | None
     g_covariance: Array | None
+    condition_number: float
+    digits: float
 
 
 def predict_outputs(
-    net: MLP, points: ArrayLike, targets: ArrayLike, test_points: ArrayLike, time: float = math.inf
+    net: MLP,
+    points: ArrayLike,
+    targets: ArrayLike,
+    test_points: ArrayLike,
+    time: float = math.inf,
+    *,
+    ridge: float = 0.0,
+    diag_reg: float = 0.0,
 ) -> TestPrediction:
     r"""Law of the trained network at test points: kernel regression stopped at a time, under MSE.
 
@@ -54,6 +67,9 @@ def predict_outputs(
 
     .. math::
         f_t(x_*) = f_0(x_*) - B (Y(0) - Y^*), \qquad g_t(x_*) = g_0(x_*) - D (Y(0) - Y^*).
+
+    A ridge ρ adds :math:`\frac{ρ}{2N} \|θ - θ_0\|^2` to the loss, θ_0 being the parameters at the start: Θ + ρ Id stands
+    for Θ in R.
 
     Parameters
     ----------
@@ -65,10 +81,26 @@ def predict_outputs(
         Where to predict.
     time : float
         Gradient-flow time; infinity is the end of training.
+    ridge : float
+        ρ, in units of Θ.
+    diag_reg : float
+        A ridge in units of the mean of Θ's diagonal, as neural-tangents has it; both add up.
+
+    Raises
+    ------
+    InputError, ShapeError, NotFiniteError
+        A negative time or ridge; data that do not fit together.
+
+    Warns
+    -----
+    PrecisionWarning
+        Rounding leaves fewer than three digits.
 
     Notes
     -----
-    At infinity eigenvalues of Θ below N·eps·λ_max count as zero.
+    Eigenvalues of Θ below N·eps·λ_max count as zero: training does not move these directions. Where they are not zero, as
+    for points that nearly coincide, what the network makes of them at the end of training cannot be told from Θ in
+    float64: ``digits`` is 0.
 
     References
     ----------
@@ -86,20 +118,32 @@ def predict_outputs(
     if math.isnan(time) or time < 0:
         raise InputError("a time ≥ 0", repr(time))
     inner, cross, outer = net.kernels(points), net.kernels(test_points, points), net.kernels(test_points)
-    y = columns(targets, inner.shape[0], what="targets")
-    values, vectors = np.linalg.eigh(inner.theta)
-    n = len(y)
-    null = values <= n * EPS * values[-1]
-    safe = np.where(null, 1.0, values)
-    grown = -np.expm1(-safe * time / n) / safe
-    ramp = np.where(null, 0.0 if math.isinf(time) else time / n, grown)
+    y, theta = columns(targets, inner.shape[0], what="targets"), gram(inner, "theta")
+    for name, value in (("ridge", ridge), ("diag_reg", diag_reg)):
+        if not (math.isfinite(value) and value >= 0):
+            raise InputError(f"{name} ≥ 0", repr(value))
+    modes = Modes.of(theta, ridge + diag_reg * float(np.diagonal(theta).mean()))
+    modes.warn(time, "predictions", "stop earlier (time=), add ridge= or diag_reg=, or scale the points otherwise")
+    ramp = modes.flow(np.array([time]))[1][0]
+    if not modes.hidden:
+        ramp = np.where(modes.null, 0.0, ramp)  # where Θv = 0, Θ_{*X}v is rounding
+    r = (modes.vectors * ramp) @ modes.vectors.T
 
     def law(drift: Array, start_with_y: Array, start: Array) -> tuple[Array, Array]:
-        b = drift @ (vectors * ramp) @ vectors.T
+        b = drift @ r
         mixed = start_with_y @ b.T
-        return b @ y, start - mixed - mixed.T + b @ inner.sigma @ b.T
+        covariance = start - mixed - mixed.T + b @ inner.sigma @ b.T
+        np.fill_diagonal(covariance, np.maximum(np.diagonal(covariance), 0.0))
+        return b @ y, covariance
 
     mean, covariance = law(cross.theta, cross.sigma, outer.sigma)
     smooth = "xi" in outer.available
     g_mean, g_covariance = law(cross.lam, cross.phi, outer.xi) if smooth else (None, None)
-    return TestPrediction(mean=mean, covariance=covariance, g_mean=g_mean, g_covariance=g_covariance)
+    return TestPrediction(
+        mean=mean,
+        covariance=covariance,
+        g_mean=g_mean,
+        g_covariance=g_covariance,
+        condition_number=modes.condition_number,
+        digits=modes.digits(time),
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kernelcalc.arrays import EPS
+from kernelcalc.training.modes import FEW_DIGITS
 
 if TYPE_CHECKING:
     from kernelcalc.arrays import Array
@@ -38,6 +39,8 @@ class Prediction:
     ntk, standard, pytorch : StableRates
         λ_max(H) at these times in the NTK parametrisation; in the standard one and with PyTorch's default layers at this
         width, at times of their own flows: those of ``moments.times`` after as many steps at a stable rate.
+    digits : float
+        Decimal digits that rounding of Θ leaves of the moments at the last time, about, under MSE.
     smooth : bool
         Whether the nonlinearity has the derivatives that Tr S needs.
     """
@@ -56,6 +59,7 @@ class Prediction:
     ntk: StableRates
     standard: StableRates
     pytorch: StableRates
+    digits: float
     smooth: bool
 
     @property
@@ -162,7 +166,7 @@ def _lines(found: Prediction) -> list[str]:
         "weights of standard deviation sigma_w/sqrt(n), biases beta)",
         f"  the same, PyTorch's default layers         {found.pytorch_learning_rate:.4g}   (width {found.width}; "
         "weights and biases uniform in ±1/sqrt(n))",
-        f"  condition number of the tangent kernel     {found.condition_number:.4g}",
+        f"  condition number of the tangent kernel     {found.condition_number:.4g}   ({_digits_lost(found)})",
         "  (n: inputs of the layer. Rates are those of infinite width: lambda_max of a finite network is larger,",
         "  for relu and ten outputs by 10 to 30 % at width 1000.)",
         "",
@@ -180,6 +184,22 @@ def _lines(found: Prediction) -> list[str]:
             "Tr S^2 is then that of `kernelcalc sagun split`.",
         ]
     return lines
+
+
+def _digits_lost(found: Prediction) -> str:
+    if math.isinf(found.condition_number):
+        return "rounding hides its least eigenvalues: no digit of the end of training is certain"
+    lost = math.ceil(math.log10(found.condition_number))
+    return f"the end of training loses about {lost} of 16 digits"
+
+
+def _trust(found: Prediction) -> str:
+    if found.samples is not None:
+        return f"{found.samples} initialisations"
+    # the four digits that are printed, and a few to spare
+    if found.digits >= 4 + FEW_DIGITS:
+        return "exact"
+    return f"exact but for rounding, which leaves about {int(found.digits)} digits at the last time"
 
 
 def _modes(found: Prediction) -> list[str]:
@@ -201,9 +221,8 @@ def _modes(found: Prediction) -> list[str]:
 
 def _curves(found: Prediction) -> list[str]:
     m = found.moments
-    how = "exact" if found.samples is None else f"{found.samples} initialisations"
     lines = [
-        f"Through training, mean ± standard deviation of one network over initialisations ({how})",
+        f"Through training, mean ± standard deviation of one network over initialisations ({_trust(found)})",
         f"  {'time':>10} {'loss':>22} {'Tr H':>22}",
     ]
     for i, t in enumerate(m.times):

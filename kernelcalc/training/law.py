@@ -14,6 +14,7 @@ import numpy as np
 
 from kernelcalc.errors import InputError
 from kernelcalc.training.checks import columns, gram, times_of
+from kernelcalc.training.modes import Modes
 from kernelcalc.training.quadratic import QuadraticLaw
 from kernelcalc.training.start import covariance_root, initial_covariance
 
@@ -113,8 +114,8 @@ def _mse_laws(kernels: Any, targets: ArrayLike, times: ArrayLike, moment: str) -
     theta = gram(kernels, "theta")
     n = len(theta)
     y = columns(targets, n, what="targets")
-    values, vectors = np.linalg.eigh(theta)
-    values = np.maximum(values, 0.0)
+    modes = Modes.of(theta)
+    vectors = modes.vectors
     if moment == "trace_s":
         root, means = covariance_root(initial_covariance(kernels)), np.concatenate([-y, np.zeros_like(y)])
     else:
@@ -122,18 +123,20 @@ def _mse_laws(kernels: Any, targets: ArrayLike, times: ArrayLike, moment: str) -
     middle = np.eye(n) / (2 * n)
     if moment != "loss":
         middle = gram(kernels, "lam", n) if moment == "trace_s" else gram(kernels, "upsilon", n) / n**2
-    for time in t.tolist():
-        yield QuadraticLaw.from_root(_mse_form(middle, values, vectors, time, moment), root, means)
-
-
-def _mse_form(middle: Array, values: Array, vectors: Array, time: float, moment: str) -> Array:
-    """The matrix of the quadratic form at a time; middle: Λ, Υ/N² or Id/2N; values and vectors: those of Θ."""
-    n = len(values)
-    safe = np.where(values > 0, values, 1.0)
-    decay = (vectors * np.exp(-values * time / n)) @ vectors.T
     if moment == "trace_s":
-        ramp = np.where(values > 0, -np.expm1(-values * time / n) / safe, time / n)
-        drift = decay @ middle @ (vectors * ramp) @ vectors.T
+        middle = modes.without_rounding(vectors.T @ middle @ vectors)
+    sigma = vectors.T @ gram(kernels, "sigma", n) @ vectors
+    modes.warn_of_decays(t, y.shape[1] * np.diagonal(sigma) + np.sum((vectors.T @ y) ** 2, axis=1))
+    for decay, ramp in zip(*modes.flow(t), strict=True):
+        yield QuadraticLaw.from_root(_mse_form(middle, vectors, decay, ramp, moment), root, means)
+
+
+def _mse_form(middle: Array, vectors: Array, decays: Array, ramps: Array, moment: str) -> Array:
+    """The matrix of the quadratic form at a time; middle: Λ in the eigenbasis of Θ, or Υ/N² or Id/2N as they are."""
+    n = len(vectors)
+    decay = (vectors * decays) @ vectors.T
+    if moment == "trace_s":
+        drift = (vectors * decays) @ (middle * ramps) @ vectors.T
         return np.block([[-(drift + drift.T), decay], [decay, np.zeros((n, n))]]) / (2 * n)
     form = decay @ middle @ decay
     return np.asarray((form + form.T) / 2)

@@ -16,11 +16,12 @@ import numpy as np
 
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import InputError
-from kernelcalc.training.checks import KERNEL_ACCURACY, check_count, columns, gram, square, times_of
+from kernelcalc.training.checks import check_count, columns, gram, square, times_of
+from kernelcalc.training.modes import Modes
 from kernelcalc.training.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from kernelcalc.arrays import Array
 
@@ -64,6 +65,12 @@ def mse_moments(kernels: Any, targets: ArrayLike, times: ArrayLike, *, kmax: int
     SmoothnessError
         A nonlinearity without the derivatives that Φ, Λ, Υ need.
 
+    Warns
+    -----
+    PrecisionWarning
+        Rounding leaves fewer than three digits: at late times where eigenvalues of Θ that are zero to rounding, and may not
+        be zero, hold a part of the loss.
+
     Notes
     -----
     One eigendecomposition of Θ; then every mean is a bilinear form in the decays. Eigenvalues below N·eps·λ_max are
@@ -92,12 +99,13 @@ def mse_moments(kernels: Any, targets: ArrayLike, times: ArrayLike, *, kmax: int
     y = columns(targets, len(theta), what="targets")
     basis = _Eigenbasis.of(kernels, theta, y)
     decay, ramp = basis.flow(t)
+    basis.modes.warn_of_decays(t, np.diagonal(basis.m))
     n, n_out = y.shape
     # L∘m and u∘m: entry-wise products turn traces of five matrices into bilinear forms in the decays.
     drift = _bilinear(ramp, (basis.lam * basis.m).T, decay)
     initial = n_out * (decay @ np.diagonal(basis.phi))
     powers = np.arange(1, kmax + 1)[:, None]
-    trace_i = n_out * np.sum((basis.values / n) ** powers, axis=1)
+    trace_i = n_out * np.sum((basis.modes.values / n) ** powers, axis=1)
     return Trajectory(
         times=t,
         trace_i=np.broadcast_to(trace_i[:, None], (int(kmax), t.size)),
@@ -147,8 +155,7 @@ def training_times(theta: ArrayLike, count: int = 60) -> Array:
 class _Eigenbasis:
     """Kernels, targets and M in the eigenbasis of Θ."""
 
-    values: Array
-    vectors: Array
+    modes: Modes
     sigma: Array
     phi: Array
     lam: Array
@@ -161,41 +168,26 @@ class _Eigenbasis:
     def of(cls, kernels: Any, theta: Array, y: Array) -> _Eigenbasis:
         n = theta.shape[0]
         given = {name: gram(kernels, name, n) for name in ("sigma", "phi", "lam", "upsilon")}
-        values, vectors = np.linalg.eigh(theta)
-        largest = max(abs(values[0]), abs(values[-1]))
-        if values[0] < -n * KERNEL_ACCURACY * largest:
-            raise InputError(
-                "a positive semidefinite kernel theta", f"the eigenvalue {values[0]:.6g}", "is it a Gram matrix of ∇f?"
-            )
-        null = values <= n * EPS * largest
-        values = np.where(null, 0.0, values)
+        modes = Modes.of(theta)
+        vectors = modes.vectors
         rotated = {name: vectors.T @ matrix @ vectors for name, matrix in given.items()}
-        lam_norm = float(np.linalg.norm(given["lam"]))
-        rounding = null & (np.abs(rotated["lam"]) <= n * EPS * lam_norm)
-        rotated["lam"] = np.where(rounding, 0.0, rotated["lam"])
+        rotated["lam"] = modes.without_rounding(rotated["lam"])
         z = vectors.T @ y
         m = y.shape[1] * rotated["sigma"] + z @ z.T
-        return cls(values=values, vectors=vectors, y=z, m=m, lam_norm=lam_norm, **rotated)
+        return cls(modes=modes, y=z, m=m, lam_norm=float(np.linalg.norm(given["lam"])), **rotated)
 
     def flow(self, t: Array) -> tuple[Array, Array]:
         """Decays e^{-λt/N} and ramps (1 - e^{-λt/N})/λ, each (T, N)."""
-        n, null = self.values.size, self.values == 0
-        finite = np.where(np.isinf(t), 0.0, t)[:, None]
-        ended = np.isinf(t)[:, None]
-        safe = np.where(null, 1.0, self.values)
-        with np.errstate(over="ignore"):  # λt/N beyond the largest float has decayed
-            exponent = np.where(ended, np.inf, safe * (finite / n))
-        decay = np.where(null, 1.0, np.exp(-exponent))
-        ramp = np.where(null, finite / n, -np.expm1(-exponent) / safe)
-        if ended.any():
-            self._check_end(null)
-        return decay, ramp
+        if np.isinf(t).any():
+            self._check_end()
+        return self.modes.flow(t)
 
-    def _check_end(self, null: NDArray[np.bool_]) -> None:
+    def _check_end(self) -> None:
         # Only directions that neither decay nor stop growing could diverge. By Cauchy-Schwarz an eigenvalue within
         # N·eps·λ_max of zero allows |Λv| up to about √(N·eps)‖Λ‖; zero or not, it then adds nothing at the end.
+        null = self.modes.null
         block = np.abs(self.lam[np.ix_(null, null)])
-        if block.size and block.max() > np.sqrt(self.values.size * EPS) * self.lam_norm:
+        if block.size and block.max() > np.sqrt(null.size * EPS) * self.lam_norm:
             raise InputError(
                 "a kernel lam that vanishes on the null space of theta when times contains inf",
                 f"a component {block.max():.3g} there",
@@ -227,7 +219,8 @@ def _deviation(basis: _Eigenbasis, kernels: Any, t: Array, name: str) -> Array:
             a_sigma, a_y = a @ sigma, a @ basis.y
             variance[i] = 2 * n_out * np.sum(a_sigma * a_sigma.T) + 4 * np.sum(a_y * (sigma @ a_y))
         return np.sqrt(np.maximum(variance, 0.0))
-    xi = basis.vectors.T @ gram(kernels, "xi", n) @ basis.vectors
+    vectors = basis.modes.vectors
+    xi = vectors.T @ gram(kernels, "xi", n) @ vectors
     phi = basis.phi
     d = decay / (2 * n)
     # Tr[DΞDΣ] and Tr[(DΦᵀ)²] need no matrix product.
