@@ -95,36 +95,17 @@ def predict(
     train, test = datasets.split(y, count, rng=seed)
     if count:
         click.echo(f"{count} of {len(x)} points are held out for testing, {drawn(y, seed)}")
-    report = prediction.predict(
-        net,
-        x[train],
-        y[train],
-        law,
-        width=width,
-        samples=samples,
-        rng=seed,
-        n_out=y.shape[1],
-        progress=shows_progress(),
-    )
+    sampling: dict[str, Any] = {"samples": samples, "rng": seed, "progress": shows_progress()}
+    report = prediction.predict(net, x[train], y[train], law, width=width, n_out=y.shape[1], **sampling)
     click.echo(str(report))
     tested = None
     if count:
-        end = math.inf if law.is_quadratic else float(report.moments.times[-1])
+        parts = (x[train], y[train], x[test], y[test])
+        options: dict[str, Any] = {"samples": samples, "rng": seed, "ridge": ridge, "diag_reg": diag_reg}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PrecisionWarning)  # the report says it
-            tested = heldout.held_out(
-                net,
-                x[train],
-                y[train],
-                x[test],
-                y[test],
-                law,
-                time=end,
-                samples=samples,
-                rng=seed,
-                ridge=ridge,
-                diag_reg=diag_reg,
-            )
+            end = math.inf if law.is_quadratic else float(report.moments.times[-1])
+            tested = heldout.held_out(net, *parts, law, time=end, **options)
         click.echo(f"\n{tested}")
     if json_file is not None:
         import json
