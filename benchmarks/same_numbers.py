@@ -725,7 +725,20 @@ def command_kernels() -> Numbers:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.savetxt(folder / "points.csv", np.column_stack([cloud(12), np.arange(12)]), delimiter=",")
-        run_command(folder, "kernels", "-a", "tanh", "--sigma-w", "1.3", "--data", "points.csv", "-o", "out.npz")
+        run_command(
+            folder,
+            "kernels",
+            "-a",
+            "tanh",
+            "--sigma-w",
+            "1.3",
+            "--data",
+            "points.csv",
+            "--labels",
+            "-1",
+            "-o",
+            "out.npz",
+        )
         with np.load(folder / "out.npz") as stored:
             return dict(stored)
 

@@ -94,7 +94,7 @@ def predict(
         raise InputError(f"--held-out below the number of points, {len(x)}", str(count))
     train, test = datasets.split(y, count, rng=seed)
     if count:
-        click.echo(f"{count} of {len(x)} points are held out for testing, {drawn(y, seed)}")
+        click.echo(f"held out for testing: {count} of {len(x)} points, {drawn(y, seed)}")
     sampling: dict[str, Any] = {"samples": samples, "rng": seed, "progress": shows_progress()}
     report = prediction.predict(net, x[train], y[train], law, width=width, n_out=y.shape[1], **sampling)
     click.echo(str(report))

@@ -90,8 +90,7 @@ def test_held_out_points_are_of_all_classes(tmp_path: Path) -> None:
         done = run("predict", "-a", "erf", "--data", flowers(tmp_path), "--seed", seed, "--json", path)
         assert done.exit_code == 0, done.output
         assert (
-            f"30 of 150 points are held out for testing, drawn with seed {seed}, each class in proportion"
-            in done.output
+            f"held out for testing: 30 of 150 points, drawn with seed {seed}, each class in proportion" in done.output
         )
         tested = json.loads(path.read_text())["held_out"]
         assert np.bincount(np.array(tested["rows"]) // 50).tolist() == [10, 10, 10]
@@ -108,7 +107,7 @@ def test_numbers_are_held_out_at_random(tmp_path: Path) -> None:
     done = run("predict", "-a", "erf", "--data", tmp_path / "p.txt", "--json", tmp_path / "p.json")
     assert done.exit_code == 0, done.output
     assert "one input: points are not rescaled" in done.output
-    assert "4 of 20 points are held out for testing, drawn with seed 0\n" in done.output
+    assert "held out for testing: 4 of 20 points, drawn with seed 0\n" in done.output
     rows = json.loads((tmp_path / "p.json").read_text())["held_out"]["rows"]
     assert rows != [16, 17, 18, 19]
 
