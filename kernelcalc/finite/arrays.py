@@ -45,6 +45,23 @@ def finite_array(values: Any, what: str, dtype: Any = np.float64) -> AnyArray:
     return array
 
 
+def float_type(dtype: Any) -> np.dtype[Any]:
+    """The number type of a network.
+
+    Raises
+    ------
+    InputError
+        Other than float64 and float32.
+    """
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = np.dtype(object)
+    if found not in FLOATS:
+        raise InputError("dtype float64 or float32", f"dtype={dtype!r}")
+    return found
+
+
 def whole_number(value: Any, what: str) -> int:
     """The value as int; 8 and 8.0 are whole numbers.
 

@@ -9,9 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from kernelcalc.errors import InputError
 from kernelcalc.finite import derivatives
-from kernelcalc.finite.arrays import FLOATS, AnyArray
+from kernelcalc.finite.arrays import AnyArray, float_type
 from kernelcalc.finite.curvature.hessian import HessianSplit, output_hessian
 from kernelcalc.finite.curvature.moments import HessianMoments, hessian_moments
 from kernelcalc.finite.derivatives import Problem
@@ -94,8 +93,7 @@ class FiniteNetwork(Parameters):
             Number of widths other than hidden layers, a width that is not a whole number or below 1.
         """
         sizes = layer_sizes(net, widths, n_in)
-        if np.dtype(dtype) not in FLOATS:
-            raise InputError("dtype float64 or float32", f"dtype={dtype!r}")
+        dtype = float_type(dtype)
         generator = np.random.default_rng(rng)
         weights, biases = [], []
         for n, m in pairwise(sizes):
@@ -146,10 +144,10 @@ class FiniteNetwork(Parameters):
         return output_hessian(self, self.points(X))
 
     def hessian_moments(
-        self, X: Any, Y: Any, kmax: int = 4, loss: str | Loss = "mse", **options: Any
+        self, X: Any, Y: Any, loss: str | Loss = "mse", kmax: int = 4, **options: Any
     ) -> HessianMoments:
         """Tr I^k, Tr S, Tr S², Tr IS and Tr H^k; see :func:`kernelcalc.finite.curvature.moments.hessian_moments`."""
-        return hessian_moments(self, X, Y, kmax=kmax, loss=loss, **options)
+        return hessian_moments(self, X, Y, loss, kmax, **options)
 
     def train(
         self,

@@ -15,14 +15,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kernelcalc.errors import InputError, ShapeError
-from kernelcalc.finite.arrays import AnyArray
+from kernelcalc.errors import InputError, ShapeError, UnknownNameError
+from kernelcalc.finite.arrays import AnyArray, real_array
 from kernelcalc.finite.derivatives import Forward, Problem, forward, point_gradients
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters
 from kernelcalc.machine import blas_threads
 
 Part = Literal["h", "i", "s"]
+PARTS = ("h", "i", "s")
 
 # Largest P for which a dense P × P matrix is built: 20 000² float64 numbers are 3.2 GB.
 DENSE_LIMIT = 20_000
@@ -86,20 +87,26 @@ class HessianSplit:
     @property
     def h(self) -> CurvatureOperator:
         """The Hessian of the loss."""
-        return CurvatureOperator(split=self, part="h")
+        return self.operator("h")
 
     @property
     def i(self) -> CurvatureOperator:
         """The Gauss–Newton part."""
-        return CurvatureOperator(split=self, part="i")
+        return self.operator("i")
 
     @property
     def s(self) -> CurvatureOperator:
         """The residual part."""
-        return CurvatureOperator(split=self, part="s")
+        return self.operator("s")
+
+    def operator(self, part: Part) -> CurvatureOperator:
+        """The one of that name; UnknownNameError for another."""
+        _require_part(part)
+        return CurvatureOperator(split=self, part=part)
 
     def product(self, vectors: AnyArray, part: Part = "h") -> AnyArray:
         """H, I or S times the rows of ``vectors`` (m, P), in batches of bounded memory."""
+        _require_part(part)
         net = self.run.net
         row = max(net.n_parameters, len(self.run.outputs) * sum(net.sizes))
         step = max(1, _BATCH // row)
@@ -153,6 +160,11 @@ class HessianSplit:
                 d_eta = d_eta + run.dd[layer] * e[layer] * dz[layer - 1]
 
 
+def _require_part(part: object) -> None:
+    if part not in PARTS:
+        raise UnknownNameError("a part of the Hessian", part, PARTS)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CurvatureOperator:
     """One of H, I, S as a symmetric linear map on parameter vectors."""
@@ -168,7 +180,7 @@ class CurvatureOperator:
 
     def __matmul__(self, vectors: AnyArray) -> AnyArray:
         """Product with a vector (P,) or with the columns of (P, m)."""
-        v = np.asarray(vectors)
+        v = real_array(vectors, "vectors")
         if v.ndim not in (1, 2) or v.shape[0] != self.shape[0]:
             raise ShapeError(f"vectors of shape ({self.shape[0]},) or ({self.shape[0]}, m)", f"shape {v.shape}")
         rows = v[None] if v.ndim == 1 else v.T

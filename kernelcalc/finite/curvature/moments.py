@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.errors import InputError, NotFiniteError
-from kernelcalc.finite.arrays import AnyArray
+from kernelcalc.finite.arrays import AnyArray, whole_number
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.curvature.pairs import curvature_pairs
 from kernelcalc.finite.derivatives import Problem, parameter_gradient
@@ -62,9 +62,9 @@ def hessian_moments(
     net: Parameters,
     X: Any,
     Y: Any,
-    *,
-    kmax: int = 4,
     loss: str | Loss = "mse",
+    kmax: int = 4,
+    *,
     probes: int = 8,
     deflation: int = 32,
     dense: bool | None = None,
@@ -87,10 +87,10 @@ def hessian_moments(
         The network.
     X, Y : arrays
         Points and targets (of the form the loss takes).
-    kmax : int
-        Number of moments.
     loss : str or Loss
         "mse", "binary", "softmax" or one's own.
+    kmax : int
+        Number of moments. A number in the place of the loss is taken as ``kmax`` (and the loss in its place).
     probes : int
         Number of sampled vectors for k ≥ 3, at least 2.
     deflation : int
@@ -112,7 +112,7 @@ def hessian_moments(
     Raises
     ------
     InputError
-        Numbers below their range; points or targets that do not fit the network.
+        Numbers that are not whole or below their range; points or targets that do not fit the network.
     NotFiniteError
         A moment overflows.
 
@@ -136,6 +136,10 @@ def hessian_moments(
     >>> m.trace_h.tolist(), m.trace_s
     ([10.0, 100.0], 0.0)
     """
+    if not isinstance(loss, str | Loss):
+        loss, kmax = ("mse" if kmax == 4 else kmax), loss
+    kmax, probes = whole_number(kmax, "kmax"), whole_number(probes, "probes")
+    deflation, unit_probes = whole_number(deflation, "deflation"), whole_number(unit_probes, "unit_probes")
     if kmax < 1 or probes < 2 or deflation < 0 or unit_probes < 0:
         raise InputError(
             "kmax >= 1, probes >= 2, deflation >= 0, unit_probes >= 0",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError, UnknownNameError
-from kernelcalc.finite.arrays import AnyArray, finite_number, whole_number
+from kernelcalc.finite.arrays import AnyArray, finite_array, finite_number, real_array, whole_number
 from kernelcalc.finite.curvature.hessian import DENSE_LIMIT, CurvatureOperator
 from kernelcalc.machine import LAPACK_BLOCK, blas_threads, one_blas_thread
 
@@ -44,9 +44,9 @@ class SpectralDensity:
 
     def density(self, grid: Any, width: float) -> AnyArray:
         """φ smoothed by a Gaussian of standard deviation ``width``, at the grid's points."""
-        if not width > 0:
+        if not finite_number(width, "width") > 0:
             raise InputError("a positive width", f"width={width}")
-        at = np.asarray(grid, dtype=np.float64)
+        at = finite_array(grid, "grid")
         bumps = np.exp(-0.5 * ((at[..., None] - self.nodes.ravel()) / width) ** 2) / (width * np.sqrt(2 * np.pi))
         return np.asarray(bumps @ self.weights.ravel() / len(self.nodes))
 
@@ -66,7 +66,7 @@ def eigenvalues(operator: Any) -> AnyArray:
     >>> eigenvalues(np.array([[0.0, 1.0], [1.0, 0.0]])).round(12)
     array([-1.,  1.])
     """
-    p = _size(operator)
+    operator, p = _checked(operator)
     if p > DENSE_LIMIT:
         raise InputError(f"at most {DENSE_LIMIT} rows for a dense matrix", f"P={p}", "use extreme_eigenvalues")
     with np.errstate(over="ignore", invalid="ignore"):
@@ -129,7 +129,7 @@ def extreme_eigenvalues(
     >>> extreme_eigenvalues(split.h, 1).round(12)
     array([2.])
     """
-    p, count = _size(operator), whole_number(count, "count")
+    (operator, p), count = _checked(operator), whole_number(count, "count")
     if not 1 <= count < p:
         raise InputError(f"between 1 and P - 1 = {p - 1} eigenvalues", f"count={count}")
     if which not in _ENDS:
@@ -164,12 +164,14 @@ def extreme_eigenvalues(
     return (values[order], found[1][:, order]) if vectors else values[order]
 
 
-def _size(operator: Any) -> int:
-    """P of a (P, P) operator."""
+def _checked(operator: Any) -> tuple[Any, int]:
+    """A (P, P) operator, as an array where it is one in disguise, and P."""
+    if isinstance(operator, np.ndarray) or hasattr(operator, "detach"):
+        operator = real_array(operator, "operator")
     shape = tuple(getattr(operator, "shape", ()))
     if len(shape) != 2 or shape[0] != shape[1] or not hasattr(operator, "__matmul__"):
         raise ShapeError("a symmetric operator with shape (P, P) and @", f"{type(operator).__name__} of shape {shape}")
-    return int(shape[0])
+    return operator, int(shape[0])
 
 
 def _require_finite(values: AnyArray) -> None:
@@ -197,7 +199,8 @@ def spectral_density(operator: Any, *, steps: int = 80, probes: int = 4, rng: An
     ----------
     Ubaru, Chen, Saad (SIAM J. Matrix Anal. Appl. 38, 2017). Golub, Welsch (Math. Comp. 23, 1969) for nodes and weights.
     """
-    p, steps, probes = _size(operator), whole_number(steps, "steps"), whole_number(probes, "probes")
+    operator, p = _checked(operator)
+    steps, probes = whole_number(steps, "steps"), whole_number(probes, "probes")
     if steps < 1 or probes < 1:
         raise InputError("steps >= 1 and probes >= 1", f"steps={steps}, probes={probes}")
     generator = np.random.default_rng(rng)

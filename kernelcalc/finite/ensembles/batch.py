@@ -112,10 +112,10 @@ class NetworkBatch:
         return ntk(self.stacked, self.first.points(X))
 
     def hessian_moments(
-        self, X: Any, Y: Any, kmax: int = 4, loss: str | Loss = "mse", **options: Any
+        self, X: Any, Y: Any, loss: str | Loss = "mse", kmax: int = 4, **options: Any
     ) -> list[HessianMoments]:
         """The moments of every network; see :func:`~kernelcalc.finite.curvature.moments.hessian_moments`."""
-        return [self[i].hessian_moments(X, Y, kmax, loss, **options) for i in range(len(self))]
+        return [self[i].hessian_moments(X, Y, loss, kmax, **options) for i in range(len(self))]
 
     def descend(self, X: Any, Y: Any, steps: int, step: float, loss: str | Loss = "mse") -> NetworkBatch:
         """The networks after ``steps`` steps of gradient descent, each on its own loss.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.errors import InputError, ShapeError
-from kernelcalc.finite.arrays import FLOATS, AnyArray, finite_array
+from kernelcalc.finite.arrays import AnyArray, finite_array, float_type
 from kernelcalc.finite.ensembles.fingerprint import architecture, digest
 from kernelcalc.finite.ensembles.records import FIELDS, MomentRecord
 from kernelcalc.finite.ensembles.trial_log import as_result
@@ -239,8 +239,6 @@ def _checked(
     """A task that will not fail over its arguments: a file must not get the header of a run that cannot be."""
     if not callable(record):
         raise InputError("record(t, network), a callable", repr(record))
-    if np.dtype(dtype) not in FLOATS:
-        raise InputError("dtype float64 or float32", f"dtype={dtype!r}")
     x = finite_array(X, "points")
     if x.ndim != 2 or x.size == 0:
         raise ShapeError("points of shape (N, n_in)", f"shape {x.shape}", "one row a point")
@@ -248,7 +246,7 @@ def _checked(
     get_loss(loss).prepare(Y, len(x), sizes[-1])
     method, step, batch_size, tol = training
     schedule = Schedule(times=times, method=method, step=step, batch_size=batch_size, tol=tol)
-    return _Task(net=net, sizes=sizes, X=x, Y=Y, schedule=schedule, record=record, loss=loss, dtype=dtype)
+    return _Task(net=net, sizes=sizes, X=x, Y=Y, schedule=schedule, record=record, loss=loss, dtype=float_type(dtype))
 
 
 def moments_through_training(

@@ -133,7 +133,7 @@ def centred_products(net: FiniteNetwork, X: Any, Y: AnyArray, readout: ReadoutKe
     M: here Id and X Xᵀ, for the quadratic ones also Y Yᵀ.
     """
     x = net.points(X)
-    y = np.asarray(Y, dtype=np.float64).reshape(len(x), net.n_out)
+    y = finite_array(Y, "targets").reshape(len(x), net.n_out)
     f, g = net(x), net.hessian_trace(x)
     found = []
     for matrix in (np.eye(len(x)), x @ x.T):

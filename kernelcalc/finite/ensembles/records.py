@@ -99,7 +99,7 @@ class EigenvalueRecord:
 
     def __call__(self, t: float, network: FiniteNetwork) -> dict[str, Any]:
         """The eigenvalues of one network."""
-        operator = getattr(network.curvature(self.X, self.Y, self.loss), self.part)
+        operator = network.curvature(self.X, self.Y, self.loss).operator(self.part)
         return {"eigenvalues": extreme_eigenvalues(operator, self.count, which=self.which, tol=self.tol)}
 
     def settings(self) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def _ends(task: Task, start: FiniteNetwork, step: float, steps: int, count: int)
             # 200 steps and 4 probes: quantiles to some 10 %
             density = spectral_density(split.h, steps=200, probes=4)
             values, weights = density.nodes.ravel(), density.weights.ravel() * p / len(density.nodes)
-            square = network.hessian_moments(task.x, task.y, 2, task.loss).trace_s2
+            square = network.hessian_moments(task.x, task.y, task.loss, kmax=2).trace_s2
         # zeros of the matrix are roundings here
         values = np.where(np.abs(values) > ROUNDED_ZERO * np.abs(values).max(), values, 0.0)
         spread = middle(np.append(values, 0.0), np.append(weights, zeros))

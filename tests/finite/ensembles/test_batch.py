@@ -53,8 +53,8 @@ def test_flow_is_that_of_the_single_network(ensemble):
 def test_moments_are_those_of_the_networks():
     fin, X, Y, loss = make_problem("two hidden")
     batch = NetworkBatch(first=fin, parameters=np.stack([fin.parameters, -fin.parameters]))
-    moments = batch.hessian_moments(X, Y, 2, loss)
-    assert moments[0].trace_h.tolist() == fin.hessian_moments(X, Y, 2, loss).trace_h.tolist()
+    moments = batch.hessian_moments(X, Y, loss, kmax=2)
+    assert moments[0].trace_h.tolist() == fin.hessian_moments(X, Y, loss, kmax=2).trace_h.tolist()
     assert moments[1].trace_h.tolist() != moments[0].trace_h.tolist()
 
 

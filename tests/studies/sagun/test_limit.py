@@ -115,7 +115,7 @@ def test_size_of_s_is_that_of_wide_networks(activation: str) -> None:
         ratios = []
         for k in range(trials):
             network = task.draw(int(width), [width, k])
-            square = network.hessian_moments(task.x, task.y, 2, "softmax").trace_s2
+            square = network.hessian_moments(task.x, task.y, "softmax", kmax=2).trace_s2
             ratios.append(square / limit.residual_square(network(task.x)))
         means.append(np.mean(ratios))
         errors.append(np.std(ratios, ddof=1) / np.sqrt(trials))
@@ -133,7 +133,7 @@ def test_kinked_upsilon_is_not_the_wrong_one() -> None:
     ratios = []
     for k in range(30):
         network = task.draw(240, [240, k])
-        square = network.hessian_moments(task.x, task.y, 2, "softmax").trace_s2
+        square = network.hessian_moments(task.x, task.y, "softmax", kmax=2).trace_s2
         ratios.append(square / (limit.residual_square(network(task.x)) / 2))
     assert (np.mean(ratios) - 1) / (np.std(ratios, ddof=1) / np.sqrt(30)) > 10
 
