@@ -1,0 +1,115 @@
+"""Residual, normalised and standard-parametrised networks: all six limiting kernels against finite networks of two widths."""
+
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc.kernels.layers import Dense, LayerNorm, Residual
+from kernelcalc.kernels.parametrisation import pytorch, pytorch_defaults, standard, standard_theta
+from kernelcalc.kernels.state import KERNEL_NAMES
+from tests.kernels.finite_compositions import Chain, DenseLayer, Norm, Skip, Tanh, six_kernels
+
+X = np.array([[1.0, 0.5, -0.7], [-0.3, 1.2, 0.4]])
+W, B = 1.2, 0.4
+
+
+def dense(n_in, n_out):
+    return DenseLayer(n_in, n_out, W, B)
+
+
+def plain(n):
+    return Chain(dense(3, n), Tanh(), dense(n, n), Tanh(), dense(n, 1))
+
+
+def residual(n):
+    return Chain(dense(3, n), Skip(Chain(Tanh(), dense(n, n)), 0.7), Tanh(), dense(n, 1))
+
+
+def normalised(n):
+    return Chain(dense(3, n), Skip(Chain(Norm(), Tanh(), dense(n, n))), Norm(), Tanh(), dense(n, 1))
+
+
+LIMITS = {
+    plain: kc.MLP("tanh", 3, sigma_w=W, beta=B),
+    residual: kc.Sequential(Dense(W, B), Residual("tanh", Dense(W, B), scale=0.7), "tanh", Dense(W, B)),
+    normalised: kc.Sequential(
+        Dense(W, B), Residual(LayerNorm(), "tanh", Dense(W, B)), LayerNorm(), "tanh", Dense(W, B)
+    ),
+}
+
+
+def ensemble(build, width, trials, seed):
+    rng, network = np.random.default_rng(seed), build(width)
+    found = [six_kernels(network, X, rng.standard_normal(network.size)) for _ in range(trials)]
+    return {name: np.array([one[name] for one in found]) for name in KERNEL_NAMES}
+
+
+def z_scores(build, limit, widths=(6, 12), trials=(200, 120)):
+    """(2 · mean at the larger width − mean at the smaller − limit)/standard error: the bias of 1/width cancels."""
+    small, large = (ensemble(build, n, count, n) for n, count in zip(widths, trials, strict=True))
+    scores = {}
+    for name in KERNEL_NAMES:
+        mean = 2 * large[name].mean(axis=0) - small[name].mean(axis=0)
+        error = np.sqrt(4 * large[name].var(axis=0) / trials[1] + small[name].var(axis=0) / trials[0])
+        scores[name] = (mean - getattr(limit, name)) / error
+    return scores
+
+
+@pytest.mark.parametrize("build", LIMITS, ids=lambda build: build.__name__)
+def test_six_kernels_of_finite_networks(build):
+    scores = z_scores(build, LIMITS[build].kernels(X))
+    worst = {name: float(np.abs(score).max()) for name, score in scores.items()}
+    # 18 numbers a network; 1/width² is left over
+    assert max(worst.values()) < 4.0, worst
+
+
+def theta_scores(build, limit, widths=(16, 32), trials=4000):
+    """The same of Θ alone, which needs no second derivatives and is therefore seen to a few tenths of a percent."""
+    found = []
+    for n in widths:
+        network = build(n)
+        theta = np.random.default_rng(n).standard_normal((trials, network.size))
+        value, kept = network.forward(theta, X)
+        gradient, _ = network.backward(np.ones_like(value), kept)
+        found.append(np.einsum("tip,tjp->tij", gradient, gradient))
+    small, large = found
+    mean = 2 * large.mean(axis=0) - small.mean(axis=0)
+    return (mean - limit) / np.sqrt((4 * large.var(axis=0) + small.var(axis=0)) / trials)
+
+
+@pytest.mark.parametrize("build", LIMITS, ids=lambda build: build.__name__)
+def test_theta_of_many_networks(build):
+    assert np.abs(theta_scores(build, LIMITS[build].kernels(X).theta)).max() < 4
+
+
+def test_a_factor_that_is_not_squared_is_seen():
+    wrong = kc.Sequential(Dense(W, B), Residual("tanh", Dense(W, B), scale=0.7**0.5), "tanh", Dense(W, B))
+    assert np.abs(theta_scores(residual, wrong.kernels(X).theta)).max() > 6
+
+
+@pytest.mark.parametrize("which", ["standard", "pytorch"])
+def test_trained_weights_themselves(which):
+    """Σ of the same function; derivatives in w = (σ_w/√n) W and b' = βb, at finite width and in the limit's formula."""
+    n, trials, rng = 12, 100, np.random.default_rng(5)
+    net, sizes = kc.MLP("tanh", 3, sigma_w=W, beta=B), (3, n, n)
+    defaults = [pytorch_defaults(m) for m in sizes]
+    pairs = [(d["sigma_w"], d["beta"]) for d in defaults] if which == "pytorch" else [(W, B)] * 3
+    layers = [DenseLayer(m, out, *pair) for m, out, pair in zip(sizes, (n, n, 1), pairs, strict=True)]
+    network = Chain(layers[0], Tanh(), layers[1], Tanh(), layers[2])
+    # a derivative in w is √n/σ_w times one in W, and second derivatives count both
+    rates = np.concatenate(
+        [
+            np.concatenate([np.full(m * out, m / s**2), np.full(out, 1 / b**2)])
+            for m, out, (s, b) in zip(sizes, (n, n, 1), pairs, strict=True)
+        ]
+    )
+    limit = (standard if which == "standard" else pytorch)(net, (n, n), 3).kernels(X)
+    found = [six_kernels(network, X, rng.standard_normal(network.size), rates) for _ in range(trials)]
+    for name in KERNEL_NAMES:
+        values = np.array([one[name] for one in found])
+        mean, error = values.mean(axis=0), values.std(axis=0) / np.sqrt(trials)
+        # the bias of this width, about 1/n of the largest entry, is not removed here
+        allowed = 4 * error + 0.2 * np.abs(getattr(limit, name)).max()
+        assert (np.abs(mean - getattr(limit, name)) < allowed).all(), (name, mean, getattr(limit, name))
+    if which == "standard":
+        np.testing.assert_allclose(limit.theta, standard_theta(net, X, (n, n)), rtol=1e-13)
