@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -36,8 +37,8 @@ class Schedule:
     Raises
     ------
     InputError
-        Times that are negative, not finite or decreasing; a step or ``tol`` that is not positive and finite; a batch of less
-        than a point.
+        Times that are negative, not finite or decreasing; a step, ``tol`` or ``gradient_norm`` that is not positive and
+        finite; a batch of less than a point.
     UnknownNameError
         Another method.
     """
@@ -47,6 +48,7 @@ class Schedule:
     step: float | None = None
     batch_size: int = 32
     tol: float = 1e-4
+    gradient_norm: float | None = None
 
     def __post_init__(self) -> None:
         when = np.atleast_1d(finite_array(self.times, "times"))
@@ -54,15 +56,26 @@ class Schedule:
             raise InputError("times: non-negative, not decreasing numbers", f"{when.tolist()}")
         if self.method not in METHODS:
             raise UnknownNameError("a training method", self.method, METHODS)
-        for name in ("step", "tol"):
+        positive = {}
+        for name in ("step", "tol", "gradient_norm"):
             value = getattr(self, name)
-            if value is not None and not finite_number(value, name) > 0:
-                raise InputError(f"a positive {name}", f"{name}={value}")
+            if value is not None or name == "tol":
+                positive[name] = finite_number(value, name)
+                if not positive[name] > 0:
+                    raise InputError(f"a positive {name}", f"{name}={value}")
         batch_size = whole_number(self.batch_size, "batch_size")
         if batch_size < 1:
             raise InputError("a batch size of at least 1", f"batch_size={batch_size}")
-        step = None if self.step is None else float(self.step)
-        vars(self).update(times=when.copy(), step=step, batch_size=batch_size, tol=float(self.tol))
+        vars(self).update(times=when.copy(), batch_size=batch_size, **positive)
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Parameters on the way, and whether the gradient is so small that training ends there."""
+
+    time: float
+    theta: AnyArray
+    is_last: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,19 +85,23 @@ class Training(Generic[Net]):
     Attributes
     ----------
     times : (T,) array
-        The times asked for; for "gd" and "sgd" the nearest multiples of the step.
+        The times asked for; for "gd" and "sgd" the nearest multiples of the step. If training stopped, those before, and the
+        time at which it did.
     loss : (T,) array
         C at these times.
     records : list
         What ``record(t, network)`` returned (empty without a hook).
     network : FiniteNetwork
         The network at the last time.
+    stopped : float or None
+        The time at which ‖∇C‖ was at most ``gradient_norm``; None if training went on to the last time.
     """
 
     times: AnyArray
     loss: AnyArray
     network: Net
     records: list[Any] = field(default_factory=list)
+    stopped: float | None = None
 
 
 def train(
@@ -99,6 +116,7 @@ def train(
     step: float | None = None,
     batch_size: int = 32,
     tol: float = 1e-4,
+    gradient_norm: float | None = None,
     rng: Any = 0,
     progress: bool = False,
 ) -> Training[Net]:
@@ -131,6 +149,9 @@ def train(
         "flow": bound on the error of one step, in ‖θ‖₂. As an error δθ moves the outputs by at most √(λ_max(Θ)/N)
         ‖δθ‖ in root mean square over points, it is of the size of the outputs' error too. It is absolute, so the loss cannot
         be followed below about ``tol**2``; see Notes.
+    gradient_norm : float, optional
+        Training stops when ‖∇C‖₂ ≤ ``gradient_norm``, C the loss of all points: looked at before every step of "gd", before
+        every epoch of "sgd" (one pass more an epoch), after every step of "flow" (its errors keep the norm near λ_max ``tol``).
     rng : seed or numpy.random.Generator
         Order of the points in "sgd".
     progress : bool
@@ -168,38 +189,36 @@ def train(
     >>> bool(abs(run.network.weights[0][0, 0] - (1 - np.exp(-1))) < 1e-6)
     True
     """
-    plan = Schedule(times=times, method=method, step=step, batch_size=batch_size, tol=tol)
-    problem, when = Problem.of(net, X, Y, loss), plan.times
+    plan = Schedule(times=times, method=method, step=step, batch_size=batch_size, tol=tol, gradient_norm=gradient_norm)
+    problem = Problem.of(net, X, Y, loss)
     if method == "flow":
 
         def velocity(theta: AnyArray) -> AnyArray:
             return -problem.gradient(net.at(theta))
 
-        states = flow(velocity, net.parameters, when, plan.tol)
+        states = flow(velocity, net.parameters, plan.times, plan.tol, plan.gradient_norm)
     else:
-        length = plan.step if plan.step is not None else 1 / largest_eigenvalue(net, problem)
-        if not when[-1] / length < _MOST_COUNTED:
-            raise InputError("fewer steps", f"a time of {when[-1]:g} in steps of {length:g}")
-        counts = np.rint(when / length).astype(np.int64)
-        when = counts * length
-        batch = min(plan.batch_size, len(problem.x)) if method == "sgd" else 0
-        states = _descent(net, problem, counts, length, batch, np.random.default_rng(rng))
+        states = _descent(net, problem, plan, np.random.default_rng(rng))
     if progress:
-        states = _with_bar(states, len(when))
-    losses, records, now = [], [], net
-    for t, theta in zip(when, states, strict=True):
+        states = _with_bar(states, len(plan.times))
+    seen, losses, records, now, stopped = [], [], [], net, None
+    for state in states:
         # not copied: no loop writes to a state that it has handed out
-        now = net.at(theta)
+        now = net.at(state.theta)
+        seen.append(state.time)
         with np.errstate(over="ignore", invalid="ignore"):
             losses.append(problem.value(now))
         if not np.isfinite(losses[-1]):
-            raise IntegrationError(f"the loss is not finite at t={t:.6g} (an overflow, or NaN from an activation)")
+            raise IntegrationError(
+                f"the loss is not finite at t={state.time:.6g} (an overflow, or NaN from an activation)"
+            )
         if record is not None:
-            records.append(record(float(t), now))
-    return Training(times=when, loss=np.array(losses), network=now, records=records)
+            records.append(record(state.time, now))
+        stopped = state.time if state.is_last else None
+    return Training(times=np.array(seen), loss=np.array(losses), network=now, records=records, stopped=stopped)
 
 
-def _with_bar(states: Iterator[AnyArray], total: int) -> Iterator[AnyArray]:
+def _with_bar(states: Iterator[State], total: int) -> Iterator[State]:
     try:
         from tqdm.auto import tqdm
     except ImportError as error:
@@ -237,27 +256,25 @@ def _largest_eigenvalue(net: Parameters, problem: Problem, tol: float, most: int
     return norm
 
 
-def flow(velocity: Callable[[AnyArray], AnyArray], theta: AnyArray, times: AnyArray, tol: float) -> Iterator[AnyArray]:
+def flow(
+    velocity: Callable[[AnyArray], AnyArray],
+    theta: AnyArray,
+    times: AnyArray,
+    tol: float,
+    gradient_norm: float | None = None,
+) -> Iterator[State]:
     """θ at the times under θ' = velocity(θ), of θ's own number type; ``tol`` bounds the error of a step in ‖θ‖₂."""
-    from scipy.integrate import RK45
-
-    def right_hand_side(_: float, state: AnyArray) -> AnyArray:
-        return velocity(state.astype(theta.dtype, copy=False))
-
     # the state is float64 also for float32 networks: small steps would be lost to rounding
-    start = theta.astype(np.float64)
-    end = float(times[-1])
-    at = np.searchsorted(times, 0.0, side="right")
-    for _ in range(at):
-        yield theta
-    if not end > 0:
-        return
+    start, at = theta.astype(np.float64), np.searchsorted(times, 0.0, side="right")
     with np.errstate(over="ignore", invalid="ignore"):
-        # RK45 bounds the root mean square of error/atol, so this is ‖error of a step‖₂ ≤ tol
-        solver = RK45(right_hand_side, 0.0, start, end, rtol=1e-13, atol=tol / np.sqrt(start.size))
-    # from there it would look for a step for ever
-    if not (np.isfinite(solver.f).all() and np.isfinite(solver.h_abs)):
-        raise IntegrationError("the gradient is not finite at the start (an overflow, or NaN from an activation)")
+        if gradient_norm is not None and np.linalg.norm(velocity(theta)) <= gradient_norm:
+            yield State(0.0, theta, is_last=True)
+            return
+    for _ in range(at):
+        yield State(0.0, theta)
+    if at == len(times):
+        return
+    solver = _solver(lambda _, y: velocity(y.astype(theta.dtype, copy=False)), start, float(times[-1]), tol)
     steps = 0
     while at < len(times):
         with np.errstate(over="ignore", invalid="ignore"), one_blas_thread():
@@ -268,28 +285,62 @@ def flow(velocity: Callable[[AnyArray], AnyArray], theta: AnyArray, times: AnyAr
                 f"the flow could not be followed past t={solver.t:.6g}: {message}; raise tol or shorten the times "
                 "(units sliding along a kink, as of relu, may need method='gd')"
             )
-        between = solver.dense_output()
-        while at < len(times) and times[at] <= solver.t:
-            yield between(times[at]).astype(theta.dtype, copy=False)
+        between, is_last = (
+            solver.dense_output(),
+            gradient_norm is not None and np.linalg.norm(solver.f) <= gradient_norm,
+        )
+        while at < len(times) and (times[at] < solver.t or (times[at] == solver.t and not is_last)):
+            yield State(float(times[at]), between(times[at]).astype(theta.dtype, copy=False))
             at += 1
+        if is_last:
+            yield State(float(solver.t), solver.y.astype(theta.dtype, copy=False), is_last=True)
+            return
 
 
-def _descent(
-    net: Parameters, problem: Problem, counts: AnyArray, step: float, batch: int, rng: np.random.Generator
-) -> Iterator[AnyArray]:
-    theta, done = net.parameters, 0
-    n = len(problem.x)
-    order, at = np.arange(n), n
-    for count in counts:
-        with np.errstate(over="ignore", invalid="ignore"), blas_threads(net.work(batch or n)):
-            while done < count:
-                part = problem
-                if batch:
-                    if at + batch > n:
-                        order, at = rng.permutation(n), 0
-                    part, at = problem.batch(order[at : at + batch]), at + batch
-                theta = theta - theta.dtype.type(step) * part.gradient(net.at(theta))
+def _solver(right_hand_side: Callable[[float, AnyArray], AnyArray], start: AnyArray, end: float, tol: float) -> Any:
+    from scipy.integrate import RK45
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        # RK45 bounds the root mean square of error/atol, so this is ‖error of a step‖₂ ≤ tol
+        solver = RK45(right_hand_side, 0.0, start, end, rtol=1e-13, atol=tol / np.sqrt(start.size))
+    # from there it would look for a step for ever
+    if not (np.isfinite(solver.f).all() and np.isfinite(solver.h_abs)):
+        raise IntegrationError("the gradient is not finite at the start (an overflow, or NaN from an activation)")
+    return solver
+
+
+def _descent(net: Parameters, problem: Problem, plan: Schedule, rng: np.random.Generator) -> Iterator[State]:
+    step = plan.step if plan.step is not None else 1 / largest_eigenvalue(net, problem)
+    if not plan.times[-1] / step < _MOST_COUNTED:
+        raise InputError("fewer steps", f"a time of {plan.times[-1]:g} in steps of {step:g}")
+    theta, done, n = net.parameters, 0, len(problem.x)
+    size = min(plan.batch_size, n) if plan.method == "sgd" else n
+    parts = _batches(problem, size, rng) if plan.method == "sgd" else repeat(problem)
+    for count in np.rint(plan.times / step).astype(np.int64):
+        is_last = False
+        with np.errstate(over="ignore", invalid="ignore"), blas_threads(net.work(size)):
+            while True:
+                whole = None
+                if plan.gradient_norm is not None and done % (n // size) == 0:
+                    whole = problem.gradient(net.at(theta))
+                    is_last = bool(np.linalg.norm(whole) <= plan.gradient_norm)
+                if is_last or done == count:
+                    break
+                part = next(parts)
+                gradient = whole if part is problem and whole is not None else part.gradient(net.at(theta))
+                theta = theta - theta.dtype.type(step) * gradient
                 done += 1
         if not np.isfinite(theta).all():
             raise IntegrationError(f"parameters overflow before step {done}; try a step below {step:g}")
-        yield theta
+        yield State(float(done * step), theta, is_last)
+        if is_last:
+            return
+
+
+def _batches(problem: Problem, size: int, rng: np.random.Generator) -> Iterator[Problem]:
+    """Random parts of the points without replacement, a new order every epoch; what is left of one is not used."""
+    n = len(problem.x)
+    while True:
+        order = rng.permutation(n)
+        for at in range(0, n - size + 1, size):
+            yield problem.batch(order[at : at + size])

@@ -168,3 +168,50 @@ def test_states_seen_stay_as_they_were():
         for network, theta in zip(records, seen, strict=True):
             np.testing.assert_array_equal(network.parameters, theta)
         np.testing.assert_array_equal(seen[0], fin.parameters)
+
+
+@pytest.mark.parametrize("method", ["flow", "gd", "sgd"])
+def test_a_stop_at_a_small_gradient(method):
+    fin, X, Y, loss = make_problem("two hidden")
+    options = {"loss": loss, "method": method, "step": 0.2, "batch_size": 3, "tol": 1e-6}
+    record = {"record": lambda t, now: (t, np.linalg.norm(now.gradient(X, Y, loss)))}
+    asked = [0.0, 1.0, 1e4]
+    seen = fin.train(X, Y, asked, gradient_norm=1e-2, **options, **record)
+    assert 1 < seen.stopped < 1e4
+    np.testing.assert_array_equal(seen.times, [0.0, 1.0, seen.stopped])
+    assert [t for t, _ in seen.records] == seen.times.tolist()
+    assert len(seen.loss) == 3
+    assert seen.loss[-1] == seen.network.loss(X, Y, loss)
+    assert seen.records[1][1] > 1e-2 >= seen.records[2][1]
+    # on the way that it takes anyhow
+    whole = fin.train(X, Y, [0.0, 1.0, seen.stopped], **options)
+    assert whole.stopped is None
+    np.testing.assert_allclose(whole.network.parameters, seen.network.parameters, atol=1e-5)
+
+
+def test_the_stop_of_gradient_descent_is_the_first_small_gradient():
+    # f = w, C = w²/2: the gradient after k steps is 0.9^k, below 0.5 first at k = 7
+    fin = FiniteNetwork(weights=[np.ones((1, 1))], biases=[np.zeros(1)], activations=[], beta=0.0)
+    one, zero = np.array([[1.0]]), np.array([0.0])
+    for asked in ([3.0], [0.4, 0.7, 0.7, 0.8], [0.7, 2.0], [0.6, 3.0]):
+        seen = fin.train(one, zero, asked, method="gd", step=0.1, gradient_norm=0.5)
+        assert seen.stopped == pytest.approx(0.7, abs=1e-12)
+        np.testing.assert_allclose(seen.times, [t for t in asked if t < 0.69] + [0.7], atol=1e-12)
+        assert seen.network.weights[0][0, 0] == pytest.approx(0.9**7, rel=1e-14)
+    # e^{-t} = 0.5 at t = log 2; the flow looks after every step
+    seen = fin.train(one, zero, [0.1, 50.0], gradient_norm=0.5, tol=1e-9)
+    assert np.log(2) <= seen.stopped < np.log(2) + 0.3
+    assert seen.network.weights[0][0, 0] == pytest.approx(np.exp(-seen.stopped), abs=1e-7)
+
+
+@pytest.mark.parametrize("method", ["flow", "gd", "sgd"])
+def test_no_step_from_a_minimum_and_no_stop_before_it(method):
+    fin, X, _, _ = make_problem("two hidden")
+    seen = fin.train(X, fin(X), [0.0, 0.5], method=method, step=0.1, gradient_norm=1e-12)
+    assert (seen.stopped, seen.times.tolist(), seen.loss.tolist()) == (0.0, [0.0], [0.0])
+    np.testing.assert_array_equal(seen.network.parameters, fin.parameters)
+    seen = fin.train(X, fin(X) + 1.0, [0.0, 0.5], method=method, step=0.1, gradient_norm=1e-12)
+    assert (seen.stopped, len(seen.times)) == (None, 2)
+    for bad in (0.0, -1.0, np.nan, "small"):
+        with pytest.raises(InputError, match="gradient_norm"):
+            fin.train(X, fin(X), [0.5], method=method, gradient_norm=bad)

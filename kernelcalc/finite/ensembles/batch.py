@@ -159,4 +159,4 @@ class NetworkBatch:
             return -problem.gradient(self.first.at(theta.reshape(shape))).ravel()
 
         (end,) = flow(velocity, self.parameters.ravel(), np.array([time]), tol)
-        return NetworkBatch(first=self.first, parameters=end.reshape(shape))
+        return NetworkBatch(first=self.first, parameters=end.theta.reshape(shape))
