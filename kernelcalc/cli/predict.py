@@ -14,6 +14,7 @@ from kernelcalc.cli.dataset import DataOptions, data_options, drawn, loss_option
 if TYPE_CHECKING:
     from kernelcalc.studies.heldout import HeldOut
     from kernelcalc.studies.prediction import Prediction
+    from kernelcalc.studies.validation.sharpness import MeasuredTop
 
 
 @click.command(epilog="Example: kernelcalc predict -a tanh --loss softmax --width 512 --json prediction.json")
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     help="Number of initialisations drawn, for a loss other than the MSE.",
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all that is drawn.")
+@click.option(
+    "--networks", type=click.IntRange(min=0),
+    help="Finite networks of that width whose λ_max(H) is measured beside the limit's, 0 for none.  [default: 3; 1 or none "
+    "where they are large]",
+)  # fmt: skip
 @click.option(
     "--held-out", type=click.IntRange(min=0), metavar="M",
     help="Keep M points for testing, drawn with --seed, each class in proportion; 0 for none.  [default: a fifth]",
@@ -55,16 +61,18 @@ def predict(
     width: int,
     samples: int,
     seed: int,
+    networks: int | None,
     held_out: int | None,
     ridge: float,
     diag_reg: float,
     json_file: Path | None,
 ) -> None:
-    """What a wide network will do on a data set: stable learning rates, time scales, expected loss.
+    """What a wide network will do on a data set: bounds of learning rates, time scales, expected loss.
 
     Full-batch gradient descent in the infinite-width limit, by default on 256 digits, a fifth of them held out for
     testing. Learning rates 2/λ_max(H) are for the NTK parametrisation, where a step of size η advances the
-    gradient-flow time by η (divide times by the rate to get steps), and for the standard one at the width given.
+    gradient-flow time by η (divide times by the rate to get steps), and for the standard one at the width given. They bound
+    stable rates from above: λ_max(H) of finite networks, measured on a few, is larger, and training moves it.
 
     The standard parametrisation trains the weights w = sigma_w W/√n and biases b' = beta b themselves, n being a
     layer's number of inputs: a step of w counts n/sigma_w² times one of W, a step of b' counts 1/beta² times one of b.
@@ -95,7 +103,7 @@ def predict(
     train, test = datasets.split(y, count, rng=seed)
     if count:
         click.echo(f"held out for testing: {count} of {len(x)} points, {drawn(y, seed)}")
-    sampling: dict[str, Any] = {"samples": samples, "rng": seed, "progress": shows_progress()}
+    sampling: dict[str, Any] = {"samples": samples, "rng": seed, "networks": networks, "progress": shows_progress()}
     report = prediction.predict(net, x[train], y[train], law, width=width, n_out=y.shape[1], **sampling)
     click.echo(str(report))
     tested = None
@@ -108,15 +116,7 @@ def predict(
             tested = heldout.held_out(net, *parts, law, time=end, **options)
         click.echo(f"\n{tested}")
     if json_file is not None:
-        import json
-
-        from kernelcalc.output.files import atomic_file
-
-        with atomic_file(json_file) as file:
-            file.write(
-                json.dumps(as_numbers(report, tested, test.tolist()), indent=1, allow_nan=False).encode() + b"\n"
-            )
-        click.echo(f"\nwritten: {json_file}")
+        _write(json_file, as_numbers(report, tested, test.tolist()))
 
 
 def as_numbers(report: Prediction, tested: HeldOut | None = None, rows: list[int] | None = None) -> dict[str, Any]:
@@ -149,8 +149,23 @@ def as_numbers(report: Prediction, tested: HeldOut | None = None, rows: list[int
         "standard_times": report.standard_times.tolist(),
         "pytorch_learning_rates": report.pytorch_learning_rates.tolist(),
         "pytorch_times": report.pytorch_times.tolist(),
+        "measured_learning_rates": None if report.measured is None else _measured(report.measured),
         "held_out": None if tested is None else {"rows": rows, **_test_numbers(tested)},
     }
+
+
+def _write(path: Path, numbers: dict[str, Any]) -> None:
+    import json
+
+    from kernelcalc.output.files import atomic_file
+
+    with atomic_file(path) as file:
+        file.write(json.dumps(numbers, indent=1, allow_nan=False).encode() + b"\n")
+    click.echo(f"\nwritten: {path}")
+
+
+def _measured(found: MeasuredTop) -> dict[str, Any]:
+    return {name: (2 / getattr(found, name)).tolist() for name in ("ntk", "standard", "pytorch")}
 
 
 def _test_numbers(tested: HeldOut) -> dict[str, Any]:

@@ -13,8 +13,9 @@ import numpy as np
 
 from kernelcalc.kernels.parametrisation import pytorch_kernels, standard_theta
 from kernelcalc.kernels.points import check_points
-from kernelcalc.studies.rates import StableRates, through_training
+from kernelcalc.studies.rates import LimitRates, through_training
 from kernelcalc.studies.report import Prediction, finite_curvature
+from kernelcalc.studies.validation.sharpness import affordable_networks, measure_top
 from kernelcalc.training.checks import gram, with_defined_kernels
 from kernelcalc.training.losses import Loss, resolve_loss
 from kernelcalc.training.modes import Modes
@@ -40,9 +41,10 @@ def predict(
     samples: int = 8,
     rng: Any = 0,
     n_out: int | None = None,
+    networks: int | None = 0,
     progress: bool = False,
 ) -> Prediction:
-    """Learning rates, time scales and expected curves for a network on a data set.
+    """Learning rates, time scales and expected curves of the limit for a network on a data set; no rate is a promise.
 
     Parameters
     ----------
@@ -62,8 +64,11 @@ def predict(
         Initialisations and seed, for a loss other than the MSE.
     n_out : int, optional
         Number of outputs; by default the network's, or where that is 1 what the labels show.
+    networks : int, optional
+        Finite networks of this width whose λ_max(H) is measured at the start, beside the limit's: by Lanczos, ten products
+        with the Hessian for each of three parametrisations. None: 3, or where they are large 1 or none.
     progress : bool
-        Show a bar (needs tqdm) for a loss other than the MSE.
+        Show bars (needs tqdm) for a loss other than the MSE, and for networks.
 
     Returns
     -------
@@ -96,6 +101,11 @@ def predict(
     draws = None if law.is_quadratic else initial_draws(kernels, targets.shape[1], samples, rng)[0]
     top, conditions = through_training(theta, draws, targets, law, found.times, (top_eigenvalue, condition_number))
     standard, pytorch = _other_parametrisations(net, x, width, spectrum[0], draws, targets, law, found.times, rng)
+    measured = None
+    if networks is None:
+        networks = affordable_networks(net, x, width)
+    if networks:
+        measured = measure_top(net, x, targets, law, width, networks=networks, rng=rng, progress=progress)
     return Prediction(
         network=repr(net),
         loss_name=law.name,
@@ -108,9 +118,10 @@ def predict(
         curvature=law.curvature_bound,
         moments=found,
         sample_condition=conditions,
-        ntk=StableRates(times=found.times, sample_top=top),
+        ntk=LimitRates(times=found.times, sample_top=top),
         standard=standard,
         pytorch=pytorch,
+        measured=measured,
         digits=Modes.of(theta).digits(float(found.times.max())),
         smooth="xi" in held.available,
     )
@@ -126,7 +137,7 @@ def _other_parametrisations(
     law: Loss,
     times: Array,
     rng: Any,
-) -> tuple[StableRates, StableRates]:
+) -> tuple[LimitRates, LimitRates]:
     """The standard parametrisation and PyTorch's layers; ``fastest``: λ_max(Θ), whose steps the times count."""
     widths = [width] * (net.depth - 1)
     theta = standard_theta(net, x, widths)
@@ -139,5 +150,5 @@ def _other_parametrisations(
     for matrix, start in ((theta, draws), (pytorch_theta, pytorch_draws)):
         own = times * fastest / float(np.linalg.eigvalsh(matrix)[-1])
         (top,) = through_training(matrix, start, targets, law, own, (top_eigenvalue,))
-        found.append(StableRates(times=own, sample_top=top))
+        found.append(LimitRates(times=own, sample_top=top))
     return found[0], found[1]

@@ -1,12 +1,19 @@
-r"""Largest stable learning rates of full-batch gradient descent, 2/λ_max(H), at the start and through training.
+r"""Learning rates 2/λ_max(H) of full-batch gradient descent in the limit of infinite width, at the start and through training.
 
 Gradient descent on the parameters with learning rate η moves the outputs as gradient flow does in time η per step, as
 long as η < 2/λ_max(H). In the limit λ_max(H) is that of :math:`𝓗C^{1/2} Θ 𝓗C^{1/2}`, because the operator norm of S
 vanishes. Frameworks train the weights themselves: see :mod:`kernelcalc.kernels.parametrisation`.
 
+These rates bound the stable ones from above and are reached only as the width grows: λ_max(H) of a finite network is larger
+(:func:`kernelcalc.studies.validation.sharpness.measure_top` measures it), and training moves it, up in the first steps of
+deep smooth networks (progressive sharpening) and down where a step is too large and the loss does not diverge (catapult).
+
 References
 ----------
 Jacot, Gabriel, Hongler (ICLR 2020), Proposition 1.
+Lewkowycz, Bahri, Dyer, Sohl-Dickstein, Gur-Ari (2020), "The large learning rate phase of deep learning" (catapult).
+Cohen, Kaur, Li, Kolter, Talwalkar (ICLR 2021), "Gradient descent on neural networks typically occurs at the edge of
+stability" (sharpening).
 """
 
 from __future__ import annotations
@@ -31,7 +38,10 @@ if TYPE_CHECKING:
 
 
 def largest_learning_rate(theta: ArrayLike, outputs: ArrayLike, labels: ArrayLike, loss: Any = "mse") -> float:
-    """2/λ_max(H): the largest stable step of gradient descent at these outputs.
+    """2/λ_max(H) in the limit: an upper bound of the stable steps of gradient descent at these outputs.
+
+    Reached only as the width grows, and at these outputs only: finite networks can diverge well below it, those of PyTorch's
+    default layers at 0.4 of it (gelu, four layers of width 256). See the module's notes.
 
     Parameters
     ----------
@@ -56,7 +66,7 @@ def largest_learning_rate(theta: ArrayLike, outputs: ArrayLike, labels: ArrayLik
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class StableRates:
+class LimitRates:
     """λ_max(H) of one parametrisation along its own gradient flow.
 
     Attributes
@@ -72,7 +82,7 @@ class StableRates:
 
     @property
     def rates(self) -> Array:
-        """2 over the largest λ_max(H) of all initialisations, (T,)."""
+        """2 over the largest λ_max(H) of all initialisations, (T,): in the limit, no larger step is stable for all."""
         return np.asarray(2 / self.sample_top.max(axis=0))
 
 

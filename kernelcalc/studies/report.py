@@ -13,8 +13,16 @@ from kernelcalc.training.modes import FEW_DIGITS
 
 if TYPE_CHECKING:
     from kernelcalc.arrays import Array
-    from kernelcalc.studies.rates import StableRates
+    from kernelcalc.studies.rates import LimitRates
+    from kernelcalc.studies.validation.sharpness import MeasuredTop
     from kernelcalc.training.trajectory import Trajectory
+
+# What no number of the report says.
+_CAUTION = (
+    "  (No step is promised to be stable. Training moves lambda_max: deep networks with smooth nonlinearities sharpen in the",
+    "  first steps, and above 2/lambda_max the loss rises until a flatter place is found (catapult) or diverges. With",
+    "  PyTorch's layers, gelu, L = 4, width 256, that was seen at 0.4 of the limit's rate: begin with a fraction, and watch.)",
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,9 +44,12 @@ class Prediction:
         Loss and moments at ``moments.times``; Tr S is zero where ``smooth`` is False.
     sample_condition : ndarray, (samples, T)
         Condition number of I at these times; a single row under MSE.
-    ntk, standard, pytorch : StableRates
+    ntk, standard, pytorch : LimitRates
         λ_max(H) at these times in the NTK parametrisation; in the standard one and with PyTorch's default layers at this
-        width, at times of their own flows: those of ``moments.times`` after as many steps at a stable rate.
+        width, at times of their own flows: those of ``moments.times`` after as many steps at such a rate. All are of the
+        limit of infinite width, whose rates finite networks stay below.
+    measured : MeasuredTop or None
+        λ_max(H) of finite networks of this width at the start.
     digits : float
         Decimal digits that rounding of Θ leaves of the moments at the last time, about, under MSE.
     smooth : bool
@@ -56,9 +67,10 @@ class Prediction:
     curvature: float
     moments: Trajectory
     sample_condition: Array
-    ntk: StableRates
-    standard: StableRates
-    pytorch: StableRates
+    ntk: LimitRates
+    standard: LimitRates
+    pytorch: LimitRates
+    measured: MeasuredTop | None
     digits: float
     smooth: bool
 
@@ -104,7 +116,7 @@ class Prediction:
 
     @property
     def learning_rates(self) -> Array:
-        """Largest learning rates at the times stable for every initialisation, 2 over the largest λ_max(H) seen."""
+        """2 over the largest λ_max(H) of all initialisations at the times, in the limit: upper bounds of stable rates."""
         return self.ntk.rates
 
     @property
@@ -119,7 +131,7 @@ class Prediction:
 
     @property
     def standard_learning_rate(self) -> float:
-        """The largest stable learning rate at the first time, normally the start, in the standard parametrisation."""
+        """That at the first time, normally the start: an upper bound, which a finite network need not stand."""
         return float(self.standard_learning_rates[0])
 
     @property
@@ -161,14 +173,15 @@ def _lines(found: Prediction) -> list[str]:
         "At the start, and at every later time: the Hessian's part I is constant under MSE" if exact
         else f"At the start; rates from the largest lambda_max of {found.samples} initialisations",
         f"  largest eigenvalue of the Hessian          {top}",
-        f"  largest stable learning rate, NTK          {found.learning_rates[0]:.4g}",
-        f"  the same, standard parametrisation         {found.standard_learning_rate:.4g}   (width {found.width}; "
-        "weights of standard deviation sigma_w/sqrt(n), biases beta)",
-        f"  the same, PyTorch's default layers         {found.pytorch_learning_rate:.4g}   (width {found.width}; "
-        "weights and biases uniform in ±1/sqrt(n))",
         f"  condition number of the tangent kernel     {found.condition_number:.4g}   ({_digits_lost(found)})",
-        "  (n: inputs of the layer. Rates are those of infinite width: lambda_max of a finite network is larger,",
-        "  for relu and ten outputs by 10 to 30 % at width 1000.)",
+        "Upper bounds of the largest stable learning rate: 2/lambda_max in the limit, reached only as the width grows",
+        f"  NTK parametrisation                        {found.learning_rates[0]:.4g}",
+        f"  standard parametrisation                   {found.standard_learning_rate:.4g}   (width {found.width}; "
+        "weights of standard deviation sigma_w/sqrt(n), biases beta)",
+        f"  PyTorch's default layers                   {found.pytorch_learning_rate:.4g}   (width {found.width}; "
+        "weights and biases uniform in ±1/sqrt(n); n: inputs of the layer)",
+        *_measured(found),
+        *_CAUTION,
         "",
         *_modes(found),
         "",
@@ -183,6 +196,26 @@ def _lines(found: Prediction) -> list[str]:
             "Tr I alone. Where sigma'' = 0 almost everywhere, as for relu, Tr S = 0 and this is Tr H indeed; the limit of",
             "Tr S^2 is then that of `kernelcalc sagun split`.",
         ]
+    return lines
+
+
+def _measured(found: Prediction) -> list[str]:
+    if found.measured is None:
+        return ["Not measured on finite networks, whose lambda_max is larger (networks=3, --networks 3)"]
+    m = found.measured
+    count = (
+        "lambda_max of a finite network"
+        if m.ntk.size == 1
+        else f"the largest lambda_max of {m.ntk.size} finite networks"
+    )
+    lines = [f"Measured at the start: 2 over {count} of width {m.width}"]
+    for name, title, limit in (
+        ("ntk", "NTK parametrisation", found.ntk),
+        ("standard", "standard parametrisation", found.standard),
+        ("pytorch", "PyTorch's default layers", found.pytorch),
+    ):
+        factor = getattr(m, name).mean() / limit.sample_top[:, 0].mean()
+        lines.append(f"  {title:<43}{m.rate(name):.4g}   (lambda_max is {factor:.3g} times the limit's on average)")
     return lines
 
 
@@ -235,7 +268,7 @@ def _curves(found: Prediction) -> list[str]:
 def _rates(found: Prediction) -> list[str]:
     columns = ("rate, NTK", "standard", "PyTorch")
     lines = [
-        "Largest eigenvalue, condition number of I (median) and largest stable rates through training",
+        "Largest eigenvalue, condition number of I (median) and 2/lambda_max through training, in the limit: not safe steps",
         f"  {'time':>10} {'lambda_max':>22} {'condition':>11}" + "".join(f" {name:>11}" for name in columns),
     ]
     rates = np.stack([found.learning_rates, found.standard_learning_rates, found.pytorch_learning_rates], axis=1)
@@ -245,6 +278,6 @@ def _rates(found: Prediction) -> list[str]:
         lines.append(f"  {t:>10.4g} {top:>22}{numbers}")
     return [
         *lines,
-        "  (standard, PyTorch: rates of these two parametrisations, as above, after as many steps at a stable rate as",
-        "  the NTK parametrisation takes to the time in the first column)",
+        "  (standard, PyTorch: these two parametrisations, as above, after as many steps at such a rate as the NTK",
+        "  parametrisation takes to the time in the first column. A network that sharpens first never gets there.)",
     ]

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.errors import InputError, MissingExtraError
+from kernelcalc.errors import InputError
 from kernelcalc.machine import one_blas_thread, processors
 from kernelcalc.training.checks import check_count, gram, sorted_times
 from kernelcalc.training.integrator import integrate
 from kernelcalc.training.losses import Loss, resolve_loss
+from kernelcalc.training.progress import with_bar
 from kernelcalc.training.start import along_points, initial_draws
 from kernelcalc.training.trajectory import Trajectory
 from kernelcalc.training.weighted import weighted_moments
@@ -178,7 +179,7 @@ def hessian_moments(
     flow = gradient_flow(grams["theta"], y0, targets, law, unique, rtol=rtol)
     with ThreadPoolExecutor(workers) as pool, one_blas_thread(workers):
         each = map if workers == 1 else pool.map
-        for i, (w, y) in enumerate(_shown(flow, unique.size, progress)):
+        for i, (w, y) in enumerate(with_bar(flow, "times", progress, total=unique.size)):
             slope = law.slope(y, targets) / n
             g = g0 - along_points(grams["lam"], w)
             trace_s[:, i] = np.einsum("sna,sna->s", g, slope)
@@ -256,13 +257,3 @@ def gradient_flow(
     for w in flow:
         y = y0 - through(theta, w)
         yield np.ascontiguousarray(w.transpose(2, 1, 0)), np.ascontiguousarray(y.transpose(2, 1, 0))
-
-
-def _shown(flow: Iterator[Any], total: int, progress: bool) -> Iterator[Any]:
-    if not progress:
-        return flow
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        raise MissingExtraError("tqdm", "progress", "progress=True") from error
-    return iter(tqdm(flow, total=total, desc="times"))

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 import kernelcalc as kc
 from kernelcalc.cli import main
 
-FEW = ("-n", "24")
+FEW = ("-n", "24", "--networks", "0")
 
 
 def run(*arguments: object) -> Result:
@@ -77,6 +77,22 @@ def test_standard_rates_through_training(tmp_path: Path) -> None:
     assert numbers["condition_number_of_i"][-1] > numbers["condition_number_of_i"][0] > numbers["condition_number"]
 
 
+def test_rates_are_bounds_with_measured_ones_beside_them(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    result = run("-a", "silu", "-n", "16", "--held-out", 0, "--depth", 4, "--width", 64, "--json", path)
+    assert result.exit_code == 0, result.output
+    numbers = json.loads(path.read_text())
+    measured = numbers["measured_learning_rates"]
+    assert [len(measured[name]) for name in ("ntk", "standard", "pytorch")] == [3, 3, 3]
+    for words in ("Upper bounds of the largest stable learning rate", "sharpen", "catapult", "No step is promised"):
+        assert words in result.output
+    line = next(line for line in result.output.split("Measured")[1].splitlines() if "PyTorch" in line)
+    assert f"{min(measured['pytorch']):.4g} " in line
+    factor = np.mean(2 / np.array(measured["pytorch"])) / (2 / numbers["pytorch_learning_rate"])
+    assert f"lambda_max is {factor:.3g} times the limit's" in line
+    assert "Not measured" in run(*FEW).output
+
+
 @pytest.mark.parametrize("loss", ["softmax", "binary", "log(cosh(y - t))"])
 def test_other_losses(loss: str) -> None:
     result = run(*FEW, "--loss", loss, "--samples", 2)
@@ -88,7 +104,7 @@ def test_singular_kernel_is_written_as_null(tmp_path: Path) -> None:
     lines = ["u,v,label", "1,0,0", "1,0,0", "0,1,1"]
     (tmp_path / "points.csv").write_text("\n".join(lines))
     path = tmp_path / "p.json"
-    result = run("-a", "erf", "--data", tmp_path / "points.csv", "--json", path)
+    result = run("-a", "erf", "--networks", 0, "--data", tmp_path / "points.csv", "--json", path)
     assert result.exit_code == 0, result.output
     assert json.loads(path.read_text())["condition_number"] is None
 
