@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,70 @@ class Table:
         return {name: np.array(column) for name, column in self._columns.items()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a run says of one claim: a number, and between which bounds it had to be.
+
+    Attributes
+    ----------
+    source : str
+        Where the claim is made.
+    claim : str
+        In a few words.
+    measured : str
+        What the number is.
+    number : float
+        Of this run; not a number where the run does not have it.
+    above, below : float
+        Bounds between which the claim counts as reproduced.
+    undecided : str
+        Why no number of this run can decide it, if so.
+
+    Examples
+    --------
+    >>> verdict = Verdict(source="2016, Figure 9", claim="it grows", measured="end/start", number=0.8, above=1.0)
+    >>> print(verdict)
+    not reproduced: it grows (2016, Figure 9); end/start 0.8, wanted at least 1
+    """
+
+    source: str
+    claim: str
+    measured: str
+    number: float
+    above: float = -math.inf
+    below: float = math.inf
+    undecided: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """In words: reproduced, not reproduced, or cannot be decided here."""
+        if self.undecided or math.isnan(self.number):
+            return "cannot be decided here"
+        return "reproduced" if self.above <= self.number <= self.below else "not reproduced"
+
+    @property
+    def wanted(self) -> str:
+        """The bounds in words."""
+        low, high = math.isfinite(self.above), math.isfinite(self.below)
+        if low and high:
+            return f"{self.above:.4g} to {self.below:.4g}"
+        return f"at least {self.above:.4g}" if low else f"at most {self.below:.4g}" if high else ""
+
+    def __str__(self) -> str:
+        number = "-" if math.isnan(self.number) else f"{self.number:.3g}"
+        wanted = f", wanted {self.wanted}" if self.wanted else ""
+        why = f": {self.undecided}" if self.undecided else ""
+        return f"{self.outcome}: {self.claim} ({self.source}); {self.measured} {number}{wanted}{why}"
+
+
+def verdict_columns(verdicts: Iterable[Verdict]) -> dict[str, Array]:
+    """A row a verdict."""
+    rows = Table("source", "claim", "verdict", "measured", "number", "wanted", "why")
+    for one in verdicts:
+        rows.add(one.source, one.claim, one.outcome, one.measured, float(one.number), one.wanted, one.undecided)
+    return rows.columns()
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Result:
     """Tables and picture of one experiment.
@@ -65,6 +130,8 @@ class Result:
         What the columns mean, and what the limit theory does not cover.
     draw : callable
         Returns the matplotlib figure.
+    verdicts : tuple of Verdict
+        What becomes of the claims of whoever did the experiment first.
     """
 
     name: str
@@ -72,6 +139,7 @@ class Result:
     tables: Mapping[str, Mapping[str, Array]]
     notes: tuple[str, ...]
     draw: Callable[[], Any]
+    verdicts: tuple[Verdict, ...] = ()
 
     def __post_init__(self) -> None:
         frozen: dict[str, dict[str, Array]] = {}
@@ -139,7 +207,10 @@ class Result:
         lines = [self.title, "", aligned(shown)]
         if rows > _SHOWN:
             lines.append(f"... {rows} rows in all, see {name}.csv")
-        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)])
+        lines += ["", *(f"- {note}" for note in self.notes)]
+        if self.verdicts:
+            lines += ["", "What becomes of the claims in this run:", *(f"- {verdict}" for verdict in self.verdicts)]
+        return "\n".join(lines)
 
     def __repr__(self) -> str:
         return f"<experiment {self.name}: tables {', '.join(self.tables)}>"

@@ -8,7 +8,7 @@ from dataclasses import field, fields
 from typing import Any, ClassVar
 
 from kernelcalc.arrays import AnyArray
-from kernelcalc.output.result import Result
+from kernelcalc.output.result import Result, Verdict, verdict_columns
 
 # The steps of a loop and what they are, handed back one by one: a place for a progress bar.
 Show = Callable[[Iterable[Any], str], Iterable[Any]]
@@ -26,7 +26,7 @@ def silent(items: Iterable[Any], label: str) -> Iterable[Any]:
 
 
 class Experiment(ABC):
-    """One experiment: a frozen dataclass of its settings with four methods, of which only ``measure`` computes networks.
+    """One experiment: a frozen dataclass of its settings with methods, of which only ``measure`` computes networks.
 
     Attributes
     ----------
@@ -65,13 +65,21 @@ class Experiment(ABC):
     def draw(self, found: Any) -> Any:
         """The matplotlib figure, attached to no window."""
 
+    def verdicts(self, found: Any) -> tuple[Verdict, ...]:
+        """What becomes of the claims that the experiment is about; computed from what was measured."""
+        return ()
+
     def run(self, progress: Show | None = None) -> Result:
         """Measure, and put together what there is to be shown."""
         found = self.measure(progress or silent)
+        tables, verdicts = self.table(found), self.verdicts(found)
+        if verdicts:
+            tables[f"{self.name}_verdicts"] = verdict_columns(verdicts)
         return Result(
             name=self.name,
             title=self.title(found),
-            tables=self.table(found),
+            tables=tables,
             notes=self.notes(found),
             draw=lambda: self.draw(found),
+            verdicts=verdicts,
         )

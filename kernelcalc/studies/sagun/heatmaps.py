@@ -12,7 +12,7 @@ from kernelcalc.datasets import two_blobs
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.output.pictures import grid
-from kernelcalc.output.result import Table
+from kernelcalc.output.result import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.limit import Limit, smooth
 from kernelcalc.studies.sagun.registry import experiment
@@ -172,6 +172,26 @@ class Heatmaps(Experiment):
             f"the picture shows |H| = |I + S|; norm_s_{self.width}: the same for S, from {PROBES} random vectors a layer",
             covered,
             *found.limit.cap_note(found.step),
+        )
+
+    def verdicts(self, found: Found) -> tuple[Verdict, ...]:
+        last = found.matrices[2 * len(self.widths) - 1].entries
+        ratio = self.table(found)["heatmaps"]["ratio"]
+        return (
+            Verdict(
+                source="2016, Section 3, Figure 6",
+                claim="of how the entries look",
+                measured="part of the entries below a hundredth of the largest, widest drawn network after training",
+                number=float((np.abs(last) < 0.01 * np.abs(last).max()).mean()),
+                undecided="the paper has pictures and no statement",
+            ),
+            Verdict(
+                source="Jacot et al. 2020, Proposition 1, by layers",
+                claim="blocks of I between layers have the size of the limit",
+                measured=f"largest |‖I_ab‖/limit - 1| at width {self.width}",
+                number=float(np.abs(ratio - 1).max()),
+                below=0.2,
+            ),
         )
 
     def draw(self, found: Found) -> Any:

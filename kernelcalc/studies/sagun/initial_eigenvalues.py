@@ -14,12 +14,12 @@ from kernelcalc.datasets import two_blobs
 from kernelcalc.errors import InputError
 from kernelcalc.finite.ensembles.trials import run_trials, trial_file
 from kernelcalc.output.pictures import color_of, grid
-from kernelcalc.output.result import Table
+from kernelcalc.output.result import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.registry import experiment
 from kernelcalc.studies.sagun.task import Task, descend
-from kernelcalc.studies.validation.comparison import Quantity, Validation, compare
+from kernelcalc.studies.validation.comparison import Z_LIMIT, Quantity, Validation, compare
 
 # Standard deviation of the blobs.
 STD = 0.5
@@ -197,6 +197,34 @@ class InitialEigenvalues(Experiment):
             "their standard error",
             "only Σ and Θ enter, so relu is covered; the part of S in λ_max at finite width is in the 1/width term",
             *found.limit.cap_note(found.step),
+        )
+
+    def verdicts(self, found: Found) -> tuple[Verdict, ...]:
+        own = found.samples[0][:, 1]
+        z = self.table(found)["initial"]
+        extrapolated = z["z"][z["width"] == "extrapolated"]
+        return (
+            Verdict(
+                source="2016, Section 3, Figure 8",
+                claim="the largest eigenvalue after training fluctuates with the initial point",
+                measured=f"standard deviation over mean, width {self.widths[0]}",
+                number=float(own.std(ddof=1) / own.mean()),
+                above=0.01,
+            ),
+            Verdict(
+                source="2016, Figure 8",
+                claim="of the shape of these fluctuations",
+                measured="skewness",
+                number=float((((own - own.mean()) / own.std()) ** 3).mean()),
+                undecided="the paper has a histogram and no statement",
+            ),
+            Verdict(
+                source="Jacot et al. 2020, Proposition 1",
+                claim="its mean tends to that of the limit as the width grows",
+                measured="largest |z| of the extrapolations",
+                number=float(np.abs(extrapolated).max()),
+                below=Z_LIMIT,
+            ),
         )
 
     def draw(self, found: Found) -> Any:

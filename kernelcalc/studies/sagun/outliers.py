@@ -12,8 +12,9 @@ from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import gaussian_clusters
 from kernelcalc.finite.curvature.spectrum import eigenvalues
 from kernelcalc.output.pictures import below, color_of, decade_ticks, grid
-from kernelcalc.output.result import Table
+from kernelcalc.output.result import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
+from kernelcalc.studies.sagun.claims import far_note, untrained
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.registry import experiment
 from kernelcalc.studies.sagun.task import Task, descend
@@ -45,6 +46,11 @@ class Setting:
         """Of the nonlinearity."""
         return as_activation(self.activation).name
 
+    @property
+    def words(self) -> str:
+        """The setting in a line."""
+        return f"{self.algorithm}, {self.name}, cov {self.cov:g}, {self.clusters} clusters"
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
@@ -58,6 +64,8 @@ class Trained:
         Eigenvalues of H and of I in the limit, descending.
     components : array
         Variances of the data along their principal components.
+    first_loss : float
+        C before training.
     losses : (float, float)
         C of network and limit.
     gradient : float
@@ -70,6 +78,7 @@ class Trained:
     values: AnyArray
     expected: AnyArray
     components: AnyArray
+    first_loss: float
     losses: tuple[float, float]
     gradient: float
 
@@ -150,6 +159,7 @@ class Outliers(Experiment):
             values=values,
             expected=scree_of(limit.eigenvalues(y, min(SCREE, self.points * (k - 1)))),
             components=np.linalg.svd(x - x.mean(axis=0), compute_uv=False) ** 2 / self.points,
+            first_loss=task.loss_of(start),
             losses=(task.loss_of(end), limit.loss(y)),
             gradient=task.gradient_norm(end),
         )
@@ -200,6 +210,52 @@ class Outliers(Experiment):
             "only Θ enters, so relu is covered; that outliers of a narrow network grow unevenly, so that the largest "
             "difference may stand behind the first of them, is not",
             *multiplicity,
+            *far_note(
+                (one.setting.words, {"loss": one.losses, "λ_max": (one.scree[0], one.expected[0])}) for one in found
+            ),
+        )
+
+    def verdicts(self, found: list[Trained]) -> tuple[Verdict, ...]:
+        ks = np.array([one.setting.clusters for one in found])
+        counts = np.array([one.counts for one in found])
+        limit = np.array([one.expected_counts for one in found])
+        components = np.array([count_outliers(one.components, "gap") for one in found])
+        early = next(filter(None, (untrained(one.first_loss, one.losses[0]) for one in found)), "")
+        per_cluster = self.loss == "softmax"
+        return (
+            *(
+                Verdict(
+                    source="2017, Section 3.1, Figure 3",
+                    claim=f"as many large eigenvalues as classes, exactly, by the {rule}",
+                    measured=f"part of the rows with k (found {_listed(counts[:, i], ks)}; limit {_listed(limit[:, i], ks)})",
+                    number=float((counts[:, i] == ks).mean()),
+                    above=1.0,
+                    undecided=early,
+                )
+                for i, rule in enumerate(("largest gap", "largest ratio", "elbow"))
+            ),
+            Verdict(
+                source="2017, Table 1",
+                claim="as many large eigenvalues as classes up to one, by the largest ratio",
+                measured="largest distance from k",
+                number=float(np.abs(counts[:, 1] - ks).max()),
+                below=1.0,
+                undecided=early,
+            ),
+            Verdict(
+                source="the limit of infinite width, softmax",
+                claim="k classes leave k - 1 outliers, as a shift of all outputs changes nothing",
+                measured="part of the rows in which the limit has k - 1 by the largest gap",
+                number=float((limit[:, 0] == ks - 1).mean()) if per_cluster else np.nan,
+                above=1.0,
+            ),
+            Verdict(
+                source="2017, Section 3.1, Figure 2",
+                claim="the number of large principal components of the data does not match that of clusters",
+                measured="part of the rows in which it does, by the largest gap",
+                number=float((components == ks).mean()),
+                below=1 - 1 / len(ks),
+            ),
         )
 
     def draw(self, found: list[Trained]) -> Any:
@@ -214,6 +270,10 @@ class Outliers(Experiment):
             ax.set_ylabel("eigenvalue")
         below(figure, axes[0, 0])
         return figure
+
+
+def _listed(counts: AnyArray, ks: AnyArray) -> str:
+    return ", ".join(f"{count} for {k}" for count, k in zip(counts, ks, strict=True))
 
 
 def scree_of(values: AnyArray) -> AnyArray:

@@ -15,9 +15,11 @@ from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import mnist14
 from kernelcalc.errors import InputError
 from kernelcalc.output.pictures import color_of, decade_ticks, grid, shades
-from kernelcalc.output.result import Table
+from kernelcalc.output.result import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
+from kernelcalc.studies.sagun.claims import far_note
 from kernelcalc.studies.sagun.limit import Limit
+from kernelcalc.studies.sagun.path_claims import claims_of_path
 from kernelcalc.studies.sagun.path_runs import LINE, TRIALS, Approach, Edges, Line, Run, Solution, barrier
 from kernelcalc.studies.sagun.registry import experiment
 from kernelcalc.studies.sagun.task import Task
@@ -208,7 +210,17 @@ class Path(Experiment):
             "tables: path_training (losses and accuracies through training), path_ends and path_edges (spectra of solutions "
             "after the same number of steps), path_approach",
             *found.limit.cap_note(found.step),
+            *far_note(
+                (
+                    (one.run, {"loss": one.solution.losses, "λ_max": (one.right[0], one.expected[0])})
+                    for one in found.edges
+                ),
+                "n",
+            ),
         )
+
+    def verdicts(self, found: Found) -> tuple[Verdict, ...]:
+        return claims_of_path(self.table(found), self.points)
 
     def draw(self, found: Found) -> Any:
         tables, title = self.table(found), f"GD, SGD and the line between their solutions, {self.loss} loss"

@@ -10,8 +10,9 @@ import numpy as np
 from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import two_blobs
 from kernelcalc.output.pictures import color_of, grid
-from kernelcalc.output.result import Table
+from kernelcalc.output.result import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
+from kernelcalc.studies.sagun.claims import BEYOND_FLUCTUATION, SAME, far_note, stopped, untrained
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.registry import experiment
 from kernelcalc.studies.sagun.task import Task, descend
@@ -26,8 +27,8 @@ class Separation:
     task : Task
     values, expected : (trials, 2), (samples, 2) arrays
         The two largest eigenvalues of networks, and of the limit's initialisations.
-    losses, gradients, sizes : (trials,) arrays
-        C, ‖∇C‖ and ‖θ‖ of the networks.
+    first_losses, losses, gradients, sizes : (trials,) arrays
+        C at the start; C, ‖∇C‖ and ‖θ‖ after training.
     expected_losses : (samples,) array
         C in the limit.
     """
@@ -35,10 +36,19 @@ class Separation:
     task: Task
     values: AnyArray
     expected: AnyArray
+    first_losses: AnyArray
     losses: AnyArray
     gradients: AnyArray
     sizes: AnyArray
     expected_losses: AnyArray
+
+    @property
+    def beside_the_limit(self) -> dict[str, tuple[float, float]]:
+        """Numbers of the networks, and what the limit has for them."""
+        return {
+            "loss": (self.losses.mean(), self.expected_losses.mean()),
+            "λ_max": (self.values[:, 0].mean(), self.expected[:, 0].mean()),
+        }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,6 +105,7 @@ class Separability(Experiment):
                     task=task,
                     values=np.array([task.largest(end, 2) for end in ends]),
                     expected=np.array([limit.eigenvalues(y, 2) for y in outputs]),
+                    first_losses=np.array([task.loss_of(start) for start in own]),
                     losses=np.array([task.loss_of(end) for end in ends]),
                     gradients=np.array([task.gradient_norm(end) for end in ends]),
                     sizes=np.array([np.linalg.norm(end.parameters) for end in ends]),
@@ -133,6 +144,43 @@ class Separability(Experiment):
             "gradient: mean of ‖∇C‖; weights: mean norm of all parameters, which hardly moves",
             "only Σ and Θ enter, so relu is covered",
             *found.flattest.cap_note(found.step),
+            *far_note(
+                (f"std {std:.3g}", own.beside_the_limit) for std, own in zip(self.stds, found.separations, strict=True)
+            ),
+        )
+
+    def verdicts(self, found: Found) -> tuple[Verdict, ...]:
+        first, last = found.separations[0], found.separations[-1]
+        early = untrained(first.first_losses.mean(), first.losses.mean())
+        grown = last.values.mean(axis=0) - first.values.mean(axis=0)
+        # of one network to the next: the paper's "natural fluctuations due to the initialization"
+        fluctuation = np.hypot(first.values.std(axis=0, ddof=1), last.values.std(axis=0, ddof=1))
+        sizes = np.array([own.sizes.mean() for own in found.separations])
+        return (
+            stopped(np.array([own.gradients.mean() for own in found.separations])),
+            Verdict(
+                source="2016, Section 3, Figure 9",
+                claim="the two largest eigenvalues grow, beyond fluctuations, as the blobs merge",
+                measured="growth of the top two over its standard deviation between networks, the smaller",
+                number=float((grown / fluctuation).min()) if self.trials > 1 and len(self.stds) > 1 else np.nan,
+                above=BEYOND_FLUCTUATION,
+                undecided=early,
+            ),
+            Verdict(
+                source="2016, Section 3",
+                claim="the norm of the weights is similar for all separations",
+                measured="range of ‖θ‖ over its mean",
+                number=float(np.ptp(sizes) / sizes.mean()),
+                below=SAME,
+            ),
+            Verdict(
+                source="2016, Section 3",
+                claim="the error is higher as the blobs merge",
+                measured="loss of the widest blobs over that of the narrowest",
+                number=float(last.losses.mean() / first.losses.mean()),
+                above=1.0,
+                undecided=early,
+            ),
         )
 
     def draw(self, found: Found) -> Any:

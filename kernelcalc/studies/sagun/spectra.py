@@ -17,10 +17,12 @@ from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.curvature.hessian import DENSE_LIMIT, CurvatureOperator
 from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues, spectral_density
 from kernelcalc.output.pictures import color_of, grid, shades, signed_bins, signed_scale
-from kernelcalc.output.result import Table
+from kernelcalc.output.result import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
+from kernelcalc.studies.sagun.claims import far_note
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.registry import experiment
+from kernelcalc.studies.sagun.spectra_claims import claims_of_spectra
 from kernelcalc.studies.sagun.task import NEAR_ZERO, ROUNDED_ZERO, Task, descend, digits, smallest
 from kernelcalc.studies.spectrum import count_outliers, rank_bound_i, rank_bound_s
 
@@ -29,8 +31,6 @@ DATA = ("digits", "random", "blobs")
 _SMALL = 500
 # Rows of the dense matrix that are computed at once.
 _DENSE_ROWS = 512
-# A network's loss or largest eigenvalue that differs by more than this factor from the limit's is pointed out.
-FAR = 1.5
 # Eigenvalues at either end when the matrix is too large.
 _EDGE = 30
 
@@ -219,8 +219,15 @@ class Spectra(Experiment):
             "gradient: ‖∇C‖; that of the weights σ_w W/√n themselves, which the papers train to 1e-4, is √n/σ_w times as "
             "large",
             "the limit predicts the positive outliers; for relu Θ and the spectrum of I are defined, Φ, Λ, Υ, Ξ are not",
-            *far_note(found),
+            *far_note(
+                (f"{s.data}, {s.loss}, k = {s.width}", {"loss": s.losses, "λ_max": (s.values[-1], s.expected[0])})
+                for s in found
+                if s.when == "end"
+            ),
         )
+
+    def verdicts(self, found: tuple[Stage, ...]) -> tuple[Verdict, ...]:
+        return claims_of_spectra(self.table(found)["spectra"])
 
     def draw(self, found: tuple[Stage, ...]) -> Any:
         stages = {(stage.data, stage.loss, stage.width, stage.when): stage for stage in found}
@@ -239,26 +246,6 @@ class Spectra(Experiment):
         for ax in axes[-1]:
             ax.set_xlabel(r"eigenvalue $\lambda$ of $H$")
         return figure
-
-
-def far_note(found: Sequence[Stage]) -> tuple[str, ...]:
-    """Names of networks that end far from the limit, and why: nothing, or one sentence."""
-    said = []
-    for stage in found:
-        if stage.when == "start":
-            continue
-        pairs = {"loss": stage.losses, "λ_max": (stage.values[-1], stage.expected[0])}
-        ratios = {words: own / max(limit, 1e-300) for words, (own, limit) in pairs.items()}
-        far = [f"{words} {ratio:.2g}" for words, ratio in ratios.items() if not 1 / FAR < ratio < FAR]
-        if far:
-            said.append(f"{stage.data}, {stage.loss}, k = {stage.width}: {', '.join(far)}")
-    if not said:
-        return ()
-    return (
-        f"far from the limit after training (network/limit): {'; '.join(said)}. At finite width Θ fluctuates from network to "
-        "network, of order k^-½, and moves as features are learned, of order 1/k; both vanish with growing k at a given "
-        "number of steps, and small losses, products of many steps, show them most",
-    )
 
 
 def exact_eigenvalues(operator: CurvatureOperator) -> AnyArray:

@@ -10,8 +10,9 @@ import numpy as np
 from kernelcalc.arrays import AnyArray
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.output.pictures import color_of, grid, signed_scale
-from kernelcalc.output.result import Table
+from kernelcalc.output.result import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
+from kernelcalc.studies.sagun.claims import ORDERS_SMALLER, SAME, far_note, stopped, untrained
 from kernelcalc.studies.sagun.limit import Limit, smooth
 from kernelcalc.studies.sagun.registry import experiment
 from kernelcalc.studies.sagun.task import ROUNDED_ZERO, Task, descend, digits
@@ -41,9 +42,20 @@ class Stage:
     from_s: AnyArray
     overlap: float
     loss: float
+    expected_loss: float
     gradient: float
     expected: AnyArray
     residual_square: float
+
+    @property
+    def beside_the_limit(self) -> dict[str, tuple[float, float]]:
+        """Numbers of the network, and what the limit has for them."""
+        of_i = self.spectra["I"]
+        return {
+            "loss": (self.loss, self.expected_loss),
+            "λ_max(I)": (of_i[-1], self.expected[0]),
+            "Tr I²": (float(of_i @ of_i), float(self.expected @ self.expected)),
+        }
 
     @classmethod
     def of(cls, when: str, task: Task, network: FiniteNetwork, limit: Limit, y: AnyArray) -> Stage:
@@ -60,6 +72,7 @@ class Stage:
             from_s=from_s,
             overlap=float(np.linalg.norm(parts["I"] @ parts["S"]) / norms) if norms else np.nan,
             loss=task.loss_of(network),
+            expected_loss=limit.loss(y),
             gradient=task.gradient_norm(network),
             expected=limit.eigenvalues(y),
             residual_square=float(limit.residual_square(y)),
@@ -160,6 +173,50 @@ class Split(Experiment):
             covered,
             f"‖I S‖/(‖I‖ ‖S‖): {before} before and {after} after training; it vanishes in the limit",
             *found.limit.cap_note(found.step),
+            *far_note([(f"width {self.width}", found.stages[1].beside_the_limit)], "n"),
+        )
+
+    def verdicts(self, found: Found) -> tuple[Verdict, ...]:
+        first, last = found.stages
+        early = untrained(first.loss, last.loss)
+        norms = {name: np.sqrt(values @ values) for name, values in last.spectra.items()}
+        own, of_i = last.spectra["H"], last.spectra["I"]
+        small = ROUNDED_ZERO * of_i[-1]
+        trivial = (np.abs(of_i) <= small).sum() + found.task.orthogonal(self.width)
+        gradients = found.task.n * (found.task.n_out - found.task.softmax)
+        return (
+            stopped(np.array([last.gradient])),
+            Verdict(
+                source="2017, Section 2.1",
+                claim="close to a minimum the second term of the decomposition can be ignored",
+                measured="‖S‖/‖I‖ after training",
+                number=float(norms["S"] / norms["I"]),
+                below=SAME,
+                undecided=early,
+            ),
+            Verdict(
+                source="2017, Section 2.1",
+                claim="the first term has at least as many zero eigenvalues as there are parameters beyond gradients",
+                measured="zero eigenvalues of I less those that P parameters and N gradients of outputs leave",
+                number=float(trivial - max(found.task.parameters(self.width) - gradients, 0)),
+                above=0.0,
+            ),
+            Verdict(
+                source="2016, Section 4",
+                claim="there are still negative eigenvalues after training",
+                measured="-λ_min/λ_max of H after training",
+                number=float(-own[0] / own[-1]),
+                above=ROUNDED_ZERO,
+                undecided=early,
+            ),
+            Verdict(
+                source="2017, Section 3.3",
+                claim="negative eigenvalues are orders of magnitude smaller than the large ones",
+                measured="-λ_min/λ_max of H after training",
+                number=float(-own[0] / own[-1]),
+                below=ORDERS_SMALLER,
+                undecided=early,
+            ),
         )
 
     def draw(self, found: Found) -> Any:

@@ -12,8 +12,9 @@ from kernelcalc.datasets import two_blobs
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.curvature.spectrum import eigenvalues, extreme_eigenvalues
 from kernelcalc.output.pictures import color_of, grid, shades, signed_scale
-from kernelcalc.output.result import Table
+from kernelcalc.output.result import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
+from kernelcalc.studies.sagun.claims import far_note, stopped, untrained
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.registry import experiment
 from kernelcalc.studies.sagun.task import NEAR_ZERO, Task, descend
@@ -48,6 +49,11 @@ class Moment:
     expected: AnyArray
     losses: tuple[float, float]
     gradient: float
+
+    @property
+    def near_zero(self) -> float:
+        """Part of the eigenvalues near zero, if all are known."""
+        return float((np.abs(self.values) < NEAR_ZERO * self.values[0]).mean()) if self.whole else np.nan
 
     @classmethod
     def of(cls, task: Task, limit: Limit, width: int, step: int, network: FiniteNetwork, y: AnyArray) -> Moment:
@@ -142,9 +148,8 @@ class ThroughTraining(Experiment):
         rows = Table("width", "step", "loss", "loss_theory", "gradient", *names, "bottom", "near_zero")
         spectra = Table("step", "rank", "eigenvalue")
         for now in found.moments:
-            near = float((np.abs(now.values) < NEAR_ZERO * now.values[0]).mean()) if now.whole else np.nan
             pairs = np.stack([now.values[:FOLLOWED], now.expected], axis=1).ravel()
-            rows.add(now.width, now.step, *now.losses, now.gradient, *pairs, now.bottom, near)
+            rows.add(now.width, now.step, *now.losses, now.gradient, *pairs, now.bottom, now.near_zero)
             if now.width == self.widths[0]:
                 spectra.extend(now.step, np.arange(1, now.values.size + 1), now.values)
         return {"training": rows.columns(), "training_spectra": spectra.columns()}
@@ -157,6 +162,35 @@ class ThroughTraining(Experiment):
             "only Θ enters, so relu is covered; S, which the network has in its spectrum at finite width, is of order "
             "width^-½",
             *found.limit.cap_note(found.step),
+            *far_note(
+                (f"width {now.width}", {"loss": now.losses, "λ_max": (now.values[0], now.expected[0])})
+                for now in found.moments
+                if now.step == self.steps
+            ),
+        )
+
+    def verdicts(self, found: Found) -> tuple[Verdict, ...]:
+        own = [now for now in found.moments if now.width == self.widths[0]]
+        first, last = own[0], own[-1]
+        early = untrained(first.losses[0], last.losses[0])
+        return (
+            stopped(np.array([now.gradient for now in found.moments if now.step == self.steps])),
+            Verdict(
+                source="2016, Section 3, Figure 7",
+                claim="training acts like a process by which eigenvalues concentrate at zero",
+                measured=f"root mean square eigenvalue of width {self.widths[0]} after training over that before",
+                number=float(np.sqrt((last.values**2).mean() / (first.values**2).mean())) if first.whole else np.nan,
+                below=0.5,
+                undecided=early,
+            ),
+            Verdict(
+                source="2016, Section 3, Figure 7",
+                claim="and not only because all of them shrink together",
+                measured=f"part within {NEAR_ZERO:g} λ_max of zero after training over that before",
+                number=last.near_zero / first.near_zero if first.near_zero else np.nan,
+                above=1.0,
+                undecided=early,
+            ),
         )
 
     def draw(self, found: Found) -> Any:

@@ -11,8 +11,9 @@ from kernelcalc.arrays import AnyArray
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues, spectral_density
 from kernelcalc.output.pictures import THEORY, color_of, grid, shades
-from kernelcalc.output.result import Table
+from kernelcalc.output.result import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
+from kernelcalc.studies.sagun.claims import SAME, TINY, far_note, untrained
 from kernelcalc.studies.sagun.limit import Limit, smooth
 from kernelcalc.studies.sagun.registry import experiment
 from kernelcalc.studies.sagun.task import ROUNDED_ZERO, Task, descend, digits, smallest
@@ -201,6 +202,66 @@ class WidthGrowth(Experiment):
             covered,
             "loss, gradient: C and ‖∇C‖, means over networks; loss_theory: of the limit after the same steps",
             *found.limit.cap_note(found.step),
+            *far_note(
+                (
+                    f"width {one.width}",
+                    {"loss": (one.mean("loss"), one.loss), "λ_max": (one.mean("right")[0], one.edge[0])},
+                )
+                for one in found.widths
+                if one.when == "end"
+            ),
+        )
+
+    def verdicts(self, found: Found) -> tuple[Verdict, ...]:
+        before = [one for one in found.widths if one.when == "start"]
+        after = [one for one in found.widths if one.when == "end"]
+        early = next(
+            filter(None, (untrained(a.mean("loss"), b.mean("loss")) for a, b in zip(before, after, strict=True))), ""
+        )
+        ratios = np.array([-one.mean("left")[0] / one.mean("right")[0] for one in after])
+        narrow, wide = after[0], after[-1]
+        alone = "" if narrow is not wide else "one width only"
+        return (
+            Verdict(
+                source="2017, Section 3.2",
+                claim="there are negative eigenvalues after training",
+                measured="smallest -λ_min/λ_max over widths",
+                number=float(ratios.min()),
+                above=ROUNDED_ZERO,
+                undecided=early,
+            ),
+            Verdict(
+                source="2017, Section 3.2",
+                claim="the left edge is tiny beside the right one",
+                measured="largest -λ_min/λ_max over widths",
+                number=float(ratios.max()),
+                below=TINY,
+                undecided=early,
+            ),
+            Verdict(
+                source="2017, Section 3.2, Figure 4",
+                claim="the shape of the right edge does not change as the width grows",
+                measured="largest difference of λ_k/λ_1 between the narrowest and the widest",
+                number=_difference(narrow.mean("right"), wide.mean("right")),
+                below=SAME,
+                undecided=early or alone,
+            ),
+            Verdict(
+                source="2017, Section 3.2, Figure 6",
+                claim="against rank/P the left edges have one shape",
+                measured="largest difference of the edges over their ends between the narrowest and the widest",
+                number=_difference(narrow.mean("left"), wide.mean("left"), narrow.parameters, wide.parameters),
+                below=SAME,
+                undecided=early or alone,
+            ),
+            Verdict(
+                source="Jacot et al. 2020, Proposition 1",
+                claim="the right edge tends to the limit as the width grows",
+                measured="|λ_max/limit - 1| of the widest over that of the narrowest, after training",
+                number=_excess(wide) / _excess(narrow),
+                below=0.75,
+                undecided=alone,
+            ),
         )
 
     def draw(self, found: Found) -> Any:
@@ -218,6 +279,18 @@ class WidthGrowth(Experiment):
         for ax in axes.ravel():
             ax.title.set_fontsize(10)
         return figure
+
+
+def _difference(one: AnyArray, other: AnyArray, p: float = 1.0, q: float = 1.0) -> float:
+    """Of two edges over their first values, against rank/p and rank/q, as far as both reach."""
+    ranks = [np.arange(1, len(edge) + 1) / size for edge, size in ((one, p), (other, q))]
+    at = ranks[0][ranks[0] <= ranks[1][-1]] if p >= q else ranks[1][ranks[1] <= ranks[0][-1]]
+    curves = [np.interp(at, rank, edge / edge[0]) for rank, edge in zip(ranks, (one, other), strict=True) if edge[0]]
+    return float(np.abs(curves[0] - curves[1]).max()) if len(curves) == 2 and at.size > 1 else np.nan
+
+
+def _excess(one: Width) -> float:
+    return float(abs(one.mean("right")[0] / one.edge[0] - 1))
 
 
 def middle(values: AnyArray, weights: AnyArray) -> float:
