@@ -19,10 +19,11 @@ from kernelcalc.cli.spectrum import spectrum
 from kernelcalc.cli.symbolic import symbolic
 from kernelcalc.cli.terminal import Commands
 from kernelcalc.cli.validate import validate
+from kernelcalc.version import __version__
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="kernelcalc", prog_name="kernelcalc")
+@click.version_option(__version__, prog_name="kernelcalc")
 def main() -> None:
     """Theory of infinitely wide networks and of the Hessian of their loss."""
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     help="Output file, with dask a folder.  [default: kernels.npz/.zarr]",
 )
 @click.option(
-    "--engine", type=click.Choice(["memory", "numba", "dask", "dask+numba"]), default="memory", show_default=True,
+    "--engine", "machinery", type=click.Choice(["memory", "numba", "dask", "dask+numba"]), default="memory", show_default=True,
     help="numba: compiled sums. dask: block by block into a Zarr folder, beyond memory; an unfinished folder is continued. "
     "dask+numba: both.",
 )  # fmt: skip
@@ -48,7 +48,7 @@ def kernels(
     data: DataOptions,
     only: tuple[str, ...],
     out: Path | None,
-    engine: str,
+    machinery: str,
     chunks: int,
     workers: int | None,
     scheduler: str | None,
@@ -59,9 +59,9 @@ def kernels(
     from kernelcalc.kernels.mlp import MLP
     from kernelcalc.output.files import writable_folder, write_npz
 
-    by_dask = engine.startswith("dask")
+    by_dask = machinery.startswith("dask")
     if not by_dask and (workers or scheduler):
-        raise InputError("--engine dask with --workers or --scheduler", f"--engine {engine}")
+        raise InputError("--engine dask with --workers or --scheduler", f"--engine {machinery}")
     out = out or Path("kernels.zarr" if by_dask else "kernels.npz")
     writable_folder(out.parent)
     if not by_dask and out.is_dir():
@@ -71,11 +71,11 @@ def kernels(
     net = MLP(as_activation(activation), depth=depth, sigma_w=sigma_w, beta=beta)
     heading = f"{net!r}: {points.shape[0]} points in {points.shape[1]} dimensions"
     if not by_dask:
-        result = net.kernels(points, only=only or None, engine="numba" if engine == "numba" else None)
+        result = net.kernels(points, only=only or None, engine="numba" if machinery == "numba" else None)
         sums = {name: (getattr(result, name).trace(), getattr(result, name).sum()) for name in result.available}
         write_npz(out, {name: getattr(result, name) for name in result.available})
     else:
-        sums = _by_dask(net, points, only, engine, chunks, out, workers, scheduler)
+        sums = _by_dask(net, points, only, machinery, chunks, out, workers, scheduler)
     click.echo(heading)
     click.echo(f"{'kernel':>8} {'mean diagonal':>15} {'mean off diagonal':>18}")
     n = len(points)
@@ -89,7 +89,7 @@ def _by_dask(
     net: MLP,
     points: np.ndarray,
     only: tuple[str, ...],
-    engine: str,
+    machinery: str,
     chunks: int,
     out: Path,
     workers: int | None,
@@ -100,7 +100,7 @@ def _by_dask(
     from kernelcalc.kernels.distributed.engine import cluster, require
     from kernelcalc.kernels.distributed.lazy_kernels import LazyKernels
 
-    lazy = net.kernels(points, only=only or None, engine=engine, chunks=chunks)
+    lazy = net.kernels(points, only=only or None, engine=machinery, chunks=chunks)
     assert isinstance(lazy, LazyKernels)
     with cluster(scheduler, workers or 1) as client:
         stored = lazy.to_zarr(out, progress=shows_progress(), client=client)

@@ -32,7 +32,7 @@ from kernelcalc.kernels.network import Network
 from kernelcalc.kernels.parallel import refine_determinant
 from kernelcalc.kernels.points import Points, check_variances, first_covariance
 from kernelcalc.kernels.sphere import CorrelationTable, correlation_table, one_norm
-from kernelcalc.kernels.state import DiagonalKernels, PairKernels, turned, with_transposes
+from kernelcalc.kernels.state import KERNELS, DiagonalKernels, PairKernels, turned, with_transposes
 
 # Pairs from which on a polynomial in ρ pays, and the smallest range it is made for.
 FEWEST_PAIRS, LEAST_REACH = 4096, 1e-3
@@ -225,7 +225,11 @@ class KernelComputation:
             outputs = [output]
         else:
             count = 1 + sum(ends_a_layer(step.layer) for step in fold.steps)
-            outputs = [{name: np.empty(self.matrix.shape) for name in self.names} for _ in range(count)]
+            # before the first nonlinearity there is no E[σ'(a) σ'(b)]
+            first = [name for name in self.names if KERNELS[name].default]
+            outputs = [
+                {name: np.empty(self.matrix.shape) for name in (self.names if ell else first)} for ell in range(count)
+            ]
 
         def work(rows: slice, columns: slice) -> None:
             x, xp = self.rows.x[rows], self.columns.x[columns]

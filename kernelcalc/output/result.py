@@ -102,8 +102,8 @@ class Verdict:
     def __str__(self) -> str:
         number = "-" if math.isnan(self.number) else f"{self.number:.3g}"
         wanted = f", wanted {self.wanted}" if self.wanted else ""
-        why = f": {self.undecided}" if self.undecided else ""
-        return f"{self.outcome}: {self.claim} ({self.source}); {self.measured} {number}{wanted}{why}"
+        why = self.undecided or ("not in this run" if math.isnan(self.number) else "")
+        return f"{self.outcome}: {self.claim} ({self.source}); {self.measured} {number}{wanted}{why and ': ' + why}"
 
 
 def verdict_columns(verdicts: Iterable[Verdict]) -> dict[str, Array]:

@@ -1,6 +1,7 @@
 """The layers' formulas against the formulas typed out term by term, on several number types; compositions."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -146,3 +147,14 @@ def test_a_branch_without_a_nonlinearity_by_hand():
     np.testing.assert_allclose(k.theta, 4 * ((1 + 2 * share) + (1 + share)) * gram, rtol=1e-13)
     # Υ: pairs of layers, twice their Σ: stream-last 2·1, branch-stream 2·share, branch-last 2·2·share
     np.testing.assert_allclose(k.upsilon, 4 * (2 * share + 2 * (1 + 2 * share)) * gram, rtol=1e-13)
+
+
+def test_each_layer_has_its_own_expectation_of_slopes() -> None:
+    """Σ̇ of every layer is what the next Θ is made of; before the first nonlinearity there is none."""
+    x = np.random.default_rng(0).standard_normal((7, 3))
+    for name in ("tanh", "relu"):
+        net = kc.MLP(name, depth=4, sigma_w=1.3, beta=0.4)
+        layers = net.kernels(x, only=("theta", "sigma", "sigma_dot")).layers
+        assert layers[0].available == ("theta", "sigma")
+        for before, after in pairwise(layers):
+            np.testing.assert_allclose(after.theta - after.sigma, 1.3**2 * after.sigma_dot * before.theta, rtol=1e-11)

@@ -23,7 +23,7 @@ from kernelcalc.finite.ensembles.ensemble import FiniteMoments, moments_through_
 from kernelcalc.finite.ensembles.trials import trial_file
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.output.moments import curves_figure
-from kernelcalc.output.result import Table
+from kernelcalc.output.result import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, silent
 from kernelcalc.training.mse import mse_moments
 from kernelcalc.training.trajectory import Trajectory
@@ -34,6 +34,8 @@ PAPER_WIDTH, PAPER_TRIALS = 5000, 250
 # Later than N/λ_max only S moves, and it has vanished; each unit of time costs steps of an explicit integrator.
 CROSSES = (0.0, 0.2, 0.6, 2.0, 6.0, 20.0)
 KMAX = 4
+# What can be told from a curve on the paper's logarithmic axes, and standard errors that make a sign certain.
+ON_THE_CURVE, SEEN = 0.1, 2.0
 # From this width on, probes of the hidden units replace the sum over them (measured: an error of about 1e-4 of Tr S²).
 PROBED_WIDTH = 2000
 
@@ -183,11 +185,65 @@ class Figure1(Experiment):
             "the late crosses with it",
         )
 
+    def verdicts(self, found: list[Panel]) -> tuple[Verdict, ...]:
+        table = self.table(found)["figure1"]
+        low, start = table["k"] <= 2, table["time"] == table["time"].min()
+        off = np.abs(table["mean"] / table["theory"] - 1)
+        part = np.abs(table["mean_s"] / table["mean_i"])
+        first = float(table["theory"][0])
+        bounds: tuple[tuple[str, str, float, float], ...] = (
+            (PANELS[0], "positive", SEEN, np.inf),
+            (PANELS[1], "negative", -np.inf, -SEEN),
+        )
+        signs = [
+            Verdict(
+                source="ICLR 2020, Section 3.4",
+                claim=f"E Tr S at the start is {words} for the {name.replace('_', ' ')}",
+                measured="mean of Tr H - Tr I over networks in standard errors",
+                number=_first(
+                    table["mean_s"] / table["error_s"], start & (table["k"] == 1) & (table["activation"] == name)
+                ),
+                above=low_end,
+                below=high_end,
+            )
+            for name, words, low_end, high_end in bounds
+        ]
+        return (
+            Verdict(
+                source="ICLR 2020, Figure 1",
+                claim="the mean of finite networks lies on the curves of Corollary 1 (corrected)",
+                measured=f"largest |mean/theory - 1| of a cross, width {self.width},",
+                number=float(off.max()),
+                below=ON_THE_CURVE,
+            ),
+            Verdict(
+                source="ICLR 2020, Figure 1",
+                claim="only the first two moments are affected by S at the beginning",
+                measured="largest part of S in the third and fourth moment of networks at the first time",
+                number=float(part[start & ~low].max()),
+                below=0.05,
+            ),
+            *signs,
+            Verdict(
+                source="ICLR 2020, Figure 1",
+                claim="moments have the size that the paper's axes show, 10 to 100",
+                measured=f"E Tr H at the start, {found[0].activation.replace('_', ' ')},",
+                number=first,
+                above=10.0,
+                below=100.0,
+                undecided="the paper defines neither its smooth ReLU nor the number of outputs",
+            ),
+        )
+
     def draw(self, found: list[Panel]) -> Any:
         figure = curves_figure([(p.activation.replace("_", " "), p.theory, p.networks) for p in found])
         for ax, _ in zip(figure.axes, found, strict=False):
             _apart(ax)
         return figure
+
+
+def _first(values: Array, rows: Array) -> float:
+    return float(values[rows][0]) if rows.any() else np.nan
 
 
 def _beside(limit: Array, samples: Array) -> tuple[Array, Array, Array]:

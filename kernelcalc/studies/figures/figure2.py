@@ -36,12 +36,14 @@ from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.output.pictures import color_of, grid
-from kernelcalc.output.result import Table
+from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import matplotlib_part
 from kernelcalc.studies.experiment import Experiment, Show, Tables
 
 # Exponents of the width derived above.
 RATES = {"cosine": -1.0, "product": -0.5}
+# One part in so many of the other counts as small; standard errors of a power, and what the next order in 1/n may add.
+SMALL_SHARE, CERTAIN, NEXT_ORDER = 0.3, 3.0, 0.12
 
 
 def leading_of_i(split: HessianSplit, count: int) -> Array:
@@ -196,6 +198,32 @@ class Figure2(Experiment):
             f"{self.trials} initialisations",
             f"fitted powers of the width: {said}",
         )
+
+    def verdicts(self, found: Found) -> tuple[Verdict, ...]:
+        sizes = {name: np.sqrt((quotients**2).mean(axis=1)) for name, quotients in found.quotients.items()}
+        fits = self.fits(found)
+        shares = [
+            Verdict(
+                source="ICLR 2020, Figure 2",
+                claim=f"directions where {name} is large are directions where {other} is small",
+                measured=f"root mean square of the quotients of {other} over those of {name}, width {self.width},",
+                number=float(sizes[name][1 - own] / sizes[name][own]),
+                below=SMALL_SHARE,
+            )
+            for own, (name, other) in enumerate((("I", "S"), ("S", "I")))
+        ]
+        rates = [
+            Verdict(
+                source="ICLR 2020, Proposition 5; the rate derived here",
+                claim=f"I and S become orthogonal: {name} ~ n^{RATES[name]:g}",
+                measured="fitted power less the derived one",
+                number=slope - RATES[name],
+                above=-(CERTAIN * error + NEXT_ORDER),
+                below=CERTAIN * error + NEXT_ORDER,
+            )
+            for name, (slope, error) in fits.items()
+        ]
+        return (*shares, *rates)
 
     def draw(self, found: Found) -> Any:
         figure, axes = grid(1, 2, size=(4.6, 3.9))

@@ -25,7 +25,7 @@ from kernelcalc.finite.curvature.hessian import weighted_jacobian
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.output.pictures import color_of, grid
-from kernelcalc.output.result import Table
+from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import matplotlib_part
 from kernelcalc.studies.experiment import Experiment, Show, Tables
 from kernelcalc.studies.figures.figure1 import PANELS
@@ -199,6 +199,35 @@ class Figure3(Experiment):
         return (
             "limit is an eigenvalue of Θ/N, network one of I at the minimum, curvature the second difference of the loss",
             f"narrowness λ_1/λ_4 of the valley in the limit: {ratios}",
+        )
+
+    def verdicts(self, found: list[Valley]) -> tuple[Verdict, ...]:
+        narrowness = {valley.activation: valley.network[FIRST] / valley.network[FOURTH] for valley in found}
+        table = self.table(found)["figure3"]
+        off = np.abs(table["curvature"] / table["limit"] - 1)
+        names = [name for name in PANELS if name in narrowness]
+        return (
+            Verdict(
+                source="ICLR 2020, Figure 3",
+                claim="normalizing the nonlinearity greatly reduces the narrow valley",
+                measured="λ_1/λ_4 of the network at the minimum, smooth ReLU over its normalized form,",
+                number=float(narrowness[names[0]] / narrowness[names[1]]) if len(names) == 2 else np.nan,
+                above=3.0,
+            ),
+            Verdict(
+                source="ICLR 2020, Section 3.5",
+                claim="at a minimum the spectrum of I says how the loss behaves around it",
+                measured="largest |curvature of the loss along v_1 / its eigenvalue of Θ/N - 1|",
+                number=float(off[table["index"] == FIRST + 1].max()),
+                below=0.3,
+            ),
+            Verdict(
+                source="ICLR 2020, Section 3.5",
+                claim="and so it does along the bottom of the valley",
+                measured="largest |curvature of the loss along v_4 / its eigenvalue of Θ/N - 1|",
+                number=float(off[table["index"] == FOURTH + 1].max()),
+                below=0.3,
+            ),
         )
 
     def draw(self, found: list[Valley]) -> Any:

@@ -55,7 +55,7 @@ class Limit:
     @classmethod
     def of(cls, task: Task) -> Limit:
         """Kernels at the task's points."""
-        only = ("sigma", "theta", "upsilon") if smooth(task) else ("sigma", "theta")
+        only = ("sigma", "theta", "sigma_dot", *(("upsilon",) if smooth(task) else ()))
         return cls(task=task, kernels=task.net.kernels(task.x, only=only), law=resolve_loss(task.loss))
 
     @property
@@ -66,10 +66,7 @@ class Limit:
     @cached_property
     def factors(self) -> list[AnyArray]:
         """σ_w² Σ̇ of every hidden layer, (N, N) each."""
-        layers = self.kernels.layers
-        pairs = zip(layers[:-1], layers[1:], strict=True)
-        # Θ⁺ − Σ⁺ = σ_w² Σ̇ Θ; a vanishing Θ leaves Σ̇ open, and its products vanish too
-        return [_ratio(after.theta - after.sigma, before.theta) for before, after in pairs]
+        return [self.task.net.sigma_w**2 * layer.sigma_dot for layer in self.kernels.layers[1:]]
 
     @cached_property
     def layer_kernels(self) -> list[AnyArray]:
@@ -85,17 +82,14 @@ class Limit:
         """Υ, or Υ₀ (σ̈ = 0) for a nonlinearity with kinks."""
         if smooth(self.task):
             return self.kernels.upsilon
-        total = np.zeros_like(self.theta)
-        for layer, factor in zip(self.kernels.layers, self.factors, strict=False):
-            total = factor * (total + 2 * layer.theta)
-        return total
+        return np.asarray(self.between_layers.sum(axis=(0, 1)))
 
     @property
     def between_layers(self) -> AnyArray:
         r"""Kernels of the blocks of S for σ̈ = 0, (L, L, N, N): :math:`\|S_{ab}\|_F^2 → ∇C^T Θ_{\min(a, b)} ∇C`, a ≠ b.
 
-        That is the recursion of Υ₀ by layers: weights behind a layer see its parameters through σ̇ as those in front do. The
-        blocks on the diagonal vanish, and the sum is Υ₀.
+        That is the recursion of Υ without σ̈, by layers: weights behind a layer see its parameters through σ̇ as those in
+        front do. The blocks on the diagonal vanish, and the sum is Υ₀.
         """
         parts = np.stack(self.layer_kernels)
         index = np.arange(len(parts))
@@ -224,8 +218,3 @@ class Limit:
 def smooth(task: Task) -> bool:
     """Whether the theory of S holds for the task's nonlinearity."""
     return "upsilon" not in task.net.refused
-
-
-def _ratio(a: AnyArray, b: AnyArray) -> AnyArray:
-    safe = np.abs(b) > 1e-12 * np.abs(b).max()
-    return np.where(safe, a / np.where(safe, b, 1.0), 0.0)

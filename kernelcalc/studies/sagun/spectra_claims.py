@@ -62,6 +62,7 @@ def _about_zeros(start: Columns, end: Columns, early: str) -> list[Verdict]:
 def _about_isolated_ones(end: Columns, early: str) -> list[Verdict]:
     blobs = np.flatnonzero((end["data"] == "blobs") & (end["loss"] == "softmax"))
     isolated, expected = (", ".join(map(str, end[name][blobs].tolist())) for name in ("gap", "gap_theory"))
+    listed = f" (found {isolated}; limit {expected})" if blobs.size else ""
     under = [_counts_by(end, loss) for loss in ("softmax", "mse")]
     same = [under[0][key] == under[1][key] for key in under[0].keys() & under[1].keys()]
     tops = [end["top"][(end["data"] == data) & (end["loss"] == "softmax")] for data in ("digits", "random")]
@@ -70,7 +71,7 @@ def _about_isolated_ones(end: Columns, early: str) -> list[Verdict]:
         Verdict(
             source="2016, Section 3, Figure 4",
             claim="two blobs give two isolated eigenvalues",
-            measured=f"part of the networks with two, by the largest gap (found {isolated}; limit {expected})",
+            measured=f"part of the networks with two, by the largest gap{listed}",
             number=float((end["gap"][blobs] == 2).mean()) if blobs.size else np.nan,
             above=1.0,
             undecided=early,

@@ -29,7 +29,7 @@ FALSE_ALARM = 0.01
 FEW_TRIALS_LIMIT = 8.0
 # Rounding and the finite differences in Λ, relative to the largest number of that name: no standard error counts as
 # smaller (parts of a kernel that vanish by symmetry carry rounding only).
-_ROUNDING = 1e-9
+_LEAST_ERROR = 1e-9
 
 
 LABELS = {
@@ -329,7 +329,7 @@ def _row(quantity: Quantity, theory: float, values: Array, widths: Array, scale:
     if scale == 0:
         a, b, error, z = 0.0, 0.0, 0.0, 0.0
     else:
-        a, b, error = _line(1 / widths, means, np.hypot(errors, _ROUNDING * scale))
+        a, b, error = _line(1 / widths, means, np.hypot(errors, _LEAST_ERROR * scale))
         z = (a - theory) / error
     # a NaN must not pass
     passed = bool(abs(z) < limit)
