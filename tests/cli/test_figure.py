@@ -29,7 +29,7 @@ FIRST = ("1", "--width", 16, "--trials", 2, "-n", 8, "--workers", 1)
 def test_figure_1_writes_files_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     result = run(*FIRST, "-o", tmp_path)
     assert result.exit_code == 0, result.output
-    names = ["figure1.csv", "figure1_theory.csv", "figure1.png"]
+    names = ["figure1.csv", "figure1_theory.csv", "figure1_verdicts.csv", "figure1.png"]
     assert result.output.splitlines()[-1] == " ".join(["written:", *(str(tmp_path / name) for name in names)])
     assert (tmp_path / "figure1.png").read_bytes().startswith(b"\x89PNG")
     direct = figure1.Figure1(width=16, trials=2, points=8).run()

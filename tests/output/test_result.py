@@ -10,7 +10,7 @@ import pytest
 
 from kernelcalc.errors import ShapeError, UnknownNameError
 from kernelcalc.output.pictures import decade_ticks, grid, signed_bins, signed_scale
-from kernelcalc.output.result import Result, Table
+from kernelcalc.output.result import Result, Table, Verdict, verdict_columns
 
 
 def result(draw: object = None) -> Result:
@@ -109,3 +109,32 @@ def test_ticks_of_both_signs_do_not_collide() -> None:
     ax.set_xlim(-20.0, 500.0)
     signed_scale(ax, "x", 0.01)
     assert ax.get_xticks().tolist() == [-10.0, -0.1, 0.0, 0.1, 10.0]
+
+
+@pytest.mark.parametrize(
+    ("number", "bounds", "why", "outcome"),
+    [
+        (1.0, {"above": 1.0}, "", "reproduced"),
+        (0.9, {"above": 1.0}, "", "not reproduced"),
+        (1.1, {"above": 0.0, "below": 1.0}, "", "not reproduced"),
+        (0.5, {"above": 0.0, "below": 1.0}, "", "reproduced"),
+        (0.5, {"below": 1.0}, "too short a run", "cannot be decided here"),
+        (np.nan, {"below": 1.0}, "", "cannot be decided here"),
+    ],
+)
+def test_verdicts(number: float, bounds: dict[str, float], why: str, outcome: str) -> None:
+    verdict = Verdict(source="page 3", claim="it is so", measured="ratio", number=number, undecided=why, **bounds)
+    assert verdict.outcome == outcome
+    assert str(verdict).startswith(f"{outcome}: it is so (page 3); ratio ")
+    columns = verdict_columns([verdict])
+    assert {name: column.tolist() for name, column in columns.items()}["verdict"] == [outcome]
+
+
+def test_verdicts_are_the_last_thing_that_is_said() -> None:
+    verdict = Verdict(source="page 3", claim="it is so", measured="ratio", number=0.5, above=1.0)
+    some = Result(name="a", title="", tables={"a": {"x": [1]}}, notes=("b",), draw=grid_figure, verdicts=(verdict,))
+    assert str(some).splitlines()[-3:] == [
+        "",
+        "What becomes of the claims in this run:",
+        "- not reproduced: it is so (page 3); ratio 0.5, wanted at least 1",
+    ]

@@ -70,7 +70,7 @@ def stopped(gradients: AnyArray) -> Verdict:
     return Verdict(
         source="2016, Section 3",
         claim="training ends with ‖∇C‖ of the order of 1e-4",
-        measured="largest ‖∇C‖ after training",
+        measured="largest ‖∇C‖ after training, in W and b of variance 1,",
         number=float(gradients.max()),
         below=PAPERS_GRADIENT,
     )

@@ -55,7 +55,12 @@ class Limit:
     @classmethod
     def of(cls, task: Task) -> Limit:
         """Kernels at the task's points."""
-        only = ("sigma", "theta", "sigma_dot", *(("upsilon",) if smooth(task) else ()))
+        only = [
+            "sigma",
+            "theta",
+            *(["upsilon"] if smooth(task) else []),
+            *(["sigma_dot"] if task.net.activations else []),
+        ]
         return cls(task=task, kernels=task.net.kernels(task.x, only=only), law=resolve_loss(task.loss))
 
     @property

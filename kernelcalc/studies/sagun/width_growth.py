@@ -204,11 +204,14 @@ class WidthGrowth(Experiment):
             *found.limit.cap_note(found.step),
             *far_note(
                 (
-                    f"width {one.width}",
-                    {"loss": (one.mean("loss"), one.loss), "λ_max": (one.mean("right")[0], one.edge[0])},
-                )
-                for one in found.widths
-                if one.when == "end"
+                    (
+                        f"width {one.width}",
+                        {"loss": (one.mean("loss"), one.loss), "λ_max": (one.mean("right")[0], one.edge[0])},
+                    )
+                    for one in found.widths
+                    if one.when == "end"
+                ),
+                "n",
             ),
         )
 
