@@ -147,10 +147,15 @@ class TrialLog:
 
     def _write(self, line: dict[str, Any]) -> None:
         # a kill can only cut the last line short, which reading drops
-        rest = memoryview(_line(line))
-        while rest:
-            rest = rest[self._file.write(rest) or 0 :]
-        os.fsync(self._file.fileno())
+        rest, size = memoryview(_line(line)), os.fstat(self._file.fileno()).st_size
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) or 0 :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            # a full disk has room for less
+            self._file.truncate(size)
+            raise
 
     def _foreign(self) -> DataFileError:
         return DataFileError("a JSON-lines file of trials", f"{self._path}", _OTHER)

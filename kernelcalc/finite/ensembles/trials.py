@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, as_completed
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -144,24 +145,34 @@ def _computed(
 
     count = min(workers, len(seeds))
     # spawn: forked processes inherit the locks of BLAS threads
+    context = get_context("spawn")
+    stopped, stop = context.Pipe(duplex=False)
     with (
+        closing(stopped),
         _threads(processors() // count),
-        ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool,
+        ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent, initargs=(stopped,)) as pool,
+        # before the pool waits for its workers: whatever still runs then is of no use
+        closing(stop),
     ):
         yield from _as_finished(trial, seeds, pool)
 
 
-def _end_with_parent() -> None:
-    """In a worker: end when the parent does, however it does; a worker of a killed parent would wait for work for ever."""
+def _end_with_parent(stopped: Any) -> None:
+    """In a worker: end when the parent closes the pipe's other end, or ends itself, however it does.
+
+    A worker of a killed parent would wait for work for ever, and an interrupted parent for the trials of its workers.
+    """
     from multiprocessing import connection, parent_process
     from threading import Thread
 
     parent = parent_process()
     if parent is None:
         return
+    # the keyboard's interrupt comes to all processes: the parent answers it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
-        connection.wait([parent.sentinel])
+        connection.wait([parent.sentinel, stopped])
         os._exit(1)
 
     Thread(target=watch, daemon=True).start()

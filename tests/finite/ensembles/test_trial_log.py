@@ -139,6 +139,44 @@ def test_a_full_disk(path, monkeypatch):
     np.testing.assert_array_equal(run_trials(draw, 3, path=path)["value"], run_trials(draw, 3)["value"])
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits of files")
+@pytest.mark.parametrize("room", [0, 40, len(LINE), len(LINE) + 1, len(LINE) + 60])
+def test_a_file_that_may_not_grow_is_left_without_half_a_line(path, room):
+    """Like a full disk: a write takes what there is room for, the next one fails."""
+    import resource
+
+    # the first line of draw's trials is longer than 60 bytes
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(OutputFileError, match=r"cannot write .*trials\.jsonl"):
+            run_trials(draw, 2, path=path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == (LINE if room >= len(LINE) else b"")
+    np.testing.assert_array_equal(run_trials(draw, 2, path=path)["value"], run_trials(draw, 2)["value"])
+
+
+def test_a_kill_at_any_byte(path):
+    """Lines are appended in order, so a killed write leaves a beginning of the file: resumed from every one of them."""
+
+    def short(seed):
+        return {"value": np.random.default_rng(seed).standard_normal()}
+
+    expected = run_trials(short, 2, path=path)
+    content, seen = path.read_bytes(), []
+    for size in range(len(content) + 1):
+        path.write_bytes(content[:size])
+        run = []
+        found = run_trials(lambda seed, run=run: run.append(seed) or short(seed), 2, path=path)
+        np.testing.assert_array_equal(found["value"], expected["value"])
+        assert path.read_bytes() == content
+        seen.append(len(run))
+    # every trial that is whole is kept
+    ends = [at + 1 for at, byte in enumerate(content) if byte == ord("\n")]
+    assert seen == [2] * ends[1] + [1] * (ends[2] - ends[1]) + [0]
+
+
 def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(OutputFileError):
         run_trials(draw, 1, path=tmp_path)
@@ -214,3 +252,82 @@ def test_one_file_has_one_run_at_a_time_in_a_process_as_well(path):
 def test_without_file_locks(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "fcntl", None)
     assert run_trials(draw, 2, path=path)["value"].shape == (2, 3)
+
+
+MANY = """
+import json, os, sys, time
+from pathlib import Path
+import numpy as np
+from kernelcalc.finite.ensembles.trials import run_trials
+
+def trial(seed):
+    time.sleep(0.03)
+    return {"value": np.random.default_rng(seed).standard_normal(200), "number": 1.0}
+
+if __name__ == "__main__":
+    Path(sys.argv[3]).touch()
+    print(json.dumps(run_trials(trial, 12, workers=int(sys.argv[2]), path=sys.argv[1])["value"].tolist()))
+"""
+
+
+def many(seed):
+    return {"value": np.random.default_rng(seed).standard_normal(200), "number": 1.0}
+
+
+def started(script, *arguments, **options):
+    folder = str(Path(kernelcalc.__file__).parents[1])
+    return subprocess.Popen(
+        [sys.executable, str(script), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": folder, "OMP_NUM_THREADS": "1"},
+        **options,
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_and_interrupted_at_random_moments(tmp_path, path, workers):
+    script, rng = tmp_path / "script.py", np.random.default_rng(workers)
+    script.write_text(MANY)
+    kept, kills, ready = b"", 0, tmp_path / "ready"
+    for kill in [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGINT, signal.SIGKILL, None]:
+        ready.unlink(missing_ok=True)
+        process = started(script, path, workers, ready)
+        if kill is not None:
+            # importing takes longest
+            wait_for(ready.exists, 60)
+            time.sleep(rng.uniform(0, 0.3) + (workers > 1) * rng.uniform(0, 0.6))
+            process.send_signal(kill)
+        output, errors = process.communicate(timeout=60)
+        content = path.read_bytes() if path.exists() else b""
+        # finished lines stay as they were; a kill leaves no more than the beginning of one more
+        assert content.startswith(kept), errors
+        kept = content[: content.rfind(b"\n") + 1]
+        kills += process.returncode != 0
+        assert process.returncode in (0, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT), errors
+    assert process.returncode == 0, errors
+    assert kills > 0
+    np.testing.assert_array_equal(json.loads(output), run_trials(many, 12)["value"])
+    assert sorted(json.loads(line)["trial"] for line in kept.splitlines()[1:]) == list(range(12))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("to_all", [False, True], ids=["the parent", "the group, as the keyboard does"])
+def test_an_interrupt_does_not_wait_for_running_trials(tmp_path, path, to_all):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    parent = started(script, tmp_path, start_new_session=True)
+    try:
+        wait_for(lambda: len(list(tmp_path.glob("worker-*"))) == 2 and path.read_bytes().count(b"\n") == 2, 60)
+        (os.killpg if to_all else os.kill)(parent.pid, signal.SIGINT)
+        # trials sleep for 300 s; the pipes end when the last process ends
+        _, errors = parent.communicate(timeout=30)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
+        parent.communicate(timeout=20)
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert errors.count("Traceback") == 1, errors
+    np.testing.assert_array_equal(run_trials(draw, 2, path=path)["value"], run_trials(draw, 2)["value"])
