@@ -23,7 +23,7 @@ from kernelcalc.machine import blas_threads, one_blas_thread
 
 Net = TypeVar("Net", bound=Parameters)
 
-METHODS = ("flow", "gd", "sgd")
+TRAINING_METHODS = ("flow", "gd", "sgd")
 # An explicit method needs λ_max t/3 steps; this is a time of 6·10⁴/λ_max.
 _MAX_STEPS = 20_000
 # Beyond, whole numbers have gaps as floats.
@@ -54,8 +54,8 @@ class Schedule:
         when = np.atleast_1d(finite_array(self.times, "times"))
         if when.ndim != 1 or when.size == 0 or (when < 0).any() or (np.diff(when) < 0).any():
             raise InputError("times: non-negative, not decreasing numbers", f"{when.tolist()}")
-        if self.method not in METHODS:
-            raise UnknownNameError("a training method", self.method, METHODS)
+        if self.method not in TRAINING_METHODS:
+            raise UnknownNameError("a training method", self.method, TRAINING_METHODS)
         positive = {}
         for name in ("step", "tol", "gradient_norm"):
             value = getattr(self, name)

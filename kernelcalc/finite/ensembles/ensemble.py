@@ -13,7 +13,7 @@ import numpy as np
 from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.finite.arrays import AnyArray, finite_array, float_type
 from kernelcalc.finite.ensembles.fingerprint import architecture, digest
-from kernelcalc.finite.ensembles.records import FIELDS, MomentRecord
+from kernelcalc.finite.ensembles.records import MOMENT_FIELDS, MomentRecord
 from kernelcalc.finite.ensembles.trial_log import as_result
 from kernelcalc.finite.ensembles.trials import run_trials
 from kernelcalc.finite.losses import Loss, get_loss
@@ -21,7 +21,7 @@ from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.finite.parameters import layer_sizes
 from kernelcalc.finite.training import Schedule
 
-__all__ = ["FIELDS", "FiniteMoments", "moments_through_training", "train_ensemble"]
+__all__ = ["MOMENT_FIELDS", "FiniteMoments", "moments_through_training", "train_ensemble"]
 
 Record = Callable[[float, FiniteNetwork], dict[str, Any]]
 
@@ -66,7 +66,7 @@ class FiniteMoments:
         """Mean and standard deviation over the first axis of every sample array."""
         trials = len(samples["loss"])
         summary: dict[str, AnyArray] = {}
-        for name in FIELDS:
+        for name in MOMENT_FIELDS:
             if name == "trace_h_error":
                 continue
             values = samples[name]

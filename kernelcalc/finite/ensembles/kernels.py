@@ -19,7 +19,7 @@ from kernelcalc.finite.curvature.moments import hessian_moments
 from kernelcalc.finite.curvature.pairs import curvature_pairs
 from kernelcalc.finite.derivatives import forward
 from kernelcalc.finite.ensembles.fingerprint import architecture, digest
-from kernelcalc.finite.ensembles.records import FIELDS
+from kernelcalc.finite.ensembles.records import MOMENT_FIELDS
 from kernelcalc.finite.ensembles.trials import run_trials
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.finite.training import Schedule
@@ -29,8 +29,6 @@ _STENCIL = ((1.0, 2 / 3), (2.0, -1 / 12))
 # Largest change of a pre-activation, up to the ratio of gradient norms. The stencil's relative error is then about its
 # fourth power, 1e-12 at most, and rounding eps/1e-3.
 _SHIFT = 1e-3
-
-KERNELS = ("sigma", "phi", "xi", "upsilon", "theta", "lam")
 
 
 def mean_ntk(net: FiniteNetwork, X: Any) -> AnyArray:
@@ -169,7 +167,7 @@ class _Task:
 
         def record(_: float, now: FiniteNetwork) -> dict[str, AnyArray]:
             moments = hessian_moments(now, self.X, self.Y, kmax=self.kmax, probes=self.probes, dense=False, rng=state)
-            row = {name: np.asarray(getattr(moments, name)) for name in FIELDS}
+            row = {name: np.asarray(getattr(moments, name)) for name in MOMENT_FIELDS}
             return row | {"theta": mean_ntk(now, self.X), "lam": trace_gradient_kernel(now, self.X)}
 
         seen = fin.train(self.X, self.Y, self.times, tol=self.tol, record=record).records

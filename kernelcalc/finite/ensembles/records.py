@@ -16,12 +16,12 @@ from kernelcalc.finite.losses import Loss, get_loss
 from kernelcalc.finite.network import FiniteNetwork
 
 # Fields of HessianMoments kept for every trial and time.
-FIELDS = ("trace_i", "trace_h", "trace_h_error", "trace_s", "trace_s2", "trace_is", "loss")
+MOMENT_FIELDS = ("trace_i", "trace_h", "trace_h_error", "trace_s", "trace_s2", "trace_is", "loss")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MomentRecord:
-    """The fields :data:`FIELDS` of :func:`~kernelcalc.finite.curvature.moments.hessian_moments`.
+    """The fields :data:`MOMENT_FIELDS` of :func:`~kernelcalc.finite.curvature.moments.hessian_moments`.
 
     In an ensemble every trial has its own probes; they are the same at all times, which makes the sampled error smooth.
 
@@ -55,7 +55,7 @@ class MomentRecord:
             unit_probes=self.unit_probes,
             rng=self.rng,
         )
-        return {name: getattr(moments, name) for name in FIELDS}
+        return {name: getattr(moments, name) for name in MOMENT_FIELDS}
 
     def for_trial(self, seed: np.random.SeedSequence) -> MomentRecord:
         """The same with a trial's own probes."""

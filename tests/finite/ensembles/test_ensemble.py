@@ -10,7 +10,7 @@ from stand_ins import SOFTPLUS, TANH, Architecture
 
 from kernelcalc.errors import DataFileError, InputError, KernelcalcError, OutputFileError
 from kernelcalc.finite import FiniteNetwork
-from kernelcalc.finite.ensembles.ensemble import FIELDS, moments_through_training, train_ensemble
+from kernelcalc.finite.ensembles.ensemble import MOMENT_FIELDS, moments_through_training, train_ensemble
 from kernelcalc.finite.ensembles.records import EigenvalueRecord, MomentRecord
 from kernelcalc.finite.ensembles.trials import run_trials, trial_seeds
 
@@ -37,7 +37,7 @@ def result():
 def test_statistics_are_those_of_single_networks(result):
     fin = FiniteNetwork.random(NET, 12, 4, np.random.default_rng(np.random.SeedSequence(3).spawn(2)[1].spawn(2)[0]))
     moments = [m for t, m in _direct(fin)]
-    for name in FIELDS:
+    for name in MOMENT_FIELDS:
         expected = np.stack([np.asarray(getattr(m, name)) for m in moments], axis=-1)
         np.testing.assert_allclose(result.samples[name][1], expected, rtol=1e-10, atol=1e-14)
     assert result.samples["trace_h"].shape == (4, 4, 3)
@@ -60,7 +60,7 @@ def test_one_trial_has_no_spread(result):
 
 def test_workers_do_not_change_the_numbers(result):
     two = run(workers=2)
-    for name in FIELDS:
+    for name in MOMENT_FIELDS:
         np.testing.assert_allclose(two.samples[name], result.samples[name], rtol=1e-10, atol=1e-14)
 
 
@@ -69,7 +69,7 @@ def test_an_executor_does_not_change_the_numbers(tmp_path, result):
         there = run(executor=executor, path=tmp_path / "trials.jsonl")
         assert executor.submit(int).result() == 0
     assert len((tmp_path / "trials.jsonl").read_text().splitlines()) == 5
-    for name in FIELDS:
+    for name in MOMENT_FIELDS:
         np.testing.assert_allclose(there.samples[name], result.samples[name], rtol=1e-10, atol=1e-14)
 
 
@@ -154,7 +154,7 @@ def test_every_trial_has_its_own_probes(result):
     record = MomentRecord(X=X, Y=Y)
     assert record.for_trial(np.random.SeedSequence(0)).rng != record.for_trial(np.random.SeedSequence(1)).rng
     found = train_ensemble(NET, X, Y, TIMES, width=12, trials=4, rng=3, record=record)
-    for name in FIELDS:
+    for name in MOMENT_FIELDS:
         np.testing.assert_array_equal(np.moveaxis(found[name], 1, -1), result.samples[name])
 
 
@@ -227,7 +227,7 @@ def test_a_killed_run_resumes(tmp_path, result):
     path.write_bytes(b"".join(lines[:3]) + lines[3][: len(lines[3]) // 2])
     resumed = run(path=path)
     assert sorted(json.loads(line)["trial"] for line in path.read_bytes().splitlines()[1:]) == [0, 1, 2, 3]
-    for name in FIELDS:
+    for name in MOMENT_FIELDS:
         np.testing.assert_array_equal(resumed.samples[name], result.samples[name])
 
 
