@@ -14,7 +14,7 @@ import numpy as np
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.kernels.layers import Dense, Layer, LayerNorm, Nonlinearity, Scale, Scales, Serial, Sum, needs
-from kernelcalc.kernels.state import DIAGONAL, FIELDS, DiagonalKernels, PairKernels, no_weights_yet
+from kernelcalc.kernels.state import DIAGONAL, DiagonalKernels, PairKernels, no_weights_yet
 
 Orders = tuple[tuple[int, int], ...]
 # The origin of the first layer's Σ.
@@ -199,12 +199,12 @@ class SumStep(SerialStep):
 
     def pairs(self, k: PairKernels, numbers: Numbers, pairs: Pairs) -> PairKernels:
         """Sums of the branches' kernels."""
-        return PairKernels(**_added([step.pairs(k, numbers, pairs) for step in self.steps], FIELDS, self.after))
+        return PairKernels(**_added([step.pairs(k, numbers, pairs) for step in self.steps], self.after))
 
 
-def _added(parts: list[Any], fields: Iterable[str], wanted: frozenset[str]) -> dict[str, Any]:
+def _added(parts: list[Any], wanted: frozenset[str]) -> dict[str, Any]:
     out = {}
-    for name in set(fields) & wanted:
+    for name in sorted(wanted):
         first, *others = (getattr(part, name) for part in parts)
         for other in others:
             first = first + other
@@ -233,9 +233,7 @@ def _one(
     step.diagonals = rows, columns
     if isinstance(step, SumStep):
         ends = [_one(branch, rows, columns, numbers) for branch in step.steps]
-        both = [
-            DiagonalKernels(**_added(list(side), DIAGONAL, step.diagonal_after)) for side in zip(*ends, strict=True)
-        ]
+        both = [DiagonalKernels(**_added(list(side), step.diagonal_after)) for side in zip(*ends, strict=True)]
         return both[0], both[0] if columns is rows else both[1]
     if isinstance(step, SerialStep):
         return take_diagonals(step.steps, rows, columns, numbers)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from kernelcalc.activations.activation import Activation
@@ -41,14 +42,14 @@ class Layer:
         yield from ()
 
     def formula(self, name: str) -> Callable[[Any, Any, Any, Any], Any]:
-        """The formula of a kernel, or of its transpose.
+        """The formula of a kernel.
 
         Raises
         ------
         InputError
             The layer does not define this kernel.
         """
-        found: Callable[[Any, Any, Any, Any], Any] | None = getattr(self, plain(name), None)
+        found: Callable[[Any, Any, Any, Any], Any] | None = getattr(self, name, None)
         if found is None:
             raise InputError("a kernel that every layer defines", f"{name} behind {type(self).__name__}")
         return found
@@ -63,12 +64,20 @@ class Layer:
         origin: Any = None,
     ) -> PairKernels:
         """The kernels of these names behind the layer."""
-        out = {name: self.formula(name)(k, row, column, given) for name in names if plain(name) == name}
-        if len(out) < len(names):
-            other, swapped = k.transposed(), exchanged(given)
-            for name in names - out.keys():
-                out[name] = self.formula(name)(other, column, row, swapped)
+        direct, swapped = _by_direction(names)
+        out = {name: self.formula(name)(k, row, column, given) for name in direct}
+        if swapped:
+            other, there = k.transposed(), exchanged(given)
+            for name, transpose in swapped:
+                out[transpose] = self.formula(name)(other, column, row, there)
         return PairKernels(origin=origin, **out)
+
+
+@lru_cache(maxsize=256)
+def _by_direction(names: frozenset[str]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Kernels, and pairs of a kernel and the name of its transpose."""
+    direct = tuple(sorted(name for name in names if plain(name) == name))
+    return direct, tuple(sorted((plain(name), name) for name in names if plain(name) != name))
 
 
 def exchanged(given: Any) -> Any:
@@ -247,7 +256,7 @@ class Scale(Layer):
     factor: float
 
     def formula(self, name: str) -> Callable[[Any, Any, Any, Any], Any]:
-        return lambda k, row, column, square: square * getattr(k, plain(name))
+        return lambda k, row, column, square: square * getattr(k, name)
 
 
 class Serial(Layer):
@@ -389,7 +398,7 @@ def _read(layer: Layer, name: str) -> Needs:
     column: set[str] = set()
     orders: set[Any] = set()
     kappa = {"kappa": ("theta", "phi")}
-    layer.formula(name)(_Record(pairs), _Record(row, kappa), _Record(column, kappa), _Record(orders))
+    layer.formula(plain(name))(_Record(pairs), _Record(row, kappa), _Record(column, kappa), _Record(orders))
     costs = frozenset(order for order in orders if isinstance(order, tuple))
     if plain(name) == name:
         return Needs(pairs=frozenset(pairs), row=frozenset(row), column=frozenset(column), orders=costs)

@@ -42,23 +42,32 @@ class Kernel:
     default: bool = True
 
 
-KERNELS = {
-    kernel.name: kernel
-    for kernel in (
-        Kernel(name="sigma", letter="Sigma", meaning="E[f(x) f(x')]", smoothness=-1),
-        Kernel(name="theta", letter="Theta", meaning="∇f(x)·∇f(x')", smoothness=0),
-        Kernel(name="phi", letter="Phi", meaning="E[g(x) f(x')]", symmetric=False),
-        Kernel(name="lam", letter="Lambda", meaning="∇g(x)·∇f(x')", symmetric=False),
-        Kernel(name="upsilon", letter="Upsilon", meaning="Tr(Hf(x) Hf(x'))"),
-        Kernel(name="xi", letter="Xi", meaning="E[g(x) g(x')]"),
-        Kernel(name="sigma_dot", letter="dot Sigma", meaning="E[σ'(a) σ'(b)]", smoothness=0, default=False),
-        Kernel(name="sigma_ddot", letter="ddot Sigma", meaning="E[σ''(a) σ''(b)]", smoothness=0, default=False),
-    )
-}
-KERNEL_NAMES = tuple(name for name, kernel in KERNELS.items() if kernel.default)
+KERNELS: dict[str, Kernel] = {}
 # Φ(x', x) and Λ(x', x) at the pairs (x, x').
-TRANSPOSED = {name: f"{name}_t" for name, kernel in KERNELS.items() if not kernel.symmetric}
-_PLAIN = {turned: name for name, turned in TRANSPOSED.items()}
+TRANSPOSED: dict[str, str] = {}
+_PLAIN: dict[str, str] = {}
+
+
+def add_kernel(kernel: Kernel) -> None:
+    """A row of the table; every layer that defines the kernel has a formula of its name."""
+    KERNELS[kernel.name] = kernel
+    if not kernel.symmetric:
+        TRANSPOSED[kernel.name] = f"{kernel.name}_t"
+        _PLAIN[f"{kernel.name}_t"] = kernel.name
+
+
+for row in (
+    Kernel(name="sigma", letter="Sigma", meaning="E[f(x) f(x')]", smoothness=-1),
+    Kernel(name="theta", letter="Theta", meaning="∇f(x)·∇f(x')", smoothness=0),
+    Kernel(name="phi", letter="Phi", meaning="E[g(x) f(x')]", symmetric=False),
+    Kernel(name="lam", letter="Lambda", meaning="∇g(x)·∇f(x')", symmetric=False),
+    Kernel(name="upsilon", letter="Upsilon", meaning="Tr(Hf(x) Hf(x'))"),
+    Kernel(name="xi", letter="Xi", meaning="E[g(x) g(x')]"),
+    Kernel(name="sigma_dot", letter="dot Sigma", meaning="E[σ'(a) σ'(b)]", smoothness=0, default=False),
+    Kernel(name="sigma_ddot", letter="ddot Sigma", meaning="E[σ''(a) σ''(b)]", smoothness=0, default=False),
+):
+    add_kernel(row)
+KERNEL_NAMES = tuple(name for name, kernel in KERNELS.items() if kernel.default)
 
 
 def turned(name: str) -> str:
@@ -108,43 +117,34 @@ class DiagonalKernels:
 DIAGONAL = ("sigma", "theta", "phi")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class PairKernels:
-    """The kernels at pairs (x, x'), ``None`` where not carried; ``phi_t`` and ``lam_t`` are Φ(x', x) and Λ(x', x).
+    """The kernels at pairs (x, x') as attributes, ``None`` where not carried; ``phi_t`` and ``lam_t`` are Φ(x', x), Λ(x', x).
 
     ``origin`` is what a number type remembers of how Σ arose, to find nearly parallel points again.
     """
 
-    sigma: Any = None
-    theta: Any = None
-    phi: Any = None
-    phi_t: Any = None
-    lam: Any = None
-    lam_t: Any = None
-    upsilon: Any = None
-    xi: Any = None
-    sigma_dot: Any = None
-    sigma_ddot: Any = None
-    origin: Any = None
+    def __init__(self, *, origin: Any = None, **values: Any) -> None:
+        self.origin = origin
+        self.__dict__.update(values)
+
+    def __getattr__(self, name: str) -> Any:
+        # only for what is not carried
+        if name not in KERNELS and name not in _PLAIN:
+            raise AttributeError(name)
+        return None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What is carried, by name."""
+        return {name: value for name, value in vars(self).items() if name != "origin"}
 
     def transposed(self) -> PairKernels:
         """The same with x and x' exchanged."""
-        return PairKernels(
-            sigma=self.sigma,
-            theta=self.theta,
-            phi=self.phi_t,
-            phi_t=self.phi,
-            lam=self.lam_t,
-            lam_t=self.lam,
-            upsilon=self.upsilon,
-            xi=self.xi,
-        )
-
-
-FIELDS = (*KERNELS, *TRANSPOSED.values())
+        return PairKernels(**{turned(name): value for name, value in self.values.items()})
 
 
 def no_weights_yet(sigma: Any, zero: Any) -> PairKernels:
     """The input: Σ = x·x'/n_0, and no parameters, so all else is 0."""
-    zeros = {name: zero for name in FIELDS if plain(name) in KERNEL_NAMES and name != "sigma"}
+    names = [*KERNELS, *TRANSPOSED.values()]
+    zeros = {name: zero for name in names if KERNELS[plain(name)].default and name != "sigma"}
     return PairKernels(sigma=sigma, **zeros)

@@ -3,7 +3,6 @@ r"""Limiting kernels of a network as SymPy expressions, by the same layer step a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from fractions import Fraction
 from typing import Any
 
@@ -28,7 +27,7 @@ from kernelcalc.kernels.fold import (
 )
 from kernelcalc.kernels.layers import Dense, Order, Scales
 from kernelcalc.kernels.network import Network, refusals
-from kernelcalc.kernels.state import KERNELS, DiagonalKernels, PairKernels, plain
+from kernelcalc.kernels.state import DIAGONAL, KERNELS, DiagonalKernels, PairKernels, plain
 from kernelcalc.kernels.symbolic.expectation import GaussianExpectation
 
 SYMBOLIC_NAMES = tuple(KERNELS)
@@ -213,10 +212,13 @@ class _Recursion:
         return [*lines, sp.Eq(sp.Symbol(f"{_head(self.name)}_{layer}", real=True), value, evaluate=False)]
 
 
+def _items(values: Any) -> dict[str, Any]:
+    return values.values if isinstance(values, PairKernels) else {name: getattr(values, name) for name in DIAGONAL}
+
+
 def _mapped(values: Any, change: Callable[[sp.Expr], sp.Expr]) -> Any:
     """The same kernels with every expression changed."""
-    known = {field.name: getattr(values, field.name) for field in fields(values) if field.name != "origin"}
-    return type(values)(**{name: None if value is None else change(value) for name, value in known.items()})
+    return type(values)(**{name: None if value is None else change(value) for name, value in _items(values).items()})
 
 
 def _neat(value: sp.Expr) -> sp.Expr:
@@ -231,8 +233,7 @@ def _head(name: str) -> str:
 def _named(values: Any, suffix: str, lines: list[sp.Eq]) -> Any:
     """Replace a layer's kernels by symbols, writing down what they stand for."""
     out = {}
-    for field in (one.name for one in fields(values) if one.name != "origin"):
-        value = getattr(values, field)
+    for field, value in _items(values).items():
         if value is None or value.is_number:
             out[field] = value
             continue
