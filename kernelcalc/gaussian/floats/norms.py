@@ -1,10 +1,16 @@
-"""The scale that errors are relative to: bounds of E|f(a)g(b)| from below, without a double integral."""
+"""Errors of Mehler series, what they are relative to, and whether they are small enough.
+
+Errors are relative to E|f(a)g(b)|, which is bounded from below without a double integral.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
+from kernelcalc.arrays import EPS
 from kernelcalc.gaussian.floats.nodes import half_line, log_stretch
 
 # Error aimed at, relative to E|f(a)g(b)|.
@@ -41,3 +47,40 @@ def scale_below(norms_f: np.ndarray, norms_g: np.ndarray, rho: np.ndarray, value
         bound = norms_f[..., index] * norms_g[..., index]
         scale = np.maximum(scale, np.where(np.abs(rho) <= 1 - p, bound, 0.0))
     return scale
+
+
+def smallest_scale(norms_f: np.ndarray, norms_g: np.ndarray, reach: float) -> float:
+    """A lower bound of E|f(a)g(b)| for every row of the norms of f and of g and every |ρ| ≤ reach."""
+    allowed = [index for index, p in enumerate(NORM_EXPONENTS) if reach <= 1 - p]
+    products = norms_f[:, allowed].min(axis=0) * norms_g[:, allowed].min(axis=0)
+    return float(products.max(initial=0.0))
+
+
+def enough(
+    value: np.ndarray, error: np.ndarray, rho: np.ndarray, norms_f: np.ndarray, norms_g: np.ndarray, *, rtol: float
+) -> np.ndarray:
+    """Where an error is at most rtol·E|f(a)g(b)|, as far as the value and the norms (one axis more, the last) tell."""
+    done = error <= rtol * np.abs(value)
+    if done.all():
+        return done
+    trusted = np.nan_to_num(np.maximum(np.abs(value) - error, 0.0), posinf=0.0)
+    return done | (error <= rtol * scale_below(norms_f, norms_g, rho, trusted))
+
+
+class Cut(NamedTuple):
+    """What is known of one factor of a Mehler series that ends after K terms.
+
+    ``tail`` is the norm of what comes after, ``size`` that of the K terms and ``noise`` that of the coefficients' own errors,
+    the latter two damped: √(Σ_k f_k² r^k) for some r ≥ |ρ|.
+    """
+
+    tail: np.ndarray
+    size: np.ndarray
+    noise: np.ndarray
+
+
+def series_error(beyond: np.ndarray | float, f: Cut, g: Cut) -> np.ndarray:
+    """Bound on the error of Σ_{k<K} f_k g_k ρ^k by Cauchy–Schwarz; ``beyond`` is |ρ|^K, all arrays broadcast."""
+    # 8 ε for the sum, 8 ε for coefficients that were left out as rounding.
+    own = f.noise * g.size + g.noise * f.size
+    return beyond * f.tail * g.tail + (own + 16 * EPS * f.size * g.size)

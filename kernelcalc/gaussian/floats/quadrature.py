@@ -6,7 +6,6 @@ error estimate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -15,17 +14,9 @@ from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import DivergentExpectationError, NotFiniteError
 from kernelcalc.gaussian.covariance import Covariance
-from kernelcalc.gaussian.estimate import Estimate
+from kernelcalc.gaussian.estimate import Scaled
 from kernelcalc.gaussian.floats.mesh import feature_mesh, mesh_radius, mesh_rule
 from kernelcalc.gaussian.floats.nodes import Z_MAX, half_line, log_stretch, panels, trapezoid
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Quadrature(Estimate):
-    """An estimate that also knows ``magnitude`` = E|f(a)g(b)|."""
-
-    magnitude: np.ndarray
-
 
 # Rounding of sums and of functions, in ulp of E|fg|: those that decay like e^(-x) magnify the rounding of their argument x
 # by a dozen or more where it counts.
@@ -47,7 +38,7 @@ def line(
     rtol: float,
     mean: np.ndarray | float = 0.0,
     mean_p: np.ndarray | float = 0.0,
-) -> Quadrature:
+) -> Scaled:
     """E[f(mean + std·Z) g(mean_p + std_p·Z)] with one Z ~ N(0, 1); arrays of shape (n,).
 
     With zero means this is the case |ρ| = 1; standard deviations may be negative. NaN where the product grows too fast.
@@ -67,10 +58,10 @@ def line(
         value[todo], magnitude[todo], previous[todo] = fresh, size, fresh
         error[todo] = np.where(np.isnan(change), np.inf, change) + ROUNDING_STEPS * EPS * size
         todo = todo[~(error[todo] <= rtol * size)]
-    return Quadrature(value=value, error=error, magnitude=magnitude)
+    return Scaled(value=value, error=error, magnitude=magnitude)
 
 
-def _many(f: Activation, g: Activation, std: np.ndarray, std_p: np.ndarray, *, rtol: float) -> Quadrature:
+def _many(f: Activation, g: Activation, std: np.ndarray, std_p: np.ndarray, *, rtol: float) -> Scaled:
     """Smooth functions at many variances: the trapezoidal rule, five times cheaper than panels, trusted only if it agrees
     with panels at the extreme rows; rows it does not settle have an infinite error.
     """
@@ -98,7 +89,7 @@ def _many(f: Activation, g: Activation, std: np.ndarray, std_p: np.ndarray, *, r
     zero = np.zeros(extreme.size)
     check, size = _line_once(f, g, std[extreme], std_p[extreme], zero, zero, 1.0, 24)
     agrees = np.abs(check - value[extreme]) <= np.maximum(1e-12 * size, error[extreme])
-    return Quadrature(value=value, error=error if agrees.all() else np.full(std.size, np.inf), magnitude=magnitude)
+    return Scaled(value=value, error=error if agrees.all() else np.full(std.size, np.inf), magnitude=magnitude)
 
 
 def _line_once(
@@ -130,7 +121,7 @@ def _line_once(
 
 def polar(
     f: Activation, g: Activation, cov: Covariance, *, rtol: float, levels: tuple[int, ...] = (8, 16, 32)
-) -> Quadrature:
+) -> Scaled:
     r"""E[f(a)g(b)] in polar coordinates, for functions whose kinks and sharp features lie at 0.
 
     With a = √q r cos φ, b = √q' r cos(φ − θ), cos θ = ρ, the lines a = 0 and b = 0 are rays. Between them the integrand is
@@ -161,7 +152,7 @@ def polar(
             error[todo] = np.where(np.isnan(change), np.inf, change) + ROUNDING_STEPS * EPS * size
             value[todo], magnitude[todo], previous[todo] = fresh, size, fresh
             todo = todo[~(error[todo] <= rtol * size)]
-    return Quadrature(value=value, error=error, magnitude=magnitude)
+    return Scaled(value=value, error=error, magnitude=magnitude)
 
 
 @lru_cache(maxsize=8)
@@ -211,7 +202,7 @@ def _polar_once(
 REACHES = (10.0, 16.0, 26.0, 38.0)
 
 
-def nested(f: Activation, g: Activation, cov: Covariance) -> Quadrature:
+def nested(f: Activation, g: Activation, cov: Covariance) -> Scaled:
     """E[f(a) E[g(b)|a]] by Gauss–Legendre panels, one pair after the other: slow, for any kinks and features.
 
     Raises
@@ -221,7 +212,7 @@ def nested(f: Activation, g: Activation, cov: Covariance) -> Quadrature:
     """
     pairs = zip(cov.q, cov.qp, cov.c, cov.det, strict=True)
     results = np.array([_nested_pair(f, g, *map(float, pair)) for pair in pairs]).reshape(-1, 3)
-    return Quadrature(value=results[:, 0], error=results[:, 1], magnitude=results[:, 2])
+    return Scaled(value=results[:, 0], error=results[:, 1], magnitude=results[:, 2])
 
 
 def _nested_pair(f: Activation, g: Activation, q: float, qp: float, c: float, det: float) -> tuple[float, float, float]:

@@ -21,6 +21,7 @@ from kernelcalc.arrays import EPS
 from kernelcalc.errors import NotFiniteError
 from kernelcalc.gaussian.floats.mesh import mesh_rule
 from kernelcalc.gaussian.floats.nodes import Z_MAX, rule, scaled_kinks
+from kernelcalc.gaussian.floats.norms import Cut
 from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE, taylor_coefficients
 
 # Series lengths tried one after the other. tanh at q = 1 needs about 60 terms for 1e-15, at q = 25 about 1000; the longest
@@ -68,6 +69,21 @@ class SeriesBounds:
 
     def __getitem__(self, index: Any) -> SeriesBounds:
         return SeriesBounds(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    def cut(self, size: np.ndarray) -> Cut:
+        """Each row at its own |ρ| = ``size``, shape (rows,)."""
+        rows, tier = np.arange(size.size), damping_tier(size)
+        return Cut(tail=self.tail, size=self.damped[rows, tier], noise=self.noise[rows, tier])
+
+    def widest(self, reach: float) -> Cut:
+        """One bound for all rows at |ρ| ≤ reach."""
+        tier = int(damping_tier(reach))
+        return Cut(tail=self.tail.max(), size=self.damped[:, tier].max(), noise=self.noise[:, tier].max())
+
+
+def damping_tier(size: np.ndarray | float) -> np.ndarray:
+    """Which of DAMPINGS stands for these |ρ|."""
+    return np.minimum(np.searchsorted(DAMPINGS, size), len(DAMPINGS) - 1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -336,22 +352,6 @@ def with_bounds(
         ),
         relative=np.zeros(norm.size, dtype=bool),
     )
-
-
-def mehler_error(f: SeriesBounds, g: SeriesBounds, rho: np.ndarray, terms: int) -> np.ndarray:
-    """Bound on the error of a Mehler sum with ``terms`` terms: truncation, coefficients and rounding.
-
-    The fields of f and g must broadcast with ρ (``damped`` has one axis more, the last).
-    """
-    size = np.abs(rho)
-    error = size**terms * f.tail * g.tail
-    tier = np.minimum(np.searchsorted(DAMPINGS, size), len(DAMPINGS) - 1)
-    for index in range(len(DAMPINGS)):
-        left, right = f.damped[..., index], g.damped[..., index]
-        # 8 ε for the sum, 8 ε for coefficients that were left out as rounding.
-        own = f.noise[..., index] * right + g.noise[..., index] * left
-        error = error + np.where(tier == index, own + 16 * EPS * left * right, 0.0)
-    return error
 
 
 def relative_tails(series: HermiteSeries) -> np.ndarray:
