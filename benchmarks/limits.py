@@ -27,17 +27,12 @@ from kernelcalc.gaussian.covariance import make_covariance
 from kernelcalc.gaussian.floats import closed as closed_form
 from kernelcalc.gaussian.floats import layer
 from kernelcalc.gaussian.floats.kinds import recognise
-from kernelcalc.kernels import gram as kernels
+from kernelcalc.kernels import gram, layers
+from kernelcalc.kernels.blocks import Matrix
+from kernelcalc.kernels.fold import plan
 from kernelcalc.kernels.gram import KernelComputation
-from kernelcalc.kernels.state import (
-    KERNEL_NAMES,
-    DiagonalKernels,
-    PairKernels,
-    expectation_orders,
-    layer_step,
-    needed_at_pairs,
-    with_transposes,
-)
+from kernelcalc.kernels.layers import Scales
+from kernelcalc.kernels.state import DiagonalKernels, PairKernels, with_transposes
 
 DIMENSION, DEPTH = 196, 3
 BLOCK = kernels.BLOCK_ROWS, kernels.BLOCK_COLUMNS
@@ -125,15 +120,17 @@ class Array(np.ndarray):
 
 
 def step_operations(names: tuple[str, ...]) -> tuple[int, int]:
-    """Additions and multiplications a pair of the first layer step and of the last one."""
-    counts = []
-    carried = needed_at_pairs(with_transposes(names))
-    k = PairKernels(**{name: Number() if name in carried else None for name in PairKernels.__annotations__})
+    """Additions and multiplications a pair of the first hidden layer with its weights and of the last one."""
+    _, *steps = plan(kc.MLP("tanh", 3).layers, with_transposes(names))
     diagonal = DiagonalKernels(sigma=Number(), theta=Number(), phi=Number())
     orders = {(i, j): Number() for i in range(4) for j in range(4)}
-    for wanted in (carried, with_transposes(names)):
+    scales = Scales(weight=1.0, bias=1.0, bias_gradient=1.0)
+    counts = []
+    for hidden in (steps[:2], steps[2:]):
         Number.operations = 0
-        layer_step(k, diagonal, diagonal, orders, 1.0, 1.0, wanted)
+        k = PairKernels(**{name: Number() for name in hidden[0].before})
+        for step, given in zip(hidden, (orders, scales), strict=True):
+            k = step.layer.apply(k, diagonal, diagonal, given, step.after)
         counts.append(Number.operations)
     return counts[0], counts[1]
 
@@ -182,12 +179,12 @@ def report(name: str, count: int, possible: dict[str, float], *, compiled: bool,
     x = np.random.default_rng(0).normal(size=(count, DIMENSION))
     KernelComputation(net, x[:300], None, names, compiled=compiled).run(layers=False)
     timed = {
-        "Gram matrix and ρ": (KernelComputation, "_first_covariance", Timed),
+        "Gram matrix and ρ": (gram, "first_covariance", Timed),
         "coefficients of the points": (layer.LayerExpectations, "__init__", Timed),
         "expectations": (layer.LayerExpectations, "block", Timed),
         "of which series": (layer, "mehler_block", Series),
-        "layer step": (kernels, "layer_step", Timed),
-        "writing": (KernelComputation, "_write", Timed),
+        "layer step": (layers.Layer, "apply", Timed),
+        "writing": (Matrix, "write", Timed),
     }
     with ExitStack() as stack:
         clocks = {}
