@@ -27,15 +27,15 @@ from kernelcalc.gaussian.covariance import make_covariance
 from kernelcalc.gaussian.floats import closed as closed_form
 from kernelcalc.gaussian.floats import layer
 from kernelcalc.gaussian.floats.kinds import recognise
-from kernelcalc.kernels import gram, layers
+from kernelcalc.kernels import blocks, gram
 from kernelcalc.kernels.blocks import Matrix
 from kernelcalc.kernels.fold import plan
 from kernelcalc.kernels.gram import KernelComputation
-from kernelcalc.kernels.layers import Scales
-from kernelcalc.kernels.state import DiagonalKernels, PairKernels, with_transposes
+from kernelcalc.kernels.layers import Layer, Scales
+from kernelcalc.kernels.state import KERNEL_NAMES, DiagonalKernels, PairKernels, with_transposes
 
 DIMENSION, DEPTH = 196, 3
-BLOCK = kernels.BLOCK_ROWS, kernels.BLOCK_COLUMNS
+BLOCK = blocks.BLOCK_ROWS, blocks.BLOCK_COLUMNS
 
 
 def best(work: Callable[[], object], runs: int = 5) -> float:
@@ -183,7 +183,7 @@ def report(name: str, count: int, possible: dict[str, float], *, compiled: bool,
         "coefficients of the points": (layer.LayerExpectations, "__init__", Timed),
         "expectations": (layer.LayerExpectations, "block", Timed),
         "of which series": (layer, "mehler_block", Series),
-        "layer step": (layers.Layer, "apply", Timed),
+        "layer step": (Layer, "apply", Timed),
         "writing": (Matrix, "write", Timed),
     }
     with ExitStack() as stack:
@@ -203,8 +203,8 @@ def report(name: str, count: int, possible: dict[str, float], *, compiled: bool,
         rate = possible["compiled multiply-add"] if compiled else numpy_rate
         needed = {"of which series": (3 * series, rate, "operations")}
     else:
-        layers = [needed_at_pairs(wanted)] * (DEPTH - 2) + [wanted]
-        forms = sum(closed_operations(name, expectation_orders(carried)) for carried in layers)
+        costly = [step.orders for step in plan(kc.MLP(name, DEPTH).layers, wanted) if step.orders]
+        forms = sum(closed_operations(name, orders) for orders in costly)
         needed = {"expectations": (forms * pairs, numpy_rate, "operations")}
     needed |= {
         "Gram matrix and ρ": (2 * DIMENSION * pairs, possible["matrix product"], "operations"),
@@ -248,7 +248,7 @@ def main() -> None:
     possible = ceilings()
     for name, value in possible.items():
         print(f"{name}: {value / 1e9:.2f} {'GB/s' if name == 'copy' else 'G operations/s'}")
-    with patch.object(kernels, "processors", lambda: 1):
+    with patch.object(blocks, "processors", lambda: 1):
         for name, names, compiled in (
             ("tanh", KERNEL_NAMES, False),
             ("tanh", KERNEL_NAMES, True),
