@@ -17,7 +17,7 @@ from threadpoolctl import ThreadpoolController
 
 # 16 MiB of float64.
 _SEEN_FREED = 2**21
-# Multiply-adds of one matrix product below which OpenBLAS takes one thread by itself (4 · SMP_THRESHOLD_MIN).
+# Multiply-adds of one matrix product up to which OpenBLAS takes one thread by itself (4 · SMP_THRESHOLD_MIN).
 _ALONE = 2**18
 # From here on threads pay also where others compute: measured on two cores with as many busy neighbours, two threads take 26,
 # 13, 5, 2.1 and 0.8 times as long as one for 2^22, 2^24, 2^26, 2^28 and 2^30 multiply-adds.
@@ -28,8 +28,8 @@ LAPACK_BLOCK = 32
 
 # Whoever has it sets the threads of BLAS, which are the process's: what two threads set in turn would not come back.
 _SETS = RLock()
-# What every block that is open in that thread has found; the first is the caller's own setting.
-_FOUND: list[int] = []
+# The caller's own setting, then that of every block that is open in that thread.
+_SET: list[int] = []
 
 
 def processors() -> int:
@@ -38,6 +38,7 @@ def processors() -> int:
     return max(1, min(bound, _granted()))
 
 
+@cache
 def _granted(root: Path = Path("/sys/fs/cgroup")) -> int:
     """Cores that a quota of processor time in a period amounts to, rounded up; no limit without one."""
     for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
@@ -57,7 +58,7 @@ def blas_threads(work: float) -> AbstractContextManager[None]:
     One for small products, otherwise as many as the caller has set, no more than :func:`processors`. OpenBLAS itself takes all
     it knows of, and where others compute, or a control group grants less, they wait for each other longer than they compute.
     """
-    if work < _ALONE:
+    if work <= _ALONE:
         return nullcontext()
     return _limited(1 if work < _WORTH_THREADS else processors())
 
@@ -75,23 +76,31 @@ def _limited(count: int) -> Iterator[None]:
     if not _SETS.acquire(blocking=False):
         yield
         return
+    is_outermost = not _SET
     try:
-        blas = _blas("scipy.linalg" in sys.modules)
-        now = max((one.num_threads or 1 for one in blas.lib_controllers), default=1)
-        wanted = min(count, _FOUND[0] if _FOUND else now)
-        _FOUND.append(now)
-        try:
-            with nullcontext() if wanted == now else blas.limit(limits=wanted):
+        if is_outermost:
+            _SET.append(max((one.num_threads or 1 for one in _blas().lib_controllers), default=1))
+        wanted = min(count, _SET[0])
+        with nullcontext() if wanted == _SET[-1] else _blas().limit(limits=wanted):
+            _SET.append(wanted)
+            try:
                 yield
-        finally:
-            _FOUND.pop()
+            finally:
+                _SET.pop()
     finally:
+        if is_outermost:
+            _SET.clear()
         _SETS.release()
 
 
+def _blas() -> Any:
+    """The BLAS libraries in this process; SciPy may bring its own when it is imported."""
+    return _libraries("scipy.linalg" in sys.modules)
+
+
 @cache
-def _blas(with_scipy: bool) -> Any:
-    """The BLAS libraries in this process; SciPy may bring its own, and looking for them takes milliseconds."""
+def _libraries(with_scipy: bool) -> Any:
+    # looking for them takes milliseconds
     return ThreadpoolController().select(user_api="blas")
 
 

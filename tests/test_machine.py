@@ -22,7 +22,7 @@ def now():
 def two_processors(monkeypatch):
     """BLAS set to three threads by the caller, and two processors."""
     monkeypatch.setattr(machine, "processors", lambda: 2)
-    machine._blas.cache_clear()
+    machine._libraries.cache_clear()
     with threadpool_limits(3, user_api="blas"):
         if now() != {3}:
             pytest.skip("a BLAS without threads")

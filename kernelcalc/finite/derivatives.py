@@ -171,7 +171,9 @@ def jacobian_gram(
     kernels = left.layer_kernels(None if left_is_right else other)
     total: Any = 0.0
     for layer, kernel in enumerate(kernels):
-        one, two = (np.einsum("a...si->...asi", z[layer + 1]) for z in (zeta, zeta2))
+        one, two = zeta[layer + 1], zeta2[layer + 1]
+        if one.ndim > 3:
+            one, two = np.moveaxis(one, 0, -3), np.moveaxis(two, 0, -3)
         lead, rows, columns = one.shape[:-3], one.shape[-3:-1], two.shape[-3:-1]
         flat = one.reshape(*lead, -1, one.shape[-1]) @ two.reshape(*lead, -1, two.shape[-1]).swapaxes(-1, -2)
         total = total + kernel[..., None, :, None, :] * flat.reshape(*lead, *rows, *columns)

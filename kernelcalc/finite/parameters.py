@@ -129,7 +129,11 @@ class Parameters:
 
     def work(self, points: int) -> int:
         """Multiply-adds of the largest matrix product of one pass with that many points."""
-        return points * max(n * m for n, m in pairwise(self.sizes))
+        return points * self._largest
+
+    @cached_property
+    def _largest(self) -> int:
+        return max(n * m for n, m in pairwise(self.sizes))
 
     def points(self, X: Any) -> AnyArray:
         """X checked: real, finite, (N, n_in), in the network's number type."""
