@@ -69,7 +69,8 @@ class LayerExpectations:
         rtol: float = RTOL,
         compiled: bool = False,
     ) -> None:
-        self.points = Points(act, q, qp, tuple(orders), rtol, compiled)
+        self.orders = tuple(orders)
+        self.points = Points(act, q, qp, self.orders, rtol, compiled)
         self._one_by_one, self._warned = 0, False
         atoms = _closed_forms(self.points)
         self._blocks: Blocks = SeriesBlocks(self.points) if atoms is None else ClosedBlocks(self.points, atoms)
@@ -86,7 +87,7 @@ class LayerExpectations:
     def block(self, rows: slice, columns: Index, cov: Covariance) -> dict[Order, np.ndarray]:
         """Every E_ij on a block; cov.q has shape (B, 1), cov.qp (1, M), cov.c and cov.det (B, M)."""
         result: dict[Order, np.ndarray] = {}
-        for order, (value, bad) in zip(self.points.orders, self._blocks.values(rows, columns, cov), strict=True):
+        for order, (value, bad) in zip(self.orders, self._blocks.values(rows, columns, cov), strict=True):
             if bad is not None and bad.any():
                 value = np.array(value)
                 value[bad] = self._recompute(order, cov, bad)
