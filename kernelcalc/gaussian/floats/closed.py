@@ -1,4 +1,4 @@
-r"""Closed forms of E[f(a)g(b)] in float64 for sums of atoms (:mod:`kernelcalc.gaussian.floats.kinds`).
+r"""Closed forms of E[f(a)g(b)] in float64 for sums of terms (:mod:`kernelcalc.gaussian.floats.kinds`).
 
 Powers of x are removed beforehand, on symbols, by Stein's lemma, E[a h(a,b)] = q E[∂_a h] + c E[∂_b h]: what remains are
 polynomials in q, q' and c times expectations of pairs without powers. Smoothing adds v to a variance and leaves c alone, hence
@@ -15,7 +15,7 @@ import numpy as np
 
 from kernelcalc.arrays import EPS
 from kernelcalc.gaussian.covariance import Covariance
-from kernelcalc.gaussian.floats.kinds import Atom, Combination, differentiate
+from kernelcalc.gaussian.floats.kinds import Combination, Term, differentiate
 
 # Rounding steps in one pair formula, counted generously, and in a polynomial before it.
 OPERATIONS, POLYNOMIAL_OPERATIONS = 16, 16
@@ -33,8 +33,8 @@ Polynomial = dict[tuple[int, int, int], float]
 
 
 def _add_times(
-    total: dict[tuple[Atom, Atom], Polynomial],
-    part: dict[tuple[Atom, Atom], Polynomial],
+    total: dict[tuple[Term, Term], Polynomial],
+    part: dict[tuple[Term, Term], Polynomial],
     weight: float,
     raised: tuple[int, int, int] = (0, 0, 0),
 ) -> None:
@@ -46,11 +46,11 @@ def _add_times(
 
 
 @lru_cache(maxsize=4096)
-def _without_powers(a: Atom, b: Atom) -> dict[tuple[Atom, Atom], Polynomial]:
-    """E[a b] of two atoms as polynomials times expectations of atoms without powers."""
+def _without_powers(a: Term, b: Term) -> dict[tuple[Term, Term], Polynomial]:
+    """E[a b] of two terms as polynomials times expectations of terms without powers."""
     if not (a.power or b.power):
         return {(a, b): {(0, 0, 0): 1.0}}
-    total: dict[tuple[Atom, Atom], Polynomial] = {}
+    total: dict[tuple[Term, Term], Polynomial] = {}
     left, right = ({a.lowered(): 1.0}, {b: 1.0}) if a.power else ({a: 1.0}, {b.lowered(): 1.0})
     by_left, by_right = ((1, 0, 0), (0, 0, 1)) if a.power else ((0, 0, 1), (0, 1, 0))
     for first, second, raised in ((differentiate(left), right, by_left), (left, differentiate(right), by_right)):
@@ -62,9 +62,9 @@ def _without_powers(a: Atom, b: Atom) -> dict[tuple[Atom, Atom], Polynomial]:
 
 @lru_cache(maxsize=1024)
 def _reduced(
-    f: tuple[tuple[Atom, float], ...], g: tuple[tuple[Atom, float], ...]
-) -> tuple[tuple[Atom, Atom, Polynomial], ...]:
-    total: dict[tuple[Atom, Atom], Polynomial] = {}
+    f: tuple[tuple[Term, float], ...], g: tuple[tuple[Term, float], ...]
+) -> tuple[tuple[Term, Term, Polynomial], ...]:
+    total: dict[tuple[Term, Term], Polynomial] = {}
     for a, weight in f:
         for b, other in g:
             _add_times(total, _without_powers(a, b), weight * other)
@@ -72,18 +72,18 @@ def _reduced(
     return tuple((a, b, polynomial) for a, b, polynomial in kept if polynomial)
 
 
-def _regrouped(combination: Combination, least: float) -> tuple[tuple[Atom, float], ...]:
+def _regrouped(combination: Combination, least: float) -> tuple[tuple[Term, float], ...]:
     """x R_1 = R_0 − v R_2 where no variance is below v.
 
     There the right-hand side hardly cancels, while Stein's lemma on the left loses a factor q/v; below it is the other way
     round.
     """
     result: Combination = {}
-    for atom, weight in combination.items():
-        parts = {atom: weight}
-        if atom.power == 1 and atom.kind in ("R", "K") and atom.order == 1 and 0 < atom.variance <= least:
-            plain, density = (atom._replace(power=0, order=order) for order in (0, 2))
-            parts = {plain: weight, density: -atom.variance * weight}
+    for term, weight in combination.items():
+        parts = {term: weight}
+        if term.power == 1 and term.kind in ("R", "K") and term.order == 1 and 0 < term.variance <= least:
+            plain, density = (term._replace(power=0, order=order) for order in (0, 2))
+            parts = {plain: weight, density: -term.variance * weight}
         for part, own in parts.items():
             result[part] = result.get(part, 0.0) + own
     return tuple(result.items())
@@ -261,7 +261,7 @@ def _against_density(kind: str, m: int, n: int, s: _Smoothed, swap: bool) -> _Pa
     return _Pair(value=total, magnitude=None if one_sign else sum(map(np.abs, values[1:]), np.abs(values[0])))
 
 
-def _mixed_kinks(f: Atom, g: Atom, s: _Smoothed, mirrored: _Smoothed, *, swap: bool = False) -> _Pair:
+def _mixed_kinks(f: Term, g: Term, s: _Smoothed, mirrored: _Smoothed, *, swap: bool = False) -> _Pair:
     """R against K: K_n(x) = (R_n(x) + (−1)^n R_n(−x))/2, and b → −b changes the sign of c."""
     if f.kind == "K":
         return _mixed_kinks(g, f, s, mirrored, swap=not swap)
@@ -271,7 +271,7 @@ def _mixed_kinks(f: Atom, g: Atom, s: _Smoothed, mirrored: _Smoothed, *, swap: b
     return _Pair(value=value, magnitude=(direct.size + reflected.size) / 2)
 
 
-def _wave_pair(f: Atom, g: Atom, cov: Covariance) -> _Pair:
+def _wave_pair(f: Term, g: Term, cov: Covariance) -> _Pair:
     """exp, sin and cos against each other; cos with rate 0 is the constant 1."""
     if f.kind == "exp" and g.kind != "exp":
         return _wave_pair(g, f, cov.swapped())
@@ -300,10 +300,10 @@ class SharedPairs:
 
     def __init__(self, cov: Covariance) -> None:
         self.cov = cov
-        self._pairs: dict[tuple[Atom, Atom], _Pair | None] = {}
+        self._pairs: dict[tuple[Term, Term], _Pair | None] = {}
         self._smoothed: dict[tuple[float, float, int], _Smoothed] = {}
 
-    def __call__(self, f: Atom, g: Atom) -> _Pair | None:
+    def __call__(self, f: Term, g: Term) -> _Pair | None:
         """E[F(a) G(b)], or None where there is no rule."""
         if (f, g) not in self._pairs:
             self._pairs[f, g] = self._pair(f, g)
@@ -326,7 +326,7 @@ class SharedPairs:
         rho = self.cov.rho
         return float(max(rho.max(), -rho.min()))
 
-    def _pair(self, f: Atom, g: Atom) -> _Pair | None:
+    def _pair(self, f: Term, g: Term) -> _Pair | None:
         constants = (f.kind == "one", g.kind == "one")
         if any(constants):
             other, q = (g, self.cov.qp) if constants[0] else (f, self.cov.q)
@@ -338,14 +338,14 @@ class SharedPairs:
             return _mixed_kinks(f, g, self._covariance(f, g), self._covariance(f, g, -1))
         return _wave_pair(f, g, self.cov) if {f.kind, g.kind} <= waves else None
 
-    def _covariance(self, f: Atom, g: Atom, sign: int = 1) -> _Smoothed:
+    def _covariance(self, f: Term, g: Term, sign: int = 1) -> _Smoothed:
         key = f.variance, g.variance, sign
         if key not in self._smoothed:
             self._smoothed[key] = _Smoothed.of(self.cov, *key)
         return self._smoothed[key]
 
 
-def _against_one(f: Atom, q: np.ndarray) -> _Pair:
+def _against_one(f: Term, q: np.ndarray) -> _Pair:
     """E[F(a)]."""
     if f.kind == "one":
         return _Pair(value=np.ones_like(q))
@@ -353,7 +353,7 @@ def _against_one(f: Atom, q: np.ndarray) -> _Pair:
         weight, power = _at_zero(f.kind, f.order)
         return _Pair(value=weight * np.sqrt(q + f.variance) ** power)
     nothing = np.zeros_like(q)
-    return _wave_pair(f, Atom(kind="cos"), Covariance(q=q, qp=nothing, c=nothing, det=nothing))
+    return _wave_pair(f, Term(kind="cos"), Covariance(q=q, qp=nothing, c=nothing, det=nothing))
 
 
 # Sums ----------------------------------------------------------------------------------------------------------------
@@ -415,7 +415,7 @@ def _added(
 def expectation(
     f: Combination, g: Combination, cov: Covariance, shared: SharedPairs | None = None
 ) -> ClosedForm | None:
-    """E[f(a) g(b)] of two sums of atoms with a bound on the rounding error; None if a pair has no rule.
+    """E[f(a) g(b)] of two sums of terms with a bound on the rounding error; None if a pair has no rule.
 
     ``shared`` at the same covariance may be given to calls for several functions: roots, angles and pairs are then computed
     once. Infinite values mark divergent expectations (a squared delta function on a degenerate covariance) and overflow.

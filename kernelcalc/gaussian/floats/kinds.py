@@ -1,4 +1,6 @@
-"""Activations as sums of atoms :math:`x^p F(x)` whose pairs have closed Gaussian expectations.
+r"""Activations as float64 sums of terms :math:`x^p F(x)` whose pairs have closed Gaussian expectations.
+
+They are read off the exact atoms (:mod:`kernelcalc.expressions.atoms`), which have their steps at 0 here.
 
 F is one of
 
@@ -14,19 +16,23 @@ The set is closed under differentiation.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
 import sympy as sp
 
 from kernelcalc.activations.activation import Activation
-from kernelcalc.expressions.atoms import x
+from kernelcalc.expressions.atoms import Atom, Gate, NotInAlgebra, atoms_of
 
 # Stein's lemma branches at every power; beyond this the Hermite series is both faster and more accurate.
 MAX_POWER = 6
+# So does every pair of exponentials cost one of its own.
+MAX_WAVES = 8
 
 
-class Atom(NamedTuple):
+class Term(NamedTuple):
     """x^power · F(x); ``order`` and ``variance`` for R and K, ``rate`` for exp, sin and cos."""
 
     power: int = 0
@@ -35,182 +41,160 @@ class Atom(NamedTuple):
     variance: float = 0.0
     rate: float = 0.0
 
-    def lowered(self) -> Atom:
+    def lowered(self) -> Term:
         return self._replace(power=self.power - 1)
 
 
-Combination = dict[Atom, float]
+Combination = dict[Term, float]
+# By power and by s² of a gate or γ of an exponential.
+Coefficients = defaultdict[tuple[int, sp.Expr], sp.Expr]
 
 
-def _add(combination: Combination, atom: Atom, weight: float) -> None:
-    if atom.power == 1 and atom.kind in ("R", "K") and atom.order == 2 and atom.variance > 0:
+def _add(combination: Combination, term: Term, weight: float) -> None:
+    if term.power == 1 and term.kind in ("R", "K") and term.order == 2 and term.variance > 0:
         # x φ(x) = −v φ'(x) for the density of N(0, v)
-        atom, weight = Atom(kind=atom.kind, order=3, variance=atom.variance), -atom.variance * weight
-    combination[atom] = combination.get(atom, 0.0) + weight
+        term, weight = Term(kind=term.kind, order=3, variance=term.variance), -term.variance * weight
+    combination[term] = combination.get(term, 0.0) + weight
 
 
 def differentiate(combination: Combination) -> Combination:
-    """Derivative of a sum of atoms, again a sum of atoms."""
+    """Derivative of a sum of terms, again a sum of terms."""
     result: Combination = {}
-    for atom, weight in combination.items():
-        if atom.power:
-            _add(result, atom.lowered(), weight * atom.power)
-        if atom.kind in ("R", "K"):
-            _add(result, Atom(power=atom.power, kind=atom.kind, order=atom.order + 1, variance=atom.variance), weight)
-        elif atom.kind == "exp":
-            _add(result, atom, weight * atom.rate)
-        elif atom.kind == "sin":
-            _add(result, Atom(power=atom.power, kind="cos", rate=atom.rate), weight * atom.rate)
-        elif atom.kind == "cos":
-            _add(result, Atom(power=atom.power, kind="sin", rate=atom.rate), -weight * atom.rate)
+    for term, weight in combination.items():
+        if term.power:
+            _add(result, term.lowered(), weight * term.power)
+        if term.kind in ("R", "K"):
+            _add(result, Term(power=term.power, kind=term.kind, order=term.order + 1, variance=term.variance), weight)
+        elif term.kind == "exp":
+            _add(result, term, weight * term.rate)
+        elif term.kind == "sin":
+            _add(result, Term(power=term.power, kind="cos", rate=term.rate), weight * term.rate)
+        elif term.kind == "cos":
+            _add(result, Term(power=term.power, kind="sin", rate=term.rate), -weight * term.rate)
     return result
 
 
-@lru_cache(maxsize=512)
-def _recognise_root(pieces: tuple[sp.Expr, ...], breaks: tuple[float, ...]) -> tuple[tuple[Atom, float], ...] | None:
-    if not breaks:
-        combination = _recognise_smooth(pieces[0])
-    elif breaks == (0.0,) and all(p.is_polynomial(x) for p in pieces):
-        combination = _recognise_kink(*(sp.Poly(p, x) for p in pieces))
-    else:
-        combination = None
-    return None if combination is None else tuple(combination.items())
-
-
 def recognise(act: Activation) -> Combination | None:
-    """The activation as a sum of atoms, or None if it is no such sum.
+    """The activation as a sum of terms, or None if it is no such sum.
 
     Examples
     --------
     >>> recognise(Activation("2*erf(x) + 3"))
-    {Atom(power=0, kind='one', ...): 3.0, Atom(power=0, kind='K', order=1, variance=0.5, rate=0.0): 4.0}
+    {Term(power=0, kind='K', order=1, variance=0.5, rate=0.0): 4.0, Term(power=0, kind='one', ...): 3.0}
     """
-    form = act.root.form
-    items = _recognise_root(form.pieces, form.kinks)
-    if items is None:
+    terms = _terms(act)
+    return None if terms is None else dict(terms)
+
+
+@lru_cache(maxsize=512)
+def _terms(act: Activation) -> tuple[tuple[Term, float], ...] | None:
+    if act.order:
+        before = _terms(act.root.derivative(act.order - 1))
+        return None if before is None else tuple(differentiate(dict(before)).items())
+    if act.kinks not in ((), (0.0,)):
         return None
-    combination = dict(items)
-    for _ in range(act.order):
-        combination = differentiate(combination)
-    return combination
-
-
-def _recognise_kink(left: sp.Poly, right: sp.Poly) -> Combination | None:
-    """Polynomials left and right of 0: an odd part sign(x)·p(x) in K, the rest in R and powers."""
-    combination: Combination = {}
-
-    def put(poly: sp.Poly, kind: str, factor: float) -> None:
-        for (power,), coefficient in poly.terms():
-            weight = factor * float(coefficient)
-            if weight:
-                # x · H(x) = relu(x), so one power is absorbed where there is one.
-                absorbed = 1 if power else 0
-                _add(combination, Atom(power=power - absorbed, kind=kind, order=1 - absorbed), weight)
-
-    if max(left.degree(), right.degree()) > MAX_POWER:
+    try:
+        combination = _of_atoms(atoms_of(act.form.regular))
+    except NotInAlgebra:
         return None
-    if (left + right).is_zero:
-        put(right, "K", 2.0)
+    return tuple(combination.items())
+
+
+def _of_atoms(atoms: Iterable[Atom]) -> Combination:
+    """Exact atoms in float64; coefficients are added as symbols, so that what cancels does."""
+    plain: Coefficients = defaultdict(lambda: sp.S.Zero)
+    gates, waves = plain.copy(), plain.copy()
+    result: Combination = {}
+    for coefs, alpha, gamma, factor in atoms:
+        if len(coefs) > MAX_POWER + 1:
+            raise NotInAlgebra(f"powers up to {MAX_POWER}", f"{len(coefs) - 1}")
+        for power, weight in enumerate(coefs):
+            if weight == 0:
+                continue
+            if factor is None and alpha == gamma == 0:
+                plain[power, sp.S.Zero] += weight
+            elif factor is None and alpha == 0:
+                waves[power, gamma] += weight
+            elif factor is None and gamma == 0 and alpha.is_negative:
+                variance = -1 / (2 * alpha)
+                bell = Term(power=power, kind="R", order=2, variance=float(variance))
+                _add(result, bell, float(weight * sp.sqrt(2 * sp.pi * variance)))
+            elif isinstance(factor, Gate) and factor.tau == alpha == gamma == 0:
+                # Φ(−x/s) = 1 − Φ(x/s)
+                gates[power, factor.s2] += factor.side * weight
+                plain[power, sp.S.Zero] += weight if factor.side < 0 else 0
+            else:
+                raise NotInAlgebra("steps and densities at 0", str(factor))
+    for (power, s2), weight in gates.items():
+        _add_gate(result, plain, power, s2, weight)
+    for (power, _), weight in plain.items():
+        _add(result, Term(power=power), float(weight))
+    _add_waves(result, waves)
+    return _gathered({term: weight for term, weight in result.items() if weight})
+
+
+def _add_gate(result: Combination, plain: Coefficients, power: int, s2: sp.Expr, weight: sp.Expr) -> None:
+    """weight · x^power P(x + sZ ≥ 0): an odd function where it is one but for a polynomial, which ``plain`` then has."""
+    half = sp.expand(plain[power, sp.S.Zero] + weight / 2)
+    if s2 == 0:
+        # x H(x) = relu(x): one power is absorbed where there is one.
+        absorbed = 1 if power else 0
+        kink = Term(power=power - absorbed, kind="R" if half else "K", order=1 - absorbed)
+        _add(result, kink, float(weight))
+        plain[power, sp.S.Zero] *= 1 if half else 0
     else:
-        for (power,), coefficient in left.terms():
-            if coefficient != 0:
-                _add(combination, Atom(power=power), float(coefficient))
-        put(right - left, "R", 1.0)
-    return combination
+        _add(result, Term(power=power, kind="K", order=1, variance=float(s2)), float(weight))
+        plain[power, sp.S.Zero] = half
 
 
-def _recognise_smooth(expr: sp.Expr) -> Combination | None:
-    combination: Combination = {}
-    for term in sp.Add.make_args(sp.expand(expr, trig=False, power_base=False)):
-        coefficient, rest = term.as_independent(x)
-        if not coefficient.is_real:
-            return None
-        power, special = 0, []
-        for factor in sp.Mul.make_args(rest):
-            base, exponent = factor.as_base_exp()
-            if base == x and exponent.is_Integer and exponent > 0:
-                power += int(exponent)
-            elif factor != 1:
-                special.append(factor)
-        if power > MAX_POWER or len(special) > 1:
-            return None
-        found = _special(special[0]) if special else {Atom(): 1.0}
-        if found is None:
-            return None
-        for atom, weight in found.items():
-            raised = Atom(
-                power=atom.power + power, kind=atom.kind, order=atom.order, variance=atom.variance, rate=atom.rate
-            )
-            _add(combination, raised, weight * float(coefficient))
-    return _gathered({a: w for a, w in combination.items() if w})
-
-
-def _special(factor: sp.Expr) -> Combination | None:
-    """erf, erfc, exp of a quadratic, sin or cos of a linear argument, as atoms."""
-    if (
-        not factor.args
-        or not factor.args[-1].is_polynomial(x)
-        or not isinstance(factor, sp.erf | sp.erfc | sp.exp | sp.sin | sp.cos)
-    ):
-        return None
-    poly = sp.Poly(factor.args[-1], x)
-    if poly.degree() > 2 or not all(c.is_real for c in poly.all_coeffs()):
-        return None
-    exact = tuple(poly.coeff_monomial(x**k) for k in (2, 1, 0))
-    curvature, slope, shift = map(float, exact)
-    if isinstance(factor, sp.erf | sp.erfc):
-        if curvature or shift or not slope:
-            return None
-        k_one = Atom(kind="K", order=1, variance=float(1 / (2 * exact[1] ** 2)))
-        weight = math.copysign(2.0, slope)
-        return {k_one: weight} if isinstance(factor, sp.erf) else {Atom(): 1.0, k_one: -weight}
-    if isinstance(factor, sp.exp):
-        if curvature:
-            if curvature > 0 or slope:
-                return None
-            variance = float(-1 / (2 * exact[0]))
-            height = math.exp(shift) * math.sqrt(2 * math.pi * variance)
-            return {Atom(kind="R", order=2, variance=variance): height}
-        return {Atom(kind="exp", rate=slope): math.exp(shift)}
-    if curvature:
-        return None
-    # sin(γx + φ) = cos φ sin γx + sin φ cos γx, and cos(γx + φ) = cos φ cos γx − sin φ sin γx.
-    sine, cosine = Atom(kind="sin", rate=slope), Atom(kind="cos", rate=slope)
-    if isinstance(factor, sp.sin):
-        parts = {sine: math.cos(shift), cosine: math.sin(shift)}
-    else:
-        parts = {cosine: math.cos(shift), sine: -math.sin(shift)}
-    return {a: w for a, w in parts.items() if w}
+def _add_waves(result: Combination, waves: Coefficients) -> None:
+    """e^{γx} with a real rate, and a e^{iωx} + b e^{−iωx} = (a + b) cos ωx + i (a − b) sin ωx."""
+    if len(waves) > MAX_WAVES:
+        raise NotInAlgebra(f"at most {MAX_WAVES} exponentials", f"{len(waves)}")
+    for (power, gamma), weight in waves.items():
+        if gamma.is_real:
+            _add(result, Term(power=power, kind="exp", rate=float(gamma)), float(weight))
+            continue
+        rate = gamma / sp.I
+        if not rate.is_real:
+            raise NotInAlgebra("exponentials or waves", f"exp({gamma}·x)")
+        if rate > 0:
+            other = waves.get((power, -gamma), sp.S.Zero)
+            for kind, value in (("cos", weight + other), ("sin", sp.I * (weight - other))):
+                amount = complex(sp.expand(value))
+                if abs(amount.imag) > 1e-15 * abs(amount):
+                    raise NotInAlgebra("real waves", str(value))
+                _add(result, Term(power=power, kind=kind, rate=float(rate)), amount.real)
 
 
 def _gathered(combination: Combination) -> Combination:
     """½ + K_1 → R_1 with any power of x before it, and x R_1 + v R_2 → R_0: sums that would cancel in the left tail."""
     result = dict(combination)
-    for atom, weight in combination.items():
-        if atom.kind == "K" and atom.order == 1:
-            constant = Atom(power=atom.power)
+    for term, weight in combination.items():
+        if term.kind == "K" and term.order == 1:
+            constant = Term(power=term.power)
             if math.isclose(result.get(constant, 0.0), weight / 2, rel_tol=1e-15):
-                del result[constant], result[atom]
-                _add(result, Atom(power=atom.power, kind="R", order=1, variance=atom.variance), weight)
-    for atom, weight in list(result.items()):
-        if atom.kind == "R" and atom.order == 1 and atom.power == 1 and atom.variance > 0:
-            density = Atom(kind="R", order=2, variance=atom.variance)
-            if math.isclose(result.get(density, 0.0), weight * atom.variance, rel_tol=1e-14):
-                del result[density], result[atom]
-                _add(result, Atom(kind="R", variance=atom.variance), weight)
+                del result[constant], result[term]
+                _add(result, Term(power=term.power, kind="R", order=1, variance=term.variance), weight)
+    for term, weight in list(result.items()):
+        if term.kind == "R" and term.order == 1 and term.power == 1 and term.variance > 0:
+            density = Term(kind="R", order=2, variance=term.variance)
+            if math.isclose(result.get(density, 0.0), weight * term.variance, rel_tol=1e-14):
+                del result[density], result[term]
+                _add(result, Term(kind="R", variance=term.variance), weight)
     return result
 
 
 def homogeneous_weights(combination: Combination) -> tuple[float, float] | None:
     """(A, B) of A x + B|x|, or None for any other function."""
     linear = absolute = 0.0
-    for atom, weight in combination.items():
-        if atom == Atom(power=1):
+    for term, weight in combination.items():
+        if term == Term(power=1):
             linear += weight
-        elif atom == Atom(kind="R"):
+        elif term == Term(kind="R"):
             linear += weight / 2
             absolute += weight / 2
-        elif atom == Atom(kind="K"):
+        elif term == Term(kind="K"):
             absolute += weight / 2
         else:
             return None
@@ -231,5 +215,5 @@ def feels_small_angles(act: Activation) -> bool:
     >>> [feels_small_angles(Activation(text)) for text in ("tanh(x)", "Abs(x)", "erf(100*x)")]
     [False, True, True]
     """
-    atoms = recognise(act) or {}
-    return act.smoothness < 1 or any(a.kind in ("R", "K") and a.variance < SHARP for a in atoms)
+    terms = recognise(act) or {}
+    return act.smoothness < 1 or any(t.kind in ("R", "K") and t.variance < SHARP for t in terms)
