@@ -14,7 +14,7 @@ X = np.array([-3.1, -0.7, -0.2, 0.4, 1.3, 4.2])
 
 
 def value(term):
-    """x^p F(x) for orders up to 2."""
+    """x^p F(x) for orders up to 3."""
     u = X / math.sqrt(term.variance) if term.variance else None
     density = None if u is None else np.exp(-(u**2) / 2) / math.sqrt(2 * math.pi * term.variance)
     if term.kind in ("R", "K"):
@@ -22,9 +22,11 @@ def value(term):
             step = (X > 0) * 1.0
             right = (X * step, step)[term.order]
         else:
-            right = (X * ndtr(u) + term.variance * density, ndtr(u), density)[min(term.order, 2)]
+            right = (X * ndtr(u) + term.variance * density, ndtr(u), density, -u / math.sqrt(term.variance) * density)[
+                term.order
+            ]
         # |x|/2 smoothed is R_0 − x/2, its derivative R_1 − 1/2.
-        left = 0 if term.kind == "R" else (X / 2, 0.5, 0.0)[term.order]
+        left = 0 if term.kind == "R" else (X / 2, 0.5, 0.0, 0.0)[term.order]
         shape = right - left
     else:
         rate = term.rate * X
