@@ -21,7 +21,7 @@ from scipy.special import ndtr
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.kernels.points import check_points
 from kernelcalc.studies.regression import predict_outputs
-from kernelcalc.training.checks import with_defined_kernels
+from kernelcalc.training.checks import check_number, with_defined_kernels
 from kernelcalc.training.flow import gradient_flow
 from kernelcalc.training.losses import Loss, resolve_loss
 from kernelcalc.training.modes import FEW_DIGITS
@@ -168,7 +168,7 @@ def held_out(
     >>> found.mean.round(12), found.accuracy
     (array([[1.]]), 1.0)
     """
-    law = resolve_loss(loss)
+    law, time = resolve_loss(loss), check_number("time", time, finite=False)
     x, new = check_points(points, "points"), check_points(test_points, "test_points")
     n_out = net.n_out if net.n_out > 1 else None
     y = law.encode(labels, n_out)
@@ -216,8 +216,6 @@ def _sampled(
     """Draws (samples, M, n_out) of f and g at the new points after training on (x, y)."""
     if not math.isfinite(time):
         raise NotFiniteError("a finite time", f"{time}", "the end of training exists in closed form for the MSE only")
-    if time < 0:
-        raise InputError("a time ≥ 0", repr(time))
     n = len(x)
     kernels = net.kernels(np.concatenate([x, new]))
     smooth = "xi" in kernels.available

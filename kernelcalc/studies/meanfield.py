@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.errors import InputError
-from kernelcalc.training.checks import gram
+from kernelcalc.training.checks import check_count, gram
 from kernelcalc.training.losses import resolve_loss
 
 if TYPE_CHECKING:
@@ -45,8 +44,7 @@ class MeanFieldLaw:
 
     def at_width(self, width: int) -> dict[str, float]:
         """Mean and standard deviation of Tr H and mean of Tr H² to be expected at one width, to leading order."""
-        if width < 1:
-            raise InputError("a width of at least 1", repr(width))
+        check_count("a width", width, 1)
         return {
             "trace_h_mean": self.trace_i + self.trace_s,
             "trace_h_std": math.sqrt(width) * self.trace_h_std,
@@ -109,4 +107,6 @@ def mean_field_moments(kernels: Any, labels: ArrayLike, loss: Any = "mse", *, n_
         float(np.einsum("ia,ij,ja->", slope, gram(kernels, name, n), slope)) for name in ("xi", "upsilon")
     )
     first, shift = (float(np.diagonal(gram(kernels, name, n)) @ weights) for name in ("theta", "phi"))
-    return MeanFieldLaw(trace_h_std=math.sqrt(max(variance, 0.0)), trace_h2=second, trace_i=first, trace_s=shift)
+    return MeanFieldLaw(
+        trace_h_std=math.sqrt(max(variance, 0.0)), trace_h2=max(second, 0.0), trace_i=first, trace_s=shift
+    )

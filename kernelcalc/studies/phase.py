@@ -18,17 +18,16 @@ from scipy.optimize import brentq
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
-from kernelcalc.errors import DivergentExpectationError, InputError, ShapeError
-from kernelcalc.gaussian.expectation import gaussian_expectation
+from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.kernels.mlp import MLP
+from kernelcalc.studies.variance import SCAN, ScannedMap, scanned, slope_map, variance_map
+from kernelcalc.training.checks import check_number, floats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from kernelcalc.arrays import Array
 
-# Where fixed points are looked for; 24 points a decade tell apart fixed points a tenth of an e-fold from each other.
-_SCAN = np.geomspace(1e-8, 1e8, 24 * 16 + 1)
 # χ this close to 1 is called critical.
 _CRITICAL = 1e-9
 
@@ -102,36 +101,18 @@ def fixed_points(activation: Any, sigma_w: float = 1.0, beta: float = 0.1) -> tu
     """
     act = as_activation(activation)
     _check(sigma_w, beta)
-    v = variance_map(act, _SCAN)
-    gap = sigma_w**2 * v + beta**2 - _SCAN
+    gap = sigma_w**2 * scanned(act).values + beta**2 - SCAN
     found = []
     if beta == 0 and float(act(np.zeros(1))[0]) == 0:
         found.append(0.0)
-    small = np.abs(gap) <= 1e-13 * _SCAN
+    small = np.abs(gap) <= 1e-13 * SCAN
     usable = np.isfinite(gap) & ~small
     for i in np.flatnonzero(usable[:-1] & usable[1:] & (np.sign(gap[:-1]) != np.sign(gap[1:]))):
-        found.append(_root(act, sigma_w, beta, _SCAN[i], _SCAN[i + 1]))
+        found.append(_root(act, sigma_w, beta, SCAN[i], SCAN[i + 1]))
     # A single scanned point can be the fixed point itself; a stretch of them is a map linear in q.
     if small.sum() == 1:
-        found.append(float(_SCAN[small][0]))
+        found.append(float(SCAN[small][0]))
     return tuple(_fixed_point(act, sigma_w, q) for q in sorted(found))
-
-
-def variance_map(activation: Any, q: ArrayLike) -> Array:
-    """E[σ(√q Z)²] for an array of q ≥ 0; NaN where it is infinite.
-
-    Examples
-    --------
-    >>> variance_map("relu", [0.0, 1.0, 4.0])
-    array([0. , 0.5, 2. ])
-    """
-    act = as_activation(activation)
-    return _expectation(act, np.asarray(q, dtype=np.float64))
-
-
-def slope_map(activation: Any, q: ArrayLike) -> Array:
-    """E[σ̇(√q Z)²] for an array of q ≥ 0, so that χ = σ_w² times it; NaN where it is infinite."""
-    return _expectation(as_activation(activation).derivative(1), np.asarray(q, dtype=np.float64))
 
 
 def critical_line(activation: Any, q: ArrayLike | None = None) -> tuple[Array, Array, Array]:
@@ -158,12 +139,15 @@ def critical_line(activation: Any, q: ArrayLike | None = None) -> tuple[Array, A
     >>> sigma_w.round(6)
     array([1.])
     """
-    points = np.geomspace(1e-6, 1e2, 161) if q is None else np.atleast_1d(np.asarray(q, dtype=np.float64))
-    slope = slope_map(activation, points)
+    points = np.geomspace(1e-6, 1e2, 161) if q is None else np.atleast_1d(floats(q, "q", "numbers ≥ 0"))
+    act = as_activation(activation)
+    # a few values are computed, many read between those that are kept
+    v, first = (variance_map, slope_map) if q is not None else (_from_scan, _slope_from_scan)
+    slope = first(act, points)
     if (slope == 0).all():
-        raise InputError("a nonlinearity that is not constant", as_activation(activation).name, "χ is 0 everywhere")
+        raise InputError("a nonlinearity that is not constant", act.name, "χ is 0 everywhere")
     weight = 1 / np.where(slope > 0, slope, np.nan)
-    bias = points - weight * variance_map(activation, points)
+    bias = points - weight * v(act, points)
     # relu lies on β = 0 exactly: rounding must not remove it.
     bias = np.where(np.abs(bias) <= 1e-12 * points, 0.0, bias)
     good = np.isfinite(bias) & (bias >= 0)
@@ -205,20 +189,24 @@ def phase_diagram(activation: Any, sigma_w: ArrayLike | None = None, beta: Array
     sigma_w, beta : array_like, optional
         By default 0.2..3 and 0..2, 57 and 41 values.
 
+    Notes
+    -----
+    The two expectations are computed at 385 variances, whatever the grid, and read between them, to 1e-12.
+
     Examples
     --------
     >>> phase_diagram("tanh", [0.9, 1.1], [0.0]).chi.round(3)
     array([[0.81, 1.01]])
     """
     act = as_activation(activation)
-    a = np.linspace(0.2, 3, 57) if sigma_w is None else np.atleast_1d(np.asarray(sigma_w, dtype=np.float64))
-    b = np.linspace(0, 2, 41) if beta is None else np.atleast_1d(np.asarray(beta, dtype=np.float64))
-    if a.ndim != 1 or b.ndim != 1:
+    a = np.linspace(0.2, 3, 57) if sigma_w is None else np.atleast_1d(floats(sigma_w, "sigma_w", "numbers"))
+    b = np.linspace(0, 2, 41) if beta is None else np.atleast_1d(floats(beta, "beta", "numbers"))
+    if a.ndim != 1 or b.ndim != 1 or not a.size * b.size:
         raise ShapeError("sigma_w and beta of shape (A,) and (B,)", f"{a.shape}, {b.shape}")
     for s in a:
         _check(float(s), float(b.min()))
-    q = _flow_from_one(act, a[None, :], b[:, None])
-    chi = a[None, :] ** 2 * slope_map(act, np.where(np.isnan(q), 1.0, np.where(q == 0, _least(act), q)))
+    q = _flow_from_one(scanned(act), a[None, :], b[:, None])
+    chi = a[None, :] ** 2 * _slope_from_scan(act, np.where(np.isnan(q), 1.0, np.where(q == 0, _least(act), q)))
     return PhaseDiagram(
         activation=act.name, sigma_w=a, beta=b, q=q, chi=np.where(np.isnan(q), np.nan, chi), line=critical_line(act)
     )
@@ -307,20 +295,12 @@ def _shape_of(theta: Array) -> tuple[float, float, float, float]:
     return float(off.mean()), float(np.sqrt(np.mean((off - 1) ** 2))), float(np.sqrt(np.mean(off**2))), ratio
 
 
-def _expectation(act: Activation, q: Array) -> Array:
-    flat = q.ravel()
-    try:
-        values = np.asarray(gaussian_expectation(act, act, flat, flat, flat), dtype=np.float64)
-    except DivergentExpectationError:
-        values = np.array([_one_expectation(act, float(v)) for v in flat])
-    return values.reshape(q.shape)
+def _from_scan(act: Activation, q: Array) -> Array:
+    return scanned(act)(q)
 
 
-def _one_expectation(act: Activation, q: float) -> float:
-    try:
-        return float(gaussian_expectation(act, act, q, q, q))
-    except DivergentExpectationError:
-        return math.nan
+def _slope_from_scan(act: Activation, q: Array) -> Array:
+    return scanned(act.derivative(1))(q)
 
 
 def _root(act: Activation, sigma_w: float, beta: float, low: float, high: float) -> float:
@@ -346,19 +326,17 @@ def _fixed_point(act: Activation, sigma_w: float, q: float) -> FixedPoint:
 
 def _least(act: Activation) -> float:
     """The variance that stands for q = 0 in χ: of a kink at zero both sides count, however small q is."""
-    return float(_SCAN[0]) if 0.0 in act.kinks else 0.0
+    return float(SCAN[0]) if 0.0 in act.kinks else 0.0
 
 
-def _flow_from_one(act: Activation, sigma_w: Array, beta: Array) -> Array:
+def _flow_from_one(v: ScannedMap, sigma_w: Array, beta: Array) -> Array:
     """The fixed point next to q = 1 on the side to which one layer moves it, over a grid; NaN where there is none."""
-    w2, b2 = (np.broadcast_to(v, np.broadcast_shapes(sigma_w.shape, beta.shape)) for v in (sigma_w**2, beta**2))
-    v = variance_map(act, _SCAN)
-    gap = w2[..., None] * v + b2[..., None] - _SCAN
-    start = int(np.argmin(np.abs(_SCAN - 1)))
+    w2, b2 = (np.broadcast_to(x, np.broadcast_shapes(sigma_w.shape, beta.shape)) for x in (sigma_w**2, beta**2))
+    start = int(np.argmin(np.abs(SCAN - 1)))
     out = np.full(w2.shape, np.nan)
     low, high = np.ones(w2.shape), np.ones(w2.shape)
     for index in np.ndindex(w2.shape):
-        line = gap[index]
+        line = w2[index] * v.values + b2[index] - SCAN
         if abs(line[start]) <= 1e-13:
             out[index] = 1.0
         elif line[start] < 0:
@@ -366,34 +344,34 @@ def _flow_from_one(act: Activation, sigma_w: Array, beta: Array) -> Array:
             if not below.size:
                 out[index] = 0.0
                 continue
-            low[index], high[index] = _SCAN[below[-1]], _SCAN[below[-1] + 1]
+            low[index], high[index] = SCAN[below[-1]], SCAN[below[-1] + 1]
         else:
             above = start + np.flatnonzero(line[start:] < 0)
             if above.size and np.isfinite(line[start : above[0]]).all():
-                low[index], high[index] = _SCAN[above[0] - 1], _SCAN[above[0]]
+                low[index], high[index] = SCAN[above[0] - 1], SCAN[above[0]]
     found = high > low
     if found.any():
-        out[found] = _roots(act, w2[found], b2[found], low[found], high[found])
+        out[found] = _roots(v, w2[found], b2[found], low[found], high[found])
     return out
 
 
-def _roots(act: Activation, w2: Array, b2: Array, low: Array, high: Array) -> Array:
+def _roots(v: ScannedMap, w2: Array, b2: Array, low: Array, high: Array) -> Array:
     """Roots of w² E[σ(√q Z)²] + b² - q in brackets where it falls, all at once, by the Illinois rule."""
-
-    def gap(q: Array) -> Array:
-        return w2 * variance_map(act, q) + b2 - q
-
-    at_low, at_high = gap(low), gap(high)
+    at_low, at_high = (w2 * v(q) + b2 - q for q in (low, high))
+    out, todo = low + (high - low) * at_low / (at_low - at_high), np.arange(low.size)
     for _ in range(60):
         q = low + (high - low) * at_low / (at_low - at_high)
-        value = gap(q)
-        if (np.abs(value) <= 1e-13 * q).all():
-            break
+        value = w2[todo] * v(q) + b2[todo] - q
+        out[todo] = q
         up = value > 0
         # The end that stays counts half, or it would stay for ever.
         low, at_low, at_high = np.where(up, q, low), np.where(up, value, at_low / 2), np.where(up, at_high / 2, at_high)
         high, at_high = np.where(up, high, q), np.where(up, at_high, value)
-    return q
+        left = np.abs(value) > 1e-13 * q
+        if not left.any():
+            break
+        todo, low, high, at_low, at_high = todo[left], low[left], high[left], at_low[left], at_high[left]
+    return out
 
 
 def _depth_scale(factor: float) -> float:
@@ -403,7 +381,6 @@ def _depth_scale(factor: float) -> float:
 
 
 def _check(sigma_w: float, beta: float) -> None:
-    if not (math.isfinite(sigma_w) and sigma_w > 0):
+    if check_number("sigma_w", sigma_w) == 0:
         raise InputError("sigma_w > 0", repr(sigma_w))
-    if not (math.isfinite(beta) and beta >= 0):
-        raise InputError("beta ≥ 0", repr(beta))
+    check_number("beta", beta)

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernelcalc.errors import InputError
-from kernelcalc.training.checks import columns, gram
+from kernelcalc.training.checks import check_number, columns, gram
 from kernelcalc.training.modes import Modes
 
 if TYPE_CHECKING:
@@ -115,13 +114,10 @@ def predict_outputs(
     >>> prediction.mean.round(12)
     array([[1.]])
     """
-    if math.isnan(time) or time < 0:
-        raise InputError("a time ≥ 0", repr(time))
+    time = check_number("time", time, finite=False)
     inner, cross, outer = net.kernels(points), net.kernels(test_points, points), net.kernels(test_points)
     y, theta = columns(targets, inner.shape[0], what="targets"), gram(inner, "theta")
-    for name, value in (("ridge", ridge), ("diag_reg", diag_reg)):
-        if not (math.isfinite(value) and value >= 0):
-            raise InputError(f"{name} ≥ 0", repr(value))
+    ridge, diag_reg = check_number("ridge", ridge), check_number("diag_reg", diag_reg)
     modes = Modes.of(theta, ridge + diag_reg * float(np.diagonal(theta).mean()))
     modes.warn(time, "predictions", "stop earlier (time=), add ridge= or diag_reg=, or scale the points otherwise")
     ramp = modes.flow(np.array([time]))[1][0]

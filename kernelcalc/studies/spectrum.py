@@ -18,7 +18,7 @@ import numpy as np
 
 from kernelcalc.arrays import plain
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
-from kernelcalc.training.checks import floats, gram
+from kernelcalc.training.checks import check_number, floats, gram
 from kernelcalc.training.losses import curvature_sqrt, resolve_loss
 from kernelcalc.training.weighted import symmetric_weighted_kernel
 
@@ -130,7 +130,7 @@ def bulk_scale(trace_s2: ArrayLike, n: int, widths: Sequence[int]) -> Any:
     bound = rank_bound_s(n, widths)
     if bound == 0:
         raise InputError("at least one hidden layer", "none", "S vanishes for a linear network")
-    result = np.sqrt(np.asarray(trace_s2, dtype=np.float64) / bound)
+    result = np.sqrt(np.maximum(floats(trace_s2, "trace_s2", "numbers"), 0.0) / bound)
     return float(result) if result.ndim == 0 else result
 
 
@@ -212,7 +212,7 @@ def cluster_spectrum(theta: ArrayLike, hessian: ArrayLike, clusters: ArrayLike) 
     >>> cluster_spectrum(np.ones((4, 4)), np.full((4, 1), 0.25), [0, 0, 1, 1]).round(12) + 0.0
     array([1., 0.])
     """
-    matrix, h = np.asarray(theta, dtype=np.float64), np.asarray(hessian, dtype=np.float64)
+    matrix, h = floats(theta, "theta", "an array (N, N)"), floats(hessian, "hessian", "numbers")
     h = h[:, None] if h.ndim == 1 else h
     names, index = np.unique(np.asarray(clusters), return_inverse=True)
     if matrix.shape != (len(h), len(h)) or index.shape != (len(h),):
@@ -254,7 +254,7 @@ def marchenko_pastur_density(x: ArrayLike, gamma: float, variance: float = 1.0) 
     0.275664
     """
     low, high = marchenko_pastur_edges(gamma, variance)
-    v = np.asarray(x, dtype=np.float64)
+    v = floats(x, "x", "numbers")
     inside = (v > low) & (v < high)
     safe = np.where(inside, v, 1.0)
     root = np.sqrt(np.maximum((high - v) * (v - low), 0.0))
@@ -272,11 +272,11 @@ def bbp_outlier(spike: ArrayLike, gamma: float) -> Array:
     array([2.25 , 3.375])
     """
     _, edge = marchenko_pastur_edges(gamma)
-    ell = np.asarray(spike, dtype=np.float64)
+    ell = floats(spike, "spike", "numbers")
     above = ell > 1 + math.sqrt(gamma)
     return np.where(above, ell * (1 + gamma / np.where(above, ell - 1, 1.0)), edge)
 
 
 def _positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
+    if check_number(name, value) == 0:
         raise InputError(f"{name} > 0", repr(value))

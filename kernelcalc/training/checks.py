@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,7 @@ def columns(values: ArrayLike, n: int | None = None, n_out: int | None = None, w
     InputError, ShapeError, NotFiniteError
         Not numbers; another shape; NaN or infinity.
     """
-    given = floats(values, what, "an array of numbers")
+    given = floats(values, what, "numbers (of class names kernelcalc.datasets.one_hot makes them)")
     wrong = given.ndim not in (1, 2) or given.size == 0 or (n is not None and len(given) != n)
     if wrong or (n_out is not None and given[0].size != n_out):
         rows, outputs = n if n is not None else "N", n_out if n_out is not None else "n_out"
@@ -138,6 +139,35 @@ def check_count(name: str, value: Any, least: int) -> None:
     """
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
         raise InputError(f"{name}, a whole number of at least {least}", f"{value!r}")
+
+
+def check_number(name: str, value: Any, least: float = 0.0, *, finite: bool = True) -> float:
+    """The number, refused below ``least``, when NaN, and when infinite unless ``finite`` is False.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}, a number of at least {least:g}", f"{value!r}") from error
+    if not number >= least or (finite and math.isinf(number)):
+        raise InputError(f"{name}, a{' finite' if finite else ''} number of at least {least:g}", f"{value!r}")
+    return number
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """A random generator from a seed or a generator.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise InputError("rng, a seed (a whole number ≥ 0) or a numpy.random.Generator", f"{rng!r}") from error
 
 
 def floats(values: ArrayLike, what: str, expected: str) -> Array:

@@ -17,7 +17,7 @@ import numpy as np
 
 from kernelcalc.errors import InputError
 from kernelcalc.machine import one_blas_thread, processors
-from kernelcalc.training.checks import check_count, gram, sorted_times
+from kernelcalc.training.checks import check_count, check_number, floats, gram, sorted_times
 from kernelcalc.training.integrator import integrate
 from kernelcalc.training.losses import Loss, resolve_loss
 from kernelcalc.training.progress import with_bar
@@ -89,7 +89,9 @@ class SampledTrajectory(Trajectory):
         known = ("trace_i", "trace_s", "trace_s2", "trace_h", "loss")
         if name not in known:
             raise InputError(f"one of {', '.join(known)}", repr(name))
-        return np.asarray(np.quantile(getattr(self, f"sample_{name}"), np.asarray(levels, dtype=np.float64), axis=0))
+        return np.asarray(
+            np.quantile(getattr(self, f"sample_{name}"), floats(levels, "levels", "numbers between 0 and 1"), axis=0)
+        )
 
 
 def hessian_moments(
@@ -166,6 +168,8 @@ def hessian_moments(
     True
     """
     law = resolve_loss(loss)
+    if n_out is not None:
+        check_count("n_out", n_out, 1)
     targets = law.encode(labels, n_out)
     grams = {name: gram(kernels, name, len(targets)) for name in ("theta", "lam", "upsilon")}
     unique, where = sorted_times(times)
@@ -231,8 +235,8 @@ def gradient_flow(
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1.
     """
-    if not 1e-11 <= rtol < 1:
-        raise InputError("a tolerance rtol of at least 1e-11, below 1", f"{rtol!r}")
+    if check_number("a tolerance rtol", rtol, 1e-11) >= 1:
+        raise InputError("a tolerance rtol below 1", f"{rtol!r}")
     n = len(theta)
     # In memory (n_out, N, S): Θ acts on a batch as one matrix product, and sums over outputs run along whole planes.
     y0 = np.ascontiguousarray(start.transpose(2, 1, 0))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.errors import InputError, PrecisionError, ShapeError
-from kernelcalc.training.checks import check_count
+from kernelcalc.training.checks import check_count, floats, generator
 from kernelcalc.training.inversion import Standard
 from kernelcalc.training.start import covariance_root
 
@@ -62,8 +62,8 @@ class QuadraticLaw:
         means : array_like, (d,) or (d, copies)
             μ_k as columns; one column of zeros by default.
         """
-        a, c = np.asarray(form, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
-        mu = np.zeros((len(a), 1)) if means is None else np.asarray(means, dtype=np.float64)
+        a, c = (floats(v, name, "an array (d, d)") for v, name in ((form, "form"), (covariance, "covariance")))
+        mu = np.zeros((len(a), 1)) if means is None else floats(means, "means", "an array (d, copies)")
         mu = mu[:, None] if mu.ndim == 1 else mu
         if a.shape != c.shape or a.ndim != 2 or a.shape[0] != a.shape[1] or len(mu) != len(a):
             raise ShapeError(
@@ -157,17 +157,17 @@ class QuadraticLaw:
 
     def quantile(self, level: ArrayLike) -> Any:
         """Point x with P(Q ≤ x) = level, to 1e-10 in the level."""
-        levels = np.asarray(level, dtype=np.float64)
+        levels = floats(level, "levels", "numbers between 0 and 1")
         if not ((levels > 0) & (levels < 1)).all():
             raise InputError("levels between 0 and 1", f"{level!r}")
-        return self._each(self._quantile, level)
+        return self._each(self._quantile, levels)
 
     def sample(self, count: int, rng: Any = 0) -> Array:
         """Draws, (count,)."""
-        generator = np.random.default_rng(rng)
+        draws = generator(rng)
         total = np.zeros(count)
         for _ in range(self.copies):
-            xi = generator.standard_normal((count, self.weights.size))
+            xi = draws.standard_normal((count, self.weights.size))
             total += xi**2 @ self.weights + xi @ self.linear
         return self.constant + total / self.copies
 
@@ -176,7 +176,7 @@ class QuadraticLaw:
 
     @staticmethod
     def _each(function: Any, x: ArrayLike) -> Any:
-        points = np.asarray(x, dtype=np.float64)
+        points = floats(x, "points", "numbers")
         result = np.array([function(float(v)) for v in points.ravel()]).reshape(points.shape)
         return float(result) if result.ndim == 0 else result
 

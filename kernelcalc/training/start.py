@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.errors import CovarianceError
-from kernelcalc.training.checks import check_count, gram
+from kernelcalc.training.checks import check_count, generator, gram
 
 if TYPE_CHECKING:
     from kernelcalc.arrays import Array
@@ -35,7 +35,7 @@ def initial_draws(kernels: Any, n_out: int, samples: int, rng: Any = 0) -> tuple
     """
     check_count("samples", samples, 2)
     factor = covariance_root(initial_covariance(kernels))
-    noise = np.random.default_rng(rng).standard_normal((samples, factor.shape[1], n_out))
+    noise = generator(rng).standard_normal((samples, factor.shape[1], n_out))
     both = along_points(factor, noise)
     n = len(factor) // 2
     return np.ascontiguousarray(both[:, :n]), np.ascontiguousarray(both[:, n:])

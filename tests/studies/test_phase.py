@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from kernelcalc.activations.names import activation
-from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.errors import InputError, ShapeError, SlowMethodWarning
+from kernelcalc.gaussian.expectation import gaussian_expectation
 from kernelcalc.studies.phase import (
     critical_line,
     depth_profile,
     fixed_points,
     normalized_position,
     phase_diagram,
-    slope_map,
-    variance_map,
 )
+from kernelcalc.studies.variance import SCAN, ScannedMap, scanned, slope_map, variance_map
 
 
 def gaussian(f, q):
@@ -261,3 +261,35 @@ def test_chaos_makes_theta_a_scaled_identity():
 def test_named_errors(call, error):
     with pytest.raises(error):
         call()
+
+
+@pytest.mark.parametrize("name", ["tanh", "gelu", "softsign", "relu", "sin"])
+def test_values_between_the_scanned_ones(name):
+    q = np.concatenate([np.geomspace(3e-8, 3e7, 41), [1e-8, 1e8, 2e-9, 0.0]])
+    act = activation(name)
+    for function, direct in ((act, variance_map), (act.derivative(1), slope_map)):
+        np.testing.assert_allclose(ScannedMap(function)(q), direct(act, q), rtol=2e-12)
+
+
+def test_the_grid_costs_nothing(monkeypatch):
+    """Expectations are computed at the scan only, whatever the grid."""
+    asked = []
+
+    def counted(f, g, q, *rest):
+        asked.append(np.size(q))
+        return gaussian_expectation(f, g, q, *rest)
+
+    monkeypatch.setattr("kernelcalc.studies.variance.gaussian_expectation", counted)
+    scanned.cache_clear()
+    phase_diagram("erf", np.linspace(0.3, 3, 60), np.linspace(0, 2, 40))
+    first = sum(asked)
+    phase_diagram("erf", np.linspace(0.3, 3, 90), np.linspace(0, 2, 70))
+    # twice the scan, and what lies beyond it (q = 0); then only that
+    assert first < 2 * SCAN.size + 100
+    assert sum(asked) - first < 150
+
+
+def test_slow_nonlinearities_say_so(monkeypatch):
+    monkeypatch.setattr("kernelcalc.studies.variance._PATIENCE", 0.0)
+    with pytest.warns(SlowMethodWarning, match="385 variances"):
+        ScannedMap(activation("erf"))

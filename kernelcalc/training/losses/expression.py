@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -115,20 +116,30 @@ def _compile(expr: Any, y: Any, t: Any, order: int) -> Callable[[Any, Any], Any]
     slow = sp.lambdify((y, t), plain(exact), modules="mpmath")
 
     def call(outputs: Any, targets: Any) -> Any:
-        with np.errstate(all="ignore"):
-            raw = fast(outputs, targets)
         shape = np.broadcast_shapes(np.shape(outputs), np.shape(targets))
+        try:
+            with np.errstate(all="ignore"):
+                raw = fast(outputs, targets)
+        except OverflowError:  # a number of the expression is beyond float64
+            raw = np.nan
         result = np.broadcast_to(np.asarray(raw, dtype=np.float64), shape)
         bad = ~np.isfinite(result)
         if bad.any():
             result = result.copy()
             at_y, at_t = np.broadcast_to(outputs, shape)[bad], np.broadcast_to(targets, shape)[bad]
-            with mpmath.workdps(50):
-                values = [slow(mpmath.mpf(float(a)), mpmath.mpf(float(b))) for a, b in zip(at_y, at_t, strict=True)]
-                result[bad] = [float(mpmath.re(v)) if mpmath.im(v) == 0 else np.nan for v in values]
+            result[bad] = [_mp_value(slow, float(a), float(b)) for a, b in zip(at_y, at_t, strict=True)]
         return result
 
     return call
+
+
+def _mp_value(function: Callable[[Any, Any], Any], y: float, t: float) -> float:
+    with mpmath.workdps(50):
+        try:
+            value = mpmath.mpmathify(function(mpmath.mpf(y), mpmath.mpf(t)))
+        except (ZeroDivisionError, ValueError, OverflowError, MemoryError):
+            return math.nan
+        return float(mpmath.re(value)) if mpmath.im(value) == 0 else math.nan
 
 
 def _derivative(expr: Any, y: Any, order: int) -> Any:
