@@ -33,6 +33,8 @@ TRIAL_NODES, LEGENDRE_DEGREE, TRIAL_ERROR, SAMPLES, SHORTEST, FLOOR = 40, 6, 1e-
 # Largest numerator and denominator in exponents and steps of exact constants: SymPy simplifies them as polynomials in
 # e^{1/n} for a denominator n, and with e^{1e-9} never ends.
 READABLE = 64
+# Largest numerator of a step, whose square they contain (measured: sin(16x) takes 0.1 s, sin(30x) with e^900 two minutes).
+READABLE_STEP = 16
 
 
 def mean_and_variance(form: PiecewiseForm) -> tuple[sp.Expr, sp.Expr]:
@@ -63,13 +65,15 @@ def mean_and_variance(form: PiecewiseForm) -> tuple[sp.Expr, sp.Expr]:
 def _readable(atom: Atom) -> bool:
     """Whether exact constants made of an atom are short enough to be simplified."""
     gate = atom.factor if isinstance(atom.factor, Gate) else None
-    exponents = [atom.gamma, *([gate.tau] if gate else ())]
+    exponents = [gate.tau] if gate else []
     exponents += [f.args[0] for coefficient in atom.coefs for f in coefficient.atoms(sp.Function)]
     # Without a shift variances stand under square roots only.
     widths = [atom.alpha, *([gate.s2] if gate else ())]
-    limit = READABLE if any(exponents) else READABLE**3
+    step = atom.gamma / sp.I if atom.gamma.has(sp.I) else atom.gamma
+    limit = READABLE if step or any(exponents) else READABLE**3
     sizes = [(v / sp.I if v.has(sp.I) else v, READABLE) for v in exponents] + [(v, limit) for v in widths]
-    return all(v.is_Rational and max(abs(v.p), v.q) <= most for v, most in sizes)
+    fits = all(v.is_Rational and max(abs(v.p), v.q) <= most for v, most in [*sizes, (step, READABLE)])
+    return fits and abs(step.p) <= READABLE_STEP
 
 
 def panel_moments(form: PiecewiseForm) -> tuple[mpmath.mpf, mpmath.mpf]:

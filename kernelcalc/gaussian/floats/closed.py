@@ -287,7 +287,12 @@ def _wave_pair(f: Term, g: Term, cov: Covariance) -> _Pair:
     elif f.kind != g.kind:
         value = np.zeros_like(cov.c)
     else:
-        envelope = np.exp(np.abs(cross) - exponent_f - exponent_g) / 2
+        gap = exponent_f + exponent_g - np.abs(cross)
+        if abs(f.rate) == abs(g.rate):
+            # differences of close numbers are exact, those of their multiples and halves are not
+            parts = f.rate**2 / 2 * np.stack([cov.q - np.abs(cov.c), cov.qp - np.abs(cov.c)])
+            gap, size = parts.sum(axis=0), 2 + np.abs(parts).sum(axis=0)
+        envelope = np.exp(-gap) / 2
         if f.kind == "sin":
             value = -np.sign(cross) * envelope * np.expm1(-2 * np.abs(cross))
         else:
