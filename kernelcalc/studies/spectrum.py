@@ -20,6 +20,7 @@ from kernelcalc.arrays import plain
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.training.checks import check_number, floats, gram
 from kernelcalc.training.losses import curvature_sqrt, resolve_loss
+from kernelcalc.training.progress import warn_if_long
 from kernelcalc.training.weighted import symmetric_weighted_kernel
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def spectrum_of_i(kernels: Any, outputs: ArrayLike, labels: ArrayLike, loss: Any
     theta = gram(kernels, "theta", len(y))
     root = law.hessian_sqrt(y, labels)
     n, n_out = y.shape
+    work = (n * n_out) ** 3 if law.has_blocks else n_out * n**3
+    warn_if_long(12.0 * work, f"the spectrum of {n} points and {n_out} outputs", "fewer points are faster")
     if law.has_blocks:
         values, vectors = np.linalg.eigh(symmetric_weighted_kernel(theta, root, has_blocks=True))
         components = vectors.T.reshape(-1, n, n_out)

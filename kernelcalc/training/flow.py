@@ -20,7 +20,7 @@ from kernelcalc.machine import one_blas_thread, processors
 from kernelcalc.training.checks import check_count, check_number, floats, gram, sorted_times
 from kernelcalc.training.integrator import integrate
 from kernelcalc.training.losses import Loss, resolve_loss
-from kernelcalc.training.progress import with_bar
+from kernelcalc.training.progress import warn_if_long, with_bar
 from kernelcalc.training.start import along_points, initial_draws
 from kernelcalc.training.trajectory import Trajectory
 from kernelcalc.training.weighted import weighted_moments
@@ -177,7 +177,12 @@ def hessian_moments(
     workers = processors() if workers is None else workers
     check_count("workers", workers, 1)
     y0, g0 = initial_draws(kernels, targets.shape[1], samples, rng)
-    n = len(targets)
+    n, n_out = targets.shape
+    if not progress:
+        pairs = n_out * (n_out - 1) / 2 if law.has_blocks else n_out
+        work = samples * unique.size * n**2 * (2 * n * pairs * max(kmax - 1, 0) / 3 + 100 * n_out)
+        what = f"moments of {n} points, {samples} initialisations at {unique.size} times"
+        warn_if_long(work / workers, what, "progress=True shows a bar; fewer points, samples or times are faster")
     trace_i = np.empty((samples, kmax, unique.size))
     trace_s, trace_s2, value = (np.empty((samples, unique.size)) for _ in range(3))
     flow = gradient_flow(grams["theta"], y0, targets, law, unique, rtol=rtol)

@@ -15,6 +15,7 @@ import numpy as np
 from kernelcalc.errors import InputError
 from kernelcalc.training.checks import columns, gram, times_of
 from kernelcalc.training.modes import Modes
+from kernelcalc.training.progress import warn_if_long
 from kernelcalc.training.quadratic import QuadraticLaw
 from kernelcalc.training.start import covariance_root, initial_covariance
 
@@ -114,6 +115,10 @@ def _mse_laws(kernels: Any, targets: ArrayLike, times: ArrayLike, moment: str) -
     theta = gram(kernels, "theta")
     n = len(theta)
     y = columns(targets, n, what="targets")
+    size = 2 * n if moment == "trace_s" else n
+    warn_if_long(
+        12.0 * t.size * size**3, f"laws at {t.size} times for {n} points", "fewer times are faster", stacklevel=5
+    )
     modes = Modes.of(theta)
     vectors = modes.vectors
     if moment == "trace_s":

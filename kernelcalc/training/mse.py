@@ -18,6 +18,7 @@ from kernelcalc.arrays import EPS
 from kernelcalc.errors import InputError
 from kernelcalc.training.checks import check_count, columns, gram, square, times_of
 from kernelcalc.training.modes import Modes
+from kernelcalc.training.progress import warn_if_long
 from kernelcalc.training.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ def mse_moments(kernels: Any, targets: ArrayLike, times: ArrayLike, *, kmax: int
     t = times_of(times, endless=True)
     theta = gram(kernels, "theta")
     y = columns(targets, len(theta), what="targets")
+    # the eigendecomposition, and four kernels in its basis
+    warn_if_long(18.0 * len(theta) ** 3, f"moments of {len(theta)} points", "fewer points are faster")
     basis = _Eigenbasis.of(kernels, theta, y)
     decay, ramp = basis.flow(t)
     basis.modes.warn_of_decays(t, np.diagonal(basis.m))
@@ -212,6 +215,8 @@ def _deviation(basis: _Eigenbasis, kernels: Any, t: Array, name: str) -> Array:
         noise = _bilinear(a, sigma * sigma, a)
         shift = _bilinear(a, sigma * (basis.y @ basis.y.T), a)
         return np.sqrt(np.maximum(2 * n_out * noise + 4 * shift, 0.0))
+    hint = "fewer times are faster"
+    warn_if_long(4.0 * t.size * n**3, f"standard deviations at {t.size} times for {n} points", hint, stacklevel=4)
     variance = np.empty(t.size)
     if name == "trace_s2":
         for i, e in enumerate(decay):
