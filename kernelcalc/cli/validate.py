@@ -15,7 +15,7 @@ from kernelcalc.cli.dataset import DataOptions, check_options, network_options
 if TYPE_CHECKING:
     import numpy as np
 
-FEW_DIGITS = 5
+EMBEDDED_POINTS = 5
 
 
 class Numbers(click.ParamType):
@@ -129,7 +129,7 @@ def _read(data: DataOptions, seed: int) -> tuple[np.ndarray, np.ndarray]:
     elif data.has_file:
         x, y = data.labelled(seed=seed)
     else:
-        x, y = replace(data, points=data.points or FEW_DIGITS).labelled()
+        x, y = replace(data, points=data.points or EMBEDDED_POINTS).labelled()
         x = datasets.rescale(x, "sphere")
     if y.dtype.kind not in "biuf":
         raise InputError("numbers as labels", f"{y.flat[0]!r}")

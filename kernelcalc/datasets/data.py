@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from kernelcalc.arrays import Array
 
-_SHOWN = 6
+_SHOWN_COLUMNS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,7 @@ def listed(names: Sequence[str]) -> str:
     ('a, b', '0, 1, 2, ..., 63')
     """
     names = [name if name.strip() else repr(name) for name in names]
-    return ", ".join(names if len(names) <= _SHOWN else [*names[:3], "...", names[-1]])
+    return ", ".join(names if len(names) <= _SHOWN_COLUMNS else [*names[:3], "...", names[-1]])
 
 
 def finite(array: NDArray[Any], what: str, names: Sequence[str] | None, source: str) -> None:

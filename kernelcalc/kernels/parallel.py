@@ -15,7 +15,7 @@ from kernelcalc.gaussian.floats.mesh import mesh_rule
 
 # The expectations of kinked functions bend like √(1 − ρ²) near ρ = ±1; below this qq' − c², relative to qq', the rounding of
 # c would show there beyond 1e-12.
-NEAR_PARALLEL = 1e-8
+ROUNDING_SHOWS = 1e-8
 # Where the layer between has a kink itself and no exact algebra, its kink costs √det of the difference's digits.
 NEARER_PARALLEL = 1e-12
 REFINE_DIGITS = 40
@@ -51,7 +51,7 @@ def refine_determinant(
     """
     weights = _homogeneous(act)
     exact = weights is None and act.smoothness < 1 and in_algebra(act.expr)
-    bound = 1 / 8 if weights is not None else NEAR_PARALLEL if exact or act.smoothness >= 1 else NEARER_PARALLEL
+    bound = 1 / 8 if weights is not None else ROUNDING_SHOWS if exact or act.smoothness >= 1 else NEARER_PARALLEL
     near = wanted & (det < bound * (later[0] * later[1]))
     if not near.any():
         return

@@ -11,7 +11,7 @@ from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError
 from kernelcalc.kernels.distributed.engine import require
 
-METHODS = ("randomized", "lanczos")
+EIGEN_METHODS = ("randomized", "lanczos")
 # Columns beside the wanted ones. Halko, Martinsson, Tropp (2011) take 5 to 10; kernels of digits took 5 to 8 passes with 10,
 # 5 to 7 with 20, 5 to 6 with 30, and a column costs less than a pass.
 OVERSAMPLING = 20
@@ -198,8 +198,8 @@ def top_eigenvalues(
     products = BlockProducts(matrix)
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or not 1 <= count <= products.size:
         raise InputError(f"count, a whole number from 1 to {products.size}", repr(count))
-    if method not in METHODS:
-        raise InputError(" or ".join(map(repr, METHODS)), repr(method))
+    if method not in EIGEN_METHODS:
+        raise InputError(" or ".join(map(repr, EIGEN_METHODS)), repr(method))
     if not 0 <= tol < 1 or max_passes < 1:
         raise InputError("0 ≤ tol < 1 and max_passes ≥ 1", f"tol={tol!r}, max_passes={max_passes!r}")
     generator = np.random.default_rng(rng)

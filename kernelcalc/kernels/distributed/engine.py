@@ -13,7 +13,7 @@ import numpy as np
 
 from kernelcalc.errors import InputError, MissingExtraError
 
-ENGINES = ("dask",)
+DISTRIBUTED = ("dask",)
 CONNECT_SECONDS = 10
 # Points in a block by default: a block of one kernel has 32 MiB.
 CHUNKS = 2048
@@ -41,7 +41,7 @@ def check_engine(engine: Any) -> None:
     InputError
         For any other value.
     """
-    if engine not in ENGINES:
+    if engine not in DISTRIBUTED:
         raise InputError('engine="dask", or None for this process', repr(engine))
 
 

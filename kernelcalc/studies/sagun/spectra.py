@@ -28,7 +28,7 @@ from kernelcalc.studies.spectrum import count_outliers, rank_bound_i, rank_bound
 
 DATA = ("digits", "random", "blobs")
 # Parameters up to which all eigenvalues cost next to nothing.
-_SMALL = 500
+_DENSE_APPROXIMATE = 500
 # Rows of the dense matrix that are computed at once.
 _DENSE_ROWS = 512
 # Eigenvalues at either end when the matrix is too large.
@@ -263,7 +263,7 @@ def spectrum_of(task: Task, network: FiniteNetwork, approximate: bool = False) -
     """Eigenvalues of H ascending, the number of eigenvalues that each stands for (summing to P), and whether they are all."""
     operator = task.split(network).h
     p, zeros = operator.shape[0], task.orthogonal(network.sizes[1])
-    if p <= (_SMALL if approximate else DENSE_LIMIT):
+    if p <= (_DENSE_APPROXIMATE if approximate else DENSE_LIMIT):
         values = exact_eigenvalues(operator)
         weights = np.ones(p)
         if zeros:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # Lanczos' dimension and the accuracy asked of it: the eigenvalue is then right to 1e-4 (measured), and networks differ by
 # percents.
-_KRYLOV = 8
+_BASIS = 8
 _LANCZOS = 1e-2
 PARAMETRISATIONS = ("ntk", "standard", "pytorch")
 
@@ -159,12 +159,12 @@ def _top(hessian: Any, scale: Array) -> float:
         return np.asarray(scale * (hessian @ (scale * vector.ravel()).astype(np.float32)), dtype=np.float64)
 
     size = len(scale)
-    if size < 2 * _KRYLOV:
+    if size < 2 * _BASIS:
         return float(np.linalg.eigvalsh(np.array([product(row) for row in np.eye(size)]))[-1])
     operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
     start = np.random.default_rng(0).standard_normal(size)
     # a small Krylov space: the largest eigenvalue stands apart
-    return float(eigsh(operator, k=1, which="LA", ncv=_KRYLOV, tol=_LANCZOS, v0=start, return_eigenvectors=False)[0])
+    return float(eigsh(operator, k=1, which="LA", ncv=_BASIS, tol=_LANCZOS, v0=start, return_eigenvectors=False)[0])
 
 
 def _as_finite(loss: Loss) -> FiniteLoss:
