@@ -121,6 +121,8 @@ def _read(data: DataOptions, seed: int) -> tuple[np.ndarray, np.ndarray]:
     from kernelcalc.errors import InputError
 
     if data.data is None:
+        if any((data.labels, data.columns, data.drop, data.flatten)):
+            raise InputError("--data FILE together with --labels, --columns, --drop or --flatten", "the spiral")
         x, y = spiral()
         n = len(x) if data.points is None else data.points
         if n > len(x):

@@ -56,7 +56,7 @@ def test_same_seed_same_file(tmp_path: Path) -> None:
     for seed, folder in ((1, "a"), (1, "b"), (2, "c")):
         result = run("initial", *TINY["initial"], "--seed", seed, "-o", tmp_path / folder, "--no-png")
         assert result.exit_code == 0, result.output
-        assert sorted(path.suffix for path in (tmp_path / folder).iterdir()) == [".csv"] * 2 + [".jsonl"] * 6
+        assert sorted(path.suffix for path in (tmp_path / folder).iterdir()) == [".csv"] * 3 + [".jsonl"] * 6
         texts.append((tmp_path / folder / "initial_values.csv").read_text())
     assert texts[0] == texts[1] != texts[2]
 

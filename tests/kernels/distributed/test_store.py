@@ -161,7 +161,7 @@ KILLED = """
 import os, signal, sys
 import dask, numpy as np, kernelcalc as kc
 from kernelcalc import distributed
-from kernelcalc.distributed import store
+from kernelcalc.kernels.distributed import store
 honest, count = store._put, 0
 def deadly(array, folder, pair, block):
     global count

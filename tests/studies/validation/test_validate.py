@@ -397,7 +397,7 @@ def test_command_on_digits_and_files(tmp_path):
     assert done.exit_code == 0, done.output
     assert "2 points in 196 dimensions" in done.output
     np.savetxt(tmp_path / "p.csv", np.column_stack([X, 0.3 * Y]), delimiter=",")
-    done = command(*SMALL, "--data", tmp_path / "p.csv", "-n", 3, "--no-png", "-o", tmp_path)
+    done = command(*SMALL, "--data", tmp_path / "p.csv", "--labels", "last", "-n", 3, "--no-png", "-o", tmp_path)
     assert "3 points in 2 dimensions" in done.output
 
 
@@ -424,7 +424,7 @@ def test_command_says_when_the_theory_fails(tmp_path, monkeypatch):
         (("--trials", 1), "trials"),
         (("--data", "no-such.csv"), "no-such.csv"),
         (("--labels", "y"), "--data FILE"),
-        (("-n", 9), "9 points"),
+        (("-n", 9), "at most 5 points"),
         (("-o", "/proc/none"), "writable"),
     ],
 )
