@@ -33,7 +33,7 @@ _NODES = 16
 # Where polynomials through sixteen and fourteen values differ by more than this, the value is computed.
 _AGREE = 1e-12
 # The second of how many parts shows how long the rest takes; seconds that need no warning.
-_PARTS, _PATIENCE = 7, 10.0
+_PARTS, _SAY_AFTER = 7, 10.0
 
 
 def variance_map(activation: Any, q: ArrayLike) -> Array:
@@ -103,7 +103,7 @@ def _patiently(function: Activation, q: Array) -> Array:
         found[i::_PARTS] = _expectation(function, q[i::_PARTS])
         left = (time.perf_counter() - start) * (_PARTS - 1 - i)
         # the first part compiles as well
-        if i == 1 and left > _PATIENCE:
+        if i == 1 and left > _SAY_AFTER:
             warnings.warn(
                 f"E[f(√q Z)²] of {function.name} has no fast method: {left:.0f} s more for {q.size} variances, once a "
                 "nonlinearity; one with a closed form, or with a smaller factor of x, is faster",
