@@ -62,6 +62,10 @@ def _names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> 
 )
 @click.option("--trials", type=click.IntRange(min=2), help="Number of initialisations.")
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of gradient descent.")
+@click.option(
+    "--stop", type=click.FloatRange(min=0, min_open=True), metavar="G",
+    help="End descent where the norm of the gradient is G, before --steps (spectra, split; in the papers 1e-4).",
+)  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=1), help="Processes of the experiment initial.  [default: 1]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
 @click.option(

@@ -52,6 +52,13 @@ def far_note(runs: Iterable[tuple[str, Mapping[str, tuple[float, float]]]], widt
     )
 
 
+def stop_note(gradient_norm: float | None, taken: Iterable[tuple[str, int]]) -> tuple[str, ...]:
+    """After how many steps descent ended, where it was to stop at a gradient: nothing, or one sentence."""
+    if gradient_norm is None:
+        return ()
+    return (f"steps until ‖∇C‖ ≤ {gradient_norm:g}, or all: {'; '.join(f'{name}: {n}' for name, n in taken)}",)
+
+
 def untrained(before: float, after: float) -> str:
     """Why losses before and after training say nothing of a trained network; empty if they do.
 

@@ -19,11 +19,11 @@ from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues, spectral_d
 from kernelcalc.output.pictures import color_of, grid, shades, signed_bins, signed_scale
 from kernelcalc.output.result import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
-from kernelcalc.studies.sagun.claims import far_note
+from kernelcalc.studies.sagun.claims import far_note, stop_note
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.registry import experiment
 from kernelcalc.studies.sagun.spectra_claims import claims_of_spectra
-from kernelcalc.studies.sagun.task import NEAR_ZERO, ROUNDED_ZERO, Task, descend, digits, smallest
+from kernelcalc.studies.sagun.task import NEAR_ZERO, ROUNDED_ZERO, Task, descend_until, digits, smallest
 from kernelcalc.studies.spectrum import count_outliers, rank_bound_i, rank_bound_s
 
 DATA = ("digits", "random", "blobs")
@@ -45,8 +45,8 @@ class Stage:
         Which network, "start" or "end".
     parameters : int
         P.
-    step : float
-        Of descent.
+    step, taken : float, int
+        Of descent, and how many.
     values, weights : arrays
         Eigenvalues ascending and how many each stands for.
     exact : bool
@@ -69,6 +69,7 @@ class Stage:
     when: str
     parameters: int
     step: float
+    taken: int
     values: AnyArray
     weights: AnyArray
     exact: bool
@@ -112,6 +113,8 @@ class Spectra(Experiment):
         Among digits, random, blobs; among softmax, mse.
     points, widths, steps
         Points, hidden widths k, steps of gradient descent.
+    stop : float, optional
+        ‖∇C‖ at which a network's descent ends before that.
     approximate : bool
         Lanczos and quadrature beyond 500 parameters: minutes instead of an hour or two with ``full``, without the numbers of
         zero and negative eigenvalues.
@@ -128,6 +131,7 @@ class Spectra(Experiment):
     points: int | None = None
     widths: Sequence[int] | None = None
     steps: int = by_size(200, 2000)
+    stop: float | None = None
     approximate: bool = False
 
     def __post_init__(self) -> None:
@@ -153,9 +157,10 @@ class Spectra(Experiment):
         start = task.draw(k, [self.seed, k])
         spectra = [spectrum_of(task, start, self.approximate)]
         step = limit.step_under([spectra[0][0][-1]])
-        networks = [start, *descend(task, start, step, self.steps)]
-        spectra.append(spectrum_of(task, networks[1], self.approximate))
-        outputs = limit.descend(start(task.x), step, self.steps, at=(0, self.steps))
+        end, taken = descend_until(task, start, step, self.steps, self.stop)
+        spectra.append(spectrum_of(task, end, self.approximate))
+        first = start(task.x)
+        outputs = [first, *limit.descend(first, step, taken)]
         return [
             Stage(
                 data=name,
@@ -164,6 +169,7 @@ class Spectra(Experiment):
                 when=when,
                 parameters=task.parameters(k),
                 step=step,
+                taken=taken,
                 values=values,
                 weights=weights,
                 exact=exact,
@@ -174,7 +180,7 @@ class Spectra(Experiment):
                 gradient=task.gradient_norm(network),
             )
             for when, network, y, (values, weights, exact) in zip(
-                ("start", "end"), networks, outputs, spectra, strict=True
+                ("start", "end"), (start, end), outputs, spectra, strict=True
             )
         ]
 
@@ -219,6 +225,7 @@ class Spectra(Experiment):
             "gradient: ‖∇C‖; that of the weights σ_w W/√n themselves, which the papers train to 1e-4, is √n/σ_w times as "
             "large",
             "the limit predicts the positive outliers; for relu Θ and the spectrum of I are defined, Φ, Λ, Υ, Ξ are not",
+            *stop_note(self.stop, [(f"{s.data}, {s.loss}, k = {s.width}", s.taken) for s in found if s.when == "end"]),
             *far_note(
                 (f"{s.data}, {s.loss}, k = {s.width}", {"loss": s.losses, "λ_max": (s.values[-1], s.expected[0])})
                 for s in found

@@ -12,10 +12,10 @@ from kernelcalc.finite import FiniteNetwork
 from kernelcalc.output.pictures import color_of, grid, signed_scale
 from kernelcalc.output.result import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
-from kernelcalc.studies.sagun.claims import ORDERS_SMALLER, SAME, far_note, stopped, untrained
+from kernelcalc.studies.sagun.claims import ORDERS_SMALLER, SAME, far_note, stop_note, stopped, untrained
 from kernelcalc.studies.sagun.limit import Limit, smooth
 from kernelcalc.studies.sagun.registry import experiment
-from kernelcalc.studies.sagun.task import ROUNDED_ZERO, Task, descend, digits
+from kernelcalc.studies.sagun.task import ROUNDED_ZERO, Task, descend_until, digits
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,6 +86,7 @@ class Found:
     task: Task
     limit: Limit
     step: float
+    taken: int
     stages: tuple[Stage, Stage]
 
 
@@ -104,6 +105,8 @@ class Split(Experiment):
         All 256 digits and width 20.
     points, width, steps
         Number of digits, hidden width, steps of gradient descent.
+    stop : float, optional
+        ‖∇C‖ at which descent ends before that.
     """
 
     name = "split"
@@ -116,23 +119,24 @@ class Split(Experiment):
     points: int | None = None
     width: int = by_size(10, 20)
     steps: int = by_size(300, 3000)
+    stop: float | None = None
 
     def measure(self, show: Show) -> Found:
         task = Task.of(*digits(self.points, self.full), loss=self.loss, activation=self.activation)
         limit = Limit.of(task)
         start = task.draw(self.width, self.seed)
         step = limit.step_for([start])
-        networks = descend(task, start, step, self.steps, at=(0, self.steps))
-        outputs = limit.descend(start(task.x), step, self.steps, at=(0, self.steps))
-        stages = show(list(zip(("start", "end"), networks, outputs, strict=True)), "stages")
+        end, taken = descend_until(task, start, step, self.steps, self.stop)
+        outputs = [start(task.x), *limit.descend(start(task.x), step, taken)]
+        stages = show(list(zip(("start", "end"), (start, end), outputs, strict=True)), "stages")
         first, last = (Stage.of(when, task, network, limit, y) for when, network, y in stages)
-        return Found(task=task, limit=limit, step=step, stages=(first, last))
+        return Found(task=task, limit=limit, step=step, taken=taken, stages=(first, last))
 
     def title(self, found: Found) -> str:
         first, last = found.stages
         return (
             f"Gauss–Newton split of the Hessian: {found.task.n} digits, {self.loss} loss, "
-            f"{found.task.activation_name}, two hidden layers of width {self.width},\n{self.steps} steps of gradient "
+            f"{found.task.activation_name}, two hidden layers of width {self.width},\n{found.taken} steps of gradient "
             f"descent of size {found.step:.3g}; loss {first.loss:.3g} → {last.loss:.3g}, ‖∇C‖ {first.gradient:.3g} → "
             f"{last.gradient:.3g}"
         )
@@ -173,6 +177,7 @@ class Split(Experiment):
             covered,
             f"‖I S‖/(‖I‖ ‖S‖): {before} before and {after} after training; it vanishes in the limit",
             *found.limit.cap_note(found.step),
+            *stop_note(self.stop, [(f"width {self.width}", found.taken)]),
             *far_note([(f"width {self.width}", found.stages[1].beside_the_limit)], "n"),
         )
 

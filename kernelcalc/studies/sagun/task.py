@@ -230,3 +230,14 @@ def descend(
         part = task.problem if isinstance(rows, slice) else task.problem.batch(rows)
         theta = theta - step * part.gradient(network.with_parameters(theta))
     return seen + [network.with_parameters(theta)] * wanted.count(steps)
+
+
+def descend_until(
+    task: Task, network: FiniteNetwork, step: float, most: int, gradient_norm: float | None = None
+) -> tuple[FiniteNetwork, int]:
+    """Gradient descent that stops at ‖∇C‖ ≤ ``gradient_norm`` or after ``most`` steps; the network and how many it took."""
+    if gradient_norm is None:
+        return descend(task, network, step, most)[0], most
+    options: dict[str, Any] = {"loss": task.loss, "method": "gd", "step": step, "gradient_norm": gradient_norm}
+    run = network.train(task.x, task.y, [most * step], **options)
+    return run.network, round(run.times[-1] / step)

@@ -8,7 +8,7 @@ import pytest
 import kernelcalc as kc
 from kernelcalc.errors import InputError
 from kernelcalc.finite import FiniteNetwork
-from kernelcalc.studies.sagun.task import Task, batches, descend, digits, in_span, smallest
+from kernelcalc.studies.sagun.task import Task, batches, descend, descend_until, digits, in_span, smallest
 
 
 @pytest.mark.parametrize(("width", "count"), [(2, 18), (6, 74), (10, 162), (14, 282), (18, 434)])
@@ -104,3 +104,15 @@ def test_smallest_are_those_of_the_dense_matrix() -> None:
     task = Task.of(*kc.datasets.mnist14(20))
     h = task.split(task.draw(8, 0)).h
     np.testing.assert_allclose(smallest(h, 12), np.linalg.eigvalsh(h.dense())[:12], rtol=1e-8)
+
+
+def test_descent_until_the_gradient_is_small() -> None:
+    task = Task.of(*kc.datasets.two_blobs(12), activation="tanh")
+    start = task.draw(4, 0)
+    norms = [task.gradient_norm(network) for network in descend(task, start, 0.3, 40, at=range(41))]
+    wanted = 0.5 * norms[0]
+    network, taken = descend_until(task, start, 0.3, 40, wanted)
+    assert taken == next(k for k, norm in enumerate(norms) if norm <= wanted) > 0
+    assert task.gradient_norm(network) == pytest.approx(norms[taken], rel=1e-10)
+    assert descend_until(task, start, 0.3, 5, 1e-9)[1] == 5
+    assert descend_until(task, start, 0.3, 5)[1] == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import numpy as np
@@ -225,6 +226,21 @@ def test_width_compares_shapes() -> None:
     assert of(found.verdicts, "shape of the right edge").number == pytest.approx(expected)
     alone = run("width", points=10, widths=(3,), trials=2, steps=60)
     assert of(alone.verdicts, "shape of the right edge").outcome == "cannot be decided here"
+
+
+@pytest.mark.parametrize("name", ["spectra", "split"])
+def test_a_stop_at_the_gradient(name: str) -> None:
+    options = (
+        TINY[name] | {"activation": "tanh", "loss": "mse"} if name == "split" else TINY[name] | {"losses": ("mse",)}
+    )
+    whole = run(name, **options | {"steps": 400})
+    early = run(name, **options | {"steps": 400}, stop=0.05)
+    assert of(early.verdicts, "‖∇C‖").number <= 0.05
+    (said,) = [note for note in early.notes if note.startswith("steps until ‖∇C‖ ≤ 0.05, or all: ")]
+    taken = [int(number) for number in re.findall(r": (\d+)", said)]
+    assert taken
+    assert all(0 < number < 400 for number in taken)
+    assert "steps until" not in str(whole)
 
 
 def test_trained_far_enough() -> None:
