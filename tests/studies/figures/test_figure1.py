@@ -85,6 +85,25 @@ def test_crosses_of_one_time_do_not_hide_each_other(result):
         np.testing.assert_allclose([s[0, 0] for s in bars.lines[2][0].get_segments()], x)
 
 
+def test_the_picture_says_that_crosses_are_moved(result):
+    (legend,) = result.figure().legends
+    assert legend.get_texts()[-1].get_text() == "width 24, mean of 3; of one time, moved apart"
+
+
+def test_verdicts_are_those_of_the_columns(result):
+    table, verdicts = result.tables["figure1"], result.verdicts
+    on_the_curve, higher, positive, negative, size = verdicts
+    assert on_the_curve.number == pytest.approx(np.abs(table["mean"] / table["theory"] - 1).max())
+    assert on_the_curve.outcome == "not reproduced"
+    start = (table["k"] == 1) & (table["time"] == 0)
+    z = (table["mean_s"] / table["error_s"])[start]
+    assert [positive.number, negative.number] == pytest.approx(z.tolist())
+    assert positive.outcome == ("reproduced" if z[0] >= 2 else "not reproduced")
+    assert higher.outcome == "not reproduced"
+    assert size.outcome == "cannot be decided here"
+    assert "neither its smooth ReLU" in str(size)
+
+
 def test_too_little_is_refused():
     with pytest.raises(InputError, match="two networks"):
         figure1.Figure1(trials=1, width=8, points=8).run()

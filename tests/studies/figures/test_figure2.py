@@ -61,6 +61,12 @@ def test_orthogonality_sets_in_at_the_derived_rates():
         # 0.12 for the next order in 1/width at these widths
         assert abs(slope - rate) < 3 * error + 0.12
     assert len(result["vIv"]) == 8
+    i, s = (
+        np.sqrt(np.array([(result[c][rows] ** 2).mean() for c in ("vIv", "vSv")])) for rows in (slice(4), slice(4, 8))
+    )
+    shares, rates = result.verdicts[:2], result.verdicts[2:]
+    assert [verdict.number for verdict in shares] == pytest.approx([i[1] / i[0], s[0] / s[1]])
+    assert [verdict.outcome for verdict in rates] == ["reproduced", "reproduced"]
     assert len(result.figure().axes) == 2
 
 

@@ -94,3 +94,16 @@ def test_no_minimum_is_said():
 def test_too_little_is_refused():
     with pytest.raises(InputError, match="four points"):
         figure3.Figure3(points=3).run()
+
+
+def test_verdicts_go_either_way(result):
+    wider, around, along = result.verdicts
+    narrow = (result["network"][0] / result["network"][1]) / (result["network"][2] / result["network"][3])
+    assert wider.number == pytest.approx(narrow)
+    assert wider.outcome == "reproduced"
+    off = np.abs(result["curvature"] / result["limit"] - 1).reshape(2, 2)
+    assert [around.number, along.number] == pytest.approx(off.max(axis=0).tolist())
+    # at this width small eigenvalues move by their own size
+    assert along.outcome == ("reproduced" if off[:, 1].max() <= 0.3 else "not reproduced")
+    single = figure3.Figure3(width=64, points=8, grid=3, reach=0.2, activations=("smooth_relu",)).run()
+    assert single.verdicts[0].outcome == "cannot be decided here"
