@@ -132,7 +132,7 @@ def activation(name: str, **parameters: Any) -> Activation:
     Parameters
     ----------
     name : str
-        One of :data:`ACTIVATIONS` (or an alias such as "swish").
+        One of :data:`ACTIVATIONS` (or an alias such as "swish"); without parameters also what :func:`from_text` takes.
     **parameters
         For example ``scale=0.5`` for "smooth_relu", ``sharpness=2`` for "softplus", ``slope=0.1`` for "leaky_relu",
         ``degree=3`` for "hermite", ``coefficients=(0, 1, 2)`` for "polynomial".
@@ -153,6 +153,8 @@ def activation(name: str, **parameters: Any) -> Activation:
         ...
     kernelcalc.errors.UnknownNameError: expected the name of an activation, got 'rellu'; did you mean 'relu' or ...?
     """
+    if isinstance(name, str) and not parameters and not name.strip().isidentifier():
+        return from_text(name)
     key = ALIASES.get(name, name) if isinstance(name, str) else ""
     if key not in ACTIVATIONS:
         raise UnknownNameError("an activation", name, [*ACTIVATIONS, *ALIASES])
@@ -167,6 +169,8 @@ def activation(name: str, **parameters: Any) -> Activation:
 
 
 _CALL = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*(?:\((?P<arguments>[^()]*)\))?")
+# "=" that gives a parameter its value, and is no part of <=, >= or ==.
+_GIVES = re.compile(r"(?<![<>=!])=(?!=)")
 _PARAMETER = re.compile(r"\s*(?P<key>[A-Za-z_]\w*)\s*=\s*(?P<value>[-+0-9.eE/]+)\s*")
 
 
@@ -185,7 +189,7 @@ def from_text(text: str) -> Activation:
         if text.startswith(prefix):
             return from_text(text.removeprefix(prefix)).normalized()
     match = _CALL.fullmatch(text)
-    if match is None or (match["arguments"] is not None and "=" not in match["arguments"]):
+    if match is None or (match["arguments"] is not None and not _GIVES.search(match["arguments"])):
         return Activation(text)
     if text == "x":
         return Activation(x)

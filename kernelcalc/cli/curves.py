@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from kernelcalc.cli.dataset import DataOptions, data_options, loss_option, network_options
+from kernelcalc.cli.terminal import progress, say, say_written, shows_progress
 
 # The paper's Figure 1: smooth ReLU (left), normalised smooth ReLU (right).
 DEFAULT_ACTIVATIONS = ("smooth_relu", "normalized smooth_relu")
@@ -94,7 +95,6 @@ def curves(
     otherwise: about 15 seconds for softmax on two cores.
     """
     from kernelcalc.activations.names import from_text
-    from kernelcalc.cli.terminal import progress, shows_progress
     from kernelcalc.errors import InputError
     from kernelcalc.kernels.mlp import MLP
     from kernelcalc.output.files import writable_folder, write_csv, write_figure
@@ -128,8 +128,8 @@ def curves(
         workers=workers or os.cpu_count() or 1,
         seed=seed,
     ).measure(x, y, progress if shows_progress() else silent)
-    click.echo(str(report))
+    say(str(report))
     written = [write_csv(folder / "curves.csv", report.columns())]
     if not no_png:
         written.append(write_figure(folder / "curves.png", report.figure()))
-    click.echo("\n" + " ".join(["written:", *map(str, written)]))
+    say_written(written)

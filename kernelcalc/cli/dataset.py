@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from kernelcalc.cli.terminal import say
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -134,14 +136,14 @@ class DataOptions:
             flatten=self.flatten,
         )
         x, y = found.X, found.labelled() if needed else found.y
-        click.echo(str(found))
+        say(str(found))
         if self.points is None:
             return x, y
         if self.points > len(x):
             raise DataFileError(f"at least {self.points} points", f"{len(x)} in {self.data}")
         by = [0] * len(x) if y is None else y
         rows = datasets.choose(by, self.points, rng=seed)
-        click.echo(f"{len(rows)} of {len(x)} points, {drawn(by, seed)}")
+        say(f"{len(rows)} of {len(x)} points, {drawn(by, seed)}")
         return x[rows], None if y is None else y[rows]
 
     def read(self, loss: Any, seed: int = 0, digits: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -169,12 +171,12 @@ class DataOptions:
 
         scale = self.scale or ("raw" if x.shape[1] == 1 else default)
         if self.scale is None and scale != default:
-            click.echo("one input: points are not rescaled (--scale sphere would make each ±1)")
+            say("one input: points are not rescaled (--scale sphere would make each ±1)")
         result = datasets.rescale(x, scale)
         if scale == "sphere" and self.has_file:
             lost = len(np.unique(x, axis=0)) - len(np.unique(result.round(_SAME_DIGITS), axis=0))
             if lost > 0:
-                click.echo(
+                say(
                     f"--scale sphere leaves {count(lost, 'point')} equal to another that differs in length only (try raw)"
                 )
         return result

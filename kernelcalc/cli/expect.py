@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from kernelcalc.cli.terminal import say
+
 
 @click.command(epilog="Example: kernelcalc expect --f tanh --g tanh --q 1 --qp 2 --c 0.5 --dps 50")
 @click.option("--f", "f", required=True, metavar="TEXT", help="Function of a: a name or an expression in x.")
@@ -34,11 +36,11 @@ def expect(f: str, g: str | None, q: str, qp: str | None, c: str, i: int, j: int
     if exact:
         from kernelcalc.expressions.exact import exact_expectation
 
-        click.echo(sp.sstr(exact_expectation(first.expr, second.expr, *numbers)))
+        say(sp.sstr(exact_expectation(first.expr, second.expr, *numbers)))
     elif dps is not None:
         import mpmath
 
-        click.echo(mpmath.nstr(gaussian_expectation(first, second, *numbers, dps=dps), dps))
+        say(mpmath.nstr(gaussian_expectation(first, second, *numbers, dps=dps), dps))
     else:
         result = gaussian_expectation(first, second, *(float(n) for n in numbers), full_output=True)
-        click.echo(f"{float(result.value)!r}   error < {float(result.error):.1e}   method: {result.method}")
+        say(f"{float(result.value)!r}   error < {float(result.error):.1e}   method: {result.method}")

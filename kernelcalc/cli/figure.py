@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kernelcalc.cli.terminal import progress, say, say_written, shows_progress
+
 if TYPE_CHECKING:
     from kernelcalc.studies.experiment import Experiment
 
@@ -145,8 +147,7 @@ def _ready(out: Path) -> Path:
 
 
 def _finish(drawn: Experiment, folder: Path) -> None:
-    from kernelcalc.cli.terminal import progress, shows_progress
 
     result = drawn.run(progress if shows_progress() else None)
-    click.echo(str(result))
-    click.echo("\n" + " ".join(["written:", *map(str, result.write(folder))]))
+    say(str(result))
+    say_written(result.write(folder))

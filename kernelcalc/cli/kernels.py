@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kernelcalc.cli.dataset import DataOptions, point_options
+from kernelcalc.cli.terminal import say, say_written, shows_progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,13 +77,13 @@ def kernels(
         write_npz(out, {name: getattr(result, name) for name in result.available})
     else:
         sums = _by_dask(net, points, only, machinery, chunks, out, workers, scheduler)
-    click.echo(heading)
-    click.echo(f"{'kernel':>8} {'mean diagonal':>15} {'mean off diagonal':>18}")
+    say(heading)
+    say(f"{'kernel':>8} {'mean diagonal':>15} {'mean off diagonal':>18}")
     n = len(points)
     for name, (trace, total) in sums.items():
         off = (total - trace) / (n * (n - 1)) if n > 1 else float("nan")
-        click.echo(f"{name:>8} {trace / n:15.8g} {off:18.8g}")
-    click.echo(f"\nwritten: {out}")
+        say(f"{name:>8} {trace / n:15.8g} {off:18.8g}")
+    say_written([out])
 
 
 def _by_dask(
@@ -96,7 +97,6 @@ def _by_dask(
     scheduler: str | None,
 ) -> dict[str, tuple[float, float]]:
     """Write the folder; trace and sum of every kernel, from one pass over it."""
-    from kernelcalc.cli.terminal import shows_progress
     from kernelcalc.kernels.distributed.engine import cluster, require
     from kernelcalc.kernels.distributed.lazy_kernels import LazyKernels
 

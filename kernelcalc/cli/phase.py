@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kernelcalc.cli.terminal import say, say_written
+
 if TYPE_CHECKING:
     from kernelcalc.activations.activation import Activation
     from kernelcalc.studies.phase import FixedPoint, PhaseDiagram
@@ -88,8 +90,8 @@ def phase(
         diagram = phase_diagram(act, *grid)
         standard = _normalized(act, beta) if beta < 1 else None
         other = None if standard is None or no_png else _diagram(standard[0], grid)
-    click.echo(f"Order and chaos: {act.name}")
-    click.echo(table(act, marked, sigma_w, beta, standard))
+    say(f"Order and chaos: {act.name}")
+    say(table(act, marked, sigma_w, beta, standard))
     columns = {
         "sigma_w": np.tile(grid[0], grid[1].size),
         "beta": np.repeat(grid[1], grid[0].size),
@@ -106,7 +108,7 @@ def phase(
             label = "the paper's " + label
         figure = phase_figure(diagram, other, sigma_w, beta, label)
         written.append(write_figure(folder / "phase.png", figure))
-    click.echo("\n" + " ".join(["written:", *map(str, written)]))
+    say_written(written)
 
 
 def table(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kernelcalc.cli.dataset import DataOptions, data_options, drawn, loss_option, network_options
+from kernelcalc.cli.terminal import say, shows_progress
 
 if TYPE_CHECKING:
     from kernelcalc.studies.heldout import HeldOut
@@ -85,7 +86,6 @@ def predict(
     """
     from kernelcalc import datasets
     from kernelcalc.activations.names import from_text
-    from kernelcalc.cli.terminal import shows_progress
     from kernelcalc.errors import InputError, PrecisionWarning
     from kernelcalc.kernels.mlp import MLP
     from kernelcalc.output.files import writable_folder
@@ -102,10 +102,10 @@ def predict(
         raise InputError(f"--held-out below the number of points, {len(x)}", str(count))
     train, test = datasets.split(y, count, rng=seed)
     if count:
-        click.echo(f"held out for testing: {count} of {len(x)} points, {drawn(y, seed)}")
+        say(f"held out for testing: {count} of {len(x)} points, {drawn(y, seed)}")
     sampling: dict[str, Any] = {"samples": samples, "rng": seed, "networks": networks, "progress": shows_progress()}
     report = prediction.predict(net, x[train], y[train], law, width=width, n_out=y.shape[1], **sampling)
-    click.echo(str(report))
+    say(str(report))
     tested = None
     if count:
         parts = (x[train], y[train], x[test], y[test])
@@ -114,7 +114,7 @@ def predict(
             warnings.simplefilter("ignore", PrecisionWarning)  # the report says it
             end = math.inf if law.is_quadratic else float(report.moments.times[-1])
             tested = heldout.held_out(net, *parts, law, time=end, **options)
-        click.echo(f"\n{tested}")
+        say(f"\n{tested}")
     if json_file is not None:
         _write(json_file, as_numbers(report, tested, test.tolist()))
 
@@ -161,7 +161,7 @@ def _write(path: Path, numbers: dict[str, Any]) -> None:
 
     with atomic_file(path) as file:
         file.write(json.dumps(numbers, indent=1, allow_nan=False).encode() + b"\n")
-    click.echo(f"\nwritten: {path}")
+    say(f"\nwritten: {path}")
 
 
 def _measured(found: MeasuredTop) -> dict[str, Any]:

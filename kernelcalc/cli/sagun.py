@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from kernelcalc.cli.terminal import progress
+from kernelcalc.cli.terminal import progress, say, say_written
 
 
 class _Listing(click.Command):
@@ -104,5 +104,5 @@ def sagun(
     if experiment == "initial":
         given["folder"] = out
     result = run(experiment, full=full, seed=seed, progress=progress, **given)
-    click.echo(str(result))
-    click.echo("\n" + " ".join(["written:", *map(str, result.write(out, picture=not no_png))]))
+    say(str(result))
+    say_written(result.write(out, picture=not no_png))

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from kernelcalc.cli.dataset import DataOptions, data_options, loss_option, network_options
+from kernelcalc.cli.terminal import say, say_written
 
 
 @click.command(epilog="Example: kernelcalc spectrum -a tanh --loss softmax -n 200 --width 512")
@@ -59,8 +60,8 @@ def spectrum(
     x, y = data.read(law, seed)
     net = MLP(from_text(activation), depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
     report = SpectrumReport.of(net, x, y, law, width, seed)
-    click.echo(str(report))
+    say(str(report))
     written = [write_csv(folder / "spectrum.csv", report.columns)]
     if not no_png:
         written.append(write_figure(folder / "spectrum.png", report.figure()))
-    click.echo("\n" + " ".join(["written:", *map(str, written)]))
+    say_written(written)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from kernelcalc.cli.terminal import say
+
 
 @click.command(epilog="Example: kernelcalc symbolic theta --activation erf --depth 2 --latex")
 @click.argument("name")
@@ -36,4 +38,4 @@ def symbolic(
     if bias.is_number and not bias >= 0:
         raise InputError("beta ≥ 0", str(bias))
     expr = kernel(name, net, diagonal=diagonal, sigma_w=scale, beta=bias)
-    click.echo(sp.latex(expr) if as_latex else sp.sstr(expr))
+    say(sp.latex(expr) if as_latex else sp.sstr(expr))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kernelcalc.cli.dataset import DataOptions, check_options, network_options
+from kernelcalc.cli.terminal import say, say_written, shows_progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +85,6 @@ def validate(
     parity (±1), others as they are. The exit code is 1 if a quantity fails.
     """
     from kernelcalc.activations.names import from_text
-    from kernelcalc.cli.terminal import shows_progress
     from kernelcalc.kernels.distributed.engine import cluster
     from kernelcalc.kernels.mlp import MLP
     from kernelcalc.output.files import writable_folder, write_figure
@@ -102,13 +102,13 @@ def validate(
             net, x, y, widths, trials, times, seed,
             workers=workers or os.cpu_count() or 1, progress=shows_progress(), path=resume, client=client,
         )  # fmt: skip
-    click.echo(report.text())
+    say(report.text())
     written = [report.to_csv(folder / "validate.csv"), report.to_json(folder / "validate.json")]
     if not no_png:
         from kernelcalc.output.comparison import comparison_figure
 
         written.append(write_figure(folder / "validate.png", comparison_figure(report), dpi=150))
-    click.echo("\n" + " ".join(["written:", *map(str, written)]))
+    say_written(written)
     if not report.passed:
         raise click.exceptions.Exit(1)
 

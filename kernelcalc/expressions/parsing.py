@@ -219,6 +219,6 @@ class _Reader:
         compare = node.args[0]
         operator = COMPARISONS.get(type(compare.ops[0]))
         if operator is None:
-            raise self.refuse(compare)
+            raise ExpressionError("a comparison by <, <=, > or >=", repr(ast.unparse(compare)))
         condition = operator(self.read(compare.left), self.read(compare.comparators[0]))
         return sp.Piecewise((self.read(node.args[1]), condition), (self.read(node.args[2]), True))

@@ -1,0 +1,56 @@
+"""Names, parameters and expressions as a person types them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc.activations.names import as_activation, from_text
+from kernelcalc.errors import ExpressionError, InputError, UnknownNameError
+
+X = np.array([-2.0, -0.5, 0.0, 0.25, 3.0])
+
+
+@pytest.mark.parametrize("read", [from_text, kc.activation, as_activation])
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("where(x>=0,x,0.01*x)", np.where(X >= 0, X, 0.01 * X)),
+        ("where(x <= 0, 0.1*x, x)", np.where(X <= 0, 0.1 * X, X)),
+        ("where(0.2>=x,x,x^2)", np.where(X <= 0.2, X, X**2)),
+        ("where(x>=0,x,where(x<=-1,-1,x))", np.where(X >= 0, X, np.where(X <= -1, -1, X))),
+        ("tanh(where(x>=0,x,2*x))", np.tanh(np.where(X >= 0, X, 2 * X))),
+        ("leaky_relu(slope=0.01)", np.where(X >= 0, X, 0.01 * X)),
+        (" x*tanh( x ) ", X * np.tanh(X)),
+    ],
+)
+def test_comparisons_are_no_parameters(read, text, values):
+    np.testing.assert_allclose(read(text)(X), values, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("where(x==0,x,1)", ExpressionError, "a comparison by <, <=, > or >=, got 'x == 0'"),
+        ("where(x!=0,x,1)", ExpressionError, "a comparison by <, <=, > or >="),
+        ("where(x>=0)", ExpressionError, "one comparison"),
+        ("relu(slope<=1)", ExpressionError, "slope<=1"),
+        ("smooth_relu(scale)", UnknownNameError, "smooth_relu"),
+        ("smooth_relu(scale=a)", InputError, "parameters such as scale=0.5"),
+        ("smooth_relu(scale=1/0)", InputError, "a number"),
+        ("relu(slope=1)", InputError, "parameters of relu"),
+        ("", ExpressionError, "a formula"),
+        ("rellu", UnknownNameError, "did you mean 'relu'"),
+    ],
+)
+def test_what_is_neither_is_refused_by_name(text, error, words):
+    for read in (from_text, kc.activation):
+        with pytest.raises(error) as caught:
+            read(text)
+        assert words in str(caught.value)
+
+
+def test_an_expression_takes_no_parameters():
+    with pytest.raises(UnknownNameError, match="x\\*tanh"):
+        kc.activation("x*tanh(x)", scale=2)

@@ -1,0 +1,161 @@
+"""What a person may type wrongly: one named line, exit code 2, no traceback, no file; 30 and more ways for each command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from kernelcalc.cli import main
+
+FUNCTIONS = (
+    "tanhh", "", "x +", "y", "x*y", "1/0", "x/(x-x)", "__import__('os')", "lambda x: x", "x; x", "(x", "x)", "relu(",
+    "sin()", "sin(x, x)", "smooth_relu(scale=)", "smooth_relu(scale=a)", "smooth_relu(scale=-1)", "smooth_relu(width=1)",
+    "relu(scale=1)", "hermite(degree=-1)", "polynomial(coefficients=)", "normalized", "normalized 1", "where(x>0)",
+    "where(x==0,x,1)", "x.real", "x[0]", "1e400*x", "'x'", "x if x else 0", "log(x)", "1/x", "\N{GREEK SMALL LETTER XI}",
+    "x\x00", "[x]", "True", "@", "nan*x", "I*x",
+)  # fmt: skip
+NETWORK = (
+    ("--depth", "0"), ("--depth", "-1"), ("--depth", "1.5"), ("--depth", "two"), ("--sigma-w", "0"), ("--sigma-w", "-1"),
+    ("--sigma-w", "nan"), ("--sigma-w", "inf"), ("--sigma-w", "1e40"), ("--sigma-w", "w"), ("--beta", "-0.1"),
+    ("--beta", "nan"), ("--beta", "inf"), ("--beta", "b"),
+)  # fmt: skip
+DATA = (
+    ("--data", "missing.csv"), ("--data", "."), ("--data", "empty.csv"), ("--data", "junk.npz"), ("--data", "words.csv"),
+    ("--data", "nan.csv"), ("--data", "header.csv"), ("--data", "good.csv", "--labels", "nothing"),
+    ("--data", "good.csv", "--columns", "nothing"), ("--data", "good.csv", "--drop", "nothing"), ("--data", ""),
+    ("--data", "good.csv", "--decimal", ";"), ("--labels", "label"),
+)  # fmt: skip
+POINTS = (("-n", "0"), ("-n", "-1"), ("-n", "257"), ("-n", "some"), ("--data", "good.csv", "-n", "100"))
+TARGETS = (
+    ("--targets", "two"), ("--scale", "cube"), ("--loss", "hinge"), ("--loss", ""), ("--loss", "-(y-t)**2"),
+    ("--loss", "y**"), ("--loss", "(z-t)**2"), ("--loss", "1"), ("--loss", "log(y)"), ("--loss", "y*t"),
+)  # fmt: skip
+OUT = (("-o", "file/folder"), ("-o", "/dev/null/x"), ("-o",))
+ODD = (("--nothing",), ("more",), ("--seed", "-1"), ("--seed", "s"))
+
+
+def activations(option: str = "-a") -> tuple[tuple[str, ...], ...]:
+    return tuple((option, text) for text in FUNCTIONS)
+
+
+WRONG: dict[str, tuple[tuple[str, ...], ...]] = {
+    "spectrum": (
+        *activations(), *NETWORK, *DATA, *POINTS, *TARGETS, *OUT, *ODD, ("--width", "0"), ("--width", "w"), ("-a", "exp(x^2)"),
+    ),
+    "curves": (
+        *activations(), *NETWORK, *DATA, *POINTS, *TARGETS, *OUT, *ODD, ("-a", "relu"), ("--times", "1"), ("--times", "2:1:5"),
+        ("--times", "0:1:5"), ("--times", "1:2:1"), ("--times", "1:2:3:4"), ("--times", "a:b"), ("--kmax", "0"),
+        ("--kmax", "21"), ("--samples", "1"), ("--band", "wide"), ("--average", "0"), ("--average", "2", "--loss", "softmax"),
+        ("--finite", "0"), ("--trials", "1"), ("--workers", "0"), ("--finite", "8", "--loss", "log(cosh(y-t))"),
+        ("--times", "nan:1:3"), ("--times", "1:inf:3"),
+    ),
+    "predict": (
+        *activations(), *NETWORK, *DATA, *POINTS, *TARGETS, *ODD, ("--width", "0"), ("--samples", "1"), ("--held-out", "-1"),
+        ("-n", "10", "--held-out", "10"), ("--json", "file/x.json"), ("--json", "/dev/null/x.json"),
+    ),
+    "kernels": (
+        *activations(), *NETWORK, *DATA, *OUT[:2], *ODD[:2], ("--only", "thetta"), ("--only", ""),
+        ("--only", "phi", "-a", "relu"),
+        ("--engine", "gpu"), ("--chunks", "0", "--engine", "dask"), ("--workers", "2"), ("--scheduler", "here"), ("-o", "."),
+        ("--scale", "cube"),
+    ),
+    "phase": (
+        *activations(), *OUT, *ODD[:2], ("--sigma-w", "0"), ("--sigma-w", "-1"), ("--sigma-w", "nan"), ("--beta", "-1"),
+        ("--beta", "inf"), ("--sigma-w-range", "1"), ("--sigma-w-range", "2:1:3"), ("--sigma-w-range", "0:1:3"),
+        ("--beta-range", "0:1:1"), ("--beta-range", "0:1:9999"), ("--beta-range", "a:b:c"), ("--beta-range", "nan:1:3"),
+        ("-a", "step"), ("-a", "sign(x)"),
+    ),
+    "expect": (
+        *(("--f", text, "--q", "1", "--c", "0.5") for text in FUNCTIONS if text not in ("log(x)", "1/x")),
+        ("--f", "tanh"), ("--f", "tanh", "--q", "1"), ("--f", "tanh", "--q", "-1", "--c", "0"),
+        ("--f", "tanh", "--q", "1", "--c", "2"), ("--f", "tanh", "--q", "x", "--c", "0"),
+        ("--f", "tanh", "--q", "", "--c", "0"),
+        ("--f", "tanh", "--q", "1", "--c", "1/0"), ("--f", "tanh", "--q", "1", "--c", "nan"),
+        ("--f", "exp(x^2)", "--q", "1", "--c", "0.5"), ("--f", "tanh", "--q", "1", "--c", "0.5", "--dps", "0"),
+        ("--f", "tanh", "--q", "1", "--c", "0.5", "--i", "9"), ("--f", "tanh", "--q", "1", "--c", "0.5", "--j", "-1"),
+        ("--f", "relu", "--q", "1", "--c", "0.5", "--i", "x"), ("--f", "1/x", "--q", "1", "--c", "0.5"),
+        ("--f", "exp(x^2)", "--q", "1", "--c", "0.5", "--dps", "20"), ("--f", "tanh", "--q", "1e400", "--c", "0"),
+        ("--f", "tanh", "--q", "inf", "--c", "0"), ("--f", "tanh", "--q", "1", "--qp", "0", "--c", "0.5"),
+    ),
+    "symbolic": (
+        *(("theta", "-a", text) for text in FUNCTIONS if text not in ("log(x)", "1/x", "y")),
+        (), ("theta",), ("thetta", "-a", "erf"), ("theta", "-a", "erf", "--depth", "0"), ("theta", "-a", "erf", "--depth", "x"),
+        ("theta", "-a", "erf", "--sigma-w", "0"), ("theta", "-a", "erf", "--sigma-w", "-1"),
+        ("theta", "-a", "erf", "--beta", "-1"), ("theta", "-a", "erf", "--beta", "1/0"), ("phi", "-a", "relu"),
+        ("theta", "-a", "erf", "--sigma-w", "s"), ("theta", "-a", "erf", "more"),
+    ),
+    "validate": (
+        *activations(), *NETWORK, *DATA[:-1], *OUT, *ODD, ("-a", "relu"), ("--depth", "1"), ("--widths", "8"),
+        ("--widths", "8,8"), ("--widths", "8,x"), ("--widths", "0,8"), ("--widths", ""), ("--trials", "1"), ("--times", "-1"),
+        ("--times", "inf"), ("--times", "nan"), ("--times", "a"), ("-n", "9"), ("-n", "0"), ("--workers", "0"),
+        ("--scheduler", "here"), ("--resume", "file/x"),
+    ),
+    "figure": (
+        (), ("4",), ("1", "-n", "257"), ("1", "-n", "3"), ("1", "--width", "1"), ("1", "--trials", "1"), ("1", "-a", "relu"),
+        ("1", "-a", "tanhh"), ("1", "-a", ""), ("1", "--workers", "0"), ("1", "-o", "file/x"), ("1", "--seed", "-1"),
+        ("1", "more"),
+        ("2", "--widths", "64"), ("2", "--widths", "a,b"), ("2", "--widths", ""), ("2", "--widths", "8,1"), ("2", "-n", "0"),
+        ("2", "--count", "0"), ("2", "--count", "500", "-n", "16"), ("2", "--trials", "1"), ("2", "-a", "tanhh"),
+        ("2", "-a", "x*y"), ("2", "-o", "file/x"), ("2", "--nothing"), ("3", "--reach", "0"), ("3", "--reach", "-1"),
+        ("3", "--reach", "nan"), ("3", "--reach", "inf"), ("3", "--grid", "2"), ("3", "-n", "3"), ("3", "-a", "tanhh"),
+        ("3", "-o", "file/x"), ("3", "--width", "0"),
+    ),
+    "sagun": (
+        (), ("outlier",), ("split", "more"), ("split", "--nothing"), *(("split", "-a", text) for text in FUNCTIONS[:8]),
+        ("split", "--loss", "binary"), ("split", "-n", "0"), ("split", "-n", "257"), ("split", "--width", "0"),
+        ("split", "--steps", "0"), ("split", "--widths", "2,3"), ("split", "--clusters", "2"), ("split", "--trials", "3"),
+        ("split", "--stop", "0"), ("split", "--stop", "-1"), ("split", "--stop", "nan"), ("split", "-o", "file/x"),
+        ("split", "--seed", "-1"), ("path", "--stop", "1e-4"), ("path", "-n", "1"), ("path", "-n", "256"),
+        ("spectra", "--data", "digit"), ("spectra", "--data", ""), ("spectra", "--loss", "binary"),
+        ("width", "--widths", "3,x"),
+        ("width", "--widths", "0"), ("width", "--widths", ""), ("initial", "--widths", "3,4"), ("initial", "--widths", "3,3,3"),
+        ("initial", "--trials", "1"), ("initial", "--workers", "0"), ("outliers", "--clusters", "1"),
+        ("outliers", "--clusters", "x"),
+        ("outliers", "--clusters", "1000"), ("separability", "--trials", "1"), ("heatmaps", "--width", "-1"),
+        ("training", "--widths", "2,"),
+    ),
+}  # fmt: skip
+
+
+def test_thirty_of_each() -> None:
+    assert WRONG.keys() == main.commands.keys()
+    assert all(len(set(cases)) == len(cases) >= 30 for cases in WRONG.values())
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files that are good and bad, and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    rows = [",".join(f"{v:.3f}" for v in row) + f",{k % 2}" for k, row in enumerate(rng.standard_normal((6, 3)))]
+    (tmp_path / "good.csv").write_text("\n".join(["a,b,c,label", *rows]))
+    (tmp_path / "nan.csv").write_text("\n".join(["a,b,c,label", rows[0], "1,nan,2,0"]))
+    (tmp_path / "words.csv").write_text("a,b,label\none,two,0\nthree,four,1\n")
+    (tmp_path / "header.csv").write_text("a,b,label\n")
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "junk.npz").write_bytes(b"no archive")
+    (tmp_path / "file").write_text("")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [pytest.param(name, case, id=f"{name}-{i}") for name, cases in WRONG.items() for i, case in enumerate(cases)],
+)
+def test_one_named_line(folder: Path, command: str, arguments: tuple[str, ...]) -> None:
+    before = sorted(path.name for path in folder.rglob("*"))
+    result = CliRunner().invoke(main, [command, *arguments])
+    said = f"{command} {arguments}: {result.output}"
+    assert isinstance(result.exception, SystemExit), said + repr(result.exception)
+    assert result.exit_code == 2, said
+    if arguments:
+        last = result.stderr.strip().splitlines()[-1]
+        assert last.startswith("Error: "), said
+        assert len(last) > 20, said
+    assert "Traceback" not in result.output
+    written = [name for name in sorted(path.name for path in folder.rglob("*")) if name not in before]
+    # a folder that was asked for may have been made, never a file
+    assert all((folder / name).is_dir() for name in written), said
