@@ -19,11 +19,12 @@ class Floats:
 
     Parameters
     ----------
-    compiled : bool
-        Sum series of large Gram matrices in numba's machine code (extra ``fast``), to the same values within 1e-13.
+    compiled : bool, optional
+        Sum series of large Gram matrices in numba's machine code (extra ``fast``), to the same values within 1e-13; by
+        default where numba is installed and the matrix is large enough.
     """
 
-    compiled: bool = False
+    compiled: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def resolve_arithmetic(
     elif dps is not None:
         chosen = Digits(dps)
     else:
-        chosen = arithmetic or Floats(compiled=engine in ("numba", "dask+numba"))
+        chosen = arithmetic or Floats(compiled=True if engine in ("numba", "dask+numba") else None)
     if engine is not None and not isinstance(chosen, Floats):
         raise InputError("engine= for float64 kernels", "dps= or certified=", "these are for a few points")
     return chosen, engine in ("dask", "dask+numba")

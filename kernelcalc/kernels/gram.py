@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.gaussian.covariance import Covariance, determinant
-from kernelcalc.gaussian.floats.kinds import feels_small_angles
+from kernelcalc.gaussian.floats.kinds import feels_small_angles, recognise
 from kernelcalc.gaussian.floats.layer import LayerExpectations, diagonal_expectations
 from kernelcalc.kernels.blocks import Matrix, check_finite
 from kernelcalc.kernels.few_points import few_points
@@ -39,6 +40,8 @@ FEWEST_PAIRS, LEAST_REACH = 4096, 1e-3
 # Kernels of kinked nonlinearities are singular at ρ = ±1; up to here a few dozen terms resolve them. Nearly parallel points of
 # smooth ones are told apart by their difference, which ρ has rounded away.
 KINKED_REACH, SMOOTH_REACH = 0.9, 1 - 1e-6
+# Pairs from which on machine code saves more than numba's import costs (measured: tanh, softplus; closed forms never gain).
+WORTH_COMPILING = 2**23
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,6 +58,11 @@ class Source:
 
     act: Activation
     cov: Covariance
+
+
+def compiling_pays(act: Activation, pairs: int) -> bool:
+    """Whether numba is there, and the time it saves on a series outweighs its import."""
+    return pairs >= WORTH_COMPILING and recognise(act) is None and find_spec("numba") is not None
 
 
 class Floats(Numbers):
@@ -135,7 +143,7 @@ class Fold:
     every_layer : bool
         Wanted after every layer, not only the last.
     compiled : bool or None
-        Sum series in machine code (extra ``fast``).
+        Sum series in machine code (extra ``fast``); None: where it is installed and pays.
     """
 
     def __init__(
@@ -145,7 +153,7 @@ class Fold:
         names: frozenset[str],
         *,
         every_layer: bool = False,
-        compiled: bool = False,
+        compiled: bool | None = None,
     ) -> None:
         self.numbers = Floats()
         self.first, *self.steps = plan(network.layers, names, every_layer=every_layer)
@@ -165,8 +173,9 @@ class Fold:
             act = step.activation
             small_angles = small_angles or feels_small_angles(act)
             q, qp = (at.sigma for at in step.diagonals)
+            compiled = compiling_pays(act, q.size * qp.size) if self._compiled is None else self._compiled
             step.prepared = Prepared(
-                expectations=LayerExpectations(act, q, qp, step.orders, compiled=self._compiled),
+                expectations=LayerExpectations(act, q, qp, step.orders, compiled=compiled),
                 small_angles=small_angles,
             )
         return found
@@ -187,12 +196,18 @@ class KernelComputation:
         Points; ``x2`` None for the symmetric matrices of x.
     names : tuple of str
         Kernels wanted; "phi_t" and "lam_t" are Φ(x', x) and Λ(x', x) at the pairs (x, x').
-    compiled : bool
-        Sum series in machine code (extra ``fast``).
+    compiled : bool or None
+        Sum series in machine code (extra ``fast``); None: where it is installed and pays.
     """
 
     def __init__(
-        self, network: Network, x: np.ndarray, x2: np.ndarray | None, names: tuple[str, ...], *, compiled: bool = False
+        self,
+        network: Network,
+        x: np.ndarray,
+        x2: np.ndarray | None,
+        names: tuple[str, ...],
+        *,
+        compiled: bool | None = None,
     ) -> None:
         self.network, self.names, self.compiled = network, names, compiled
         self.rows = Points.of(x)

@@ -94,10 +94,11 @@ class Sequential(Network):
             ``certified``; analytic nonlinearities, and relu-like ones with closed forms). Radii are below 10^−dps
             (15 digits by default) of a kernel's largest entry.
         engine : {None, "numba", "dask", "dask+numba"}
-            NumPy by default. With "numba" (extra ``fast``) machine code sums the series of large Gram matrices, to the same
-            values within 1e-13. With "dask" (extra ``distributed``) the attributes are dask arrays, not yet computed, for
-            Gram matrices beyond memory: see :mod:`kernelcalc.kernels.distributed`. X and X2 may then be dask or Zarr arrays
-            too. With "dask+numba" the workers sum series in machine code.
+            With "numba" (extra ``fast``) machine code sums the series of Gram matrices, to the same values within 1e-13; by
+            default it does from 2^23 pairs on, where numba is installed. With "dask" (extra ``distributed``) the
+            attributes are dask arrays, not yet computed, for Gram matrices beyond memory: see
+            :mod:`kernelcalc.kernels.distributed`. X and X2 may then be dask or Zarr arrays too. With "dask+numba" the
+            workers sum series in machine code.
         chunks : int, "auto", or a tuple of two of these
             Points in a block of the dask arrays (of rows, of columns): "auto" is 2048, -1 one block. Not used without dask.
 
@@ -131,7 +132,7 @@ class Sequential(Network):
         block_sides(chunks)
         refused, names = self.refused, self.names(only)
         if blocks:
-            compiled = isinstance(numbers, Floats) and numbers.compiled
+            compiled = isinstance(numbers, Floats) and bool(numbers.compiled)
             return lazy_kernels(self, X, X2, only=only, chunks=chunks, compiled=compiled)
         x = check_points(X)
         x2 = None if X2 is None else check_points(X2, "X2")

@@ -290,6 +290,6 @@ def test_the_grid_costs_nothing(monkeypatch):
 
 
 def test_slow_nonlinearities_say_so(monkeypatch):
-    monkeypatch.setattr("kernelcalc.studies.variance._PATIENCE", 0.0)
+    monkeypatch.setattr("kernelcalc.studies.variance._SAY_AFTER", 0.0)
     with pytest.warns(SlowMethodWarning, match="385 variances"):
         ScannedMap(activation("erf"))

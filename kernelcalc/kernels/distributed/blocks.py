@@ -56,7 +56,7 @@ def kernel_block(
         )
     with _ONE_AT_A_TIME:
         others = tuple(turned(name) for name in names if turned(name) != name) if both and x2 is not None else ()
-        return KernelComputation(net, x, x2, (*names, *others), compiled=compiled).run(layers=False)[0]
+        return KernelComputation(net, x, x2, (*names, *others), compiled=bool(compiled)).run(layers=False)[0]
 
 
 def lazy_points(points: Any, name: str, chunks: int) -> Any:

@@ -80,7 +80,8 @@ def convex_loss(
     SmoothnessError
         ∂c/∂y jumps (hinge, absolute value): 𝓗C does not exist.
     InputError
-        A callable without its derivatives. A loss that is not convex is refused when its Hessian is first evaluated.
+        A callable without its derivatives, or a linear loss, which has no minimum. A loss that is not convex is refused
+        when its Hessian is first evaluated.
 
     Notes
     -----
@@ -104,6 +105,10 @@ def convex_loss(
         raise ExpressionError("an expression in y and t", str(c))
     functions = [_compile(expr, y, t, k) for k in range(3)]
     _check_continuity(str(c), expr, y, t, functions[:2])
+    if _derivative(expr, y, 2) == 0:
+        raise InputError(
+            "a loss that curves", f"{c}, which is linear in y", "without curvature I and the largest step vanish"
+        )
     return ConvexLoss(name=str(name or c), c=functions[0], first=functions[1], second=functions[2])
 
 
