@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
-from kernelcalc.kernels.layers import Dense, Layer, LayerNorm, Nonlinearity, Scale, Scales, Serial, Sum, needs
+from kernelcalc.kernels.layers import UNITY, Dense, Layer, LayerNorm, Nonlinearity, Scale, Scales, Serial, Sum, needs
 from kernelcalc.kernels.state import DIAGONAL, DiagonalKernels, PairKernels, no_weights_yet
 
 Orders = tuple[tuple[int, int], ...]
@@ -50,7 +50,7 @@ class Numbers:
         return Scales(
             weight=self.square(dense.sigma_w),
             bias=bias,
-            weight_rate=1 if dense.weight_rate == 1 else self.number(dense.weight_rate),
+            weight_rate=UNITY if dense.weight_rate == 1 else self.number(dense.weight_rate),
             bias_gradient=bias if dense.bias_gradient is None else self.number(dense.bias_gradient),
         )
 

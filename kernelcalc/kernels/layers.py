@@ -85,13 +85,27 @@ def exchanged(given: Any) -> Any:
     return {(j, i): value for (i, j), value in given.items()} if isinstance(given, Mapping) else given
 
 
+class Unity:
+    """A factor 1 of every number type: the other factor itself, so that no array is gone through for it."""
+
+    __array_ufunc__ = None
+
+    def __mul__(self, other: Any) -> Any:
+        return other
+
+    __rmul__ = __mul__
+
+
+UNITY = Unity()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scales:
     """A dense layer's numbers in one number type: σ_w², β², the rate of its weights, and that of its biases times β²."""
 
     weight: Any
     bias: Any
-    weight_rate: Any = 1
+    weight_rate: Any = UNITY
     bias_gradient: Any = None
 
 

@@ -10,7 +10,18 @@ import sympy as sp
 import kernelcalc as kc
 from kernelcalc.errors import InputError
 from kernelcalc.kernels.fold import plan
-from kernelcalc.kernels.layers import Dense, LayerNorm, Nonlinearity, Residual, Scale, Scales, Serial, Sum, needs
+from kernelcalc.kernels.layers import (
+    UNITY,
+    Dense,
+    LayerNorm,
+    Nonlinearity,
+    Residual,
+    Scale,
+    Scales,
+    Serial,
+    Sum,
+    needs,
+)
 from kernelcalc.kernels.state import KERNEL_NAMES, DiagonalKernels, PairKernels, with_transposes
 
 ORDERS = [(0, 0), (1, 1), (2, 2), (2, 0), (0, 2), (3, 1), (1, 3)]
@@ -158,3 +169,10 @@ def test_each_layer_has_its_own_expectation_of_slopes() -> None:
         assert layers[0].available == ("theta", "sigma")
         for before, after in pairwise(layers):
             np.testing.assert_allclose(after.theta - after.sigma, 1.3**2 * after.sigma_dot * before.theta, rtol=1e-11)
+
+
+def test_a_rate_of_one_costs_no_pass_over_an_array():
+    values = np.arange(3.0)
+    assert Scales(weight=1.0, bias=0.0).weight_rate * values is values
+    assert values * UNITY is values
+    assert 2 * UNITY == 2

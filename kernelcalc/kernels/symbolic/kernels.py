@@ -25,7 +25,7 @@ from kernelcalc.kernels.fold import (
     plan,
     take_diagonals,
 )
-from kernelcalc.kernels.layers import Dense, Order, Scales
+from kernelcalc.kernels.layers import UNITY, Dense, Order, Scales
 from kernelcalc.kernels.network import Network, refusals
 from kernelcalc.kernels.state import DIAGONAL, KERNELS, DiagonalKernels, PairKernels, plain
 from kernelcalc.kernels.symbolic.expectation import GaussianExpectation
@@ -119,7 +119,7 @@ class Symbols(Numbers):
         bias = squared(dense.beta if self._beta is None else self._beta)
         gradient = bias if dense.bias_gradient is None else self.number(dense.bias_gradient)
         weight = squared(dense.sigma_w if self._sigma_w is None else self._sigma_w)
-        rate = 1 if dense.weight_rate == 1 else self.number(dense.weight_rate)
+        rate = UNITY if dense.weight_rate == 1 else self.number(dense.weight_rate)
         return Scales(weight=weight, bias=bias, weight_rate=rate, bias_gradient=gradient)
 
     def root(self, value: Any) -> sp.Expr:
