@@ -1,7 +1,34 @@
-"""One BLAS thread a test process: test processes run side by side, and threads of many would only wait for each other."""
+"""One BLAS thread a test process, and the switch ``--long`` between the samples of every day and those of a long run."""
+
+from __future__ import annotations
 
 import os
 
+import pytest
+
+# Test processes run side by side, and threads of many would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="full samples, and the tests marked long")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: too slow for every day; runs with --long only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--long"):
+        return
+    for item in items:
+        if "long" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="runs with --long"))
+
+
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether samples have their full size."""
+    return bool(request.config.getoption("--long"))

@@ -1,8 +1,11 @@
-"""Ten thousand random covariances: the true error never exceeds the stated one.
+"""Random covariances: the true error never exceeds the stated one.
 
 The truth is the exact algebra evaluated with 30 digits (:mod:`kernelcalc.expressions.exact`, itself checked against brute
 force in test_algebra.py), which shares no code with the float64 methods. Half of the draws go through the closed forms, half
 through series, line, polar and nested quadrature with the closed forms switched off.
+
+``--long`` takes 10,000 covariances, otherwise 5,000 of the closed forms and 800 of the others. No violation among n draws
+excludes, with 95 % confidence, a share of violations above 3/n: 0.06 % and 0.4 % of a day, 0.06 % both of a long run.
 """
 
 import json
@@ -24,7 +27,8 @@ from tests.gaussian.balls import make_enclosures
 
 SMOOTH = ("erf", "probit", "gelu", "smooth_relu", "gaussian")
 KINKED = ("relu", "abs", "leaky_relu")
-DRAWS = 10_000
+# draws of one part of four
+DRAWS = {"closed forms": (1250, 1250), "series and quadrature": (200, 1250)}
 
 
 def draw(rng, size):
@@ -48,12 +52,12 @@ def groups(rng, total):
 
 @pytest.mark.parametrize("part", range(4))
 @pytest.mark.parametrize("route", ["closed forms", "series and quadrature"])
-def test_true_error_never_exceeds_the_stated_one(route, part, monkeypatch):
+def test_true_error_never_exceeds_the_stated_one(route, part, monkeypatch, long):
     if route != "closed forms":
         monkeypatch.setattr(combination, "recognise", lambda act: None)
     rng = np.random.default_rng([part, route != "closed forms"])
     digits = []
-    for name, i, j, count in groups(rng, DRAWS // 8):
+    for name, i, j, count in groups(rng, DRAWS[route][long]):
         act = kc.activation(name)
         f, g = act.derivative(i), act.derivative(j)
         q, qp, c = draw(rng, count)
@@ -92,8 +96,8 @@ def judge(entries):
             error = abs(mp.mpf(float(result.value)) - mp.mpf(text))
             assert error <= result.error * (1 + 1e-9) + radius + 1e-300, (f.name, g.name, q, qp, c, result, text)
             warned += bool(caught)
-            if not caught:
-                # Without a warning the guarantee: 1e-10 of E|fg|, which Cauchy and Schwarz bound.
+            if not caught and error > 1e-10 * abs(float(text)) + radius:
+                # Without a warning the guarantee: 1e-10 of E|fg|, which Cauchy and Schwarz bound from above, |E fg| from below.
                 assert error <= 1e-10 * norm(name, i, q) * norm(name, j, qp) + radius, (f.name, g.name, q, qp, c)
             if float(text) != 0 and error > radius:
                 digits.append(-math.log10(float(error) / abs(float(text))))
@@ -108,13 +112,14 @@ def norm(name, order, q):
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_without_closed_forms_the_stated_error_holds(part):
-    entries = ENCLOSURES[part::4]
+def test_without_closed_forms_the_stated_error_holds(part, long):
+    """All 1,000 covariances with ``--long``, else every fifth, which excludes a share of violations above 1.5 %."""
+    entries = ENCLOSURES[part :: 4 if long else 20]
     digits, warned = judge(entries)
     assert np.median(digits) > 14
-    assert warned < len(entries) // 20
+    assert warned < len(entries) / 20
 
 
-def test_without_closed_forms_fresh_draws():
+def test_without_closed_forms_fresh_draws(long):
     pytest.importorskip("flint")
-    judge(make_enclosures.entries(99, 20))
+    judge(make_enclosures.entries(99, 20 if long else 6))

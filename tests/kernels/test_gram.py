@@ -376,7 +376,7 @@ def test_only_what_is_asked_is_computed(name, symmetric, hidden, last):
 
 @pytest.mark.parametrize(("name", "square"), [("tanh", True), ("silu", False)])
 def test_in_panels_of_few_points(name, square, monkeypatch):
-    x, other = RNG.normal(size=(700, 3)), None if square else RNG.normal(size=(530, 3))
+    x, other = RNG.normal(size=(400, 3)), None if square else RNG.normal(size=(300, 3))
     net = kc.MLP(name, depth=3, sigma_w=1.5)
     whole = net.kernels(x, other)
     focused = []
@@ -384,8 +384,8 @@ def test_in_panels_of_few_points(name, square, monkeypatch):
     monkeypatch.setattr(LayerExpectations, "focus", lambda self, *parts: (focused.append(parts), focus(self, *parts)))
     monkeypatch.setattr(blocks, "PANEL_BYTES", 1)
     parts = net.kernels(x, other)
-    # panels of 256 points: three by three or, in the triangle, six; two layers each
-    assert len({str(parts) for parts in focused}) == (6 if square else 9)
+    # panels of 256 points: two by two or, in the triangle, three; two layers each
+    assert len({str(parts) for parts in focused}) == (3 if square else 4)
     for kernel in KERNEL_NAMES:
         expected = getattr(whole, kernel)
         np.testing.assert_allclose(getattr(parts, kernel), expected, atol=1e-13 * np.abs(expected).max())
