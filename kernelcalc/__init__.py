@@ -6,10 +6,77 @@ Names are imported at first use, so that ``import kernelcalc`` does not wait for
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 from kernelcalc.version import __version__
 
+if TYPE_CHECKING:
+    from kernelcalc import activations, datasets, errors, finite, gaussian
+    from kernelcalc.activations import names as catalogue
+    from kernelcalc.activations.activation import Activation
+    from kernelcalc.activations.names import activation
+    from kernelcalc.finite.network import FiniteNetwork
+    from kernelcalc.gaussian.expectation import gaussian_expectation
+    from kernelcalc.kernels import distributed, layers, symbolic
+    from kernelcalc.kernels.limiting import LimitingKernels
+    from kernelcalc.kernels.mlp import MLP, Sequential
+    from kernelcalc.output import moments as plot
+    from kernelcalc.studies import phase, spectrum
+    from kernelcalc.studies.heldout import held_out
+    from kernelcalc.studies.meanfield import mean_field_moments
+    from kernelcalc.studies.phase import phase_diagram
+    from kernelcalc.studies.prediction import predict
+    from kernelcalc.studies.rates import largest_learning_rate
+    from kernelcalc.studies.spectrum import spectrum_of_i
+    from kernelcalc.studies.validation.validate import validate
+    from kernelcalc.training import law as distribution
+    from kernelcalc.training import losses
+    from kernelcalc.training.flow import hessian_moments
+    from kernelcalc.training.law import mse_law, mse_quantiles
+    from kernelcalc.training.losses import convex_loss
+    from kernelcalc.training.mse import mse_moments, training_times
+    from kernelcalc.training.trajectory import Trajectory
+
+__all__ = [
+    "MLP",
+    "Activation",
+    "FiniteNetwork",
+    "LimitingKernels",
+    "Sequential",
+    "Trajectory",
+    "__version__",
+    "activation",
+    "activations",
+    "catalogue",
+    "convex_loss",
+    "datasets",
+    "distributed",
+    "distribution",
+    "errors",
+    "finite",
+    "gaussian",
+    "gaussian_expectation",
+    "held_out",
+    "hessian_moments",
+    "largest_learning_rate",
+    "layers",
+    "losses",
+    "mean_field_moments",
+    "mse_law",
+    "mse_moments",
+    "mse_quantiles",
+    "phase",
+    "phase_diagram",
+    "plot",
+    "predict",
+    "spectrum",
+    "spectrum_of_i",
+    "symbolic",
+    "training_times",
+    "validate",
+]
+
+# Where each name lives; the same as the imports above, which only a type checker reads.
 _HOME = {
     "Activation": "activations.activation",
     "activation": "activations.names",
@@ -50,19 +117,19 @@ _MODULES = {
     "symbolic": "kernels.symbolic",
 }
 
-__all__ = ["__version__", *_HOME, *_MODULES]
 
+if not TYPE_CHECKING:
+    # for a type checker the imports above are all there is, so that it finds a misspelt name
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(importlib.import_module(f"kernelcalc.{_HOME[name]}"), name)
-    elif name in _MODULES:
-        value = importlib.import_module(f"kernelcalc.{_MODULES[name]}")
-    else:
-        raise AttributeError(f"module 'kernelcalc' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        if name in _HOME:
+            value = getattr(importlib.import_module(f"kernelcalc.{_HOME[name]}"), name)
+        elif name in _MODULES:
+            value = importlib.import_module(f"kernelcalc.{_MODULES[name]}")
+        else:
+            raise AttributeError(f"module 'kernelcalc' has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+    def __dir__() -> list[str]:
+        return sorted(__all__)

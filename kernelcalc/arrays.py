@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.errors import InputError, KernelcalcError, ShapeError
 
 Array = NDArray[np.float64]
 # single precision, whole numbers and objects as well
@@ -58,5 +58,7 @@ def plain(values: Any, what: str) -> AnyArray:
         raise InputError(f"{what} as an array", f"a sparse {type(values).__name__}", f"use {what}.toarray()")
     try:
         return np.asarray(values)
+    except KernelcalcError:
+        raise
     except (TypeError, ValueError, RuntimeError) as error:
         raise ShapeError(f"{what} as an array", f"{type(values).__name__}: {error}") from error

@@ -30,7 +30,6 @@ class Activation:
         expression of one symbol, or one that is cut at its kinks already.
     name : str, optional
         What it is called in tables and error messages; the expression itself by default.
-
     derivative_of : (Activation, int), optional
         The function that this one, given as a form, is a derivative of, and its order; see :meth:`derivative`.
 
@@ -66,8 +65,9 @@ class Activation:
         name: str | None = None,
         derivative_of: tuple[Activation, int] | None = None,
     ) -> None:
-        self.name = name if name is not None else str(expression)
-        self.root, self.order = derivative_of or (self, 0)
+        self.name: str = name if name is not None else str(expression)
+        self.root: Activation = derivative_of[0] if derivative_of else self
+        self.order: int = derivative_of[1] if derivative_of else 0
         self._derivatives: dict[int, Activation] = {0: self} if derivative_of is None else self.root._derivatives
         if isinstance(expression, PiecewiseForm):
             self.form: PiecewiseForm = expression

@@ -23,7 +23,8 @@ class Numbers(click.ParamType):
     """Numbers separated by commas."""
 
     def __init__(self, kind: type[int] | type[float], example: str) -> None:
-        self.kind, self.example = kind, example
+        self.kind: type[int] | type[float] = kind
+        self.example: str = example
         self.name = example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

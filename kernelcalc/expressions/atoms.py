@@ -13,13 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sympy as sp
 
 from kernelcalc.errors import InputError
 
-x = sp.Symbol("x", real=True)
+x: Any = sp.Symbol("x", real=True)
 
 _SWITCHES = (sp.Abs, sp.sign, sp.Heaviside, sp.Max, sp.Min, sp.Piecewise)
 _HINT = "use gaussian_expectation, which falls back on quadrature"

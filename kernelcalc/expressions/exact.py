@@ -34,8 +34,10 @@ from kernelcalc.expressions.tidy import tidy
 
 __all__ = ["NotInAlgebra", "evaluate", "exact_expectation", "in_algebra", "x"]
 
+q: Any
+qp: Any
 q, qp = sp.symbols("q q'", positive=True)
-c = sp.Symbol("c", real=True)
+c: Any = sp.Symbol("c", real=True)
 
 
 def in_algebra(f: sp.Expr) -> bool:

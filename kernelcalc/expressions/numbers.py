@@ -60,6 +60,9 @@ class Numbers(Protocol):
 class SympyNumbers:
     """SymPy expressions; symbols are variances (positive) and a real covariance."""
 
+    zero: Any
+    one: Any
+
     zero, one = sp.S.Zero, sp.S.One
 
     def constant(self, value: sp.Expr) -> sp.Expr:
@@ -129,10 +132,13 @@ def ratio(u: Any, variance: Any) -> sp.Expr:
 class MpmathNumbers:
     """mpmath numbers at the precision current when they are used."""
 
+    zero: Any
+    one: Any
+
     def __init__(self, prec: int) -> None:
         self.zero, self.one = mpmath.mpf(0), mpmath.mpf(1)
         self.prec = prec
-        self.tiny = mpmath.ldexp(1, -(3 * prec) // 5)
+        self.tiny: Any = mpmath.ldexp(1, -(3 * prec) // 5)
 
     def constant(self, value: sp.Expr) -> Any:
         return _constant(value, self.prec)

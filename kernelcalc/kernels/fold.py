@@ -69,6 +69,9 @@ class Pairs:
     Arrays of indices of one length, or a slice of rows and one of columns for all pairs of these.
     """
 
+    rows: Any
+    columns: Any
+
     def __init__(self, rows: Any, columns: Any) -> None:
         self.rows, self.columns = rows, columns
         block = isinstance(rows, slice)
@@ -94,6 +97,13 @@ class Step:
     diagonals : pair of DiagonalKernels
         Before the layer, at all rows and at all columns; put here by :func:`take_diagonals`.
     """
+
+    layer: Layer
+    own_diagonal: bool
+    after: frozenset[str]
+    diagonal_after: frozenset[str]
+    before: frozenset[str]
+    diagonal_before: frozenset[str]
 
     def __init__(
         self, layer: Layer, after: Iterable[str], diagonal_after: Iterable[str], own_diagonal: bool = False
@@ -191,11 +201,11 @@ class SumStep(SerialStep):
 
     def _read(self) -> None:
         assert isinstance(self.layer, Sum)
-        self.steps = [
+        self.steps: list[Step] = [
             make_step(branch, self.after, self.diagonal_after, self.own_diagonal) for branch in self.layer.layers
         ]
-        self.before = frozenset().union(*(step.before for step in self.steps))
-        self.diagonal_before = frozenset().union(*(step.diagonal_before for step in self.steps))
+        self.before: frozenset[str] = frozenset().union(*(step.before for step in self.steps))
+        self.diagonal_before: frozenset[str] = frozenset().union(*(step.diagonal_before for step in self.steps))
 
     def pairs(self, k: PairKernels, numbers: Numbers, pairs: Pairs) -> PairKernels:
         """Sums of the branches' kernels."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
+from kernelcalc.arrays import AnyArray
 from kernelcalc.gaussian.covariance import Covariance, determinant
 from kernelcalc.gaussian.floats.kinds import feels_small_angles, recognise
 from kernelcalc.gaussian.floats.layer import LayerExpectations, diagonal_expectations
@@ -109,6 +110,9 @@ class Block(Pairs):
 class PointBlock(Block):
     """All pairs of some rows with some columns."""
 
+    x: AnyArray
+    xp: AnyArray
+
     def __init__(self, rows: slice, columns: slice, x: np.ndarray, xp: np.ndarray) -> None:
         super().__init__(rows, columns)
         self.x, self.xp = x, xp
@@ -123,7 +127,7 @@ class CorrelationBlock(Block):
 
     def __init__(self, rho: np.ndarray) -> None:
         super().__init__(slice(0, 1), np.zeros(rho.size, dtype=np.intp))
-        self.rho = rho[None, :]
+        self.rho: AnyArray = rho[None, :]
 
     def first(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> tuple[Covariance, np.ndarray]:
         """q² (1 − ρ)(1 + ρ) has no difference of rounded numbers."""
@@ -146,6 +150,9 @@ class Fold:
         Sum series in machine code (extra ``fast``); None: where it is installed and pays.
     """
 
+    first: Step
+    steps: list[Step]
+
     def __init__(
         self,
         network: Network,
@@ -155,12 +162,12 @@ class Fold:
         every_layer: bool = False,
         compiled: bool | None = None,
     ) -> None:
-        self.numbers = Floats()
+        self.numbers: Floats = Floats()
         self.first, *self.steps = plan(network.layers, names, every_layer=every_layer)
         symmetric = squares[1] is squares[0]
         rows = first_diagonal(self.first, squares[0], self.numbers)
         columns = rows if symmetric else first_diagonal(self.first, squares[1], self.numbers)
-        self.variances = rows.sigma, columns.sigma
+        self.variances: tuple[Any, Any] = rows.sigma, columns.sigma
         self._diagonals, self._compiled = (rows, columns), compiled
 
     @cached_property
@@ -200,6 +207,10 @@ class KernelComputation:
         Sum series in machine code (extra ``fast``); None: where it is installed and pays.
     """
 
+    network: Network
+    names: tuple[str, ...]
+    compiled: bool | None
+
     def __init__(
         self,
         network: Network,
@@ -210,13 +221,13 @@ class KernelComputation:
         compiled: bool | None = None,
     ) -> None:
         self.network, self.names, self.compiled = network, names, compiled
-        self.rows = Points.of(x)
-        self.columns = self.rows if x2 is None else Points.of(x2)
+        self.rows: Points = Points.of(x)
+        self.columns: Points = self.rows if x2 is None else Points.of(x2)
         first = network.layers[0]
         assert isinstance(first, Dense)
         for points in {id(side): side for side in (self.rows, self.columns)}.values():
             check_variances(first.sigma_w**2 * points.square + first.beta**2)
-        self.matrix = Matrix(shape=(len(x), len(self.columns.x)), symmetric=x2 is None)
+        self.matrix: Matrix = Matrix(shape=(len(x), len(self.columns.x)), symmetric=x2 is None)
 
     def fold(self, every_layer: bool = False) -> Fold:
         """The network's steps for these points; CovarianceError for points that are too large or too small."""

@@ -277,7 +277,7 @@ class Serial(Layer):
     """One layer after the other; without any, the identity."""
 
     def __init__(self, *layers: Layer) -> None:
-        self.layers = tuple(layers)
+        self.layers: tuple[Layer, ...] = tuple(layers)
 
     @property
     def fresh(self) -> bool:  # type: ignore[override]
@@ -334,6 +334,9 @@ class Residual(Sum):
     scale : float
         Factor of the branch (1/√depth is common): its kernels count ``scale``² times.
     """
+
+    branch: Serial
+    scale: float
 
     def __init__(self, *branch: Layer | Activation | str, scale: float = 1.0) -> None:
         self.branch, self.scale = Serial(*map(as_layer, branch)), float(scale)

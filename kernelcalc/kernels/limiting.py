@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from kernelcalc.errors import InputError
+from kernelcalc.arrays import AnyArray
+from kernelcalc.errors import InputError, UnknownNameError
 from kernelcalc.kernels.network import Refusal
 from kernelcalc.kernels.state import KERNELS
 
 
-class LimitingKernels:
-    """Gram matrices of the limiting kernels of one network.
+class LimitingKernels(Mapping[str, AnyArray]):
+    """Gram matrices of the limiting kernels of one network, as attributes and as a mapping from their names.
 
     For one output (all are ⊗ Id over the n_L outputs), with f the network function and g(x) = Tr Hf(x) the trace of its
     Hessian in the parameters:
@@ -44,7 +45,15 @@ class LimitingKernels:
     SmoothnessError
         On access of a kernel that the nonlinearity's kinks leave undefined.
     InputError
-        On access of a kernel that was not asked for.
+        On access of a kernel that was not asked for; where an array is wanted of all kernels at once.
+    UnknownNameError
+        For ``kernels[name]`` with a name that no kernel has.
+
+    Examples
+    --------
+    >>> K = LimitingKernels({"sigma": np.eye(2), "theta": 2 * np.eye(2)}, refused={}, title="two points")
+    >>> list(K), float(K["theta"][0, 0]), K["theta"] is K.theta
+    (['sigma', 'theta'], 2.0, True)
 
     References
     ----------
@@ -67,15 +76,86 @@ class LimitingKernels:
         self.title = title
         self._make_layers = layers
 
-    def __getattr__(self, name: str) -> Any:
-        if name not in KERNELS:
-            raise AttributeError(name)
-        arrays = self.__dict__.get("arrays", {})
-        if name in arrays:
-            return arrays[name]
+    def __getitem__(self, name: str) -> AnyArray:
+        if name in self.arrays:
+            kernel: AnyArray = self.arrays[name]
+            return kernel
         if name in self.refused:
             raise self.refused[name].error()
-        raise InputError(f"one of the kernels asked for ({', '.join(arrays)})", name, "add it to only=")
+        if name not in KERNELS:
+            raise UnknownNameError("a kernel", name, KERNELS)
+        raise InputError(f"one of the kernels asked for ({', '.join(self.arrays)})", name, "add it to only=")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.arrays
+
+    # a mapping compares its values, and the truth of a comparison of arrays is not defined
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __array__(self, *args: object, **options: object) -> NoReturn:
+        raise InputError(
+            "one kernel where an array is wanted",
+            f"all of them, {', '.join(self.arrays)}",
+            "choose one, for example K.theta or K['theta']",
+        )
+
+    if not TYPE_CHECKING:
+        # rows that were added to the table of kernels; a type checker shall find a misspelt name
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in KERNELS:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            return self[name]
+
+    @property
+    def sigma(self) -> AnyArray:
+        """NNGP kernel E[f(x) f(x')], (N, M)."""
+        return self["sigma"]
+
+    @property
+    def theta(self) -> AnyArray:
+        """Neural tangent kernel ∇f(x)·∇f(x'), (N, M)."""
+        return self["theta"]
+
+    @property
+    def phi(self) -> AnyArray:
+        """E[g(x) f(x')], (N, M); the row is g's argument."""
+        return self["phi"]
+
+    @property
+    def lam(self) -> AnyArray:
+        """∇g(x)·∇f(x'), (N, M); the row is g's argument."""
+        return self["lam"]
+
+    @property
+    def upsilon(self) -> AnyArray:
+        """Tr(Hf(x) Hf(x')), (N, M)."""
+        return self["upsilon"]
+
+    @property
+    def xi(self) -> AnyArray:
+        """E[g(x) g(x')], (N, M)."""
+        return self["xi"]
+
+    @property
+    def sigma_dot(self) -> AnyArray:
+        """E[σ'(a) σ'(b)] of the last nonlinearity, (N, M)."""
+        return self["sigma_dot"]
+
+    @property
+    def sigma_ddot(self) -> AnyArray:
+        """E[σ''(a) σ''(b)] of the last nonlinearity, (N, M)."""
+        return self["sigma_ddot"]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -92,6 +172,10 @@ class LimitingKernels:
     def layers(self) -> tuple[LimitingKernels, ...]:
         """Kernels after layer 1, ..., L."""
         return (self,) if self._make_layers is None else (*self._make_layers()[:-1], self)
+
+    def __dir__(self) -> list[str]:
+        missing = {name for name in KERNELS if name not in self.arrays}
+        return sorted((set(super().__dir__()) | set(self.arrays)) - missing)
 
     def __repr__(self) -> str:
         n, m = self.shape

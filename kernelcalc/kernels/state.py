@@ -56,7 +56,7 @@ def add_kernel(kernel: Kernel) -> None:
         _PLAIN[f"{kernel.name}_t"] = kernel.name
 
 
-for row in (
+for _row in (
     Kernel(name="sigma", letter="Sigma", meaning="E[f(x) f(x')]", smoothness=-1),
     Kernel(name="theta", letter="Theta", meaning="∇f(x)·∇f(x')", smoothness=0),
     Kernel(name="phi", letter="Phi", meaning="E[g(x) f(x')]", symmetric=False),
@@ -66,7 +66,7 @@ for row in (
     Kernel(name="sigma_dot", letter="dot Sigma", meaning="E[σ'(a) σ'(b)]", smoothness=0, default=False),
     Kernel(name="sigma_ddot", letter="ddot Sigma", meaning="E[σ''(a) σ''(b)]", smoothness=0, default=False),
 ):
-    add_kernel(row)
+    add_kernel(_row)
 KERNEL_NAMES = tuple(name for name, kernel in KERNELS.items() if kernel.default)
 
 

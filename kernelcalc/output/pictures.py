@@ -9,7 +9,7 @@ import numpy as np
 from kernelcalc.arrays import Array
 from kernelcalc.output.style import COLORS, matplotlib_part
 
-THEORY = {"color": "0.15", "lw": 1.4, "zorder": 4}
+THEORY: dict[str, Any] = {"color": "0.15", "lw": 1.4, "zorder": 4}
 
 
 def grid(rows: int, columns: int, *, title: str = "", size: tuple[float, float] = (4.3, 3.3), **options: Any) -> Any:

@@ -63,7 +63,7 @@ class ScannedMap:
 
     def __init__(self, function: Activation) -> None:
         self.function = function
-        self.values = _patiently(function, SCAN)
+        self.values: Array = _patiently(function, SCAN)
 
     def __call__(self, q: Array) -> Array:
         place = (np.log(np.maximum(q, SCAN[0])) - math.log(SCAN[0])) / _STEP

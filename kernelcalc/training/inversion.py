@@ -37,8 +37,8 @@ class Standard:
         weights, where = np.unique(weights, return_inverse=True)
         counts = np.bincount(where).astype(np.float64)
         squares = np.bincount(where, squares).astype(np.float64)
-        self.upper = Tail(weights, squares, counts, copies)
-        self.lower = Tail(-weights, squares, counts, copies)
+        self.upper: Tail = Tail(weights, squares, counts, copies)
+        self.lower: Tail = Tail(-weights, squares, counts, copies)
 
     def cdf_and_pdf(self, u: float) -> tuple[float, float]:
         if u >= 0:
@@ -70,15 +70,20 @@ class Tail:
     Terms of equal λ are one entry: their number in ``counts``, the sum of their l² in ``squares``.
     """
 
+    weights: Array
+    squares: Array
+    counts: Array
+    copies: int
+
     def __init__(self, weights: Array, squares: Array, counts: Array, copies: int) -> None:
         self.weights, self.squares, self.counts, self.copies = weights, squares, counts, copies
         largest = weights.max(initial=0.0)
-        self.s_max = 0.5 / largest if largest > 0 else math.inf
+        self.s_max: float = 0.5 / largest if largest > 0 else math.inf
         # A sum of negative squares alone ends at its maximum; a component without square reaches everywhere.
         square = weights != 0
         bounded = largest <= 0 and not (squares[~square] != 0).any()
         top = -np.sum(counts * weights) - np.sum(squares[square] / (4 * weights[square]))
-        self.edge = float(copies * top) if bounded else math.inf
+        self.edge: float = float(copies * top) if bounded else math.inf
 
     def k(self, s: Any) -> Any:
         """K(s) for an array of complex s."""

@@ -53,7 +53,7 @@ class TrialLog:
             self._file = self._open()
             try:
                 _lock(self._file, self._path)
-                self.done = self._resume(header)
+                self.done: dict[int, Result] = self._resume(header)
             except BaseException:
                 self.close()
                 raise

@@ -41,10 +41,13 @@ Expressions = tuple[sp.Expr, ...]
 class Samples:
     """Several functions at u = kh, |u| ≤ reach, as integers of units 2^−bits; halving h keeps what is there."""
 
+    bits: int
+    reach: float
+
     def __init__(self, expressions: Expressions, q: Any, bits: int, reach: float) -> None:
         self.bits, self.reach = bits, reach
         # Finest at first: resolves e^{−u²/2} alone, e^{−2π²/h²} = 2^{−bits}.
-        self.spacing = 2.0 ** math.floor(math.log2(math.pi * math.sqrt(2 / (bits * math.log(2)))))
+        self.spacing: float = 2.0 ** math.floor(math.log2(math.pi * math.sqrt(2 / (bits * math.log(2)))))
         with mpmath.workprec(bits + LOST_BITS):
             self._std = mpmath.sqrt(q)
         self._call = _together(expressions)

@@ -45,8 +45,8 @@ class Pieces:
 
     def __init__(self, functions: Sequence[Activation]) -> None:
         root = functions[0].root
-        self.breaks = [mpmath.mpmathify(sp.N(b, mpmath.mp.dps + 10)) for b in root.form.breaks]
-        self.features = [mpmath.mpf(p) for p in root.features]
+        self.breaks: list[Any] = [mpmath.mpmathify(sp.N(b, mpmath.mp.dps + 10)) for b in root.form.breaks]
+        self.features: list[Any] = [mpmath.mpf(p) for p in root.features]
         self._calls = [
             sp.lambdify(x, [plain(f.form.pieces[k]) for f in functions], modules="mpmath", cse=True)
             for k in range(len(self.breaks) + 1)
@@ -62,7 +62,7 @@ class Pieces:
                 weights.append(mpmath.fsum(mpmath.mpmathify(sp.N(d.weight, mpmath.mp.dps + 10)) for d in here))
             if any(weights):
                 self.deltas.append((at, weights))
-        self.count = len(functions)
+        self.count: int = len(functions)
 
     def __call__(self, at: Any, middle: Any) -> list[Any]:
         """Values at a point of the piece that holds ``middle``."""

@@ -118,6 +118,10 @@ class Correlations:
 class SeriesBlocks:
     """Blocks by Mehler series (one of :class:`kernelcalc.gaussian.floats.layer.Blocks`)."""
 
+    length: int
+    kept: int
+    parity: int | None
+
     def __init__(self, points: Points) -> None:
         self.points = points
         self.length, self.kept, self.parity = _survey(points)

@@ -69,8 +69,8 @@ class LayerExpectations:
         rtol: float = RTOL,
         compiled: bool = False,
     ) -> None:
-        self.orders = tuple(orders)
-        self.points = Points(act, q, qp, self.orders, rtol, compiled)
+        self.orders: tuple[Order, ...] = tuple(orders)
+        self.points: Points = Points(act, q, qp, self.orders, rtol, compiled)
         self._one_by_one, self._warned = 0, False
         atoms = _closed_forms(self.points)
         self._blocks: Blocks = SeriesBlocks(self.points) if atoms is None else ClosedBlocks(self.points, atoms)
@@ -140,6 +140,9 @@ def _closed_forms(points: Points) -> dict[int, Combination] | None:
 
 class ClosedBlocks:
     """Blocks by closed forms."""
+
+    points: Points
+    atoms: dict[int, Combination]
 
     bytes_per_point = 0
 

@@ -14,7 +14,7 @@ import mpmath
 import numpy as np
 
 from kernelcalc.activations.activation import ONE, Activation
-from kernelcalc.arrays import EPS
+from kernelcalc.arrays import EPS, AnyArray, Array
 from kernelcalc.errors import DivergentExpectationError, NotFiniteError, PrecisionWarning
 from kernelcalc.expressions.exact import MULTIPRECISION, evaluate, in_algebra
 from kernelcalc.gaussian.covariance import Covariance
@@ -63,9 +63,13 @@ class Method:
 class Results:
     """Value, error, scale of errors and name of the method for every pair, as far as methods have come."""
 
+    value: Array
+    error: Array
+    scale: Array
+
     def __init__(self, size: int) -> None:
         self.value, self.error, self.scale = np.full(size, np.nan), np.full(size, np.inf), np.zeros(size)
-        self.method = np.full(size, "", dtype=object)
+        self.method: AnyArray = np.full(size, "", dtype=object)
 
     def open(self, rtol: float) -> np.ndarray:
         """Indices of the pairs that are not settled."""

@@ -60,9 +60,9 @@ class BlockProducts:
     """Products of a square matrix in blocks with columns in memory, counted; they are finite or refused."""
 
     def __init__(self, matrix: Any) -> None:
-        self.matrix = square(matrix)
-        self.size = self.matrix.shape[0]
-        self.passes = 0
+        self.matrix: Any = square(matrix)
+        self.size: int = self.matrix.shape[0]
+        self.passes: int = 0
 
     def __call__(self, columns: Array) -> Array:
         return self.beside(columns)[0]

@@ -27,7 +27,7 @@ from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.kernels.symbolic.code import to_numpy
 from kernelcalc.kernels.symbolic.kernels import kernel, squared
 
-rho = sp.Symbol("rho", real=True)
+rho: Any = sp.Symbol("rho", real=True)
 
 
 def on_sphere(name: str, net: Any, *, radius2: Any = 1, sigma_w: Any = None, beta: Any = None) -> sp.Expr:

@@ -27,7 +27,7 @@ class MeanSquaredError(Loss):
     """
 
     name = "mse"
-    curvature_bound = 1.0
+    curvature_bound: float = 1.0
     is_quadratic = True
 
     def point_values(self, y: Array, t: Array) -> Array:
@@ -57,7 +57,7 @@ class BinaryCrossEntropy(Loss):
     """
 
     name = "binary"
-    curvature_bound = 0.25
+    curvature_bound: float = 0.25
 
     def encode(self, labels: ArrayLike, n_out: int | None = None) -> Array:
         t = columns(labels, n_out=n_out)
@@ -97,7 +97,7 @@ class SoftmaxCrossEntropy(Loss):
 
     name = "softmax"
     has_blocks = True
-    curvature_bound = 0.5
+    curvature_bound: float = 0.5
 
     def encode(self, labels: ArrayLike, n_out: int | None = None) -> Array:
         given = columns(labels)
