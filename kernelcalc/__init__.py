@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kernelcalc.finite.network import FiniteNetwork
     from kernelcalc.gaussian.expectation import gaussian_expectation
     from kernelcalc.kernels import distributed, layers, symbolic
+    from kernelcalc.kernels.first_order.finite_width import finite_width
     from kernelcalc.kernels.limiting import LimitingKernels
     from kernelcalc.kernels.mlp import MLP, Sequential
     from kernelcalc.output import moments as plot
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from kernelcalc.studies.validation.validate import validate
     from kernelcalc.training import law as distribution
     from kernelcalc.training import losses
+    from kernelcalc.training.first_order import hessian_moments_at_width
     from kernelcalc.training.flow import hessian_moments
     from kernelcalc.training.law import mse_law, mse_quantiles
     from kernelcalc.training.losses import convex_loss
@@ -54,10 +56,12 @@ __all__ = [
     "distribution",
     "errors",
     "finite",
+    "finite_width",
     "gaussian",
     "gaussian_expectation",
     "held_out",
     "hessian_moments",
+    "hessian_moments_at_width",
     "largest_learning_rate",
     "layers",
     "losses",
@@ -86,7 +90,9 @@ _HOME = {
     "LimitingKernels": "kernels.limiting",
     "mse_moments": "training.mse",
     "training_times": "training.mse",
+    "finite_width": "kernels.first_order.finite_width",
     "hessian_moments": "training.flow",
+    "hessian_moments_at_width": "training.first_order",
     "Trajectory": "training.trajectory",
     "mse_law": "training.law",
     "mse_quantiles": "training.law",

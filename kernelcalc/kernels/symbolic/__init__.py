@@ -8,6 +8,7 @@ from kernelcalc.expressions.exact import c, exact_expectation, q, qp
 from kernelcalc.expressions.orthant import BinormalCDF, OwensT
 from kernelcalc.kernels.symbolic.code import source, to_numpy
 from kernelcalc.kernels.symbolic.expectation import GaussianExpectation, hermite_coefficient
+from kernelcalc.kernels.symbolic.finite_width import finite_width
 from kernelcalc.kernels.symbolic.kernels import SYMBOLIC_NAMES, at_rho_one, equations, kernel, taylor
 from kernelcalc.kernels.symbolic.sphere import MercerSpectrum, mercer, multiplicity, on_sphere, rho
 
@@ -22,6 +23,7 @@ __all__ = [
     "c",
     "equations",
     "exact_expectation",
+    "finite_width",
     "hermite_coefficient",
     "kernel",
     "mercer",

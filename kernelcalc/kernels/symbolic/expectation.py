@@ -56,6 +56,11 @@ class GaussianExpectation(sp.Expr):
     is_real = True
     is_commutative = True
 
+    @property
+    def is_number(self) -> bool:
+        """Whether the covariance is made of numbers."""
+        return all(v.is_number for v in self.covariance)
+
     def __new__(
         cls, f: Any, g: Any, q: Any = algebra.q, qp: Any = algebra.qp, c: Any = algebra.c
     ) -> GaussianExpectation:

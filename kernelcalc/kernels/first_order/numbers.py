@@ -1,0 +1,95 @@
+"""The number types of the first order: what an expectation is for float64 pairs and for mpmath numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mpmath
+import numpy as np
+
+from kernelcalc.activations.activation import ONE, Activation
+from kernelcalc.arrays import AnyArray
+from kernelcalc.gaussian.covariance import Covariance, determinant
+from kernelcalc.gaussian.digits.expectation import expectation as precise_expectation
+from kernelcalc.gaussian.floats.methods import pair_results
+from kernelcalc.gaussian.floats.norms import RTOL
+from kernelcalc.kernels.first_order.products import product
+from kernelcalc.kernels.first_order.recursion import Index, Tensor
+
+
+class Cached:
+    """Expectations of one nonlinearity at one Σ, each computed once."""
+
+    act: Activation
+
+    def __init__(self, act: Activation) -> None:
+        self.act = act
+        self.known: dict[tuple[Index, int, Index, int], Any] = {}
+
+    def __call__(self, row: Index, row_derivative: int, column: Index, column_derivative: int) -> Any:
+        """See :class:`kernelcalc.kernels.first_order.recursion.Expectations`."""
+        key = row, row_derivative, column, column_derivative
+        if key not in self.known:
+            f, g = product(self.act, row, row_derivative), product(self.act, column, column_derivative)
+            self.known[key] = self.of(f, g, not column, not row)
+        return self.known[key]
+
+    def of(self, f: Activation, g: Activation, only_row: bool, only_column: bool) -> Any:
+        """E[f(a) g(b)]; g = 1 if only the row is asked for, f = 1 if only the column."""
+        raise NotImplementedError
+
+
+class FloatExpectations(Cached):
+    """Arrays over pairs (P,), the points numbered by ``rows`` and ``columns``; over points where all pairs are equal ones.
+
+    Parameters
+    ----------
+    act : Activation
+        σ.
+    q : ndarray (N,)
+        Σ at every point.
+    rows, columns : ndarray of int (P,)
+        Which points the pairs are made of.
+    c : ndarray (P,)
+        Σ at the pairs.
+    """
+
+    q: AnyArray
+    rows: AnyArray
+    columns: AnyArray
+    cov: Covariance
+
+    def __init__(self, act: Activation, q: AnyArray, rows: AnyArray, columns: AnyArray, c: AnyArray) -> None:
+        super().__init__(act)
+        self.q, self.rows, self.columns = q, rows, columns
+        left, right = q[rows], q[columns]
+        self.cov = Covariance(q=left, qp=right, c=c, det=np.maximum(determinant(left, right, c), 0.0))
+
+    def of(self, f: Activation, g: Activation, only_row: bool, only_column: bool) -> AnyArray:
+        """Arrays (P,)."""
+        if only_row or only_column:
+            one, nothing = np.ones_like(self.q), np.zeros_like(self.q)
+            cov = Covariance(q=self.q, qp=one, c=nothing, det=self.q)
+            values = pair_results(f if only_row else g, ONE, cov, rtol=RTOL).value
+            return values[self.rows if only_row else self.columns]
+        return pair_results(f, g, self.cov, rtol=RTOL).value
+
+
+class DigitExpectations(Cached):
+    """mpmath numbers at one pair."""
+
+    sigma: Tensor
+    digits: int
+
+    def __init__(self, act: Activation, sigma: Tensor, digits: int) -> None:
+        super().__init__(act)
+        self.sigma, self.digits = sigma, digits
+
+    def of(self, f: Activation, g: Activation, only_row: bool, only_column: bool) -> Any:
+        """One number."""
+        zero = mpmath.mpf(0)
+        if only_row or only_column:
+            q = self.sigma[0, 0] if only_row else self.sigma[1, 1]
+            return precise_expectation(f if only_row else g, ONE, q, mpmath.mpf(1), zero, dps=self.digits)[0]
+        s = self.sigma
+        return precise_expectation(f, g, s[0, 0], s[1, 1], s[0, 1], dps=self.digits)[0]

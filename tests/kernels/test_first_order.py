@@ -1,0 +1,217 @@
+"""Kernels at first order in 1/n beside networks of finite width, closed forms by hand, and their own other number types."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc.errors import InputError, SmoothnessError
+from kernelcalc.kernels.first_order.finite_width import FiniteWidth
+from kernelcalc.kernels.first_order.layers import behind, first_state, hidden_layers
+from kernelcalc.kernels.first_order.numbers import FloatExpectations
+from kernelcalc.kernels.first_order.recursion import Layer
+from kernelcalc.kernels.fold import Numbers
+from tests.kernels import finite_propagation
+
+X = np.array([[1.0, 0.3, -0.5], [0.2, -1.1, 0.7]])
+SCALES = {"sigma_w": 1.3, "beta": 0.3}
+FUNCTIONS = {"tanh": finite_propagation.tanh, "sin": finite_propagation.sine, "softplus": finite_propagation.softplus}
+NAMES = (
+    "sigma",
+    "phi",
+    "theta",
+    "theta_variance",
+    "theta_off_diagonal",
+    "theta_between_points",
+    "theta_between_outputs",
+)
+WIDTHS = {12: 9000, 24: 4500}
+
+
+def _means(name: str, depth: int, n: int, networks: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """n times the mean of each quantity, and its standard error; two outputs."""
+    rng = np.random.default_rng(1000 * depth + n)
+    fw = _first_order(name, depth)
+    parts = [
+        finite_propagation.propagate(X, FUNCTIONS[name], (n,) * (depth - 1), 2, 250, rng, **SCALES)
+        for _ in range(networks // 250)
+    ]
+    sigma, phi, theta = (np.concatenate([part[key] for part in parts]) for key in ("sigma", "phi", "theta"))
+    own = theta[..., 0, 0], theta[..., 1, 1]
+    off = [one - one.mean(0) for one in own]
+    at = [np.einsum("bss->bs", one) for one in off]
+    samples = {
+        "sigma": sigma - fw.sigma_limit,
+        "phi": phi - fw.phi_limit,
+        "theta": sum(own) / 2 - fw.theta_limit,
+        "theta_variance": sum(one**2 for one in off) / 2,
+        "theta_off_diagonal": theta[..., 0, 1] ** 2,
+        "theta_between_points": sum(one[:, :, None] * one[:, None] for one in at) / 2,
+        "theta_between_outputs": (at[0][:, :, None] * at[1][:, None] + at[1][:, :, None] * at[0][:, None]) / 2,
+    }
+    count = len(sigma)
+    return {key: (n * value.mean(0), n * value.std(0) / np.sqrt(count)) for key, value in samples.items()}
+
+
+@cache
+def _first_order(name: str, depth: int) -> FiniteWidth:
+    return kc.finite_width(kc.MLP(name, depth=depth, **SCALES), X)
+
+
+def _z_scores(name: str, depth: int, predicted: FiniteWidth) -> dict[str, float]:
+    """Largest |z| of each quantity: 2 m(2n) − m(n), which is free of the next order, against the coefficient of 1/n."""
+    (small, few), (large, many) = ((n, _means(name, depth, n, count)) for n, count in WIDTHS.items())
+    assert large == 2 * small
+    found = {}
+    for key in NAMES:
+        value = 2 * many[key][0] - few[key][0]
+        error = np.sqrt(4 * many[key][1] ** 2 + few[key][1] ** 2)
+        off = np.abs(value - getattr(predicted, key))
+        found[key] = float((off / np.where(error > 1e-9, error, 1e-9)).max())
+    return found
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_first_order_of_finite_networks(name: str, depth: int) -> None:
+    scores = _z_scores(name, depth, _first_order(name, depth))
+    assert max(scores.values()) < 4.0, scores
+
+
+@pytest.mark.long
+def test_leaving_out_f_is_seen_in_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    # F moves the mean by one standard error of 10,000 networks; here are 60 times as many
+    monkeypatch.setitem(WIDTHS, 12, 600_000)
+    monkeypatch.setitem(WIDTHS, 24, 300_000)
+    right, scores = _first_order("tanh", 4), {}
+    monkeypatch.setattr(Layer, "f", lambda self, *index: 0)
+    wrong = kc.finite_width(kc.MLP("tanh", depth=4, **SCALES), X)
+    for which, first_order in (("right", right), ("wrong", wrong)):
+        scores[which] = _z_scores("tanh", 4, first_order)["theta"]
+    assert scores["right"] < 4
+    assert scores["wrong"] > 6
+
+
+@pytest.mark.parametrize("depth", [3, 4])
+def test_covariance_of_the_tangent_kernel_between_neurons_with_their_values(depth: int) -> None:
+    """F = n E[Θ̂_ij,12 z_i3 z_j4] and B = n E[Θ̂_ij,12 Θ̂_ij,34], i ≠ j, of all neurons of one layer of width n."""
+    c = SCALES["sigma_w"] ** 2 * X @ X.T / 3 + SCALES["beta"] ** 2
+    state = first_state({(i, j): np.array([c[i, j]]) for i in (0, 1) for j in (0, 1)})
+    one, other = np.array([0]), np.array([1])
+    for layer in hidden_layers(kc.MLP("tanh", depth=depth, **SCALES), ()):
+        q = np.array([state.sigma[0, 0][0], state.sigma[1, 1][0]])
+        expect = FloatExpectations(layer.activation, q, one, other, state.sigma[0, 1])
+        state = behind(layer, state, expect, Numbers(), (0, 1))
+    found = {}
+    for n, networks in ((12, 3000), (24, 1500)):
+        rng = np.random.default_rng(n)
+        out = finite_propagation.propagate(X, FUNCTIONS["tanh"], (n,) * (depth - 1), n, networks, rng, **SCALES)
+        theta, z = out["theta"], out["z"]
+        theta = theta * (1 - np.eye(n))
+        pairs = n * (n - 1)
+        f = n * np.einsum("bstij,bip,bjq->bsptq", theta, z, z) / pairs
+        b = n * np.einsum("bstij,bpqij->bsptq", theta, theta) / pairs
+        found[n] = {key: (v.mean(0), v.std(0) / networks**0.5) for key, v in (("f", f), ("b", b))}
+    for key in ("f", "b"):
+        value = 2 * found[24][key][0] - found[12][key][0]
+        error = np.hypot(2 * found[24][key][1], found[12][key][1])
+        predicted = np.array([getattr(state, key)[index] for index in np.ndindex(2, 2, 2, 2)]).reshape((2,) * 4)
+        assert np.abs((value - predicted) / error).max() < 4
+        # leaving it out would be seen
+        assert np.abs(value / error).max() > 6
+
+
+def test_limits_are_those_of_the_kernels() -> None:
+    net = kc.MLP(["tanh", "gelu", "sin"], depth=4, **SCALES)
+    fw, K = kc.finite_width(net, X), net.kernels(X)
+    for name in ("sigma", "theta", "phi"):
+        assert getattr(fw, f"{name}_limit") == pytest.approx(getattr(K, name), rel=1e-12)
+
+
+def test_one_linear_hidden_layer_by_hand() -> None:
+    # f = c/√n Σ_j v_j (u_j·x) with Θ̂ = |u·x|²/n + |v|²/n·x·x' : n Var = 2 (u·x)⁴ moments + 2 (x·x')²
+    x = np.array([[2.0]])
+    fw = kc.finite_width(kc.MLP("x", depth=2, beta=0), x)
+    assert fw.theta_limit[0, 0] == pytest.approx(2 * 4.0, rel=1e-14)
+    assert fw.theta_variance[0, 0] == pytest.approx(2 * 16.0 + 2 * 16.0, rel=1e-13)
+    assert fw.theta[0, 0] == fw.sigma[0, 0] == 0
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu"])
+@pytest.mark.parametrize("depth", [2, 3, 5])
+def test_scale_invariant_functions_have_no_correction_on_the_diagonal(name: str, depth: int) -> None:
+    # Guillen, Misof, Gerken (2025), arXiv 2508.11522: β = 0
+    fw = kc.finite_width(kc.MLP(name, depth=depth, sigma_w=2**0.5, beta=0), X)
+    assert np.abs(np.diagonal(fw.theta)).max() < 1e-12 * fw.theta_limit.max()
+    assert np.abs(np.diagonal(fw.sigma)).max() < 1e-12 * fw.sigma_limit.max()
+    if depth > 2:
+        assert abs(fw.theta[0, 1]) > 1e-3
+
+
+def test_what_kinks_leave_undefined_is_refused_by_name() -> None:
+    fw = kc.finite_width(kc.MLP("relu", depth=3), X)
+    with pytest.raises(SmoothnessError, match="relu"):
+        _ = fw.phi
+    assert fw.at(100).phi is None
+    assert np.isfinite(fw.theta).all()
+
+
+@pytest.mark.parametrize("name", [pytest.param("tanh", marks=pytest.mark.long), "erf"])
+def test_digits_and_floats_agree(name: str) -> None:
+    net = kc.MLP(name, depth=3, **SCALES)
+    fw, precise = kc.finite_width(net, X), kc.finite_width(net, X, dps=20)
+    for key in NAMES:
+        assert getattr(fw, key) == pytest.approx(getattr(precise, key).astype(float), rel=1e-11)
+
+
+@pytest.mark.parametrize("name", ["sin", "erf", "smooth_relu", "x^2 + x"])
+@pytest.mark.parametrize("depth", [2, 3])
+def test_symbols_and_floats_agree(name: str, depth: int) -> None:
+    net = kc.MLP(name, depth=depth, beta=0.1)
+    fw = kc.finite_width(net, [[1.2]])
+    unevaluated = depth == 3 and name in ("erf", "smooth_relu")
+    for key in ("sigma", "theta", "phi") if unevaluated else ("sigma", "theta", "phi", "theta_variance"):
+        value = kc.symbolic.finite_width(key, net).subs(kc.symbolic.q, 1.44 + 0.01).evalf(15)
+        assert float(value) == pytest.approx(getattr(fw, key)[0, 0], rel=1e-9, abs=1e-13)
+
+
+def test_relative_widths() -> None:
+    # a first hidden layer twice as wide: the covariance of its kernel is half of it
+    net = kc.MLP("tanh", depth=2, **SCALES)
+    even, wide = kc.finite_width(net, X), kc.finite_width(net, X, relative_widths=[2.0])
+    assert wide.theta_variance == pytest.approx(even.theta_variance / 2, rel=1e-13)
+    at = even.at(50)
+    assert at.theta_std == pytest.approx(np.sqrt(even.theta_variance / 50), rel=1e-13)
+    assert at.theta == pytest.approx(even.theta_limit + even.theta / 50, rel=1e-13)
+
+
+def test_equal_points_are_the_diagonal() -> None:
+    fw = kc.finite_width(kc.MLP("tanh", depth=3), [X[0], X[1], X[0]])
+    assert fw.theta[0, 2] == fw.theta[0, 0]
+    assert fw.theta_variance[2, 1] == pytest.approx(fw.theta_variance[0, 1], rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("net", "options", "words"),
+    [
+        (
+            kc.Sequential(kc.layers.Dense(), kc.layers.Residual("tanh", kc.layers.Dense()), kc.layers.Dense()),
+            {},
+            "fully",
+        ),
+        (kc.MLP("tanh"), {"relative_widths": [1.0]}, "relative widths"),
+        (kc.MLP("tanh"), {"relative_widths": [1.0, -1.0]}, "relative widths"),
+        (kc.MLP("tanh"), {"dps": 0}, "dps"),
+    ],
+)
+def test_wrong_calls_are_named(net: kc.Sequential, options: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        kc.finite_width(net, X, **options)
+
+
+def test_at_asks_for_a_width() -> None:
+    with pytest.raises(InputError, match="width"):
+        _first_order("tanh", 2).at(0)
