@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -11,13 +12,24 @@ import sympy as sp
 
 from kernelcalc.activations.normal import mean_and_variance
 from kernelcalc.activations.pieces import WITH_POLES, PiecewiseForm
-from kernelcalc.errors import ExpressionError, InputError, NotFiniteError
+from kernelcalc.errors import ExpressionError, InputError, KernelcalcError, NotFiniteError
 from kernelcalc.expressions.atoms import Delta, x
 from kernelcalc.expressions.parsing import parse_expression
 from kernelcalc.expressions.stable import FloatFunction, mpmath_callable, numpy_callable
 
 # Values are looked at up to here when an expression is checked: e^{x²} is a fair function and overflows at 27.
 CHECKED_REACH = 20.0
+
+
+@contextmanager
+def _named(expected: str, got: str) -> Iterator[None]:
+    """What SymPy raises at an expression that it can not deal with, of whatever type, under a name."""
+    try:
+        yield
+    except KernelcalcError:
+        raise
+    except Exception as error:
+        raise ExpressionError(expected, got, str(error)) from error
 
 
 class Activation:
@@ -74,14 +86,10 @@ class Activation:
             self.expr: sp.Expr = expression.expr
             return
         self.expr = _function_of_x(expression)
-        try:
+        with _named("a real function whose kinks can be located", self.name):
             self.form = PiecewiseForm.of(self.expr)
             if name is None:
                 self._check_finite()
-        except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
-            if isinstance(error, ExpressionError):
-                raise
-            raise ExpressionError("a real function whose kinks can be located", self.name, str(error)) from error
 
     def _check_finite(self) -> None:
         half = np.geomspace(CHECKED_REACH, 1e-3, 40)
@@ -157,7 +165,8 @@ class Activation:
 
     @cached_property
     def _jump_values(self) -> tuple[float, ...]:
-        return tuple(float(j) for j in self.form.jumps(0))
+        with _named("a function with finite limits at its kinks", self.name):
+            return tuple(map(float, self.form.jumps(0)))
 
     def derivative(self, k: int = 1) -> Activation:
         """The k-th derivative, in the sense of distributions, as an Activation.
@@ -171,13 +180,17 @@ class Activation:
         ------
         InputError
             If k is negative or not an integer.
+        ExpressionError
+            If no one-sided derivatives are found at the kinks.
         """
         if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 0:
             raise InputError("an order of differentiation k ≥ 0", repr(k))
         root, order = self.root, self.order + int(k)
         if order not in root._derivatives:
             name = f"{root.name}{chr(39) * order if order <= 3 else f'^({order})'}"
-            root._derivatives[order] = Activation(root.form.derivative(order), name=name, derivative_of=(root, order))
+            with _named("one-sided derivatives at the kinks", name):
+                form = root.form.derivative(order)
+            root._derivatives[order] = Activation(form, name=name, derivative_of=(root, order))
         return root._derivatives[order]
 
     def normalized(self) -> Activation:

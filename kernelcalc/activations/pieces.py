@@ -166,8 +166,12 @@ def _poles(expr: sp.Expr, low: float, high: float) -> set[float]:
 
 def _simplified(value: Any) -> Any:
     value = sp.nsimplify(value) if value.is_Float else value
-    if value.is_number and not value.is_Rational and abs(sp.N(value, 30)) < sp.Float(10) ** -25:
-        return sp.S.Zero
+    if value.is_number and not value.is_Rational:
+        number = abs(sp.N(value, 30))
+        if number is sp.nan:
+            raise ExpressionError("one-sided derivatives at the kinks", f"none with a value in {value}")
+        if number < sp.Float(10) ** -25:
+            return sp.S.Zero
     return value
 
 
@@ -221,7 +225,10 @@ def _break_candidates(expr: sp.Expr) -> set[sp.Expr]:
 
 
 def _real_roots(switch: sp.Expr) -> set[sp.Expr]:
-    solutions = sp.solveset(switch, x, sp.S.Reals)
+    try:
+        solutions = sp.solveset(switch, x, sp.S.Reals)
+    except (ArithmeticError, NotImplementedError):
+        solutions = None
     if isinstance(solutions, sp.FiniteSet):
         return set(solutions)
     if solutions is sp.S.EmptySet:

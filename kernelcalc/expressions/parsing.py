@@ -7,7 +7,9 @@ The grammar is that of Python arithmetic: numbers, ``+ - * / **`` (``^`` is a po
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import sympy as sp
@@ -19,6 +21,14 @@ MAX_LENGTH = 2000
 MAX_NODES = 400
 MAX_DIGITS = 60
 MAX_EXPONENT = 64
+# Functions and powers within each other: SymPy's time grows with the square of their depth, exponentially for constants,
+# whose sign it looks for at every step (measured by tests/fuzz/test_parser.py: a second at 5 to 12 for constants).
+MAX_DEPTH = 8
+MAX_CONSTANT_DEPTH = 3
+# Constants, on the way too: SymPy compares exp(exp(exp(9))) digit by digit, and powers of powers fill the memory.
+MAX_CONSTANT = 10**100
+MIN_CONSTANT = sp.Integer(10) ** -330
+MAX_RATIONAL = 10**1000
 
 
 def _normal_cdf(u: Any) -> Any:
@@ -106,7 +116,10 @@ def parse_expression(text: str, symbols: Mapping[str, sp.Symbol]) -> sp.Expr:
         raise ExpressionError(f"at most {MAX_LENGTH} characters", f"{len(text)}")
     source = text.strip().replace("^", "**")
     try:
-        tree = ast.parse(source, mode="eval")
+        with warnings.catch_warnings():
+            # Python only warns of 1if and of (1)(2)
+            warnings.simplefilter("error", SyntaxWarning)
+            tree = ast.parse(source, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ExpressionError("a formula such as 'x*erf(x)'", repr(text), "check parentheses and operators") from error
     if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
@@ -115,7 +128,7 @@ def parse_expression(text: str, symbols: Mapping[str, sp.Symbol]) -> sp.Expr:
         result = _Reader(source, symbols).read(tree.body)
     except InputError:
         raise
-    except (TypeError, ValueError, ZeroDivisionError, RecursionError, OverflowError) as error:
+    except (TypeError, ValueError, ArithmeticError, NotImplementedError, RecursionError) as error:
         raise ExpressionError("a formula with a value", repr(text), str(error)) from error
     if result.has(sp.nan, sp.zoo, sp.oo, -sp.oo):
         raise ExpressionError("a formula with finite constants", repr(text))
@@ -149,6 +162,16 @@ class _Reader:
         self.symbols = symbols
 
     def read(self, node: ast.expr) -> Any:
+        depth = _depth(node)
+        if depth > MAX_DEPTH:
+            raise ExpressionError(f"at most {MAX_DEPTH} functions and powers within each other", f"{depth}")
+        value = self.read_any(node)
+        if value.is_number and depth > MAX_CONSTANT_DEPTH:
+            expected = f"constants of at most {MAX_CONSTANT_DEPTH} functions and powers within each other"
+            raise ExpressionError(expected, f"{depth}", "write the number in its place")
+        return _bounded(value)
+
+    def read_any(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Constant):
             return self.number(node)
         if isinstance(node, ast.Name):
@@ -170,7 +193,7 @@ class _Reader:
         if isinstance(node.value, bool) or not isinstance(node.value, int | float):
             raise self.refuse(node)
         literal = (ast.get_source_segment(self.source, node) or repr(node.value)).replace("_", "")
-        if len(literal) > MAX_DIGITS or node.value != node.value or abs(node.value) > 1e100:
+        if len(literal) > MAX_DIGITS or node.value != node.value or abs(node.value) > MAX_CONSTANT:
             raise ExpressionError(f"numbers of at most {MAX_DIGITS} digits below 1e100", repr(literal))
         return sp.Integer(node.value) if isinstance(node.value, int) else sp.Rational(literal)
 
@@ -196,6 +219,8 @@ class _Reader:
         if isinstance(node.op, ast.Pow):
             if right.is_number and abs(right) > MAX_EXPONENT:
                 raise ExpressionError(f"powers between -{MAX_EXPONENT} and {MAX_EXPONENT}", str(right)[:40])
+            if left.is_number and right.is_number and not right.is_Integer and left.evalf(15) < 0:
+                raise ExpressionError("a formula with real constants", repr(ast.unparse(node)))
             return left**right
         raise self.refuse(node)
 
@@ -211,6 +236,8 @@ class _Reader:
         if len(arguments) < 2 if identifier in TWO_OR_MORE else len(arguments) != 1:
             count = "at least two arguments" if identifier in TWO_OR_MORE else "one argument"
             raise ExpressionError(f"{count} for {identifier}", f"{len(arguments)}")
+        if identifier in TWO_OR_MORE:
+            _told_apart(arguments)
         return FUNCTIONS[identifier](*arguments)
 
     def where(self, node: ast.Call) -> Any:
@@ -220,5 +247,39 @@ class _Reader:
         operator = COMPARISONS.get(type(compare.ops[0]))
         if operator is None:
             raise ExpressionError("a comparison by <, <=, > or >=", repr(ast.unparse(compare)))
-        condition = operator(self.read(compare.left), self.read(compare.comparators[0]))
+        sides = self.read(compare.left), self.read(compare.comparators[0])
+        if any(side.has(sp.Piecewise) for side in sides):
+            raise ExpressionError("a condition without where(...) in it", repr(ast.unparse(compare)))
+        _told_apart(sides)
+        condition = operator(*sides)
         return sp.Piecewise((self.read(node.args[1]), condition), (self.read(node.args[2]), True))
+
+
+def _depth(node: ast.AST) -> int:
+    """How many functions and powers stand within each other; powers that are no integers count twice."""
+    own = int(isinstance(node, ast.Call))
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        power = node.right.operand if isinstance(node.right, ast.UnaryOp) else node.right
+        own = 1 if isinstance(power, ast.Constant) and isinstance(power.value, int) else 2
+    return own + max(map(_depth, ast.iter_child_nodes(node)), default=0)
+
+
+def _bounded(value: Any) -> Any:
+    """A constant that SymPy can compute with in a moment; anything else as it is."""
+    if not value.is_number or not value.is_finite:
+        return value
+    number = value if value.is_Rational else value.evalf(15)
+    if number.has(sp.I):
+        raise ExpressionError("a formula with real constants", str(value))
+    if number.is_Float and number._prec == 1:
+        raise ExpressionError("constants that a hundred digits tell from each other", f"{value} near 0")
+    fits = number == 0 or MIN_CONSTANT < abs(number) < 2 * MAX_CONSTANT
+    if not fits or any(max(abs(r.p), r.q) > MAX_RATIONAL for r in value.atoms(sp.Rational)):
+        raise ExpressionError("constants from 1e-330 to 1e100, of at most 1000 digits", str(value.evalf(5)))
+    return value
+
+
+def _told_apart(values: Sequence[Any]) -> None:
+    """Refuse constants too close to each other for their order to be found."""
+    for a, b in combinations([value for value in values if value.is_number], 2):
+        _bounded(a - b)

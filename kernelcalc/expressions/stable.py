@@ -246,13 +246,17 @@ def mpmath_callable(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[Any], Any]:
     return sp.lambdify(symbol, plain(expr), modules="mpmath")
 
 
+# e^{200000} is beyond any float64 that comes back from it by digits the fallback has, and its sine still costs little.
+_LARGEST_EXPONENT = 200_000
+
+
 def numpy_callable(expr: sp.Expr, symbol: sp.Symbol) -> FloatFunction:
     """Compile an expression of one symbol for float64 arrays.
 
     Where the float64 formula overflows or is undefined at a finite argument, the value is recomputed with mpmath; what is
     not a finite real number even then stays NaN or infinite for the caller to refuse.
     """
-    compiled = sp.lambdify(symbol, expr, modules=[NUMPY_FUNCTIONS, "numpy"], cse=True)
+    compiled = sp.lambdify(symbol, _in_floats(expr), modules=[NUMPY_FUNCTIONS, "numpy"], cse=True)
     slow: list[Callable[[Any], Any]] = []
 
     def call(values: np.ndarray) -> np.ndarray:
@@ -265,12 +269,32 @@ def numpy_callable(expr: sp.Expr, symbol: sp.Symbol) -> FloatFunction:
         bad = ~np.isfinite(result) & np.isfinite(values)
         if bad.any():
             if not slow:
-                slow.append(mpmath_callable(expr, symbol))
+                slow.append(_overflowing(expr, symbol))
             result = result.copy()
             result[bad] = [_mp_value(slow[0], float(v)) for v in values[bad]]
         return result
 
     return call
+
+
+def _in_floats(expr: sp.Expr) -> sp.Expr:
+    """Whole numbers and fractions that NumPy has no type for, as the decimals of their float64."""
+    large = [n for n in expr.atoms(sp.Rational) if max(abs(n.p), n.q) >= 2**53]
+    return expr.xreplace({n: sp.Float(n, 17) for n in large})
+
+
+def _overflowing(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[Any], Any]:
+    """As :func:`mpmath_callable`, but what is far beyond float64 on the way raises OverflowError: it would fill the memory."""
+    power = sp.Function("overflowing_power")
+    guarded = plain(expr).replace(lambda e: e.is_Pow and bool(e.exp.free_symbols), lambda e: power(*e.as_base_exp()))
+    functions = {"exp": _exp, "overflowing_power": lambda a, b: a**b if a in (0, 1) else _exp(b * mpmath.log(a))}
+    return sp.lambdify(symbol, guarded, modules=[functions, "mpmath"])
+
+
+def _exp(z: Any) -> Any:
+    if mpmath.re(z) > _LARGEST_EXPONENT:
+        raise OverflowError
+    return mpmath.exp(z)
 
 
 def _mp_value(function: Callable[[Any], Any], at: float) -> float:
