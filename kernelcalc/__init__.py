@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kernelcalc.kernels.limiting import LimitingKernels
     from kernelcalc.kernels.mlp import MLP, Sequential
     from kernelcalc.output import moments as plot
+    from kernelcalc.results.storage import load
     from kernelcalc.studies import phase, spectrum
     from kernelcalc.studies.heldout import held_out
     from kernelcalc.studies.meanfield import mean_field_moments
@@ -64,6 +65,7 @@ __all__ = [
     "hessian_moments_at_width",
     "largest_learning_rate",
     "layers",
+    "load",
     "losses",
     "mean_field_moments",
     "mse_law",
@@ -82,6 +84,7 @@ __all__ = [
 
 # Where each name lives; the same as the imports above, which only a type checker reads.
 _HOME = {
+    "load": "results.storage",
     "Activation": "activations.activation",
     "activation": "activations.names",
     "gaussian_expectation": "gaussian.expectation",

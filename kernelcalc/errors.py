@@ -15,10 +15,11 @@ class KernelcalcError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # The message is made from arguments that are not kept; errors of worker processes come back by it.
-        return _again, (type(self), str(self))
+        return rebuilt, (type(self), str(self))
 
 
-def _again(kind: type[KernelcalcError], message: str) -> KernelcalcError:
+def rebuilt(kind: type[KernelcalcError], message: str) -> KernelcalcError:
+    """An error of that class with that message, whatever its class makes messages of."""
     error = kind.__new__(kind)
     Exception.__init__(error, message)
     return error

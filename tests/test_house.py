@@ -20,7 +20,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 _GROUND = {"errors", "version", "arrays", "machine"}
 _EXPRESSIONS = _GROUND | {"expressions"}
 _ACTIVATIONS = _EXPRESSIONS | {"activations"}
-_GAUSSIAN = _ACTIVATIONS | {"gaussian"}
+_GAUSSIAN = _ACTIVATIONS | {"gaussian", "results"}
 _KERNELS = _GAUSSIAN | {"kernels"}
 _TRAINING = _KERNELS | {"training", "output"}
 _STUDIES = _TRAINING | {"studies", "finite", "datasets"}
@@ -30,11 +30,12 @@ ALLOWED = {
     "arrays": {"errors"},
     "machine": set(),
     "output": _GROUND,
-    "finite": _GROUND,
+    "results": _GROUND | {"output"},
+    "finite": _GROUND | {"results"},
     "datasets": _GROUND,
     "expressions": _GROUND,
     "activations": _EXPRESSIONS,
-    "gaussian": _ACTIVATIONS,
+    "gaussian": _ACTIVATIONS | {"results"},
     "kernels": _GAUSSIAN,
     "training": _TRAINING,
     "studies": _STUDIES,

@@ -16,6 +16,7 @@ from kernelcalc.errors import ExpressionError, InputError, KernelcalcError, NotF
 from kernelcalc.expressions.atoms import Delta, x
 from kernelcalc.expressions.parsing import parse_expression
 from kernelcalc.expressions.stable import FloatFunction, mpmath_callable, numpy_callable
+from kernelcalc.expressions.tree import NamedExpression
 
 # Values are looked at up to here when an expression is checked: e^{x²} is a fair function and overflows at 27.
 CHECKED_REACH = 20.0
@@ -32,7 +33,7 @@ def _named(expected: str, got: str) -> Iterator[None]:
         raise ExpressionError(expected, got, str(error)) from error
 
 
-class Activation:
+class Activation(NamedExpression):
     """A nonlinearity σ: ℝ → ℝ, given as an expression of one real symbol.
 
     Parameters
@@ -215,8 +216,9 @@ class Activation:
         return Activation((self.expr - mean) / sp.sqrt(variance), name=f"normalized {self.name}")
 
     def __getstate__(self) -> dict[str, Any]:
-        # Compiled callables do not travel between processes; they are made again at first use.
-        return {k: v for k, v in self.__dict__.items() if k not in ("_compiled", "mpmath_pieces")}
+        # What is made at first use, callables among it, does not travel; equal ones are written alike.
+        kept = ("name", "expr", "form", "root", "order", "_function")
+        return {k: v for k, v in vars(self).items() if k in kept} | {"_derivatives": {0: self.root}}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Activation) and self.expr == other.expr and self.name == other.name

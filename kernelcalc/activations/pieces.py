@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -99,6 +99,10 @@ class PiecewiseForm:
     def known(self) -> bool:
         """Whether this is made of known functions only: that of a plain callable is not."""
         return not self.pieces[0].has(AppliedUndef)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # without what is computed at first use
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def kinks(self) -> tuple[float, ...]:

@@ -70,7 +70,7 @@ _TARGETS = click.option(
     help="One output a class; ±1 for even and odd labels; the labels themselves.  [default: onehot for whole-number "
     "or text labels, else values; with --loss binary parity, or the class where there are two]",
 )  # fmt: skip
-loss_option = click.option(
+loss_option: Callable[[Any], Any] = click.option(
     "--loss", default="mse", show_default=True, metavar="mse|softmax|binary|EXPR",
     help="Loss of one point: softmax takes classes, binary takes ±1; EXPR is any convex expression in an output y and "
     "its target t, for example 'log(cosh(y - t))'.",

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from kernelcalc.arrays import digest
 from kernelcalc.finite import derivatives
 from kernelcalc.finite.arrays import AnyArray, float_type
 from kernelcalc.finite.curvature.hessian import HessianSplit, output_hessian
@@ -17,6 +18,7 @@ from kernelcalc.finite.derivatives import Problem
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters, layer_sizes
 from kernelcalc.finite.training import Training, train
+from kernelcalc.results.result import seed_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -133,7 +135,7 @@ class FiniteNetwork(Parameters):
 
     def curvature(self, X: Any, Y: Any, loss: str | Loss = "mse") -> HessianSplit:
         """H = I + S at the present parameters: products, operators, dense matrices."""
-        return HessianSplit.of(self, X, Y, loss)
+        return HessianSplit.of(self, X, Y, loss).with_origin(**self._origin(X, Y))
 
     def hessian(self, X: Any, Y: Any, loss: str | Loss = "mse") -> AnyArray:
         """Dense Hessian of the loss, (P, P)."""
@@ -147,7 +149,8 @@ class FiniteNetwork(Parameters):
         self, X: Any, Y: Any, loss: str | Loss = "mse", kmax: int = 4, **options: Any
     ) -> HessianMoments:
         """Tr I^k, Tr S, Tr S², Tr IS and Tr H^k; see :func:`kernelcalc.finite.curvature.moments.hessian_moments`."""
-        return hessian_moments(self, X, Y, loss, kmax, **options)
+        found = hessian_moments(self, X, Y, loss, kmax, **options)
+        return found.with_origin(**self._origin(X, Y), seed=seed_of(options.get("rng", 0)))
 
     def train(
         self,
@@ -161,4 +164,8 @@ class FiniteNetwork(Parameters):
         **options: Any,
     ) -> Training[FiniteNetwork]:
         """Train from the present parameters; see :func:`kernelcalc.finite.training.train`."""
-        return train(self, X, Y, times, loss=loss, method=method, record=record, **options)
+        run = train(self, X, Y, times, loss=loss, method=method, record=record, **options)
+        return run.with_origin(**self._origin(X, Y), seed=seed_of(options.get("rng", 0)))
+
+    def _origin(self, X: Any, Y: Any) -> dict[str, Any]:
+        return {"network": repr(self), "data": digest(X, Y)}

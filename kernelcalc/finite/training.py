@@ -20,6 +20,7 @@ from kernelcalc.finite.derivatives import Problem
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters
 from kernelcalc.machine import blas_threads, one_blas_thread
+from kernelcalc.results.result import Result, axes
 
 Net = TypeVar("Net", bound=Parameters)
 
@@ -78,8 +79,8 @@ class State:
     is_last: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Training(Generic[Net]):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Training(Result, Generic[Net]):
     """What was seen on the way; the lists are one entry a time.
 
     Attributes
@@ -97,11 +98,20 @@ class Training(Generic[Net]):
         The time at which ‖∇C‖ was at most ``gradient_norm``; None if training went on to the last time.
     """
 
+    DIMENSIONS = axes(loss="time")
+
     times: AnyArray
     loss: AnyArray
     network: Net
     records: list[Any] = field(default_factory=list)
     stopped: float | None = None
+
+    def coordinates(self) -> dict[str, Any]:
+        return {"time": self.times}
+
+    def __repr__(self) -> str:
+        span = f"{self.times.size} times to {self.times[-1]:.4g}, loss {self.loss[0]:.4g} to {self.loss[-1]:.4g}"
+        return f"Training({span}, {len(self.records)} records, {self.network!r})"
 
 
 def train(

@@ -17,12 +17,13 @@ from kernelcalc.gaussian.covariance import Covariance, make_covariance
 from kernelcalc.gaussian.digits.expectation import expectation as precise_expectation
 from kernelcalc.gaussian.floats.methods import pair_results
 from kernelcalc.gaussian.floats.norms import RTOL
+from kernelcalc.results.result import Result
 
 Function: TypeAlias = "Activation | str | sp.Expr | Callable[[Any], Any]"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ExpectationResult:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ExpectationResult(Result):
     """Value of E[f(a)g(b)] with an error bound and the method used.
 
     Attributes
@@ -39,6 +40,14 @@ class ExpectationResult:
     value: Any
     error: Any
     method: Any
+
+    def scalars(self) -> dict[str, Any]:
+        values = {name: value for name, value in self.stored().items() if not np.ndim(value)}
+        return {name: float(v) if isinstance(v, np.floating) else v for name, v in values.items()}
+
+    def dimensions(self) -> dict[str, tuple[str, ...]]:
+        arrays = {name: np.ndim(getattr(self, name)) for name in ("value", "error", "method")}
+        return {name: tuple(f"axis_{i}" for i in range(count)) for name, count in arrays.items() if count}
 
 
 def gaussian_expectation(

@@ -93,7 +93,11 @@ class Exact:
     def __truediv__(self, other: Any) -> Any:
         return self._with(other, operator.truediv)
 
-    __radd__, __rmul__ = __add__, __mul__
+    def __radd__(self, other: Any) -> Any:
+        return self + other
+
+    def __rmul__(self, other: Any) -> Any:
+        return self * other
 
     def __rsub__(self, other: Any) -> Any:
         return self._with(other, lambda a, b: b - a)

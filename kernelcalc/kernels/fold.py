@@ -182,7 +182,8 @@ class SerialStep(Step):
             step = make_step(layer, after, diagonal_after, self.own_diagonal)
             self.steps.insert(0, step)
             after, diagonal_after = step.before, step.diagonal_before
-        self.before, self.diagonal_before = after, diagonal_after
+        self.before: frozenset[str] = after
+        self.diagonal_before: frozenset[str] = diagonal_after
 
     @property
     def nonlinearities(self) -> list[Step]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
@@ -289,6 +289,15 @@ class Serial(Layer):
         for layer in self.layers:
             yield from layer.activations()
 
+    def stored(self) -> dict[str, Any]:
+        """What a file keeps."""
+        return {"layers": self.layers}
+
+    @classmethod
+    def from_stored(cls, fields: dict[str, Any]) -> Self:
+        """The layer that a file has kept."""
+        return cls(*fields["layers"])
+
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and isinstance(other, Serial) and self.layers == other.layers
 
@@ -341,6 +350,13 @@ class Residual(Sum):
     def __init__(self, *branch: Layer | Activation | str, scale: float = 1.0) -> None:
         self.branch, self.scale = Serial(*map(as_layer, branch)), float(scale)
         super().__init__(Serial(), Serial(*self.branch.layers, *(() if scale == 1 else (Scale(self.scale),))))
+
+    def stored(self) -> dict[str, Any]:
+        return {"branch": self.branch.layers, "scale": self.scale}
+
+    @classmethod
+    def from_stored(cls, fields: dict[str, Any]) -> Self:
+        return cls(*fields["branch"], scale=fields["scale"])
 
     def __repr__(self) -> str:
         factor = "" if self.scale == 1 else f", scale={self.scale:g}"

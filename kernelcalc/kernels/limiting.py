@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 
-from kernelcalc.arrays import AnyArray
+from kernelcalc.arrays import AnyArray, digest
 from kernelcalc.errors import InputError, UnknownNameError
 from kernelcalc.kernels.network import Refusal
 from kernelcalc.kernels.state import KERNELS
+from kernelcalc.results.result import Result
 
 
-class LimitingKernels(Mapping[str, AnyArray]):
+class LimitingKernels(Result, Mapping[str, AnyArray]):
     """Gram matrices of the limiting kernels of one network, as attributes and as a mapping from their names.
 
     For one output (all are ⊗ Id over the n_L outputs), with f the network function and g(x) = Tr Hf(x) the trace of its
@@ -67,6 +68,7 @@ class LimitingKernels(Mapping[str, AnyArray]):
         refused: Mapping[str, Refusal],
         title: object,
         layers: Callable[[], tuple[LimitingKernels, ...]] | None = None,
+        data: Sequence[AnyArray] = (),
     ) -> None:
         for array in arrays.values():
             if isinstance(array, np.ndarray):
@@ -74,6 +76,7 @@ class LimitingKernels(Mapping[str, AnyArray]):
         self.arrays = arrays
         self.refused = refused
         self.title = title
+        self._data = tuple(data)
         self._make_layers = layers
 
     def __getitem__(self, name: str) -> AnyArray:
@@ -173,6 +176,29 @@ class LimitingKernels(Mapping[str, AnyArray]):
         """Kernels after layer 1, ..., L."""
         return (self,) if self._make_layers is None else (*self._make_layers()[:-1], self)
 
+    @classmethod
+    def from_stored(cls, fields: dict[str, Any]) -> Self:
+        """The kernels that a file has kept; those after the layers before the last are not among them."""
+        return cls(**fields, layers=_not_kept)
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        if not super().origin:
+            self.with_origin(network=str(self.title), data=digest(*self._data) if self._data else None)
+        return super().origin
+
+    def dimensions(self) -> dict[str, tuple[str, ...]]:
+        return {name: ("row", "column") for name in self}
+
+    def meanings(self) -> dict[str, str]:
+        return {name: KERNELS[name].meaning for name in self}
+
+    def scalars(self) -> dict[str, Any]:
+        return {"title": str(self.title)}
+
+    def stored(self) -> dict[str, Any]:
+        return {"arrays": dict(self.arrays), "refused": dict(self.refused), "title": str(self.title)}
+
     def __dir__(self) -> list[str]:
         missing = {name for name in KERNELS if name not in self.arrays}
         return sorted((set(super().__dir__()) | set(self.arrays)) - missing)
@@ -180,3 +206,7 @@ class LimitingKernels(Mapping[str, AnyArray]):
     def __repr__(self) -> str:
         n, m = self.shape
         return f"LimitingKernels({', '.join(self.available)}; {n} × {m}; {self.title})"
+
+
+def _not_kept() -> NoReturn:
+    raise InputError("kernels that were computed here for .layers", "kernels read from a file", "net.kernels(X).layers")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 from sympy import srepr
@@ -54,6 +55,15 @@ class Sequential(Network):
         object.__setattr__(self, "layers", tuple(as_layer(layer) for layer in layers))
         object.__setattr__(self, "n_out", n_out)
         self.__post_init__()
+
+    def stored(self) -> dict[str, Any]:
+        """What a file keeps."""
+        return {"layers": self.layers, "n_out": self.n_out}
+
+    @classmethod
+    def from_stored(cls, fields: dict[str, Any]) -> Self:
+        """The network that a file has kept."""
+        return cls(*fields["layers"], n_out=fields["n_out"])
 
     @property
     def depth(self) -> int:
@@ -139,26 +149,34 @@ class Sequential(Network):
         if x2 is not None and x2.shape[1] != x.shape[1]:
             raise ShapeError(f"X2 with {x.shape[1]} inputs, as X has", f"{x2.shape[1]}")
 
-        def pack(arrays: dict[str, np.ndarray], title: object, layers: Any = None) -> LimitingKernels:
-            return LimitingKernels(arrays, refused=refused, title=title, layers=layers)
-
-        def numbered(every: list[dict[str, np.ndarray]]) -> tuple[LimitingKernels, ...]:
-            return tuple(pack(arrays, f"layer {ell} of {self!r}") for ell, arrays in enumerate(every, start=1))
-
+        data = (x,) if x2 is None else (x, x2)
         if isinstance(numbers, Floats):
-            computation = KernelComputation(self, x, x2, names, compiled=numbers.compiled)
-            (arrays,) = computation.run(layers=False)
-            return pack(arrays, self, lambda: numbered(computation.run(layers=True)))
-
+            (arrays,) = KernelComputation(self, x, x2, names, compiled=numbers.compiled).run(layers=False)
+            layers = partial(_every_layer, self, x, x2, names, numbers.compiled)
+            return LimitingKernels(arrays, refused=refused, title=self, layers=layers, data=data)
         if isinstance(numbers, Balls):
             every, title = certified_layers(self, x, x2, names, numbers.dps), f"{self!r}, certified"
         else:
             every, title = precise_layers(self, x, x2, names, numbers.dps), f"{self!r}, {numbers.dps} digits"
-        return pack(every[-1], title, lambda: numbered(every))
+        layers = partial(_numbered, self, every)
+        return LimitingKernels(every[-1], refused=refused, title=title, layers=layers, data=data)
 
     def __repr__(self) -> str:
         outputs = "" if self.n_out == 1 else f", n_out={self.n_out}"
         return f"Sequential({', '.join(map(repr, self.layers))}{outputs})"
+
+
+def _numbered(network: Network, every: list[dict[str, np.ndarray]]) -> tuple[LimitingKernels, ...]:
+    return tuple(
+        LimitingKernels(arrays, refused=network.refused, title=f"layer {ell} of {network!r}")
+        for ell, arrays in enumerate(every, start=1)
+    )
+
+
+def _every_layer(
+    network: Network, x: np.ndarray, x2: np.ndarray | None, names: tuple[str, ...], compiled: bool | None
+) -> tuple[LimitingKernels, ...]:
+    return _numbered(network, KernelComputation(network, x, x2, names, compiled=compiled).run(layers=True))
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -224,6 +242,14 @@ class MLP(Sequential):
         for act in chosen:
             layers += [Nonlinearity(act), dense]
         super().__init__(*layers, n_out=n_out)
+
+    def stored(self) -> dict[str, Any]:
+        numbers = {"depth": self.depth, "sigma_w": self.sigma_w, "beta": self.beta, "n_out": self.n_out}
+        return {"activation": list(self.activations), **numbers}
+
+    @classmethod
+    def from_stored(cls, fields: dict[str, Any]) -> Self:
+        return cls(**fields)
 
     @property
     def sigma_w(self) -> float:

@@ -86,6 +86,10 @@ class Network:
             if not end or not isinstance(end[0], Dense):
                 raise InputError(f"a network whose {which} layer is Dense", repr(end[0]) if end else "none")
 
+    def __getstate__(self) -> dict[str, Any]:
+        # equal networks are written alike, whatever they have been asked for
+        return {"layers": self.layers, "n_out": self.n_out}
+
     @cached_property
     def activations(self) -> tuple[Activation, ...]:
         """Every nonlinearity, in its order."""

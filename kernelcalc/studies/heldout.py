@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import ndtr
 
+from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.kernels.points import check_points
+from kernelcalc.results.result import Result, axes, seed_of
 from kernelcalc.studies.regression import predict_outputs
 from kernelcalc.training.checks import check_number, with_defined_kernels
 from kernelcalc.training.flow import gradient_flow
@@ -36,8 +38,8 @@ if TYPE_CHECKING:
 _SHOWN_POINTS = 5
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class HeldOut:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class HeldOut(Result):
     """Outputs and g = Tr Hf of the trained network at M points; ``print`` shows a short table.
 
     Attributes
@@ -59,6 +61,10 @@ class HeldOut:
         Share of the points whose class the mean output, and on average one network, gets right; None where targets are
         not classes.
     """
+
+    DIMENSIONS = axes(
+        mean="point output", std="point output", targets="point output", g_mean="point output", g_std="point output"
+    )
 
     time: float
     samples: int | None
@@ -207,6 +213,8 @@ def held_out(
         network_loss=network_loss,
         accuracy=_accuracy(mean, t),
         network_accuracy=network_accuracy,
+    ).with_origin(
+        network=repr(net), data=digest(x, y, new, t), loss_name=law.name, seed=None if drawn is None else seed_of(rng)
     )
 
 

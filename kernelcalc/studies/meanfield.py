@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arrays import digest
+from kernelcalc.results.result import Result, origin_of
 from kernelcalc.training.checks import check_count, gram
 from kernelcalc.training.losses import resolve_loss
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeanFieldLaw:
+class MeanFieldLaw(Result):
     """Limits at initialisation.
 
     Attributes
@@ -109,4 +111,4 @@ def mean_field_moments(kernels: Any, labels: ArrayLike, loss: Any = "mse", *, n_
     first, shift = (float(np.diagonal(gram(kernels, name, n)) @ weights) for name in ("theta", "phi"))
     return MeanFieldLaw(
         trace_h_std=math.sqrt(max(variance, 0.0)), trace_h2=max(second, 0.0), trace_i=first, trace_s=shift
-    )
+    ).with_origin(**origin_of(kernels), targets=digest(targets), loss_name=law.name)

@@ -18,8 +18,11 @@ from scipy.optimize import brentq
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
+from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.kernels.mlp import MLP
+from kernelcalc.output.phase import plot_phase
+from kernelcalc.results.result import Result, axes
 from kernelcalc.studies.variance import SCAN, ScannedMap, scanned, slope_map, variance_map
 from kernelcalc.training.checks import check_number, floats
 
@@ -33,7 +36,7 @@ _CRITICAL = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
-class FixedPoint:
+class FixedPoint(Result):
     """A fixed point of the variance and what it does to perturbations.
 
     Attributes
@@ -157,8 +160,8 @@ def critical_line(activation: Any, q: ArrayLike | None = None) -> tuple[Array, A
     return sigma_w[kept], beta[kept], points[kept]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PhaseDiagram:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PhaseDiagram(Result):
     """q* and χ over a grid of (β, σ_w); NaN where the variance grows without bound.
 
     Attributes
@@ -171,12 +174,21 @@ class PhaseDiagram:
         (sigma_w, beta, q) of the critical line.
     """
 
+    DIMENSIONS = axes(chi="beta sigma_w", q="beta sigma_w")
+
     activation: str
     sigma_w: Array
     beta: Array
     q: Array
     chi: Array
     line: tuple[Array, Array, Array]
+
+    def coordinates(self) -> dict[str, Any]:
+        return {"beta": self.beta, "sigma_w": self.sigma_w}
+
+    def plot(self, ax: Any = None, **options: Any) -> Any:
+        """Draw the plane; see :func:`kernelcalc.output.phase.plot_phase`. Returns the axes."""
+        return plot_phase(self, ax, **options)
 
 
 def phase_diagram(activation: Any, sigma_w: ArrayLike | None = None, beta: ArrayLike | None = None) -> PhaseDiagram:
@@ -227,8 +239,8 @@ def normalized_position(activation: Any, beta: float = 0.1) -> FixedPoint:
     return _fixed_point(as_activation(activation).normalized(), math.sqrt(1 - beta**2), 1.0)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class DepthProfile:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class DepthProfile(Result):
     """What depth does to Θ on data.
 
     Attributes
@@ -242,11 +254,18 @@ class DepthProfile:
         Largest eigenvalue of Θ over the mean of the others.
     """
 
+    DIMENSIONS = axes(
+        correlation="depth", distance_to_constant="depth", distance_to_identity="depth", narrow_valley="depth"
+    )
+
     depth: NDArray[np.intp]
     correlation: Array
     distance_to_constant: Array
     distance_to_identity: Array
     narrow_valley: Array
+
+    def coordinates(self) -> dict[str, Any]:
+        return {"depth": self.depth}
 
 
 def depth_profile(
@@ -280,7 +299,8 @@ def depth_profile(
     rows = [_shape_of(np.asarray(layers[d - 1].theta)) for d in depths]
     names = ("correlation", "distance_to_constant", "distance_to_identity", "narrow_valley")
     columns = {name: np.array([row[i] for row in rows]) for i, name in enumerate(names)}
-    return DepthProfile(depth=np.array(depths), **columns)
+    network = f"{as_activation(activation).name}, sigma_w={sigma_w:g}, beta={beta:g}"
+    return DepthProfile(depth=np.array(depths), **columns).with_origin(network=network, data=digest(points))
 
 
 def _shape_of(theta: Array) -> tuple[float, float, float, float]:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arrays import digest
 from kernelcalc.kernels.parametrisation import pytorch_kernels, standard_theta
 from kernelcalc.kernels.points import check_points
+from kernelcalc.results.result import seed_of
 from kernelcalc.studies.rates import LimitRates, through_training
 from kernelcalc.studies.report import Prediction, finite_curvature
 from kernelcalc.studies.validation.sharpness import affordable_networks, measure_top
@@ -124,7 +126,7 @@ def predict(
         measured=measured,
         digits=Modes.of(theta).digits(float(found.times.max())),
         smooth="xi" in held.available,
-    )
+    ).with_origin(**held.origin, targets=digest(targets), seed=seed_of(rng))
 
 
 def _other_parametrisations(

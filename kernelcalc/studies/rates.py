@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.arrays import plain
+from kernelcalc.results.result import Result, axes
 from kernelcalc.training.checks import square
 from kernelcalc.training.flow import gradient_flow
 from kernelcalc.training.losses import Loss, resolve_loss
@@ -65,8 +66,8 @@ def largest_learning_rate(theta: ArrayLike, outputs: ArrayLike, labels: ArrayLik
     return 2 / top if top > 0 else math.inf
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LimitRates:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class LimitRates(Result):
     """λ_max(H) of one parametrisation along its own gradient flow.
 
     Attributes
@@ -77,6 +78,8 @@ class LimitRates:
         λ_max(H) of each initialisation; a single row where it is the same for all.
     """
 
+    DIMENSIONS = axes(sample_top="initialisation time")
+
     times: Array
     sample_top: Array
 
@@ -84,6 +87,9 @@ class LimitRates:
     def rates(self) -> Array:
         """2 over the largest λ_max(H) of all initialisations, (T,): in the limit, no larger step is stable for all."""
         return np.asarray(2 / self.sample_top.max(axis=0))
+
+    def coordinates(self) -> dict[str, Any]:
+        return {"time": self.times}
 
 
 def through_training(

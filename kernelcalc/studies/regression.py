@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from kernelcalc.results.result import Result, axes
 from kernelcalc.training.checks import check_number, columns, gram
 from kernelcalc.training.modes import Modes
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from kernelcalc.kernels.mlp import MLP
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TestPrediction:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class TestPrediction(Result):
     """Gaussian law of f and g at test points, for a network trained on the MSE; outputs are independent.
 
     Attributes
@@ -39,6 +40,11 @@ class TestPrediction:
     digits : float
         Decimal digits that rounding of Θ leaves, about; 0 where it leaves none.
     """
+
+    DIMENSIONS = axes(
+        mean="point output", covariance="point other_point", g_mean="point output", g_covariance="point other_point"
+    )
+    TABLE: ClassVar[str] = "point output"
 
     __test__ = False
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kernelcalc.arrays import EPS
+from kernelcalc.results.result import Result, axes
 from kernelcalc.training.modes import FEW_DIGITS
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ _CAUTION = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Prediction:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Prediction(Result):
     """What :func:`predict` found; ``print`` shows the report.
 
     Attributes
@@ -55,6 +56,16 @@ class Prediction:
     smooth : bool
         Whether the nonlinearity has the derivatives that Tr S needs.
     """
+
+    DIMENSIONS = axes(
+        top="time",
+        top_std="time",
+        conditions="time",
+        learning_rates="time",
+        standard_learning_rates="time",
+        pytorch_learning_rates="time",
+        spectrum="mode",
+    )
 
     network: str
     loss_name: str
@@ -156,6 +167,20 @@ class Prediction:
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
+
+    def coordinates(self) -> dict[str, Any]:
+        return {"time": self.moments.times}
+
+    def columns(self) -> dict[str, Array]:
+        """One row a time: the loss, Tr H, λ_max(H), condition numbers and bounds of learning rates."""
+        m = self.moments
+        first = {"loss": m.loss, "loss_std": m.loss_std, "trace_h": m.trace_h[0], "trace_h_std": m.trace_h_std[0]}
+        rest = super().columns()
+        return {"time": rest.pop("time"), **first, **rest}
+
+    def plot(self, ax: Any = None, **options: Any) -> Any:
+        """Draw the moments through training; see :func:`kernelcalc.output.moments.plot_moments`. Returns the axes."""
+        return self.moments.plot(ax, **options)
 
 
 def finite_curvature(bound: float) -> float:

@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from kernelcalc.arrays import plain
+from kernelcalc.arrays import digest, plain
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
+from kernelcalc.results.result import Result, axes, origin_of
 from kernelcalc.training.checks import check_number, floats, gram
 from kernelcalc.training.losses import curvature_sqrt, resolve_loss
 from kernelcalc.training.progress import warn_if_long
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 _ROUNDING = 1e-12
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Spectrum:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Spectrum(Result):
     """Nonzero spectrum of I, the largest eigenvalue first.
 
     Attributes
@@ -43,6 +44,9 @@ class Spectrum:
     components : ndarray, (R, N, n_out)
         Kernel principal components: orthonormal eigenvectors of 𝓗C^½ Θ 𝓗C^½.
     """
+
+    DIMENSIONS = axes(values="rank", components="rank point output")
+    TABLE: ClassVar[str] = "rank"
 
     values: Array
     components: Array
@@ -102,7 +106,8 @@ def spectrum_of_i(kernels: Any, outputs: ArrayLike, labels: ArrayLike, loss: Any
             values[part], vectors = np.linalg.eigh(root[:, a, None] * theta * root[:, a])
             components[part, :, a] = vectors.T
     order = np.argsort(values)[::-1]
-    return Spectrum(values=np.maximum(values[order], 0.0), components=components[order])
+    found = Spectrum(values=np.maximum(values[order], 0.0), components=components[order])
+    return found.with_origin(**origin_of(kernels), outputs=digest(y), loss_name=law.name)
 
 
 def rank_bound_i(n: int, n_out: int) -> int:

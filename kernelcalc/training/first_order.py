@@ -11,11 +11,12 @@ import numpy as np
 from kernelcalc.errors import InputError
 from kernelcalc.kernels.first_order.finite_width import FiniteWidth, finite_width
 from kernelcalc.kernels.network import Network
+from kernelcalc.results.result import Result
 from kernelcalc.training.checks import columns
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class MomentsAtWidth:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class MomentsAtWidth(Result):
     """Moments of the Hessian of a network of one width at initialisation, under MSE, to first order in 1/n.
 
     Attributes

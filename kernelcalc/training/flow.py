@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError
 from kernelcalc.machine import one_blas_thread, processors
+from kernelcalc.results.result import axes, origin_of, seed_of
 from kernelcalc.training.checks import check_count, check_number, floats, gram, sorted_times
 from kernelcalc.training.integrator import integrate
 from kernelcalc.training.losses import Loss, resolve_loss
@@ -54,6 +56,14 @@ class SampledTrajectory(Trajectory):
     sample_trace_s: Array
     sample_trace_s2: Array
     sample_loss: Array
+
+    DIMENSIONS = Trajectory.DIMENSIONS | axes(
+        sample_trace_h="initialisation k time",
+        sample_trace_i="initialisation k time",
+        sample_trace_s="initialisation time",
+        sample_trace_s2="initialisation time",
+        sample_loss="initialisation time",
+    )
 
     @property
     def samples(self) -> int:
@@ -206,7 +216,7 @@ def hessian_moments(
         **{f"sample_{name}": array for name, array in kept.items()},
         deviation=lambda name: np.asarray(kept[name].std(axis=0, ddof=1)),
         loss_name=law.name,
-    )
+    ).with_origin(**origin_of(kernels), targets=digest(targets), seed=seed_of(rng))
 
 
 def gradient_flow(

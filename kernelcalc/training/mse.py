@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arrays import EPS
+from kernelcalc.arrays import EPS, digest
 from kernelcalc.errors import InputError
+from kernelcalc.results.result import origin_of
 from kernelcalc.training.checks import check_count, columns, gram, square, times_of
 from kernelcalc.training.modes import Modes
 from kernelcalc.training.progress import warn_if_long
@@ -116,7 +117,7 @@ def mse_moments(kernels: Any, targets: ArrayLike, times: ArrayLike, *, kmax: int
         trace_s2=np.maximum(_bilinear(decay, basis.upsilon * basis.m, decay) / n**2, 0.0),  # below zero by rounding
         loss=decay**2 @ np.diagonal(basis.m) / (2 * n),
         deviation=partial(_deviation, basis, kernels, t),
-    )
+    ).with_origin(**origin_of(kernels), targets=digest(y))
 
 
 def training_times(theta: ArrayLike, count: int = 60) -> Array:

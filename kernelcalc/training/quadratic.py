@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.errors import InputError, PrecisionError, ShapeError
+from kernelcalc.results.result import Result, axes
 from kernelcalc.training.checks import check_count, floats, generator
 from kernelcalc.training.inversion import Standard
 from kernelcalc.training.start import covariance_root
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class QuadraticLaw:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class QuadraticLaw(Result):
     r"""Law of :math:`Q = c + \sum_j (λ_j ξ_j^2 + l_j ξ_j)`, ξ_j independent N(0, 1), or of a mean of copies of it.
 
     Attributes
@@ -43,6 +44,8 @@ class QuadraticLaw:
     >>> chi_squared.mean, chi_squared.variance, round(float(chi_squared.cdf(4.0)), 10)
     (4.0, 8.0, 0.5939941503)
     """
+
+    DIMENSIONS = axes(weights="term", linear="term")
 
     weights: Array
     linear: Array

@@ -9,15 +9,50 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.errors import MissingExtraError
+from kernelcalc.errors import InputError, KernelcalcError
 from kernelcalc.output.moments import plot_moments
+from kernelcalc.results.result import Result, axes
 
 if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KnownDeviations:
+    """Standard deviations that have been computed, as what :attr:`Trajectory.deviation` has to be.
+
+    Attributes
+    ----------
+    values : mapping from str to ndarray
+        By the name of the quantity.
+    refused : mapping from str to str
+        Why others are not there.
+    """
+
+    values: dict[str, Array]
+    refused: dict[str, str]
+
+    @classmethod
+    def of(cls, deviation: Callable[[str], Array]) -> KnownDeviations:
+        """Those of all three quantities."""
+        if isinstance(deviation, cls):
+            return deviation
+        values, refused = {}, {}
+        for name in ("trace_s", "trace_s2", "loss"):
+            try:
+                values[name] = np.asarray(deviation(name))
+            except KernelcalcError as error:
+                refused[name] = str(error)
+        return cls(values=values, refused=refused)
+
+    def __call__(self, name: str) -> Array:
+        if name not in self.values:
+            raise InputError("a standard deviation that could be computed", f"{name}: {self.refused.get(name, '')}")
+        return self.values[name]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Trajectory:
+class Trajectory(Result):
     r"""Moments :math:`\mathrm{Tr}\,H^k = \mathrm{Tr}\,I^k + \mathrm{Tr}\,S^k` at a list of training times.
 
     Row ``k - 1`` of a (kmax, T) array is the k-th moment. All arrays are read-only.
@@ -41,6 +76,19 @@ class Trajectory:
     Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1.
     """
 
+    DIMENSIONS = axes(
+        trace_h="k time",
+        trace_h_std="k time",
+        trace_i="k time",
+        trace_i_std="k time",
+        trace_s="time",
+        trace_s_std="time",
+        trace_s2="time",
+        trace_s2_std="time",
+        loss="time",
+        loss_std="time",
+    )
+
     times: Array
     trace_i: Array
     trace_s: Array
@@ -51,6 +99,16 @@ class Trajectory:
     def __post_init__(self) -> None:
         for name in ("times", "trace_i", "trace_s", "trace_s2", "loss"):
             object.__setattr__(self, name, _read_only(getattr(self, name)))
+
+    def coordinates(self) -> dict[str, Any]:
+        return {"k": np.arange(1, self.kmax + 1), "time": self.times}
+
+    def stored(self) -> dict[str, Any]:
+        return super().stored() | {"deviation": KnownDeviations.of(self.deviation)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # functions do not travel between processes, what they return does
+        return vars(self) | {"deviation": KnownDeviations.of(self.deviation)}
 
     @property
     def kmax(self) -> int:
@@ -120,20 +178,6 @@ class Trajectory:
             "loss_std": np.repeat(self.loss_std, self.kmax),
         }
 
-    def to_dataframe(self) -> Any:
-        """Tidy :class:`pandas.DataFrame` with one row for each (time, k).
-
-        Raises
-        ------
-        MissingExtraError
-            pandas is not installed.
-        """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingExtraError("pandas", "table", "to_dataframe") from error
-        return pd.DataFrame(self.columns())
-
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw the moments; see :func:`kernelcalc.output.moments.plot_moments`. Returns the axes."""
         return plot_moments(self, ax, **options)
@@ -146,7 +190,8 @@ class Trajectory:
         span = f"{self.times.size} times {self.times.min():.4g}..{self.times.max():.4g}"
         return f"Trajectory({span}, E Tr H^k at t={self.times[first]:.4g}: [{moments}])"
 
-    def _repr_html_(self) -> str:
+    def html_table(self) -> str:
+        """Seven of the times."""
         rows = np.unique(np.linspace(0, self.times.size - 1, 7).astype(int)) if self.times.size else np.arange(0)
         head = "".join(f"<th>E Tr H<sup>{k}</sup></th>" for k in range(1, self.kmax + 1))
         body = ""

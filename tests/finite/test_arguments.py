@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from conftest import make_problem
 
+from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, KernelcalcError, NotFiniteError, UnknownNameError
 from kernelcalc.finite import (
     EigenvalueRecord,
@@ -19,7 +20,6 @@ from kernelcalc.finite import (
     train,
     train_ensemble,
 )
-from kernelcalc.finite.ensembles.fingerprint import digest
 
 FIN, X, LABELS, _ = make_problem("two hidden, softmax")
 BATCH = NetworkBatch(first=FIN, parameters=np.stack([FIN.parameters, -FIN.parameters]))

@@ -21,6 +21,7 @@ from kernelcalc.finite.derivatives import Forward, Problem, forward, point_gradi
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters
 from kernelcalc.machine import blas_threads
+from kernelcalc.results.result import Result, axes
 
 Part = Literal["h", "i", "s"]
 PARTS = ("h", "i", "s")
@@ -31,8 +32,8 @@ DENSE_LIMIT = 20_000
 _BATCH = 2**20
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class HessianSplit:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class HessianSplit(Result):
     """H, I and S of one network at one data set; the forward pass is shared.
 
     Examples
@@ -46,6 +47,8 @@ class HessianSplit:
     >>> split.s @ np.ones(2)
     array([0., 0.])
     """
+
+    DIMENSIONS = axes(residual="point output")
 
     run: Forward
     residual: AnyArray
@@ -73,6 +76,10 @@ class HessianSplit:
         residual = np.zeros_like(run.outputs)
         residual[:, output] = 1.0
         return cls(run=run, residual=residual, root=np.zeros((*run.outputs.shape, 1), dtype=run.outputs.dtype))
+
+    def __repr__(self) -> str:
+        points, outputs = self.run.outputs.shape
+        return f"HessianSplit(H = I + S of {points} points, {outputs} outputs, {self.run.net!r})"
 
     @cached_property
     def cotangents(self) -> tuple[list[AnyArray], list[AnyArray]]:

@@ -19,6 +19,7 @@ from kernelcalc.finite.derivatives import Problem, parameter_gradient
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters
 from kernelcalc.machine import LAPACK_BLOCK, blas_threads
+from kernelcalc.results.result import Result, axes
 
 # Up to this P exactness is worth the dense matrix (measured: 0.4 s for P = 1900, N = 256, one output, one core).
 DENSE_MOMENTS = 2000
@@ -28,8 +29,8 @@ _WHOLE_GRAM = 600
 _SUBSPACE_ITERATIONS = 4
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class HessianMoments:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class HessianMoments(Result):
     """Moments of H = I + S; row k − 1 of an array is the k-th moment.
 
     Attributes
@@ -47,6 +48,8 @@ class HessianMoments:
         C at these parameters.
     """
 
+    DIMENSIONS = axes(trace_h="k", trace_h_error="k", trace_i="k")
+
     trace_i: AnyArray
     trace_h: AnyArray
     trace_h_error: AnyArray
@@ -56,6 +59,9 @@ class HessianMoments:
     loss: float
     trace_s2_error: float = 0.0
     trace_is_error: float = 0.0
+
+    def coordinates(self) -> dict[str, Any]:
+        return {"k": np.arange(1, len(self.trace_i) + 1)}
 
 
 def hessian_moments(

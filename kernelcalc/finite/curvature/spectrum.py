@@ -16,12 +16,13 @@ from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeE
 from kernelcalc.finite.arrays import AnyArray, finite_array, finite_number, real_array, whole_number
 from kernelcalc.finite.curvature.hessian import DENSE_LIMIT, CurvatureOperator
 from kernelcalc.machine import LAPACK_BLOCK, blas_threads, one_blas_thread
+from kernelcalc.results.result import Result, axes
 
 _ENDS = ("LA", "SA", "LM", "BE")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SpectralDensity:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SpectralDensity(Result):
     r"""Quadrature of the spectral density :math:`φ(λ) = \frac1P Σ_p δ(λ - λ_p)`.
 
     Attributes
@@ -31,6 +32,8 @@ class SpectralDensity:
     size : int
         P.
     """
+
+    DIMENSIONS = axes(nodes="probe step", weights="probe step")
 
     nodes: AnyArray
     weights: AnyArray

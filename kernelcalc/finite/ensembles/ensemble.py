@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.finite.arrays import AnyArray, finite_array, float_type
-from kernelcalc.finite.ensembles.fingerprint import architecture, digest
+from kernelcalc.finite.ensembles.fingerprint import architecture
 from kernelcalc.finite.ensembles.records import MOMENT_FIELDS, MomentRecord
 from kernelcalc.finite.ensembles.trial_log import as_result
 from kernelcalc.finite.ensembles.trials import run_trials
@@ -20,14 +21,15 @@ from kernelcalc.finite.losses import Loss, get_loss
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.finite.parameters import layer_sizes
 from kernelcalc.finite.training import Schedule
+from kernelcalc.results.result import Result, axes, seed_of
 
 __all__ = ["MOMENT_FIELDS", "FiniteMoments", "moments_through_training", "train_ensemble"]
 
 Record = Callable[[float, FiniteNetwork], dict[str, Any]]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FiniteMoments:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class FiniteMoments(Result):
     """Moments at T times: means and standard deviations over trials (``ddof = 1``; NaN for one trial).
 
     Attributes
@@ -43,6 +45,21 @@ class FiniteMoments:
         Every trial's values by field name, first axis the trial: ``samples["trace_h"]`` is (trials, kmax, T);
         ``samples["times"]`` (trials, T) are the times looked at.
     """
+
+    DIMENSIONS = axes(
+        trace_h="k time",
+        trace_h_std="k time",
+        trace_i="k time",
+        trace_i_std="k time",
+        trace_s="time",
+        trace_s_std="time",
+        trace_s2="time",
+        trace_s2_std="time",
+        trace_is="time",
+        trace_is_std="time",
+        loss="time",
+        loss_std="time",
+    )
 
     times: AnyArray
     width: int | tuple[int, ...]
@@ -73,6 +90,9 @@ class FiniteMoments:
             summary[name] = values.mean(axis=0)
             summary[f"{name}_std"] = values.std(axis=0, ddof=1) if trials > 1 else np.full(values.shape[1:], np.nan)
         return cls(times=times, width=width, trials=trials, samples=samples, **summary)
+
+    def coordinates(self) -> dict[str, Any]:
+        return {"k": np.arange(1, len(self.trace_i) + 1), "time": self.times}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -329,7 +349,9 @@ def moments_through_training(
     # the same for all, but for steps of each network's own
     when = seen[0] if (seen == seen[0]).all() else seen.mean(axis=0)
     moved = {name: values if values.ndim == 2 else np.moveaxis(values, 1, -1) for name, values in samples.items()}
-    return FiniteMoments.from_samples(when, _plain(width), moved)
+    found = FiniteMoments.from_samples(when, _plain(width), moved)
+    network = f"{net!r}, widths {width}"
+    return found.with_origin(network=network, data=digest(X, Y), seed=seed_of(rng))
 
 
 def _plain(width: Any) -> int | tuple[int, ...]:

@@ -13,16 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import digest
 from kernelcalc.finite.arrays import AnyArray, finite_array, whole_number
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.curvature.moments import hessian_moments
 from kernelcalc.finite.curvature.pairs import curvature_pairs
 from kernelcalc.finite.derivatives import forward
-from kernelcalc.finite.ensembles.fingerprint import architecture, digest
+from kernelcalc.finite.ensembles.fingerprint import architecture
 from kernelcalc.finite.ensembles.records import MOMENT_FIELDS
 from kernelcalc.finite.ensembles.trials import run_trials
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.finite.training import Schedule
+from kernelcalc.results.result import Result, axes
 
 # (s, weight): Σ weight (F(s h) − F(−s h)) = h F'(0) + O(h⁵)
 _STENCIL = ((1.0, 2 / 3), (2.0, -1 / 12))
@@ -88,9 +90,11 @@ def hessian_kernel(net: FiniteNetwork, X: Any) -> AnyArray:
     return total / net.n_out
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ReadoutKernels:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ReadoutKernels(Result):
     """E f f', E g f' and E g g', (N, N), over the last layer's parameters, for given hidden layers."""
+
+    DIMENSIONS = axes(sigma="row column", phi="row column", xi="row column")
 
     sigma: AnyArray
     phi: AnyArray

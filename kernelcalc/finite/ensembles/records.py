@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import digest
 from kernelcalc.finite.arrays import AnyArray
 from kernelcalc.finite.curvature.hessian import Part
 from kernelcalc.finite.curvature.moments import hessian_moments
 from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues
-from kernelcalc.finite.ensembles.fingerprint import digest
 from kernelcalc.finite.losses import Loss, get_loss
 from kernelcalc.finite.network import FiniteNetwork
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError
 from kernelcalc.kernels.distributed.engine import require
+from kernelcalc.results.result import Result, axes
 
 EIGEN_METHODS = ("randomized", "lanczos")
 # Columns beside the wanted ones. Halko, Martinsson, Tropp (2011) take 5 to 10; kernels of digits took 5 to 8 passes with 10,
@@ -19,8 +20,8 @@ OVERSAMPLING = 20
 BLOCKS_KEPT = 4
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class EigenPairs:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class EigenPairs(Result):
     r"""Approximate eigenpairs :math:`(θ_i, v_i)` of a symmetric matrix, the largest first.
 
     Attributes
@@ -34,6 +35,9 @@ class EigenPairs:
     passes : int
         How often the matrix was read.
     """
+
+    DIMENSIONS = axes(values="rank", residuals="rank", vectors="point rank")
+    TABLE: ClassVar[str] = "rank"
 
     values: Array
     vectors: Array

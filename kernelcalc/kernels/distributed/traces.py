@@ -23,13 +23,14 @@ from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.kernels.distributed.eigenvalues import BlockProducts, square
 from kernelcalc.kernels.distributed.engine import require
 from kernelcalc.kernels.distributed.lazy_kernels import LazyKernels
+from kernelcalc.results.result import Result, axes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TraceMoments:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class TraceMoments(Result):
     """Tr A^k for k = 1, 2, ...
 
     Attributes
@@ -41,6 +42,8 @@ class TraceMoments:
         N.
     """
 
+    DIMENSIONS = axes(values="k", errors="k")
+
     values: Array
     errors: Array
     size: int
@@ -48,6 +51,9 @@ class TraceMoments:
     def trace_i(self, n_out: int = 1) -> Array:
         """Tr I^k = n_L Tr (Θ/N)^k under MSE, if A is Θ."""
         return n_out * self.values / float(self.size) ** np.arange(1, self.values.size + 1)
+
+    def coordinates(self) -> dict[str, Any]:
+        return {"k": np.arange(1, len(self.values) + 1)}
 
 
 def trace_moments(
@@ -168,8 +174,8 @@ def _by_probes(array: Any, rank: int, probes: int, rng: np.random.Generator) -> 
     return np.append(exact, leading.sum(axis=1) + others.mean(axis=1)), np.append([0.0, 0.0], errors)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class InitialMoments:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class InitialMoments(Result):
     """Moments of the Hessian of the MSE at t = 0.
 
     Attributes
@@ -184,12 +190,17 @@ class InitialMoments:
         E C.
     """
 
+    DIMENSIONS = axes(trace_h="k", trace_i="k")
+
     trace_i: Array
     trace_h: Array
     trace_s: float
     trace_s_std: float
     trace_s2: float
     loss: float
+
+    def coordinates(self) -> dict[str, Any]:
+        return {"k": np.arange(1, len(self.trace_i) + 1)}
 
 
 def initial_moments(kernels: Any, targets: ArrayLike) -> InitialMoments:

@@ -20,6 +20,7 @@ from kernelcalc.kernels.fold import Numbers
 from kernelcalc.kernels.layers import Dense
 from kernelcalc.kernels.network import Network, positive_integer
 from kernelcalc.kernels.points import Points, check_points, check_variances
+from kernelcalc.results.result import Result, axes
 
 # Pairs of points that are folded together: some hundred arrays of this length are held.
 PAIRS_AT_ONCE = 8192
@@ -39,8 +40,8 @@ ENTRIES: dict[str, Callable[[State, int, int], Any]] = {
 _WITH_TRANSPOSES = ("phi", "phi_limit")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class AtWidth:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class AtWidth(Result):
     """Kernels of a network of one width, to first order: means, and standard deviations of one network.
 
     Attributes
@@ -53,6 +54,8 @@ class AtWidth:
         Of Θ̂(x, x') of one output over initialisations.
     """
 
+    DIMENSIONS = axes(sigma="row column", theta="row column", phi="row column", theta_std="row column")
+
     width: float
     sigma: AnyArray
     theta: AnyArray
@@ -60,8 +63,8 @@ class AtWidth:
     theta_std: AnyArray
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FiniteWidth:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class FiniteWidth(Result):
     r"""Coefficients of 1/n of a network's kernels, for one output.
 
     Attributes
@@ -86,7 +89,11 @@ class FiniteWidth:
     arrays: Mapping[str, AnyArray]
     refused: Mapping[str, InputError]
 
-    def _array(self, name: str) -> AnyArray:
+    def dimensions(self) -> dict[str, tuple[str, ...]]:
+        return {name: ("row", "column") for name in self.arrays}
+
+    def array(self, name: str) -> AnyArray:
+        """The one of that name, refused where the nonlinearity has none."""
         if name in self.refused:
             raise self.refused[name]
         return self.arrays[name]
@@ -94,52 +101,52 @@ class FiniteWidth:
     @property
     def sigma(self) -> AnyArray:
         """Σ¹: E[f f'] = Σ + Σ¹/n + O(1/n²), (N, N)."""
-        return self._array("sigma")
+        return self.array("sigma")
 
     @property
     def theta(self) -> AnyArray:
         """Θ¹: E[∇f·∇f'] = Θ + Θ¹/n + O(1/n²), (N, N)."""
-        return self._array("theta")
+        return self.array("theta")
 
     @property
     def phi(self) -> AnyArray:
         """Φ¹: E[g f'] = Φ + Φ¹/n + O(1/n²), (N, N); the row is g's argument."""
-        return self._array("phi")
+        return self.array("phi")
 
     @property
     def theta_variance(self) -> AnyArray:
         """n Var Θ̂(x, x') of one output, (N, N)."""
-        return self._array("theta_variance")
+        return self.array("theta_variance")
 
     @property
     def theta_between_points(self) -> AnyArray:
         """n Cov(Θ̂(x, x), Θ̂(x', x')) of one output, (N, N)."""
-        return self._array("theta_between_points")
+        return self.array("theta_between_points")
 
     @property
     def theta_between_outputs(self) -> AnyArray:
         """n Cov(Θ̂_ii(x, x), Θ̂_jj(x', x')) of two outputs i ≠ j, (N, N)."""
-        return self._array("theta_between_outputs")
+        return self.array("theta_between_outputs")
 
     @property
     def theta_off_diagonal(self) -> AnyArray:
         """n E[Θ̂_ij(x, x')²] of two outputs i ≠ j, (N, N)."""
-        return self._array("theta_off_diagonal")
+        return self.array("theta_off_diagonal")
 
     @property
     def sigma_limit(self) -> AnyArray:
         """Σ, (N, N)."""
-        return self._array("sigma_limit")
+        return self.array("sigma_limit")
 
     @property
     def theta_limit(self) -> AnyArray:
         """Θ, (N, N)."""
-        return self._array("theta_limit")
+        return self.array("theta_limit")
 
     @property
     def phi_limit(self) -> AnyArray:
         """Φ, (N, N)."""
-        return self._array("phi_limit")
+        return self.array("phi_limit")
 
     def at(self, width: float) -> AtWidth:
         """Means and standard deviations at one width n, to first order in 1/n.

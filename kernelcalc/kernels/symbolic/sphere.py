@@ -26,6 +26,7 @@ from kernelcalc.expressions.atoms import exact_numbers
 from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.kernels.symbolic.code import to_numpy
 from kernelcalc.kernels.symbolic.kernels import kernel, squared
+from kernelcalc.results.result import Result, axes
 
 rho: Any = sp.Symbol("rho", real=True)
 
@@ -47,12 +48,14 @@ def on_sphere(name: str, net: Any, *, radius2: Any = 1, sigma_w: Any = None, bet
     return expr.subs({algebra.q: diagonal, algebra.qp: diagonal, algebra.c: scale * rho + beta2}, simultaneous=True)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class MercerSpectrum:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class MercerSpectrum(Result):
     """Eigenvalues λ_k and multiplicities N(d, k), k = 0..kmax, of a kernel on S^{d−1}.
 
     ``error`` bounds the change of the eigenvalues between the last two quadrature rules.
     """
+
+    DIMENSIONS = axes(eigenvalues="degree", multiplicities="degree")
 
     dimension: int
     eigenvalues: NDArray[np.float64]

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import stdtrit
 
-from kernelcalc.arrays import Array
-from kernelcalc.errors import InputError, MissingExtraError, ShapeError
+from kernelcalc.arrays import AnyArray, Array
+from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.output.comparison import plot_comparison
 from kernelcalc.output.files import atomic_file, write_csv
+from kernelcalc.results.result import Result
 
 # |z| up to here always passes.
 Z_LIMIT = 4.0
@@ -82,7 +83,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Validation:
+class Validation(Result):
     """Theory beside ensembles of finite networks.
 
     Attributes
@@ -143,24 +144,20 @@ class Validation:
                 return row
         raise InputError("a quantity of this comparison", f"{name!r}, {part!r}, {time}", "see table")
 
-    def to_dataframe(self) -> Any:
-        """:attr:`table` as :class:`pandas.DataFrame`.
+    def columns(self) -> dict[str, AnyArray]:
+        """:attr:`table` by columns."""
+        table = self.table
+        return {name: np.array([record[name] for record in table]) for name in (table[0] if table else ())}
 
-        Raises
-        ------
-        MissingExtraError
-            pandas is not installed.
-        """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingExtraError("pandas", "table", "to_dataframe") from error
-        return pd.DataFrame(self.table)
+    def dimensions(self) -> dict[str, tuple[str, ...]]:
+        return {name: ("row",) for name in self.columns()}
+
+    def array(self, name: str) -> Any:
+        return self.columns()[name]
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write :attr:`table` as a CSV file, whole or not at all."""
-        table = self.table
-        return write_csv(path, {name: [record[name] for record in table] for name in table[0]})
+        return write_csv(path, self.columns())
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
         """Write everything as a JSON file, whole or not at all; an infinite z is null."""

@@ -18,6 +18,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from kernelcalc.errors import SlowMethodWarning
 from kernelcalc.finite.losses import Loss as FiniteLoss
 from kernelcalc.finite.network import FiniteNetwork
+from kernelcalc.results.result import Result, axes
 from kernelcalc.training.checks import check_count
 from kernelcalc.training.progress import with_bar
 
@@ -36,9 +37,11 @@ PARAMETRISATIONS = ("ntk", "standard", "pytorch")
 _SMALL, _LARGE = 6e7, 4e8
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class MeasuredTop:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class MeasuredTop(Result):
     """λ_max(H) at the start of networks of one width, (networks,) for each parametrisation."""
+
+    DIMENSIONS = axes(ntk="network", standard="network", pytorch="network")
 
     width: int
     ntk: Array

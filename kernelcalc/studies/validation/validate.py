@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arrays import Array, plain
+from kernelcalc.arrays import Array, digest, plain
 from kernelcalc.errors import InputError
 from kernelcalc.finite.ensembles.kernels import kernels_through_training
 from kernelcalc.kernels.distributed.engine import check_engine, task_executor
 from kernelcalc.kernels.points import check_points
 from kernelcalc.kernels.state import KERNEL_NAMES
+from kernelcalc.results.result import seed_of
 from kernelcalc.studies.validation.comparison import Quantity, Validation, compare
 from kernelcalc.studies.validation.control_variates import without_noise
 from kernelcalc.training.mse import mse_moments
@@ -145,7 +146,8 @@ def validate(
             executor=executor,
         )
     title = f"{net!r}: {len(x)} points in {x.shape[1]} dimensions"
-    return compare(theory, sample_values(samples, x, when), sizes, title=title)
+    found = compare(theory, sample_values(samples, x, when), sizes, title=title)
+    return found.with_origin(network=repr(net), data=digest(x, y), seed=seed_of(rng))
 
 
 def theory_values(net: Any, X: Array, Y: Any, times: Array, kmax: int = 4) -> dict[Quantity, float]:

@@ -24,12 +24,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ConvexLoss(Loss):
-    """c(y, t) of one output y and its target t, given as callables; see :func:`convex_loss`."""
+    """c(y, t) of one output y and its target t, as callables; see :func:`convex_loss`."""
 
     name: str
     c: Callable[[Any, Any], Any]
     first: Callable[[Any, Any], Any]
     second: Callable[[Any, Any], Any]
+    expression: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # compiled functions do not travel between processes; they are made again from the expression
+        if self.expression is not None:
+            return _named, (self.expression, self.name)
+        return _of_callables, (self.name, self.c, self.first, self.second)
 
     def point_values(self, y: Array, t: Array) -> Array:
         return np.sum(self._called(self.c, y, t, "c"), axis=-1)
@@ -109,7 +116,16 @@ def convex_loss(
         raise InputError(
             "a loss that curves", f"{c}, which is linear in y", "without curvature I and the largest step vanish"
         )
-    return ConvexLoss(name=str(name or c), c=functions[0], first=functions[1], second=functions[2])
+    value, slope, curvature = functions
+    return ConvexLoss(name=str(name or c), c=value, first=slope, second=curvature, expression=expr)
+
+
+def _named(expression: Any, name: str) -> ConvexLoss:
+    return convex_loss(expression, name=name)
+
+
+def _of_callables(name: str, *functions: Callable[[Any, Any], Any]) -> ConvexLoss:
+    return ConvexLoss(name=name, c=functions[0], first=functions[1], second=functions[2])
 
 
 def _compile(expr: Any, y: Any, t: Any, order: int) -> Callable[[Any, Any], Any]:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError
-from kernelcalc.finite.ensembles.fingerprint import architecture, digest
+from kernelcalc.finite.ensembles.fingerprint import architecture
 
 X = np.random.default_rng(0).standard_normal((20, 3))
 

@@ -1,0 +1,56 @@
+"""A first look at any array with named axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kernelcalc.arrays import AnyArray
+from kernelcalc.output.style import COLORS, axes_or_new
+
+
+def plot_values(ax: Any, name: str, values: Any, axes: Mapping[str, AnyArray]) -> Any:
+    """Draw values along one named axis as points on a line, along two as colours (rows downwards, as in a matrix).
+
+    Parameters
+    ----------
+    ax : matplotlib axes or None
+        Where to draw; new axes by default.
+    name : str
+        Of the values, for the label.
+    values : array_like, (A,) or (A, B)
+    axes : mapping of one or two names to arrays
+        Coordinates.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    MissingExtraError
+        matplotlib is not installed.
+    """
+    ax = axes_or_new(ax)
+    array = np.asarray(values, dtype=np.float64)
+    (first, at), *others = axes.items()
+    if not others:
+        ax.plot(at, array, marker="o", ms=3, color=COLORS[0])
+        ax.set_xlabel(_words(first))
+        ax.set_ylabel(_words(name))
+        return ax
+    second, along = others[0]
+    mesh = ax.pcolormesh(along, at, np.ma.masked_invalid(array), shading="nearest", rasterized=True)
+    ax.figure.colorbar(mesh, ax=ax, label=_words(name))
+    ax.set_xlabel(_words(second))
+    ax.set_ylabel(_words(first))
+    if first == "row":
+        ax.invert_yaxis()
+        ax.set_aspect("equal")
+    return ax
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,0 +1,4 @@
+"""What every result can do: a short text, a table, named dimensions, a picture, a file.
+
+``result``: the base that results derive from; ``storage``: the file. Imports errors, arrays, version and output.
+"""
