@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
-from kernelcalc.kernels.layers import UNITY, Dense, Layer, LayerNorm, Nonlinearity, Scale, Scales, Serial, Sum, needs
+from kernelcalc.kernels.layers import UNITY, Dense, Layer, LayerNorm, Nonlinearity, Scale, Scales, Serial, Sum
+from kernelcalc.kernels.needs import needs
 from kernelcalc.kernels.state import DIAGONAL, DiagonalKernels, PairKernels, no_weights_yet
 
 Orders = tuple[tuple[int, int], ...]

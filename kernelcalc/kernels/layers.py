@@ -25,7 +25,8 @@ from typing import Any, ClassVar, Self
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
 from kernelcalc.errors import InputError
-from kernelcalc.kernels.state import DiagonalKernels, PairKernels, plain, turned
+from kernelcalc.kernels.state import DiagonalKernels, PairKernels, plain
+from kernelcalc.kernels.texts import number, typed
 
 Order = tuple[int, int]
 Expectations = Mapping[Order, Any]
@@ -109,7 +110,7 @@ class Scales:
     bias_gradient: Any = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dense(Layer):
     r"""Fresh weights: :math:`z = \frac{σ_w}{\sqrt n} W^T α + β b`, all W and b independent N(0, 1).
 
@@ -148,6 +149,11 @@ class Dense(Layer):
                 raise InputError(f"{name} {at_least}", repr(value))
             object.__setattr__(self, name, number)
 
+    def __repr__(self) -> str:
+        rates = "" if self.weight_rate == 1 else f", weight_rate={number(self.weight_rate)}"
+        rates += "" if self.bias_gradient is None else f", bias_gradient={number(self.bias_gradient)}"
+        return f"Dense(sigma_w={number(self.sigma_w)}, beta={number(self.beta)}{rates})"
+
     def sigma(self, k: Any, row: Any, column: Any, s: Scales) -> Any:
         return s.weight * k.sigma + s.bias
 
@@ -173,7 +179,7 @@ class Dense(Layer):
         return k.sigma_ddot
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Nonlinearity(Layer):
     r"""α = σ(z), z Gaussian with covariance Σ.
 
@@ -191,7 +197,17 @@ class Nonlinearity(Layer):
     activation: Activation
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "activation", as_activation(self.activation))
+        act = as_activation(self.activation)
+        if not act.form.known:
+            raise InputError(
+                "a nonlinearity with an expression, whose derivatives and kinks are known",
+                f"the function {act.name}",
+                "write it as a text, for example 'tanh' or 'x*erf(x)', or as a SymPy expression",
+            )
+        object.__setattr__(self, "activation", act)
+
+    def __repr__(self) -> str:
+        return f"Nonlinearity({typed(self.activation)})"
 
     def activations(self) -> Iterator[Activation]:
         yield self.activation
@@ -359,85 +375,10 @@ class Residual(Sum):
         return cls(*fields["branch"], scale=fields["scale"])
 
     def __repr__(self) -> str:
-        factor = "" if self.scale == 1 else f", scale={self.scale:g}"
+        factor = "" if self.scale == 1 else f", scale={number(self.scale)}"
         return f"Residual({', '.join(map(repr, self.branch.layers))}{factor})"
 
 
 def as_layer(layer: Layer | Activation | str) -> Layer:
     """A layer, where an activation or its name stands for its nonlinearity."""
     return Nonlinearity(as_activation(layer)) if isinstance(layer, Activation | str) else layer
-
-
-class _Record:
-    """A stand-in for numbers that remembers what a formula reads of it."""
-
-    def __init__(self, read: set[Any], parts: Mapping[str, tuple[str, ...]] | None = None) -> None:
-        self._read, self._parts = read, parts or {}
-
-    def __getattr__(self, name: str) -> _Any:
-        self._read.update(self._parts.get(name, (name,)))
-        return _ANY
-
-    def __getitem__(self, key: Any) -> _Any:
-        self._read.add(key)
-        return _ANY
-
-    def __call__(self, value: Any) -> _Any:
-        return _ANY
-
-
-class _Any:
-    """Any number."""
-
-    def __add__(self, other: Any) -> _Any:
-        return self
-
-    __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __add__
-
-
-_ANY = _Any()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Needs:
-    """What the formula of one kernel reads: of the pairs, of the diagonals at x and at x', and which E_ij."""
-
-    pairs: frozenset[str]
-    row: frozenset[str]
-    column: frozenset[str]
-    orders: frozenset[Order]
-
-
-def needs(layer: Layer, name: str) -> Needs:
-    """What the layer's formula of a kernel, or of its transpose, reads: found by running it on stand-ins.
-
-    Examples
-    --------
-    >>> found = needs(Nonlinearity("tanh"), "lam_t")
-    >>> sorted(found.pairs), sorted(found.column), sorted(found.orders)
-    (['lam_t', 'phi_t', 'theta'], ['phi', 'theta'], [(1, 1), (1, 3), (2, 2)])
-    """
-    if (key := (type(layer), name)) not in _KNOWN_NEEDS:
-        _KNOWN_NEEDS[key] = _read(layer, name)
-    return _KNOWN_NEEDS[key]
-
-
-_KNOWN_NEEDS: dict[tuple[type[Layer], str], Needs] = {}
-
-
-def _read(layer: Layer, name: str) -> Needs:
-    pairs: set[str] = set()
-    row: set[str] = set()
-    column: set[str] = set()
-    orders: set[Any] = set()
-    kappa = {"kappa": ("theta", "phi")}
-    layer.formula(plain(name))(_Record(pairs), _Record(row, kappa), _Record(column, kappa), _Record(orders))
-    costs = frozenset(order for order in orders if isinstance(order, tuple))
-    if plain(name) == name:
-        return Needs(pairs=frozenset(pairs), row=frozenset(row), column=frozenset(column), orders=costs)
-    return Needs(
-        pairs=frozenset(map(turned, pairs)),
-        row=frozenset(column),
-        column=frozenset(row),
-        orders=frozenset((j, i) for i, j in costs),
-    )

@@ -19,11 +19,13 @@ from kernelcalc.kernels.digits import precise_layers
 from kernelcalc.kernels.distributed.engine import block_sides
 from kernelcalc.kernels.distributed.store import kernels as lazy_kernels
 from kernelcalc.kernels.fold import ends_a_layer
+from kernelcalc.kernels.formulas import network_latex
 from kernelcalc.kernels.gram import KernelComputation
 from kernelcalc.kernels.layers import Dense, Layer, Nonlinearity, as_layer
 from kernelcalc.kernels.limiting import LimitingKernels
 from kernelcalc.kernels.network import Network, positive_integer
 from kernelcalc.kernels.points import check_points
+from kernelcalc.kernels.texts import number, typed
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -161,6 +163,9 @@ class Sequential(Network):
         layers = partial(_numbered, self, every)
         return LimitingKernels(every[-1], refused=refused, title=title, layers=layers, data=data)
 
+    def _repr_latex_(self) -> str:
+        return network_latex(self.layers, self.n_out)
+
     def __repr__(self) -> str:
         outputs = "" if self.n_out == 1 else f", n_out={self.n_out}"
         return f"Sequential({', '.join(map(repr, self.layers))}{outputs})"
@@ -288,6 +293,7 @@ class MLP(Sequential):
         return MLP(**{**known, **changes})
 
     def __repr__(self) -> str:
-        names = list(dict.fromkeys(a.name for a in self.activations)) or ["linear"]
-        shown = names[0] if len(names) == 1 else [a.name for a in self.activations]
-        return f"MLP({shown!r}, depth={self.depth}, sigma_w={self.sigma_w:g}, beta={self.beta:g}, n_out={self.n_out})"
+        names = [typed(act) for act in self.activations] or ["'linear'"]
+        shown = names[0] if len(set(self.activations)) <= 1 else f"[{', '.join(names)}]"
+        scales = f"sigma_w={number(self.sigma_w)}, beta={number(self.beta)}"
+        return f"MLP({shown}, depth={self.depth}, {scales}, n_out={self.n_out})"

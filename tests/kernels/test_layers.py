@@ -20,8 +20,8 @@ from kernelcalc.kernels.layers import (
     Scales,
     Serial,
     Sum,
-    needs,
 )
+from kernelcalc.kernels.needs import needs
 from kernelcalc.kernels.state import KERNEL_NAMES, DiagonalKernels, PairKernels, with_transposes
 
 ORDERS = [(0, 0), (1, 1), (2, 2), (2, 0), (0, 2), (3, 1), (1, 3)]

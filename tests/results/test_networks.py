@@ -2,6 +2,7 @@
 
 import pickle
 
+import numpy as np
 import pytest
 import sympy as sp
 
@@ -25,6 +26,84 @@ NETWORKS = [
         L.Dense(), "relu", L.Sum(L.Dense(), L.Serial(L.Nonlinearity("erf"), L.Dense(2.0))), L.Dense(weight_rate=3)
     ),
 ]
+
+
+NAMED = kc.MLP([kc.Activation("x*erf(x)", name="mine"), "tanh"], 3, beta=1 / 3)
+NAMESPACE = {
+    name: getattr(kc.layers, name) for name in ("Dense", "LayerNorm", "Nonlinearity", "Residual", "Serial", "Sum")
+}
+NAMESPACE |= {"MLP": kc.MLP, "Sequential": kc.Sequential, "Activation": kc.Activation}
+
+
+@pytest.mark.parametrize("net", [*NETWORKS, NAMED], ids=str)
+def test_the_text_of_a_network_can_be_typed_in(net):
+    again = eval(repr(net), NAMESPACE)
+    assert again == net
+    assert hash(again) == hash(net)
+    assert repr(again) == repr(net)
+
+
+def test_networks_are_values():
+    net = kc.MLP("tanh", depth=3)
+    assert net == kc.MLP("tanh") != kc.MLP("tanh", depth=4)
+    assert len({net, kc.MLP("tanh"), net.replace(beta=0.2)}) == 2
+    assert net.replace(depth=5) == kc.MLP("tanh", 5)
+    for name, value in (("depth", 5), ("beta", -2), ("n_out", 2), ("layers", ())):
+        with pytest.raises(AttributeError):
+            setattr(net, name, value)
+    assert net == kc.MLP("tanh")
+
+
+def test_the_formula_of_a_network_is_its_recursion():
+    assert kc.MLP("tanh", depth=2, sigma_w=1.5, beta=0.25, n_out=3)._repr_latex_().splitlines() == [
+        r"$\displaystyle \begin{aligned}",
+        r"\alpha^{(0)} &= x \\",
+        r"\alpha^{(1)} &= \frac{1.5}{\sqrt{n}}\, W^{(1)T} \alpha^{(0)} + 0.25\, b^{(1)} \\",
+        r"\alpha^{(2)} &= \sigma_{1}\left(\alpha^{(1)}\right) \\",
+        r"f(x) &= \frac{1.5}{\sqrt{n}}\, W^{(2)T} \alpha^{(2)} + 0.25\, b^{(2)} \in \mathbb{R}^{3} \\",
+        r"\sigma_{1}(x) &= \tanh{\left(x \right)} \\",
+        r"W_{ij}, b_i &\sim \mathcal{N}(0, 1)",
+        r"\end{aligned}$",
+    ]
+
+
+@pytest.mark.parametrize("net", [*NETWORKS, NAMED], ids=str)
+def test_formulas_can_be_typeset(net):
+    """By matplotlib's mathtext, line by line, but for the alignment."""
+    parser = pytest.importorskip("matplotlib.mathtext").MathTextParser("path")
+    for line in net._repr_latex_().splitlines()[1:-1]:
+        text = line.removesuffix(r" \\").replace("&", "").replace(r"\lVert", "|").replace(r"\rVert", "|")
+        if r"\begin" not in text:
+            parser.parse(f"${text}$")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: kc.MLP(np.maximum),
+        lambda: kc.MLP(print),
+        lambda: kc.MLP([lambda u: u**2, "tanh"], 3),
+        lambda: kc.MLP(3),
+        lambda: kc.MLP(None),
+        lambda: kc.MLP("tanhh"),
+        lambda: kc.MLP(["tanh"], 3),
+        lambda: kc.MLP("tanh", "3"),
+        lambda: kc.MLP("tanh", True),
+        lambda: kc.MLP("tanh", 0),
+        lambda: kc.MLP("tanh", sigma_w=0),
+        lambda: kc.MLP("tanh", sigma_w=float("nan")),
+        lambda: kc.MLP("tanh", beta=-0.1),
+        lambda: kc.MLP("tanh", beta=None),
+        lambda: kc.MLP("tanh", n_out=1.5),
+        lambda: kc.MLP("tanh").replace(beta=-2),
+        lambda: kc.Sequential(),
+        lambda: kc.Sequential(L.Dense(), print, L.Dense()),
+        lambda: kc.Sequential("tanh", L.Dense()),
+    ],
+)
+def test_wrong_networks_fail_when_they_are_made(wrong):
+    with pytest.raises(InputError, match=r"expected .*, got "):
+        wrong()
 
 
 @pytest.mark.parametrize("net", NETWORKS, ids=str)
