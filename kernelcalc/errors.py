@@ -7,7 +7,15 @@ errors about a computation or the outside world are also :class:`RuntimeError`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Iterable
+from types import FunctionType
+from typing import ParamSpec, TypeVar, cast
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class KernelcalcError(Exception):
@@ -115,3 +123,42 @@ class PrecisionWarning(UserWarning):
 
 class SlowMethodWarning(UserWarning):
     """Many values need a slow method; the message says why and what would be faster."""
+
+
+def warn(message: str, kind: type[Warning]) -> None:
+    """Warn at the line of the caller outside of this package, however deep inside the reason was found."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "kernelcalc":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, kind, stacklevel=level)
+
+
+def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Old names of a function's arguments, with the new ones; calls with an old name are refused and told the new one.
+
+    Examples
+    --------
+    >>> @renamed(points="X")
+    ... def norm(X):
+    ...     return abs(X)
+    >>> norm(points=3)
+    Traceback (most recent call last):
+        ...
+    kernelcalc.errors.InputError: expected norm(X=...), got points=; the argument points is called X now
+    """
+
+    def refuse(function: str, old: str) -> None:
+        new = names[old]
+        raise InputError(f"{function}({new}=...)", f"{old}=", f"the argument {old} is called {new} now")
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        def call(*args: P.args, **options: P.kwargs) -> R:
+            for old in options.keys() & names.keys():
+                refuse(function.__name__, old)
+            return function(*args, **options)
+
+        # in the function's own module, where doctest looks for what belongs to a module
+        here = FunctionType(call.__code__, getattr(function, "__globals__", globals()), closure=call.__closure__)
+        return cast("Callable[P, R]", functools.wraps(function)(here))
+
+    return decorate

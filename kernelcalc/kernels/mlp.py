@@ -277,7 +277,15 @@ class MLP(Sequential):
         acts = [srepr(act.expr) for act in self.activations]
         return {"depth": self.depth, "sigma_w": self.sigma_w, "beta": self.beta, "activations": acts}
 
-    def replace(self, **changes: Any) -> MLP:
+    def replace(
+        self,
+        *,
+        activation: Activation | str | Sequence[Activation | str] | None = None,
+        depth: int | None = None,
+        sigma_w: float | None = None,
+        beta: float | None = None,
+        n_out: int | None = None,
+    ) -> MLP:
         """The same network but for these parameters; other nonlinearities if a depth asks for another number of them.
 
         Raises
@@ -285,12 +293,15 @@ class MLP(Sequential):
         InputError
             As the constructor, or a changed depth of a network with different nonlinearities.
         """
-        known = {"depth": self.depth, "sigma_w": self.sigma_w, "beta": self.beta, "n_out": self.n_out}
-        different = set(self.activations)
-        if "activation" not in changes:
-            kept = self.activations[0] if len(different) == 1 else list(self.activations)
-            changes = {"activation": kept, **changes}
-        return MLP(**{**known, **changes})
+        if activation is None:
+            activation = self.activations[0] if len(set(self.activations)) == 1 else list(self.activations)
+        return MLP(
+            activation,
+            self.depth if depth is None else depth,
+            sigma_w=self.sigma_w if sigma_w is None else sigma_w,
+            beta=self.beta if beta is None else beta,
+            n_out=self.n_out if n_out is None else n_out,
+        )
 
     def __repr__(self) -> str:
         names = [typed(act) for act in self.activations] or ["'linear'"]

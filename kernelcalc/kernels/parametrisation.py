@@ -26,7 +26,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kernelcalc.errors import InputError
+from kernelcalc.errors import InputError, renamed
 from kernelcalc.kernels.layers import Dense, Layer
 from kernelcalc.kernels.mlp import MLP, Sequential
 from kernelcalc.kernels.points import check_points
@@ -101,14 +101,15 @@ def _with_rates(net: MLP, inputs: Sequence[int], scales: Sequence[tuple[float, f
     return Sequential(*layers, n_out=net.n_out)
 
 
-def standard_theta(net: MLP, points: ArrayLike, widths: Sequence[int]) -> Array:
+@renamed(points="X")
+def standard_theta(net: MLP, X: ArrayLike, widths: Sequence[int]) -> Array:
     r"""Tangent kernel of the same network when w = (σ_w/√n) W and b' = βb are the trained parameters.
 
     Parameters
     ----------
     net : MLP
         Its σ_w and β are those of the initialisation.
-    points : array_like, (N, n_0)
+    X : array_like, (N, n_0)
         Data.
     widths : sequence of int
         The L - 1 hidden widths.
@@ -130,18 +131,19 @@ def standard_theta(net: MLP, points: ArrayLike, widths: Sequence[int]) -> Array:
     >>> standard_theta(MLP([], depth=1), [[1.0, 2.0]], [])
     array([[6.]])
     """
-    x = check_points(points)
+    x = check_points(X)
     return standard(net, widths, x.shape[1]).kernels(x, only="theta").theta
 
 
-def pytorch_kernels(net: MLP, points: ArrayLike, widths: Sequence[int]) -> tuple[Array, Array]:
+@renamed(points="X")
+def pytorch_kernels(net: MLP, X: ArrayLike, widths: Sequence[int]) -> tuple[Array, Array]:
     r"""Σ and Θ_std of the network as PyTorch's default ``Linear`` layers start it, whatever its own σ_w and β.
 
     Parameters
     ----------
     net : MLP
         Nonlinearities and depth.
-    points : array_like, (N, n_0)
+    X : array_like, (N, n_0)
         Data.
     widths : sequence of int
         The L - 1 hidden widths.
@@ -168,7 +170,7 @@ def pytorch_kernels(net: MLP, points: ArrayLike, widths: Sequence[int]) -> tuple
     >>> pytorch_kernels(MLP([], depth=1), [[1.0, 2.0]], [])
     (array([[1.]]), array([[6.]]))
     """
-    x = check_points(points)
+    x = check_points(X)
     kernels = pytorch(net, widths, x.shape[1]).kernels(x, only=("sigma", "theta"))
     return kernels.sigma, kernels.theta
 

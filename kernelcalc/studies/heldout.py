@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from kernelcalc.arrays import digest
-from kernelcalc.errors import InputError, NotFiniteError, ShapeError
+from kernelcalc.errors import InputError, NotFiniteError, ShapeError, renamed
 from kernelcalc.kernels.points import check_points
 from kernelcalc.results.result import Result, axes, seed_of
 from kernelcalc.studies.regression import predict_outputs
@@ -121,12 +121,13 @@ class HeldOut(Result):
         return "\n".join(lines)
 
 
+@renamed(points="X", labels="Y", test_points="X_test", test_labels="Y_test")
 def held_out(
     net: MLP,
-    points: ArrayLike,
-    labels: ArrayLike,
-    test_points: ArrayLike,
-    test_labels: ArrayLike,
+    X: ArrayLike,
+    Y: ArrayLike,
+    X_test: ArrayLike,
+    Y_test: ArrayLike,
     loss: Any = "mse",
     *,
     time: float = math.inf,
@@ -141,9 +142,9 @@ def held_out(
     ----------
     net : MLP
         The network.
-    points, labels : array_like, (N, n_0) and as the loss takes them
+    X, Y : array_like, (N, n_0) and as the loss takes them
         Training data.
-    test_points, test_labels : array_like, (M, n_0) and likewise
+    X_test, Y_test : array_like, (M, n_0) and likewise
         Held-out data.
     loss : str, Loss or expression
         See :func:`kernelcalc.training.losses.resolve_loss`.
@@ -175,10 +176,10 @@ def held_out(
     (array([[1.]]), 1.0)
     """
     law, time = resolve_loss(loss), check_number("time", time, finite=False)
-    x, new = check_points(points, "points"), check_points(test_points, "test_points")
+    x, new = check_points(X, "points"), check_points(X_test, "test_points")
     n_out = net.n_out if net.n_out > 1 else None
-    y = law.encode(labels, n_out)
-    t = law.encode(test_labels, y.shape[1])
+    y = law.encode(Y, n_out)
+    t = law.encode(Y_test, y.shape[1])
     if len(t) != len(new):
         raise ShapeError(f"{len(new)} labels of the held-out points", f"{len(t)}")
     condition: float | None = None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.arrays import digest
+from kernelcalc.errors import renamed
 from kernelcalc.results.result import Result, origin_of
 from kernelcalc.training.checks import check_count, gram
 from kernelcalc.training.losses import resolve_loss
@@ -54,7 +55,8 @@ class MeanFieldLaw(Result):
         }
 
 
-def mean_field_moments(kernels: Any, labels: ArrayLike, loss: Any = "mse", *, n_out: int | None = None) -> MeanFieldLaw:
+@renamed(labels="Y")
+def mean_field_moments(kernels: Any, Y: ArrayLike, loss: Any = "mse", *, n_out: int | None = None) -> MeanFieldLaw:
     r"""Law of Tr H/√w, limit of Tr H²/w, and the mean of Tr H.
 
     .. math::
@@ -78,7 +80,7 @@ def mean_field_moments(kernels: Any, labels: ArrayLike, loss: Any = "mse", *, n_
     ----------
     kernels : LimitingKernels
         Anything with (N, N) arrays ``theta``, ``phi``, ``xi``, ``upsilon``.
-    labels : array_like
+    Y : array_like
         As the loss takes them.
     loss : str, Loss or expression
         See :func:`kernelcalc.training.losses.resolve_loss`.
@@ -98,7 +100,7 @@ def mean_field_moments(kernels: Any, labels: ArrayLike, loss: Any = "mse", *, n_
     (2.0, 1.0, 1.0, -0.5)
     """
     law = resolve_loss(loss)
-    targets = law.encode(labels, n_out)
+    targets = law.encode(Y, n_out)
     zero = np.zeros_like(targets)
     slope = law.gradient(zero, targets)
     h = law.hessian(zero, targets)

@@ -19,7 +19,7 @@ from scipy.optimize import brentq
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
 from kernelcalc.arrays import digest
-from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.errors import InputError, ShapeError, renamed
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.output.phase import plot_phase
 from kernelcalc.results.result import Result, axes
@@ -268,8 +268,9 @@ class DepthProfile(Result):
         return {"depth": self.depth}
 
 
+@renamed(points="X")
 def depth_profile(
-    activation: Any, points: ArrayLike, depths: Sequence[int], *, sigma_w: float = 1.0, beta: float = 0.1
+    activation: Any, X: ArrayLike, depths: Sequence[int], *, sigma_w: float = 1.0, beta: float = 0.1
 ) -> DepthProfile:
     """Θ of networks of several depths on the same points.
 
@@ -277,7 +278,7 @@ def depth_profile(
     ----------
     activation : Activation or str
         The nonlinearity.
-    points : array_like, (N, n_0)
+    X : array_like, (N, n_0)
         At least two.
     depths : sequence of int
         Numbers of weight layers.
@@ -295,12 +296,12 @@ def depth_profile(
     """
     if not len(depths):
         raise InputError("at least one depth", "none")
-    layers = MLP(activation, max(depths), sigma_w=sigma_w, beta=beta).kernels(points, only=("theta",)).layers
+    layers = MLP(activation, max(depths), sigma_w=sigma_w, beta=beta).kernels(X, only=("theta",)).layers
     rows = [_shape_of(np.asarray(layers[d - 1].theta)) for d in depths]
     names = ("correlation", "distance_to_constant", "distance_to_identity", "narrow_valley")
     columns = {name: np.array([row[i] for row in rows]) for i, name in enumerate(names)}
     network = f"{as_activation(activation).name}, sigma_w={sigma_w:g}, beta={beta:g}"
-    return DepthProfile(depth=np.array(depths), **columns).with_origin(network=network, data=digest(points))
+    return DepthProfile(depth=np.array(depths), **columns).with_origin(network=network, data=digest(X))
 
 
 def _shape_of(theta: Array) -> tuple[float, float, float, float]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.arrays import digest
+from kernelcalc.errors import renamed
 from kernelcalc.kernels.parametrisation import pytorch_kernels, standard_theta
 from kernelcalc.kernels.points import check_points
 from kernelcalc.results.result import seed_of
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
     from kernelcalc.kernels.mlp import MLP
 
 
+@renamed(points="X", labels="Y")
 def predict(
     net: MLP,
-    points: ArrayLike,
-    labels: ArrayLike,
+    X: ArrayLike,
+    Y: ArrayLike,
     loss: Any = "mse",
     *,
     times: ArrayLike | None = None,
@@ -52,9 +54,9 @@ def predict(
     ----------
     net : MLP
         The network.
-    points : array_like, (N, n_0)
+    X : array_like, (N, n_0)
         Training data.
-    labels : array_like
+    Y : array_like
         As the loss takes them.
     loss : str, Loss or expression
         See :func:`kernelcalc.training.losses.resolve_loss`. Under MSE everything is exact (Corollary 1).
@@ -90,8 +92,8 @@ def predict(
     ...
     """
     law = resolve_loss(loss)
-    x = check_points(points, "points")
-    targets = law.encode(labels, n_out or (net.n_out if net.n_out > 1 else None))
+    x = check_points(X, "points")
+    targets = law.encode(Y, n_out or (net.n_out if net.n_out > 1 else None))
     held = net.kernels(x)
     kernels = with_defined_kernels(held)
     theta = gram(kernels, "theta", len(targets))

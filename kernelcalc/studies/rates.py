@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.arrays import plain
+from kernelcalc.errors import renamed
 from kernelcalc.results.result import Result, axes
 from kernelcalc.training.checks import square
 from kernelcalc.training.flow import gradient_flow
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
 
-def largest_learning_rate(theta: ArrayLike, outputs: ArrayLike, labels: ArrayLike, loss: Any = "mse") -> float:
+@renamed(labels="Y")
+def largest_learning_rate(theta: ArrayLike, outputs: ArrayLike, Y: ArrayLike, loss: Any = "mse") -> float:
     """2/λ_max(H) in the limit: an upper bound of the stable steps of gradient descent at these outputs.
 
     Reached only as the width grows, and at these outputs only: finite networks can diverge well below it, those of PyTorch's
@@ -50,7 +52,7 @@ def largest_learning_rate(theta: ArrayLike, outputs: ArrayLike, labels: ArrayLik
         Θ, or :func:`kernelcalc.kernels.parametrisation.standard_theta` for the standard parametrisation.
     outputs : array_like, (N,) or (N, n_out)
         Y; only its shape matters under MSE.
-    labels : array_like
+    Y : array_like
         As the loss takes them.
     loss : str, Loss or expression
         See :func:`kernelcalc.training.losses.resolve_loss`.
@@ -62,7 +64,7 @@ def largest_learning_rate(theta: ArrayLike, outputs: ArrayLike, labels: ArrayLik
     """
     y = plain(outputs, "outputs").astype(np.float64)
     y = y[:, None] if y.ndim == 1 else y
-    top = top_eigenvalue(square(theta, "theta", len(y)), resolve_loss(loss).hessian(y, labels))
+    top = top_eigenvalue(square(theta, "theta", len(y)), resolve_loss(loss).hessian(y, Y))
     return 2 / top if top > 0 else math.inf
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from kernelcalc.errors import renamed
 from kernelcalc.results.result import Result, axes
 from kernelcalc.training.checks import check_number, columns, gram
 from kernelcalc.training.modes import Modes
@@ -56,11 +57,12 @@ class TestPrediction(Result):
     digits: float
 
 
+@renamed(points="X", targets="Y", test_points="X_test")
 def predict_outputs(
     net: MLP,
-    points: ArrayLike,
-    targets: ArrayLike,
-    test_points: ArrayLike,
+    X: ArrayLike,
+    Y: ArrayLike,
+    X_test: ArrayLike,
     time: float = math.inf,
     *,
     ridge: float = 0.0,
@@ -80,9 +82,9 @@ def predict_outputs(
     ----------
     net : MLP
         The network.
-    points, targets : array_like, (N, n_0) and (N,) or (N, n_out)
+    X, Y : array_like, (N, n_0) and (N,) or (N, n_out)
         Training data.
-    test_points : array_like, (M, n_0)
+    X_test : array_like, (M, n_0)
         Where to predict.
     time : float
         Gradient-flow time; infinity is the end of training.
@@ -121,8 +123,8 @@ def predict_outputs(
     array([[1.]])
     """
     time = check_number("time", time, finite=False)
-    inner, cross, outer = net.kernels(points), net.kernels(test_points, points), net.kernels(test_points)
-    y, theta = columns(targets, inner.shape[0], what="targets"), gram(inner, "theta")
+    inner, cross, outer = net.kernels(X), net.kernels(X_test, X), net.kernels(X_test)
+    y, theta = columns(Y, inner.shape[0], what="targets"), gram(inner, "theta")
     ridge, diag_reg = check_number("ridge", ridge), check_number("diag_reg", diag_reg)
     modes = Modes.of(theta, ridge + diag_reg * float(np.diagonal(theta).mean()))
     modes.warn(time, "predictions", "stop earlier (time=), add ridge= or diag_reg=, or scale the points otherwise")

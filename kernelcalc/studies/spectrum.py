@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from kernelcalc.arrays import digest, plain
-from kernelcalc.errors import InputError, NotFiniteError, ShapeError
+from kernelcalc.errors import InputError, NotFiniteError, ShapeError, renamed
 from kernelcalc.results.result import Result, axes, origin_of
 from kernelcalc.training.checks import check_number, floats, gram
 from kernelcalc.training.losses import curvature_sqrt, resolve_loss
@@ -60,7 +60,8 @@ class Spectrum(Result):
         return count_outliers(self.values, method, cutoff)
 
 
-def spectrum_of_i(kernels: Any, outputs: ArrayLike, labels: ArrayLike, loss: Any = "mse") -> Spectrum:
+@renamed(labels="Y")
+def spectrum_of_i(kernels: Any, outputs: ArrayLike, Y: ArrayLike, loss: Any = "mse") -> Spectrum:
     r"""Nonzero spectrum of I, that of the symmetric :math:`𝓗C^{1/2} Θ 𝓗C^{1/2}`, and its eigenvectors.
 
     Parameters
@@ -69,7 +70,7 @@ def spectrum_of_i(kernels: Any, outputs: ArrayLike, labels: ArrayLike, loss: Any
         Anything with the (N, N) array ``theta``.
     outputs : array_like, (N,) or (N, n_out)
         Y at the time of interest; only its shape matters under MSE.
-    labels : array_like
+    Y : array_like
         As the loss takes them.
     loss : str, Loss or expression
         See :func:`kernelcalc.training.losses.resolve_loss`.
@@ -91,7 +92,7 @@ def spectrum_of_i(kernels: Any, outputs: ArrayLike, labels: ArrayLike, loss: Any
     if y.ndim != 2:
         raise ShapeError("outputs of shape (N,) or (N, n_out)", f"{y.shape}")
     theta = gram(kernels, "theta", len(y))
-    root = law.hessian_sqrt(y, labels)
+    root = law.hessian_sqrt(y, Y)
     n, n_out = y.shape
     work = (n * n_out) ** 3 if law.has_blocks else n_out * n**3
     warn_if_long(12.0 * work, f"the spectrum of {n} points and {n_out} outputs", "fewer points are faster")

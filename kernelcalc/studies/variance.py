@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ import numpy as np
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
-from kernelcalc.errors import DivergentExpectationError, SlowMethodWarning
+from kernelcalc.errors import DivergentExpectationError, SlowMethodWarning, warn
 from kernelcalc.gaussian.expectation import gaussian_expectation
 from kernelcalc.training.checks import floats
 
@@ -104,11 +103,10 @@ def _patiently(function: Activation, q: Array) -> Array:
         left = (time.perf_counter() - start) * (_PARTS - 1 - i)
         # the first part compiles as well
         if i == 1 and left > _SAY_AFTER:
-            warnings.warn(
+            warn(
                 f"E[f(√q Z)²] of {function.name} has no fast method: {left:.0f} s more for {q.size} variances, once a "
                 "nonlinearity; one with a closed form, or with a smaller factor of x, is faster",
                 SlowMethodWarning,
-                stacklevel=6,
             )
     return found
 

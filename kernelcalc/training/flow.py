@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.arrays import digest
-from kernelcalc.errors import InputError
+from kernelcalc.errors import InputError, renamed
 from kernelcalc.machine import one_blas_thread, processors
 from kernelcalc.results.result import axes, origin_of, seed_of
 from kernelcalc.training.checks import check_count, check_number, floats, gram, sorted_times
@@ -104,9 +104,10 @@ class SampledTrajectory(Trajectory):
         )
 
 
+@renamed(labels="Y")
 def hessian_moments(
     kernels: Any,
-    labels: ArrayLike,
+    Y: ArrayLike,
     times: ArrayLike,
     loss: Any = "mse",
     *,
@@ -130,7 +131,7 @@ def hessian_moments(
     ----------
     kernels : LimitingKernels
         Anything with (N, N) arrays ``sigma``, ``theta``, ``phi``, ``lam``, ``upsilon``, ``xi``.
-    labels : array_like, (N,) or (N, n_out)
+    Y : array_like, (N,) or (N, n_out)
         Targets as the loss takes them.
     times : array_like, (T,)
         Gradient-flow times, finite, ≥ 0, any order.
@@ -180,7 +181,7 @@ def hessian_moments(
     law = resolve_loss(loss)
     if n_out is not None:
         check_count("n_out", n_out, 1)
-    targets = law.encode(labels, n_out)
+    targets = law.encode(Y, n_out)
     grams = {name: gram(kernels, name, len(targets)) for name in ("theta", "lam", "upsilon")}
     unique, where = sorted_times(times)
     check_count("kmax", kmax, 1)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.errors import InputError
+from kernelcalc.errors import InputError, renamed
 from kernelcalc.training.checks import columns, gram, times_of
 from kernelcalc.training.modes import Modes
 from kernelcalc.training.progress import warn_if_long
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
 
-def mse_law(kernels: Any, targets: ArrayLike, time: float, moment: str = "trace_s") -> QuadraticLaw:
+@renamed(targets="Y")
+def mse_law(kernels: Any, Y: ArrayLike, time: float, moment: str = "trace_s") -> QuadraticLaw:
     r"""Law over initialisations of Tr S(t), Tr S(t)² or the loss, under MSE.
 
     With r = Y(0) - Y*, E = e^{-tΘ/N} and A_t = Λ Θ^{-1}(Id - E),
@@ -38,7 +39,7 @@ def mse_law(kernels: Any, targets: ArrayLike, time: float, moment: str = "trace_
     ----------
     kernels : LimitingKernels
         Anything with (N, N) arrays ``sigma``, ``theta``, ``phi``, ``lam``, ``upsilon``, ``xi``.
-    targets : array_like, (N,) or (N, n_out)
+    Y : array_like, (N,) or (N, n_out)
         Y*.
     time : float
         Gradient-flow time, finite, ≥ 0.
@@ -65,12 +66,13 @@ def mse_law(kernels: Any, targets: ArrayLike, time: float, moment: str = "trace_
     >>> round(law.mean, 12), round(law.variance, 12)
     (1.0, 2.0)
     """
-    return next(_mse_laws(kernels, targets, [time], moment))
+    return next(_mse_laws(kernels, Y, [time], moment))
 
 
+@renamed(targets="Y")
 def mse_quantiles(
     kernels: Any,
-    targets: ArrayLike,
+    Y: ArrayLike,
     times: ArrayLike,
     moment: str,
     levels: ArrayLike = (0.05, 0.95),
@@ -81,7 +83,7 @@ def mse_quantiles(
 
     Parameters
     ----------
-    kernels, targets, moment
+    kernels, Y, moment
         As :func:`mse_law` takes them.
     times : array_like, (T,)
         Finite, ≥ 0.
@@ -104,7 +106,7 @@ def mse_quantiles(
     >>> mse_quantiles(ones, [0.0], [0.0], "trace_s2", [0.5]).round(4)
     array([[0.4549]])
     """
-    laws = _mse_laws(kernels, targets, times, moment)
+    laws = _mse_laws(kernels, Y, times, moment)
     return np.array([law.averaged(copies).quantile(np.atleast_1d(levels)) for law in laws]).T
 
 
@@ -116,9 +118,7 @@ def _mse_laws(kernels: Any, targets: ArrayLike, times: ArrayLike, moment: str) -
     n = len(theta)
     y = columns(targets, n, what="targets")
     size = 2 * n if moment == "trace_s" else n
-    warn_if_long(
-        12.0 * t.size * size**3, f"laws at {t.size} times for {n} points", "fewer times are faster", stacklevel=5
-    )
+    warn_if_long(12.0 * t.size * size**3, f"laws at {t.size} times for {n} points", "fewer times are faster")
     modes = Modes.of(theta)
     vectors = modes.vectors
     if moment == "trace_s":

@@ -9,14 +9,13 @@ of λ_max t/N before.
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kernelcalc.arrays import EPS
-from kernelcalc.errors import InputError, PrecisionWarning
+from kernelcalc.errors import InputError, PrecisionWarning, warn
 from kernelcalc.training.checks import KERNEL_ACCURACY
 
 if TYPE_CHECKING:
@@ -131,17 +130,16 @@ class Modes:
         time, positive = float(times.max()), np.maximum(weights, 0.0)
         if positive[self.unsure(time)].sum() > _NEGLIGIBLE * positive.sum():
             hint = "use earlier times, or data without nearly equal points"
-            self.warn(time, "moments under MSE", hint, stacklevel=5)
+            self.warn(time, "moments under MSE", hint)
 
-    def warn(self, time: float, what: str, hint: str, *, stacklevel: int = 3) -> None:
+    def warn(self, time: float, what: str, hint: str) -> None:
         """A :class:`~kernelcalc.errors.PrecisionWarning` if fewer than three digits are left of ``what``."""
         left = self.digits(time)
         if left < FEW_DIGITS:
-            warnings.warn(
+            warn(
                 f"{what} at time {time:.4g}: rounding of theta, whose condition number is {self.condition_number:.3g}, leaves "
                 f"{'no digit' if left < 1 else f'about {int(left)} digits'}; {hint}",
                 PrecisionWarning,
-                stacklevel=stacklevel,
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kernelcalc.errors import renamed
 from kernelcalc.training.flow import hessian_moments
 from kernelcalc.training.losses import resolve_loss
 from kernelcalc.training.mse import mse_moments
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+@renamed(labels="Y")
 def moments(
     kernels: Any,
-    labels: ArrayLike,
+    Y: ArrayLike,
     times: ArrayLike,
     loss: Any = "mse",
     *,
@@ -27,7 +29,7 @@ def moments(
 
     Parameters
     ----------
-    kernels, labels, times, loss, kmax, n_out
+    kernels, Y, times, loss, kmax, n_out
         As :func:`kernelcalc.training.flow.hessian_moments` takes them.
     **sampling
         Its further options, which the closed form does not need.
@@ -53,5 +55,5 @@ def moments(
     """
     law = resolve_loss(loss)
     if law.is_quadratic:
-        return mse_moments(kernels, law.encode(labels, n_out), times, kmax=kmax)
-    return hessian_moments(kernels, labels, times, law, kmax=kmax, n_out=n_out, **sampling)
+        return mse_moments(kernels, law.encode(Y, n_out), times, kmax=kmax)
+    return hessian_moments(kernels, Y, times, law, kmax=kmax, n_out=n_out, **sampling)

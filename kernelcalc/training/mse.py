@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.arrays import EPS, digest
-from kernelcalc.errors import InputError
+from kernelcalc.errors import InputError, renamed
 from kernelcalc.results.result import origin_of
 from kernelcalc.training.checks import check_count, columns, gram, square, times_of
 from kernelcalc.training.modes import Modes
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
 
-def mse_moments(kernels: Any, targets: ArrayLike, times: ArrayLike, *, kmax: int = 4) -> Trajectory:
+@renamed(targets="Y")
+def mse_moments(kernels: Any, Y: ArrayLike, times: ArrayLike, *, kmax: int = 4) -> Trajectory:
     r"""Expected moments of the Hessian of the MSE during gradient flow.
 
     With :math:`C = \|Y - Y^*\|^2/2N`, :math:`E_t = e^{-tΘ/N}` and :math:`M = n_L Σ + Y^* Y^{*T}`,
@@ -47,7 +48,7 @@ def mse_moments(kernels: Any, targets: ArrayLike, times: ArrayLike, *, kmax: int
     kernels : LimitingKernels
         Anything with the (N, N) arrays ``sigma``, ``theta``, ``phi``, ``lam``, ``upsilon`` (and ``xi``, read only for
         the standard deviation of Tr S).
-    targets : array_like, (N,) or (N, n_out)
+    Y : array_like, (N,) or (N, n_out)
         Y*.
     times : array_like, (T,)
         Times ≥ 0, in any order; ``inf`` is the end of training.
@@ -98,7 +99,7 @@ def mse_moments(kernels: Any, targets: ArrayLike, times: ArrayLike, *, kmax: int
     check_count("kmax", kmax, 1)
     t = times_of(times, endless=True)
     theta = gram(kernels, "theta")
-    y = columns(targets, len(theta), what="targets")
+    y = columns(Y, len(theta), what="targets")
     # the eigendecomposition, and four kernels in its basis
     warn_if_long(18.0 * len(theta) ** 3, f"moments of {len(theta)} points", "fewer points are faster")
     basis = _Eigenbasis.of(kernels, theta, y)
@@ -217,7 +218,7 @@ def _deviation(basis: _Eigenbasis, kernels: Any, t: Array, name: str) -> Array:
         shift = _bilinear(a, sigma * (basis.y @ basis.y.T), a)
         return np.sqrt(np.maximum(2 * n_out * noise + 4 * shift, 0.0))
     hint = "fewer times are faster"
-    warn_if_long(4.0 * t.size * n**3, f"standard deviations at {t.size} times for {n} points", hint, stacklevel=4)
+    warn_if_long(4.0 * t.size * n**3, f"standard deviations at {t.size} times for {n} points", hint)
     variance = np.empty(t.size)
     if name == "trace_s2":
         for i, e in enumerate(decay):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from kernelcalc.errors import MissingExtraError, SlowMethodWarning
+from kernelcalc.errors import MissingExtraError, SlowMethodWarning, warn
 
 T = TypeVar("T")
 
@@ -32,8 +31,8 @@ def with_bar(steps: Iterable[T], label: str, progress: bool, total: int | None =
     return iter(bar)
 
 
-def warn_if_long(operations: float, what: str, hint: str, *, stacklevel: int = 3) -> None:
+def warn_if_long(operations: float, what: str, hint: str) -> None:
     """A :class:`~kernelcalc.errors.SlowMethodWarning` if so many multiply-adds take more than ten seconds on one core."""
     seconds = operations / _SPEED
     if seconds > _PATIENCE:
-        warnings.warn(f"{what}: about {seconds:.0f} s on one core; {hint}", SlowMethodWarning, stacklevel=stacklevel)
+        warn(f"{what}: about {seconds:.0f} s on one core; {hint}", SlowMethodWarning)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
-from kernelcalc.errors import SlowMethodWarning
+from kernelcalc.errors import SlowMethodWarning, warn
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.floats import closed, kinds
 from kernelcalc.gaussian.floats.blocks import Index, Order, Points, SeriesBlocks
@@ -100,12 +99,11 @@ class LayerExpectations:
         if self._one_by_one > MANY_PAIRS and not self._warned:
             self._warned = True
             low, high = (self._one_by_one * seconds for seconds in SECONDS_ONE_BY_ONE)
-            warnings.warn(
+            warn(
                 f"at least {self._one_by_one} expectations of {self.points.act.name} at variances up to {cov.q.max():.3g} "
                 f"in a layer go through quadrature one by one, so far some {low:.0f} to {high:.0f} s; points scaled to "
                 "|x|² = n_0 or a nonlinearity with a closed form are faster",
                 SlowMethodWarning,
-                stacklevel=2,
             )
         full = Covariance(
             q=np.broadcast_to(cov.q, cov.c.shape), qp=np.broadcast_to(cov.qp, cov.c.shape), c=cov.c, det=cov.det

@@ -5,7 +5,6 @@ A new method is a class with ``applies`` and ``estimate`` and an entry of :data:
 
 from __future__ import annotations
 
-import warnings
 from contextlib import suppress
 from fractions import Fraction
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 
 from kernelcalc.activations.activation import ONE, Activation
 from kernelcalc.arrays import EPS, AnyArray, Array
-from kernelcalc.errors import DivergentExpectationError, NotFiniteError, PrecisionWarning
+from kernelcalc.errors import DivergentExpectationError, NotFiniteError, PrecisionWarning, warn
 from kernelcalc.expressions.exact import MULTIPRECISION, evaluate, in_algebra
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.estimate import Estimate, Scaled
@@ -133,11 +132,10 @@ def _judge(f: Activation, g: Activation, cov: Covariance, results: Results) -> N
             scale = np.maximum(scale, _scale(f, g, cov.take(bad), results.value[bad], error))
         if (error > GUARANTEE * scale).any():
             worst = float(np.max(error / np.maximum(scale, np.finfo(float).tiny)))
-            warnings.warn(
+            warn(
                 f"E[{f.name}(a) {g.name}(b)]: relative error up to {worst:.1e}; "
                 "pass dps= for more digits, or full_output=True to see each value's error",
                 PrecisionWarning,
-                stacklevel=4,
             )
 
 

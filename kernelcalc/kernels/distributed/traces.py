@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.arrays import Array, plain
-from kernelcalc.errors import InputError, NotFiniteError, ShapeError
+from kernelcalc.errors import InputError, NotFiniteError, ShapeError, renamed
 from kernelcalc.kernels.distributed.eigenvalues import BlockProducts, square
 from kernelcalc.kernels.distributed.engine import require
 from kernelcalc.kernels.distributed.lazy_kernels import LazyKernels
@@ -203,7 +203,8 @@ class InitialMoments(Result):
         return {"k": np.arange(1, len(self.trace_i) + 1)}
 
 
-def initial_moments(kernels: Any, targets: ArrayLike) -> InitialMoments:
+@renamed(targets="Y")
+def initial_moments(kernels: Any, Y: ArrayLike) -> InitialMoments:
     r"""What Corollary 1 says at t = 0, from one pass over the kernels.
 
     .. math::
@@ -216,7 +217,7 @@ def initial_moments(kernels: Any, targets: ArrayLike) -> InitialMoments:
     ----------
     kernels : LimitingKernels
         Of one data set, as dask arrays or in memory: sigma, theta, phi, upsilon, and xi for the standard deviation.
-    targets : array_like, (N,) or (N, n_out)
+    Y : array_like, (N,) or (N, n_out)
         Y*, in memory.
 
     Raises
@@ -244,7 +245,7 @@ def initial_moments(kernels: Any, targets: ArrayLike) -> InitialMoments:
     arrays = kernels.together(*names) if lazy else {name: getattr(kernels, name) for name in names}
     sigma, theta, phi, upsilon, *others = (square(array) for array in arrays.values())
     n = sigma.shape[0]
-    y = plain(targets, "targets").astype(np.float64)
+    y = plain(Y, "targets").astype(np.float64)
     if y.ndim not in (1, 2) or y.shape[0] != n or y.size == 0:
         raise ShapeError(f"targets of the shape ({n},) or ({n}, n_out)", f"the shape {y.shape}")
     if not np.isfinite(y).all():

@@ -7,7 +7,6 @@ and S stays comparable to I at the widths that are used.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from kernelcalc.errors import SlowMethodWarning
+from kernelcalc.errors import SlowMethodWarning, warn
 from kernelcalc.finite.losses import Loss as FiniteLoss
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.results.result import Result, axes
@@ -99,11 +98,10 @@ def measure_top(
     check_count("networks", networks, 1)
     sizes = [points.shape[1], *[width] * (net.depth - 1), targets.shape[1]]
     if not progress and networks * _work(sizes, len(points)) > 1.5 * _LARGE:
-        warnings.warn(
+        warn(
             f"λ_max(H) of {networks} networks of width {width} on {len(points)} points takes more than ten seconds; "
             "take fewer points or networks, or progress=True",
             SlowMethodWarning,
-            stacklevel=3,
         )
     roots = np.sqrt(sizes[:-1])
     generator = np.random.default_rng(rng)

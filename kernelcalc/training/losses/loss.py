@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.arrays import plain
-from kernelcalc.errors import NotFiniteError, ShapeError
+from kernelcalc.errors import NotFiniteError, ShapeError, renamed
 from kernelcalc.training.checks import columns
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ class Loss(ABC):
         # a, b: outputs
         return (lambda v: np.einsum("...ab,...b->...a", h, v)) if self.has_blocks else (lambda v: h * v)
 
-    def encode(self, labels: ArrayLike, n_out: int | None = None) -> Array:
+    @renamed(labels="Y")
+    def encode(self, Y: ArrayLike, n_out: int | None = None) -> Array:
         """Labels as an (N, n_out) array of targets.
 
         Raises
@@ -77,33 +78,38 @@ class Loss(ABC):
         ShapeError, NotFiniteError, InputError
             Labels of another shape or kind than the loss takes.
         """
-        return columns(labels, n_out=n_out)
+        return columns(Y, n_out=n_out)
 
-    def value(self, outputs: ArrayLike, labels: ArrayLike) -> Any:
+    @renamed(labels="Y")
+    def value(self, outputs: ArrayLike, Y: ArrayLike) -> Any:
         """C(Y); outputs (N,), (N, n_out) or (..., N, n_out) → scalar or (...)."""
-        y, t, _ = self._arguments(outputs, labels)
+        y, t, _ = self._arguments(outputs, Y)
         result = self.point_values(y, t).mean(axis=-1)
         return float(result) if result.ndim == 0 else result
 
-    def gradient(self, outputs: ArrayLike, labels: ArrayLike) -> Array:
+    @renamed(labels="Y")
+    def gradient(self, outputs: ArrayLike, Y: ArrayLike) -> Array:
         """∇C(Y), in the shape of the outputs, with the 1/N."""
-        y, t, flat = self._arguments(outputs, labels)
+        y, t, flat = self._arguments(outputs, Y)
         result = self.slope(y, t) / t.shape[0]
         return result[:, 0] if flat else result
 
-    def hessian(self, outputs: ArrayLike, labels: ArrayLike) -> Array:
+    @renamed(labels="Y")
+    def hessian(self, outputs: ArrayLike, Y: ArrayLike) -> Array:
         r"""The non-zero part of 𝓗C(Y), with the 1/N: one diagonal entry or one (n_out, n_out) block a point."""
-        y, t, flat = self._arguments(outputs, labels)
+        y, t, flat = self._arguments(outputs, Y)
         result = self.curvature(y, t) / t.shape[0]
         return result[:, 0] if flat and not self.has_blocks else result
 
-    def hessian_product(self, outputs: ArrayLike, labels: ArrayLike, vector: ArrayLike) -> Array:
+    @renamed(labels="Y")
+    def hessian_product(self, outputs: ArrayLike, Y: ArrayLike, vector: ArrayLike) -> Array:
         """𝓗C(Y) v for v in the shape of the outputs."""
-        return self._apply(self.hessian(outputs, labels), outputs, vector)
+        return self._apply(self.hessian(outputs, Y), outputs, vector)
 
-    def hessian_sqrt(self, outputs: ArrayLike, labels: ArrayLike) -> Array:
+    @renamed(labels="Y")
+    def hessian_sqrt(self, outputs: ArrayLike, Y: ArrayLike) -> Array:
         """𝓗C(Y)^½, the symmetric root, in the form of :meth:`hessian`."""
-        return curvature_sqrt(self.hessian(outputs, labels), self.has_blocks)
+        return curvature_sqrt(self.hessian(outputs, Y), self.has_blocks)
 
     def _apply(self, h: Array, outputs: ArrayLike, vector: ArrayLike) -> Array:
         v = np.asarray(vector, dtype=np.float64)
@@ -112,7 +118,7 @@ class Loss(ABC):
         # n: point, a and b: outputs
         return np.einsum("...nab,...nb->...na", h, v) if self.has_blocks else h * v
 
-    def _arguments(self, outputs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array, bool]:
+    def _arguments(self, outputs: ArrayLike, Y: ArrayLike) -> tuple[Array, Array, bool]:
         y = plain(outputs, "outputs").astype(np.float64)
         if not np.isfinite(y).all():
             raise NotFiniteError("finite outputs", "NaN or infinity")
@@ -121,7 +127,7 @@ class Loss(ABC):
             y = y[:, None]
         if y.ndim < 2:
             raise ShapeError("outputs of shape (N,), (N, n_out) or (..., N, n_out)", f"{y.shape}")
-        t = self.encode(labels, y.shape[-1])
+        t = self.encode(Y, y.shape[-1])
         if y.shape[-2:] != t.shape:
             raise ShapeError(f"outputs for {t.shape[0]} points with {t.shape[1]} outputs", f"{y.shape}")
         return y, t, flat

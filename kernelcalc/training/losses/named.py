@@ -59,8 +59,8 @@ class BinaryCrossEntropy(Loss):
     name = "binary"
     curvature_bound: float = 0.25
 
-    def encode(self, labels: ArrayLike, n_out: int | None = None) -> Array:
-        t = columns(labels, n_out=n_out)
+    def encode(self, Y: ArrayLike, n_out: int | None = None) -> Array:
+        t = columns(Y, n_out=n_out)
         if np.isin(t, (-1.0, 1.0)).all():
             return t
         if np.isin(t, (0.0, 1.0)).all():
@@ -99,8 +99,8 @@ class SoftmaxCrossEntropy(Loss):
     has_blocks = True
     curvature_bound: float = 0.5
 
-    def encode(self, labels: ArrayLike, n_out: int | None = None) -> Array:
-        given = columns(labels)
+    def encode(self, Y: ArrayLike, n_out: int | None = None) -> Array:
+        given = columns(Y)
         if given.ndim == 2 and given.shape[1] == 1:
             given = given[:, 0]
         if given.ndim == 1:
