@@ -26,6 +26,8 @@ _WORTH_THREADS = 2**29
 # threads as there are wait n times for each other (measured on a busy machine, n = 1200: 26 s with two, 2.5 s with one).
 LAPACK_BLOCK = 32
 
+# The working precision of mpmath and of flint belongs to the process: threads take turns.
+MULTIPRECISION = RLock()
 # Whoever has it sets the threads of BLAS, which are the process's: what two threads set in turn would not come back.
 _SETS = RLock()
 # The caller's own setting, then that of every block that is open in that thread.

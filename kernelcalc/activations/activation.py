@@ -12,6 +12,7 @@ import sympy as sp
 
 from kernelcalc.activations.normal import mean_and_variance
 from kernelcalc.activations.pieces import WITH_POLES, PiecewiseForm
+from kernelcalc.arrays import plain
 from kernelcalc.errors import ExpressionError, InputError, KernelcalcError, NotFiniteError
 from kernelcalc.expressions.atoms import Delta, x
 from kernelcalc.expressions.parsing import parse_expression
@@ -31,6 +32,18 @@ def _named(expected: str, got: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise ExpressionError(expected, got, str(error)) from error
+
+
+def _real(values: Any) -> np.ndarray:
+    array = plain(values, "values")
+    try:
+        if array.dtype == object:
+            return np.array([float(v) for v in array.flat]).reshape(array.shape)
+        if array.dtype.kind not in "cmM":
+            return np.asarray(array, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError("real numbers", type(values).__name__) from error
+    raise InputError("real numbers", f"dtype {array.dtype}")
 
 
 class Activation(NamedExpression):
@@ -147,10 +160,7 @@ class Activation(NamedExpression):
         NotFiniteError
             If a value overflows at a finite argument.
         """
-        try:
-            values = np.asarray(values, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise InputError("real numbers", type(values).__name__) from error
+        values = _real(values)
         result = self._compiled[0](values if not self.kinks else np.minimum(values, self.kinks[0]))
         for index, at in enumerate(self.kinks):
             right = self._compiled[index + 1](np.maximum(values, at))

@@ -15,8 +15,9 @@ from kernelcalc.activations.pieces import PiecewiseForm
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import InputError, PrecisionError
 from kernelcalc.expressions.atoms import Atom, Gate, NotInAlgebra, atoms_of, x
-from kernelcalc.expressions.exact import MULTIPRECISION, evaluate, exact_expectation
+from kernelcalc.expressions.exact import evaluate, exact_expectation
 from kernelcalc.expressions.stable import FloatFunction, mpmath_callable, numpy_callable
+from kernelcalc.machine import MULTIPRECISION
 
 Panel = tuple[Any, Any]
 

@@ -16,7 +16,6 @@ numbers.
 from __future__ import annotations
 
 import math
-import threading
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -31,6 +30,7 @@ from kernelcalc.expressions.moments import PairCovariance, total_expectation
 from kernelcalc.expressions.numbers import MpmathNumbers, SympyNumbers
 from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.expressions.tidy import tidy
+from kernelcalc.machine import MULTIPRECISION
 
 __all__ = ["NotInAlgebra", "evaluate", "exact_expectation", "in_algebra", "x"]
 
@@ -120,10 +120,6 @@ def _symbolic(fa: tuple[Atom, ...], ga: tuple[Atom, ...], sign: int | None) -> s
     return tidy(total_expectation(fa, ga, cov, numbers))
 
 
-# mpmath's working precision belongs to the process: threads take turns.
-MULTIPRECISION = threading.RLock()
-
-
 def evaluate(
     f: sp.Expr, g: sp.Expr, q1: Any, q2: Any, cov: Any, dps: int = 50, *, orders: tuple[int, int] = (0, 0)
 ) -> mpmath.mpf:
@@ -165,7 +161,7 @@ def _raised_until_equal(
     for _ in range(7):
         raised = work + max(10, work // 2)
         better = _evaluate_at(fa, ga, v1, v2, v12, degenerate, raised)
-        with mp.workdps(dps + 5):
+        with MULTIPRECISION, mp.workdps(dps + 5):
             if abs(value - better) <= abs(better) * mpmath.mpf(10) ** (-dps - 2):
                 return mp.mpf(better)
             # A zero leaves rounding noise, which sinks with the precision.
@@ -178,7 +174,7 @@ def _raised_until_equal(
 def _evaluate_at(
     fa: tuple[Atom, ...], ga: tuple[Atom, ...], v1: Any, v2: Any, v12: Any, degenerate: bool, dps: int
 ) -> mpmath.mpf:
-    with mp.workdps(dps):
+    with MULTIPRECISION, mp.workdps(dps):
         a, b, ab = (_to_mpf(v, dps) for v in (v1, v2, v12))
         cov = PairCovariance(a, ab, b, ab / a if degenerate else None)
         return mpmath.re(total_expectation(fa, ga, cov, MpmathNumbers(mp.prec)))

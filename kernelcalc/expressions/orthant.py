@@ -26,6 +26,8 @@ import sympy as sp
 from mpmath import mp
 from numpy.typing import ArrayLike, NDArray
 
+from kernelcalc.machine import MULTIPRECISION
+
 
 def nicholson_v(h: Any, y: Any) -> Any:
     """V(h, y) at the current mpmath precision; real or complex arguments.
@@ -120,7 +122,7 @@ def _at_precision(function: Any, prec: int, args: tuple[sp.Expr, ...]) -> sp.Exp
     values = [a._to_mpmath(prec + 20) if a.is_number else None for a in args]
     if any(v is None for v in values):
         return None
-    with mpmath.workprec(prec + 20):
+    with MULTIPRECISION, mpmath.workprec(prec + 20):
         return sp.Expr._from_mpmath(function(*values), prec)
 
 

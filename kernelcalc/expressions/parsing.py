@@ -7,7 +7,7 @@ The grammar is that of Python arithmetic: numbers, ``+ - * / **`` (``^`` is a po
 from __future__ import annotations
 
 import ast
-import warnings
+import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -73,6 +73,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "swish": lambda u: u / (1 + sp.exp(-u)),
     "gelu": lambda u: u * _normal_cdf(u),
 }
+# Text and numbers that are none of the grammar's; of some, such as 1if, Python would only warn.
+_ODD = re.compile(r"""['"\\]|\b0[xXbBoO]|[\d.][jJ]?(?:and|else|for|if|in|is|not|or)""")
 TWO_OR_MORE = {"max", "Max", "min", "Min"}
 CONSTANTS: dict[str, Any] = {"pi": sp.pi, "e": sp.E, "E": sp.E}
 COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
@@ -116,10 +118,9 @@ def parse_expression(text: str, symbols: Mapping[str, sp.Symbol]) -> sp.Expr:
         raise ExpressionError(f"at most {MAX_LENGTH} characters", f"{len(text)}")
     source = text.strip().replace("^", "**")
     try:
-        with warnings.catch_warnings():
-            # Python only warns of 1if and of (1)(2)
-            warnings.simplefilter("error", SyntaxWarning)
-            tree = ast.parse(source, mode="eval")
+        if _ODD.search(source):
+            raise SyntaxError
+        tree = ast.parse(source, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ExpressionError("a formula such as 'x*erf(x)'", repr(text), "check parentheses and operators") from error
     if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
@@ -193,8 +194,10 @@ class _Reader:
         if isinstance(node.value, bool) or not isinstance(node.value, int | float):
             raise self.refuse(node)
         literal = (ast.get_source_segment(self.source, node) or repr(node.value)).replace("_", "")
-        if len(literal) > MAX_DIGITS or node.value != node.value or abs(node.value) > MAX_CONSTANT:
-            raise ExpressionError(f"numbers of at most {MAX_DIGITS} digits below 1e100", repr(literal))
+        # 1e-4000000 is no zero, and no number of a formula either
+        lost = node.value == 0 and any(digit in "123456789" for digit in literal.lower().split("e")[0])
+        if len(literal) > MAX_DIGITS or abs(node.value) > MAX_CONSTANT or lost:
+            raise ExpressionError(f"numbers of at most {MAX_DIGITS} digits between 1e-323 and 1e100", repr(literal))
         return sp.Integer(node.value) if isinstance(node.value, int) else sp.Rational(literal)
 
     def name(self, identifier: str) -> Any:
@@ -217,7 +220,7 @@ class _Reader:
                 raise ExpressionError("a denominator that is not zero", repr(self.source))
             return left / right
         if isinstance(node.op, ast.Pow):
-            if right.is_number and abs(right) > MAX_EXPONENT:
+            if abs(right if right.is_number else right.as_coeff_Add()[0]) > MAX_EXPONENT:
                 raise ExpressionError(f"powers between -{MAX_EXPONENT} and {MAX_EXPONENT}", str(right)[:40])
             if left.is_number and right.is_number and not right.is_Integer and left.evalf(15) < 0:
                 raise ExpressionError("a formula with real constants", repr(ast.unparse(node)))

@@ -14,6 +14,8 @@ import mpmath
 import numpy as np
 import sympy as sp
 
+from kernelcalc.machine import MULTIPRECISION
+
 FloatFunction = Callable[[np.ndarray], np.ndarray]
 
 
@@ -299,7 +301,7 @@ def _exp(z: Any) -> Any:
 
 def _mp_value(function: Callable[[Any], Any], at: float) -> float:
     # e^{1000} ± 1 needs 435 digits to tell the 1: the fallback is rare, so digits are cheap.
-    with mpmath.workdps(500):
+    with MULTIPRECISION, mpmath.workdps(500):
         try:
             value = function(mpmath.mpf(at))
         except (ZeroDivisionError, ValueError, OverflowError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -9,7 +10,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.arrays import plain
+from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.finite.arrays import FLOATS, AnyArray, finite_array, finite_number, real_array, whole_number
 
 
@@ -140,7 +142,11 @@ class Parameters:
         x = real_array(X, "points")
         if x.ndim != 2 or x.shape[1] != self.sizes[0] or len(x) == 0:
             raise ShapeError(f"points of shape (N, {self.sizes[0]})", f"shape {x.shape}", "one row a point")
-        return finite_array(x, "points", self.dtype)
+        points = finite_array(x, "points", self.dtype)
+        largest = float(np.abs(points).max(initial=0.0))
+        if largest > math.sqrt(float(np.finfo(self.dtype).max) / points.size):
+            raise NotFiniteError("points whose squares are finite numbers", f"{largest:.3g}", "scale them down")
+        return points
 
 
 def layer_sizes(net: Any, widths: Any, n_in: Any) -> list[int]:
@@ -152,8 +158,9 @@ def layer_sizes(net: Any, widths: Any, n_in: Any) -> list[int]:
         Number of widths other than hidden layers, a size that is not a whole number or below 1.
     """
     hidden = len(net.activations)
-    sizes = [whole_number(size, "widths") for size in ([widths] if np.ndim(widths) == 0 else widths)]
-    if np.ndim(widths) == 0:
+    given = plain(widths, "widths")
+    sizes = [whole_number(size, "widths") for size in np.atleast_1d(given).tolist()]
+    if given.ndim == 0:
         sizes *= hidden
     if len(sizes) != hidden:
         raise InputError(f"{hidden} widths, one per hidden layer", f"widths={tuple(sizes)}")

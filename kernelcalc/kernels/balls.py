@@ -25,6 +25,7 @@ from kernelcalc.gaussian.balls.program import flint, smooth_expression
 from kernelcalc.kernels.fold import Orders
 from kernelcalc.kernels.network import Network
 from kernelcalc.kernels.pairs import PairComputation, PairNumbers
+from kernelcalc.machine import MULTIPRECISION
 
 
 def certified_layers(
@@ -46,7 +47,7 @@ def certified_layers(
     work = digits + BALL_GUARD_DIGITS
     # A correlation of ±1 that the balls cannot tell from one nearby costs half of the digits in every layer.
     for _ in range(5):
-        with flint().ctx.workprec(working_bits(work)):
+        with MULTIPRECISION, flint().ctx.workprec(working_bits(work)):
             layers = PairComputation(network=network, numbers=BallNumbers(work)).layers(x, x2, names)
             if all(_narrow(array, digits) for array in layers[-1].values()):
                 return layers

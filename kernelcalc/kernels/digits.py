@@ -12,6 +12,7 @@ from kernelcalc.gaussian.digits.expectation import GUARD_DIGITS, expectations
 from kernelcalc.kernels.fold import Orders
 from kernelcalc.kernels.network import Network
 from kernelcalc.kernels.pairs import PairComputation, PairNumbers
+from kernelcalc.machine import MULTIPRECISION
 
 
 def precise_layers(
@@ -20,7 +21,7 @@ def precise_layers(
     """Object arrays of mpmath numbers, one dictionary a layer; data and σ_w, β are taken as the exact doubles they are."""
     # Every layer multiplies errors by its conditioning: guard digits on top of each expectation's own.
     digits = dps + GUARD_DIGITS
-    with mpmath.workdps(digits + GUARD_DIGITS):
+    with MULTIPRECISION, mpmath.workdps(digits + GUARD_DIGITS):
         return PairComputation(network=network, numbers=DigitNumbers(digits)).layers(x, x2, names)
 
 

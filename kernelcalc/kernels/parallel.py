@@ -8,10 +8,11 @@ import mpmath
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
-from kernelcalc.expressions.exact import MULTIPRECISION, evaluate, in_algebra
+from kernelcalc.expressions.exact import evaluate, in_algebra
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.floats import kinds as combination
 from kernelcalc.gaussian.floats.mesh import mesh_rule
+from kernelcalc.machine import MULTIPRECISION
 
 # The expectations of kinked functions bend like √(1 − ρ²) near ρ = ±1; below this qq' − c², relative to qq', the rounding of
 # c would show there beyond 1e-12.

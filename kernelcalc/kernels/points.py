@@ -34,8 +34,9 @@ def check_points(x: Any, name: str = "X") -> np.ndarray:
     """
     points = plain(x, name)
     try:
-        if points.dtype.kind == "c":
-            raise ShapeError(f"{name} as a real array of shape (points, inputs)", "complex numbers")
+        if points.dtype.kind in "cmM":
+            got = "complex numbers" if points.dtype.kind == "c" else f"dtype {points.dtype}"
+            raise ShapeError(f"{name} as a real array of shape (points, inputs)", got)
         points = points.astype(np.float64) if points.dtype.kind in "biuf" else np.asarray(points, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ShapeError(f"{name} as a real array of shape (points, inputs)", str(error)) from error

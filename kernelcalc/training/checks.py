@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Relative accuracy the kernels promise; departures beyond it are not rounding.
 KERNEL_ACCURACY = 1e-10
+# Its square times a kernel is still a float64.
+_LARGEST_LABEL = 1e150
 _NOT_SYMMETRIC = ("phi", "lam")
 
 
@@ -101,6 +103,10 @@ def columns(values: ArrayLike, n: int | None = None, n_out: int | None = None, w
         raise ShapeError(f"{what} of the shape {flat}({rows}, {outputs})", f"the shape {given.shape}")
     if not np.isfinite(given).all():
         raise NotFiniteError(f"finite {what}", "NaN or infinity")
+    if np.abs(given).max() > _LARGEST_LABEL:
+        raise NotFiniteError(
+            f"{what} whose squares are finite numbers", f"{np.abs(given).max():.3g}", "scale them down"
+        )
     return given.reshape(len(given), -1)
 
 
@@ -176,9 +182,11 @@ def floats(values: ArrayLike, what: str, expected: str) -> Array:
     Raises
     ------
     InputError
-        They are not numbers, or some are masked.
+        They are not numbers, complex ones, or some are masked.
     """
     given = plain(values, what)
+    if given.dtype.kind in "cmMV":
+        raise InputError(f"{what}: real numbers", f"dtype {given.dtype}", "pass numbers")
     try:
         return np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError) as error:

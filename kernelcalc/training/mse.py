@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 @renamed(targets="Y")
+@np.errstate(over="ignore", invalid="ignore")
 def mse_moments(kernels: Any, Y: ArrayLike, times: ArrayLike, *, kmax: int = 4) -> Trajectory:
     r"""Expected moments of the Hessian of the MSE during gradient flow.
 
@@ -200,6 +201,7 @@ class _Eigenbasis:
             )
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _deviation(basis: _Eigenbasis, kernels: Any, t: Array, name: str) -> Array:
     r"""Standard deviation of a quadratic form of the Gaussian (r_0, G(0)) with mean (-Y*, 0).
 

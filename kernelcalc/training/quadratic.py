@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.errors import InputError, PrecisionError, ShapeError
+from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError
 from kernelcalc.results.result import Result, axes
 from kernelcalc.training.checks import check_count, floats, generator
 from kernelcalc.training.inversion import Standard
@@ -79,13 +79,18 @@ class QuadraticLaw(Result):
     @classmethod
     def from_root(cls, a: Array, root: Array, mu: Array) -> QuadraticLaw:
         """As :meth:`of`, with the covariance given as ``root @ root.T``."""
-        inner = root.T @ a @ root
+        with np.errstate(over="ignore", invalid="ignore"):
+            inner, constant = root.T @ a @ root, float(np.sum(mu * (a @ mu)))
+        if not np.isfinite(inner).all() or not math.isfinite(constant):
+            raise NotFiniteError(
+                "kernels and labels whose quadratic form is below 1.8e308", "an overflow", "scale them down"
+            )
         weights, vectors = np.linalg.eigh((inner + inner.T) / 2)
         linear = 2 * vectors.T @ (root.T @ (a @ mu))
         return cls(
             weights=np.tile(weights, mu.shape[1]),
             linear=linear.T.ravel(),
-            constant=float(np.sum(mu * (a @ mu))),
+            constant=constant,
         )
 
     def averaged(self, copies: int) -> QuadraticLaw:

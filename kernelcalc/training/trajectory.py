@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.errors import InputError, KernelcalcError
+from kernelcalc.errors import InputError, KernelcalcError, NotFiniteError
 from kernelcalc.output.moments import plot_moments
 from kernelcalc.results.result import Result, axes
 
@@ -98,7 +98,7 @@ class Trajectory(Result):
 
     def __post_init__(self) -> None:
         for name in ("times", "trace_i", "trace_s", "trace_s2", "loss"):
-            object.__setattr__(self, name, _read_only(getattr(self, name)))
+            object.__setattr__(self, name, _read_only(getattr(self, name), name))
 
     def coordinates(self) -> dict[str, Any]:
         return {"k": np.arange(1, self.kmax + 1), "time": self.times}
@@ -201,7 +201,10 @@ class Trajectory(Result):
         return f"<table><thead><tr><th>t</th>{head}<th>E C</th></tr></thead><tbody>{body}</tbody></table>"
 
 
-def _read_only(values: Any) -> Array:
+def _read_only(values: Any, name: str = "moments") -> Array:
     out = np.array(values, dtype=np.float64)
+    if np.isnan(out).any() or (name != "times" and np.isinf(out).any()):
+        hint = "scale points and labels down, or take fewer moments"
+        raise NotFiniteError(f"kernels and labels whose {name} is below 1.8e308", "an overflow", hint)
     out.flags.writeable = False
     return out

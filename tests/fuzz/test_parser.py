@@ -9,6 +9,7 @@ import builtins
 import collections
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,7 +115,7 @@ def test_answered_or_refused(
     print(kind, dict(came))
     assert came.keys() <= {"read", "refused"}
     # each kind does what it is for
-    assert came["read" if kind in ("plain", "deep", "towers") else "refused"] > 0.1 * came.total()
+    assert came["read" if kind in ("plain", "deep", "towers") else "refused"] > 0.05 * came.total()
 
 
 def test_no_attack_is_read_as_a_formula(canaries: dict[str, str]) -> None:
@@ -138,6 +139,39 @@ def test_the_canaries_can_sing(code: str, tmp_path: Path, monkeypatch: pytest.Mo
     watched.clear()
 
 
+def test_python_has_nothing_to_warn_of() -> None:
+    """Its tokenizer warns of numbers that run into words, and goes on."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for number in ("1", "1.", ".5", "1e5", "0x1", "0xf", "0b1", "0o7", "1j", "1_0", "00"):
+            for word in (
+                "and",
+                "else",
+                "for",
+                "if",
+                "in",
+                "is",
+                "not",
+                "or",
+                "else x",
+                "inx",
+                "lambda",
+                "e",
+                "x",
+                "_",
+                "j",
+            ):
+                for text in (
+                    f"{number}{word} x",
+                    f"x if {number}{word} x",
+                    f"{number} {word}",
+                    f"'\\{word}'",
+                    f"({number}){word}(2)",
+                ):
+                    assert judged(text, as_formula) == "refused", text
+    assert caught == []
+
+
 def test_the_grammar_knows_every_function() -> None:
     assert set(ONE) | {"max", "Max", "min", "Min"} == set(FUNCTIONS)
 
@@ -157,6 +191,8 @@ def test_the_grammar_knows_every_function() -> None:
         "x*1e-60**64",
         "1if x else 2",
         "(1)(2)",
+        "1e-4000000*x",
+        "2**(1e60 - x)",
     ],
 )
 def test_what_was_slow_is_refused(text: str) -> None:
@@ -216,6 +252,6 @@ def test_usable_as_activations(long: bool) -> None:
     slow = [key for key in came if key.startswith("slow")]
     print(dict(came))
     # Where SymPy looks for the zeros of odd powers; three in a thousand were seen.
-    assert len(slow) <= 0.01 * came.total()
+    assert len(slow) <= 1 + 0.01 * came.total()
     assert came.keys() <= {"read", "refused", *slow}
     assert came["read"] > 0.3 * came.total()

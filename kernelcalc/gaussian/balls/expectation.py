@@ -38,6 +38,7 @@ from kernelcalc.errors import CovarianceError, InputError, NotFiniteError, Preci
 from kernelcalc.gaussian.balls.forms import form_expectation
 from kernelcalc.gaussian.balls.growth import Growth, growth
 from kernelcalc.gaussian.balls.program import Program, constant, flint, smooth_expression
+from kernelcalc.machine import MULTIPRECISION
 
 DEFAULT_DIGITS = 15
 # Digits beyond those asked for: bounds by suprema exceed the integral by some hundreds (tanh: 10³ at q = 1).
@@ -71,7 +72,7 @@ def certified_expectation(f: Activation, g: Activation, q1: Any, q2: Any, c: Any
     exact = all(isinstance(v, Fraction) for v in arguments)
     work = int(digits) + BALL_GUARD_DIGITS
     for _ in range(5):
-        with flint().ctx.workprec(working_bits(work)):
+        with MULTIPRECISION, flint().ctx.workprec(working_bits(work)):
             cov = make_ball_covariance(*arguments)
             if kinked:
                 value = form_expectation(f, g, cov.variances, cov.det, cov.diagonal, arguments if cov.line else None)

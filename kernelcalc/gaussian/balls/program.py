@@ -25,6 +25,7 @@ from kernelcalc.expressions.stable import (
     Softplus,
     StableTanh,
 )
+from kernelcalc.machine import MULTIPRECISION
 
 # Bits for suprema, which need no digits.
 COARSE_BITS = 40
@@ -225,7 +226,7 @@ class Program:
         """Upper bounds of every |f| on |Re z| ≤ width, |Im z| ≤ height; None if analyticity there is not proved."""
         key = (width, height)
         if key not in self._suprema:
-            with flint().ctx.workprec(COARSE_BITS):
+            with MULTIPRECISION, flint().ctx.workprec(COARSE_BITS):
                 self._suprema[key] = self._search(width, height)
         return self._suprema[key]
 

@@ -20,6 +20,7 @@ from kernelcalc.errors import CovarianceError, InputError, NotFiniteError, Preci
 from kernelcalc.expressions.exact import NotInAlgebra, evaluate, in_algebra
 from kernelcalc.gaussian.digits.lattice import lattice_expectations
 from kernelcalc.gaussian.digits.panels import determinant, panel_expectations
+from kernelcalc.machine import MULTIPRECISION
 
 GUARD_DIGITS = 12
 Pairs = Sequence[tuple[int, int]]
@@ -48,12 +49,12 @@ def expectation(f: Activation, g: Activation, q: Any, qp: Any, c: Any, *, dps: i
     if not isinstance(dps, int | np.integer) or isinstance(dps, bool) or not 1 <= dps <= 2000:
         raise InputError("a number of digits 1 ≤ dps ≤ 2000", repr(dps))
     # Near ρ = ±1 functions with jumps see √(1 − ρ²): half of the digits of the arguments.
-    with mpmath.workdps(2 * int(dps) + 2 * GUARD_DIGITS):
+    with MULTIPRECISION, mpmath.workdps(2 * int(dps) + 2 * GUARD_DIGITS):
         q, qp, c = (_number(name, v) for name, v in (("q1", q), ("q2", qp), ("c", c)))
         if q < 0 or qp < 0 or c**2 > q * qp * (1 + mpmath.mpf(10) ** -(dps - 1)):
             raise CovarianceError("q1 ≥ 0, q2 ≥ 0 and c² ≤ q1·q2", f"{q}, {qp}, {c}")
         value = _value(f, g, q, qp, c, int(dps))
-    with mpmath.workdps(int(dps)):
+    with MULTIPRECISION, mpmath.workdps(int(dps)):
         return +value, abs(value) * mpmath.mpf(10) ** (1 - int(dps))
 
 

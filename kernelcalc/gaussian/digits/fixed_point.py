@@ -12,6 +12,8 @@ from typing import Any
 import mpmath
 import numpy as np
 
+from kernelcalc.machine import MULTIPRECISION
+
 # Lets a recurrence of some 10^5 steps lose what it wants.
 SLACK = 40
 # Length of the shorter of two factors of the table of roots of unity.
@@ -37,7 +39,7 @@ def gaussian_weights(rate: Any, count: int, bits: int) -> np.ndarray:
     [1.0, 0.606531, 0.135335]
     """
     work = bits + SLACK
-    with mpmath.workprec(work + 10):
+    with MULTIPRECISION, mpmath.workprec(work + 10):
         weight, factor = 1 << work, fixed(mpmath.exp(-rate), work)
         ratio = fixed(mpmath.exp(-2 * rate), work)
     result = np.zeros(count, dtype=object)
@@ -56,7 +58,7 @@ def _roots_of_unity(size: int, bits: int) -> tuple[np.ndarray, np.ndarray]:
     half = max(size // 2, 1)
     fine = min(FINE, half)
     work = bits + 8
-    with mpmath.workprec(work + 10):
+    with MULTIPRECISION, mpmath.workprec(work + 10):
         step = 2 * mpmath.pi / size
 
         def table(indices: range) -> tuple[np.ndarray, np.ndarray]:

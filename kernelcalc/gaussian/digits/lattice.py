@@ -26,6 +26,7 @@ from kernelcalc.errors import PrecisionError
 from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.stable import plain
 from kernelcalc.gaussian.digits.fixed_point import fixed, gaussian_weights, number, real_spectra
+from kernelcalc.machine import MULTIPRECISION
 
 # Below this ρ the kernel is too wide for a periodic lattice of moderate length; the convolution is padded with zeros.
 PADDED_BELOW = 0.3
@@ -48,7 +49,7 @@ class Samples:
         self.bits, self.reach = bits, reach
         # Finest at first: resolves e^{−u²/2} alone, e^{−2π²/h²} = 2^{−bits}.
         self.spacing: float = 2.0 ** math.floor(math.log2(math.pi * math.sqrt(2 / (bits * math.log(2)))))
-        with mpmath.workprec(bits + LOST_BITS):
+        with MULTIPRECISION, mpmath.workprec(bits + LOST_BITS):
             self._std = mpmath.sqrt(q)
         self._call = _together(expressions)
         self._levels: dict[float, list[np.ndarray]] = {}
@@ -72,7 +73,7 @@ class Samples:
         return self._levels[h]
 
     def _evaluate(self, indices: Any, h: float) -> list[np.ndarray]:
-        with mpmath.workprec(self.bits + LOST_BITS):
+        with MULTIPRECISION, mpmath.workprec(self.bits + LOST_BITS):
             step = self._std * h
             rows = [[fixed(mpmath.mpf(v), self.bits) for v in self._call(step * k)] for k in indices]
         return [np.array(column, dtype=object) for column in zip(*rows, strict=True)]
@@ -132,7 +133,7 @@ def _settled(
     for _ in range(MAX_GROWTH):
         first = _samples(f, q, bits, reach)
         second = _samples(g, qp, bits, reach)
-        with mpmath.workprec(bits + LOST_BITS):
+        with MULTIPRECISION, mpmath.workprec(bits + LOST_BITS):
             rule = _Rule(first, second, q, qp, c, pairs)
             h = first.spacing
             if rule.enclosed(h):
@@ -141,7 +142,7 @@ def _settled(
     else:
         raise PrecisionError("the functions grow too fast for their Gaussian expectation to be computed")
     previous: dict[tuple[int, int], Any] | None = None
-    with mpmath.workprec(bits + LOST_BITS):
+    with MULTIPRECISION, mpmath.workprec(bits + LOST_BITS):
         tolerance = mpmath.mpf(10) ** -(dps + 1)
         while reach / h <= MAX_POINTS:
             values, noise = rule.sums(h), rule.noise

@@ -26,6 +26,7 @@ from kernelcalc.errors import PrecisionError
 from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.stable import plain
 from kernelcalc.gaussian.digits.fixed_point import fixed, gaussian_weights, number
+from kernelcalc.machine import MULTIPRECISION
 
 # Above this ρ the panels of E[g(b)|a] cost less than the frequencies (measured for softsign at q = 1 and 25).
 NARROW = 0.993
@@ -72,7 +73,7 @@ class Pieces:
 @lru_cache(maxsize=64)
 def _legendre(count: int, bits: int) -> tuple[list[Any], list[Any]]:
     """Nodes and weights of Gauss and Legendre on [−1, 1]."""
-    with mpmath.workprec(bits + 20):
+    with MULTIPRECISION, mpmath.workprec(bits + 20):
         nodes, weights = [], []
         for k in range(count):
             z = mpmath.cos(mpmath.pi * (k + mpmath.mpf(3) / 4) / (count + mpmath.mpf(1) / 2))
@@ -309,14 +310,14 @@ def _whole_line(reach: float, fineness: float, refinement: float, bits: int) -> 
     """Trapezoidal rule for the normal density."""
     h = 0.8 * 2 * math.pi / math.sqrt(2 * bits * math.log(2)) * fineness / math.sqrt(refinement)
     n = int(reach / h)
-    with mpmath.workprec(bits):
+    with MULTIPRECISION, mpmath.workprec(bits):
         return [(k * mpmath.mpf(h), h * mpmath.npdf(k * mpmath.mpf(h))) for k in range(-n, n + 1)]
 
 
 def determinant(q: Any, qp: Any, c: Any) -> Any:
     """qq' − c² without cancellation; 0 where the rounding of the arguments at the working precision leaves it open."""
     dps = mpmath.mp.dps
-    with mpmath.workdps(3 * dps):
+    with MULTIPRECISION, mpmath.workdps(3 * dps):
         det = q * qp - c * c
         return det if det > q * qp * mpmath.mpf(10) ** (8 - dps) else mpmath.mpf(0)
 
@@ -364,7 +365,7 @@ def _settled(
     f: Sequence[Activation], g: Sequence[Activation], cov: Sequence[Any], pairs: Sequence[tuple[int, int]], dps: int
 ) -> tuple[Values, Any]:
     """Values that two rules agree on, and the size of their rounding errors."""
-    with mpmath.workprec(int((dps + 4) * math.log2(10)) + GUARD_BITS + 20):
+    with MULTIPRECISION, mpmath.workprec(int((dps + 4) * math.log2(10)) + GUARD_BITS + 20):
         first = Pieces(f)
         second = first if tuple(f) == tuple(g) else Pieces(g)
         job = _Job(first, second, cov, pairs, dps)

@@ -15,7 +15,7 @@ import numpy as np
 from kernelcalc.activations.activation import ONE, Activation
 from kernelcalc.arrays import EPS, AnyArray, Array
 from kernelcalc.errors import DivergentExpectationError, NotFiniteError, PrecisionWarning, warn
-from kernelcalc.expressions.exact import MULTIPRECISION, evaluate, in_algebra
+from kernelcalc.expressions.exact import evaluate, in_algebra
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.estimate import Estimate, Scaled
 from kernelcalc.gaussian.floats import closed, kinds, quadrature
@@ -24,6 +24,7 @@ from kernelcalc.gaussian.floats.series import LENGTHS, MODEST, HermiteSeries, he
 from kernelcalc.gaussian.floats.singular import delta_expectation, regular_part
 from kernelcalc.gaussian.floats.sums import mehler_sum
 from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE
+from kernelcalc.machine import MULTIPRECISION
 
 # Errors beyond this, relative to E|fg|, are warned of.
 GUARANTEE = 1e-10

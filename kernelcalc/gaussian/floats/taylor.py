@@ -16,7 +16,7 @@ import numpy as np
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
-from kernelcalc.expressions.exact import MULTIPRECISION
+from kernelcalc.machine import MULTIPRECISION
 
 DEGREE = 32
 # A power of two, so that no octave of variances straddles it.

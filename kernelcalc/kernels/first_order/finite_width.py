@@ -20,6 +20,7 @@ from kernelcalc.kernels.fold import Numbers
 from kernelcalc.kernels.layers import Dense
 from kernelcalc.kernels.network import Network, positive_integer
 from kernelcalc.kernels.points import Points, check_points, check_variances
+from kernelcalc.machine import MULTIPRECISION
 from kernelcalc.results.result import Result, axes
 
 # Pairs of points that are folded together: some hundred arrays of this length are held.
@@ -296,7 +297,7 @@ def equal_to(x: AnyArray, point: AnyArray) -> AnyArray:
 
 def _digits(first: Dense, hidden: list[Hidden], x: AnyArray, store: _Store, digits: int) -> None:
     """mpmath numbers, one or two points."""
-    with mpmath.workdps(digits + GUARD_DIGITS):
+    with MULTIPRECISION, mpmath.workdps(digits + GUARD_DIGITS):
         numbers = DigitNumbers(digits)
         scales = numbers.scales(first)
         which = tuple(range(len(x)))

@@ -16,6 +16,7 @@ from kernelcalc.expressions import exact as algebra
 from kernelcalc.expressions.atoms import NotInAlgebra, exact_numbers, heaviside_form, x
 from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.gaussian.digits.expectation import expectation
+from kernelcalc.machine import MULTIPRECISION
 
 _ROW, _COLUMN = sp.symbols("a b", real=True)
 
@@ -110,7 +111,7 @@ class GaussianExpectation(sp.Expr):
             return None
         dps = max(15, mpmath.libmp.prec_to_dps(prec) + 1)
         q, qp, c = (v if v.is_Rational else v.evalf(2 * dps + 30) for v in self.covariance)
-        with mp.workdps(dps):
+        with MULTIPRECISION, mp.workdps(dps):
             return sp.Float(expectation_digits(self.f, self.g, q, qp, c, dps), dps)
 
     def hermite_series(self, n: int, rho: sp.Expr | None = None) -> sp.Expr:

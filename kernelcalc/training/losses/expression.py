@@ -16,6 +16,7 @@ from scipy.optimize import brentq
 from kernelcalc.errors import ExpressionError, InputError, NotFiniteError, SmoothnessError
 from kernelcalc.expressions.parsing import parse_expression
 from kernelcalc.expressions.stable import NUMPY_FUNCTIONS, plain, stabilise
+from kernelcalc.machine import MULTIPRECISION
 from kernelcalc.training.losses.loss import Loss
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _compile(expr: Any, y: Any, t: Any, order: int) -> Callable[[Any, Any], Any]
 
 
 def _mp_value(function: Callable[[Any, Any], Any], y: float, t: float) -> float:
-    with mpmath.workdps(50):
+    with MULTIPRECISION, mpmath.workdps(50):
         try:
             value = mpmath.mpmathify(function(mpmath.mpf(y), mpmath.mpf(t)))
         except (ZeroDivisionError, ValueError, OverflowError, MemoryError):
