@@ -128,7 +128,8 @@ class SlowMethodWarning(UserWarning):
 def warn(message: str, kind: type[Warning]) -> None:
     """Warn at the line of the caller outside of this package, however deep inside the reason was found."""
     frame, level = inspect.currentframe(), 1
-    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "kernelcalc":
+    # NumPy stands between where its errstate decorates a function
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("kernelcalc", "numpy"):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, kind, stacklevel=level)
 
@@ -158,7 +159,8 @@ def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             return function(*args, **options)
 
         # in the function's own module, where doctest looks for what belongs to a module
-        here = FunctionType(call.__code__, getattr(function, "__globals__", globals()), closure=call.__closure__)
+        home = getattr(inspect.unwrap(function), "__globals__", globals())
+        here = FunctionType(call.__code__, home, closure=call.__closure__)
         return cast("Callable[P, R]", functools.wraps(function)(here))
 
     return decorate

@@ -20,9 +20,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 _GROUND = {"errors", "version", "arrays", "machine"}
 _EXPRESSIONS = _GROUND | {"expressions"}
 _ACTIVATIONS = _EXPRESSIONS | {"activations"}
-_GAUSSIAN = _ACTIVATIONS | {"gaussian", "results"}
+_GAUSSIAN = _ACTIVATIONS | {"gaussian", "results", "output"}
 _KERNELS = _GAUSSIAN | {"kernels"}
-_TRAINING = _KERNELS | {"training", "output"}
+_TRAINING = _KERNELS | {"training"}
 _STUDIES = _TRAINING | {"studies", "finite", "datasets"}
 ALLOWED = {
     "errors": set(),

@@ -47,6 +47,10 @@ class Loss:
     gradient: Callable[[AnyArray, AnyArray], AnyArray]
     hessian_root: Callable[[AnyArray, AnyArray], AnyArray]
 
+    def __reduce__(self) -> Any:
+        # functions without a name of their own do not travel, the names of losses do
+        return (get_loss, (self.name,)) if LOSSES.get(self.name) is self else super().__reduce__()
+
     def targets(self, Y: Any, n: int, n_out: int, dtype: Any) -> AnyArray:
         """Targets prepared for ``n`` points and ``n_out`` outputs, finite, of that number type."""
         return finite_array(self.prepare(Y, n, n_out), "targets", dtype)

@@ -12,7 +12,11 @@ from kernelcalc.arrays import AnyArray, digest
 from kernelcalc.errors import InputError, UnknownNameError
 from kernelcalc.kernels.network import Refusal
 from kernelcalc.kernels.state import KERNELS
+from kernelcalc.output.overview import plot_values
 from kernelcalc.results.result import Result
+
+# Of a picture in a notebook.
+_PIXELS = 360
 
 
 class LimitingKernels(Result, Mapping[str, AnyArray]):
@@ -198,6 +202,12 @@ class LimitingKernels(Result, Mapping[str, AnyArray]):
 
     def stored(self) -> dict[str, Any]:
         return {"arrays": dict(self.arrays), "refused": dict(self.refused), "title": str(self.title)}
+
+    def plot_small(self, ax: Any) -> None:
+        # no more rows and columns than the picture has pixels
+        name, step = self.available[0], 1 + max(self.shape) // _PIXELS
+        rows, columns = (np.arange(0, size, step) for size in self.shape)
+        plot_values(ax, name, self[name][::step, ::step], {"row": rows, "column": columns})
 
     def __dir__(self) -> list[str]:
         missing = {name for name in KERNELS if name not in self.arrays}

@@ -42,7 +42,13 @@ def plot_values(ax: Any, name: str, values: Any, axes: Mapping[str, AnyArray]) -
         ax.set_ylabel(_words(name))
         return ax
     second, along = others[0]
-    mesh = ax.pcolormesh(along, at, np.ma.masked_invalid(array), shading="nearest", rasterized=True)
+    values = np.ma.masked_invalid(array)
+    if all(_uniform(axis) for axis in (along, at)):
+        # as an image, which is fast for any size
+        left, right, bottom, top = (end for axis in (along, at) for end in _ends(axis))
+        mesh = ax.imshow(values, extent=(left, right, bottom, top), origin="lower", aspect="auto")
+    else:
+        mesh = ax.pcolormesh(along, at, values, shading="nearest", rasterized=True)
     ax.figure.colorbar(mesh, ax=ax, label=_words(name))
     ax.set_xlabel(_words(second))
     ax.set_ylabel(_words(first))
@@ -50,6 +56,18 @@ def plot_values(ax: Any, name: str, values: Any, axes: Mapping[str, AnyArray]) -
         ax.invert_yaxis()
         ax.set_aspect("equal")
     return ax
+
+
+def _uniform(at: AnyArray) -> bool:
+    """Whether steps are equal, to what a picture shows."""
+    steps = np.diff(at)
+    return steps.size > 0 and bool((np.abs(steps - steps[0]) <= 1e-6 * np.abs(steps[0])).all() and steps[0] != 0)
+
+
+def _ends(at: AnyArray) -> tuple[float, float]:
+    """Half a step beyond the first and the last."""
+    half = (at[1] - at[0]) / 2
+    return float(at[0] - half), float(at[-1] + half)
 
 
 def _words(name: str) -> str:

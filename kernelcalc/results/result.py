@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import html
 import io
+import math
 import os
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -21,6 +22,8 @@ from kernelcalc.version import __version__
 
 # Rows of the table and inches of the picture that a notebook shows.
 _ROWS, _INCHES = 7, (3.6, 2.4)
+# Rows of a table that is made whole to show its beginning.
+_WHOLE_TABLE = 10_000
 
 
 def axes(**names: str) -> dict[str, tuple[str, ...]]:
@@ -100,16 +103,23 @@ class Result:
 
     def columns(self) -> dict[str, AnyArray]:
         """A tidy table: a row for each element of the array with the most axes, and a column for all that fit to them."""
-        dimensions, along_axes = self.dimensions(), self._axes()
-        if not dimensions:
-            return {name: np.array([value]) for name, value in self.scalars().items()}
-        along = tuple(self.TABLE.split()) or max(dimensions.values(), key=len)
-        shape = tuple(len(along_axes[axis]) for axis in along)
-        rows = dict(zip(along, map(np.ravel, np.meshgrid(*(along_axes[a] for a in along), indexing="ij")), strict=True))
-        for name, own in dimensions.items():
+        return self._tidy() or {name: np.array([value]) for name, value in self.scalars().items()}
+
+    def _along(self) -> tuple[str, ...]:
+        """Axes that the rows of the table run over."""
+        return tuple(self.TABLE.split()) or max(self.dimensions().values(), key=len, default=())
+
+    def _tidy(self, first: int | None = None) -> dict[str, AnyArray]:
+        """The table, or what belongs to the first few values of its first axis."""
+        along, coordinates = self._along(), self._axes()
+        kept = {axis: coordinates[axis][:first] if axis == along[0] else coordinates[axis] for axis in along}
+        shape = tuple(map(len, kept.values()))
+        rows = dict(zip(along, map(np.ravel, np.meshgrid(*kept.values(), indexing="ij")), strict=True)) if along else {}
+        for name, own in self.dimensions().items():
             if name not in rows and set(own) <= set(along):
+                part = tuple(slice(first) if axis == along[0] else slice(None) for axis in own)
                 order = sorted(range(len(own)), key=lambda i: along.index(own[i]))
-                array = np.transpose(np.asarray(self.array(name)), order)
+                array = np.transpose(np.asarray(_lazy_or_array(self.array(name))[part]), order)
                 spread = array[tuple(slice(None) if axis in own else None for axis in along)]
                 rows[name] = np.broadcast_to(spread, shape).ravel()
         return rows
@@ -144,7 +154,7 @@ class Result:
             raise MissingExtraError("xarray", "xarray", "to_xarray") from error
         coordinates, meanings = self._axes(), self.meanings()
         variables = {
-            name: (own, np.asarray(self.array(name)), {"long_name": meanings[name]} if name in meanings else {})
+            name: (own, _lazy_or_array(self.array(name)), {"long_name": meanings[name]} if name in meanings else {})
             for name, own in self.dimensions().items()
             if name not in coordinates
         }
@@ -196,6 +206,10 @@ class Result:
                 return plot_values(ax, name, values, {axis: coordinates[axis] for axis in long})
         raise InputError("a result with an array of one or two axes", repr(self))
 
+    def plot_small(self, ax: Any) -> None:
+        """What a notebook shows of :meth:`plot`."""
+        self.plot(ax)
+
     def __repr__(self) -> str:
         arrays = [f"{name} {' × '.join(map(str, np.shape(self.array(name))))}" for name in self.dimensions()]
         numbers = [f"{n}={v:.4g}" if isinstance(v, float) else f"{n}={_short(v)}" for n, v in self.scalars().items()]
@@ -206,14 +220,15 @@ class Result:
 
     def html_table(self) -> str:
         """The first rows of the table, for notebooks."""
-        columns = self.columns()
-        count = max((len(column) for column in columns.values()), default=0)
-        if not self.dimensions() or not count:
+        if not self.dimensions():
             return ""
+        count = math.prod(len(self._axes()[axis]) for axis in self._along())
+        columns = self.columns() if count <= _WHOLE_TABLE else self._tidy(1)
+        count = max(count, *map(len, columns.values()))
         head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
         rows = "".join(
             "<tr>" + "".join(f"<td>{html.escape(_cell(column[i]))}</td>" for column in columns.values()) + "</tr>"
-            for i in range(min(count, _ROWS))
+            for i in range(min(*map(len, columns.values()), _ROWS))
         )
         more = f"<p>{count} rows</p>" if count > _ROWS else ""
         return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{more}"
@@ -226,10 +241,15 @@ class Result:
             figure = matplotlib_part("figure").Figure(figsize=_INCHES, layout="constrained")
         except MissingExtraError:
             return ""
-        self.plot(figure.subplots())
+        self.plot_small(figure.subplots())
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=100)
         return f'<img alt="{type(self).__name__}" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+
+
+def _lazy_or_array(values: Any) -> Any:
+    """Dask arrays as they are."""
+    return values if hasattr(values, "dask") else np.asarray(values)
 
 
 def _cell(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import field, fields
+from functools import partial
 from typing import Any, ClassVar
 
 from kernelcalc.arrays import AnyArray
@@ -80,6 +81,6 @@ class Experiment(ABC):
             title=self.title(found),
             tables=tables,
             notes=self.notes(found),
-            draw=lambda: self.draw(found),
+            draw=partial(self.draw, found),
             verdicts=verdicts,
         )

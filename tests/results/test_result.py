@@ -7,6 +7,8 @@ import json
 import math
 import pickle
 import sys
+import time
+import tracemalloc
 import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -25,6 +27,7 @@ from kernelcalc.results import result
 from kernelcalc.results.result import Result
 from kernelcalc.results.storage import MEMBER
 from kernelcalc.studies.regression import predict_outputs
+from kernelcalc.studies.sagun.registry import run
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 3))
@@ -209,6 +212,58 @@ def test_columns_are_the_entries_of_the_arrays():
     for i in range(6):
         for j in range(6):
             assert table["theta"][6 * i + j] == K.theta[i, j]
+
+
+def test_large_kernels_are_shown_at_once():
+    """The beginning of a table of 9 million rows without making it, and its picture as an image."""
+    pytest.importorskip("matplotlib")
+    values = np.arange(9e6).reshape(3000, 3000)
+    large = kc.LimitingKernels({"sigma": values, "theta": values}, refused={}, title="large")
+    tracemalloc.start()
+    start = time.process_time()
+    text = large._repr_html_()
+    seconds, (_, peak) = time.process_time() - start, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "<p>9000000 rows</p>" in text
+    assert "<td>0</td><td>6</td><td>6</td><td>6</td>" in text
+    assert seconds < 5
+    # a copy of the kernel for the picture, twice in single bytes of colour, and no more
+    assert peak < 6 * values.nbytes
+
+
+def test_kernels_that_are_not_computed_are_shown_without_computing():
+    class Never:
+        shape, dtype, ndim, dask = (10**6, 10**6), np.dtype(float), 2, None
+
+        def __array__(self, *args, **options):
+            raise AssertionError("computed")
+
+    lazy = kc.MLP("tanh").kernels(np.ones((5, 2)), engine="dask")
+    lazy.arrays = {"sigma": Never(), "theta": Never()}
+    assert "LazyKernels" in lazy._repr_html_() or "LimitingKernels" in lazy._repr_html_()
+    assert "<table" not in lazy._repr_html_()
+
+
+def test_datasets_keep_dask_arrays_as_they_are():
+    pytest.importorskip("xarray")
+    dataset = NET.kernels(X, engine="dask").to_xarray()
+    assert dataset["theta"].chunks is not None
+    np.testing.assert_allclose(dataset["theta"].to_numpy(), K.theta, rtol=1e-12)
+
+
+def test_results_of_experiments_travel():
+    found = run("split", points=6, width=2, steps=2, activation="tanh")
+    back = pickle.loads(pickle.dumps(found))
+    assert str(back) == str(found)
+    assert len(back.figure().axes) == len(found.figure().axes) > 0
+
+
+def test_pictures_of_matrices_are_the_matrices():
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    (image,) = K.plot(figure.subplots()).get_images()
+    np.testing.assert_array_equal(image.get_array(), K.sigma)
+    # the first row on top
+    assert figure.axes[0].get_ylim() == (5.5, -0.5)
 
 
 def test_an_array_with_fewer_axes_is_repeated():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -53,6 +54,10 @@ class LazyKernels(LimitingKernels):
             Always.
         """
         raise InputError("kernels in memory for .layers", "dask arrays", "a network of smaller depth has them")
+
+    def _repr_html_(self) -> str:
+        # a table or a picture would compute them
+        return f"<code>{html.escape(repr(self))}</code>"
 
     def together(self, *names: str) -> dict[str, Any]:
         """Dask arrays of several kernels, each block of which one task computes for all of them.
