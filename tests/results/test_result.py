@@ -444,6 +444,36 @@ def test_files_cannot_name_anything_but_results(tmp_path, module, name):
         kc.load(_changed(K.save(tmp_path / "K.npz"), change))
 
 
+def test_damaged_files_are_read_or_refused(made, tmp_path):
+    """Bytes changed at random, and pieces of the text left out, put in or nested without end."""
+    path, changes = made("training").save(tmp_path / "a.npz"), np.random.default_rng(0)
+    whole, damaged = path.read_bytes(), tmp_path / "b.npz"
+    with np.load(path) as archive:
+        members = {name: archive[name] for name in archive.files}
+    text, refused = members[MEMBER].tobytes().decode(), 0
+    texts = ["[" * 100_000, '{"form": 1, "version": "", "origin": {}, "result": ' + "[" * 900 + "]" * 900 + "}", "3"]
+    for _ in range(150):
+        at, length = changes.integers(len(text)), changes.integers(0, 12)
+        texts.append(text[:at] + changes.choice(["", "null", "1e999", "[]", '"a"', "$"]) + text[at + length :])
+    for changed in texts:
+        np.savez(damaged, **{**members, MEMBER: np.frombuffer(changed.encode(), dtype=np.uint8)})
+        refused += _is_refused(damaged)
+    for _ in range(150):
+        content = bytearray(whole)
+        content[changes.integers(len(whole))] = changes.integers(256)
+        damaged.write_bytes(bytes(content))
+        refused += _is_refused(damaged)
+    assert refused > 200
+
+
+def _is_refused(path):
+    try:
+        kc.load(path)
+    except DataFileError:
+        return True
+    return False
+
+
 def test_files_of_another_form_or_with_other_fields_are_refused(tmp_path):
     path = K.save(tmp_path / "K.npz")
     with pytest.raises(DataFileError, match="form 99"):
