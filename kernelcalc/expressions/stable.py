@@ -7,6 +7,8 @@ the result for float64 arrays.
 
 from __future__ import annotations
 
+import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ import mpmath
 import numpy as np
 import sympy as sp
 
+from kernelcalc.errors import SlowMethodWarning
 from kernelcalc.machine import MULTIPRECISION
 
 FloatFunction = Callable[[np.ndarray], np.ndarray]
@@ -92,6 +95,31 @@ class ErrorComplement(sp.Function):
         return sp.erfc(u)
 
 
+class LogHalfErrorComplement(sp.Function):
+    """log(½ erfc u), which vanishes at the far left; derivative −2/√π times :class:`ErrorRatio`."""
+
+    nargs = 1
+
+    def fdiff(self, argindex: int = 1) -> Any:
+        return -2 * ErrorRatio(self.args[0]) / sp.sqrt(sp.pi)
+
+    def _eval_rewrite_as_exp(self, u: Any, **_: Any) -> Any:
+        return sp.log(sp.erfc(u) / 2)
+
+
+class ErrorRatio(sp.Function):
+    """e^{−u²}/erfc u, Mills' ratio turned over; derivative 2 ErrorRatio (ErrorRatio/√π − u)."""
+
+    nargs = 1
+
+    def fdiff(self, argindex: int = 1) -> Any:
+        u = self.args[0]
+        return 2 * ErrorRatio(u) * (ErrorRatio(u) / sp.sqrt(sp.pi) - u)
+
+    def _eval_rewrite_as_exp(self, u: Any, **_: Any) -> Any:
+        return sp.exp(-(u**2)) / sp.erfc(u)
+
+
 class ExpMinusOne(sp.Function):
     """e^u − 1."""
 
@@ -132,6 +160,19 @@ def _sigmoid(u: Any) -> Any:
     return np.where(u >= 0, 1, e) / (1 + e)
 
 
+def _log_half_erfc(u: Any) -> Any:
+    from scipy import special
+
+    return special.log_ndtr(-np.sqrt(2) * u)
+
+
+def _error_ratio(u: Any) -> Any:
+    from scipy import special
+
+    # erfcx overflows to the left of −26, where the ratio is below 1e-307
+    return 1 / special.erfcx(u)
+
+
 NUMPY_FUNCTIONS: dict[str, Any] = {
     "LogisticSigmoid": _sigmoid,
     "LogisticDensity": _logistic_density,
@@ -140,6 +181,8 @@ NUMPY_FUNCTIONS: dict[str, Any] = {
     "LogCosh": _log_cosh,
     "ExpMinusOne": np.expm1,
     "ErrorComplement": _with_special("erfc"),
+    "LogHalfErrorComplement": _log_half_erfc,
+    "ErrorRatio": _error_ratio,
     "erf": _with_special("erf"),
     "erfc": _with_special("erfc"),
     "DiracDelta": np.zeros_like,
@@ -213,6 +256,13 @@ def _stable_log(argument: Any) -> Any:
         return LogCosh(argument.args[0])
     constant, rest = argument.as_coeff_Add()
     weight, factor = rest.as_coeff_Mul()
+    if constant == 0 and weight > 0 and isinstance(factor, sp.erfc):
+        return sp.log(2 * weight) + LogHalfErrorComplement(factor.args[0])
+    if constant > 0 and isinstance(factor, sp.erf) and abs(weight) == constant:
+        return sp.log(2 * constant) + LogHalfErrorComplement(-factor.args[0] if weight > 0 else factor.args[0])
+    if constant > 0 and isinstance(factor, sp.erfc) and 2 * weight == -constant:
+        # 2 − erfc(u), as SymPy writes erfc(−u)
+        return sp.log(-2 * weight) + LogHalfErrorComplement(-factor.args[0])
     if constant > 0 and weight > 0 and _is_exp(factor) and factor.args[0].free_symbols:
         # log(c + k e^v), as softplus of softplus is.
         return sp.log(constant) + Softplus(factor.args[0] + sp.log(weight / constant))
@@ -239,7 +289,17 @@ def stabilise(expr: sp.Expr) -> sp.Expr:
 
 def plain(expr: sp.Expr) -> sp.Expr:
     """The same expression in SymPy's own elementary functions."""
-    own = (ErrorComplement, LogisticSigmoid, LogisticDensity, StableTanh, Softplus, LogCosh, ExpMinusOne)
+    own = (
+        ErrorComplement,
+        LogHalfErrorComplement,
+        ErrorRatio,
+        LogisticSigmoid,
+        LogisticDensity,
+        StableTanh,
+        Softplus,
+        LogCosh,
+        ExpMinusOne,
+    )
     return expr.replace(lambda e: isinstance(e, own), lambda e: e._eval_rewrite_as_exp(*e.args))
 
 
@@ -248,6 +308,8 @@ def mpmath_callable(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[Any], Any]:
     return sp.lambdify(symbol, plain(expr), modules="mpmath")
 
 
+# Values beyond a float64 formula after which the time of all is foretold, and seconds from which on a warning says so.
+FEW_BY_DIGITS, SLOW_BY_DIGITS = 100, 5.0
 # e^{200000} is beyond any float64 that comes back from it by digits the fallback has, and its sine still costs little.
 _LARGEST_EXPONENT = 200_000
 
@@ -273,10 +335,29 @@ def numpy_callable(expr: sp.Expr, symbol: sp.Symbol) -> FloatFunction:
             if not slow:
                 slow.append(_overflowing(expr, symbol))
             result = result.copy()
-            result[bad] = [_mp_value(slow[0], float(v)) for v in values[bad]]
+            unique, back = np.unique(values[bad], return_inverse=True)
+            result[bad] = np.array(_one_by_one(slow[0], unique, expr))[back]
         return result
 
     return call
+
+
+def _one_by_one(function: Callable[[Any], Any], values: np.ndarray, expr: sp.Expr) -> list[float]:
+    """Values by mpmath, with a warning if that takes long."""
+    started, found = time.thread_time(), []
+    for place, value in enumerate(values):
+        if (
+            place == FEW_BY_DIGITS
+            and (seconds := (time.thread_time() - started) / place * len(values)) > SLOW_BY_DIGITS
+        ):
+            warnings.warn(
+                f"{len(values)} values of {plain(expr)} are beyond its float64 formula and computed one by one in 500 digits, "
+                f"some {seconds:.0f} s; smaller variances, or a form that does not overflow, are faster",
+                SlowMethodWarning,
+                stacklevel=2,
+            )
+        found.append(_mp_value(function, float(value)))
+    return found
 
 
 def _in_floats(expr: sp.Expr) -> sp.Expr:
@@ -289,7 +370,12 @@ def _overflowing(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[Any], Any]:
     """As :func:`mpmath_callable`, but what is far beyond float64 on the way raises OverflowError: it would fill the memory."""
     power = sp.Function("overflowing_power")
     guarded = plain(expr).replace(lambda e: e.is_Pow and bool(e.exp.free_symbols), lambda e: power(*e.as_base_exp()))
-    functions = {"exp": _exp, "overflowing_power": lambda a, b: a**b if a in (0, 1) else _exp(b * mpmath.log(a))}
+    functions = {
+        "exp": _exp,
+        "overflowing_power": lambda a, b: a**b if a in (0, 1) else _exp(b * mpmath.log(a)),
+        "erf": _bounded(mpmath.erf, 1),
+        "erfc": _bounded(mpmath.erfc, 0),
+    }
     return sp.lambdify(symbol, guarded, modules=[functions, "mpmath"])
 
 
@@ -297,6 +383,19 @@ def _exp(z: Any) -> Any:
     if mpmath.re(z) > _LARGEST_EXPONENT:
         raise OverflowError
     return mpmath.exp(z)
+
+
+def _bounded(function: Callable[[Any], Any], right: int) -> Callable[[Any], Any]:
+    """erf or erfc, whose value at the far right is known; e^{−z²} of huge complex numbers is not waited for."""
+
+    def call(z: Any) -> Any:
+        if abs(z) < _LARGEST_EXPONENT**0.5:
+            return function(z)
+        if mpmath.im(z) != 0:
+            raise OverflowError
+        return mpmath.mpf(right) if mpmath.re(z) > 0 else 2 * (1 - right) - mpmath.mpf(right)
+
+    return call
 
 
 def _mp_value(function: Callable[[Any], Any], at: float) -> float:

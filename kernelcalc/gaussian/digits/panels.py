@@ -13,6 +13,8 @@ Rules are refined until the digits stay.
 from __future__ import annotations
 
 import math
+import time
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -22,7 +24,7 @@ import numpy as np
 import sympy as sp
 
 from kernelcalc.activations.activation import Activation
-from kernelcalc.errors import PrecisionError
+from kernelcalc.errors import PrecisionError, SlowMethodWarning
 from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.stable import plain
 from kernelcalc.gaussian.digits.fixed_point import fixed, gaussian_weights, number
@@ -37,6 +39,8 @@ REFINEMENT, MAX_REFINEMENTS = 1.4, 6
 # Nodes of the first rule near |ρ| = 1, where 0.9 of those above give the digits (measured: elu, softsign).
 COARSE = 0.64
 GUARD_BITS = 48
+# One of so many values of E[g(b)|a] foretells the time of all, and seconds of one rule from which on a warning says so.
+STRIDE, SLOW = 20, 3.0
 
 Values = dict[tuple[int, int], Any]
 
@@ -266,11 +270,27 @@ class _Job:
         outer += [
             (place / self.std, mpmath.npdf(place / self.std) / self.std, weights) for place, weights in self.f.deltas
         ]
-        for u, density, left in outer:
+        started = time.thread_time()
+        # Every STRIDE-th first, which makes the tables, and every STRIDE-th again, whose time foretells that of all.
+        order = [one for start in range(STRIDE) for one in outer[start::STRIDE]]
+        for place, (u, density, left) in enumerate(order):
+            if place == len(order) // STRIDE:
+                started = time.thread_time()
+            if place == 2 * (len(order) // STRIDE):
+                self._warn((time.thread_time() - started) * STRIDE)
             right = self._conditional(slope * u, spread, refinement)
             for i, j in self.pairs:
                 totals[i, j] += density * left[i] * right[j]
         return totals
+
+    def _warn(self, seconds: float) -> None:
+        if seconds > SLOW:
+            warnings.warn(
+                f"{self.dps} digits of an expectation at ρ = {float(self.sign * self.rho):.4g} with kinks and without a closed "
+                f"form take some {seconds:.0f} s a rule, and two or more rules; fewer digits or |ρ| below {NARROW} are faster",
+                SlowMethodWarning,
+                stacklevel=2,
+            )
 
     def _conditional(self, mean: Any, spread: Any, refinement: float) -> list[Any]:
         """E[g(√q'(mean + spread·V))]."""

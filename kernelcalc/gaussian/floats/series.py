@@ -19,6 +19,7 @@ import numpy as np
 from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import NotFiniteError
+from kernelcalc.gaussian.floats.jumps import MOST_BY_QUADRATURE, exponential_parts, jump_coefficients, jumps_of
 from kernelcalc.gaussian.floats.mesh import mesh_rule
 from kernelcalc.gaussian.floats.nodes import Z_MAX, rule, scaled_kinks
 from kernelcalc.gaussian.floats.norms import Cut
@@ -150,6 +151,16 @@ def _separate(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
     return coefficients, energy, spill
 
 
+def _by_jumps(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As :func:`_separate` for pieces of polynomials and exponentials: all but the first coefficients without quadrature."""
+    jumps = jumps_of(act)
+    assert jumps is not None
+    first = min(terms, jumps.by_quadrature(float(std.max()) ** 2))
+    low, energy, spill = _separate(act, std, count, first)
+    parts = [_separate(part, std, count, first)[0] for part in exponential_parts(act, jumps)]
+    return jump_coefficients(jumps, std, np.stack([*parts, low]), terms), energy, spill
+
+
 def _together(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """As :func:`_separate` for features at 0: one set of panels resolves f at all rows between std and 2·std."""
     coefficients = np.empty((std.size, terms))
@@ -215,9 +226,10 @@ def hermite_series(
     q = np.asarray(q, dtype=np.float64)
     std = np.sqrt(q)
     kinks = scaled_kinks(act, std)
-    shared = bool((kinks == kinks[:1]).all()) and _sees_everything(act, std)
+    by_jumps = _jumps_suffice(act, float(q.max(initial=0.0)))
+    shared = not by_jumps and bool((kinks == kinks[:1]).all()) and _sees_everything(act, std)
     level, aim = 0, 1.0 if reach is None else reach
-    panels = _together if act.centred else _separate
+    panels = _by_jumps if by_jumps else _together if act.centred else _separate
     for terms in LENGTHS if length is None else (length,):
         if shared and terms <= SHARED_TERMS:
             coefficients, energy, spill, moved, level = _halving(act, std, terms, level)
@@ -304,6 +316,12 @@ def _halving(
         if level + 1 >= MAX_LEVEL or (moved <= 16 * EPS * np.sqrt(energy)).all():
             return coefficients, energy, spill, moved, level
         previous, level = coefficients, level + 1
+
+
+def _jumps_suffice(act: Activation, q: float) -> bool:
+    """Whether a few coefficients by quadrature and the jumps give all."""
+    jumps = jumps_of(act)
+    return jumps is not None and jumps.by_quadrature(q) <= MOST_BY_QUADRATURE
 
 
 def _sees_everything(act: Activation, std: np.ndarray) -> bool:

@@ -1,0 +1,74 @@
+"""Forms of functions that stay exact far out, beside mpmath and a rule of their own."""
+
+from __future__ import annotations
+
+import time
+import warnings
+
+import mpmath
+import numpy as np
+import pytest
+import sympy as sp
+from scipy.special import log_ndtr
+
+import kernelcalc as kc
+from kernelcalc.errors import ExpressionError, SlowMethodWarning
+from kernelcalc.expressions import stable
+
+# text: (w, s) of log(w erfc(s x))
+LOGARITHMS = {
+    "log(erfc(-x/sqrt(2))/2)": ("1/2", "-sqrt(2)/2"),
+    "log(1 + erf(x))": ("1", "-1"),
+    "log(3*erfc(2*x))": ("3", "2"),
+    "log(2 - 2*erf(x/3))": ("2", "1/3"),
+}
+
+
+@pytest.mark.parametrize("text", LOGARITHMS)
+def test_logarithms_of_error_functions_far_out(text: str) -> None:
+    act, x = kc.Activation(text), np.array([-40.0, -25.0, -3.0, -0.1, 0.0, 0.7, 4.0, 30.0, 35.0])
+    weight, scale = (sp.sympify(part) for part in LOGARITHMS[text])
+    with mpmath.workdps(700):
+        w, s = mpmath.mpmathify(weight.evalf(700)), mpmath.mpmathify(scale.evalf(700))
+        values = [float(mpmath.log(w * mpmath.erfc(s * mpmath.mpf(v)))) for v in x]
+        slopes = [
+            -2 * s / mpmath.sqrt(mpmath.pi) * mpmath.exp(-((s * v) ** 2)) / mpmath.erfc(s * v)
+            for v in map(mpmath.mpf, x)
+        ]
+    # the argument s x is rounded, and e^{−(sx)²} multiplies its relative error by 2 (sx)²
+    rtol = 2e-15 * (1 + 2 * (float(s) * x) ** 2)
+    for found, right in ((act(x), values), (act.derivative(1)(x), [float(v) for v in slopes])):
+        assert (np.abs(found - right) <= rtol * np.abs(right) + 1e-300).all()
+
+
+def test_expectation_of_two_logarithms_of_the_normal_distribution() -> None:
+    # 3001 equidistant nodes of each variable, log Φ by SciPy
+    z, h = np.linspace(-12, 12, 3001, retstep=True)
+    weight = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) * h
+    rho = 0.5 / 25
+    b = 5 * (rho * z[:, None] + np.sqrt(1 - rho**2) * z[None, :])
+    expected = weight @ (log_ndtr(5 * z)[:, None] * log_ndtr(b)) @ weight
+    f = "log(erfc(-x/sqrt(2))/2)"
+    started = time.perf_counter()
+    found = kc.gaussian_expectation(f, f, 25, 25, 0.5)
+    assert time.perf_counter() - started < 5
+    assert float(found) == pytest.approx(expected, rel=1e-12)
+
+
+def test_values_beyond_the_formula_are_counted_once_and_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    act = kc.Activation("log(1 + x^2*exp(x^2))")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        same = act(np.full(5000, 30.0))  # e^{900} overflows: one value, for all of them
+    assert same == pytest.approx(900 + 2 * np.log(30), rel=1e-14)
+    monkeypatch.setattr(stable, "SLOW_BY_DIGITS", 0.0)
+    with pytest.warns(SlowMethodWarning, match="150 values .* 500 digits"):
+        act(np.linspace(30, 31, 150))
+
+
+def test_powers_that_are_no_function_are_refused_in_time() -> None:
+    for text in ("erf((-x)**(x+x**x))", "erfc((-x)^(x^x))", "erf(exp(exp(x))*sqrt(x))"):
+        started = time.perf_counter()
+        with pytest.raises(ExpressionError):
+            kc.Activation(text)
+        assert time.perf_counter() - started < 3

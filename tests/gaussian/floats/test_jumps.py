@@ -1,0 +1,77 @@
+"""Hermite coefficients from jumps beside mpmath's quadrature, and the kernels made of them beside its expectations."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc.gaussian.floats.jumps import jumps_of
+from kernelcalc.gaussian.floats.series import hermite_series
+
+# a text, the same for NumPy, its kinks
+FUNCTIONS = {
+    "min(max(x,-1),1)": (lambda v: np.clip(v, -1, 1), (-1, 1)),
+    "x*min(max(x+3,0),6)/6": (lambda v: v * np.clip(v + 3, 0, 6) / 6, (-3, 3)),
+    "where(x>0, x, exp(x)-1)": (lambda v: np.where(v > 0, v, np.expm1(np.minimum(v, 0))), (0,)),
+    "where(x>0.3, x**2 - exp(-x), 2*exp(x/2) + x)": (
+        lambda v: np.where(v > 0.3, v**2 - np.exp(-v), 2 * np.exp(v / 2) + v),
+        (0.3,),
+    ),
+    "exp(-2*abs(x-1))": (lambda v: np.exp(-2 * np.abs(v - 1)), (1,)),
+}
+
+
+def _panels(breaks: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss–Legendre nodes and weights on pieces of half a unit of [−13, 13], cut at the breaks."""
+    node, weight = np.polynomial.legendre.leggauss(40)
+    edges = np.unique([*np.linspace(-13, 13, 53), *breaks])
+    middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
+    return (middle[:, None] + half[:, None] * node).ravel(), (half[:, None] * weight).ravel()
+
+
+@pytest.mark.parametrize("text", FUNCTIONS)
+@pytest.mark.parametrize("q", [0.3, 4.0])
+def test_coefficients(text: str, q: float) -> None:
+    act, (function, kinks) = kc.Activation(text), FUNCTIONS[text]
+    assert jumps_of(act) is not None
+    series = hermite_series(act, np.array([q]), length=96)
+    z, weight = _panels([p / q**0.5 for p in kinks])
+    weight = weight * np.exp(-(z**2) / 2) / (2 * np.pi) ** 0.5
+    before, now = np.zeros_like(z), np.ones_like(z)
+    for k in range(96):
+        right = float(np.sum(weight * function(q**0.5 * z) * now))
+        assert abs(series.coefficients[0, k] - right) <= 4e-15 * series.bounds.norm[0], k
+        before, now = now, (z * now - k**0.5 * before) / (k + 1) ** 0.5
+
+
+@pytest.mark.parametrize("text", ["tanh(x)", "abs(x)*sin(x)", "exp(-x^2)", "where(x>0, x*exp(-x), 0)"])
+def test_other_functions_are_left_to_quadrature(text: str) -> None:
+    assert jumps_of(kc.Activation(text)) is None
+
+
+def test_steep_exponentials_are_left_to_quadrature() -> None:
+    # λ²q = 400: the recurrence would start beyond the coefficients that matter
+    act = kc.Activation("where(x>0, x, exp(20*x) - 1)")
+    series = hermite_series(act, np.array([1.0]), length=96)
+    with mpmath.workdps(25):
+        low = mpmath.quad(lambda z: mpmath.expm1(20 * z) * mpmath.npdf(z), [-12, -6, -3, -1, -0.3, -0.1, 0])
+        whole = low + mpmath.quad(lambda z: z * mpmath.npdf(z), [0, 3, 12])
+    assert series.coefficients[0, 0] == pytest.approx(float(whole), abs=1e-15)
+
+
+def test_expectations_beside_brute_force() -> None:
+    text, q, qp, c = "where(x>0, x, exp(x)-1)", 0.8, 1.7, 0.5
+    elu, _ = FUNCTIONS[text]
+    u, outer = _panels([0.0])
+    slope, spread = c / q, (qp - c * c / q) ** 0.5
+    a = q**0.5 * u
+    inner = np.empty_like(a)
+    for place, mean in enumerate(slope * a):
+        v, weight = _panels([-mean / spread])
+        inner[place] = np.sum(weight * elu(mean + spread * v) * np.exp(-(v**2) / 2)) / (2 * np.pi) ** 0.5
+    right = np.sum(outer * elu(a) * inner * np.exp(-(u**2) / 2)) / (2 * np.pi) ** 0.5
+    found = kc.gaussian_expectation(text, text, q, qp, c, full_output=True)
+    assert float(found.value) == pytest.approx(right, rel=1e-13)
+    assert found.method == "series"
