@@ -145,7 +145,7 @@ class Parameters:
         points = finite_array(x, "points", self.dtype)
         largest = float(np.abs(points).max(initial=0.0))
         if largest > math.sqrt(float(np.finfo(self.dtype).max) / points.size):
-            raise NotFiniteError("points whose squares are finite numbers", f"{largest:.3g}", "scale them down")
+            raise NotFiniteError("points whose squares do not overflow", f"{largest:.3g}", "scale them down")
         return points
 
 
