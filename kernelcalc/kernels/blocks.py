@@ -19,10 +19,11 @@ PANEL_BYTES = 2**28
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """The shape (N, M) of a Gram matrix, and whether rows and columns are the same points."""
+    """The shape (N, M) of a Gram matrix, whether rows and columns are the same points, rows and columns of a block."""
 
     shape: tuple[int, int]
     symmetric: bool
+    sides: tuple[int, int] = (BLOCK_ROWS, BLOCK_COLUMNS)
 
     def panels(self, bytes_per_point: int) -> Iterator[tuple[slice, slice]]:
         """The matrix, or its upper triangle, in parts whose points' series fit into :data:`PANEL_BYTES`."""
@@ -30,7 +31,7 @@ class Matrix:
         if (n if self.symmetric else n + m) * bytes_per_point <= PANEL_BYTES:
             size = max(n, m)
         else:
-            size = max(1, PANEL_BYTES // (2 * bytes_per_point) // BLOCK_COLUMNS) * BLOCK_COLUMNS
+            size = max(1, PANEL_BYTES // (2 * bytes_per_point) // self.sides[1]) * self.sides[1]
         for rows in _slices(0, n, size):
             for columns in _slices(rows.start if self.symmetric else 0, m, size):
                 yield rows, columns
@@ -56,8 +57,8 @@ class Matrix:
     def _blocks(self, rows: slice, columns: slice) -> Iterator[tuple[slice, slice]]:
         """Blocks that cover a panel, or its upper triangle with the diagonal squares."""
         triangle = self.symmetric and rows == columns
-        for part in _slices(rows.start, rows.stop, BLOCK_ROWS):
-            for other in _slices(part.start if triangle else columns.start, columns.stop, BLOCK_COLUMNS):
+        for part in _slices(rows.start, rows.stop, self.sides[0]):
+            for other in _slices(part.start if triangle else columns.start, columns.stop, self.sides[1]):
                 yield part, other
 
     def write(self, array: np.ndarray, block: np.ndarray, turned: np.ndarray, rows: slice, columns: slice) -> None:

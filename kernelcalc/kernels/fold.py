@@ -15,6 +15,7 @@ import numpy as np
 from kernelcalc.activations.activation import Activation
 from kernelcalc.kernels.layers import UNITY, Dense, Layer, LayerNorm, Nonlinearity, Scale, Scales, Serial, Sum
 from kernelcalc.kernels.needs import needs
+from kernelcalc.kernels.positions import Average
 from kernelcalc.kernels.state import DIAGONAL, DiagonalKernels, PairKernels, no_weights_yet
 
 Orders = tuple[tuple[int, int], ...]
@@ -147,6 +148,8 @@ class Step:
         """What the number type gives to a layer other than a nonlinearity."""
         if isinstance(self.layer, Dense):
             return numbers.scales(self.layer)
+        if isinstance(self.layer, Average):
+            return self.layer.on_pairs
         return numbers.square(self.layer.factor) if isinstance(self.layer, Scale) else numbers.root
 
     def diagonal(self, at: DiagonalKernels, numbers: Numbers) -> DiagonalKernels:
@@ -154,9 +157,9 @@ class Step:
         if not self.diagonal_after:
             return DiagonalKernels()
         if isinstance(self.layer, Nonlinearity):
-            given = numbers.on_diagonal(self, at, self.diagonal_orders)
+            given: Any = numbers.on_diagonal(self, at, self.diagonal_orders)
         else:
-            given = self.given(numbers)
+            given = self.layer.on_points if isinstance(self.layer, Average) else self.given(numbers)
         k = PairKernels(sigma=at.sigma, theta=at.theta, phi=at.phi, phi_t=at.phi)
         out = self.layer.apply(k, at, at, given, self.diagonal_after)
         return DiagonalKernels(sigma=out.sigma, theta=out.theta, phi=out.phi)

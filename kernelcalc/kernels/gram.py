@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -29,7 +30,7 @@ from kernelcalc.kernels.fold import (
     take_diagonals,
     through,
 )
-from kernelcalc.kernels.layers import Dense
+from kernelcalc.kernels.layers import Dense, Layer
 from kernelcalc.kernels.network import Network
 from kernelcalc.kernels.parallel import refine_determinant
 from kernelcalc.kernels.points import Points, check_variances, first_covariance
@@ -139,7 +140,8 @@ class Fold:
 
     Parameters
     ----------
-    network : Network
+    layers : sequence of Layer
+        The network's.
     squares : pair of ndarray (N,), (M,)
         |x|²/n_0 of rows and columns; the same object for one set of points.
     names : tuple of str
@@ -155,25 +157,27 @@ class Fold:
 
     def __init__(
         self,
-        network: Network,
+        layers: Sequence[Layer],
         squares: tuple[np.ndarray, np.ndarray],
         names: frozenset[str],
         *,
         every_layer: bool = False,
         compiled: bool | None = None,
+        numbers: Floats | None = None,
     ) -> None:
-        self.numbers: Floats = Floats()
-        self.first, *self.steps = plan(network.layers, names, every_layer=every_layer)
+        self.numbers: Floats = numbers or Floats()
+        self.first, *self.steps = plan(layers, names, every_layer=every_layer)
         symmetric = squares[1] is squares[0]
         rows = first_diagonal(self.first, squares[0], self.numbers)
         columns = rows if symmetric else first_diagonal(self.first, squares[1], self.numbers)
         self.variances: tuple[Any, Any] = rows.sigma, columns.sigma
-        self._diagonals, self._compiled = (rows, columns), compiled
+        self.diagonals: tuple[DiagonalKernels, DiagonalKernels] = (rows, columns)
+        self._compiled = compiled
 
     @cached_property
     def nonlinearities(self) -> list[Step]:
         """The steps that cost expectations, prepared for all points."""
-        take_diagonals(self.steps, *self._diagonals, self.numbers)
+        self.take_diagonals(*self.diagonals)
         found = [one for step in self.steps for one in step.nonlinearities]
         small_angles = False
         for step in reversed(found):
@@ -186,6 +190,10 @@ class Fold:
                 small_angles=small_angles,
             )
         return found
+
+    def take_diagonals(self, rows: DiagonalKernels, columns: DiagonalKernels) -> None:
+        """Take Σ, Θ, Φ of all points through the steps."""
+        take_diagonals(self.steps, rows, columns, self.numbers)
 
     def layers(self, gram: np.ndarray, block: Block) -> list[PairKernels]:
         """The kernels of a block behind every layer, from x·x'/n_0."""
@@ -233,7 +241,7 @@ class KernelComputation:
         """The network's steps for these points; CovarianceError for points that are too large or too small."""
         wanted = with_transposes(self.names) if self.matrix.symmetric else frozenset(self.names)
         squares = self.rows.square, self.columns.square
-        return Fold(self.network, squares, wanted, every_layer=every_layer, compiled=self.compiled)
+        return Fold(self.network.layers, squares, wanted, every_layer=every_layer, compiled=self.compiled)
 
     def run(self, layers: bool) -> list[dict[str, np.ndarray]]:
         """Arrays of every layer (or only of the last one), filled block by block, in threads."""
@@ -320,7 +328,7 @@ class KernelComputation:
         if reach > (SMOOTH_REACH if smooth else KINKED_REACH):
             return None
         one = np.array([square])
-        fold = Fold(self.network, (one, one), with_transposes(self.names), compiled=self.compiled)
+        fold = Fold(self.network.layers, (one, one), with_transposes(self.names), compiled=self.compiled)
         scales = fold.first.given(fold.numbers)
 
         def of_rho(rho: np.ndarray) -> np.ndarray:

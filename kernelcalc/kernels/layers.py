@@ -17,97 +17,35 @@ and Σ̈ in Υ as in the proof of Lemma 4. The layer step there is a :class:`Non
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
 from kernelcalc.errors import InputError
-from kernelcalc.kernels.state import DiagonalKernels, PairKernels, plain
+from kernelcalc.kernels.layer import UNITY, Expectations, Layer, Order, Scales, checked_scale
+from kernelcalc.kernels.positions import AveragePool, Conv, Flatten, GlobalAverage
 from kernelcalc.kernels.texts import number, typed
 
-Order = tuple[int, int]
-Expectations = Mapping[Order, Any]
-
-
-class Layer:
-    """A step from kernels to kernels: a method for each kernel of the table that it defines."""
-
-    fresh: ClassVar[bool] = False
-    """Whether its outputs come from weights of its own, so that branches ending in it are uncorrelated."""
-
-    def activations(self) -> Iterator[Activation]:
-        """The nonlinearities inside, in their order."""
-        yield from ()
-
-    def formula(self, name: str) -> Callable[[Any, Any, Any, Any], Any]:
-        """The formula of a kernel.
-
-        Raises
-        ------
-        InputError
-            The layer does not define this kernel.
-        """
-        found: Callable[[Any, Any, Any, Any], Any] | None = getattr(self, name, None)
-        if found is None:
-            raise InputError("a kernel that every layer defines", f"{name} behind {type(self).__name__}")
-        return found
-
-    def apply(
-        self,
-        k: PairKernels,
-        row: DiagonalKernels,
-        column: DiagonalKernels,
-        given: Any,
-        names: frozenset[str],
-        origin: Any = None,
-    ) -> PairKernels:
-        """The kernels of these names behind the layer."""
-        direct, swapped = _by_direction(names)
-        out = {name: self.formula(name)(k, row, column, given) for name in direct}
-        if swapped:
-            other, there = k.transposed(), exchanged(given)
-            for name, transpose in swapped:
-                out[transpose] = self.formula(name)(other, column, row, there)
-        return PairKernels(origin=origin, **out)
-
-
-@lru_cache(maxsize=256)
-def _by_direction(names: frozenset[str]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """Kernels, and pairs of a kernel and the name of its transpose."""
-    direct = tuple(sorted(name for name in names if plain(name) == name))
-    return direct, tuple(sorted((plain(name), name) for name in names if plain(name) != name))
-
-
-def exchanged(given: Any) -> Any:
-    """What a number type gives, with x and x' exchanged."""
-    return {(j, i): value for (i, j), value in given.items()} if isinstance(given, Mapping) else given
-
-
-class Unity:
-    """A factor 1 of every number type: the other factor itself, so that no array is gone through for it."""
-
-    __array_ufunc__ = None
-
-    def __mul__(self, other: Any) -> Any:
-        return other
-
-    __rmul__ = __mul__
-
-
-UNITY = Unity()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scales:
-    """A dense layer's numbers in one number type: σ_w², β², the rate of its weights, and that of its biases times β²."""
-
-    weight: Any
-    bias: Any
-    weight_rate: Any = UNITY
-    bias_gradient: Any = None
+__all__ = [
+    "UNITY",
+    "AveragePool",
+    "Conv",
+    "Dense",
+    "Flatten",
+    "GlobalAverage",
+    "Layer",
+    "LayerNorm",
+    "Nonlinearity",
+    "Order",
+    "Residual",
+    "Scale",
+    "Scales",
+    "Serial",
+    "Sum",
+    "as_layer",
+]
 
 
 @dataclass(frozen=True, repr=False)
@@ -137,17 +75,8 @@ class Dense(Layer):
     fresh: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name, at_least in (("sigma_w", "> 0"), ("beta", "≥ 0"), ("weight_rate", "≥ 0")):
-            value = getattr(self, name)
-            try:
-                number = float(value)
-            except (TypeError, ValueError) as error:
-                raise InputError(f"a real number {name}", repr(value)) from error
-            if not abs(number) <= 1e30:
-                raise InputError(f"a finite {name} below 1e30", repr(value))
-            if number < 0 or (number == 0 and at_least == "> 0"):
-                raise InputError(f"{name} {at_least}", repr(value))
-            object.__setattr__(self, name, number)
+        for name, zero in (("sigma_w", False), ("beta", True), ("weight_rate", True)):
+            object.__setattr__(self, name, checked_scale(name, getattr(self, name), zero=zero))
 
     def __repr__(self) -> str:
         rates = "" if self.weight_rate == 1 else f", weight_rate={number(self.weight_rate)}"

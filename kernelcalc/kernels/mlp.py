@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 from sympy import srepr
@@ -15,6 +15,7 @@ from kernelcalc.activations.names import as_activation
 from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.kernels.arithmetic import Arithmetic, Balls, Floats, resolve_arithmetic
 from kernelcalc.kernels.balls import certified_layers
+from kernelcalc.kernels.convolution import PositionComputation
 from kernelcalc.kernels.digits import precise_layers
 from kernelcalc.kernels.distributed.engine import block_sides
 from kernelcalc.kernels.distributed.store import kernels as lazy_kernels
@@ -143,13 +144,17 @@ class Sequential(Network):
         numbers, blocks = resolve_arithmetic(arithmetic, dps=dps, certified=certified, engine=engine)
         block_sides(chunks)
         refused, names = self.refused, self.names(only)
+        if blocks and self.has_positions:
+            raise InputError("an engine for networks with positions", repr(engine), "leave out engine=")
         if blocks:
             compiled = isinstance(numbers, Floats) and bool(numbers.compiled)
             return lazy_kernels(self, X, X2, only=only, chunks=chunks, compiled=compiled)
-        x = check_points(X)
-        x2 = None if X2 is None else check_points(X2, "X2")
-        if x2 is not None and x2.shape[1] != x.shape[1]:
-            raise ShapeError(f"X2 with {x.shape[1]} inputs, as X has", f"{x2.shape[1]}")
+        x = check_points(X, positions=self.has_positions)
+        x2 = None if X2 is None else check_points(X2, "X2", positions=self.has_positions)
+        if x2 is not None and x2.shape[1:] != x.shape[1:]:
+            raise ShapeError(f"X2 with {_inputs(x)}, as X has", _inputs(x2))
+        if self.has_positions:
+            return self._with_positions(x, x2, names, numbers)
 
         data = (x,) if x2 is None else (x, x2)
         if isinstance(numbers, Floats):
@@ -162,6 +167,17 @@ class Sequential(Network):
             every, title = precise_layers(self, x, x2, names, numbers.dps), f"{self!r}, {numbers.dps} digits"
         layers = partial(_numbered, self, every)
         return LimitingKernels(every[-1], refused=refused, title=title, layers=layers, data=data)
+
+    def _with_positions(
+        self, x: np.ndarray, x2: np.ndarray | None, names: tuple[str, ...], numbers: Arithmetic
+    ) -> LimitingKernels:
+        if not isinstance(numbers, Floats):
+            raise InputError(
+                "float64 kernels of a network with positions", repr(numbers), "leave out dps= and certified="
+            )
+        arrays = PositionComputation(self, x, x2, names, numbers.compiled).run()
+        data = (x,) if x2 is None else (x, x2)
+        return LimitingKernels(arrays, refused=self.refused, title=self, layers=_no_layers, data=data)
 
     def _repr_latex_(self) -> str:
         return network_latex(self.layers, self.n_out)
@@ -176,6 +192,18 @@ def _numbered(network: Network, every: list[dict[str, np.ndarray]]) -> tuple[Lim
         LimitingKernels(arrays, refused=network.refused, title=f"layer {ell} of {network!r}")
         for ell, arrays in enumerate(every, start=1)
     )
+
+
+def _no_layers() -> NoReturn:
+    raise InputError(
+        "kernels behind layers without positions",
+        "a network with positions",
+        "ask a shorter network, closed by Dense()",
+    )
+
+
+def _inputs(x: np.ndarray) -> str:
+    return f"{x.shape[1]} inputs" if x.ndim == 2 else f"points of shape {x.shape[1:]}"
 
 
 def _every_layer(

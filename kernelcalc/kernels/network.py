@@ -12,7 +12,8 @@ from sympy import srepr
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.errors import InputError, SmoothnessError, UnknownNameError
-from kernelcalc.kernels.layers import Dense, Layer
+from kernelcalc.kernels.construction import check_layers, has_positions
+from kernelcalc.kernels.layers import Layer
 from kernelcalc.kernels.state import KERNEL_NAMES, KERNELS
 
 
@@ -66,12 +67,12 @@ def positive_integer(name: str, value: Any) -> int:
 
 @dataclass(frozen=True)
 class Network:
-    """Layers one after the other, the first and the last of them dense, and the number of outputs.
+    """Layers one after the other, the first and the last of them fresh weights, and the number of outputs.
 
     Raises
     ------
     InputError
-        Not layers, a first or last layer without fresh weights, or n_out < 1.
+        Layers that do not follow each other so (:func:`~kernelcalc.kernels.construction.check_layers`), or n_out < 1.
     """
 
     layers: tuple[Layer, ...]
@@ -79,12 +80,7 @@ class Network:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_out", positive_integer("n_out", self.n_out))
-        for layer in self.layers:
-            if not isinstance(layer, Layer):
-                raise InputError("layers such as Dense(), Nonlinearity('tanh'), Residual(...)", repr(layer))
-        for which, end in (("first", self.layers[:1]), ("last", self.layers[-1:])):
-            if not end or not isinstance(end[0], Dense):
-                raise InputError(f"a network whose {which} layer is Dense", repr(end[0]) if end else "none")
+        check_layers(self.layers)
 
     def __getstate__(self) -> dict[str, Any]:
         # equal networks are written alike, whatever they have been asked for
@@ -94,6 +90,11 @@ class Network:
     def activations(self) -> tuple[Activation, ...]:
         """Every nonlinearity, in its order."""
         return tuple(act for layer in self.layers for act in layer.activations())
+
+    @cached_property
+    def has_positions(self) -> bool:
+        """Whether it takes points with positions: (N, positions, channels) or (N, height, width, channels)."""
+        return has_positions(self.layers)
 
     @cached_property
     def refused(self) -> dict[str, Refusal]:

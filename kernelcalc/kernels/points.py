@@ -20,31 +20,35 @@ SMALLEST = 1e-100
 _TOGETHER = 4096
 
 
-def check_points(x: Any, name: str = "X") -> np.ndarray:
-    """Data as a float64 array (N, n_0) of finite numbers.
+def check_points(x: Any, name: str = "X", *, positions: bool = False) -> np.ndarray:
+    """Data as a float64 array of finite numbers: (N, n_0), or with positions (N, positions, channels) or (N, height, width,
+    channels).
 
     Raises
     ------
     ShapeError
-        If it is not two-dimensional or is empty.
+        If it has another number of axes or is empty.
     NotFiniteError
         For NaN or infinity.
     InputError
         For masked entries or a sparse matrix.
     """
     points = plain(x, name)
+    wanted = "(N, positions, channels) or (N, height, width, channels)" if positions else "(points, inputs)"
     try:
         if points.dtype.kind in "cmM":
             got = "complex numbers" if points.dtype.kind == "c" else f"dtype {points.dtype}"
-            raise ShapeError(f"{name} as a real array of shape (points, inputs)", got)
+            raise ShapeError(f"{name} as a real array of shape {wanted}", got)
         points = points.astype(np.float64) if points.dtype.kind in "biuf" else np.asarray(points, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ShapeError(f"{name} as a real array of shape (points, inputs)", str(error)) from error
-    if points.ndim != 2 or 0 in points.shape:
+        raise ShapeError(f"{name} as a real array of shape {wanted}", str(error)) from error
+    if points.ndim not in ((3, 4) if positions else (2,)) or 0 in points.shape:
         hint = "images: X.reshape(len(X), -1)" if points.ndim > 2 else "one point x is X = x[None, :]"
-        raise ShapeError(f"{name} of shape (points, inputs)", f"shape {points.shape}", hint)
+        if positions:
+            hint = "grey images: X.reshape(N, height, width, 1)"
+        raise ShapeError(f"{name} of shape {wanted}", f"shape {points.shape}", hint)
     if not np.isfinite(points).all():
-        row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
+        row = int(np.flatnonzero(~np.isfinite(points.reshape(len(points), -1)).all(axis=1))[0])
         raise NotFiniteError(f"finite numbers in {name}", f"NaN or infinity in row {row}")
     return points
 

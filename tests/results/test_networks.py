@@ -22,15 +22,19 @@ NETWORKS = [
     kc.MLP(kc.Activation("tanh(x)").normalized(), 2),
     kc.MLP([], 1),
     kc.Sequential(L.Dense(1.3, 0.4), L.Residual(L.LayerNorm(), "tanh", L.Dense(), scale=0.5), L.Dense(), n_out=2),
-    kc.Sequential(
-        L.Dense(), "relu", L.Sum(L.Dense(), L.Serial(L.Nonlinearity("erf"), L.Dense(2.0))), L.Dense(weight_rate=3)
-    ),
+    kc.Sequential(L.Dense(), L.Sum(L.Dense(), L.Serial(L.Nonlinearity("erf"), L.Dense(2.0))), L.Dense(weight_rate=3)),
+    kc.Sequential(L.Conv((3, 2), 1.2, 0, "zeros", (2, 1)), "tanh", L.AveragePool(2, 1), L.Flatten(), L.Dense()),
+    kc.Sequential(L.Conv(3), L.AveragePool((2, 3)), "erf", L.Conv(3, stride=2), L.GlobalAverage(), L.Dense(), n_out=3),
 ]
 
 
 NAMED = kc.MLP([kc.Activation("x*erf(x)", name="mine"), "tanh"], 3, beta=1 / 3)
 NAMESPACE = {
-    name: getattr(kc.layers, name) for name in ("Dense", "LayerNorm", "Nonlinearity", "Residual", "Serial", "Sum")
+    name: getattr(kc.layers, name)
+    for name in (
+        *("Dense", "LayerNorm", "Nonlinearity", "Residual", "Serial", "Sum"),
+        *("Conv", "AveragePool", "GlobalAverage", "Flatten"),
+    )
 }
 NAMESPACE |= {"MLP": kc.MLP, "Sequential": kc.Sequential, "Activation": kc.Activation}
 
@@ -113,7 +117,7 @@ def test_networks_travel_and_are_kept_in_files(net, tmp_path):
         assert back == net
         assert hash(back) == hash(net)
         assert repr(back) == repr(net)
-        net.kernels([[1.0, 2.0]], only="sigma")
+        net.kernels(np.ones((1, 12, 12, 1)) if net.has_positions else [[1.0, 2.0]], only="sigma")
     # any place in a result
     path = ExpectationResult(value=net, error=0.0, method="test").save(tmp_path / "net.npz")
     assert kc.load(path).value == net

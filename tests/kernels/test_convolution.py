@@ -1,0 +1,204 @@
+"""Networks with positions: all six kernels against loops over positions, finite networks, and blocks of any size."""
+
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.kernels import convolution
+from kernelcalc.kernels.layers import AveragePool, Conv, Dense, Flatten, GlobalAverage, LayerNorm, Residual
+from tests.kernels.positions_reference import NAMES, State
+
+LINE = 0.7 * np.random.default_rng(1).standard_normal((2, 6, 2))
+PLANE = 0.7 * np.random.default_rng(2).standard_normal((2, 3, 4, 1))
+W, B = 1.1, 0.3
+
+
+def residual(state):
+    state = state.conv(2, W, B)
+    state = state.plus(state.norm().tanh().conv(3, W, B, "zeros"), 0.6)
+    return state.tanh().average().dense(W, B)
+
+
+# network, points, the same by loops
+CASES = {
+    "circular, flatten": (
+        (Conv(3, W, B), "tanh", Conv(2, W, B), "tanh", Flatten(), Dense(W, B)),
+        LINE,
+        lambda s: s.conv(3, W, B).tanh().conv(2, W, B).tanh().flatten().dense(W, B),
+    ),
+    "zeros, global": (
+        (Conv(3, W, B, "zeros"), "tanh", Conv(2, W, B, "zeros", 2), "tanh", GlobalAverage(), Dense(W, B)),
+        LINE,
+        lambda s: s.conv(3, W, B, "zeros").tanh().conv(2, W, B, "zeros", 2).tanh().average().dense(W, B),
+    ),
+    "valid, pools within": (
+        (Conv(2, W, B, "valid"), "tanh", AveragePool(2, 1), Conv(2, W, B, "valid"), "tanh", Flatten(), Dense(W, B)),
+        LINE,
+        lambda s: s.conv(2, W, B, "valid").tanh().pool(2, 1).conv(2, W, B, "valid").tanh().flatten().dense(W, B),
+    ),
+    "pool of pre-activations, twice": (
+        (
+            Conv(3, W, B),
+            AveragePool(2),
+            "tanh",
+            Conv(2, W, B),
+            "tanh",
+            GlobalAverage(),
+            Dense(W, B),
+            "tanh",
+            Dense(W, B),
+        ),
+        LINE,
+        lambda s: s.conv(3, W, B).pool(2, 2).tanh().conv(2, W, B).tanh().average().dense(W, B).tanh().dense(W, B),
+    ),
+    "plane": (
+        (Conv((3, 2), W, B, "zeros"), "tanh", Conv(2, W, B, "valid"), "tanh", Flatten(), Dense(W, B)),
+        PLANE,
+        lambda s: s.conv((3, 2), W, B, "zeros").tanh().conv(2, W, B, "valid").tanh().flatten().dense(W, B),
+    ),
+    "positions one by one": (
+        (Dense(W, B), "tanh", Dense(W, B), "tanh", GlobalAverage(), Dense(W, B)),
+        LINE,
+        lambda s: s.dense(W, B).tanh().dense(W, B).tanh().average().dense(W, B),
+    ),
+    "residual": (
+        (
+            Conv(2, W, B),
+            Residual(LayerNorm(), "tanh", Conv(3, W, B, "zeros"), scale=0.6),
+            "tanh",
+            GlobalAverage(),
+            Dense(W, B),
+        ),
+        LINE[:, :4],
+        residual,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_six_kernels_by_loops_over_positions(name):
+    layers, x, literal = CASES[name]
+    kernels = kc.Sequential(*layers).kernels(x)
+    expected = literal(State.of(x)).arrays()
+    for kernel in NAMES:
+        np.testing.assert_allclose(kernels[kernel], expected[kernel], rtol=1e-11, atol=1e-13, err_msg=kernel)
+
+
+@pytest.mark.parametrize("end", [(Flatten(),), (AveragePool(2), GlobalAverage())])
+def test_blocks_and_panels_of_any_size(monkeypatch, end):
+    """Points of two sets, one by one in small panels, equal the matrix at once."""
+    x = np.random.default_rng(3).standard_normal((9, 4, 2))
+    net = kc.Sequential(Conv(3), Residual(LayerNorm(), "tanh", Conv(2)), "gelu", *end, Dense())
+    whole = net.kernels(x)
+    monkeypatch.setattr(convolution, "BLOCK_ENTRIES", 64)
+    monkeypatch.setattr(convolution, "BYTES_PER_POSITION", 2**24)
+    small, other = net.kernels(x), net.kernels(x[:4], x[3:])
+    for name in NAMES:
+        scale = np.abs(whole[name]).max()
+        np.testing.assert_allclose(small[name], whole[name], atol=3e-14 * scale)
+        np.testing.assert_allclose(other[name], whole[name][:4, 3:], atol=3e-14 * scale)
+
+
+@pytest.mark.parametrize("x", [LINE[:, :1, :], np.full((2, 5, 1), 0.8) * np.array([1.0, -0.4])[:, None, None]])
+def test_one_position_or_equal_ones_are_a_network_without_positions(x):
+    """Circular convolutions of a constant line are dense layers, pooled or flattened."""
+    plain = kc.MLP("tanh", 3, sigma_w=W, beta=B).kernels(x[:, 0])
+    for end in (Flatten(), GlobalAverage()):
+        window = min(3, x.shape[1])
+        net = kc.Sequential(Conv(window, W, B), "tanh", Conv(window, W, B), "tanh", end, Dense(W, B))
+        for name, kernel in net.kernels(x).items():
+            np.testing.assert_allclose(kernel, plain[name], rtol=1e-12, err_msg=name)
+
+
+def test_kinked_nonlinearity_on_receptive_fields_that_are_equal():
+    """Zero borders: windows that see the same numbers have angle 0, whose Θ a rounded angle would spoil by 1e-8."""
+    x = np.zeros((2, 8, 1))
+    x[:, 3:5, 0] = [[1.0, 0.3], [0.2, -0.9]]
+    net = kc.Sequential(Conv(3, W, B), "relu", Conv(3, W, B), "relu", GlobalAverage(), Dense(W, B))
+    assert net.kernels(x).available == ("sigma", "theta")
+    expected = relu_theta(x)
+    np.testing.assert_allclose(net.kernels(x, only="theta").theta, expected, rtol=1e-12)
+
+
+def relu_theta(x):
+    """Σ and Θ by arc-cosine kernels of pairs of positions; equal receptive fields are found by comparing them."""
+    n, p = x.shape[:2]
+    fields = np.stack([np.roll(x[..., 0], 1, 1), x[..., 0], np.roll(x[..., 0], -1, 1)], axis=-1).reshape(n * p, 3)
+    same = (fields[:, None] == fields[None]).all(axis=-1)
+    sigma = W**2 * fields @ fields.T / 3 + B**2
+    theta = sigma.copy()
+    for layer in range(2):
+        q = np.sqrt(np.diag(sigma))
+        angle = np.where(same, 0.0, np.arccos(np.clip(sigma / np.outer(q, q), -1, 1)))
+        theta = theta * (np.pi - angle) / (2 * np.pi)
+        sigma = np.outer(q, q) * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / (2 * np.pi)
+        if layer == 0:
+            moved = [np.roll(k.reshape(n, p, n, p), (d, d), (1, 3)) for k in (sigma, theta) for d in (-1, 0, 1)]
+            sigma, theta = (W**2 * sum(part) / 3 for part in (moved[:3], moved[3:]))
+            sigma, theta = sigma.reshape(n * p, n * p) + B**2, theta.reshape(n * p, n * p)
+            theta = theta + sigma
+            wide = np.concatenate([np.roll(fields.reshape(n, p, 3), d, 1) for d in (1, 0, -1)], -1).reshape(n * p, 9)
+            same = (wide[:, None] == wide[None]).all(axis=-1)
+    means = [W**2 * k.reshape(n, p, n, p).mean(axis=(1, 3)) for k in (sigma, theta)]
+    return means[1] + means[0] + B**2
+
+
+TANH = "tanh"
+WRONG = [
+    ((Dense(), TANH), "last layer is Dense"),
+    ((TANH, Dense()), "first layer is Dense or Conv"),
+    ((Dense(), TANH, LayerNorm(), Dense()), "LayerNorm of Gaussian pre-activations"),
+    ((Dense(), TANH, TANH, Dense()), "Nonlinearity of Gaussian pre-activations"),
+    ((Dense(), TANH, Conv(3), TANH, Dense()), "Flatten.* or GlobalAverage"),
+    ((Conv(3), Flatten(), TANH, Dense()), "behind Flatten"),
+    ((Conv(3), GlobalAverage(), Conv(3), Dense()), "points with positions before Conv"),
+    ((Conv(3), Residual(TANH, Conv(3, padding="valid")), Flatten(), Dense()), "keeps its positions"),
+    ((Conv(3), Residual(TANH, AveragePool(2), Conv(3)), Flatten(), Dense()), "keep their positions"),
+]
+
+
+@pytest.mark.parametrize(("layers", "message"), WRONG)
+def test_compositions_that_are_no_network(layers, message):
+    with pytest.raises(InputError, match=message):
+        kc.Sequential(*layers)
+
+
+def test_a_branch_without_fresh_weights():
+    with pytest.raises(InputError, match="fresh weights"):
+        Residual(Dense(), "tanh")
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "message"),
+    [
+        ((Conv(9), Flatten()), (2, 6, 1), "at least 9 positions"),
+        ((Conv(3, stride=4), Flatten()), (2, 6, 1), "leaves out 2"),
+        ((Conv(3), AveragePool(4), Flatten()), (2, 6, 1), "leaves out 2"),
+        ((Conv((3, 3)), Flatten()), (2, 6, 1), "windows and strides of 1 sides"),
+        ((Conv(3), Flatten()), (2, 6), "positions, channels"),
+        ((Conv(2), AveragePool(2), GlobalAverage()), (1, 200, 200, 1), "at most 8192 positions"),
+    ],
+)
+def test_points_that_do_not_fit(layers, shape, message):
+    with pytest.raises(InputError, match=message):
+        kc.Sequential(*layers, Dense()).kernels(np.ones(shape))
+
+
+def test_points_of_two_shapes_and_numbers_that_are_not_there():
+    net = kc.Sequential(Conv(3), "tanh", Flatten(), Dense())
+    with pytest.raises(ShapeError, match=r"X2 with points of shape \(6, 2\)"):
+        net.kernels(LINE, LINE[:, :5])
+    for options in ({"dps": 20}, {"engine": "dask"}, {"certified": True}):
+        with pytest.raises(InputError, match="positions"):
+            net.kernels(LINE, **options)
+    with pytest.raises(InputError, match="behind layers"):
+        _ = net.kernels(LINE).layers
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"window": 0}, {"window": 2.5}, {"window": (1, 2, 3)}, {"window": 3, "padding": "same"}]
+)
+def test_convolutions_that_are_none(wrong):
+    with pytest.raises(InputError, match="expected"):
+        Conv(**wrong)
