@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,10 @@ COMPLETE = 0.99
 
 
 def run(*command):
-    return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    # pyright would say there that a newer one exists
+    quiet = {**os.environ, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
+    command = [sys.executable, "-m", *command]
+    return subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True, check=False)
 
 
 def pyright(*options):
