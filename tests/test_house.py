@@ -39,6 +39,7 @@ ALLOWED = {
     "kernels": _GAUSSIAN,
     "training": _TRAINING,
     "studies": _STUDIES,
+    "sklearn": _STUDIES,
     "cli": _STUDIES | {"cli"},
     "__main__": {"cli"},
 }

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from kernelcalc.arrays import Array
-    from kernelcalc.kernels.mlp import MLP
+    from kernelcalc.kernels.mlp import Sequential
 
 _SHOWN_POINTS = 5
 
@@ -123,7 +123,7 @@ class HeldOut(Result):
 
 @renamed(points="X", labels="Y", test_points="X_test", test_labels="Y_test")
 def held_out(
-    net: MLP,
+    net: Sequential,
     X: ArrayLike,
     Y: ArrayLike,
     X_test: ArrayLike,
@@ -140,7 +140,7 @@ def held_out(
 
     Parameters
     ----------
-    net : MLP
+    net : MLP or Sequential
         The network.
     X, Y : array_like, (N, n_0) and as the loss takes them
         Training data.
@@ -195,7 +195,7 @@ def held_out(
     else:
         if ridge or diag_reg:
             raise InputError("a ridge under MSE", f"the loss {law.name}")
-        f, g = _sampled(net, x, y, new, law, time, samples, rng)
+        f, g = sampled_outputs(net, x, y, new, law, time, samples, rng)
         mean, std, drawn = f.mean(axis=0), f.std(axis=0, ddof=1), samples
         g_mean, g_std = (None, None) if g is None else (g.mean(axis=0), g.std(axis=0, ddof=1))
         network_loss = float(law.point_values(f, np.broadcast_to(t, f.shape)).mean())
@@ -219,8 +219,8 @@ def held_out(
     )
 
 
-def _sampled(
-    net: MLP, x: Array, y: Array, new: Array, law: Loss, time: float, samples: int, rng: Any
+def sampled_outputs(
+    net: Sequential, x: Array, y: Array, new: Array, law: Loss, time: float, samples: int, rng: Any
 ) -> tuple[Array, Array | None]:
     """Draws (samples, M, n_out) of f and g at the new points after training on (x, y)."""
     if not math.isfinite(time):

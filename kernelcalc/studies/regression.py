@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from kernelcalc.arrays import Array
-    from kernelcalc.kernels.mlp import MLP
+    from kernelcalc.kernels.mlp import Sequential
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -59,7 +59,7 @@ class TestPrediction(Result):
 
 @renamed(points="X", targets="Y", test_points="X_test")
 def predict_outputs(
-    net: MLP,
+    net: Sequential,
     X: ArrayLike,
     Y: ArrayLike,
     X_test: ArrayLike,
@@ -80,7 +80,7 @@ def predict_outputs(
 
     Parameters
     ----------
-    net : MLP
+    net : MLP or Sequential
         The network.
     X, Y : array_like, (N, n_0) and (N,) or (N, n_out)
         Training data.

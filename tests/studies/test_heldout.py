@@ -110,17 +110,17 @@ def test_relu_has_outputs_without_g(loss):
     [
         ({"time": -1.0}, InputError),
         ({"loss": "softmax", "time": math.inf}, NotFiniteError),
-        ({"test_labels": [0, 1]}, ShapeError),
-        ({"test_points": NEW[:, :2]}, ShapeError),
+        ({"Y_test": [0, 1]}, ShapeError),
+        ({"X_test": NEW[:, :2]}, ShapeError),
         ({"samples": 1, "loss": "softmax", "time": 1.0}, InputError),
     ],
 )
 def test_named_errors(options, error):
     loss = options.get("loss", "mse")
     labels = np.eye(2)[CLASSES] if loss == "mse" else CLASSES
-    arguments = {"test_points": NEW, "test_labels": np.eye(2)[NEW_CLASSES] if loss == "mse" else NEW_CLASSES} | options
-    if options.get("test_labels") == [0, 1]:
-        arguments["test_labels"] = np.eye(2)
+    arguments = {"X_test": NEW, "Y_test": np.eye(2)[NEW_CLASSES] if loss == "mse" else NEW_CLASSES} | options
+    if options.get("Y_test") == [0, 1]:
+        arguments["Y_test"] = np.eye(2)
     with pytest.raises(error):
         held_out(NET, X, labels, **arguments)
 

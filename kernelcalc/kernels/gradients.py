@@ -1,0 +1,254 @@
+r"""Derivatives of kernels in a network's σ_w and β, by the same recursion on numbers that carry their derivatives.
+
+The layers' formulas use nothing but ``+``, ``-``, ``*``, ``/``; what an expectation's derivative is says Price's theorem:
+
+.. math::
+    dE_{ij} = E_{i+1,j+1}\, dc + \tfrac12 E_{i+2,j}\, dq + \tfrac12 E_{i,j+2}\, dq'.
+
+At (x, x), :math:`dE[F(a)] = \tfrac12 E[F''(a)]\, dq` with F the product of both factors, which kinks allow too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kernelcalc.activations.activation import ONE, Activation
+from kernelcalc.arrays import Array
+from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.gaussian.covariance import Covariance, determinant
+from kernelcalc.gaussian.floats.methods import pair_results
+from kernelcalc.gaussian.floats.norms import RTOL
+from kernelcalc.kernels.first_order.products import product
+from kernelcalc.kernels.fold import (
+    Numbers,
+    Orders,
+    Pairs,
+    Step,
+    first_diagonal,
+    first_kernels,
+    make_step,
+    plan,
+    take_diagonals,
+    through,
+)
+from kernelcalc.kernels.layers import Dense, Layer, Scales, Serial, Sum
+from kernelcalc.kernels.network import Network
+from kernelcalc.kernels.points import Points, check_points, check_variances
+from kernelcalc.kernels.state import DiagonalKernels, PairKernels
+
+# What kernels are differentiated in.
+PARAMETERS = ("sigma_w", "beta")
+
+
+class Dual:
+    """Numbers with their derivatives in σ_w and β: ``slopes`` has one row more than ``value``, of these two."""
+
+    __array_ufunc__ = None
+    value: Array
+    slopes: Array
+
+    def __init__(self, value: Any, slopes: Any) -> None:
+        self.value, self.slopes = np.asarray(value, dtype=np.float64), np.asarray(slopes, dtype=np.float64)
+
+    @staticmethod
+    def of(value: Any) -> Dual:
+        """A constant, or what is dual already."""
+        return value if isinstance(value, Dual) else Dual(value, np.zeros((2, *np.shape(value))))
+
+    def __add__(self, other: Any) -> Dual:
+        other = Dual.of(other)
+        return Dual(self.value + other.value, _wide(self.slopes, other.value) + _wide(other.slopes, self.value))
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Dual:
+        return Dual(-self.value, -self.slopes)
+
+    def __sub__(self, other: Any) -> Dual:
+        return self + -Dual.of(other)
+
+    def __rsub__(self, other: Any) -> Dual:
+        return Dual.of(other) + -self
+
+    def __mul__(self, other: Any) -> Dual:
+        other = Dual.of(other)
+        slopes = _wide(self.slopes, other.value) * other.value + _wide(other.slopes, self.value) * self.value
+        return Dual(self.value * other.value, slopes)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Dual:
+        return self * Dual.of(other) ** -1.0
+
+    def __rtruediv__(self, other: Any) -> Dual:
+        return Dual.of(other) * self**-1.0
+
+    def __pow__(self, power: float) -> Dual:
+        return Dual(self.value**power, power * self.value ** (power - 1) * self.slopes)
+
+    def __getitem__(self, index: Any) -> Dual:
+        return Dual(self.value[index], self.slopes[:, index])
+
+
+def _wide(slopes: Array, other: Array) -> Array:
+    """Slopes of a number that meets an array."""
+    return slopes.reshape(slopes.shape[0], *(1,) * (np.ndim(other) - slopes.ndim + 1), *slopes.shape[1:])
+
+
+class _Duals(Numbers):
+    """The fold's number type: σ_w and β of every dense layer are the two variables."""
+
+    def zeros(self, like: Any) -> Dual:
+        """Constant zeros."""
+        return Dual.of(np.zeros_like(like.value))
+
+    def scales(self, dense: Dense) -> Scales:
+        """σ_w² and β² with their derivatives."""
+        weight = Dual(dense.sigma_w**2, [2 * dense.sigma_w, 0.0])
+        bias = Dual(dense.beta**2, [0.0, 2 * dense.beta])
+        return Scales(weight=weight, bias=bias, bias_gradient=bias)
+
+    def on_diagonal(self, step: Step, at: DiagonalKernels, orders: Orders) -> dict[tuple[int, int], Any]:
+        """E_ij at (x, x)."""
+        q = at.sigma
+        found = {}
+        for i, j in orders:
+            both = tuple(sorted((i, j)))
+            value, bend = (_of_one(product(step.activation, both, k), q.value) for k in (0, 2))
+            found[i, j] = Dual(value, bend / 2 * q.slopes)
+        return found
+
+    def expectations(self, step: Step, k: PairKernels, pairs: Pairs) -> tuple[dict[tuple[int, int], Any], Any]:
+        """E_ij at pairs of different points."""
+        row, column = pairs.sides(step, k)
+        q, qp, c = row.sigma, column.sigma, k.sigma
+        det = np.maximum(determinant(q.value, qp.value, c.value), 0.0)
+        cov = Covariance(q=q.value, qp=qp.value, c=c.value, det=det)
+
+        def e(i: int, j: int) -> Array:
+            f, g = step.activation.derivative(i), step.activation.derivative(j)
+            return pair_results(f, g, cov, rtol=RTOL).value
+
+        return {
+            (i, j): Dual(e(i, j), e(i + 1, j + 1) * c.slopes + e(i + 2, j) / 2 * q.slopes + e(i, j + 2) / 2 * qp.slopes)
+            for i, j in step.orders
+        }, None
+
+
+def _of_one(f: Activation, q: Array) -> Array:
+    """E f(a), a ~ N(0, q)."""
+    unique, back = np.unique(q, return_inverse=True)
+    cov = Covariance(q=unique, qp=np.ones_like(unique), c=np.zeros_like(unique), det=unique)
+    return pair_results(f, ONE, cov, rtol=RTOL).value[back]
+
+
+def _dense(layers: tuple[Layer, ...]) -> list[Dense]:
+    found: list[Dense] = []
+    for layer in layers:
+        if isinstance(layer, Dense):
+            found.append(layer)
+        elif isinstance(layer, Serial | Sum):
+            found += _dense(layer.layers)
+    return found
+
+
+def kernel_gradient(net: Network, X: Any, X2: Any = None, *, kernel: str = "theta") -> tuple[Array, Array]:
+    r"""A kernel with its derivatives in σ_w and β, which all layers of weights share.
+
+    Parameters
+    ----------
+    net : Network
+        One σ_w and one β in all its dense layers.
+    X, X2 : array_like (N, n_0), (M, n_0)
+        Points; X again by default.
+    kernel : {"theta", "sigma"}
+        Which.
+
+    Returns
+    -------
+    value, gradient : ndarray (N, M), (N, M, 2)
+        The kernel; its derivatives in σ_w and in β.
+
+    Raises
+    ------
+    InputError
+        Layers of different scales, or another kernel.
+    ShapeError
+        Points that do not fit.
+
+    Notes
+    -----
+    Functions with kinks have a gradient as long as E[σ''(a) σ''(b)] exists, which it does for different points that are not
+    parallel.
+
+    References
+    ----------
+    Price (1958), "A useful theorem for nonlinear devices having Gaussian inputs"; Jacot, Gabriel, Hongler (ICLR 2020),
+    Section 2.2.
+
+    Examples
+    --------
+    For one linear layer Θ = σ_w² x·x'/n_0 + β².
+
+    >>> import kernelcalc as kc
+    >>> value, gradient = kernel_gradient(kc.MLP("tanh", depth=1, sigma_w=2.0, beta=0.5), [[1.0, 1.0]])
+    >>> value.tolist(), gradient.tolist()
+    ([[4.25]], [[[4.0, 1.0]]])
+    """
+    if kernel not in ("theta", "sigma"):
+        raise InputError("kernel 'theta' or 'sigma'", repr(kernel))
+    scales = {(layer.sigma_w, layer.beta, layer.weight_rate, layer.bias_gradient) for layer in _dense(net.layers)}
+    if len(scales) != 1 or next(iter(scales))[2:] != (1.0, None):
+        raise InputError("a network with one sigma_w and one beta, in NTK parametrisation", f"{len(scales)} of them")
+    x = check_points(X)
+    x2 = x if X2 is None else check_points(X2, "X2")
+    if x2.shape[1] != x.shape[1]:
+        raise ShapeError(f"X2 with {x.shape[1]} inputs, as X has", f"{x2.shape[1]}")
+    ((sigma_w, beta, *_),) = scales
+    numbers = _Duals()
+    squares = [Points.of(side).square for side in (x, x2)]
+    for square in squares:
+        check_variances(sigma_w**2 * square + beta**2)
+    first, *steps = plan(net.layers, (kernel,))
+    rows, columns = (first_diagonal(first, Dual.of(square), numbers) for square in squares)
+    take_diagonals(steps, rows, columns, numbers)
+    value, gradient = np.empty((len(x), len(x2))), np.empty((len(x), len(x2), 2))
+    same = _equal(np.concatenate([x, x2]))[: len(x), len(x) :]
+    i, j = np.nonzero(np.triu(np.logical_not(same)) if x is x2 else np.logical_not(same))
+    gram = Dual.of(np.einsum("pd,pd->p", x[i], x2[j]) / x.shape[1])
+    last = list(through(steps, first_kernels(first, gram, numbers), numbers, Pairs(i, j)))[-1] if len(i) else None
+    if last is not None:
+        found = getattr(last, kernel)
+        value[i, j], gradient[i, j] = found.value, np.moveaxis(found.slopes, 0, -1)
+        if x is x2:
+            value[j, i], gradient[j, i] = value[i, j], gradient[i, j]
+    own = _own(net.layers, kernel, squares[0], numbers)
+    i, j = np.nonzero(same)
+    value[i, j], gradient[i, j] = own.value[i], np.moveaxis(own.slopes, 0, -1)[i]
+    return value, gradient
+
+
+def _equal(x: Array) -> Array:
+    back = np.unique(x, axis=0, return_inverse=True)[1].ravel()
+    return np.asarray(back[:, None] == back[None, :])
+
+
+def _own(layers: tuple[Layer, ...], kernel: str, square: Array, numbers: _Duals) -> Dual:
+    """The kernel at (x, x)."""
+    steps: list[Step] = []
+    wanted = frozenset({kernel})
+    for layer in reversed(layers):
+        steps.insert(0, make_step(layer, (), wanted, False))
+        wanted = steps[0].diagonal_before
+    at = first_diagonal(steps[0], Dual.of(square), numbers)
+    at, _ = take_diagonals(steps[1:], at, at, numbers)
+    found: Dual = getattr(at, kernel)
+    return found
+
+
+def diagonal_of(net: Network, X: Any, kernel: str) -> Array:
+    """The kernel at (x, x) for every point, (N,)."""
+    x = check_points(X)
+    return _own(net.layers, kernel, Points.of(x).square, _Duals()).value

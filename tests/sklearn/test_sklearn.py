@@ -1,0 +1,135 @@
+"""The kernel and the estimators inside scikit-learn's own tools, and its own checks."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc.errors import InputError
+
+pytest.importorskip("sklearn")
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from kernelcalc.sklearn import NetworkKernel, WideNetworkClassifier, WideNetworkRegressor
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(25, 3))
+Y = np.sin(X[:, 0]) + 0.1 * RNG.normal(size=25)
+NET = kc.MLP("erf", depth=2, sigma_w=1.2, beta=0.3)
+
+
+@parametrize_with_checks(
+    [WideNetworkRegressor("erf", depth=2, diag_reg=1e-6), WideNetworkClassifier("erf", depth=2, diag_reg=1e-6)]
+)
+@pytest.mark.filterwarnings("ignore")
+def test_scikit_learns_own_checks(estimator, check):
+    check(estimator)
+
+
+def test_the_kernel_is_the_networks():
+    kernel = NetworkKernel(NET, noise=0.1)
+    assert kernel(X) == pytest.approx(NET.kernels(X).theta + 0.1 * np.eye(25), rel=1e-12)
+    assert kernel(X, X[:4]) == pytest.approx(NET.kernels(X, X[:4]).theta, rel=1e-12)
+    assert kernel.diag(X) == pytest.approx(np.diagonal(kernel(X)), rel=1e-12)
+    sigma = NetworkKernel(NET, "sigma", sigma_w=2.0)
+    assert sigma(X) == pytest.approx(NET.replace(sigma_w=2.0).kernels(X).sigma, rel=1e-12)
+
+
+def test_gradients_in_the_logarithms_are_differences():
+    kernel = NetworkKernel(NET, noise=0.1)
+    _, gradient = kernel(X, eval_gradient=True)
+    h = 1e-5
+    for place in range(3):
+        step = np.zeros(3)
+        step[place] = h
+        up, down = (kernel.clone_with_theta(kernel.theta + sign * step)(X) for sign in (1, -1))
+        assert gradient[..., place] == pytest.approx((up - down) / (2 * h), rel=1e-7, abs=1e-9)
+
+
+# how near to a bound the optimum is, is not what is tested
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_gaussian_process_fits_the_hyperparameters():
+    fixed = GaussianProcessRegressor(NetworkKernel(NET, noise=0.3), optimizer=None).fit(X, Y + 3)
+    fitted = GaussianProcessRegressor(NetworkKernel(NET, noise=0.3)).fit(X, Y + 3)
+    assert fitted.log_marginal_likelihood_value_ > fixed.log_marginal_likelihood_value_ + 1
+    # at an optimum inside the bounds the gradient vanishes
+    _, slope = fitted.log_marginal_likelihood(fitted.kernel_.theta, eval_gradient=True)
+    inside = np.abs(fitted.kernel_.theta[:, None] - fitted.kernel_.bounds).min(axis=1) > 1e-3
+    assert np.abs(slope[inside]).max() < 0.05
+    mean, std = fitted.predict(X[:3], return_std=True)
+    assert mean.shape == std.shape == (3,)
+
+
+def test_zero_scales_are_fixed():
+    kernel = NetworkKernel(NET, beta=0.0)
+    assert [one.name for one in kernel.hyperparameters if not one.fixed] == ["sigma_w"]
+    assert kernel(X, eval_gradient=True)[1].shape == (25, 25, 1)
+
+
+def test_kernel_machines_pipelines_grids_and_clones():
+    data, labels = load_iris(return_X_y=True)
+    svc = make_pipeline(StandardScaler(), SVC(kernel=NetworkKernel(NET)))
+    assert cross_val_score(svc, data, labels, cv=3).mean() > 0.9
+    ridge = GridSearchCV(
+        KernelRidge(kernel=NetworkKernel(NET)), {"kernel__sigma_w": [0.5, 1.5], "alpha": [0.01, 1.0]}, cv=3
+    ).fit(X, Y)
+    assert ridge.best_params_["kernel__sigma_w"] in (0.5, 1.5)
+    kernel = NetworkKernel(NET, noise=0.2)
+    assert clone(kernel) == kernel
+    assert pickle.loads(pickle.dumps(kernel)) == kernel
+
+
+def test_the_regressor_is_kernel_regression():
+    theta = NET.kernels(X).theta
+    model = WideNetworkRegressor(net=NET, ridge=0.1).fit(X, Y)
+    expected = NET.kernels(X[:5] + 0.1, X).theta @ np.linalg.solve(theta + 0.1 * np.eye(25), Y)
+    assert model.predict(X[:5] + 0.1) == pytest.approx(expected, rel=1e-9)
+    mean, std = WideNetworkRegressor(net=NET, time=0.0).fit(X, Y).predict(X[:2], return_std=True)
+    assert np.abs(mean).max() == 0
+    assert std == pytest.approx(np.sqrt(np.diagonal(NET.kernels(X[:2]).sigma)), rel=1e-12)
+
+
+def test_the_classifier_on_iris():
+    data, labels = load_iris(return_X_y=True)
+    names = np.array(["setosa", "versicolor", "virginica"])[labels]
+    model = make_pipeline(StandardScaler(), WideNetworkClassifier("erf", depth=2, ridge=0.1))
+    assert cross_val_score(model, data, names, cv=5).mean() > 0.93
+    shares = model.fit(data, names).predict_proba(data[:4])
+    assert shares.sum(axis=1) == pytest.approx(1)
+    soft = make_pipeline(StandardScaler(), WideNetworkClassifier("erf", depth=2, loss="softmax", time=50.0, samples=4))
+    assert soft.fit(data[::5], names[::5]).score(data, names) > 0.85
+
+
+def test_votes_beside_draws():
+    from kernelcalc.sklearn.estimators import _votes
+
+    mean, std = np.array([[0.3, -0.1, 0.2]]), np.array([0.4])
+    draws = mean + std * np.random.default_rng(0).normal(size=(200_000, 3))
+    shares = np.bincount(draws.argmax(axis=1), minlength=3) / 200_000
+    assert _votes(mean, std)[0] == pytest.approx(shares, abs=4e-3)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: NetworkKernel(NET, "phi"), "theta"),
+        (lambda: NetworkKernel("tanh"), "network"),
+        (lambda: NetworkKernel(NET, noise=-1.0)(X), "noise"),
+        (lambda: WideNetworkClassifier(loss="hinge").fit(X, Y > 0), "softmax"),
+        (lambda: WideNetworkClassifier(loss="softmax").fit(X, Y > 0), "finite time"),
+    ],
+)
+def test_wrong_calls_are_named(call, words):
+    with pytest.raises(InputError, match=words):
+        call()
