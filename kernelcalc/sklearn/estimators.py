@@ -238,7 +238,7 @@ class WideNetworkClassifier(ClassifierMixin, _WideNetwork):
 def _votes(mean: Array, std: Array) -> Array:
     r"""P(f_a > f_b for all b ≠ a) of independent Gaussian outputs: :math:`\int φ(z) \prod_b Φ(z + (μ_a - μ_b)/s) dz`."""
     safe = np.maximum(std, np.finfo(np.float64).tiny ** 0.5)[:, None]
-    z, step = np.linspace(-_REACH, _VOTE_REACH, _VOTE_NODES, retstep=True)
+    z, step = np.linspace(-_VOTE_REACH, _VOTE_REACH, _VOTE_NODES, retstep=True)
     weight = np.exp(-(z**2) / 2) * step / math.sqrt(2 * math.pi)
     shares = np.empty_like(mean)
     for a in range(mean.shape[1]):
