@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kernelcalc.cli.dataset import DataOptions, data_options, loss_option, network_options
 from kernelcalc.cli.terminal import progress, say, say_written, shows_progress
+
+if TYPE_CHECKING:
+    from kernelcalc.kernels.mlp import Sequential
 
 # The paper's Figure 1: smooth ReLU (left), normalised smooth ReLU (right).
 DEFAULT_ACTIVATIONS = ("smooth_relu", "normalized smooth_relu")
@@ -68,6 +71,7 @@ class LogTimes(click.ParamType):
 @click.option("--no-png", is_flag=True, help="Write no picture (matplotlib is not needed then).")
 def curves(
     activations: tuple[str, ...],
+    architecture: str | None,
     depth: int,
     sigma_w: float,
     beta: float,
@@ -94,9 +98,7 @@ def curves(
     For a loss other than mse, 64 initialisations are drawn and followed, on 100 digits and at 25 times unless said
     otherwise: about 15 seconds for softmax on two cores.
     """
-    from kernelcalc.activations.names import from_text
     from kernelcalc.errors import InputError
-    from kernelcalc.kernels.mlp import MLP
     from kernelcalc.output.files import writable_folder, write_csv, write_figure
     from kernelcalc.studies.experiment import silent
     from kernelcalc.studies.figures.curves import SAMPLED_POINTS, Curves
@@ -113,8 +115,7 @@ def curves(
 
         require_matplotlib()
     x, y = data.read(law, seed, None if law.is_quadratic else SAMPLED_POINTS)
-    chosen = [from_text(text) for text in activations]
-    nets = {one.name: MLP(one, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1]) for one in chosen}
+    nets = _networks(architecture, activations, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
     report = Curves(
         nets=nets,
         law=law,
@@ -133,3 +134,14 @@ def curves(
     if not no_png:
         written.append(write_figure(folder / "curves.png", report.figure()))
     say_written(written)
+
+
+def _networks(architecture: str | None, activations: tuple[str, ...], **settings: Any) -> dict[str, Sequential]:
+    """By the names of their nonlinearities, or one by its text."""
+    from kernelcalc.activations.names import from_text
+    from kernelcalc.kernels.architecture import network_from_text
+
+    nets = {one.name: network_from_text(architecture, one, **settings) for one in map(from_text, activations)}
+    if architecture is None or len(set(nets.values())) > 1:
+        return nets
+    return {architecture: next(iter(nets.values()))}

@@ -21,7 +21,13 @@ DIGITS = {"digits": "mnist14", "mnist14": "mnist14", "mnist28": "mnist28"}
 # Relative differences below which points count as one after rescaling.
 _SAME_DIGITS = 12
 
+ARCHITECTURE = click.option(
+    "--architecture", metavar="TEXT",
+    help="Instead of --depth: plain:K, residual:K or prelayernorm:K for K blocks, or layers such as "
+    "'dense; residual(layernorm, tanh, dense, scale=0.5); dense'; 'activation' stands for that of -a.",
+)  # fmt: skip
 _NETWORK = (
+    ARCHITECTURE,
     click.option("--depth", type=int, default=3, show_default=True, help="Number L of weight layers."),
     click.option("--sigma-w", type=float, default=1.0, show_default=True, help="Standard deviation of the weights."),
     click.option("--beta", type=float, default=0.1, show_default=True, help="Factor of the biases."),
@@ -219,7 +225,7 @@ def drawn(y: Any, seed: int) -> str:
 
 
 def network_options(command: F) -> F:
-    """Add --depth, --sigma-w and --beta."""
+    """Add --architecture, --depth, --sigma-w and --beta."""
     return _stacked(command, _NETWORK)
 
 

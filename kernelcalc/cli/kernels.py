@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kernelcalc.cli.dataset import DataOptions, point_options
+from kernelcalc.cli.dataset import ARCHITECTURE, DataOptions, point_options
 from kernelcalc.cli.terminal import say, say_written, shows_progress
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from kernelcalc.kernels.mlp import MLP
+    from kernelcalc.kernels.mlp import Sequential
 
 
 @click.command(epilog="Example: kernelcalc kernels -a tanh --depth 3 --data points.csv -o kernels.npz")
 @click.option(
     "-a", "--activation", default="smooth_relu", show_default=True, metavar="TEXT", help="Name or expression."
 )
+@ARCHITECTURE
 @click.option("--depth", type=int, default=3, show_default=True, help="Number L of weight layers.")
 @click.option("--sigma-w", type=float, default=1.0, show_default=True, help="Standard deviation of the weights.")
 @click.option("--beta", type=float, default=0.1, show_default=True, help="Factor of the biases.")
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 @click.option("--scheduler", metavar="ADDRESS", help="A running dask cluster instead, such as tcp://host:8786.")
 def kernels(
     activation: str,
+    architecture: str | None,
     depth: int,
     sigma_w: float,
     beta: float,
@@ -57,7 +59,7 @@ def kernels(
     """Gram matrices of the limiting kernels Σ, Θ, Φ, Λ, Υ, Ξ, with a summary."""
     from kernelcalc.activations.names import as_activation
     from kernelcalc.errors import InputError, OutputFileError
-    from kernelcalc.kernels.mlp import MLP
+    from kernelcalc.kernels.architecture import network_from_text
     from kernelcalc.output.files import writable_folder, write_npz
 
     by_dask = machinery.startswith("dask")
@@ -69,7 +71,7 @@ def kernels(
         raise OutputFileError(f"expected a file name for the kernels, got the folder {out}")
     points, _ = data.load()
     points = data.scaled(points, "raw" if data.has_file else "sphere")
-    net = MLP(as_activation(activation), depth=depth, sigma_w=sigma_w, beta=beta)
+    net = network_from_text(architecture, as_activation(activation), depth=depth, sigma_w=sigma_w, beta=beta)
     heading = f"{net!r}: {points.shape[0]} points in {points.shape[1]} dimensions"
     if not by_dask:
         result = net.kernels(points, only=only or None, engine="numba" if machinery == "numba" else None)
@@ -87,7 +89,7 @@ def kernels(
 
 
 def _by_dask(
-    net: MLP,
+    net: Sequential,
     points: np.ndarray,
     only: tuple[str, ...],
     machinery: str,

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 @click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write all numbers here.")
 def predict(
     activation: str,
+    architecture: str | None,
     depth: int,
     sigma_w: float,
     beta: float,
@@ -85,9 +86,8 @@ def predict(
     initialisations are followed.
     """
     from kernelcalc import datasets
-    from kernelcalc.activations.names import from_text
     from kernelcalc.errors import InputError, PrecisionWarning
-    from kernelcalc.kernels.mlp import MLP
+    from kernelcalc.kernels.architecture import network_from_text
     from kernelcalc.output.files import writable_folder
     from kernelcalc.studies import heldout, prediction
     from kernelcalc.training.losses import resolve_loss
@@ -96,7 +96,7 @@ def predict(
     if json_file is not None:
         writable_folder(json_file.parent)
     x, y = data.read(law, seed)
-    net = MLP(from_text(activation), depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
+    net = network_from_text(architecture, activation, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
     count = len(x) // 5 if held_out is None else held_out
     if count >= len(x):
         raise InputError(f"--held-out below the number of points, {len(x)}", str(count))

@@ -26,6 +26,7 @@ from kernelcalc.cli.terminal import say, say_written
 @click.option("--no-png", is_flag=True, help="Write no picture (matplotlib is not needed then).")
 def spectrum(
     activation: str,
+    architecture: str | None,
     depth: int,
     sigma_w: float,
     beta: float,
@@ -45,8 +46,7 @@ def spectrum(
     hence the root mean square of its eigenvalues. In the mean-field limit (outputs divided by √width) I stays and S grows
     by √width.
     """
-    from kernelcalc.activations.names import from_text
-    from kernelcalc.kernels.mlp import MLP
+    from kernelcalc.kernels.architecture import network_from_text
     from kernelcalc.output.files import writable_folder, write_csv, write_figure
     from kernelcalc.studies.spectrum_report import SpectrumReport
     from kernelcalc.training.losses import resolve_loss
@@ -58,7 +58,7 @@ def spectrum(
 
         require_matplotlib()
     x, y = data.read(law, seed)
-    net = MLP(from_text(activation), depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
+    net = network_from_text(architecture, activation, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
     report = SpectrumReport.of(net, x, y, law, width, seed)
     say(str(report))
     written = [write_csv(folder / "spectrum.csv", report.columns)]

@@ -65,6 +65,7 @@ class Numbers(click.ParamType):
 @click.option("--no-png", is_flag=True, help="Write no picture (matplotlib is not needed then).")
 def validate(
     activation: str,
+    architecture: str | None,
     depth: int,
     sigma_w: float,
     beta: float,
@@ -85,9 +86,8 @@ def validate(
     networks of several widths, extrapolated to infinite width, beside the prediction. Whole-number labels are taken as
     parity (±1), others as they are. The exit code is 1 if a quantity fails.
     """
-    from kernelcalc.activations.names import from_text
+    from kernelcalc.kernels.architecture import network_from_text
     from kernelcalc.kernels.distributed.engine import cluster
-    from kernelcalc.kernels.mlp import MLP
     from kernelcalc.output.files import writable_folder, write_figure
     from kernelcalc.studies.validation.validate import validate as run
 
@@ -97,7 +97,7 @@ def validate(
 
         require_matplotlib()
     x, y = _read(data, seed)
-    net = MLP(from_text(activation), depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
+    net = network_from_text(architecture, activation, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
     with nullcontext() if scheduler is None else cluster(scheduler, 1) as client:
         report = run(
             net, x, y, widths, trials, times, seed,

@@ -155,8 +155,12 @@ def layer_sizes(net: Any, widths: Any, n_in: Any) -> list[int]:
     Raises
     ------
     InputError
-        Number of widths other than hidden layers, a size that is not a whole number or below 1.
+        Not a fully connected network, another number of widths than hidden layers, a size that is no whole number above 0.
     """
+    if not hasattr(net, "sigma_w") or not hasattr(net, "beta"):
+        raise InputError(
+            "a fully connected network, kc.MLP, for finite networks", repr(net), "its limit: net.kernels(X)"
+        )
     hidden = len(net.activations)
     given = plain(widths, "widths")
     sizes = [whole_number(size, "widths") for size in np.atleast_1d(given).tolist()]

@@ -144,8 +144,6 @@ class Sequential(Network):
         numbers, blocks = resolve_arithmetic(arithmetic, dps=dps, certified=certified, engine=engine)
         block_sides(chunks)
         refused, names = self.refused, self.names(only)
-        if blocks and self.has_positions:
-            raise InputError("an engine for networks with positions", repr(engine), "leave out engine=")
         if blocks:
             compiled = isinstance(numbers, Floats) and bool(numbers.compiled)
             return lazy_kernels(self, X, X2, only=only, chunks=chunks, compiled=compiled)
@@ -172,9 +170,8 @@ class Sequential(Network):
         self, x: np.ndarray, x2: np.ndarray | None, names: tuple[str, ...], numbers: Arithmetic
     ) -> LimitingKernels:
         if not isinstance(numbers, Floats):
-            raise InputError(
-                "float64 kernels of a network with positions", repr(numbers), "leave out dps= and certified="
-            )
+            self.require_vectors("kernels in other numbers than float64")
+        assert isinstance(numbers, Floats)
         arrays = PositionComputation(self, x, x2, names, numbers.compiled).run()
         data = (x,) if x2 is None else (x, x2)
         return LimitingKernels(arrays, refused=self.refused, title=self, layers=_no_layers, data=data)
@@ -185,6 +182,21 @@ class Sequential(Network):
     def __repr__(self) -> str:
         outputs = "" if self.n_out == 1 else f", n_out={self.n_out}"
         return f"Sequential({', '.join(map(repr, self.layers))}{outputs})"
+
+
+def require_mlp(net: Network, purpose: str) -> MLP:
+    """The network, if it is fully connected.
+
+    Raises
+    ------
+    InputError
+        Another composition of layers.
+    """
+    if not isinstance(net, MLP):
+        raise InputError(
+            f"a fully connected network, kc.MLP, for {purpose}", repr(net), "net.kernels(X) knows its limit"
+        )
+    return net
 
 
 def _numbered(network: Network, every: list[dict[str, np.ndarray]]) -> tuple[LimitingKernels, ...]:

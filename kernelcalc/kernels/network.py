@@ -96,6 +96,21 @@ class Network:
         """Whether it takes points with positions: (N, positions, channels) or (N, height, width, channels)."""
         return has_positions(self.layers)
 
+    def require_vectors(self, purpose: str) -> None:
+        """Refuse networks with positions where these are not known.
+
+        Raises
+        ------
+        InputError
+            For a network with positions.
+        """
+        if self.has_positions:
+            raise InputError(
+                f"a network on points (N, n_0) for {purpose}",
+                "one with positions",
+                "its float64 kernels are net.kernels(X)",
+            )
+
     @cached_property
     def refused(self) -> dict[str, Refusal]:
         """Kernels that the nonlinearities leave undefined."""

@@ -176,7 +176,8 @@ def held_out(
     (array([[1.]]), 1.0)
     """
     law, time = resolve_loss(loss), check_number("time", time, finite=False)
-    x, new = check_points(X, "points"), check_points(X_test, "test_points")
+    positions = net.has_positions
+    x, new = (check_points(v, name, positions=positions) for v, name in ((X, "points"), (X_test, "test_points")))
     n_out = net.n_out if net.n_out > 1 else None
     y = law.encode(Y, n_out)
     t = law.encode(Y_test, y.shape[1])

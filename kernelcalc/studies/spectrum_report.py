@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.arrays import Array
-from kernelcalc.kernels.mlp import MLP
+from kernelcalc.kernels.layers import Dense, Layer, Serial
+from kernelcalc.kernels.mlp import MLP, Sequential
 from kernelcalc.output.spectrum import spectrum_figure
 from kernelcalc.studies.meanfield import mean_field_moments
 from kernelcalc.studies.spectrum import (
@@ -34,7 +35,7 @@ class SpectrumReport:
 
     Attributes
     ----------
-    net : MLP
+    net : Sequential
     law : Loss
     shape : (int, int)
         Points and their inputs.
@@ -52,7 +53,7 @@ class SpectrumReport:
         Moments in the mean-field limit at that width, where the nonlinearity is smooth enough.
     """
 
-    net: MLP
+    net: Sequential
     law: Loss
     shape: tuple[int, int]
     width: int
@@ -63,7 +64,7 @@ class SpectrumReport:
     mean_field: Mapping[str, float] | None
 
     @classmethod
-    def of(cls, net: MLP, x: Array, y: Array, law: Loss, width: int, rng: Any = 0) -> SpectrumReport:
+    def of(cls, net: Sequential, x: Array, y: Array, law: Loss, width: int, rng: Any = 0) -> SpectrumReport:
         """For points (N, n_0) and encoded targets (N, n_out); the outputs are drawn.
 
         Examples
@@ -96,19 +97,21 @@ class SpectrumReport:
             clusters=clusters,
             class_means=cluster_spectrum(kernels.theta, hessian, members.ravel()) if clusters else np.zeros(0),
             trace_s2=trace_s2,
-            mean_field=mean_field_moments(kernels, y, law).at_width(width) if smooth else None,
+            mean_field=mean_field_moments(kernels, y, law).at_width(width) if smooth and isinstance(net, MLP) else None,
         )
 
     @property
     def widths(self) -> list[int]:
-        """Of the hidden layers."""
-        return [self.width] * (self.net.depth - 1)
+        """Of the hidden layers of a fully connected network; for others no bound on the rank of S is known."""
+        return [self.width] * (self.net.depth - 1) if isinstance(self.net, MLP) else []
 
     @property
     def parameters(self) -> int:
         """P of a network of that width."""
-        sizes = [self.shape[1], *self.widths, self.net.n_out]
-        return sum((a + (self.net.beta > 0)) * b for a, b in pairwise(sizes))
+        dense = _dense_layers(self.net.layers)
+        inner = [self.width] * (len(dense) - 1)
+        sizes = pairwise([self.shape[1], *inner, self.net.n_out])
+        return sum((a + (layer.beta > 0)) * b for layer, (a, b) in zip(dense, sizes, strict=True))
 
     @property
     def positive(self) -> Array:
@@ -123,7 +126,7 @@ class SpectrumReport:
     @property
     def bulk(self) -> float:
         """Root mean square of the eigenvalues of S; 0 where Tr S² is not known."""
-        return bulk_scale(self.trace_s2, self.shape[0], self.widths) if self.trace_s2 else 0.0
+        return bulk_scale(self.trace_s2, self.shape[0], self.widths) if self.trace_s2 and self.widths else 0.0
 
     @property
     def columns(self) -> dict[str, Array]:
@@ -185,6 +188,9 @@ class SpectrumReport:
         yield _line("a direction stands out from (BBP)", f"{1 + gamma**0.5:.4g} times the mean eigenvalue {mean:.4g}")
 
     def _about_s(self) -> Iterator[str]:
+        if not isinstance(self.net, MLP) and self.trace_s2:
+            yield "\nS: the bulk, whose rank has a known bound for fully connected networks only"
+            yield _line("Tr S^2", f"{self.trace_s2:.5g}")
         if not self.widths:
             return
         yield f"\nS: the bulk, hidden layers of width {self.width}"
@@ -222,6 +228,16 @@ def largest_of(values: Array) -> str:
         else:
             found.append((float(value), 1))
     return "the largest " + ", ".join(f"{value:.4g}" + (f" ({k} times)" if k > 1 else "") for value, k in found)
+
+
+def _dense_layers(layers: Sequence[Layer]) -> list[Dense]:
+    """All fresh weights, those of branches in their order."""
+    found: list[Dense] = []
+    for layer in layers:
+        found += (
+            [layer] if isinstance(layer, Dense) else _dense_layers(layer.layers) if isinstance(layer, Serial) else []
+        )
+    return found
 
 
 def _line(name: str, value: str) -> str:

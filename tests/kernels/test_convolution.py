@@ -185,15 +185,41 @@ def test_points_that_do_not_fit(layers, shape, message):
         kc.Sequential(*layers, Dense()).kernels(np.ones(shape))
 
 
-def test_points_of_two_shapes_and_numbers_that_are_not_there():
+def test_points_of_two_shapes_and_kernels_behind_layers():
     net = kc.Sequential(Conv(3), "tanh", Flatten(), Dense())
     with pytest.raises(ShapeError, match=r"X2 with points of shape \(6, 2\)"):
         net.kernels(LINE, LINE[:, :5])
-    for options in ({"dps": 20}, {"engine": "dask"}, {"certified": True}):
-        with pytest.raises(InputError, match="positions"):
-            net.kernels(LINE, **options)
     with pytest.raises(InputError, match="behind layers"):
         _ = net.kernels(LINE).layers
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda net: net.kernels(LINE, dps=20),
+        lambda net: net.kernels(LINE, certified=True),
+        lambda net: net.kernels(LINE, engine="dask"),
+        lambda net: kc.distributed.kernels(net, LINE),
+        lambda net: kc.symbolic.kernel("theta", net),
+        lambda net: kc.finite_width(net, LINE),
+        lambda net: kc.predict(net, LINE, [1.0, -1.0]),
+        lambda net: kc.FiniteNetwork.random(net, 8, 12),
+    ],
+)
+def test_what_is_not_known_of_networks_with_positions_says_so(ask):
+    with pytest.raises(InputError, match=r"one with positions|fully connected network"):
+        ask(kc.Sequential(Conv(3), "tanh", Flatten(), Dense()))
+
+
+def test_training_and_held_out_points_of_a_convolution():
+    """At one position it is a dense layer."""
+    x, y = LINE[:, :1], [1.0, -1.0]
+    net, plain = kc.Sequential(Conv(1, W, B), "erf", Flatten(), Dense(W, B)), kc.MLP("erf", 2, sigma_w=W, beta=B)
+    found, expected = (kc.mse_moments(one.kernels(v), y, [0, 1]) for one, v in ((net, x), (plain, x[:, 0])))
+    np.testing.assert_allclose(found.trace_h, expected.trace_h, rtol=1e-12)
+    new = LINE[:, 1:2]
+    found = kc.held_out(net, x, y, new, y)
+    np.testing.assert_allclose(found.mean, kc.held_out(plain, x[:, 0], y, new[:, 0], y).mean, rtol=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def kernels(
     InputError, ShapeError, NotFiniteError
         See :meth:`kernelcalc.MLP.kernels`.
     """
+    net.require_vectors("kernels as dask arrays")
     source = BlockSource.of(net, X, X2, net.names(only), chunks, compiled=compiled)
     return LazyKernels(SeparateKernels(source), refused=net.refused, title=repr(net), source=source, write=write_source)
 

@@ -216,8 +216,8 @@ def finite_width(net: Network, X: Any, *, relative_widths: Sequence[float] = (),
     >>> float(fw.theta[0, 0]), float(fw.theta_variance[0, 0])
     (0.0, 4.0)
     """
-    x = check_points(X)
     hidden = hidden_layers(net, relative_widths)
+    x = check_points(X)
     if dps is not None:
         positive_integer("dps", dps)
         if len(x) > 2:

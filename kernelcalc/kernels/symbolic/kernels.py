@@ -156,6 +156,7 @@ class _Recursion:
     def __init__(self, name: str, net: Network, sigma_w: Any, beta: Any, depth: int | None) -> None:
         if name not in KERNELS:
             raise UnknownNameError("a kernel", name, KERNELS)
+        net.require_vectors("kernels as formulas")
         ends = [place for place, layer in enumerate(net.layers, start=1) if ends_a_layer(layer)]
         depth = len(ends) if depth is None else depth
         if not 1 <= depth <= len(ends):

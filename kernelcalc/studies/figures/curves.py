@@ -10,7 +10,7 @@ import numpy as np
 
 from kernelcalc.arrays import Array
 from kernelcalc.finite.ensembles.ensemble import FiniteMoments, moments_through_training
-from kernelcalc.kernels.mlp import MLP
+from kernelcalc.kernels.mlp import MLP, Sequential
 from kernelcalc.output.moments import curves_figure
 from kernelcalc.studies.experiment import Show, silent
 from kernelcalc.training.flow import SampledTrajectory
@@ -110,7 +110,7 @@ class Curves:
 
     Parameters
     ----------
-    nets : mapping from str to MLP
+    nets : mapping from str to Sequential
         A panel each, under this name.
     law : Loss
     times : (float, float, int), optional
@@ -131,7 +131,7 @@ class Curves:
         Of all that is drawn.
     """
 
-    nets: Mapping[str, MLP]
+    nets: Mapping[str, Sequential]
     law: Loss
     times: tuple[float, float, int] | None = None
     kmax: int = 4
@@ -171,7 +171,11 @@ class Curves:
     def _title(self, x: Array) -> str:
         net = next(iter(self.nets.values()))
         setting = f"{len(x)} points in {x.shape[1]} dimensions, {net.n_out} output{'s'[: net.n_out - 1]}"
-        network = f"L = {net.depth}, sigma_w = {net.sigma_w:g}, beta = {net.beta:g}"
+        network = (
+            f"L = {net.depth}, sigma_w = {net.sigma_w:g}, beta = {net.beta:g}"
+            if isinstance(net, MLP)
+            else f"{net.depth} layers"
+        )
         network += "" if self.law.is_quadratic else f", {self.law.name} loss, {self.samples} initialisations"
         return f"Moments of the Hessian through training: {setting}, {network}"
 
@@ -206,7 +210,9 @@ class Curves:
             columns |= {f"{prefix}q05": low, f"{prefix}q95": high}
         return columns
 
-    def _networks(self, net: MLP, x: Array, y: Array, trajectory: Trajectory, late: float, show: Show) -> FiniteMoments:
+    def _networks(
+        self, net: Sequential, x: Array, y: Array, trajectory: Trajectory, late: float, show: Show
+    ) -> FiniteMoments:
         assert self.width is not None
         times = trajectory.times
         early = np.flatnonzero(times <= max(late, times[1]))

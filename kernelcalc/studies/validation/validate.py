@@ -63,7 +63,7 @@ def validate(
 
     Parameters
     ----------
-    net : MLP
+    net : Sequential
         At least one hidden layer, smooth nonlinearities.
     X : array_like, (N, n_0)
         Few points: the cost grows with N² and with width³.
