@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernelcalc.errors import CovarianceError, NotFiniteError, ShapeError
-from kernelcalc.gaussian.covariance import determinant, make_covariance
+from kernelcalc.gaussian.covariance import LARGEST, Covariance, determinant, make_covariance
 
 positive = st.floats(1e-8, 1e4)
 
@@ -49,3 +49,103 @@ def test_rounding_beyond_one_is_taken_as_one():
     cov = make_covariance(q, q, np.nextafter(q, 1))
     assert cov.det == 0.0
     assert cov.rho == pytest.approx(1.0, abs=1e-15)
+
+
+def exact_determinant(q, qp, c):
+    return Fraction(float(q)) * Fraction(float(qp)) - Fraction(float(c)) ** 2
+
+
+@pytest.mark.parametrize("near", ["all", "some", "none"])
+@pytest.mark.parametrize("shape", [(40,), (4, 5)])
+def test_determinants_of_arrays_are_those_of_their_entries(near, shape):
+    """Only where the products nearly cancel their rounding is added, and there it must be, down to det/qq' = 1e-15."""
+    rng = np.random.default_rng(0)
+    q, qp = rng.uniform(0.3, 3.0, size=(2, *shape))
+    distance = {
+        "all": 10 ** rng.uniform(-15, -2, shape),
+        "some": np.where(rng.random(shape) < 0.5, 10 ** rng.uniform(-15, -2, shape), rng.uniform(0.4, 1.0, shape)),
+        "none": rng.uniform(0.4, 1.0, shape),
+    }[near]
+    c = np.sqrt(q) * np.sqrt(qp) * (1 - distance)
+    before = q.copy(), qp.copy(), c.copy()
+    found = determinant(q, qp, c)
+    for at in np.ndindex(shape):
+        exact = exact_determinant(q[at], qp[at], c[at])
+        assert abs(Fraction(float(found[at])) - exact) <= abs(exact) * Fraction(1, 2**49), at
+    np.testing.assert_array_equal(before, (q, qp, c))
+
+
+def test_determinants_broadcast():
+    q, c = np.array([1.0, 2.0, 3.0]), np.array([[0.999999999], [0.1]])
+    found = determinant(q, np.float64(1.0), c)
+    assert found.shape == (2, 3)
+    for i, j in np.ndindex(2, 3):
+        exact = exact_determinant(q[j], 1.0, c[i, 0])
+        assert abs(Fraction(float(found[i, j])) - exact) <= abs(exact) * Fraction(1, 2**49)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((-1.0, 1.0, 0.0), "expected a variance 0 ≤ q1 ≤ 1e+140, got -1.0"),
+        ((1.0, [1.0, -2.0], 0.0), "expected a variance 0 ≤ q2 ≤ 1e+140, got -2.0"),
+        ((float("nan"), 1.0, 0.0), "expected finite numbers in q1, got NaN or infinity"),
+        ((1.0, float("inf"), 0.0), "expected finite numbers in q2, got NaN or infinity"),
+        ((1.0, 1.0, [0.0, float("nan")]), "expected finite numbers in c, got NaN or infinity"),
+        (([1.0, 4.0], 1.0, [1.0, 3.0]), "expected a covariance with c² ≤ q1·q2, got q1=4.0, q2=1.0, c=3.0"),
+        ((1.0, 4.0, -3.0), "expected a covariance with c² ≤ q1·q2, got q1=1.0, q2=4.0, c=-3.0"),
+    ],
+)
+def test_refusals_say_which_number(arguments, message):
+    with pytest.raises(ValueError, match=r".*") as caught:
+        make_covariance(*arguments)
+    assert str(caught.value) == message
+
+
+def test_shapes_that_do_not_broadcast_are_said():
+    with pytest.raises(ShapeError, match=r"^expected real arrays q1, q2, c that broadcast, got .*shape mismatch"):
+        make_covariance(np.ones(2), np.ones(3), 0.0)
+
+
+def test_the_edges_are_allowed():
+    assert make_covariance(LARGEST, LARGEST, LARGEST).det == 0.0
+    assert make_covariance(0.0, 3.0, 0.0).det == 0.0
+    assert make_covariance(0, 0, 0).rho == 0.0
+    with pytest.raises(CovarianceError):
+        make_covariance(np.nextafter(LARGEST, np.inf), 1.0, 0.0)
+    # a few ulp beyond one are rounding, 1e-12 is not
+    assert make_covariance(1.0, 1.0, 1 + 4e-16).det == 0.0
+    for c in (1 + 1e-12, -1 - 1e-12):
+        with pytest.raises(CovarianceError):
+            make_covariance(1.0, 1.0, c)
+
+
+def test_an_excess_is_measured_by_the_products():
+    """c² may exceed q q' by 1e-13 of it, at variances that differ."""
+    for q, qp in ((1.0, 4.0), (4.0, 1.0), (0.25, 1.0)):
+        root = np.sqrt(q * qp)
+        assert make_covariance(q, qp, root * (1 + 0.3e-13)).det == 0.0
+        with pytest.raises(CovarianceError):
+            make_covariance(q, qp, root * (1 + 0.7e-13))
+
+
+def test_pairs_are_selected_and_turned():
+    cov = make_covariance([1.0, 4.0, 0.0], [4.0, 1.0, 2.0], [1.0, -1.6, 0.0])
+    np.testing.assert_allclose(cov.rho, [0.5, -0.8, 0.0], rtol=1e-15)
+    np.testing.assert_allclose(cov.det, [3.0, 1.44, 0.0], rtol=1e-15)
+    part = cov.take(np.array([False, True, False]))
+    assert [float(v[0]) for v in (part.q, part.qp, part.c)] == [4.0, 1.0, -1.6]
+    np.testing.assert_array_equal(part.det, cov.det[1:2])
+    turned = cov.swapped()
+    np.testing.assert_array_equal((turned.q, turned.qp, turned.c, turned.det), (cov.qp, cov.q, cov.c, cov.det))
+    assert isinstance(turned, Covariance)
+    assert make_covariance([[1], [2]], [1, 2, 3], 0).q.tolist() == [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]
+
+
+def test_no_warning_where_products_leave_the_range():
+    """Warnings are errors in tests."""
+    for size in (1e-200, 1e-320, 1e139):
+        assert make_covariance(size, size, size / 2).rho == pytest.approx(0.5, rel=1e-3)
+    for c in (1e200, [0.0, -1e308]):
+        with pytest.raises(CovarianceError):
+            make_covariance(1.0, 1.0, c)

@@ -205,11 +205,11 @@ def with_kernel(kernels, **changed):
         ({}, {"rtol": 0}, InputError),
         ({}, {"rtol": 1e-13}, InputError),
         ({}, {"loss": "sofmax"}, UnknownNameError),
-        ({}, {"labels": [1, 2]}, ShapeError),
+        ({}, {"Y": [1, 2]}, ShapeError),
     ],
 )
 def test_named_errors(kernels, changes, options, error):
-    arguments = {"labels": LABELS, "times": [0.0, 1.0], "samples": 2} | options
+    arguments = {"Y": LABELS, "times": [0.0, 1.0], "samples": 2} | options
     with pytest.raises(error):
         hessian_moments(with_kernel(kernels, **changes), **arguments)
 
