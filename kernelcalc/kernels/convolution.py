@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arrays import EPS
+from kernelcalc.arrays import EPS, AnyArray
 from kernelcalc.gaussian.covariance import Covariance, determinant
 from kernelcalc.kernels.blocks import BLOCK_COLUMNS, BLOCK_ROWS, Matrix
 from kernelcalc.kernels.fold import INPUT, Step, first_kernels, take_diagonals
@@ -63,7 +63,8 @@ class PositionBlock(Block):
 
     def __init__(self, rows: slice, columns: slice, x: np.ndarray, xp: np.ndarray) -> None:
         super().__init__(rows, columns)
-        self.x, self.xp = x, xp
+        self.x: AnyArray = x
+        self.xp: AnyArray = xp
 
     def gram(self, paired: bool) -> np.ndarray:
         """x·x'/n."""
@@ -157,7 +158,9 @@ class PositionFold(Fold):
         names: frozenset[str],
         compiled: bool | None,
     ) -> None:
-        self.points, self.paired, self.compiled = points, paired, compiled
+        self.points: tuple[AnyArray, AnyArray] = points
+        self.paired: bool = paired
+        self.compiled: bool | None = compiled
         self.layers_of_network = layers
         rows = self._squares(points[0])
         squares = rows, rows if points[1] is points[0] else self._squares(points[1])
@@ -222,7 +225,8 @@ class PositionComputation:
     def __init__(
         self, network: Network, x: np.ndarray, x2: np.ndarray | None, names: tuple[str, ...], compiled: bool | None
     ) -> None:
-        self.names, self._compiled = names, compiled
+        self.names: tuple[str, ...] = names
+        self._compiled = compiled
         layers = laid_out(network.layers, x.shape[1:-1])
         layouts = [layer.before for layer in layers if isinstance(layer, Average)]
         first = layers[0]
@@ -234,7 +238,7 @@ class PositionComputation:
             1, int(math.sqrt(BLOCK_ENTRIES) / size) if self._paired else math.isqrt(max(1, BLOCK_ENTRIES // size))
         )
         self._x, self._x2 = x, x if x2 is None else x2
-        self.matrix = Matrix(
+        self.matrix: Matrix = Matrix(
             shape=(len(x), len(self._x2)), symmetric=x2 is None, sides=(min(side, BLOCK_ROWS), min(side, BLOCK_COLUMNS))
         )
 

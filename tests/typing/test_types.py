@@ -20,10 +20,10 @@ COMPLETE = 0.99
 
 
 def run(*command):
-    # pyright would say there that a newer one exists
-    quiet = {**os.environ, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
+    # this checkout is what is looked at, however it was installed; and pyright shall not say that a newer one exists
+    here = {**os.environ, "PYTHONPATH": str(ROOT), "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
     command = [sys.executable, "-m", *command]
-    return subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, env=here, capture_output=True, text=True, check=False)
 
 
 def pyright(*options):
