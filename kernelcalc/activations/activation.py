@@ -34,6 +34,14 @@ def _named(expected: str, got: str) -> Iterator[None]:
         raise ExpressionError(expected, got, str(error)) from error
 
 
+def _finite(jumps: list[Any]) -> tuple[float, ...]:
+    """Jumps as floats; where the slope is infinite E[σ'(a)²], which the tangent kernel needs, is too."""
+    found = tuple(map(float, jumps))
+    if not np.isfinite(found).all():
+        raise ValueError("it is infinite at one, and so is the mean of its square")
+    return found
+
+
 def _real(values: Any) -> np.ndarray:
     array = plain(values, "values")
     try:
@@ -177,7 +185,7 @@ class Activation(NamedExpression):
     @cached_property
     def _jump_values(self) -> tuple[float, ...]:
         with _named("a function with finite limits at its kinks", self.name):
-            return tuple(map(float, self.form.jumps(0)))
+            return _finite(self.form.jumps(0))
 
     def derivative(self, k: int = 1) -> Activation:
         """The k-th derivative, in the sense of distributions, as an Activation.

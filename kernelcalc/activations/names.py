@@ -12,20 +12,34 @@ from kernelcalc.activations.activation import Activation, CallableActivation
 from kernelcalc.errors import InputError, UnknownNameError
 from kernelcalc.expressions.atoms import x
 
+# As of the numbers in texts.
+LARGEST_PARAMETER = sp.Integer(10) ** 100
+
 
 def _number(value: Any) -> sp.Expr:
     """Exact number of a parameter: a float is taken as the decimal it prints as."""
     if isinstance(value, sp.Expr):
         if not value.is_number or not value.is_finite or not value.is_real:
             raise InputError("a real number as parameter of an activation", str(value))
-        return value
+        return _of_moderate_size(value)
     try:
         number = float(value)
         if not abs(number) < float("inf"):
             raise ValueError
-        return sp.Integer(value) if isinstance(value, int) else sp.Rational(repr(number))
-    except (TypeError, ValueError) as error:
+        exact = sp.Integer(value) if isinstance(value, int) else sp.Rational(repr(number))
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError("a finite number as parameter of an activation", repr(value)) from error
+    return _of_moderate_size(exact)
+
+
+def _of_moderate_size(number: sp.Expr) -> sp.Expr:
+    if not (number == 0 or 1 / LARGEST_PARAMETER <= abs(number) <= LARGEST_PARAMETER):
+        raise InputError(
+            "0 or a parameter between 1e-100 and 1e100 in size",
+            str(sp.N(number, 5)),
+            "its square is a number of float64 too",
+        )
+    return number
 
 
 def _positive(name: str, value: Any) -> sp.Expr:

@@ -382,6 +382,8 @@ def _overflowing(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[Any], Any]:
 def _exp(z: Any) -> Any:
     if mpmath.re(z) > _LARGEST_EXPONENT:
         raise OverflowError
+    if mpmath.re(z) < -_LARGEST_EXPONENT:
+        return mpmath.mpf(0)
     return mpmath.exp(z)
 
 

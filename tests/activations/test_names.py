@@ -54,3 +54,21 @@ def test_what_is_neither_is_refused_by_name(text, error, words):
 def test_an_expression_takes_no_parameters():
     with pytest.raises(UnknownNameError, match="x\\*tanh"):
         kc.activation("x*tanh(x)", scale=2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "smooth_relu(scale=1e400)", "smooth_relu(scale=1e-300)", "softplus(sharpness=1e150)", "leaky_relu(slope=1e200)",
+        "sin(frequency=1e-200)", "gaussian(scale=1e-310)", "celu(alpha=1e101)",
+    ],
+)  # fmt: skip
+def test_parameters_whose_squares_leave_float64_are_refused(text):
+    with pytest.raises(InputError, match=r"1e-100|finite number"):
+        kc.activation(text)
+
+
+def test_parameters_may_be_as_small_as_they_say():
+    # a smooth relu of scale 1e-100 is relu to float64
+    narrow, points = kc.MLP("smooth_relu(scale=1e-100)", 2, beta=0.0), np.eye(2)
+    assert narrow.kernels(points, only=("theta",)).theta[0, 0] == pytest.approx(0.5, rel=1e-14)

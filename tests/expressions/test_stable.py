@@ -72,3 +72,10 @@ def test_powers_that_are_no_function_are_refused_in_time() -> None:
         with pytest.raises(ExpressionError):
             kc.Activation(text)
         assert time.perf_counter() - started < 3
+
+
+def test_exponentials_of_huge_negative_numbers_are_no_work() -> None:
+    act = kc.Activation("exp(-(x^2)*1e90) + x*0 + exp(-exp(exp(x^2)))")
+    started = time.perf_counter()
+    assert act(np.array([0.0, 5.0, 30.0])) == pytest.approx([1 + np.exp(-np.e), 0.0, 0.0])
+    assert time.perf_counter() - started < 5

@@ -20,7 +20,7 @@ import pytest
 import sympy as sp
 
 import kernelcalc as kc
-from kernelcalc.errors import KernelcalcError
+from kernelcalc.errors import ExpressionError, KernelcalcError
 from kernelcalc.expressions.parsing import FUNCTIONS, parse_expression
 from tests.fuzz.grammar import ATTACKS, KINDS, ONE, attack, moderate
 
@@ -214,12 +214,24 @@ def test_what_people_type_is_read(text: str, value: float) -> None:
     assert float(as_formula(text).subs(x, 1)) == pytest.approx(value, rel=1e-12)
 
 
-@pytest.mark.parametrize("text", ["sqrt(abs(x))", "abs(x)^0.3"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sqrt(abs(x))",
+        "abs(x)^0.3",
+        "sqrt(relu(x))",
+        "max(x, 0)^(1/3)",
+        "sqrt(max(3*x - 2, 0))",
+        "sqrt(max(1 + 3*x, relu(x)))/2",
+    ],
+)
 def test_slopes_that_are_infinite_at_a_kink_are_refused(text: str) -> None:
     act = kc.Activation(text)
-    np.testing.assert_allclose(act(np.array([0.0, 1.0])), [0.0, 1.0])
-    with pytest.raises(KernelcalcError):
+    assert act(1.0) == pytest.approx(1.0)
+    with pytest.raises(ExpressionError, match=r"at its kinks|at the kinks"):
         act.derivative(1)(np.array([1.0]))
+    with limited(10.0), pytest.raises(ExpressionError, match=r"at its kinks|at the kinks"):
+        kc.MLP(text, 2).kernels(np.eye(2), only=("sigma", "theta"))
 
 
 def test_whole_numbers_beyond_int64() -> None:

@@ -54,3 +54,38 @@ def test_the_precision_of_the_caller_does_not_matter():
     expected = net.kernels(points).theta
     with mpmath.workdps(5):
         np.testing.assert_array_equal(net.kernels(points).theta, expected)
+
+
+def waves(points, depth, sigma_w, moved):
+    """Σ of sin(2x + 1) at a pair, β = 1/8, by hand in mpmath; Σ^(1)(x, x') is multiplied by 1 + ``moved``."""
+    w2, b2 = mpmath.mpf(sigma_w) ** 2, mpmath.mpf(1) / 64
+
+    def step(q, qp, c):
+        apart, together = mpmath.exp(-2 * (q + qp - 2 * c)), mpmath.exp(-2 * (q + qp + 2 * c))
+        return w2 * (apart - mpmath.cos(2) * together) / 2 + b2
+
+    x, xp = ([mpmath.mpf(float(v)) for v in point] for point in points)
+    dot = [w2 * mpmath.fdot(u, v) / len(x) + b2 for u, v in ((x, x), (xp, xp), (x, xp))]
+    q, qp, c = dot[0], dot[1], dot[2] * (1 + moved)
+    for _ in range(depth - 1):
+        q, qp, c = step(q, q, q), step(qp, qp, qp), step(q, qp, c)
+    return c
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4, 5])
+def test_chaos_multiplies_one_rounding_by_the_tangent_kernel(depth):
+    eps = np.finfo(float).eps
+    net = kc.MLP("sin(2*x+1)", depth, sigma_w=2.5, beta=0.125)
+    with mpmath.workdps(40):
+        for distance in (1e-4, 1e-5, 1e-7):
+            points = np.concatenate([POINT, POINT + distance * STEP])
+            found, exact = (net.kernels(points, only=("sigma", "theta"), dps=digits) for digits in (None, 40))
+            sigma, theta = (mpmath.mpf(getattr(exact, name)[0, 1]) for name in ("sigma", "theta"))
+            right = waves(points, depth, 2.5, 0)
+            assert abs(sigma - right) < 1e-30
+            # one rounding of Σ^(1), in exact arithmetic, is what the documented bound says
+            shift = abs(waves(points, depth, 2.5, eps) - right)
+            assert 0.2 * eps * theta < shift < 2 * eps * theta
+            # and float64 is as good as that
+            assert abs(found.sigma[0, 1] - sigma) < 4 * eps * theta
+            assert abs(found.theta[0, 1] - theta) < 4 * eps * theta * theta / sigma
