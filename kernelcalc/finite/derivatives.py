@@ -14,8 +14,8 @@ outputs (E, N, n_out), cotangents (n_out, E, N, n_ℓ), gradients (E, P).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, singledispatch
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -33,6 +33,9 @@ class Forward:
     z: list[AnyArray]
     a: list[AnyArray]
     outputs: AnyArray
+
+    # whether gradients are outer products, one a layer, that exact sums over pairs of points can use
+    factored: ClassVar[bool] = True
 
     @cached_property
     def d(self) -> list[AnyArray]:
@@ -86,6 +89,14 @@ class Forward:
             eta[layer] *= self.d[layer]
         return eta
 
+    def gradient(self, cotangent: AnyArray) -> AnyArray:
+        """Σ_s of the gradients of η_s·f(x_s), (P,)."""
+        return parameter_gradient(self, self.cotangents(cotangent))
+
+    def gradients(self, cotangent: AnyArray) -> AnyArray:
+        """The gradient of η_rs·f(x_s) of every point and row r of η (r, N, n_out), (N, r, P)."""
+        return point_gradients(self, self.cotangents(cotangent))
+
     def output_cotangents(self) -> list[AnyArray]:
         """ζ^ℓ[a, s] = ∂f_a(x_s)/∂z^ℓ, (n_out, N, n_ℓ) by layer number."""
         return self.cotangents(self.unit_cotangents())
@@ -101,10 +112,12 @@ def forward(net: Parameters, x: AnyArray) -> Forward:
     """Run the network at checked points."""
     keep_freed_memory()
     with blas_threads(net.work(len(x))):
-        return _forward(net, x)
+        return propagate(net, x)
 
 
-def _forward(net: Parameters, x: AnyArray) -> Forward:
+@singledispatch
+def propagate(net: Parameters, x: AnyArray) -> Forward:
+    """:func:`forward` in the present threads; one body a kind of network."""
     z: list[AnyArray] = [np.empty(0, dtype=x.dtype)]
     a = [x]
     for layer, (w, b) in enumerate(zip(net.weights, net.biases, strict=True)):
@@ -143,7 +156,7 @@ def jacobian(net: Parameters, x: AnyArray) -> AnyArray:
     """∂f_a(x_s)/∂θ, (N, n_out, P)."""
     with blas_threads(net.work(len(x))):
         run = forward(net, x)
-        return point_gradients(run, run.output_cotangents())
+        return run.gradients(run.unit_cotangents())
 
 
 def ntk(net: Parameters, x: AnyArray, x2: AnyArray | None = None) -> AnyArray:
@@ -266,4 +279,4 @@ class Problem:
                 slope = self.loss.gradient(run.outputs, self.targets)
             else:
                 slope = np.stack([self.loss.gradient(one, self.targets) for one in run.outputs])
-            return parameter_gradient(run, run.cotangents(slope))
+            return run.gradient(slope)

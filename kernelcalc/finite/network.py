@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from kernelcalc.arrays import digest
 from kernelcalc.finite import derivatives
 from kernelcalc.finite.arrays import AnyArray, float_type
+from kernelcalc.finite.composition import Architecture, LayeredForward, LayeredParameters
 from kernelcalc.finite.curvature.hessian import HessianSplit, output_hessian
 from kernelcalc.finite.curvature.moments import HessianMoments, hessian_moments
 from kernelcalc.finite.derivatives import Problem
@@ -73,17 +74,19 @@ class FiniteNetwork(Parameters):
         n_in: int = 196,
         rng: Any = 0,
         dtype: Any = np.float64,
-    ) -> Self:
+    ) -> FiniteNetwork:
         """Parameters drawn iid from N(0, 1).
 
         Parameters
         ----------
         net : object
-            Has ``activations``, ``sigma_w``, ``beta``, ``n_out``.
+            Has ``activations``, ``sigma_w``, ``beta``, ``n_out``; or ``layers`` and ``n_out``, each layer known by the name
+            of its class and its attributes, which makes a :class:`LayeredNetwork`.
         widths : int or sequence of int
-            n_1..n_{L-1}; one number means that width for every hidden layer.
-        n_in : int
-            n_0.
+            n_1..n_{L-1}; one number means that width for every hidden layer. With ``layers``: the units of every Dense and
+            Conv but the last, in order, branches included.
+        n_in : int or sequence of int
+            n_0; with positions, the shape of a point, channels last.
         rng : seed or numpy.random.Generator
             float32 networks are the rounded float64 networks of the same seed.
         dtype : float64 or float32
@@ -94,6 +97,8 @@ class FiniteNetwork(Parameters):
         InputError
             Number of widths other than hidden layers, a width that is not a whole number or below 1.
         """
+        if not hasattr(net, "sigma_w"):
+            return LayeredNetwork.random(net, widths, n_in, rng, dtype)
         sizes = layer_sizes(net, widths, n_in)
         dtype = float_type(dtype)
         generator = np.random.default_rng(rng)
@@ -169,3 +174,53 @@ class FiniteNetwork(Parameters):
 
     def _origin(self, X: Any, Y: Any) -> dict[str, Any]:
         return {"network": repr(self), "data": digest(X, Y)}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class LayeredNetwork(LayeredParameters, FiniteNetwork):
+    r"""A finite network of any composition of layers, with its parameters.
+
+    Each Dense has :math:`z = \frac{σ_w}{\sqrt n} W^T α + βb`, each Conv :math:`z_p = \frac{σ_w}{\sqrt{nk}} Σ_o W_o^T
+    α_{sp+o} + βb` with k offsets (the same k where zeros pad), W of shape (k n, m), offset by offset. LayerNorm takes away
+    the mean over a position's units and divides by what is left in root mean square, without parameters.
+
+    The flat parameter vector θ is W row by row, then b, of one Dense or Conv after the other, in the order of the
+    composition. Made by ``FiniteNetwork.random(net, ...)``; what it can be asked is what a :class:`FiniteNetwork` can be.
+
+    Notes
+    -----
+    Tr S² and Tr I S take P products with the Hessian, or with many parameters ``probes`` random ones and a standard error.
+
+    Examples
+    --------
+    >>> import kernelcalc as kc
+    >>> net = kc.Sequential(kc.layers.Conv(3), "tanh", kc.layers.Flatten(), kc.layers.Dense())
+    >>> fin = FiniteNetwork.random(net, widths=4, n_in=(5, 2), rng=0)
+    >>> fin(np.zeros((3, 5, 2))).shape, fin.n_parameters
+    ((3, 1), 49)
+    """
+
+    @classmethod
+    def random(
+        cls, net: Any, widths: int | Sequence[int] = 64, n_in: Any = 196, rng: Any = 0, dtype: Any = np.float64
+    ) -> LayeredNetwork:
+        """See :meth:`FiniteNetwork.random`."""
+        made, dtype, generator = Architecture.of(net, widths, n_in), float_type(dtype), np.random.default_rng(rng)
+        weights, biases = [], []
+        for n, m in made.sizes:
+            weights.append(generator.standard_normal((n, m)).astype(dtype, copy=False))
+            biases.append(generator.standard_normal(m).astype(dtype, copy=False))
+        return cls(weights=tuple(weights), biases=tuple(biases), activations=tuple(net.activations), architecture=made)
+
+    def ntk(self, X: Any, X2: Any = None) -> AnyArray:
+        """Empirical NTK ∇f(x)·∇f(x'): (N, M) for one output, else (N, M, n_out, n_out)."""
+        left = self.jacobian(X)
+        right = left if X2 is None else self.jacobian(X2)
+        found = np.einsum("sap,tbp->stab", left, right, optimize=True)
+        return np.asarray(found[..., 0, 0] if self.n_out == 1 else found)
+
+    def hessian_trace(self, X: Any) -> AnyArray:
+        """g(x) = Tr Hf(x), exactly, (N, n_out): value, tangent kernel and Laplacian of every unit, layer by layer."""
+        run = derivatives.forward(self, self.points(X))
+        assert isinstance(run, LayeredForward)
+        return run.hessian_trace()

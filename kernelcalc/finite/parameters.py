@@ -49,8 +49,8 @@ class Parameters:
         sigma_w, beta = finite_number(self.sigma_w, "sigma_w"), finite_number(self.beta, "beta")
         if sigma_w <= 0:
             raise InputError("sigma_w > 0", f"sigma_w={sigma_w:g}")
-        dtype = _float_type(*weights, *biases)
-        kept = [_kept(array, dtype) for array in (*weights, *biases)]
+        dtype = parameter_type(*weights, *biases)
+        kept = [kept_copy(array, dtype) for array in (*weights, *biases)]
         scales = tuple(float(sigma_w / np.sqrt(w.shape[0])) for w in weights)
         given = {"weights": tuple(kept[:depth]), "biases": tuple(kept[depth:]), "activations": activations}
         vars(self).update(given, sigma_w=sigma_w, beta=beta, scales=scales)
@@ -73,6 +73,11 @@ class Parameters:
         return (self.weights[0].shape[-2], *(w.shape[-1] for w in self.weights))
 
     @property
+    def weight_shapes(self) -> tuple[tuple[int, int], ...]:
+        """(n_ℓ, n_{ℓ+1}) of every weight array."""
+        return tuple(pairwise(self.sizes))
+
+    @property
     def n_out(self) -> int:
         """n_L."""
         return self.sizes[-1]
@@ -80,7 +85,7 @@ class Parameters:
     @cached_property
     def n_parameters(self) -> int:
         """P, biases included."""
-        return sum((n + 1) * m for n, m in pairwise(self.sizes))
+        return sum((n + 1) * m for n, m in self.weight_shapes)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -103,7 +108,7 @@ class Parameters:
         theta = real_array(theta, "parameters")
         if theta.shape != (self.n_parameters,):
             raise ShapeError(f"a parameter vector of shape {(self.n_parameters,)}", f"shape {theta.shape}")
-        return self.at(_kept(theta, _float_type(theta)))
+        return self.at(kept_copy(theta, parameter_type(theta)))
 
     def at(self, theta: AnyArray) -> Self:
         """The same with parameters θ neither copied nor checked, for loops that own θ and do not write to it.
@@ -122,7 +127,7 @@ class Parameters:
         """Views of vectors (..., P): a weight array (..., n_ℓ, n_{ℓ+1}) and a bias array (..., n_{ℓ+1}) a layer."""
         lead, at = vectors.shape[:-1], 0
         weights, biases = [], []
-        for n, m in pairwise(self.sizes):
+        for n, m in self.weight_shapes:
             weights.append(vectors[..., at : at + n * m].reshape(*lead, n, m))
             at += n * m
             biases.append(vectors[..., at : at + m])
@@ -135,7 +140,7 @@ class Parameters:
 
     @cached_property
     def _largest(self) -> int:
-        return max(n * m for n, m in pairwise(self.sizes))
+        return max(n * m for n, m in self.weight_shapes)
 
     def points(self, X: Any) -> AnyArray:
         """X checked: real, finite, (N, n_in), in the network's number type."""
@@ -185,7 +190,7 @@ def _require_chain(weights: list[AnyArray], biases: list[AnyArray]) -> None:
             )
 
 
-def _float_type(*arrays: AnyArray) -> np.dtype[Any]:
+def parameter_type(*arrays: AnyArray) -> np.dtype[Any]:
     """The number type of a network with these parameters."""
     types = [np.dtype(np.float64) if array.dtype.kind in "biu" else array.dtype for array in arrays]
     for dtype in types:
@@ -194,7 +199,7 @@ def _float_type(*arrays: AnyArray) -> np.dtype[Any]:
     return np.result_type(*types)
 
 
-def _kept(array: AnyArray, dtype: Any) -> AnyArray:
+def kept_copy(array: AnyArray, dtype: Any) -> AnyArray:
     """A read-only copy, in C order; a change of the caller's array must not change a network."""
     copy = finite_array(np.array(array, dtype=dtype, order="C"), "parameters", dtype)
     copy.flags.writeable = False

@@ -17,7 +17,8 @@ import numpy as np
 
 from kernelcalc.errors import InputError, ShapeError, UnknownNameError
 from kernelcalc.finite.arrays import AnyArray, real_array
-from kernelcalc.finite.derivatives import Forward, Problem, forward, point_gradients
+from kernelcalc.finite.composition import LayeredForward
+from kernelcalc.finite.derivatives import Forward, Problem, forward
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters
 from kernelcalc.machine import blas_threads
@@ -121,7 +122,10 @@ class HessianSplit(Result):
         with blas_threads(net.work(len(self.run.outputs))):
             for start in range(0, len(vectors), step):
                 rows = slice(start, start + step)
-                self._product(vectors[rows], part, result[rows])
+                if isinstance(self.run, LayeredForward):
+                    result[rows] = self.run.product(vectors[rows], self.residual, self.root, part)
+                else:
+                    self._product(vectors[rows], part, result[rows])
         return result
 
     def _product(self, vectors: AnyArray, part: Part, out: AnyArray) -> None:
@@ -228,7 +232,7 @@ class CurvatureOperator:
 
 def weighted_jacobian(split: HessianSplit) -> AnyArray:
     """𝓗C^{½} DY: rows Σ_a B_s[a, r] ∂f_a(x_s)/∂θ, (N r, P) with r the faster index; I = JᵀJ."""
-    rows = point_gradients(split.run, split.root_cotangents)
+    rows = split.run.gradients(split.root.transpose(2, 0, 1))
     return rows.reshape(-1, rows.shape[-1])
 
 

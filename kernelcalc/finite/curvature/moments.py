@@ -13,8 +13,9 @@ import numpy as np
 
 from kernelcalc.errors import InputError, NotFiniteError
 from kernelcalc.finite.arrays import AnyArray, whole_number
-from kernelcalc.finite.curvature.hessian import HessianSplit
-from kernelcalc.finite.curvature.pairs import curvature_pairs
+from kernelcalc.finite.composition import LayeredForward
+from kernelcalc.finite.curvature.hessian import HessianSplit, weighted_jacobian
+from kernelcalc.finite.curvature.pairs import CurvaturePairs, curvature_pairs
 from kernelcalc.finite.derivatives import Problem, parameter_gradient
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters
@@ -186,7 +187,10 @@ def _moments(
 ) -> HessianMoments:
     probes, deflation, unit_probes = sampling
     net = split.run.net
-    pairs = curvature_pairs(split, unit_probes=unit_probes, rng=generator)
+    if split.run.factored:
+        pairs = curvature_pairs(split, unit_probes=unit_probes, rng=generator)
+    else:
+        pairs = _whole_pairs(split, probes, net.n_parameters <= DENSE_MOMENTS if dense is None else dense, generator)
     gram = gauss_newton_gram(split)
     _require_finite(gram, "trace_i", net.dtype)
     with blas_threads(len(gram) ** 3):
@@ -219,6 +223,18 @@ def _moments(
     )
 
 
+def _whole_pairs(split: HessianSplit, probes: int, dense: bool, rng: np.random.Generator) -> CurvaturePairs:
+    """Tr S, Tr S² and Tr I S from products with all unit vectors, or with ``probes`` vectors of independent signs."""
+    p, run = split.run.net.n_parameters, split.run
+    rows = np.eye(p) if dense else rng.choice(np.array([-1.0, 1.0]), size=(probes, p))
+    rows = rows.astype(run.outputs.dtype)
+    s, i = (split.product(rows, part) for part in ("s", "i"))
+    values = np.stack([np.einsum("vp,vp->v", s, one, dtype=np.float64) for one in (s, i)], axis=1)
+    total = values.sum(axis=0) if dense else values.mean(axis=0)
+    trace = np.array([np.vdot(split.residual, run.hessian_trace())]) if isinstance(run, LayeredForward) else np.zeros(1)
+    return CurvaturePairs(s=trace, s_s=total[0], s_i=total[1], batches=np.zeros((0, 2)) if dense else values)
+
+
 def _batch_error(values: AnyArray) -> float:
     """Standard error of the mean of independent batches; 0 if there are none."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) else 0.0
@@ -226,6 +242,9 @@ def _batch_error(values: AnyArray) -> float:
 
 def gauss_newton_gram(split: HessianSplit) -> AnyArray:
     """𝓗C^{½} Θ 𝓗C^{½} with row index (r, s): its nonzero spectrum is that of I."""
+    if not split.run.factored:
+        rows = weighted_jacobian(split)
+        return rows @ rows.T
     run, zeta = split.run, split.root_cotangents
     size = zeta[-1].shape[0] * zeta[-1].shape[1]
     total = np.zeros((size, size), dtype=run.outputs.dtype)
@@ -286,6 +305,8 @@ def _leading(gram: AnyArray, count: int, kmax: int) -> tuple[AnyArray, AnyArray,
 
 def pull_back(split: HessianSplit, vectors: AnyArray) -> AnyArray:
     """Rows 𝓗C^{½} DYᵀ u for the columns u of ``vectors`` (row index (r, s)): (m, P)."""
+    if not split.run.factored:
+        return vectors.T @ weighted_jacobian(split)
     run, zeta = split.run, split.root_cotangents
     weight = vectors.T.reshape(-1, *zeta[-1].shape[:2])
     result = np.empty((len(weight), run.net.n_parameters), dtype=run.outputs.dtype)

@@ -21,7 +21,7 @@ from kernelcalc.finite.curvature.moments import HessianMoments
 from kernelcalc.finite.derivatives import Problem, forward, ntk
 from kernelcalc.finite.ensembles.trials import trial_seeds
 from kernelcalc.finite.losses import Loss
-from kernelcalc.finite.network import FiniteNetwork
+from kernelcalc.finite.network import FiniteNetwork, LayeredNetwork
 from kernelcalc.finite.parameters import Parameters
 from kernelcalc.finite.training import flow
 from kernelcalc.machine import blas_threads
@@ -57,6 +57,8 @@ class NetworkBatch:
     parameters: AnyArray
 
     def __post_init__(self) -> None:
+        if isinstance(self.first, LayeredNetwork):
+            raise InputError("fully connected networks", repr(self.first), "take other compositions one by one")
         theta = finite_array(self.parameters, "parameters", self.first.dtype)
         if theta.ndim != 2 or theta.shape[1] != self.first.n_parameters or not len(theta):
             raise ShapeError(f"parameters of shape (E, {self.first.n_parameters})", f"shape {theta.shape}")
