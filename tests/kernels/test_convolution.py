@@ -1,5 +1,8 @@
 """Networks with positions: all six kernels against loops over positions, finite networks, and blocks of any size."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -203,7 +206,6 @@ def test_points_of_two_shapes_and_kernels_behind_layers():
         lambda net: kc.symbolic.kernel("theta", net),
         lambda net: kc.finite_width(net, LINE),
         lambda net: kc.predict(net, LINE, [1.0, -1.0]),
-        lambda net: kc.FiniteNetwork.random(net, 8, 12),
     ],
 )
 def test_what_is_not_known_of_networks_with_positions_says_so(ask):
@@ -228,3 +230,22 @@ def test_training_and_held_out_points_of_a_convolution():
 def test_convolutions_that_are_none(wrong):
     with pytest.raises(InputError, match="expected"):
         Conv(**wrong)
+
+
+PEER = json.loads(Path(__file__).with_name("neural_tangents.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("case", PEER["cases"], ids=lambda case: f"{case['kind']} {np.ndim(case['x']) - 2}")
+def test_sigma_and_theta_of_neural_tangents(case):
+    """Stored values; the file says how they were made."""
+    w, b, name, x = PEER["W"], PEER["B"], case["nonlinearity"], np.array(case["x"])
+    zeros = Conv(3, w, b, "zeros")
+    parts = {
+        "flatten": (Conv(3, w, b), name, Conv(3, w, b), name, Flatten()),
+        "global": (zeros, name, zeros, name, GlobalAverage()),
+        "pool": (Conv(3, w, b, "valid"), name, AveragePool(2), Conv(2, w, b, "valid"), name, Flatten()),
+        "residual": (zeros, Residual(LayerNorm(), name, zeros), name, GlobalAverage()),
+    }
+    kernels = kc.Sequential(*parts[case["kind"]], Dense(w, b)).kernels(x, only=("sigma", "theta"))
+    np.testing.assert_allclose(kernels.sigma, case["sigma"], rtol=1e-13)
+    np.testing.assert_allclose(kernels.theta, case["theta"], rtol=1e-13)
