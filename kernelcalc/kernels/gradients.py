@@ -38,9 +38,6 @@ from kernelcalc.kernels.network import Network
 from kernelcalc.kernels.points import Points, check_points, check_variances
 from kernelcalc.kernels.state import DiagonalKernels, PairKernels
 
-# What kernels are differentiated in.
-PARAMETERS = ("sigma_w", "beta")
-
 
 class Dual:
     """Numbers with their derivatives in σ_w and β: ``slopes`` has one row more than ``value``, of these two."""

@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import mpmath
 import numpy as np
 
 from kernelcalc import errors
@@ -112,7 +111,7 @@ def _encoded(value: Any, where: str, arrays: dict[str, AnyArray]) -> Any:
         return value.item()
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else {_KIND: "float", "value": repr(float(value))}
-    if isinstance(value, mpmath.mpf):
+    if _of_mpmath(value):
         return {_KIND: "mpf", "value": _digits(value)}
     if isinstance(value, KernelcalcError):
         return {_KIND: "error", "class": type(value).__name__, "message": str(value)}
@@ -141,7 +140,7 @@ def _encoded_array(value: AnyArray, where: str, arrays: dict[str, AnyArray]) -> 
     if value.dtype.kind == "O" and all(isinstance(entry, str) for entry in entries):
         arrays[where] = value.astype(str)
         return {_KIND: "texts", "name": where}
-    if value.dtype.kind != "O" or not all(isinstance(entry, mpmath.mpf) for entry in entries):
+    if value.dtype.kind != "O" or not all(_of_mpmath(entry) for entry in entries):
         kind = type(entries[0]).__name__ if entries else value.dtype
         raise InputError("arrays of numbers or of mpmath's, which can be saved", f"{where}, an array of {kind}")
     return {_KIND: "mpf array", "shape": list(value.shape), "values": list(map(_digits, entries))}
@@ -149,6 +148,8 @@ def _encoded_array(value: AnyArray, where: str, arrays: dict[str, AnyArray]) -> 
 
 def _digits(value: Any) -> str:
     """An mpmath number exactly, as mantissa and exponent of 2; infinity and NaN by name."""
+    import mpmath
+
     if not mpmath.isfinite(value):
         return str(value)
     sign, mantissa, exponent, _ = value._mpf_
@@ -156,6 +157,8 @@ def _digits(value: Any) -> str:
 
 
 def _number(text: str) -> Any:
+    import mpmath
+
     if "p" not in text:
         return mpmath.mpf(text)
     mantissa, exponent = text.split("p")
@@ -219,3 +222,8 @@ def _class(module: str, name: str) -> Any:
     if not holds or not (hasattr(found, "stored") or dataclasses.is_dataclass(found) or hasattr(found, "_fields")):
         raise DataFileError("results of kernelcalc", f"{module}.{name}", "the file is of another version")
     return found
+
+
+def _of_mpmath(value: Any) -> bool:
+    """Whether a number is mpmath's, which need not be imported to tell."""
+    return type(value).__name__ == "mpf" and type(value).__module__.startswith("mpmath")

@@ -52,10 +52,10 @@ class _WideNetwork(BaseEstimator):
         self.activation, self.depth, self.sigma_w, self.beta = activation, depth, sigma_w, beta
         self.net, self.time, self.ridge, self.diag_reg = net, time, ridge, diag_reg
 
-    def _network(self) -> Any:
-        if self.net is not None:
-            return self.net
-        return MLP(self.activation, depth=self.depth, sigma_w=self.sigma_w, beta=self.beta)
+    def _keep(self, x: Array, targets: Array) -> None:
+        made = MLP(self.activation, depth=self.depth, sigma_w=self.sigma_w, beta=self.beta)
+        self.network_ = made if self.net is None else self.net
+        self.X_fit_, self.targets_ = x, targets
 
     def _law(self, X: Any) -> tuple[Array, Array]:
         """Mean (M, n_out) and standard deviation (M,) of one network's outputs under MSE."""
@@ -102,8 +102,7 @@ class WideNetworkRegressor(RegressorMixin, _WideNetwork):
     def fit(self, X: Any, y: Any) -> Self:
         """Keep the data: training has a closed form."""
         x, targets = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
-        self.network_ = self._network()
-        self.X_fit_, self.targets_ = x, np.asarray(targets, dtype=np.float64)
+        self._keep(x, np.asarray(targets, dtype=np.float64))
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -203,8 +202,7 @@ class WideNetworkClassifier(ClassifierMixin, _WideNetwork):
         x, labels = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(labels)
         self.classes_, index = np.unique(labels, return_inverse=True)
-        self.network_ = self._network()
-        self.X_fit_, self.targets_ = x, np.eye(len(self.classes_))[index]
+        self._keep(x, np.eye(len(self.classes_))[index])
         return self
 
     def _samples(self, X: Any) -> Array:

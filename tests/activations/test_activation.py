@@ -47,9 +47,37 @@ ORACLE = {
     "linear": lambda t: t,
     "polynomial": lambda t: t,
     "hermite": lambda t: t,
+    "prelu": lambda t: t if t > 0 else t / 4,
+    "relu2": lambda t: max(t, mp.mpf(0)) ** 2,
+    "threshold": lambda t: max(t, mp.mpf(0)),
+    "hard_sigmoid": lambda t: min(max(t + 3, mp.mpf(0)), mp.mpf(6)) / 6,
+    "hard_swish": lambda t: t * min(max(t + 3, mp.mpf(0)), mp.mpf(6)) / 6,
+    "hard_shrink": lambda t: t if abs(t) > 0.5 else mp.mpf(0),
+    "soft_shrink": lambda t: mp.sign(t) * max(abs(t) - mp.mpf(1) / 2, mp.mpf(0)),
+    "sparse_plus": lambda t: mp.mpf(0) if t < -1 else t if t > 1 else (t + 1) ** 2 / 4,
+    "sparse_sigmoid": lambda t: min(max(t + 1, mp.mpf(0)), mp.mpf(2)) / 2,
+    "quick_gelu": lambda t: t / (1 + mp.exp(-mp.mpf("1.702") * t)),
+    "log_sigmoid": lambda t: -mp.log1p(mp.exp(-t)),
+    "squareplus": lambda t: (t + mp.sqrt(t * t + 4)) / 2,
+    "tanhshrink": lambda t: t - mp.tanh(t),
+    "lisht": lambda t: t * mp.tanh(t),
+    "sech": mp.sech,
+    "isru": lambda t: t / mp.sqrt(1 + t * t),
+    "snake": lambda t: t + mp.sin(t) ** 2,
+    "sine": lambda t: mp.sin(30 * t),
 }
 POINTS = [-20.0, -3.7, -1.3, -0.4, -1e-3, 1e-3, 0.3, 0.9, 2.2, 7.1, 20.0]
-KINKED = {"relu", "leaky_relu", "abs", "softsign", "elu", "selu", "celu", "hard_tanh", "relu6", "step", "sign"}
+KINKED = {"relu", "leaky_relu", "abs", "softsign", "elu", "selu", "celu", "hard_tanh", "relu6", "step", "sign"} | {
+    "prelu",
+    "relu2",
+    "threshold",
+    "hard_sigmoid",
+    "hard_swish",
+    "hard_shrink",
+    "soft_shrink",
+    "sparse_plus",
+    "sparse_sigmoid",
+}
 
 
 def test_oracle_covers_the_catalogue():
@@ -241,7 +269,7 @@ def test_names_parameters_and_text():
 
 
 def test_callables_are_taken_as_smooth_functions_without_derivatives():
-    act = as_activation(np.tanh)
+    act = as_activation(lambda v: np.tanh(v))
     assert act(np.array([0.5]))[0] == np.tanh(0.5)
     with pytest.raises(InputError, match="derivatives are known"):
         act.derivative(1)

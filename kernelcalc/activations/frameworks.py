@@ -1,0 +1,96 @@
+"""Functions and modules of NumPy, SciPy, PyTorch and JAX that are activations, told by their names, without importing any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kernelcalc.activations.catalogue import ACTIVATIONS, REFUSED, canonical
+from kernelcalc.errors import InputError
+
+# Attributes of PyTorch's modules that are parameters here.
+_ATTRIBUTES = {
+    "GELU": ("approximate",),
+    "LeakyReLU": ("negative_slope",),
+    "ELU": ("alpha",),
+    "CELU": ("alpha",),
+    "Softplus": ("beta",),
+    "Hardtanh": ("min_val", "max_val"),
+    "Hardshrink": ("lambd",),
+    "Softshrink": ("lambd",),
+    "Threshold": ("threshold", "value"),
+    "PReLU": ("weight",),
+}
+# What NumPy and SciPy call a function, where it is not its name here.
+_UFUNCS = {"square": ("polynomial", {"coefficients": (0, 0, 1)}), "positive": ("linear", {}), "fabs": ("abs", {})}
+# JAX's gelu is the approximation unless told otherwise.
+_JAX_DEFAULTS: dict[str, dict[str, Any]] = {"gelu": {"approximate": "tanh"}}
+_FRAMEWORKS = ("torch", "jax", "numpy", "scipy")
+
+
+def known_function(value: Callable[[Any], Any]) -> tuple[str, dict[str, Any]] | None:
+    """Name and parameters of an activation for a function or module of another library; None if it is none of these.
+
+    Raises
+    ------
+    InputError
+        A function of these libraries that is no activation, as softmax; PyTorch's class in place of an object of it.
+
+    Examples
+    --------
+    >>> known_function(np.tanh), known_function(lambda v: v)
+    (('tanh', {}), None)
+    """
+    if isinstance(value, np.ufunc):
+        name = value.__name__
+        if name in _UFUNCS:
+            return _UFUNCS[name]
+        return _in_catalogue(name)
+    if isinstance(value, type):
+        if _library(value) == "torch":
+            raise InputError(
+                "an object of a module", f"the class {value.__name__}", f"{value.__name__}() with parentheses"
+            )
+        return None
+    if _library(type(value)) == "torch" and hasattr(value, "forward"):
+        return _of_module(value)
+    library, name = _library(value), getattr(value, "__name__", "")
+    if library == "jax" and name in _JAX_DEFAULTS:
+        return name, dict(_JAX_DEFAULTS[name])
+    return _in_catalogue(name) if library in _FRAMEWORKS else None
+
+
+def _library(value: Any) -> str:
+    """The top level name of where something was defined; PyTorch's builtin functions say nothing but their type."""
+    module = getattr(value, "__module__", None) or ""
+    if not module:
+        owner = getattr(value, "__self__", None)
+        module = getattr(owner, "__name__", "") or type(owner).__module__
+    return str(module).split(".")[0].lstrip("_").removesuffix("lib")
+
+
+def _in_catalogue(name: str) -> tuple[str, dict[str, Any]] | None:
+    found = canonical(name)
+    if found in REFUSED:
+        raise InputError("a function of one unit's pre-activation", f"{name}, which {REFUSED[found]}")
+    return (found, {}) if found in ACTIVATIONS else None
+
+
+def _of_module(module: Any) -> tuple[str, dict[str, Any]]:
+    kind = type(module).__name__
+    found = _in_catalogue(kind)
+    if found is None:
+        raise InputError(
+            "a module of PyTorch that is an activation", kind, "write its expression: kc.Activation('x*tanh(x)')"
+        )
+    parameters = {}
+    for attribute in _ATTRIBUTES.get(kind, ()):
+        value = getattr(module, attribute)
+        if attribute == "weight":
+            if value.numel() != 1:
+                raise InputError("a PReLU with one slope for all units", f"{value.numel()} slopes")
+            value = float(value.detach())
+        parameters[attribute] = value
+    return found[0], parameters

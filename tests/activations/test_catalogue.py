@@ -1,0 +1,192 @@
+"""PyTorch's and JAX's activations under their names: values by their documented formulas, written down here in NumPy."""
+
+from __future__ import annotations
+
+import types
+
+import numpy as np
+import pytest
+from scipy import special
+
+import kernelcalc as kc
+from kernelcalc.activations.catalogue import ACTIVATIONS, canonical
+from kernelcalc.errors import InputError, UnknownNameError
+
+X = np.array([-40.0, -6.0, -3.0, -1.0, -0.5, -0.3, 0.0, 0.2, 0.5, 1.0, 2.5, 3.0, 6.0, 40.0])
+
+
+def _sigmoid(v):
+    return special.expit(v)
+
+
+FORMULAS = {
+    # torch.nn, in the order of its documentation
+    "ELU": lambda v: np.where(v > 0, v, np.expm1(np.minimum(v, 0))),
+    "Hardshrink": lambda v: np.where(np.abs(v) > 0.5, v, 0),
+    "Hardsigmoid": lambda v: np.clip(v / 6 + 0.5, 0, 1),
+    "Hardtanh": lambda v: np.clip(v, -1, 1),
+    "Hardswish": lambda v: v * np.clip(v + 3, 0, 6) / 6,
+    "LeakyReLU": lambda v: np.maximum(v, 0) + 0.01 * np.minimum(v, 0),
+    "LeakyReLU(0.2)": lambda v: np.maximum(v, 0) + 0.2 * np.minimum(v, 0),
+    "LogSigmoid": lambda v: -np.logaddexp(0, -v),
+    "PReLU": lambda v: np.maximum(v, 0) + 0.25 * np.minimum(v, 0),
+    "ReLU": lambda v: np.maximum(v, 0),
+    "ReLU6": lambda v: np.clip(v, 0, 6),
+    "SELU": lambda v: 1.0507009873554805 * np.where(v > 0, v, 1.6732632423543772 * np.expm1(np.minimum(v, 0))),
+    "CELU(alpha=2)": lambda v: np.maximum(v, 0) + np.minimum(0, 2 * np.expm1(np.minimum(v, 0) / 2)),
+    "GELU": lambda v: v * special.ndtr(v),
+    'gelu(approximate="tanh")': lambda v: 0.5 * v * (1 + np.tanh(np.sqrt(2 / np.pi) * (v + 0.044715 * v**3))),
+    "Sigmoid": _sigmoid,
+    "SiLU": lambda v: v * _sigmoid(v),
+    "silu(beta=2)": lambda v: v * _sigmoid(2 * v),
+    "Mish": lambda v: v * np.tanh(np.logaddexp(0, v)),
+    "Softplus": lambda v: np.logaddexp(0, v),
+    "softplus(beta=2)": lambda v: np.logaddexp(0, 2 * v) / 2,
+    "softplus(2)": lambda v: np.logaddexp(0, 2 * v) / 2,
+    "Softshrink": lambda v: np.where(v > 0.5, v - 0.5, np.where(v < -0.5, v + 0.5, 0)),
+    "Softsign": lambda v: v / (1 + np.abs(v)),
+    "Tanh": np.tanh,
+    "Tanhshrink": lambda v: v - np.tanh(v),
+    "Threshold(threshold=0.1, value=-2)": lambda v: np.where(v > 0.1, v, -2),
+    # jax.nn
+    "hard_silu": lambda v: v * np.clip(v + 3, 0, 6) / 6,
+    "hard_tanh": lambda v: np.clip(v, -1, 1),
+    "log_sigmoid": lambda v: -np.logaddexp(0, -v),
+    "soft_sign": lambda v: v / (1 + np.abs(v)),
+    "sparse_plus": lambda v: np.where(v <= -1, 0, np.where(v >= 1, v, (v + 1) ** 2 / 4)),
+    "sparse_sigmoid": lambda v: 0.5 * np.clip(v + 1, 0, 2),
+    "squareplus": lambda v: 0.5 * (v + np.sqrt(v**2 + 4)),
+    "identity": lambda v: v,
+    # what people type besides
+    "quick_gelu": lambda v: v * _sigmoid(1.702 * v),
+    "hardswish": lambda v: v * np.clip(v + 3, 0, 6) / 6,
+    "hardsigmoid": lambda v: np.clip(v / 6 + 0.5, 0, 1),
+    "squared_relu": lambda v: np.maximum(v, 0) ** 2,
+    "relu2": lambda v: np.maximum(v, 0) ** 2,
+    "snake(alpha=2)": lambda v: v + np.sin(2 * v) ** 2 / 2,
+    "siren": lambda v: np.sin(30 * v),
+    "sine(omega=3)": lambda v: np.sin(3 * v),
+    "lisht": lambda v: v * np.tanh(v),
+    "isru": lambda v: v / np.sqrt(1 + v**2),
+    "sech": lambda v: 1 / np.cosh(v),
+}
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_values(text):
+    act = kc.activation(text)
+    kinks = np.isin(X, act.kinks)  # jumps take their mean
+    assert act(X)[~kinks] == pytest.approx(FORMULAS[text](X)[~kinks], rel=1e-13, abs=1e-15)
+    assert act == kc.Activation(act.expr, name=act.name)
+
+
+def test_parameters_by_position_and_by_other_libraries_names():
+    assert kc.activation("leaky_relu", 0.2).expr == kc.activation("leaky_relu", negative_slope=0.2).expr
+    assert kc.activation("softplus", beta=3).expr == kc.activation("softplus", sharpness=3).expr
+    assert kc.activation("Softshrink", lambd=0.25).kinks == (-0.25, 0.25)
+    assert kc.MLP("LeakyReLU(0.2)").kernels([[1.0, 2.0]]).theta.shape == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("softmax", "all units"),
+        ("GLU", "all units"),
+        ("RReLU", "random"),
+        ("floor", "without end"),
+        ("round", "without end"),
+        ("LogSoftmax", "all units"),
+    ],
+)
+def test_what_is_no_activation_is_refused_with_the_reason(name, words):
+    with pytest.raises(InputError, match=words):
+        kc.activation(name)
+
+
+def test_mistakes_are_named():
+    with pytest.raises(UnknownNameError, match="tanh"):
+        kc.activation("tanhh")
+    with pytest.raises(InputError, match="approximate"):
+        kc.activation("gelu", approximate="quick")
+    with pytest.raises(InputError, match="parameters of relu"):
+        kc.activation("relu(2)")
+    with pytest.raises(InputError, match="min_val"):
+        kc.activation("hardtanh", min_val=1, max_val=0)
+    with pytest.raises(InputError, match=r"scale=0\.5"):
+        kc.activation("smooth_relu(scale=)")
+
+
+def test_every_name_is_its_own():
+    assert all(canonical(name) == name for name in ACTIVATIONS)
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (np.tanh, "tanh"),
+        (np.sin, "sin"),
+        (np.arctan, "arctan"),
+        (np.absolute, "abs"),
+        (np.exp, "exp"),
+        (special.erf, "erf"),
+        (special.expit, "sigmoid"),
+        (special.ndtr, "probit"),
+        (special.log_expit, "log_sigmoid"),
+    ],
+)
+def test_functions_of_numpy_and_scipy_are_their_expressions(function, name):
+    assert kc.MLP(function, depth=2) == kc.MLP(name, depth=2)
+    v = np.array([-1.3, 0.4, 2.0])
+    assert kc.MLP(function).activations[0](v) == pytest.approx(function(v), rel=1e-14)
+
+
+def _fake(library: str, name: str, **attributes):
+    """An object as PyTorch's modules and JAX's functions look from outside."""
+    if library == "torch":
+        kind = type(name, (), {"forward": lambda self, v: v, "__call__": lambda self, v: v})
+        kind.__module__ = "torch.nn.modules.activation"
+        found = kind()
+        for key, value in attributes.items():
+            setattr(found, key, value)
+        return found
+    function = types.FunctionType((lambda v: v).__code__, {}, name)
+    function.__module__ = "jax._src.nn.functions"
+    return function
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (_fake("torch", "GELU", approximate="none"), "gelu"),
+        (_fake("torch", "GELU", approximate="tanh"), "gelu(approximate=tanh)"),
+        (_fake("torch", "LeakyReLU", negative_slope=0.2), "leaky_relu(0.2)"),
+        (_fake("torch", "Softplus", beta=2.0, threshold=20), "softplus(2)"),
+        (_fake("torch", "Hardtanh", min_val=-2.0, max_val=1.0), "hard_tanh(min_val=-2, max_val=1)"),
+        (_fake("torch", "SiLU"), "silu"),
+        (_fake("jax", "silu"), "silu"),
+        (_fake("jax", "gelu"), "gelu(approximate=tanh)"),
+    ],
+)
+def test_modules_and_functions_of_pytorch_and_jax(value, text):
+    assert kc.MLP(value, depth=2).activations[0].expr == kc.activation(text).expr
+
+
+def test_other_functions_are_refused_when_a_network_is_made():
+    with pytest.raises(InputError, match="all units"):
+        kc.MLP(_fake("torch", "Softmax"))
+    with pytest.raises(InputError, match="Bilinear"):
+        kc.MLP(_fake("torch", "Bilinear"))
+    with pytest.raises(InputError, match="parentheses"):
+        kc.MLP(type(_fake("torch", "GELU")))
+    for value in (np.maximum, lambda v: v, len):
+        with pytest.raises(InputError):
+            kc.MLP(value)
+
+
+def test_real_modules():
+    torch = pytest.importorskip("torch")
+    for module in (torch.nn.GELU(), torch.nn.LeakyReLU(0.3), torch.nn.Hardswish(), torch.nn.Mish(), torch.nn.PReLU()):
+        right = module(torch.tensor(X)).detach().numpy()
+        assert kc.MLP(module).activations[0](X) == pytest.approx(right, rel=1e-12, abs=1e-14)
+    assert kc.MLP(torch.relu) == kc.MLP("relu")
+    assert kc.MLP(torch.tanh) == kc.MLP("tanh")
