@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from kernelcalc.cli.dataset import DataOptions, data_options, loss_option, network_options
+from kernelcalc.cli.drawing import Drawing, drawing_options
+from kernelcalc.cli.names import ACTIVATION
+from kernelcalc.cli.recipe import Remembered, recipe
 from kernelcalc.cli.terminal import progress, say, say_written, shows_progress
 
 if TYPE_CHECKING:
@@ -36,9 +37,11 @@ class LogTimes(click.ParamType):
         return start, stop, count
 
 
-@click.command(epilog="Example: kernelcalc curves -a tanh -a 'x*erf(x)' --depth 4 --finite 64 --trials 20")
+@click.command(
+    cls=Remembered, epilog="Example: kernelcalc curves -a tanh -a 'x*erf(x)' --depth 4 --finite 64 --trials 20"
+)
 @click.option(
-    "-a", "--activation", "activations", multiple=True, default=DEFAULT_ACTIVATIONS, metavar="TEXT",
+    "-a", "--activation", "activations", type=ACTIVATION, multiple=True, default=DEFAULT_ACTIVATIONS, metavar="TEXT",
     help="Nonlinearity: a name (tanh), a name with parameters (smooth_relu(scale=0.5)), an expression (x*erf(x)), or "
     "'normalized ...' of these. Repeat for more panels.  [default: smooth_relu and its normalized form]",
 )  # fmt: skip
@@ -64,11 +67,7 @@ class LogTimes(click.ParamType):
 @click.option("--trials", type=click.IntRange(min=2), default=20, show_default=True, help="Number of finite networks.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all that is drawn.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes for the finite networks.  [default: one a core]")
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), default=Path("kernelcalc-curves"), show_default=True,
-    help="Folder for curves.csv and curves.png.",
-)  # fmt: skip
-@click.option("--no-png", is_flag=True, help="Write no picture (matplotlib is not needed then).")
+@drawing_options("kernelcalc-curves", "curves.csv and curves.png")
 def curves(
     activations: tuple[str, ...],
     architecture: str | None,
@@ -86,8 +85,7 @@ def curves(
     trials: int,
     seed: int,
     workers: int | None,
-    out: Path,
-    no_png: bool,
+    drawing: Drawing,
 ) -> None:
     """Moments E Tr H(t)^k of the Hessian through training, in the infinite-width limit.
 
@@ -97,9 +95,13 @@ def curves(
 
     For a loss other than mse, 64 initialisations are drawn and followed, on 100 digits and at 25 times unless said
     otherwise: about 15 seconds for softmax on two cores.
+
+    Columns of curves.csv: activation; time (of gradient flow); k (power); trace_h, trace_i, trace_s (E Tr H^k, Tr I^k, their
+    difference); trace_h_std (standard deviation over initialisations); loss; with --finite finite_mean and finite_std over
+    networks; with quantiles q05, q95 and, of the mean of T networks, mean_q05, mean_q95.
     """
     from kernelcalc.errors import InputError
-    from kernelcalc.output.files import writable_folder, write_csv, write_figure
+    from kernelcalc.machine import processors
     from kernelcalc.studies.experiment import silent
     from kernelcalc.studies.figures.curves import SAMPLED_POINTS, Curves
     from kernelcalc.training.losses import NAMED_LOSSES, resolve_loss
@@ -109,11 +111,7 @@ def curves(
         raise InputError("--finite with --loss " + ", ".join(NAMED_LOSSES), f"--loss {loss!r}")
     if average is not None and not law.is_quadratic:
         raise InputError("--average with --loss mse", f"--loss {loss!r}", "--band quantiles takes any loss")
-    folder = writable_folder(out)
-    if not no_png:
-        from kernelcalc.output.style import require_matplotlib
-
-        require_matplotlib()
+    drawing.ready()
     x, y = data.read(law, seed, None if law.is_quadratic else SAMPLED_POINTS)
     nets = _networks(architecture, activations, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
     report = Curves(
@@ -126,14 +124,13 @@ def curves(
         average=average,
         width=finite,
         trials=trials,
-        workers=workers or os.cpu_count() or 1,
+        workers=workers or processors(),
         seed=seed,
     ).measure(x, y, progress if shows_progress() else silent)
     say(str(report))
-    written = [write_csv(folder / "curves.csv", report.columns())]
-    if not no_png:
-        written.append(write_figure(folder / "curves.png", report.figure()))
-    say_written(written)
+    columns = report.columns()
+    written = drawing.write("curves", {"curves": columns}, report.figure)
+    say_written(written, recipe() | {"curves": columns})
 
 
 def _networks(architecture: str | None, activations: tuple[str, ...], **settings: Any) -> dict[str, Sequential]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from kernelcalc.cli.terminal import say
+from kernelcalc.cli.names import ACTIVATION
+from kernelcalc.cli.terminal import say, say_numbers
+from kernelcalc.version import __version__
 
 
 @click.command(epilog="Example: kernelcalc expect --f tanh --g tanh --q 1 --qp 2 --c 0.5 --dps 50")
-@click.option("--f", "f", required=True, metavar="TEXT", help="Function of a: a name or an expression in x.")
-@click.option("--g", "g", metavar="TEXT", help="Function of b.  [default: f]")
+@click.option(
+    "--f", "f", type=ACTIVATION, required=True, metavar="TEXT", help="Function of a: a name or an expression in x."
+)
+@click.option("--g", "g", type=ACTIVATION, metavar="TEXT", help="Function of b.  [default: f]")
 @click.option("--q", "q", required=True, metavar="NUMBER", help="Variance of a.")
 @click.option("--qp", "qp", metavar="NUMBER", help="Variance of b.  [default: q]")
 @click.option("--c", "c", required=True, metavar="NUMBER", help="Covariance of a and b.")
@@ -28,6 +34,7 @@ def expect(f: str, g: str | None, q: str, qp: str | None, c: str, i: int, j: int
 
     first, second = as_activation(f).derivative(i), as_activation(g or f).derivative(j)
     numbers = []
+    found: dict[str, Any]
     for name, text in (("q", q), ("qp", qp or q), ("c", c)):
         number = parse_expression(text, {})
         if not number.is_real:
@@ -36,11 +43,20 @@ def expect(f: str, g: str | None, q: str, qp: str | None, c: str, i: int, j: int
     if exact:
         from kernelcalc.expressions.exact import exact_expectation
 
-        say(sp.sstr(exact_expectation(first.expr, second.expr, *numbers)))
+        expr = exact_expectation(first.expr, second.expr, *numbers)
+        say(sp.sstr(expr))
+        found = {"exact": sp.sstr(expr)}
     elif dps is not None:
         import mpmath
 
-        say(mpmath.nstr(gaussian_expectation(first, second, *numbers, dps=dps), dps))
+        text = mpmath.nstr(gaussian_expectation(first, second, *numbers, dps=dps), dps)
+        say(text)
+        found = {"digits": text, "dps": dps}
     else:
         result = gaussian_expectation(first, second, *(float(n) for n in numbers), full_output=True)
         say(f"{float(result.value)!r}   error < {float(result.error):.1e}   method: {result.method}")
+        found = {"value": float(result.value), "error": float(result.error), "method": str(result.method)}
+    asked = {"f": first.name, "g": second.name} | {
+        name: str(n) for name, n in zip(("q", "qp", "c"), numbers, strict=True)
+    }
+    say_numbers({"version": __version__, "command": "expect"} | asked | found)

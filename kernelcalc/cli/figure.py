@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kernelcalc.cli.terminal import progress, say, say_written, shows_progress
+from kernelcalc.cli.drawing import Drawing, drawing_options
+from kernelcalc.cli.names import ACTIVATION
+from kernelcalc.cli.recipe import Remembered, recipe
+from kernelcalc.cli.terminal import Commands, progress, say, say_written, shows_progress
 
 if TYPE_CHECKING:
     from kernelcalc.studies.experiment import Experiment
 
-_out = click.option(
-    "-o", "--out", type=click.Path(path_type=Path), default=Path("kernelcalc-figure"), show_default=True,
-    help="Folder for the CSV files and the picture.",
-)  # fmt: skip
+_out = drawing_options("kernelcalc-figure", "the CSV files and the picture", short_width=False)
 _seed = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all that is drawn."
 )
 _activations = click.option(
-    "-a", "--activation", "activations", multiple=True, default=("smooth_relu", "normalized smooth_relu"), metavar="TEXT",
+    "-a", "--activation", "activations", type=ACTIVATION, multiple=True, metavar="TEXT",
+    default=("smooth_relu", "normalized smooth_relu"),
     help="Nonlinearity of a panel; repeat for more.  [default: smooth_relu and its normalized form]",
 )  # fmt: skip
 
@@ -35,12 +34,12 @@ def _points(default: int, most: int | None = None) -> Any:
     return click.option("-n", "--points", type=kind, default=default, show_default=True, help="Number of points.")
 
 
-@click.group()
+@click.group(cls=Commands)
 def figure() -> None:
     """Figures 1, 2 and 3 of "The asymptotic spectrum of the Hessian of DNN throughout training"."""
 
 
-@figure.command("1", epilog="Small setting: kernelcalc figure 1 --width 128 --trials 5 -n 16")
+@figure.command("1", cls=Remembered, epilog="Small setting: kernelcalc figure 1 --width 128 --trials 5 -n 16")
 @_width(1000)
 @click.option(
     "--trials", type=click.IntRange(min=2), default=20, show_default=True, help="Networks of each nonlinearity."
@@ -61,34 +60,43 @@ def figure_1(
     float32: bool,
     workers: int | None,
     seed: int,
-    out: Path,
+    drawing: Drawing,
 ) -> None:
     """Moments 1 to 4 of the Hessian through training: lines of the theory, crosses of finite networks.
 
     Finished networks are kept in the folder as they come; the same command goes on where it was stopped. The default takes
     an hour or two on two cores.
     """
+    from kernelcalc.machine import processors
     from kernelcalc.studies.figures.figure1 import PAPER_TRIALS, PAPER_WIDTH, Figure1
 
-    folder = _ready(out)
+    drawing.ready()
     drawn = Figure1(
         width=PAPER_WIDTH if paper else width,
         trials=PAPER_TRIALS if paper else trials,
         points=points,
         activations=activations,
         seed=seed,
-        workers=workers or os.cpu_count() or 1,
+        workers=workers or processors(),
         dtype="float32" if float32 else "float64",
-        folder=folder,
+        folder=drawing.folder,
     )
-    _finish(drawn, folder)
+    _finish(drawn, drawing)
 
 
-@figure.command("2", epilog="Small setting: kernelcalc figure 2 --width 128 -n 64 --trials 8 --widths 32,64,128")
+@figure.command(
+    "2", cls=Remembered, epilog="Small setting: kernelcalc figure 2 --width 128 -n 64 --trials 8 --widths 32,64,128"
+)
 @_width(1000)
 @_points(256, 256)
 @click.option(
-    "-a", "--activation", default="normalized smooth_relu", show_default=True, metavar="TEXT", help="Nonlinearity."
+    "-a",
+    "--activation",
+    type=ACTIVATION,
+    default="normalized smooth_relu",
+    show_default=True,
+    metavar="TEXT",
+    help="Nonlinearity.",
 )
 @click.option("--count", type=click.IntRange(min=1), default=20, show_default=True, help="Number of eigenvectors.")
 @click.option("--widths", default="32,64,128,256,512", show_default=True, help="Widths for the angle between I and S.")
@@ -96,7 +104,7 @@ def figure_1(
 @_seed
 @_out
 def figure_2(
-    width: int, points: int, activation: str, count: int, widths: str, trials: int, seed: int, out: Path
+    width: int, points: int, activation: str, count: int, widths: str, trials: int, seed: int, drawing: Drawing
 ) -> None:
     """Rayleigh quotients of the first eigenvectors of I and of S, and the angle between I and S against the width."""
     from kernelcalc.errors import InputError
@@ -108,14 +116,14 @@ def figure_2(
         several = ()
     if len(set(several)) < 2 or min(several) < 2:
         raise InputError("at least two different widths such as 32,64,128", f"--widths {widths}")
-    folder = _ready(out)
+    drawing.ready()
     drawn = Figure2(
         width=width, points=points, activation=activation, count=count, widths=several, trials=trials, seed=seed
     )
-    _finish(drawn, folder)
+    _finish(drawn, drawing)
 
 
-@figure.command("3", epilog="Small setting: kernelcalc figure 3 --width 128 --grid 11")
+@figure.command("3", cls=Remembered, epilog="Small setting: kernelcalc figure 3 --width 128 --grid 11")
 @_width(1000)
 @_points(32)
 @_activations
@@ -124,7 +132,7 @@ def figure_2(
 @_seed
 @_out
 def figure_3(
-    width: int, points: int, activations: tuple[str, ...], reach: float, grid: int, seed: int, out: Path
+    width: int, points: int, activations: tuple[str, ...], reach: float, grid: int, seed: int, drawing: Drawing
 ) -> None:
     """The loss around a minimum along the first and fourth eigenvector of I, and the quadratic form of the limit."""
     from kernelcalc.errors import InputError
@@ -132,22 +140,13 @@ def figure_3(
 
     if not 0 < reach < float("inf"):
         raise InputError("a finite reach > 0", f"--reach {reach:g}")
-    folder = _ready(out)
+    drawing.ready()
     drawn = Figure3(width=width, points=points, activations=activations, reach=reach, grid=grid, seed=seed)
-    _finish(drawn, folder)
+    _finish(drawn, drawing)
 
 
-def _ready(out: Path) -> Path:
-    from kernelcalc.output.files import writable_folder
-    from kernelcalc.output.style import require_matplotlib
-
-    folder = writable_folder(out)
-    require_matplotlib()
-    return folder
-
-
-def _finish(drawn: Experiment, folder: Path) -> None:
-
+def _finish(drawn: Experiment, drawing: Drawing) -> None:
     result = drawn.run(progress if shows_progress() else None)
     say(str(result))
-    say_written(result.write(folder))
+    written = drawing.write(result.name, result.tables, result.figure)
+    say_written(written, recipe() | {"notes": result.notes, "tables": result.tables})

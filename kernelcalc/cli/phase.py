@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from kernelcalc.cli.drawing import Drawing, drawing_options
+from kernelcalc.cli.names import ACTIVATION
+from kernelcalc.cli.recipe import Remembered, recipe
 from kernelcalc.cli.terminal import say, say_written
 
 if TYPE_CHECKING:
@@ -36,28 +38,23 @@ class Range(click.ParamType):
         return result
 
 
-@click.command(epilog="Example: kernelcalc phase --activation 'x*erf(x)' --sigma-w 1.5 --beta 0.3")
+@click.command(cls=Remembered, epilog="Example: kernelcalc phase --activation 'x*erf(x)' --sigma-w 1.5 --beta 0.3")
 @click.option(
-    "-a", "--activation", default="tanh", show_default=True, metavar="TEXT",
+    "-a", "--activation", type=ACTIVATION, default="tanh", show_default=True, metavar="TEXT",
     help="Nonlinearity: a name, a name with parameters or an expression in x.",
 )  # fmt: skip
 @click.option("--sigma-w", type=float, default=PAPER[0], show_default=True, help="Weights of the marked setting.")
 @click.option("--beta", type=float, default=PAPER[1], show_default=True, help="Biases of the marked setting.")
 @click.option("--sigma-w-range", type=Range(), default="0.2:3:113", show_default=True, help="Horizontal axis.")
 @click.option("--beta-range", type=Range(), default="0:2:81", show_default=True, help="Vertical axis.")
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), default=Path("kernelcalc-phase"), show_default=True,
-    help="Folder for phase.csv and phase.png.",
-)  # fmt: skip
-@click.option("--no-png", is_flag=True, help="Write no picture (matplotlib is not needed then).")
+@drawing_options("kernelcalc-phase", "phase.csv and phase.png")
 def phase(
     activation: str,
     sigma_w: float,
     beta: float,
     sigma_w_range: tuple[float, float, int],
     beta_range: tuple[float, float, int],
-    out: Path,
-    no_png: bool,
+    drawing: Drawing,
 ) -> None:
     """Order and chaos: the fixed points q* of the variance and χ over the plane (sigma_w, beta).
 
@@ -65,12 +62,13 @@ def phase(
     small differences between inputs from layer to layer: in order (χ < 1) Θ tends to a constant matrix and the spectrum
     of the Hessian to one narrow valley, in chaos (χ > 1) to the identity. The normalised nonlinearity, with mean 0 and
     variance 1 under N(0, 1), has q* = 1 where sigma_w² + beta² = 1.
+
+    Columns of phase.csv: sigma_w, beta, q (the stable fixed point, empty where the variance grows without bound), chi.
     """
     import numpy as np
 
     from kernelcalc.activations.names import from_text
     from kernelcalc.errors import InputError, SmoothnessError
-    from kernelcalc.output.files import writable_folder, write_csv
     from kernelcalc.studies.phase import fixed_points, phase_diagram
 
     act = from_text(activation)
@@ -79,17 +77,13 @@ def phase(
     marked = fixed_points(act, sigma_w, beta)
     if sigma_w_range[0] == 0:
         raise InputError("--sigma-w-range above 0", "a range from 0")
-    folder = writable_folder(out)
-    if not no_png:
-        from kernelcalc.output.style import require_matplotlib
-
-        require_matplotlib()
+    drawing.ready()
     grid = np.linspace(*sigma_w_range), np.linspace(*beta_range)
     # Where a variance is infinite the diagram says so; NumPy need not.
     with np.errstate(all="ignore"):
         diagram = phase_diagram(act, *grid)
         standard = _normalized(act, beta) if beta < 1 else None
-        other = None if standard is None or no_png else _diagram(standard[0], grid)
+        other = None if standard is None or not drawing.pictures else _diagram(standard[0], grid)
     say(f"Order and chaos: {act.name}")
     say(table(act, marked, sigma_w, beta, standard))
     columns = {
@@ -98,17 +92,18 @@ def phase(
         "q": diagram.q.ravel(),
         "chi": diagram.chi.ravel(),
     }
-    written = [write_csv(folder / "phase.csv", columns)]
-    if not no_png:
-        from kernelcalc.output.files import write_figure
+    label = rf"$\sigma_w = {sigma_w:g}$, $\beta = {beta:g}$"
+    if (sigma_w, beta) == PAPER:
+        label = "the paper's " + label
+
+    def draw() -> Any:
         from kernelcalc.output.phase import phase_figure
 
-        label = rf"$\sigma_w = {sigma_w:g}$, $\beta = {beta:g}$"
-        if (sigma_w, beta) == PAPER:
-            label = "the paper's " + label
-        figure = phase_figure(diagram, other, sigma_w, beta, label)
-        written.append(write_figure(folder / "phase.png", figure))
-    say_written(written)
+        return phase_figure(diagram, other, sigma_w, beta, label)
+
+    written = drawing.write("phase", {"phase": columns}, draw)
+    points = [{"q": one.q, "chi": one.chi, "stable": one.stable, "phase": one.phase} for one in marked]
+    say_written(written, recipe() | {"fixed_points": points, "phase": columns})
 
 
 def table(

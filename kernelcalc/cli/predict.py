@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from kernelcalc.cli.dataset import DataOptions, data_options, drawn, loss_option, network_options
-from kernelcalc.cli.terminal import say, shows_progress
+from kernelcalc.cli.names import ACTIVATION
+from kernelcalc.cli.recipe import Remembered, recipe
+from kernelcalc.cli.terminal import say, say_written, shows_progress
 
 if TYPE_CHECKING:
     from kernelcalc.studies.heldout import HeldOut
@@ -18,9 +19,17 @@ if TYPE_CHECKING:
     from kernelcalc.studies.validation.sharpness import MeasuredTop
 
 
-@click.command(epilog="Example: kernelcalc predict -a tanh --loss softmax --width 512 --json prediction.json")
+@click.command(
+    cls=Remembered, epilog="Example: kernelcalc predict -a tanh --loss softmax --width 512 --json prediction.json"
+)
 @click.option(
-    "-a", "--activation", default="smooth_relu", show_default=True, metavar="TEXT", help="Name or expression."
+    "-a",
+    "--activation",
+    type=ACTIVATION,
+    default="smooth_relu",
+    show_default=True,
+    metavar="TEXT",
+    help="Name or expression.",
 )
 @network_options
 @data_options
@@ -51,7 +60,6 @@ if TYPE_CHECKING:
     "--diag-reg", type=click.FloatRange(min=0), default=0.0, show_default=True,
     help="The same in units of the diagonal's mean.",
 )  # fmt: skip
-@click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write all numbers here.")
 def predict(
     activation: str,
     architecture: str | None,
@@ -67,7 +75,6 @@ def predict(
     held_out: int | None,
     ridge: float,
     diag_reg: float,
-    json_file: Path | None,
 ) -> None:
     """What a wide network will do on a data set: bounds of learning rates, time scales, expected loss.
 
@@ -88,13 +95,10 @@ def predict(
     from kernelcalc import datasets
     from kernelcalc.errors import InputError, PrecisionWarning
     from kernelcalc.kernels.architecture import network_from_text
-    from kernelcalc.output.files import writable_folder
     from kernelcalc.studies import heldout, prediction
     from kernelcalc.training.losses import resolve_loss
 
     law = resolve_loss(loss)
-    if json_file is not None:
-        writable_folder(json_file.parent)
     x, y = data.read(law, seed)
     net = network_from_text(architecture, activation, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
     count = len(x) // 5 if held_out is None else held_out
@@ -115,8 +119,7 @@ def predict(
             end = math.inf if law.is_quadratic else float(report.moments.times[-1])
             tested = heldout.held_out(net, *parts, law, time=end, **options)
         say(f"\n{tested}")
-    if json_file is not None:
-        _write(json_file, as_numbers(report, tested, test.tolist()))
+    say_written([], recipe() | as_numbers(report, tested, test.tolist()))
 
 
 def as_numbers(report: Prediction, tested: HeldOut | None = None, rows: list[int] | None = None) -> dict[str, Any]:
@@ -152,16 +155,6 @@ def as_numbers(report: Prediction, tested: HeldOut | None = None, rows: list[int
         "measured_learning_rates": None if report.measured is None else _measured(report.measured),
         "held_out": None if tested is None else {"rows": rows, **_test_numbers(tested)},
     }
-
-
-def _write(path: Path, numbers: dict[str, Any]) -> None:
-    import json
-
-    from kernelcalc.output.files import atomic_file
-
-    with atomic_file(path) as file:
-        file.write(json.dumps(numbers, indent=1, allow_nan=False).encode() + b"\n")
-    say(f"\nwritten: {path}")
 
 
 def _measured(found: MeasuredTop) -> dict[str, Any]:

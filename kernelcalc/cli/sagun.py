@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
+from kernelcalc.cli.drawing import Drawing, drawing_options
+from kernelcalc.cli.names import ACTIVATION
+from kernelcalc.cli.recipe import Remembered, recipe
 from kernelcalc.cli.terminal import progress, say, say_written
 
 
-class _Listing(click.Command):
+class _Listing(Remembered):
     """A command whose help lists the experiments, which are imported only then."""
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -45,7 +47,7 @@ def _names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> 
     "minute, separability 2, outliers 5; spectra, all eigenvalues of matrices of up to 19,470 rows (3 GB), about 70 minutes, "
     "with --approximate 2.",
 )  # fmt: skip
-@click.option("-a", "--activation", metavar="TEXT", help="Name or expression.  [default: relu]")
+@click.option("-a", "--activation", type=ACTIVATION, metavar="TEXT", help="Name or expression.  [default: relu]")
 @click.option("--loss", metavar="softmax|mse", help="Loss.  [default: softmax; both in the experiment spectra]")
 @click.option(
     "--data", callback=_names, metavar="NAME,...", help="Data of the experiment spectra, among digits, random, blobs."
@@ -66,16 +68,12 @@ def _names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> 
     "--stop", type=click.FloatRange(min=0, min_open=True), metavar="G",
     help="End descent where the norm of the gradient is G, before --steps (spectra, split; in the papers 1e-4).",
 )  # fmt: skip
-@click.option("--workers", type=click.IntRange(min=1), help="Processes of the experiment initial.  [default: 1]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), default=Path("kernelcalc-sagun"), show_default=True,
-    help="Folder for the CSV files and the PNG file, named after the experiment.",
-)  # fmt: skip
-@click.option("--no-png", is_flag=True, help="Write no picture (matplotlib is not needed then).")
-def sagun(
-    experiment: str, full: bool, activation: str | None, seed: int, out: Path, no_png: bool, **options: Any
-) -> None:
+    "--workers", type=click.IntRange(min=1), help="Processes of the experiment initial.  [default: one a core]"
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
+@drawing_options("kernelcalc-sagun", "the CSV files and the picture, named after the experiment", short_width=False)
+def sagun(experiment: str, full: bool, activation: str | None, seed: int, drawing: Drawing, **options: Any) -> None:
     """Experiments of Sagun et al. on the Hessian of finite networks, with the limit beside them.
 
     Those of Sagun, Bottou, LeCun (2016) and Sagun et al. (2017), with the infinite-width theory beside every number it
@@ -85,7 +83,7 @@ def sagun(
     trained the weights themselves. The experiment initial keeps finished networks in the folder: the same command goes on
     where it was stopped. Options that an experiment does not have are refused with the list of its own.
     """
-    from kernelcalc.output.files import writable_folder
+    from kernelcalc.machine import processors
     from kernelcalc.studies.sagun import experiments, run
 
     given = {name: value for name, value in options.items() if value is not None}
@@ -96,13 +94,10 @@ def sagun(
     if experiment == "spectra" and "loss" in given:
         given["losses"] = (given.pop("loss"),)
     if experiment in experiments():
-        writable_folder(out)
-        if not no_png:
-            from kernelcalc.output.style import require_matplotlib
-
-            require_matplotlib()
+        drawing.ready()
     if experiment == "initial":
-        given["folder"] = out
+        given = {"workers": processors()} | given | {"folder": drawing.folder}
     result = run(experiment, full=full, seed=seed, progress=progress, **given)
     say(str(result))
-    say_written(result.write(out, picture=not no_png))
+    written = drawing.write(result.name, result.tables, result.figure)
+    say_written(written, recipe() | {"notes": result.notes, "tables": result.tables})

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from kernelcalc.cli.dataset import DataOptions, data_options, loss_option, network_options
+from kernelcalc.cli.drawing import Drawing, drawing_options
+from kernelcalc.cli.names import ACTIVATION
+from kernelcalc.cli.recipe import Remembered, recipe
 from kernelcalc.cli.terminal import say, say_written
 
 
-@click.command(epilog="Example: kernelcalc spectrum -a tanh --loss softmax -n 200 --width 512")
+@click.command(cls=Remembered, epilog="Example: kernelcalc spectrum -a tanh --loss softmax -n 200 --width 512")
 @click.option(
-    "-a", "--activation", default="smooth_relu", show_default=True, metavar="TEXT", help="Name or expression."
+    "-a",
+    "--activation",
+    type=ACTIVATION,
+    default="smooth_relu",
+    show_default=True,
+    metavar="TEXT",
+    help="Name or expression.",
 )
 @network_options
 @data_options
 @loss_option
 @click.option("--width", type=click.IntRange(min=1), default=1000, show_default=True, help="Hidden width, for S.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the initialisation.")
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), default=Path("kernelcalc-spectrum"), show_default=True,
-    help="Folder for spectrum.csv and spectrum.png.",
-)  # fmt: skip
-@click.option("--no-png", is_flag=True, help="Write no picture (matplotlib is not needed then).")
+@drawing_options("kernelcalc-spectrum", "spectrum.csv and spectrum.png", short_width=False)
 def spectrum(
     activation: str,
     architecture: str | None,
@@ -34,8 +37,7 @@ def spectrum(
     loss: str,
     width: int,
     seed: int,
-    out: Path,
-    no_png: bool,
+    drawing: Drawing,
 ) -> None:
     """Spectrum of the Hessian H = I + S at initialisation, in the infinite-width limit.
 
@@ -45,23 +47,24 @@ def spectrum(
     Arous and Péché (BBP) to stand out. S is spread over a rank that grows with the width: what is known of it is Tr S²,
     hence the root mean square of its eigenvalues. In the mean-field limit (outputs divided by √width) I stays and S grows
     by √width.
+
+    Columns of spectrum.csv: rank, eigenvalue (of I, descending), class_means (the eigenvalue were each class one point).
     """
     from kernelcalc.kernels.architecture import network_from_text
-    from kernelcalc.output.files import writable_folder, write_csv, write_figure
     from kernelcalc.studies.spectrum_report import SpectrumReport
     from kernelcalc.training.losses import resolve_loss
 
     law = resolve_loss(loss)
-    folder = writable_folder(out)
-    if not no_png:
-        from kernelcalc.output.style import require_matplotlib
-
-        require_matplotlib()
+    drawing.ready()
     x, y = data.read(law, seed)
     net = network_from_text(architecture, activation, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
     report = SpectrumReport.of(net, x, y, law, width, seed)
     say(str(report))
-    written = [write_csv(folder / "spectrum.csv", report.columns)]
-    if not no_png:
-        written.append(write_figure(folder / "spectrum.png", report.figure()))
-    say_written(written)
+    written = drawing.write("spectrum", {"spectrum": report.columns}, report.figure)
+    about = {
+        "outliers": report.outliers,
+        "trace_s2": report.trace_s2,
+        "bulk": report.bulk,
+        "parameters": report.parameters,
+    }
+    say_written(written, recipe() | about | {"spectrum": report.columns})

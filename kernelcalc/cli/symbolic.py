@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import click
 
-from kernelcalc.cli.terminal import say
+from kernelcalc.cli.names import ACTIVATION, KERNEL
+from kernelcalc.cli.recipe import Remembered, recipe
+from kernelcalc.cli.terminal import say, say_numbers
 
 
-@click.command(epilog="Example: kernelcalc symbolic theta --activation erf --depth 2 --latex")
-@click.argument("name")
-@click.option("-a", "--activation", required=True, metavar="TEXT", help="A name or an expression in x.")
+@click.command(cls=Remembered, epilog="Example: kernelcalc symbolic theta --activation erf --depth 2 --latex")
+@click.argument("name", type=KERNEL)
+@click.option(
+    "-a", "--activation", type=ACTIVATION, required=True, metavar="TEXT", help="A name or an expression in x."
+)
 @click.option("--depth", type=int, default=2, show_default=True, help="Number L of weight layers.")
 @click.option("--sigma-w", metavar="NUMBER", help="Standard deviation of the weights.  [default: a symbol]")
 @click.option("--beta", metavar="NUMBER", help="Factor of the biases.  [default: a symbol]")
 @click.option("--diagonal", is_flag=True, help="The kernel at a point with itself, as a function of q.")
-@click.option("--latex", "as_latex", is_flag=True, help="Print LaTeX.")
+@click.option("--latex", "as_latex", is_flag=True, help="Print LaTeX: all equations, layer by layer.")
 def symbolic(
     name: str, activation: str, depth: int, sigma_w: str | None, beta: str | None, diagonal: bool, as_latex: bool
 ) -> None:
@@ -28,7 +32,8 @@ def symbolic(
     from kernelcalc.errors import InputError
     from kernelcalc.expressions.parsing import parse_expression
     from kernelcalc.kernels.mlp import MLP
-    from kernelcalc.kernels.symbolic import kernel
+    from kernelcalc.kernels.symbolic import equations, kernel
+    from kernelcalc.kernels.symbolic.latex import aligned
 
     net = MLP(as_activation(activation), depth=depth)
     scale = sp.Symbol("sigma_w", positive=True) if sigma_w is None else parse_expression(sigma_w, {})
@@ -38,4 +43,10 @@ def symbolic(
     if bias.is_number and not bias >= 0:
         raise InputError("beta ≥ 0", str(bias))
     expr = kernel(name, net, diagonal=diagonal, sigma_w=scale, beta=bias)
-    say(sp.latex(expr) if as_latex else sp.sstr(expr))
+    found = {"expression": sp.sstr(expr)}
+    if as_latex:
+        own = sp.Symbol(f"{name.capitalize()}_{depth}_row")
+        chain = [sp.Eq(own, expr, evaluate=False)] if diagonal else equations(name, net, sigma_w=scale, beta=bias)
+        found["latex"] = aligned(chain, diagonal=diagonal)
+    say(found["latex"] if as_latex else found["expression"])
+    say_numbers(recipe() | found)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import click
@@ -17,6 +20,7 @@ T = TypeVar("T")
 _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 # What a shell reports of a command that SIGINT ended: 128 + 2.
 INTERRUPTED = 130
+_JSON = "kernelcalc.json"
 
 
 class Refusal(click.ClickException):
@@ -38,7 +42,15 @@ class Interruption(click.ClickException):
 
 
 class Commands(click.Group):
-    """A group whose commands end with one line instead of a traceback when they are refused, interrupted or cannot write."""
+    """A group whose commands end with one line instead of a traceback when they are refused, interrupted or cannot write.
+
+    Each is listed with the whole first sentence of its help.
+    """
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, _sentence(self.commands[name])) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def main(self, *args: Any, **options: Any) -> Any:
         try:
@@ -61,7 +73,78 @@ class Commands(click.Group):
 
 
 def say(text: str) -> None:
-    """Print; where nobody reads any more, as behind ``| head``, work goes on for the sake of the files."""
+    """Print; where nobody reads any more, as behind ``| head``, work goes on for the sake of the files.
+
+    With ``--json -`` standard output is for the numbers alone, and this is for the person at the terminal.
+    """
+    if _json_file() == "-":
+        click.echo(text, err=True)
+        return
+    _print(text)
+
+
+def json_option() -> click.Option:
+    """The option ``--json FILE``, which every command has."""
+
+    def keep(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        if value is not None and value != "-":
+            from kernelcalc.output.files import writable_folder
+
+            writable_folder(Path(value).parent)
+        ctx.meta[_JSON] = value
+
+    return click.Option(
+        ["--json", "json_file"], metavar="FILE|-", expose_value=False, callback=keep,
+        help="Write all numbers here as JSON, what is not finite as null; - for standard output, and nothing else there.",
+    )  # fmt: skip
+
+
+def say_numbers(numbers: Mapping[str, Any]) -> Path | None:
+    """Write the numbers where ``--json`` says, if it does; the file."""
+    target = _json_file()
+    if target is None:
+        return None
+    text = json.dumps(plain_numbers(numbers), indent=None if target == "-" else 1, allow_nan=False, ensure_ascii=False)
+    if target == "-":
+        _print(text)
+        return None
+    from kernelcalc.output.files import atomic_file
+
+    with atomic_file(target) as file:
+        file.write(text.encode() + b"\n")
+    return Path(target)
+
+
+def plain_numbers(value: Any) -> Any:
+    """Arrays as lists, numbers as Python's, what is not finite as None, anything else as text.
+
+    Examples
+    --------
+    >>> plain_numbers({"a": (1, float("inf")), "b": True})
+    {'a': [1, None], 'b': True}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain_numbers(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_numbers(part) for part in value]
+    if hasattr(value, "tolist"):
+        return plain_numbers(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
+
+
+def _json_file() -> Any:
+    ctx = click.get_current_context(silent=True)
+    return None if ctx is None else ctx.meta.get(_JSON)
+
+
+def _sentence(command: click.Command) -> str:
+    first = " ".join((command.help or "").split("\n\n")[0].split())
+    return first
+
+
+def _print(text: str) -> None:
     try:
         click.echo(text)
     except BrokenPipeError:
@@ -75,8 +158,12 @@ def drop_output() -> None:
     os.close(nowhere)
 
 
-def say_written(paths: Iterable[os.PathLike[str] | str]) -> None:
-    """The last line of a command: its files."""
+def say_written(paths: Iterable[os.PathLike[str] | str], numbers: Mapping[str, Any] | None = None) -> None:
+    """The last line of a command: its files, that of ``--json`` among them."""
+    more = None if numbers is None else say_numbers(numbers)
+    paths = [*paths, *([] if more is None else [more])]
+    if not paths:
+        return
     say("\n" + " ".join(["written:", *map(str, paths)]))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kernelcalc.cli.dataset import DataOptions, check_options, network_options
+from kernelcalc.cli.drawing import Drawing, drawing_options
+from kernelcalc.cli.names import ACTIVATION
+from kernelcalc.cli.recipe import Remembered, recipe
 from kernelcalc.cli.terminal import say, say_written, shows_progress
 
 if TYPE_CHECKING:
@@ -36,9 +38,11 @@ class Numbers(click.ParamType):
             self.fail(f"expected numbers such as {self.example}, got {value!r}", param, ctx)
 
 
-@click.command(epilog="Example: kernelcalc validate -a 'x*erf(x)' --depth 2 --widths 32,64,128 --trials 400")
+@click.command(
+    cls=Remembered, epilog="Example: kernelcalc validate -a 'x*erf(x)' --depth 2 --widths 32,64,128 --trials 400"
+)
 @click.option(
-    "-a", "--activation", default="tanh", show_default=True, metavar="TEXT",
+    "-a", "--activation", type=ACTIVATION, default="tanh", show_default=True, metavar="TEXT",
     help="Smooth nonlinearity: a name (softplus), a name with parameters (smooth_relu(scale=0.5)), an expression "
     "(x*erf(x)), or 'normalized ...' of these.",
 )  # fmt: skip
@@ -58,11 +62,8 @@ class Numbers(click.ParamType):
     metavar="FILE",
     help="Keep finished networks here and go on from there.",
 )
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), default=Path("kernelcalc-validate"), show_default=True,
-    help="Folder for validate.csv, validate.json and validate.png.",
-)  # fmt: skip
-@click.option("--no-png", is_flag=True, help="Write no picture (matplotlib is not needed then).")
+@drawing_options("kernelcalc-validate", "validate.csv, validate.json and validate.png")
+@click.option("--all", "all_rows", is_flag=True, help="Print every row of the table, not only the summary.")
 def validate(
     activation: str,
     architecture: str | None,
@@ -77,39 +78,39 @@ def validate(
     workers: int | None,
     scheduler: str | None,
     resume: Path | None,
-    out: Path,
-    no_png: bool,
+    drawing: Drawing,
+    all_rows: bool,
 ) -> None:
     """Check the theory against ensembles of finite networks.
 
     Every kernel and every moment of the Hessian through training (gradient flow on the mean squared error), as mean over
     networks of several widths, extrapolated to infinite width, beside the prediction. Whole-number labels are taken as
-    parity (±1), others as they are. The exit code is 1 if a quantity fails.
+    parity (±1), others as they are. Of a nonlinearity with kinks, such as relu, Σ and Θ are checked, which is all that the
+    limit has. The exit code is 1 if a quantity fails.
+
+    Columns of validate.csv: quantity, part, time, theory; mean_n and error_n for every width n (the standard error of the
+    mean); bias (the fitted slope in 1/n), limit, limit_error (at n = ∞); z (of limit - theory); passed.
     """
     from kernelcalc.kernels.architecture import network_from_text
     from kernelcalc.kernels.distributed.engine import cluster
-    from kernelcalc.output.files import writable_folder, write_figure
+    from kernelcalc.machine import processors
+    from kernelcalc.output.comparison import comparison_figure
     from kernelcalc.studies.validation.validate import validate as run
 
-    folder = writable_folder(out)
-    if not no_png:
-        from kernelcalc.output.style import require_matplotlib
-
-        require_matplotlib()
+    drawing.ready()
     x, y = _read(data, seed)
     net = network_from_text(architecture, activation, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
     with nullcontext() if scheduler is None else cluster(scheduler, 1) as client:
         report = run(
             net, x, y, widths, trials, times, seed,
-            workers=workers or os.cpu_count() or 1, progress=shows_progress(), path=resume, client=client,
+            workers=workers or processors(), progress=shows_progress(), path=resume, client=client,
         )  # fmt: skip
-    say(report.text())
-    written = [report.to_csv(folder / "validate.csv"), report.to_json(folder / "validate.json")]
-    if not no_png:
-        from kernelcalc.output.comparison import comparison_figure
-
-        written.append(write_figure(folder / "validate.png", comparison_figure(report), dpi=150))
-    say_written(written)
+    say(report.summary() + ("\n\n" + report.rows_text() if all_rows else ""))
+    columns = {name: [record[name] for record in report.table] for name in report.table[0]}
+    written = drawing.write("validate", {"validate": columns}, lambda: comparison_figure(report))
+    stem = "validate" if drawing.ending is None else drawing.out.stem
+    written.insert(1, report.to_json(drawing.folder / f"{stem}.json"))
+    say_written(written, recipe() | {"passed": report.passed, "validate": columns})
     if not report.passed:
         raise click.exceptions.Exit(1)
 

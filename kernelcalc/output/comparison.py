@@ -7,7 +7,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kernelcalc.output.style import COLORS, matplotlib_part
+from kernelcalc.output.style import (
+    axes_or_new,
+    color_of,
+    ink,
+    legend_below,
+    line_width,
+    marker_size,
+    panels,
+)
 
 _COLUMNS = 4
 _PANELS = 12
@@ -99,18 +107,15 @@ def plot_comparison(report: Report, ax: Any = None, row: Row | None = None) -> A
         matplotlib is not installed.
     """
     if ax is None:
-        pyplot = matplotlib_part("pyplot")
         if row is None:
-            return _panels(report, pyplot.figure(layout="constrained"), _chosen(report))
-        ax = pyplot.subplots(layout="constrained")[1]
+            return _panels(report, _chosen(report))[1]
+        ax = axes_or_new(None)
     return _draw(report, ax, row or max(report.rows, key=lambda one: abs(one.z)))
 
 
 def comparison_figure(report: Report, rows: Iterable[Row] | None = None) -> Any:
     """The panels as a matplotlib figure that is attached to no window."""
-    figure = matplotlib_part("figure").Figure(layout="constrained")
-    _panels(report, figure, _chosen(report) if rows is None else list(rows))
-    return figure
+    return _panels(report, _chosen(report) if rows is None else list(rows))[0]
 
 
 def _chosen(report: Report) -> list[Row]:
@@ -132,49 +137,54 @@ def _chosen(report: Report) -> list[Row]:
     return (list(rows.values()) + rest)[:_PANELS]
 
 
-def _panels(report: Report, figure: Any, rows: Sequence[Row]) -> Any:
-    columns = min(_COLUMNS, len(rows))
-    lines = -(-len(rows) // columns)
-    figure.set_size_inches(2.9 * columns + 0.3, 2.35 * lines + 0.8)
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
-    axes = figure.subplots(lines, columns, squeeze=False).ravel()
-    for index, (ax, row) in enumerate(zip(axes, rows, strict=False)):
+def _panels(report: Report, rows: Sequence[Row]) -> Any:
+    figure, axes = panels(len(rows), ratio=0.85, most=_COLUMNS, least=1.6)
+    for ax, row in zip(axes, rows, strict=True):
         _draw(report, ax, row)
-        if index < len(rows) - columns:
-            ax.set_xlabel("")
-    for ax in axes[len(rows) :]:
-        ax.remove()
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False)
-    return axes[: len(rows)]
+    legend_below(figure, axes[0].get_legend_handles_labels()[0])
+    return figure, axes
 
 
 def _draw(report: Report, ax: Any, row: Row) -> Any:
     widths = np.array(report.widths, dtype=np.float64)
     x, end = 1 / widths, 1.12 / widths.min()
-    color = COLORS[0] if row.passed else COLORS[1]
-    ax.axhline(row.theory, color="0.25", lw=1.0, ls=(0, (4, 2)), zorder=1)
-    ax.plot([0], [row.theory], color="0.25", marker="D", ms=7, ls="none", zorder=2, clip_on=False, label="theory")
+    color = color_of(0 if row.passed else 1)
+    ax.axhline(row.theory, color=ink(0.75), lw=line_width(0.67), ls=(0, (4, 2)), zorder=1)
     ax.plot(
-        [0, end], [row.limit, row.limit + row.bias * end], color=color, lw=1.0, alpha=0.6, zorder=2, label="a + b/width"
+        [0],
+        [row.theory],
+        color=ink(0.75),
+        marker="D",
+        ms=marker_size(1.1),
+        ls="none",
+        zorder=2,
+        clip_on=False,
+        label="theory",
+    )
+    ax.plot(
+        [0, end],
+        [row.limit, row.limit + row.bias * end],
+        color=color,
+        lw=line_width(0.67),
+        alpha=0.6,
+        zorder=2,
+        label="a + b/width",
     )
     ax.errorbar(
-        x, row.means, yerr=row.errors, color=color, ls="none", marker="o", ms=4, capsize=3, zorder=3,
+        x, row.means, yerr=row.errors, color=color, ls="none", marker="o", ms=marker_size(0.67), capsize=2, zorder=3,
         label=f"mean of {report.trials} networks ± standard error",
     )  # fmt: skip
     ax.errorbar(
-        [0], [row.limit], yerr=[row.limit_error], color=color, ls="none", marker="o", ms=6, mfc="white", capsize=3, zorder=4,
+        [0], [row.limit], yerr=[row.limit_error], color=color, ls="none", marker="o", ms=marker_size(), mfc=ink(0), capsize=2,
+        zorder=4,
         clip_on=False, label="extrapolation",
     )  # fmt: skip
     name, part, time = row.quantity.label, row.quantity.part, row.quantity.time
     ax.set_title(
-        f"{name} {part}".strip() + f", t = {time:g}   (z = {row.z:.1f})",
-        fontsize=9.5,
-        color="black" if row.passed else color,
+        f"{name} {part}".strip() + f", t = {time:g}\n$z = {row.z:.1f}$",
+        **({} if row.passed else {"color": color}),
     )
     ax.set_xlim(-0.06 * end, end)
     ax.set_xticks([0, *x], ["∞", *(f"{width:g}" for width in widths)])
-    ax.set_xlabel("width")
-    ax.tick_params(labelsize=8.5)
-    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_xlabel("width $n$")
     return ax

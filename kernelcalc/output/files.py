@@ -14,6 +14,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.errors import OutputFileError, ShapeError
+from kernelcalc.output.recipe import metadata
+from kernelcalc.output.style import finish
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -105,16 +107,20 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, ArrayLike]) -> 
     return Path(path)
 
 
-def write_figure(path: str | os.PathLike[str], figure: Any, *, dpi: int = 200) -> Path:
-    """Save a matplotlib figure in the format of the path's ending.
+def write_figure(path: str | os.PathLike[str], figure: Any, *, recipe: str = "") -> Path:
+    """Save a matplotlib figure, as wide as it is, in the format of the path's ending, with its recipe in the metadata.
+
+    The same figure gives the same bytes: no dates.
 
     Raises
     ------
     OutputFileError
         The file cannot be written.
     """
+    ending = Path(path).suffix.lstrip(".").lower() or "png"
+    finish(figure)
     with atomic_file(path) as file:
-        figure.savefig(file, format=Path(path).suffix.lstrip(".") or "png", dpi=dpi, bbox_inches="tight")
+        figure.savefig(file, format=ending, metadata=metadata(ending, recipe))
     return Path(path)
 
 

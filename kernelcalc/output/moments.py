@@ -9,7 +9,18 @@ import numpy as np
 
 from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError
-from kernelcalc.output.style import COLORS, axes_or_new, matplotlib_part
+from kernelcalc.output.style import (
+    axes_or_new,
+    color_of,
+    first_in_row,
+    ink,
+    legend_below,
+    line_width,
+    marker_size,
+    matplotlib_part,
+    panels,
+    shaded,
+)
 
 # Ratio of the largest to the smallest value above which an axis is logarithmic.
 LOG_RANGE = 5.0
@@ -111,10 +122,12 @@ def plot_moments(
     order = order[np.isfinite(trajectory.times[order])]
     t = trajectory.times[order]
     for power in powers:
-        color, mean = COLORS[(power - 1) % len(COLORS)], trajectory.trace_h[power - 1, order]
-        ax.plot(t, mean, color=color, lw=1.8, label=f"$k = {power}$", zorder=3)
+        color, mean = color_of(power - 1), trajectory.trace_h[power - 1, order]
+        ax.plot(t, mean, color=color, label=f"$k = {power}$", zorder=3)
         if power <= 2 and limit:
-            ax.plot(t, trajectory.trace_i[power - 1, order], color=color, lw=1.0, ls=(0, (1, 1.5)), zorder=2)
+            ax.plot(
+                t, trajectory.trace_i[power - 1, order], color=color, lw=line_width(0.67), ls=(0, (1, 1.5)), zorder=2
+            )
         pairs = [(low[power - 1, order], high[power - 1, order]) for low, high in quantiles]
         if band and not quantiles:
             std = trajectory.trace_h_std[power - 1, order]
@@ -127,7 +140,7 @@ def plot_moments(
     ax.set_xlabel("gradient-flow time $t$")
     ax.set_ylabel(FORMULA)
     if legend and powers:
-        ax.legend(frameon=False)
+        ax.legend()
     return ax
 
 
@@ -153,15 +166,15 @@ def plot_finite(moments: FiniteMoments, ax: Any = None, *, k: int | Iterable[int
     for power in powers:
         error = std[power - 1] / np.sqrt(moments.trials)
         ax.errorbar(
-            moments.times, mean[power - 1], yerr=error, color=_darker(COLORS[(power - 1) % len(COLORS)]),
-            ls="none", marker="x", ms=6, mew=1.5, elinewidth=1.0, zorder=4, clip_on=False,
+            moments.times, mean[power - 1], yerr=error, color=shaded(power - 1),
+            ls="none", marker="x", ms=marker_size(), elinewidth=line_width(0.67), zorder=4, clip_on=False,
         )  # fmt: skip
     _scale_values(ax)
     return ax
 
 
 def curves_figure(
-    panels: Sequence[tuple[str, Moments, FiniteMoments | None]],
+    shown: Sequence[tuple[str, Moments, FiniteMoments | None]],
     quantiles: Sequence[Sequence[tuple[Any, Any]]] = (),
     labels: Sequence[str] = (r"$\pm 1$ std over initialisations",),
 ) -> Any:
@@ -174,38 +187,30 @@ def curves_figure(
     matplotlib.figure.Figure
         Not attached to any window.
     """
-    figures = matplotlib_part("figure")
     lines, patches = matplotlib_part("lines"), matplotlib_part("patches")
-    columns = 2 if len(panels) == 4 else min(len(panels), 3)
-    rows = -(-len(panels) // columns)
-    figure = figures.Figure(figsize=(max(4.1 * columns, 5.2), 3.4 * rows + 0.9), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for index, (ax, (title, trajectory, finite)) in enumerate(zip(axes, panels, strict=False)):
+    figure, axes = panels(len(shown), most=2 if len(shown) in (2, 4) else 3)
+    for index, (ax, (title, trajectory, finite)) in enumerate(zip(axes, shown, strict=True)):
         plot_moments(trajectory, ax, legend=False, quantiles=quantiles[index] if quantiles else ())
         if finite is not None:
             plot_finite(finite, ax, k=range(1, min(len(finite.trace_h), trajectory.kmax) + 1))
-        ax.set_title(title, fontsize=11)
-        if index % columns:
+        ax.set_title(title)
+    for ax, left in zip(axes, first_in_row(axes), strict=True):
+        if not left:
             ax.set_ylabel("")
-    for ax in axes[len(panels) :]:
-        ax.remove()
     line, patch = lines.Line2D, patches.Patch
-    kmax = max(trajectory.kmax for _, trajectory, _ in panels)
-    handles = [line([], [], color=COLORS[j % len(COLORS)], lw=1.8, label=f"$k={j + 1}$") for j in range(kmax)]
-    handles.append(line([], [], color="0.35", lw=1.0, ls=(0, (1, 1.5)), label=r"$\mathrm{Tr}\,I^k$"))
+    kmax = max(trajectory.kmax for _, trajectory, _ in shown)
+    handles = [line([], [], color=color_of(j), label=f"$k={j + 1}$") for j in range(kmax)]
+    handles.append(line([], [], color=ink(0.65), lw=line_width(0.67), ls=(0, (1, 1.5)), label=r"$\mathrm{Tr}\,I^k$"))
     # Each band lies over the one before.
     handles += [
-        patch(color="0.35", alpha=1 - (1 - BAND - 0.04) ** (j + 1), lw=0, label=label) for j, label in enumerate(labels)
+        patch(color=ink(0.65), alpha=1 - (1 - BAND - 0.04) ** (j + 1), lw=0, label=label)
+        for j, label in enumerate(labels)
     ]
-    finite = next((finite for _, _, finite in panels if finite is not None), None)
+    finite = next((finite for _, _, finite in shown if finite is not None), None)
     if finite is not None:
         label = f"width {finite.width}, mean of {finite.trials}"
-        handles.append(line([], [], color="0.25", ls="none", marker="x", ms=6, mew=1.5, label=label))
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=len(handles) if columns > 1 else 4, frameon=False,
-        handlelength=1.5, columnspacing=1.3, fontsize=9.5,
-    )  # fmt: skip
+        handles.append(line([], [], color=ink(0.75), ls="none", marker="x", label=label))
+    legend_below(figure, handles)
     return figure
 
 
@@ -257,7 +262,3 @@ def _powers(k: int | Iterable[int] | None, kmax: int) -> list[int]:
     if any(not 1 <= power <= kmax for power in powers):
         raise InputError(f"moments k from 1 to {kmax}", f"{powers}")
     return powers
-
-
-def _darker(color: str) -> tuple[float, ...]:
-    return tuple(0.72 * int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.arrays import AnyArray
-from kernelcalc.output.style import COLORS, axes_or_new
+from kernelcalc.output.style import axes_or_new, color_of, marker_size
 
 
 def plot_values(ax: Any, name: str, values: Any, axes: Mapping[str, AnyArray]) -> Any:
@@ -37,7 +37,7 @@ def plot_values(ax: Any, name: str, values: Any, axes: Mapping[str, AnyArray]) -
     array = np.asarray(values, dtype=np.float64)
     (first, at), *others = axes.items()
     if not others:
-        ax.plot(at, array, marker="o", ms=3, color=COLORS[0])
+        ax.plot(at, array, marker="o", ms=marker_size(0.5), color=color_of(0))
         ax.set_xlabel(_words(first))
         ax.set_ylabel(_words(name))
         return ax

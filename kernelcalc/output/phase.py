@@ -8,7 +8,17 @@ import numpy as np
 
 from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError
-from kernelcalc.output.style import axes_or_new, matplotlib_part
+from kernelcalc.output.style import (
+    axes_or_new,
+    first_in_row,
+    ink,
+    legend_below,
+    line_width,
+    marker_size,
+    matplotlib_part,
+    panels,
+    printed,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,18 +103,24 @@ def plot_phase(diagram: Phases, ax: Any = None, *, quantity: str = "chi", names:
         shading="gouraud" if np.isfinite(diagram.chi).all() else "nearest", rasterized=True,
     )  # fmt: skip
     bar = ax.figure.colorbar(mesh, ax=ax, ticks=ticks, extend="both", pad=0.02, aspect=28)
-    bar.ax.set_title(label, fontsize=10, pad=8)
+    bar.ax.set_title(label)
     if ticks:
         bar.ax.set_yticklabels([f"{tick:g}" for tick in ticks])
         bar.ax.minorticks_off()
-    ax.set_facecolor("0.82")
+    ax.set_facecolor(ink(0.2))
     window = ((diagram.sigma_w[0], diagram.sigma_w[-1]), (diagram.beta[0], diagram.beta[-1]))
     line = diagram.line
     inside = (line[0] <= window[0][1]) & (line[1] <= window[1][1])
     if inside.any():
-        look = {"lw": 1.6, "label": r"critical line $\chi = 1$"}
+        look = {"lw": line_width(1.1), "label": r"critical line $\chi = 1$"}
         if line[0].size == 1:
-            look = {"marker": "o", "ms": 5, "ls": "none", "clip_on": False, "label": r"critical point $\chi = 1$"}
+            look = {
+                "marker": "o",
+                "ms": marker_size(0.9),
+                "ls": "none",
+                "clip_on": False,
+                "label": r"critical point $\chi = 1$",
+            }
         ax.plot(*_reached(diagram), color="k", zorder=3, **look)
     if names:
         regions = {"order": diagram.chi < 1, "chaos": diagram.chi > 1, "no fixed point": np.isnan(diagram.chi)}
@@ -119,10 +135,7 @@ def plot_phase(diagram: Phases, ax: Any = None, *, quantity: str = "chi", names:
 
 def mark_setting(ax: Any, label: str, sigma_w: float, beta: float, *, marker: str = "o") -> None:
     """A marker at (σ_w, β)."""
-    ax.plot(
-        sigma_w, beta, marker=marker, ms=8, mfc="#E69F00", mec="k", mew=1.0, ls="none", label=label, zorder=5,
-        clip_on=False,
-    )  # fmt: skip
+    ax.plot(sigma_w, beta, label=label, zorder=5, clip_on=False, **_mark(marker))
 
 
 def phase_figure(plain: Phases, normalized: Phases | None, sigma_w: float, beta: float, label: str) -> Any:
@@ -141,36 +154,50 @@ def phase_figure(plain: Phases, normalized: Phases | None, sigma_w: float, beta:
     -------
     matplotlib.figure.Figure
     """
-    count = 2 if normalized is None else 3
-    figure = matplotlib_part("figure").Figure(figsize=(4.7 * count, 3.9), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
-    axes = figure.subplots(1, count)
-    name = plain.activation.replace("_", " ")
+    figure, axes = panels(2 if normalized is None else 3, most=2)
+    name = printed(plain.activation)
     plot_phase(plain, axes[0])
     plot_phase(plain, axes[1], quantity="q", names=False)
-    axes[0].set_title(rf"{name}: growth $\chi$ of small differences", fontsize=11)
-    axes[1].set_title(rf"{name}: fixed point of the variance", fontsize=11)
+    axes[0].set_title(rf"{name}: growth $\chi$ of small differences")
+    axes[1].set_title(rf"{name}: fixed point $q^*$ of the variance")
     for ax in axes[:2]:
         mark_setting(ax, label, sigma_w, beta)
     if normalized is not None:
         ax = plot_phase(normalized, axes[2])
         angle = np.linspace(0, np.pi / 2, 200)
-        ax.plot(np.cos(angle), np.sin(angle), color="k", lw=1.2, ls=(0, (4, 2)), zorder=4)
+        ax.plot(np.cos(angle), np.sin(angle), color="k", lw=line_width(0.9), ls=(0, (4, 2)), zorder=4)
         mark_setting(ax, "", float(np.sqrt(1 - beta**2)), beta, marker="s")
-        ax.set_title(rf"normalised {name}: growth $\chi$", fontsize=11)
-        for other in axes[1:]:
-            other.set_ylabel("")
+        ax.set_title(rf"normalized {name}: growth $\chi$")
+    for ax, left in zip(axes, first_in_row(axes), strict=True):
+        if not left:
+            ax.set_ylabel("")
     lines = matplotlib_part("lines").Line2D
     found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    # black on the map's colours, in the legend the colour of its text
+    for label, drawn in found.items():
+        if drawn.get_color() == "k" and drawn.get_marker() != "s" and "critical" in label:
+            look = {"ls": drawn.get_linestyle(), "marker": drawn.get_marker(), "ms": drawn.get_markersize()}
+            found[label] = lines([], [], color=ink(), label=label, **look)
     handles = list(found.values())
     if normalized is not None:
         handles.append(
-            lines([], [], color="k", lw=1.2, ls=(0, (4, 2)), label=r"$\sigma_w^2 + \beta^2 = 1$, where $q^* = 1$")
+            lines(
+                [],
+                [],
+                color=ink(),
+                lw=line_width(0.9),
+                ls=(0, (4, 2)),
+                label=r"$\sigma_w^2 + \beta^2 = 1$, where $q^* = 1$",
+            )
         )
-        mark = {"marker": "s", "ms": 8, "mfc": "#E69F00", "mec": "k", "ls": "none"}
-        handles.append(lines([], [], label=rf"normalised, $\beta = {beta:g}$", **mark))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9.5)
+        handles.append(lines([], [], label=rf"normalized, $\beta = {beta:g}$", **_mark("s")))
+    legend_below(figure, handles)
     return figure
+
+
+def _mark(marker: str) -> dict[str, Any]:
+    # over any of the map's colours
+    return {"marker": marker, "ms": marker_size(1.3), "mfc": "#E69F00", "mec": "k", "ls": "none"}
 
 
 def _reached(diagram: Phases) -> tuple[Array, Array]:
@@ -195,6 +222,6 @@ def _name(ax: Any, diagram: Phases, region: NDArray[np.bool_], name: str) -> Non
     if 2 * distance[row, column] < max(ROOM * min(region.shape), 2.0):
         return
     ax.text(
-        diagram.sigma_w[column], diagram.beta[row], name, ha="center", va="center", fontsize=12, style="italic", zorder=6,
+        diagram.sigma_w[column], diagram.beta[row], name, ha="center", va="center", color="k", style="italic", zorder=6,
         path_effects=[effects.withStroke(linewidth=2.5, foreground="w")],
     )  # fmt: skip

@@ -7,27 +7,28 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.arrays import Array
-from kernelcalc.output.style import COLORS, matplotlib_part
-
-THEORY: dict[str, Any] = {"color": "0.15", "lw": 1.4, "zorder": 4}
+from kernelcalc.output.style import LEAST_PANEL, fits, ink, legend_below, line_width, matplotlib_part, panels, setting
 
 
-def grid(rows: int, columns: int, *, title: str = "", size: tuple[float, float] = (4.3, 3.3), **options: Any) -> Any:
-    """A figure attached to no window and its axes (rows, columns)."""
-    extra = 0.35 if title else 0.0
-    figure = matplotlib_part("figure").Figure(figsize=(size[0] * columns, size[1] * rows + extra), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.07, h_pad=0.06)
+def theory_line() -> dict[str, Any]:
+    """How a line of the limit looks."""
+    return {"color": ink(0.85), "lw": line_width(0.93), "zorder": 4}
+
+
+def grid(rows: int, columns: int, *, title: str = "", ratio: float = 0.78, least: float = LEAST_PANEL) -> Any:
+    """A figure attached to no window and its axes (rows, columns), which stand in fewer columns where the width is small."""
+    fitting = next(n for n in range(columns, 0, -1) if columns % n == 0 and (n == 1 or fits(n, least)))
+    figure, axes = panels(rows * columns, ratio=ratio, most=fitting, least=0.0)
     if title:
-        figure.suptitle(title, fontsize=11)
-    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+        figure.suptitle(title)
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width, height + 0.25)
+    return figure, axes.reshape(rows, columns)
 
 
 def below(figure: Any, ax: Any) -> None:
     """The legend of one of the axes, below all of them."""
-    handles, labels = ax.get_legend_handles_labels()
-    # two equal rows where one is too long
-    ncols = len(labels) if figure.get_size_inches()[0] > 2.2 * len(labels) else -(-len(labels) // 2)
-    figure.legend(handles, labels, loc="outside lower center", ncols=ncols, frameon=False, fontsize=9)
+    legend_below(figure, ax.get_legend_handles_labels()[0])
 
 
 def signed_scale(ax: Any, axis: str, linear: float) -> None:
@@ -67,12 +68,8 @@ def decade_ticks(ax: Any) -> None:
     ax.yaxis.set_minor_locator(ticker.NullLocator())
 
 
-def color_of(index: int) -> str:
-    """The palette's colours, in turn."""
-    return COLORS[index % len(COLORS)]
-
-
 def shades(count: int, name: str = "viridis") -> list[Any]:
     """Colours of an ordered family, without the palest ones."""
     colormap = matplotlib_part("cm").ScalarMappable(cmap=name).get_cmap()
-    return [colormap(v) for v in np.linspace(0.0, 0.82, max(count, 1))]
+    dark = matplotlib_part("colors").rgb_to_hsv(matplotlib_part("colors").to_rgb(setting("axes.facecolor")))[2] < 0.5
+    return [colormap(v) for v in np.linspace(0.18 if dark else 0.0, 1.0 if dark else 0.82, max(count, 1))]

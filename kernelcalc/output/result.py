@@ -184,7 +184,7 @@ class Result:
         return pd.DataFrame(dict(self.tables[chosen]))
 
     def write(self, folder: str | os.PathLike[str], *, picture: bool = True) -> tuple[Path, ...]:
-        """One CSV file a table and one PNG file; the picture is drawn before anything is written.
+        """One CSV file a table and one PNG file in the style in force; the picture is drawn before anything is written.
 
         Raises
         ------
@@ -197,7 +197,7 @@ class Result:
         target = writable_folder(folder)
         written = [write_csv(target / f"{table}.csv", columns) for table, columns in self.tables.items()]
         if figure is not None:
-            written.append(write_figure(target / f"{self.name}.png", figure, dpi=150))
+            written.append(write_figure(target / f"{self.name}.png", figure))
         return tuple(written)
 
     def __str__(self) -> str:

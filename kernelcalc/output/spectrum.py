@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from kernelcalc.arrays import Array
-from kernelcalc.output.style import COLORS, axes_or_new, matplotlib_part
+from kernelcalc.output.style import axes_or_new, color_of, ink, legend_below, line_width, marker_size, panels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,16 +57,28 @@ def plot_scree(
     """
     ax = axes_or_new(ax)
     values = _positive(spectrum.values)
-    ax.plot(np.arange(1, values.size + 1), values, ".", color=COLORS[0], ms=4, label="eigenvalues of $I$", zorder=3)
+    ax.plot(
+        np.arange(1, values.size + 1),
+        values,
+        ".",
+        color=color_of(0),
+        ms=marker_size(0.8),
+        label="eigenvalues of $I$",
+        zorder=3,
+    )
     if predicted is not None:
         means = _positive(np.asarray(predicted, dtype=np.float64))
         rank = np.arange(1, means.size + 1)
-        ax.plot(rank, means, "o", mfc="none", mec=COLORS[1], ms=6, mew=1.1, label="from class means", zorder=4)
+        ax.plot(rank, means, "o", mfc="none", mec=color_of(1), ms=marker_size(1.1), label="from class means", zorder=4)
     for index, (rule, number) in enumerate((outliers or {}).items()):
         name, style = RULE_STYLES.get(rule, (rule, "-."))
-        ax.axvline(number + 0.5, color=COLORS[2 + index], lw=1.2, ls=style, label=f"{name}: {number}", zorder=2)
+        ax.axvline(
+            number + 0.5, color=color_of(2 + index), lw=line_width(0.8), ls=style, label=f"{name}: {number}", zorder=2
+        )
     if bulk is not None and bulk > 0:
-        ax.axhline(bulk, color="0.35", lw=1.2, ls=(0, (5, 2)), label="scale of the bulk of $S$", zorder=2)
+        ax.axhline(
+            bulk, color=ink(0.65), lw=line_width(0.8), ls=(0, (5, 2)), label="scale of the bulk of $S$", zorder=2
+        )
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(0.85, max(values.size, 2) * 1.2)
@@ -95,9 +107,9 @@ def plot_density(spectrum: Eigenvalues, ax: Any = None, *, bulk: float | None = 
     values = np.log10(_positive(spectrum.values))
     low, high = np.floor(values.min()), np.ceil(values.max() + 1e-9)
     edges = np.linspace(low, high, int(BINS_A_DECADE * max(high - low, 1)) + 1)
-    ax.hist(10**values, bins=10**edges, color=COLORS[0], alpha=0.85, label="eigenvalues of $I$")
+    ax.hist(10**values, bins=10**edges, color=color_of(0), alpha=0.85, label="eigenvalues of $I$")
     if bulk is not None and bulk > 0:
-        ax.axvline(bulk, color="0.35", lw=1.2, ls=(0, (5, 2)), label="scale of the bulk of $S$")
+        ax.axvline(bulk, color=ink(0.65), lw=line_width(0.8), ls=(0, (5, 2)), label="scale of the bulk of $S$")
     ax.set_xscale("log")
     # A single outlier stays visible beside thousands of eigenvalues.
     ax.set_yscale("log")
@@ -123,17 +135,15 @@ def spectrum_figure(
     matplotlib.figure.Figure
         Not attached to any window.
     """
-    figure = matplotlib_part("figure").Figure(figsize=(9.2, 4.1), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = panels(2)
     plot_scree(spectrum, left, predicted=predicted, outliers=outliers, bulk=bulk)
     plot_density(spectrum, right, bulk=bulk)
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(title)
     handles, labels = left.get_legend_handles_labels()
     if width is not None:
         labels = [f"{label}, width {width}" if "bulk" in label else label for label in labels]
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
+    legend_below(figure, handles, labels=labels)
     return figure
 
 

@@ -13,6 +13,7 @@ from kernelcalc.arrays import Array
 from kernelcalc.kernels.layers import Dense, Layer, Serial
 from kernelcalc.kernels.mlp import MLP, Sequential
 from kernelcalc.output.spectrum import spectrum_figure
+from kernelcalc.output.style import printed
 from kernelcalc.studies.meanfield import mean_field_moments
 from kernelcalc.studies.spectrum import (
     Spectrum,
@@ -137,7 +138,7 @@ class SpectrumReport:
 
     def figure(self) -> Any:
         """The spectrum against its rank."""
-        name = self.net.activations[0].name.replace("_", " ") if self.net.activations else "linear"
+        name = printed(self.net.activations[0].name) if self.net.activations else "linear"
         outputs = _count(self.net.n_out, "output")
         return spectrum_figure(
             self.found,

@@ -46,7 +46,7 @@ def test_without_arguments(tmp_path: Path) -> None:
     # Section 3.4 of the paper: E Tr S(0) is positive for smooth ReLU and negative once it is normalised.
     signs = [float(row["trace_s"]) > 0 for row in table if float(row["time"]) == 0 and row["k"] == "1"]
     assert signs == [True, False]
-    assert len(list(out.iterdir())) == 2
+    assert len(list(out.iterdir())) == 3
 
 
 def test_numbers_are_those_of_the_library(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_own_data(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "9 points in 2 dimensions, 2 outputs" in result.output
     assert result.output.splitlines()[-1] == f"written: {tmp_path / 'out' / 'curves.csv'}"
-    assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["curves.csv"]
+    assert sorted(e.name for e in (tmp_path / "out").iterdir()) == ["curves.csv", "curves.csv-metadata.json"]
 
 
 def test_real_valued_labels_are_targets(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_table_names_the_phases(tmp_path: Path) -> None:
     table = result.output.splitlines()
     assert "order" in next(line for line in table if line.startswith("tanh "))
     assert "chaos" in next(line for line in table if line.startswith("normalized tanh "))
-    assert [entry.name for entry in tmp_path.iterdir()] == ["phase.csv"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["phase.csv", "phase.csv-metadata.json"]
     critical = float(next(line for line in table if line.startswith("critical")).split("=")[-1])
     # At the line, q* = σ_w² E tanh² + β² with σ_w² = 1/E cosh⁻⁴ gives back β = 0.1.
     q = next(

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kernelcalc.cli import main
+from kernelcalc.output.recipe import BESIDE
 from kernelcalc.studies.sagun import experiments
 
 TINY = {
@@ -40,7 +41,7 @@ def test_table_and_files(tmp_path: Path, name: str) -> None:
     assert last.startswith("written: ")
     written = [Path(word) for word in last.split()[1:]]
     # finished networks of the experiment initial stay beside them
-    assert sorted(path for path in tmp_path.iterdir() if path.suffix != ".jsonl") == sorted(written)
+    assert sorted(path for path in tmp_path.iterdir() if not path.name.endswith((".jsonl", BESIDE))) == sorted(written)
     assert written[0] == tmp_path / f"{name}.csv"
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     table = pd.read_csv(written[0])
@@ -56,7 +57,9 @@ def test_same_seed_same_file(tmp_path: Path) -> None:
     for seed, folder in ((1, "a"), (1, "b"), (2, "c")):
         result = run("initial", *TINY["initial"], "--seed", seed, "-o", tmp_path / folder, "--no-png")
         assert result.exit_code == 0, result.output
-        assert sorted(path.suffix for path in (tmp_path / folder).iterdir()) == [".csv"] * 3 + [".jsonl"] * 6
+        assert (
+            sorted(path.suffix for path in (tmp_path / folder).iterdir()) == [".csv"] * 3 + [".json"] + [".jsonl"] * 6
+        )
         texts.append((tmp_path / folder / "initial_values.csv").read_text())
     assert texts[0] == texts[1] != texts[2]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,26 @@ TARGETS = (
     ("--loss", "y**"), ("--loss", "(z-t)**2"), ("--loss", "1"), ("--loss", "log(y)"), ("--loss", "y*t"),
 )  # fmt: skip
 OUT = (("-o", "file/folder"), ("-o", "/dev/null/x"), ("-o",))
+LOOKS = (
+    ("-o", "k.eps"), ("-o", "k.npz"), ("--format", "gif"), ("--format", ""), ("--style", "nothing"), ("--figure-width", "0.5"),
+    ("--figure-width", "wide"), ("--figure-width", "nan"),
+)  # fmt: skip
 ODD = (("--nothing",), ("more",), ("--seed", "-1"), ("--seed", "s"))
+
+
+# Texts in the place of a recipe: none of them may be run.
+RECIPES = (
+    "", "{", "[]", "{}", "null", "1", '"curves"', '{"version": "0"}', '{"version": "0", "command": "curves"}',
+    '{"version": 1, "command": "curves", "arguments": []}', '{"version": "0", "command": "rm", "arguments": []}',
+    '{"version": "0", "command": "", "arguments": []}', '{"version": "0", "command": ["curves"], "arguments": []}',
+    '{"version": "0", "command": "curves", "arguments": "-a tanh"}', '{"version": "0", "command": "curves", "arguments": [1]}',
+    '{"version": "0", "command": "again", "arguments": []}', '{"version": "0", "command": "report", "arguments": []}',
+    '{"version": "0", "command": "curves", "arguments": ["--nothing"]}',
+    *(
+        f'{{"version": "0", "command": "phase", "arguments": ["{text}"]}}'
+        for text in ("-o/tmp/x", "--out=x", "--json=x", "--resume=x", "--scheduler=x", "-a=tanhh", "more", "--sigma-w=0")
+    ),
+)  # fmt: skip
 
 
 def activations(option: str = "-a") -> tuple[tuple[str, ...], ...]:
@@ -43,7 +63,8 @@ def activations(option: str = "-a") -> tuple[tuple[str, ...], ...]:
 
 WRONG: dict[str, tuple[tuple[str, ...], ...]] = {
     "spectrum": (
-        *activations(), *NETWORK, *DATA, *POINTS, *TARGETS, *OUT, *ODD, ("--width", "0"), ("--width", "w"), ("-a", "exp(x^2)"),
+        *activations(), *NETWORK, *DATA, *POINTS, *TARGETS, *OUT, *ODD, *LOOKS, ("--width", "0"), ("--width", "w"),
+        ("-a", "exp(x^2)"),
     ),
     "curves": (
         *activations(), *NETWORK, *DATA, *POINTS, *TARGETS, *OUT, *ODD, ("-a", "relu"), ("--times", "1"), ("--times", "2:1:5"),
@@ -52,18 +73,29 @@ WRONG: dict[str, tuple[tuple[str, ...], ...]] = {
         ("--finite", "0"), ("--trials", "1"), ("--workers", "0"), ("--finite", "8", "--loss", "log(cosh(y-t))"),
         ("--times", "nan:1:3"), ("--times", "1:inf:3"),
     ),
+    "report": (
+        *activations()[:20], *NETWORK[:6], *DATA, *POINTS, *TARGETS[:4], *ODD[1:], ("missing.csv",), ("empty.csv",),
+        ("good.csv", "--data", "good.csv"), ("-o", "page.pdf"), ("-o", "page"), ("-o", "."), ("-o", "file/x.html"),
+        ("--style", "nothing"), ("--networks", "-1"), ("--samples", "1"),
+    ),
+    "again": (
+        (), ("missing.png",), (".",), ("empty.csv",), ("junk.npz",), ("good.csv",), ("words.csv",), ("nan.csv",), ("file",),
+        ("",),
+        *((f"bad{i}.svg",) for i in range(len(RECIPES))),
+    ),
     "predict": (
         *activations(), *NETWORK, *DATA, *POINTS, *TARGETS, *ODD, ("--width", "0"), ("--samples", "1"), ("--held-out", "-1"),
         ("-n", "10", "--held-out", "10"), ("--json", "file/x.json"), ("--json", "/dev/null/x.json"),
     ),
     "kernels": (
+        ("-o", "k.csv"), ("-o", "k.zarr"), ("--json", "file/x"),
         *activations(), *NETWORK, *DATA, *OUT[:2], *ODD[:2], ("--only", "thetta"), ("--only", ""),
         ("--only", "phi", "-a", "relu"),
         ("--engine", "gpu"), ("--chunks", "0", "--engine", "dask"), ("--workers", "2"), ("--scheduler", "here"), ("-o", "."),
         ("--scale", "cube"),
     ),
     "phase": (
-        *activations(), *OUT, *ODD[:2], ("--sigma-w", "0"), ("--sigma-w", "-1"), ("--sigma-w", "nan"), ("--beta", "-1"),
+        *activations(), *OUT, *ODD[:2], *LOOKS, ("--sigma-w", "0"), ("--sigma-w", "-1"), ("--sigma-w", "nan"), ("--beta", "-1"),
         ("--beta", "inf"), ("--sigma-w-range", "1"), ("--sigma-w-range", "2:1:3"), ("--sigma-w-range", "0:1:3"),
         ("--beta-range", "0:1:1"), ("--beta-range", "0:1:9999"), ("--beta-range", "a:b:c"), ("--beta-range", "nan:1:3"),
         ("-a", "step"), ("-a", "sign(x)"),
@@ -88,7 +120,7 @@ WRONG: dict[str, tuple[tuple[str, ...], ...]] = {
         ("theta", "-a", "erf", "--sigma-w", "s"), ("theta", "-a", "erf", "more"),
     ),
     "validate": (
-        *activations(), *NETWORK, *DATA[:-1], *OUT, *ODD, ("-a", "relu"), ("--depth", "1"), ("--widths", "8"),
+        *activations(), *NETWORK, *DATA[:-1], *OUT, *ODD, *LOOKS, ("-a", "step"), ("--depth", "1"), ("--widths", "8"),
         ("--widths", "8,8"), ("--widths", "8,x"), ("--widths", "0,8"), ("--widths", ""), ("--trials", "1"), ("--times", "-1"),
         ("--times", "inf"), ("--times", "nan"), ("--times", "a"), ("-n", "9"), ("-n", "0"), ("--workers", "0"),
         ("--scheduler", "here"), ("--resume", "file/x"),
@@ -138,6 +170,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "junk.npz").write_bytes(b"no archive")
     (tmp_path / "file").write_text("")
+    for i, text in enumerate(RECIPES):
+        (tmp_path / f"bad{i}.svg").write_text(f"<dc:description>kernelcalc: {html.escape(text)}</dc:description>")
     return tmp_path
 
 

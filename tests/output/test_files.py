@@ -79,5 +79,5 @@ def test_columns_of_different_lengths() -> None:
 def test_figure(tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 
-    path = write_figure(tmp_path / "a.png", Figure(figsize=(2, 1)), dpi=50)
+    path = write_figure(tmp_path / "a.png", Figure(figsize=(2, 1)))
     assert path.read_bytes().startswith(b"\x89PNG")

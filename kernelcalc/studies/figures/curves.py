@@ -12,6 +12,7 @@ from kernelcalc.arrays import Array
 from kernelcalc.finite.ensembles.ensemble import FiniteMoments, moments_through_training
 from kernelcalc.kernels.mlp import MLP, Sequential
 from kernelcalc.output.moments import curves_figure
+from kernelcalc.output.style import printed
 from kernelcalc.studies.experiment import Show, silent
 from kernelcalc.training.flow import SampledTrajectory
 from kernelcalc.training.law import mse_quantiles
@@ -95,7 +96,7 @@ class CurvesReport:
 
     def figure(self) -> Any:
         """A panel a nonlinearity, lines and bands of the theory, crosses of networks."""
-        panels = [(curve.name.replace("_", " "), curve.trajectory, curve.finite) for curve in self.curves]
+        panels = [(printed(curve.name), curve.trajectory, curve.finite) for curve in self.curves]
         if not self.curves[0].quantiles:
             return curves_figure(panels)
         prefixes = ("", "mean_") if self.average is not None else ("",)

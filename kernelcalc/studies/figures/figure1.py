@@ -24,6 +24,7 @@ from kernelcalc.finite.ensembles.trials import trial_file
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.output.moments import curves_figure
 from kernelcalc.output.result import Table, Verdict
+from kernelcalc.output.style import printed
 from kernelcalc.studies.experiment import Experiment, Show, Tables, silent
 from kernelcalc.training.mse import mse_moments
 from kernelcalc.training.trajectory import Trajectory
@@ -236,7 +237,7 @@ class Figure1(Experiment):
         )
 
     def draw(self, found: list[Panel]) -> Any:
-        figure = curves_figure([(p.activation.replace("_", " "), p.theory, p.networks) for p in found])
+        figure = curves_figure([(printed(p.activation), p.theory, p.networks) for p in found])
         for ax, _ in zip(figure.axes, found, strict=False):
             _apart(ax)
         # the crosses' own entry is the last

@@ -35,9 +35,9 @@ from kernelcalc.finite.curvature.pairs import curvature_pairs
 from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.kernels.mlp import MLP
-from kernelcalc.output.pictures import color_of, grid
+from kernelcalc.output.pictures import grid
 from kernelcalc.output.result import Table, Verdict
-from kernelcalc.output.style import matplotlib_part
+from kernelcalc.output.style import color_of, line_width, marker_size, matplotlib_part
 from kernelcalc.studies.experiment import Experiment, Show, Tables
 
 # Exponents of the width derived above.
@@ -226,8 +226,7 @@ class Figure2(Experiment):
         return (*shares, *rates)
 
     def draw(self, found: Found) -> Any:
-        figure, axes = grid(1, 2, size=(4.6, 3.9))
-        figure.get_layout_engine().set(w_pad=0.08)
+        figure, axes = grid(1, 2, ratio=0.85)
         _draw_quotients(axes[0, 0], found.quotients, self.width)
         _draw_angles(axes[0, 1], self.table(found)["figure2_angles"])
         return figure
@@ -235,11 +234,11 @@ class Figure2(Experiment):
 
 def _draw_quotients(ax: Any, quotients: dict[str, Array], width: int) -> None:
     for i, (name, (with_i, with_s)) in enumerate(quotients.items()):
-        ax.plot(with_s, with_i, "os"[i], color=color_of(i), ms=6, mew=0, alpha=0.75, label=f"of ${name}$")
+        ax.plot(with_s, with_i, "os"[i], color=color_of(i), ms=marker_size(1), mew=0, alpha=0.75, label=f"of ${name}$")
     ax.set(xlabel=r"$v^T S v$", ylabel=r"$v^T I v$", title=f"width {width}")
     # eigenvectors of I are in the middle, those of S low at both sides
     words = f"first {len(quotients['I'][0])}\neigenvectors"
-    ax.legend(frameon=False, loc="upper right", title=words, handletextpad=0.3)
+    ax.legend(loc="upper right", title=words, handletextpad=0.3)
 
 
 def _draw_angles(ax: Any, angle: dict[str, Array]) -> None:
@@ -250,9 +249,9 @@ def _draw_angles(ax: Any, angle: dict[str, Array]) -> None:
     for i, (name, rate) in enumerate(RATES.items()):
         rows, color = angle["what"] == name, color_of(2 + i)
         n, rms, error = (angle[column][rows] for column in ("width", "rms", "error"))
-        ax.errorbar(n, rms, error, color=color, marker="o", ms=5, ls="none", capsize=2)
+        ax.errorbar(n, rms, error, color=color, marker="o", ms=marker_size(0.83), ls="none", capsize=2)
         label = f"{labels[name]}, line: $n^{{{rate:g}}}$"
-        ax.plot(n, rms[-1] * (n / n[-1]) ** rate, color=color, lw=1.2, label=label)
+        ax.plot(n, rms[-1] * (n / n[-1]) ** rate, color=color, lw=line_width(0.8), label=label)
     ax.set(xscale="log", yscale="log", xlabel="width $n$", title="32 digits, one output")
     ticker = matplotlib_part("ticker")
     plain = ticker.FuncFormatter(lambda value, _: f"{value:g}")
@@ -264,4 +263,4 @@ def _draw_angles(ax: Any, angle: dict[str, Array]) -> None:
     ax.yaxis.set_minor_formatter(ticker.NullFormatter())
     # room for the legend above the upper line
     ax.set_ylim(top=2.2 * ax.get_ylim()[1])
-    ax.legend(frameon=False, fontsize=9, loc="upper right")
+    ax.legend(loc="upper right")

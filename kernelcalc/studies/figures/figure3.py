@@ -24,9 +24,9 @@ from kernelcalc.errors import InputError, IntegrationError
 from kernelcalc.finite.curvature.hessian import weighted_jacobian
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.kernels.mlp import MLP
-from kernelcalc.output.pictures import color_of, grid
+from kernelcalc.output.pictures import grid
 from kernelcalc.output.result import Table, Verdict
-from kernelcalc.output.style import matplotlib_part
+from kernelcalc.output.style import color_of, ink, legend_below, line_width, marker_size, matplotlib_part, printed
 from kernelcalc.studies.experiment import Experiment, Show, Tables
 from kernelcalc.studies.figures.figure1 import PANELS
 
@@ -231,8 +231,7 @@ class Figure3(Experiment):
         )
 
     def draw(self, found: list[Valley]) -> Any:
-        figure, axes = grid(2, len(found), size=(4.3 + 0.9 / len(found), 3.5), gridspec_kw={"height_ratios": (1.25, 1)})
-        figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04)
+        figure, axes = grid(2, len(found), ratio=0.85, least=2.2)
         top = max(float(valley.loss.max()) for valley in found)
         filled = None
         for column, valley in enumerate(found):
@@ -243,11 +242,11 @@ class Figure3(Experiment):
         figure.colorbar(filled, ax=list(axes[0]), label="loss $C$ of the network", ticks=ticks, shrink=0.9)
         contours = r"contours of $\frac{1}{2}\sum\lambda_i x_i^2$ (limit)"
         handles = [
-            lines.Line2D([], [], color="0.5", lw=0.9, ls="--", label=contours),
-            lines.Line2D([], [], color="0.3", marker="x", ls="none", label="finite network"),
-            lines.Line2D([], [], color="0.3", lw=1.4, label=r"$\frac{1}{2}\lambda x^2$ (limit)"),
+            lines.Line2D([], [], color=ink(0.5), lw=line_width(0.6), ls="--", label=contours),
+            lines.Line2D([], [], color=ink(0.7), marker="x", ls="none", label="finite network"),
+            lines.Line2D([], [], color=ink(0.7), lw=line_width(0.93), label=r"$\frac{1}{2}\lambda x^2$ (limit)"),
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
+        legend_below(figure, handles)
         return figure
 
 
@@ -274,8 +273,8 @@ def _draw_surface(ax: Any, valley: Valley, steps: Array, top: float) -> Any:
         # closely enough where a long ellipse bends
         angle = np.pi / 2 * (1 + np.tanh(np.linspace(-4, 4, 401)) / np.tanh(4))
         angle = np.concatenate([angle, angle + np.pi])
-        ax.plot(across * np.cos(angle), up * np.sin(angle), color="white", lw=0.9, ls="--")
-    ax.set(title=valley.activation.replace("_", " "), xlabel="along $v_4$", ylabel="along $v_1$", aspect="equal")
+        ax.plot(across * np.cos(angle), up * np.sin(angle), color="w", lw=line_width(0.6), ls="--")
+    ax.set(title=printed(valley.activation), xlabel="along $v_4$", ylabel="along $v_1$", aspect="equal")
     ax.set(xlim=steps[[0, -1]], ylim=steps[[0, -1]])
     return filled
 
@@ -285,7 +284,7 @@ def _draw_cuts(ax: Any, valley: Valley, steps: Array, top: float) -> None:
     for index, values, color in ((FIRST, valley.loss[:, middle], 1), (FOURTH, valley.loss[middle], 0)):
         curvature = valley.limit[index]
         label = rf"along $v_{index + 1}$, $\lambda_{index + 1} = {curvature:.3g}$"
-        ax.plot(steps, values, "x", color=color_of(color), ms=5, label=label)
-        ax.plot(fine, 0.5 * curvature * fine**2, color=color_of(color), lw=1.4)
+        ax.plot(steps, values, "x", color=color_of(color), ms=marker_size(0.83), label=label)
+        ax.plot(fine, 0.5 * curvature * fine**2, color=color_of(color), lw=line_width(0.93))
     ax.set(xlabel="distance from the minimum", ylim=(-0.02 * top, None))
-    ax.legend(frameon=False, loc="upper center", fontsize=9)
+    ax.legend(loc="upper center")

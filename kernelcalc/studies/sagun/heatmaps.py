@@ -13,6 +13,7 @@ from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.output.pictures import grid
 from kernelcalc.output.result import Table, Verdict
+from kernelcalc.output.style import line_width
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.limit import Limit, smooth
 from kernelcalc.studies.sagun.registry import experiment
@@ -196,13 +197,13 @@ class Heatmaps(Experiment):
 
     def draw(self, found: Found) -> Any:
         columns = len(found.matrices) // 2
-        figure, axes = grid(2, columns, title="Entries of the Hessian", size=(3.3, 3.1))
+        figure, axes = grid(2, columns, title="Entries of the Hessian", ratio=0.94)
         for i, matrix in enumerate(found.matrices):
             bar = _draw_matrix(figure, axes[i % 2, i // 2], matrix)
             if i // 2 == columns - 1:
-                bar.set_label(r"$\log_{10}|H_{pq}|$", fontsize=8)
+                bar.set_label(r"$\log_{10}|H_{pq}|$")
         for ax in axes[:, 0]:
-            ax.set_ylabel("layer of the parameter", fontsize=9)
+            ax.set_ylabel("layer of the parameter")
         return figure
 
 
@@ -256,12 +257,11 @@ def _draw_matrix(figure: Any, ax: Any, matrix: Matrix) -> Any:
     edges = matrix.edges
     for edge in edges[1:-1]:
         for line in (ax.axhline, ax.axvline):
-            line(edge - 0.5, color="w", lw=0.6, alpha=0.8)
+            line(edge - 0.5, color="w", lw=line_width(0.4), alpha=0.8)
     middle = [(a + b) / 2 for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    ax.set_xticks(middle, [str(ell + 1) for ell in range(len(middle))], fontsize=8)
-    ax.set_yticks(middle, [str(ell + 1) for ell in range(len(middle))], fontsize=8)
+    ax.set_xticks(middle, [str(ell + 1) for ell in range(len(middle))])
+    ax.set_yticks(middle, [str(ell + 1) for ell in range(len(middle))])
     ax.tick_params(length=0)
-    ax.set_title(f"{matrix.data}, {len(logs)} parameters, {matrix.when}", fontsize=9)
+    ax.set_title(f"{matrix.data}, {len(logs)} parameters, {matrix.when}")
     bar = figure.colorbar(image, ax=ax, shrink=0.8)
-    bar.ax.tick_params(labelsize=7)
     return bar

@@ -13,8 +13,9 @@ from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import two_blobs
 from kernelcalc.errors import InputError
 from kernelcalc.finite.ensembles.trials import run_trials, trial_file
-from kernelcalc.output.pictures import color_of, grid
+from kernelcalc.output.pictures import grid
 from kernelcalc.output.result import Table, Verdict
+from kernelcalc.output.style import color_of, line_width, marker_size
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.registry import experiment
@@ -233,7 +234,7 @@ class InitialEigenvalues(Experiment):
         for i, words in enumerate(("at initialisation", f"after {self.steps} steps")):
             ax = axes[0, i]
             _histogram(ax, first[:, i], found.theory[:, i], self.widths[0], last[:, i], self.widths[-1])
-            ax.set_title(words, fontsize=10)
+            ax.set_title(words)
         _approach(axes[0, 2], self.widths, found)
         return figure
 
@@ -245,12 +246,20 @@ def _histogram(ax: Any, narrow: AnyArray, theory: AnyArray, width: int, wide: An
     spread = np.ptp(theory) > 1e-9 * theory.max()
     ax.hist(narrow, edges, density=True, color=color_of(5), alpha=0.7, label=f"width {width}")
     if len(wide) > 100:
-        ax.hist(wide, edges, density=True, histtype="step", color=color_of(0), lw=1.3, label=f"width {wide_width}")
+        ax.hist(
+            wide,
+            edges,
+            density=True,
+            histtype="step",
+            color=color_of(0),
+            lw=line_width(0.87),
+            label=f"width {wide_width}",
+        )
     if spread:
-        ax.hist(theory, edges, density=True, histtype="step", color=color_of(1), lw=1.6, label="limit")
-    ax.axvline(theory.mean(), color=color_of(1), lw=1.3, ls="--", label="mean of the limit")
+        ax.hist(theory, edges, density=True, histtype="step", color=color_of(1), lw=line_width(1.07), label="limit")
+    ax.axvline(theory.mean(), color=color_of(1), lw=line_width(0.87), ls="--", label="mean of the limit")
     ax.set(xlabel=r"$\lambda_{\max}(H)$", ylabel="density", xlim=(low, top))
-    ax.legend(frameon=False, fontsize=8.5)
+    ax.legend()
 
 
 def _approach(ax: Any, widths: Sequence[int], found: Found) -> None:
@@ -261,17 +270,17 @@ def _approach(ax: Any, widths: Sequence[int], found: Found) -> None:
         scale = theory[:, i].mean()
         mean = [s[:, i].mean() / scale for s in samples]
         error = [s[:, i].std(ddof=1) / np.sqrt(len(s)) / scale for s in samples]
-        ax.errorbar(inverse, mean, error, color=color, ls="none", marker="o", ms=4, label=label)
+        ax.errorbar(inverse, mean, error, color=color, ls="none", marker="o", ms=marker_size(0.67), label=label)
         line = np.array([0, inverse[1]])
-        ax.plot(line, (row.limit + row.bias * line) / scale, color=color, lw=1)
+        ax.plot(line, (row.limit + row.bias * line) / scale, color=color, lw=line_width(0.67))
         # the narrowest is not in the fit
         on = np.array([inverse[1], inverse[0]])
         words = "dotted: outside the fit" if i else None
-        ax.plot(on, (row.limit + row.bias * on) / scale, color=color, lw=1, ls=":", label=words)
-    ax.plot(0, 1, "*", ms=11, color=color_of(1), clip_on=False, zorder=5, ls="none", label="limit")
+        ax.plot(on, (row.limit + row.bias * on) / scale, color=color, lw=line_width(0.67), ls=":", label=words)
+    ax.plot(0, 1, "*", ms=marker_size(1.83), color=color_of(1), clip_on=False, zorder=5, ls="none", label="limit")
     ax.set(xlabel="1/width", ylabel=r"mean of $\lambda_{\max}(H)$ / limit", xlim=(0, inverse.max() * 1.06))
     # room for the legend below
     low, high = ax.get_ylim()
     ax.set_ylim(low - 0.4 * (high - low), high)
-    ax.legend(frameon=False, fontsize=8.5, loc="lower right", ncols=2)
-    ax.set_title("approach to the limit", fontsize=10)
+    ax.legend(loc="lower right", ncols=2)
+    ax.set_title("approach to the limit")

@@ -11,8 +11,9 @@ from kernelcalc.activations.names import as_activation
 from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import gaussian_clusters
 from kernelcalc.finite.curvature.spectrum import eigenvalues
-from kernelcalc.output.pictures import below, color_of, decade_ticks, grid
+from kernelcalc.output.pictures import below, decade_ticks, grid
 from kernelcalc.output.result import Table, Verdict
+from kernelcalc.output.style import color_of, ink, line_width, marker_size
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.claims import far_note, untrained
 from kernelcalc.studies.sagun.limit import Limit
@@ -261,7 +262,7 @@ class Outliers(Experiment):
     def draw(self, found: list[Trained]) -> Any:
         ks = sorted(set(self.clusters))
         lines = len(found) // len(self.clusters)
-        figure, axes = grid(lines, len(ks), title="Outliers against clusters", size=(3.5, 2.7))
+        figure, axes = grid(lines, len(ks), title="Outliers against clusters", ratio=0.77)
         for ax, one in zip(axes.ravel(), found, strict=True):
             _draw_scree(ax, one)
         for ax in axes[-1]:
@@ -285,17 +286,17 @@ def scree_of(values: AnyArray) -> AnyArray:
 def _draw_scree(ax: Any, one: Trained) -> None:
     setting, k = one.setting, one.setting.clusters
     for values, style, color, label in (
-        (one.expected, {"marker": ".", "ms": 5}, 1, "limit"),
-        (one.scree, {"marker": "x", "ms": 4.5, "mew": 1.1}, 0, "network"),
+        (one.expected, {"marker": ".", "ms": marker_size(0.83)}, 1, "limit"),
+        (one.scree, {"marker": "x", "ms": marker_size(0.75), "mew": 1.1}, 0, "network"),
     ):
         shown = values[:SHOWN]
         ax.semilogy(np.arange(1, shown.size + 1), shown, ls="none", color=color_of(color), label=label, **style)
     data = one.components[:SHOWN]
     scaled = data * one.scree[0] / data[0]
     words = "principal components of the data, scaled"
-    ax.semilogy(np.arange(1, data.size + 1), scaled, color="0.6", lw=1, label=words)
-    ax.axvline(k + 0.5, color="0.5", lw=1, ls=":", label="number of clusters")
-    ax.axvline(one.counts[2] + 0.5, color=color_of(2), lw=1.1, ls="--", label="elbow, network")
-    ax.axvline(one.expected_counts[2] + 0.5, color=color_of(1), lw=1.1, ls="-.", label="elbow, limit")
-    ax.set_title(f"{setting.algorithm}, {setting.name}, cov {setting.cov:g}: {k} clusters", fontsize=9)
+    ax.semilogy(np.arange(1, data.size + 1), scaled, color=ink(0.4), lw=line_width(0.67), label=words)
+    ax.axvline(k + 0.5, color=ink(0.5), lw=line_width(0.67), ls=":", label="number of clusters")
+    ax.axvline(one.counts[2] + 0.5, color=color_of(2), lw=line_width(0.73), ls="--", label="elbow, network")
+    ax.axvline(one.expected_counts[2] + 0.5, color=color_of(1), lw=line_width(0.73), ls="-.", label="elbow, limit")
+    ax.set_title(f"{setting.algorithm}, {setting.name}, cov {setting.cov:g}: {k} clusters")
     decade_ticks(ax)

@@ -14,8 +14,9 @@ import numpy as np
 from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import mnist14
 from kernelcalc.errors import InputError
-from kernelcalc.output.pictures import color_of, decade_ticks, grid, shades
+from kernelcalc.output.pictures import decade_ticks, grid, shades
 from kernelcalc.output.result import Table, Verdict
+from kernelcalc.output.style import color_of, ink, line_width, marker_size
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.claims import far_note
 from kernelcalc.studies.sagun.limit import Limit
@@ -224,12 +225,10 @@ class Path(Experiment):
 
     def draw(self, found: Found) -> Any:
         tables, title = self.table(found), f"GD, SGD and the line between their solutions, {self.loss} loss"
-        figure, axes = grid(4, 3, title=title, size=(4.3, 2.9))
+        figure, axes = grid(4, 3, title=title, ratio=0.67)
         _draw_lines(axes[:2], tables["path_lines"], self.stages)
         _draw_course(axes[2], tables["path_training"])
         _draw_edges(axes[3], tables["path_edges"], tables["path_approach"])
-        for ax in axes.ravel():
-            ax.title.set_fontsize(10)
         return figure
 
 
@@ -266,21 +265,23 @@ def _draw_lines(axes: Any, lines: dict[str, AnyArray], stages: Sequence[int]) ->
         for step, color in zip(stages, shades(len(stages)), strict=True):
             own = (lines["pair"] == pair) & (lines["step"] == step)
             s = lines["s"][own]
-            axes[0, column].semilogy(s, lines["loss"][own], "o", ms=3, color=color, label=f"{step} steps")
-            axes[0, column].semilogy(s, lines["loss_theory"][own], color=color, lw=1.2)
-            axes[1, column].plot(s, lines["accuracy"][own], ".-", ms=4, lw=0.9, color=color)
+            axes[0, column].semilogy(
+                s, lines["loss"][own], "o", ms=marker_size(0.5), color=color, label=f"{step} steps"
+            )
+            axes[0, column].semilogy(s, lines["loss_theory"][own], color=color, lw=line_width(0.8))
+            axes[1, column].plot(s, lines["accuracy"][own], ".-", ms=marker_size(0.67), lw=line_width(0.6), color=color)
         for ax in axes[:2, column]:
             for s, name in enumerate(ends):
-                ax.axvline(s, color="0.7", lw=0.8, zorder=0)
+                ax.axvline(s, color=ink(0.3), lw=line_width(0.53), zorder=0)
                 words = name.replace("large, then small", "then small")
-                ax.text(s, 1.01, words, transform=ax.get_xaxis_transform(), ha="center", fontsize=8.5)
+                ax.text(s, 1.01, words, transform=ax.get_xaxis_transform(), ha="center")
             ax.set_xlabel("position on the line")
         axes[1, column].set_ylim(0, 1.02)
         decade_ticks(axes[0, column])
         axes[0, column].set_title(f"loss: {pair}", pad=16)
         axes[1, column].set_title("accuracy on other digits", pad=16)
-    axes[0, 0].plot([], [], color="0.3", lw=1.2, label="limit")
-    axes[0, 2].legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, fontsize=8)
+    axes[0, 0].plot([], [], color=ink(0.7), lw=line_width(0.8), label="limit")
+    axes[0, 2].legend(*axes[0, 0].get_legend_handles_labels())
 
 
 def _draw_course(axes: Any, course: dict[str, AnyArray]) -> None:
@@ -288,45 +289,62 @@ def _draw_course(axes: Any, course: dict[str, AnyArray]) -> None:
     for name, (index, style) in styles.items():
         own = (course["run"] == name) & (course["step"] > 0)
         step, color = course["step"][own], color_of(index)
-        axes[0].loglog(step, course["loss"][own], style, color=color, lw=1.4, label=name)
-        axes[0].loglog(step, course["loss_test"][own], style, color=color, lw=0.8, alpha=0.7)
-        axes[0].loglog(step, course["loss_theory"][own], ".", color=color, ms=3)
-        axes[1].semilogx(step, course["accuracy"][own], style, color=color, lw=1.4)
-        axes[1].semilogx(step, course["accuracy_test"][own], style, color=color, lw=0.8, alpha=0.7)
-    axes[0].plot([], [], ".", color="0.3", ms=3, label="limit")
-    axes[0].legend(frameon=False, fontsize=7.5)
-    axes[1].plot([], [], color="0.3", lw=1.4, label="digits trained on")
-    axes[1].plot([], [], color="0.3", lw=0.8, alpha=0.7, label="other digits")
-    axes[1].legend(frameon=False, fontsize=8)
+        axes[0].loglog(step, course["loss"][own], style, color=color, lw=line_width(0.93), label=name)
+        axes[0].loglog(step, course["loss_test"][own], style, color=color, lw=line_width(0.53), alpha=0.7)
+        axes[0].loglog(step, course["loss_theory"][own], ".", color=color, ms=marker_size(0.5))
+        axes[1].semilogx(step, course["accuracy"][own], style, color=color, lw=line_width(0.93))
+        axes[1].semilogx(step, course["accuracy_test"][own], style, color=color, lw=line_width(0.53), alpha=0.7)
+    axes[0].plot([], [], ".", color=ink(0.7), ms=marker_size(0.5), label="limit")
+    axes[0].legend()
+    axes[1].plot([], [], color=ink(0.7), lw=line_width(0.93), label="digits trained on")
+    axes[1].plot([], [], color=ink(0.7), lw=line_width(0.53), alpha=0.7, label="other digits")
+    axes[1].legend()
     axes[0].set(xlabel="step", title="loss (thin: on other digits)")
     axes[1].set(xlabel="step", title="accuracy")
     ax = axes[2]
     for name, label, index in (("SGD", "GD and SGD", 1), ("SGD, start 2", "two starts", 3)):
         own = (course["run"] == name) & (course["step"] > 0)
-        ax.loglog(course["step"][own], course["apart"][own], color=color_of(index), lw=1.4, label=f"apart: {label}")
+        ax.loglog(
+            course["step"][own],
+            course["apart"][own],
+            color=color_of(index),
+            lw=line_width(0.93),
+            label=f"apart: {label}",
+        )
     for name, index in (("GD", 0), ("SGD", 1)):
         own = (course["run"] == name) & (course["step"] > 0)
         label = f"{name} from its start"
-        ax.loglog(course["step"][own], course["from_start"][own], "--", color=color_of(index), lw=1.1, label=label)
+        ax.loglog(
+            course["step"][own],
+            course["from_start"][own],
+            "--",
+            color=color_of(index),
+            lw=line_width(0.73),
+            label=label,
+        )
     ax.set(xlabel="step", title="distances of parameters")
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend()
 
 
 def _draw_edges(axes: Any, edges: dict[str, AnyArray], approach: dict[str, AnyArray]) -> None:
     for index, name in enumerate(SOLUTIONS):
         own = edges["run"] == name
         rank, color = edges["rank"][own], color_of((0, 2, 1)[index])
-        axes[0].semilogy(rank, edges["right"][own], "x", ms=4, color=color, label=name)
-        axes[0].semilogy(rank, edges["right_theory"][own], color=color, lw=1)
-        axes[1].plot(rank, edges["left"][own], "x", ms=4, color=color, label=name)
-    axes[0].plot([], [], color="0.3", lw=1, label="limit")
+        axes[0].semilogy(rank, edges["right"][own], "x", ms=marker_size(0.67), color=color, label=name)
+        axes[0].semilogy(rank, edges["right_theory"][own], color=color, lw=line_width(0.67))
+        axes[1].plot(rank, edges["left"][own], "x", ms=marker_size(0.67), color=color, label=name)
+    axes[0].plot([], [], color=ink(0.7), lw=line_width(0.67), label="limit")
     axes[0].set(xlabel="rank", title="right edge after the same steps")
     axes[1].set(xlabel="rank", title="left edge after the same steps")
     for step, color in zip(dict.fromkeys(approach["step"].tolist()), shades(3), strict=False):
         own = approach["step"] == step
         width, distance = approach["width"][own], approach["distance"][own]
-        axes[2].errorbar(width, distance, approach["distance_error"][own], color=color, marker="o", ms=4, ls="none")
-        axes[2].plot(width, distance[-1] * np.sqrt(width[-1] / width), color=color, lw=1, label=f"{step} steps")
+        axes[2].errorbar(
+            width, distance, approach["distance_error"][own], color=color, marker="o", ms=marker_size(0.67), ls="none"
+        )
+        axes[2].plot(
+            width, distance[-1] * np.sqrt(width[-1] / width), color=color, lw=line_width(0.67), label=f"{step} steps"
+        )
     widths = np.unique(approach["width"])
     axes[2].set(xscale="log", yscale="log", xlabel="width", title=r"$\|f-Y\|/\|Y-Y(0)\|$, lines: width$^{-1/2}$")
     axes[2].set_xticks(widths, [str(v) for v in widths])
@@ -335,4 +353,4 @@ def _draw_edges(axes: Any, edges: dict[str, AnyArray], approach: dict[str, AnyAr
     decade_ticks(axes[0])
     axes[2].set_xlim(widths[0] / 1.4, widths[-1] * 1.4)
     for ax in axes:
-        ax.legend(frameon=False, fontsize=8)
+        ax.legend()

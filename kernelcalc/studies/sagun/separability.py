@@ -9,8 +9,9 @@ import numpy as np
 
 from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import two_blobs
-from kernelcalc.output.pictures import color_of, grid
+from kernelcalc.output.pictures import grid
 from kernelcalc.output.result import Table, Verdict
+from kernelcalc.output.style import color_of, marker_size
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.claims import BEYOND_FLUCTUATION, SAME, far_note, stopped, untrained
 from kernelcalc.studies.sagun.limit import Limit
@@ -184,15 +185,13 @@ class Separability(Experiment):
         )
 
     def draw(self, found: Found) -> Any:
-        figure, axes = grid(1, 4, title=f"Separability of two blobs, {self.loss} loss", size=(3.6, 3.2))
+        figure, axes = grid(1, 4, title=f"Separability of two blobs, {self.loss} loss", ratio=0.89)
         for ax, i in zip(axes[0, :2], (0, -1), strict=True):
             task = found.separations[i].task
             for k in range(2):
-                ax.plot(*task.x[task.labels == k].T, "ox"[k], color=color_of(k), ms=3.5)
+                ax.plot(*task.x[task.labels == k].T, "ox"[k], color=color_of(k), ms=marker_size(0.58))
             ax.set(title=f"standard deviation {self.stds[i]:.3g}", aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
         _draw_curves(axes[0, 2:], self.table(found)["separability"], self.trials)
-        for ax in axes[0]:
-            ax.title.set_fontsize(10)
         return figure
 
 
@@ -203,13 +202,22 @@ def _draw_curves(axes: Any, table: dict[str, AnyArray], trials: int) -> None:
     ax.plot(table["std"], table["top_theory"], color=color_of(0), label="limit, largest")
     ax.plot(table["std"], table["second_theory"], color=color_of(1), label="limit, second")
     error = table["top_std"] / np.sqrt(trials)
-    ax.errorbar(table["std"], table["top"], error, ls="none", marker="o", ms=4, color=color_of(0), label="networks")
-    ax.plot(table["std"], table["second"], "s", ms=4, color=color_of(1), label="networks, second")
+    ax.errorbar(
+        table["std"],
+        table["top"],
+        error,
+        ls="none",
+        marker="o",
+        ms=marker_size(0.67),
+        color=color_of(0),
+        label="networks",
+    )
+    ax.plot(table["std"], table["second"], "s", ms=marker_size(0.67), color=color_of(1), label="networks, second")
     ax.set(xlabel="standard deviation", ylabel="eigenvalue of $H$", title="largest eigenvalues")
     ax.set_ylim(bottom=0)
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend()
     ax = axes[1]
     ax.plot(table["std"], table["loss_theory"], color=color_of(0), label="limit")
-    ax.plot(table["std"], table["loss"], "o", ms=4, color=color_of(0), label="networks")
+    ax.plot(table["std"], table["loss"], "o", ms=marker_size(0.67), color=color_of(0), label="networks")
     ax.set(xlabel="standard deviation", ylabel="loss", title="training loss")
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend()

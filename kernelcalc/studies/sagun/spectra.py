@@ -16,8 +16,9 @@ from kernelcalc.errors import UnknownNameError
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.curvature.hessian import DENSE_LIMIT, CurvatureOperator
 from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues, spectral_density
-from kernelcalc.output.pictures import color_of, grid, shades, signed_bins, signed_scale
+from kernelcalc.output.pictures import grid, shades, signed_bins, signed_scale
 from kernelcalc.output.result import Table, Verdict
+from kernelcalc.output.style import color_of, ink, line_width
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.claims import far_note, stop_note
 from kernelcalc.studies.sagun.limit import Limit
@@ -238,11 +239,14 @@ class Spectra(Experiment):
 
     def draw(self, found: tuple[Stage, ...]) -> Any:
         stages = {(stage.data, stage.loss, stage.width, stage.when): stage for stage in found}
-        figure, axes = grid(len(self.data), 1 + len(self.losses), title="Eigenvalues of the Hessian", size=(4.5, 2.9))
+        figure, axes = grid(len(self.data), 1 + len(self.losses), title="Eigenvalues of the Hessian", ratio=0.64)
         for row, name in zip(axes, self.data, strict=True):
             ks = self._widths(name)
             before, after = (stages[name, self.losses[0], ks[0], when] for when in ("start", "end"))
-            curves: list[tuple[Stage, str, Any]] = [(before, "before", "0.55"), (after, "after training", color_of(0))]
+            curves: list[tuple[Stage, str, Any]] = [
+                (before, "before", ink(0.45)),
+                (after, "after training", color_of(0)),
+            ]
             _draw_panel(row[0], f"{name}, {self.losses[0]}, k = {ks[0]}", curves)
             for ax, loss in zip(row[1:], self.losses, strict=True):
                 curves = [
@@ -300,10 +304,16 @@ def _draw_panel(ax: Any, words: str, curves: Sequence[tuple[Stage, str, Any]]) -
     options = {"baseline": 0.6, "fill": True, "color": color_of(1), "alpha": 0.4, "lw": 0}
     ax.stairs(np.histogram(theory[theory > linear], edges)[0], edges, label=label, **options)
     for stage, label, color in curves:
-        ax.stairs(np.histogram(stage.values, edges, weights=stage.weights)[0], edges, color=color, lw=1.2, label=label)
-    ax.set_title(words, fontsize=10)
+        ax.stairs(
+            np.histogram(stage.values, edges, weights=stage.weights)[0],
+            edges,
+            color=color,
+            lw=line_width(0.8),
+            label=label,
+        )
+    ax.set_title(words)
     ax.set_yscale("log")
     # room for the legend above the curves
     ax.set_ylim(0.6, 25 * max(stage.weights.sum() for stage, *_ in curves))
     signed_scale(ax, "x", linear)
-    ax.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
+    ax.legend(loc="upper left", ncols=2)

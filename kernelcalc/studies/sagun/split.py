@@ -9,8 +9,9 @@ import numpy as np
 
 from kernelcalc.arrays import AnyArray
 from kernelcalc.finite import FiniteNetwork
-from kernelcalc.output.pictures import color_of, grid, signed_scale
+from kernelcalc.output.pictures import grid, signed_scale
 from kernelcalc.output.result import Table, Verdict
+from kernelcalc.output.style import color_of, ink, line_width, marker_size
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.claims import ORDERS_SMALLER, SAME, far_note, stop_note, stopped, untrained
 from kernelcalc.studies.sagun.limit import Limit, smooth
@@ -226,12 +227,11 @@ class Split(Experiment):
 
     def draw(self, found: Found) -> Any:
         title = f"H = I + S: {found.task.n} digits, {self.loss} loss, width {self.width}"
-        figure, axes = grid(2, 2, title=title, size=(4.8, 3.4))
+        figure, axes = grid(2, 2, title=title, ratio=0.71)
         for row, stage, words in zip(axes, found.stages, ("at initialisation", "after training"), strict=True):
             _draw_stage(row, stage, words)
-        for ax in axes.ravel():
-            ax.title.set_fontsize(10)
-            ax.axhline(0, color="0.8", lw=0.7, zorder=0)
+            for ax in row:
+                ax.axhline(0, color=ink(0.2), lw=line_width(0.47), zorder=0)
         return figure
 
 
@@ -240,17 +240,24 @@ def _draw_stage(row: Any, stage: Stage, words: str) -> None:
     linear = 1e-4 * values[-1]
     rank = np.arange(1, values.size + 1)
     for name, color in (("H", 0), ("I", 2), ("S", 1)):
-        row[0].plot(rank, stage.spectra[name][::-1], color=color_of(color), lw=1.6, label=f"${name}$")
+        row[0].plot(rank, stage.spectra[name][::-1], color=color_of(color), lw=line_width(1.07), label=f"${name}$")
     expected = stage.expected
-    row[0].plot(np.arange(1, expected.size + 1), expected, color="0.15", lw=1.1, ls=":", label="$I$ in the limit")
+    row[0].plot(
+        np.arange(1, expected.size + 1),
+        expected,
+        color=ink(0.85),
+        lw=line_width(0.73),
+        ls=":",
+        label="$I$ in the limit",
+    )
     signed_scale(row[0], "y", linear)
     row[0].set_xscale("log")
     row[0].set(xlabel="rank", ylabel="eigenvalue", title=f"spectra {words}")
-    row[0].legend(frameon=False, fontsize=8.5)
-    row[1].plot(values, stage.from_i, ".", ms=3, color=color_of(2), label="$v^T I v$")
-    row[1].plot(values, stage.from_s, ".", ms=3, color=color_of(1), label="$v^T S v$")
-    row[1].plot(values, values, color="0.4", lw=0.8, label="sum")
+    row[0].legend()
+    row[1].plot(values, stage.from_i, ".", ms=marker_size(0.5), color=color_of(2), label="$v^T I v$")
+    row[1].plot(values, stage.from_s, ".", ms=marker_size(0.5), color=color_of(1), label="$v^T S v$")
+    row[1].plot(values, values, color=ink(0.6), lw=line_width(0.53), label="sum")
     row[1].set(xlabel="eigenvalue of $H$", title=f"shares of $I$ and $S$ {words}")
     signed_scale(row[1], "x", linear)
     signed_scale(row[1], "y", linear)
-    row[1].legend(frameon=False, fontsize=8.5)
+    row[1].legend()

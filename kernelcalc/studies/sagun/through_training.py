@@ -11,8 +11,9 @@ from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import two_blobs
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.curvature.spectrum import eigenvalues, extreme_eigenvalues
-from kernelcalc.output.pictures import color_of, grid, shades, signed_scale
+from kernelcalc.output.pictures import grid, shades, signed_scale
 from kernelcalc.output.result import Table, Verdict
+from kernelcalc.output.style import color_of, line_width, marker_size
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.claims import far_note, stopped, untrained
 from kernelcalc.studies.sagun.limit import Limit
@@ -196,12 +197,10 @@ class ThroughTraining(Experiment):
     def draw(self, found: Found) -> Any:
         tables = self.table(found)
         title = f"Spectrum through training, two blobs, {self.loss} loss"
-        figure, axes = grid(1, 1 + len(self.widths), title=title, size=(4.3, 3.5))
+        figure, axes = grid(1, 1 + len(self.widths), title=title, ratio=0.81)
         _draw_spectra(axes[0, 0], tables["training_spectra"], self.at, self.widths[0])
         for ax, width in zip(axes[0, 1:], self.widths, strict=True):
             _draw_largest(ax, tables["training"], width)
-        for ax in axes[0]:
-            ax.title.set_fontsize(10)
         return figure
 
 
@@ -210,18 +209,22 @@ def _draw_spectra(ax: Any, table: dict[str, AnyArray], at: list[int], width: int
     for step, color in zip(at, shades(len(at)), strict=True):
         own = table["step"] == step
         label = f"step {step}" if step in (at[0], at[len(at) // 2], at[-1]) else None
-        ax.plot(table["rank"][own], table["eigenvalue"][own], "-", lw=1.2, color=color, label=label)
+        ax.plot(table["rank"][own], table["eigenvalue"][own], "-", lw=line_width(0.8), color=color, label=label)
     signed_scale(ax, "y", 1e-4 * largest)
     ax.set_xscale("log")
     ax.set(xlabel="rank", ylabel="eigenvalue of $H$", title=f"whole spectrum, width {width}")
-    ax.legend(frameon=False, fontsize=8.5)
+    ax.legend()
 
 
 def _draw_largest(ax: Any, table: dict[str, AnyArray], width: int) -> None:
     own = table["width"] == width
     for j in range(1, FOLLOWED + 1):
         color, steps = color_of(j - 1), table["step"][own]
-        ax.semilogy(steps, table[f"theory_{j}"][own], color=color, lw=1.3, label="limit" if j == 1 else None)
-        ax.semilogy(steps, table[f"top_{j}"][own], "o", ms=4, color=color, label="network" if j == 1 else None)
+        ax.semilogy(
+            steps, table[f"theory_{j}"][own], color=color, lw=line_width(0.87), label="limit" if j == 1 else None
+        )
+        ax.semilogy(
+            steps, table[f"top_{j}"][own], "o", ms=marker_size(0.67), color=color, label="network" if j == 1 else None
+        )
     ax.set(xlabel="step", title=f"largest eigenvalues, width {width}")
-    ax.legend(frameon=False, fontsize=8.5)
+    ax.legend()

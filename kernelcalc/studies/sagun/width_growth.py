@@ -10,8 +10,9 @@ import numpy as np
 from kernelcalc.arrays import AnyArray
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues, spectral_density
-from kernelcalc.output.pictures import THEORY, color_of, grid, shades
+from kernelcalc.output.pictures import grid, shades, theory_line
 from kernelcalc.output.result import Table, Verdict
+from kernelcalc.output.style import color_of, line_width, marker_size
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.claims import SAME, TINY, far_note, untrained
 from kernelcalc.studies.sagun.limit import Limit, smooth
@@ -269,18 +270,16 @@ class WidthGrowth(Experiment):
 
     def draw(self, found: Found) -> Any:
         title = f"Growth of the width: {found.limit.task.n} digits, {self.loss} loss"
-        figure, axes = grid(2, 4, title=title, size=(3.7, 3.1))
+        figure, axes = grid(2, 4, title=title, ratio=0.84)
         # a line through one width cannot be seen
-        limit = THEORY | ({"marker": "_", "ms": 16} if len(self.widths) == 1 else {})
+        limit = theory_line() | ({"marker": "_", "ms": marker_size(2.67)} if len(self.widths) == 1 else {})
         table = self.table(found)["width"]
         for row, (when, words) in zip(axes, STAGES.items(), strict=True):
             own = {name: column[table["time"] == when] for name, column in table.items()}
             _draw_edges(row[:2], [one for one in found.widths if one.when == when], words)
             _draw_ends(row[2], own, limit, words, slope=when == "end")
             _draw_bulk(row[3], own, limit, words)
-        axes[0, 0].legend(frameon=False, fontsize=8)
-        for ax in axes.ravel():
-            ax.title.set_fontsize(10)
+        axes[0, 0].legend()
         return figure
 
 
@@ -314,10 +313,12 @@ def _draw_edges(axes: Any, widths: list[Width], words: str) -> None:
     for one, color in zip(widths, shades(len(widths)), strict=True):
         right, left = one.mean("right"), one.mean("left")
         rank = np.arange(1, len(right) + 1)
-        axes[0].semilogy(rank, right, ".-", ms=4, lw=0.9, color=color, label=f"width {one.width}")
-        axes[1].plot(rank / one.parameters, left / -left[0] if left[0] < 0 else left, lw=1.2, color=color)
+        axes[0].semilogy(
+            rank, right, ".-", ms=marker_size(0.67), lw=line_width(0.6), color=color, label=f"width {one.width}"
+        )
+        axes[1].plot(rank / one.parameters, left / -left[0] if left[0] < 0 else left, lw=line_width(0.8), color=color)
     edge = widths[-1].edge
-    axes[0].semilogy(np.arange(1, len(edge) + 1), edge, **THEORY, label="limit")
+    axes[0].semilogy(np.arange(1, len(edge) + 1), edge, **theory_line(), label="limit")
     axes[0].set(xlabel="rank", ylabel="largest eigenvalues", title=f"right edge {words}")
     axes[1].set(xlabel="rank / P", ylabel=r"eigenvalue / $|\lambda_{\min}|$", title=f"left edge {words}, rescaled")
     axes[1].set_xscale("log")
@@ -331,13 +332,13 @@ def _draw_ends(ax: Any, table: dict[str, AnyArray], limit: dict[str, Any], words
     ax.loglog(widths, -table["bottom"], "s", color=color_of(1), label=r"$-\lambda_{\min}(H)$")
     if slope:
         line = -table["bottom"][-1] * np.sqrt(widths[-1] / widths)
-        ax.loglog(widths, line, color=color_of(1), lw=1, ls="--", label=r"$\propto$ width$^{-1/2}$")
+        ax.loglog(widths, line, color=color_of(1), lw=line_width(0.67), ls="--", label=r"$\propto$ width$^{-1/2}$")
     ax.set(xlabel="width", title=f"both edges {words}")
     ax.set_xticks(widths, [str(width) for width in widths])
     ax.minorticks_off()
     low, high = ax.get_ylim()
     ax.set_ylim(low / 6, high * 1.3)
-    ax.legend(frameon=False, fontsize=8, loc="lower left", ncols=2)
+    ax.legend(loc="lower left", ncols=2)
 
 
 def _draw_bulk(ax: Any, table: dict[str, AnyArray], limit: dict[str, Any], words: str) -> None:
@@ -348,4 +349,4 @@ def _draw_bulk(ax: Any, table: dict[str, AnyArray], limit: dict[str, Any], words
     ax.set(xlabel="number of parameters P", title=f"bulk {words}")
     ax.set_xticks(p, [str(value) for value in p])
     ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend()

@@ -188,19 +188,30 @@ class Validation(Result):
         return float(np.median(seen)) if seen else math.nan
 
     def text(self, rows: Sequence[Row] | None = None) -> str:
-        """The table as text, with the verdict in the last lines; in 1.234(56) the error of the last digits is in brackets."""
-        shown = self.rows if rows is None else rows
-        head = f"{'quantity':<13}{'part':<13}{'t':>7}{'theory':>11}"
-        head += "".join(f"{f'n = {width}':>12}" for width in self.widths)
-        lines = [self.title] if self.title else []
-        lines += [head + f"{'n = ∞':>12}{'bias · n':>10}{'z':>7}  passed"]
-        for row in shown:
-            quantity = row.quantity
-            line = f"{quantity.label:<13}{quantity.part:<13}{quantity.time:>7.4g}{row.theory:>11.4g}"
+        """The verdict, then the table; in 1.234(56) the error of the last digits is in brackets."""
+        return "\n".join([*([self.title] if self.title else []), self._verdict(), self.rows_text(rows)])
+
+    def rows_text(self, rows: Sequence[Row] | None = None) -> str:
+        """The table as text, all rows by default."""
+        lines = [
+            ["quantity", "part", "t", "theory", *(f"n = {n}" for n in self.widths), "n = ∞", "bias · n", "z", "passed"]
+        ]
+        for row in self.rows if rows is None else rows:
+            label, part, time = row.quantity.label, row.quantity.part, f"{row.quantity.time:.4g}"
             means = [*zip(row.means, row.errors, strict=True), (row.limit, row.limit_error)]
-            line += "".join(f"{with_error(*mean):>12}" for mean in means)
-            lines.append(line + f"{row.bias:>10.2g}{row.z:>7.1f}  " + ("yes" if row.passed else "FAILED"))
-        return "\n".join([*lines, self._verdict()])
+            cells = [label, part, time, f"{row.theory:.4g}", *(with_error(*mean) for mean in means)]
+            lines.append([*cells, f"{row.bias:.2g}", f"{row.z:.1f}", "yes" if row.passed else "FAILED"])
+        return _apart(lines, left=(0, 1, len(lines[0]) - 1))
+
+    def summary(self) -> str:
+        """The verdict, a line for each quantity, and every row that failed."""
+        lines = [["quantity", "numbers", "largest |z|", "failed"]]
+        for label in dict.fromkeys(row.quantity.label for row in self.rows):
+            own = [row for row in self.rows if row.quantity.label == label]
+            worst, bad = max(abs(row.z) for row in own), sum(not row.passed for row in own)
+            lines.append([label, str(len(own)), f"{worst:.1f}", str(bad or "none")])
+        parts = [*([self.title] if self.title else []), self._verdict(), "", _apart(lines, left=(0,))]
+        return "\n".join([*parts, *(["", self.rows_text(self.failures)] if self.failures else [])])
 
     def _verdict(self) -> str:
         bad, total = len(self.failures), len(self.rows)
@@ -219,6 +230,16 @@ class Validation(Result):
         return self.text(worst if len(self.rows) > 8 else None) + (
             "" if len(self.rows) <= 8 else "; .table has all rows"
         )
+
+
+def _apart(lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+    """Cells in columns two spaces apart, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = (
+        [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
+        for line in lines
+    )
+    return "\n".join("  ".join(row).rstrip() for row in rows)
 
 
 def compare(

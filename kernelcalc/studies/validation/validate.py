@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.arrays import Array, digest, plain
-from kernelcalc.errors import InputError
+from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.finite.ensembles.kernels import kernels_through_training
 from kernelcalc.kernels.distributed.engine import check_engine, task_executor
 from kernelcalc.kernels.points import check_points
@@ -59,12 +59,13 @@ def validate(
 
     Compared are Σ, Φ, Υ, Ξ at t = 0, Θ and Λ at all times (each through the numbers named in
     :mod:`kernelcalc.studies.validation.validate`), and Tr I^k, Tr S, Tr S², Tr H^k and the loss at all times, as means over
-    initialisations extrapolated to infinite width (:func:`kernelcalc.studies.validation.comparison.compare`).
+    initialisations extrapolated to infinite width (:func:`kernelcalc.studies.validation.comparison.compare`). Of a nonlinearity
+    with kinks, Σ and Θ.
 
     Parameters
     ----------
     net : Sequential
-        At least one hidden layer, smooth nonlinearities.
+        At least one hidden layer.
     X : array_like, (N, n_0)
         Few points: the cost grows with N² and with width³.
     Y : array_like, (N,) or (N, n_out)
@@ -146,20 +147,31 @@ def validate(
             executor=executor,
         )
     title = f"{net!r}: {len(x)} points in {x.shape[1]} dimensions"
-    found = compare(theory, sample_values(samples, x, when), sizes, title=title)
+    seen = sample_values(samples, x, when)
+    found = compare(theory, {quantity: seen[quantity] for quantity in theory}, sizes, title=title)
     return found.with_origin(network=repr(net), data=digest(x, y), seed=seed_of(rng))
 
 
 def theory_values(net: Any, X: Array, Y: Any, times: Array, kmax: int = 4) -> dict[Quantity, float]:
     """Every compared quantity in the limit of infinite width."""
     kernels = net.kernels(X)
-    trajectory = mse_moments(kernels, Y, times, kmax=kmax)
-    y = plain(Y, "targets").reshape(len(X), -1)
+    # refuses a nonlinearity that jumps, which has no Θ
+    _ = kernels.theta
+    smooth = "xi" in kernels.available
+    trajectory = mse_moments(kernels, Y, times, kmax=kmax) if smooth else None
+    y = plain(Y, "targets")
+    if not y.ndim or len(y) != len(X):
+        raise ShapeError(f"targets of {len(X)} points", f"the shape {y.shape}")
+    y = y.reshape(len(X), -1)
     if y.shape[1] != net.n_out:
         raise InputError(
             f"targets with n_out = {net.n_out} columns", f"{y.shape[1]}", "give MLP the n_out of the targets"
         )
-    return predicted_values(kernels, trajectory, X)
+    if trajectory is not None:
+        return predicted_values(kernels, trajectory, X)
+    held = {name: np.asarray(getattr(kernels, name)) for name in kernels.available}
+    held = {name: np.tile(k, (len(times), 1, 1)) if name in THROUGH_TRAINING else k for name, k in held.items()}
+    return {quantity: float(value) for quantity, value in _scalars(held, X, times).items()}
 
 
 def predicted_values(kernels: Any, trajectory: Any, X: Array) -> dict[Quantity, float]:
@@ -189,12 +201,12 @@ def _quieter(values: Array, controls: Array) -> Array:
 def _scalars(arrays: Mapping[str, Array], X: Array, times: Array) -> dict[Quantity, Array]:
     """Arrays with leading axes (...), reduced to one number a quantity, each of the shape (...)."""
     series: dict[tuple[str, str], Array] = {}
-    for name in KERNEL_NAMES:
+    for name in (name for name in KERNEL_NAMES if name in arrays):
         kernel = arrays[name] if name in THROUGH_TRAINING else arrays[name][..., None, :, :]
         series |= {(name, part): values for part, values in _parts(name, kernel, X).items()}
-    for name in ("trace_i", "trace_h"):
+    for name in (name for name in ("trace_i", "trace_h") if name in arrays):
         series |= {(f"{name}{k + 1}", ""): arrays[name][..., k] for k in range(arrays[name].shape[-1])}
-    series |= {(name, ""): arrays[name] for name in ("trace_s", "trace_s2", "loss")}
+    series |= {(name, ""): arrays[name] for name in ("trace_s", "trace_s2", "loss") if name in arrays}
     return {
         Quantity(name, part, 0.0 if name in AT_START else float(times[i])): values[..., i]
         for (name, part), values in series.items()

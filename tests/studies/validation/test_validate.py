@@ -343,7 +343,7 @@ def test_plots(run):
         ({"Y": [[1.0, 0.0], [0.0, 1.0]]}, InputError, "n_out"),
         ({"Y": [1.0, math.nan]}, NotFiniteError, "targets"),
         ({"net": kc.MLP("tanh", depth=1)}, InputError, "hidden layer"),
-        ({"net": kc.MLP("relu")}, SmoothnessError, "relu"),
+        ({"net": kc.MLP("step")}, SmoothnessError, "step"),
     ],
 )
 def test_wrong_input(changes, error, message):
@@ -415,7 +415,7 @@ def test_command_says_when_the_theory_fails(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("-a", "relu"), "relu"),
+        (("-a", "step"), "step"),
         (("-a", "tnah"), "tanh"),
         (("--depth", 1), "hidden layer"),
         (("--widths", "8"), "two different widths"),

@@ -1,0 +1,37 @@
+"""Arguments whose values a shell can complete: nonlinearities and kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+
+class Named(click.ParamType):
+    """Text, of which a table of the package knows the usual ones; anything else is judged by the command."""
+
+    name = "text"
+
+    def __init__(self, kind: str) -> None:
+        self.kind: str = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in self.known() if name.startswith(incomplete)]
+
+    def known(self) -> list[str]:
+        """Names, and "normalized ..." of nonlinearities."""
+        if self.kind == "kernel":
+            from kernelcalc.kernels.state import KERNEL_NAMES
+
+            return list(KERNEL_NAMES)
+        from kernelcalc.activations.names import ACTIVATIONS
+
+        names = sorted(ACTIVATIONS)
+        return names + [f"normalized {name}" for name in names]
+
+
+ACTIVATION, KERNEL = Named("activation"), Named("kernel")

@@ -1,0 +1,85 @@
+"""What a command was asked, kept in its files so that ``kernelcalc again`` makes them once more."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from kernelcalc.version import __version__
+
+# Where results go and how they are computed is the user's own business in another run.
+_LEFT_OUT = {"out", "json_file", "resume", "workers", "scheduler", "formats", "no_picture", "all_rows"}
+_GIVEN = "kernelcalc.arguments"
+
+
+class Remembered(click.Command):
+    """A command that keeps its arguments as they were typed."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[f"{_GIVEN}.{self.name}"] = list(args)
+        return super().parse_args(ctx, args)
+
+
+def recipe() -> dict[str, Any]:
+    """Of the command that runs: version, arguments with all defaults written out, seed, digest of the data file."""
+    ctx = click.get_current_context()
+    command = " ".join(_names(ctx))
+    made: dict[str, Any] = {"version": __version__, "command": command, "arguments": list(_arguments(ctx))}
+    if "seed" in ctx.params:
+        made["seed"] = ctx.params["seed"]
+    digest = digest_of(_raw(ctx).get("data"))
+    return made | ({"sha256": digest} if digest else {})
+
+
+def as_text(made: dict[str, Any]) -> str:
+    """The recipe as one line of ASCII."""
+    return json.dumps(made)
+
+
+def digest_of(data: Any) -> str | None:
+    """SHA-256 of a data file; None where there is none."""
+    if not isinstance(data, str) or not Path(data).is_file():
+        return None
+    return hashlib.sha256(Path(data).read_bytes()).hexdigest()
+
+
+def _names(ctx: click.Context) -> list[str]:
+    above = [] if ctx.parent is None or ctx.parent.parent is None else _names(ctx.parent)
+    return [*above, str(ctx.info_name)]
+
+
+def _raw(ctx: click.Context) -> dict[str, Any]:
+    """What was typed for each parameter, as text."""
+    given = ctx.meta.get(f"{_GIVEN}.{ctx.command.name}", [])
+    return dict(ctx.command.make_parser(ctx).parse_args(list(given))[0])
+
+
+def _arguments(ctx: click.Context) -> Iterator[str]:
+    typed = _raw(ctx)
+    for one in ctx.command.params:
+        name = str(one.name)
+        if name in _LEFT_OUT or not one.expose_value:
+            continue
+        is_typed = ctx.get_parameter_source(name) not in (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+        value = typed.get(name) if is_typed else one.get_default(ctx)
+        if isinstance(one, click.Argument):
+            yield from [value] if isinstance(value, str) else []
+        elif isinstance(one, click.Option):
+            yield from _option(one, value)
+
+
+def _option(one: click.Option, value: Any) -> Iterator[str]:
+    if one.is_flag:
+        if value is True or (value is False and one.secondary_opts):
+            yield one.opts[-1] if value else one.secondary_opts[-1]
+        return
+    several = value if isinstance(value, list | tuple) else [value]
+    for part in several:
+        if isinstance(part, str | int | float | Path) and not isinstance(part, bool):
+            yield f"{max(one.opts, key=len)}={part}"
