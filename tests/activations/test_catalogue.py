@@ -81,6 +81,7 @@ def test_values(text):
 
 
 def test_parameters_by_position_and_by_other_libraries_names():
+    assert kc.activation("ReLU()") == kc.activation("relu")  # as PyTorch prints its modules
     assert kc.activation("leaky_relu", 0.2).expr == kc.activation("leaky_relu", negative_slope=0.2).expr
     assert kc.activation("softplus", beta=3).expr == kc.activation("softplus", sharpness=3).expr
     assert kc.activation("Softshrink", lambd=0.25).kinks == (-0.25, 0.25)

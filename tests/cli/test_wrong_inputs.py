@@ -13,7 +13,7 @@ from kernelcalc.cli import main
 
 FUNCTIONS = (
     "tanhh", "", "x +", "y", "x*y", "1/0", "x/(x-x)", "__import__('os')", "lambda x: x", "x; x", "(x", "x)", "relu(",
-    "sin()", "sin(x, x)", "smooth_relu(scale=)", "smooth_relu(scale=a)", "smooth_relu(scale=-1)", "smooth_relu(width=1)",
+    "sin(x, x)", "smooth_relu(scale=)", "smooth_relu(scale=a)", "smooth_relu(scale=-1)", "smooth_relu(width=1)",
     "relu(scale=1)", "hermite(degree=-1)", "polynomial(coefficients=)", "normalized", "normalized 1", "where(x>0)",
     "where(x==0,x,1)", "x.real", "x[0]", "1e400*x", "'x'", "x if x else 0", "log(x)", "1/x", "\N{GREEK SMALL LETTER XI}",
     "x\x00", "[x]", "True", "@", "nan*x", "I*x",
