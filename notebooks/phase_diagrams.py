@@ -73,7 +73,7 @@ def distances(sigma_w, beta, q, rng, trials=3):
 
 fig, ax = plt.subplots(figsize=(6.2, 4), layout="constrained")
 rng = np.random.default_rng(0)
-for color, (phase, (s, b)) in zip(kc.plot.COLORS, settings.items(), strict=False):
+for color, (phase, (s, b)) in zip((f"C{n}" for n in range(10)), settings.items(), strict=False):
     [point] = fixed_points("tanh", s, b)
     measured, variance = distances(s, b, point.q, rng)
     depth = np.arange(layers)
@@ -98,7 +98,7 @@ X, _ = kc.datasets.mnist14(40)
 depths = [2, 3, 5, 8, 12, 20, 30, 40]
 fig, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.7), layout="constrained")
 profiles = {}
-for color, (phase, (s, b)) in zip(kc.plot.COLORS, settings.items(), strict=False):
+for color, (phase, (s, b)) in zip((f"C{n}" for n in range(10)), settings.items(), strict=False):
     profile = profiles[phase] = depth_profile("tanh", X, depths, sigma_w=s, beta=b)
     left.plot(depths, profile.correlation, "o-", ms=4, color=color, label=phase)
     right.semilogy(depths, profile.narrow_valley, "o-", ms=4, color=color, label=phase)
@@ -131,7 +131,7 @@ for name in names:
     assert positions[name] > 0.99
 order = sorted(names, key=positions.get)
 fig, ax = plt.subplots(figsize=(6.2, 3.9), layout="constrained")
-ax.barh([name.replace("_", " ") for name in order], [positions[name] for name in order], color=kc.plot.COLORS[0])
+ax.barh([name.replace("_", " ") for name in order], [positions[name] for name in order], color="C0")
 ax.axvline(1, color="k", lw=1.2)
 ax.set(xlabel=r"$\chi$ of the normalised nonlinearity, $\beta = 0.1$")
 print({name: round(positions[name], 4) for name in order})

@@ -44,7 +44,7 @@ print(report)
 rate = report.learning_rates[0]
 steps = 40
 fig, ax = plt.subplots(figsize=(6.2, 3.9), layout="constrained")
-for color, factor in zip(kc.plot.COLORS, (0.25, 0.75, 1.15), strict=False):
+for color, factor in zip((f"C{n}" for n in range(10)), (0.25, 0.75, 1.15), strict=False):
     start = FiniteNetwork.random(net, 256, n_in=X.shape[1], rng=0)
     step = factor * rate
     run = start.train(X[train], Y[train], step * np.arange(steps + 1), method="gd", step=step)
@@ -87,7 +87,7 @@ assert np.allclose(tops[::-1], kc.spectrum.bbp_outlier(spikes, 64 / 2000), rtol=
 
 # %%
 fig, ax = plt.subplots(figsize=(6.2, 3.9), layout="constrained")
-ax.loglog(np.arange(1, report.n + 1), report.time_constants, ".-", color=kc.plot.COLORS[0])
+ax.loglog(np.arange(1, report.n + 1), report.time_constants, ".-", color="C0")
 ax.set(xlabel="mode $j$", ylabel=r"time constant $N/\lambda_j$ (gradient-flow time)")
 K = net.kernels(X[train])
 assert np.allclose(report.time_constants, 64 / np.linalg.svd(K.theta, compute_uv=False))
@@ -104,10 +104,10 @@ quantiles = np.array([kc.mse_law(K, Y[train], t, "loss").quantile([0.05, 0.95]) 
 few = times[[0, 4, 8, 12, 16, 20]]
 runs = [FiniteNetwork.random(net, 256, n_in=X.shape[1], rng=seed).train(X[train], Y[train], few) for seed in range(6)]
 fig, ax = plt.subplots(figsize=(6.2, 3.9), layout="constrained")
-ax.fill_between(times, *quantiles.T, color=kc.plot.COLORS[0], alpha=0.2, lw=0, label="5 % to 95 % of networks")
-ax.plot(times, expected.loss, color=kc.plot.COLORS[0], lw=1.8, label="expected loss")
+ax.fill_between(times, *quantiles.T, color="C0", alpha=0.2, lw=0, label="5 % to 95 % of networks")
+ax.plot(times, expected.loss, color="C0", lw=1.8, label="expected loss")
 for i, run in enumerate(runs):
-    ax.plot(few, run.loss, "x", color=kc.plot.COLORS[1], ms=5, label="width 256" if i == 0 else None)
+    ax.plot(few, run.loss, "x", color="C1", ms=5, label="width 256" if i == 0 else None)
 ax.set_xscale("symlog", linthresh=0.3, linscale=0.3)
 ax.set(yscale="log", xlabel="gradient-flow time $t$", ylabel="training loss", xlim=(0, times[-1]))
 ax.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
@@ -140,12 +140,12 @@ fig, ax = plt.subplots(figsize=(9.5, 3.9), layout="constrained")
 order = np.argsort(law.mean[:, 0])
 rank = np.arange(order.size)
 ax.fill_between(
-    rank, (law.mean[:, 0] - 2 * std)[order], (law.mean[:, 0] + 2 * std)[order], color=kc.plot.COLORS[0], alpha=0.2,
+    rank, (law.mean[:, 0] - 2 * std)[order], (law.mean[:, 0] + 2 * std)[order], color="C0", alpha=0.2,
     lw=0, label="± 2 standard deviations",
 )  # fmt: skip
-ax.plot(rank, law.mean[order, 0], color=kc.plot.COLORS[0], lw=1.8, label="mean")
+ax.plot(rank, law.mean[order, 0], color="C0", lw=1.8, label="mean")
 for i, output in enumerate(outputs):
-    ax.plot(rank, output[order], ".", ms=3.5, color=kc.plot.COLORS[1], label="width 256" if i == 0 else None)
+    ax.plot(rank, output[order], ".", ms=3.5, color="C1", label="width 256" if i == 0 else None)
 ax.plot(rank, Y[test][order], "|", ms=7, color="0.3", label="even: +1, odd: −1")
 ax.set(xlabel="test digit, sorted by predicted mean", ylabel="output at $t = 300$")
 ax.legend(frameon=False, ncols=2, loc="upper left")
@@ -168,9 +168,9 @@ reports = [kc.predict(net, X[train], Y[train], times=[0.0], width=int(w)) for w 
 rates = [one.standard_learning_rate for one in reports]
 defaults = [one.pytorch_learning_rate for one in reports]
 fig, ax = plt.subplots(figsize=(6.2, 3.9), layout="constrained")
-ax.loglog(widths, rates, "o-", color=kc.plot.COLORS[0], label=r"standard parametrisation, $σ_w = 1.2$, $β = 0.1$")
-ax.loglog(widths, defaults, "s-", color=kc.plot.COLORS[2], label="PyTorch's default layers")
-ax.axhline(rate, color=kc.plot.COLORS[1], label="NTK parametrisation")
+ax.loglog(widths, rates, "o-", color="C0", label=r"standard parametrisation, $σ_w = 1.2$, $β = 0.1$")
+ax.loglog(widths, defaults, "s-", color="C2", label="PyTorch's default layers")
+ax.axhline(rate, color="C1", label="NTK parametrisation")
 ax.set(xlabel="hidden width", ylabel="largest stable learning rate")
 ax.legend(frameon=False, loc="lower left")
 decay = np.polyfit(np.log(widths[1:]), np.log(rates[1:]), 1)[0]

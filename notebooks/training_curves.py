@@ -88,7 +88,7 @@ for title, crosses in finite.items():
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.7), layout="constrained")
-for color, (title, moments) in zip(kc.plot.COLORS, found.items(), strict=False):
+for color, (title, moments) in zip((f"C{n}" for n in range(10)), found.items(), strict=False):
     left.plot(times[1:], moments.trace_i[0, 1:] / moments.trace_i[0, 0], color=color, lw=1.8, label=title)
     right.plot(times[1:], np.sqrt(moments.trace_s2[1:]), color=color, lw=1.8, label=title)
 left.set(xscale="log", xlabel="gradient-flow time $t$", ylabel=r"$\mathrm{Tr}\,I(t) / \mathrm{Tr}\,I(0)$")
@@ -151,10 +151,10 @@ for ax, t in zip(axes, (0.0, 1.0, 30.0), strict=True):
     law = kc.mse_law(K, parity, t)
     sampled = kc.hessian_moments(K, parity, [t], "mse", samples=2000, kmax=1, rng=7).sample_trace_s[:, 0]
     x = np.linspace(*law.quantile([1e-3, 1 - 1e-3]), 161)
-    ax.hist(sampled, bins=60, range=(x[0], x[-1]), density=True, color=kc.plot.COLORS[5], alpha=0.6, label="2000 draws")
-    ax.plot(x, law.pdf(x), color=kc.plot.COLORS[0], lw=1.8, label="density")
+    ax.hist(sampled, bins=60, range=(x[0], x[-1]), density=True, color="C5", alpha=0.6, label="2000 draws")
+    ax.plot(x, law.pdf(x), color="C0", lw=1.8, label="density")
     ten = law.averaged(10)
-    ax.axvspan(*ten.quantile([0.025, 0.975]), color=kc.plot.COLORS[1], alpha=0.2, lw=0, label="95 %: mean of 10")
+    ax.axvspan(*ten.quantile([0.025, 0.975]), color="C1", alpha=0.2, lw=0, label="95 %: mean of 10")
     ax.set(xlabel=rf"$\mathrm{{Tr}}\,S$ at $t = {t:g}$", ylim=(0, None))
     test = kstest(sampled[:500], law.cdf)
     print(f"t = {t:g}: skewness {law.skewness:.2f}, Kolmogorov-Smirnov p = {test.pvalue:.2f}")

@@ -277,6 +277,9 @@ class WindowMean(Fixed):
 class Serial(Layer):
     """One layer after the other; without any, the identity."""
 
+    layers: tuple[Layer, ...]
+    slices: list[slice]
+
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = tuple(layers)
         cuts = [0, *accumulate(layer.size for layer in self.layers)]

@@ -23,7 +23,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # Inches of one column and of the text of two columns, as in the styles of ICML and of many journals.
 WIDTHS = {"column": 3.25, "text": 6.75}
 # What pictures of the command line look like where neither the user's matplotlibrc nor a style says something else.
-HOUSE = {
+HOUSE: dict[str, Any] = {
     "font.size": 8.0,
     "axes.titlesize": 8.0,
     "axes.labelsize": 8.0,

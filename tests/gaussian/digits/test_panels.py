@@ -89,6 +89,8 @@ def test_functions_without_closed_form_against_mehlers_series(name, q):
         assert abs(values[1, 1] - dot) < dot * mp.mpf(10) ** -24
 
 
+# whether a slow machine warns is not what is tested
+@pytest.mark.filterwarnings("ignore::kernelcalc.errors.SlowMethodWarning")
 def test_both_rules_meet_and_tend_to_the_line(monkeypatch):
     """Frequencies and conditional means at the same ρ."""
     below = pair("softsign", 1, 2, "1.4", 15)

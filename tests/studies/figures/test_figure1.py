@@ -72,7 +72,7 @@ def test_single_precision_is_the_same_picture(result):
 
 def test_picture(result):
     axes = result.figure().axes
-    assert [ax.get_title() for ax in axes] == ["smooth relu", "normalized smooth relu"]
+    assert [ax.get_title() for ax in axes] == ["smooth ReLU", "normalized smooth ReLU"]
 
 
 def test_crosses_of_one_time_do_not_hide_each_other(result):
