@@ -121,6 +121,10 @@ class PrecisionWarning(UserWarning):
     """A value is returned whose error estimate exceeds the asked tolerance."""
 
 
+class ResolutionWarning(PrecisionWarning):
+    """Values of a function that cannot be seen through: features finer than where it was looked at would be missed."""
+
+
 class SlowMethodWarning(UserWarning):
     """Many values need a slow method; the message says why and what would be faster."""
 

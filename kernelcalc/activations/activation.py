@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from kernelcalc.activations.features import Feature
 from kernelcalc.activations.normal import mean_and_variance
 from kernelcalc.activations.pieces import WITH_POLES, PiecewiseForm
 from kernelcalc.arrays import plain
@@ -60,8 +61,7 @@ class Activation(NamedExpression):
     Parameters
     ----------
     expression : str, sympy.Expr or PiecewiseForm
-        Text such as ``"x*erf(x)"`` (parsed by whitelist, see :mod:`kernelcalc.expressions.parsing`), a SymPy
-        expression of one symbol, or one that is cut at its kinks already.
+        Text (parsed by whitelist, :mod:`kernelcalc.expressions.parsing`), an expression, or one cut at its kinks already.
     name : str, optional
         What it is called in tables and error messages; the expression itself by default.
     derivative_of : (Activation, int), optional
@@ -142,14 +142,19 @@ class Activation(NamedExpression):
         return self.form.smoothness
 
     @property
-    def features(self) -> tuple[float, ...]:
+    def features(self) -> tuple[Feature, ...]:
         """Where the function or one it is a derivative of may vary fast."""
         return self.root.form.features
+
+    @cached_property
+    def narrow(self) -> bool:
+        """Whether some feature is narrow: rules must know of it, and rounding is felt in it."""
+        return any(feature.narrow for feature in self.features)
 
     @property
     def centred(self) -> bool:
         """Whether every kink and feature lies at 0."""
-        return not any(self.kinks) and all(abs(p) < 1e-14 for p in self.features)
+        return self.form.known and not any(self.kinks) and all(abs(f.at) < 1e-14 for f in self.features)
 
     @cached_property
     def _compiled(self) -> tuple[FloatFunction, ...]:
@@ -215,8 +220,7 @@ class Activation(NamedExpression):
     def normalized(self) -> Activation:
         r"""Mean 0 and variance 1 under N(0, 1): :math:`\bar σ = (σ - E σ(Z))/\sqrt{Var σ(Z)}`.
 
-        The paper's "normalised" nonlinearity (Jacot, Gabriel, Hongler, ICLR 2020, Section 3.4). The two constants are
-        computed to 50 digits.
+        The paper's "normalised" nonlinearity (Jacot, Gabriel, Hongler 2020, Section 3.4), both constants to 50 digits.
 
         Raises
         ------

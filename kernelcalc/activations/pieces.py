@@ -12,10 +12,11 @@ import numpy as np
 import sympy as sp
 from sympy.core.function import AppliedUndef
 
+from kernelcalc.activations.features import Feature, features_between, rounding_callable
 from kernelcalc.errors import ExpressionError
 from kernelcalc.expressions.atoms import Delta, x
 from kernelcalc.expressions.parsing import to_sympy
-from kernelcalc.expressions.stable import numpy_callable, stabilise
+from kernelcalc.expressions.stable import FloatFunction, numpy_callable, stabilise
 
 # Derivatives whose jumps are looked at when the smoothness class is determined: the theory asks for C⁴.
 SMOOTHNESS_DEPTH = 6
@@ -26,8 +27,6 @@ ELEMENTARY: tuple[Any, ...] = (
 )
 # Functions with poles for some argument.
 WITH_POLES = (sp.tan, sp.cot, sp.sec, sp.csc, sp.csch, sp.coth)
-# Polynomials of a higher degree are not asked for their zeros.
-MAX_DEGREE = 12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -129,17 +128,19 @@ class PiecewiseForm:
         return SMOOTHNESS_DEPTH
 
     @cached_property
-    def features(self) -> tuple[float, ...]:
-        """Where the function may vary fast: real parts of the zeros of every polynomial argument and denominator."""
-        found: set[float] = set()
-        for piece, low, high in self._between(self.stable):
-            polynomials = {a for atom in piece.atoms(sp.Function, sp.exp) for a in atom.args if a.is_polynomial(x)}
-            polynomials |= {p.base for p in piece.atoms(sp.Pow) if not p.exp.is_Integer or p.exp.is_negative}
-            for polynomial in polynomials:
-                if polynomial.has(x) and polynomial.is_polynomial(x) and sp.degree(polynomial, x) <= MAX_DEGREE:
-                    roots = (float(sp.re(root)) for root in sp.Poly(polynomial, x).nroots(n=17, maxsteps=200))
-                    found |= {root for root in roots if low <= root <= high}
-        return tuple(sorted(found))
+    def features(self) -> tuple[Feature, ...]:
+        """Where the function may vary fast, and how fast."""
+        found = (features_between(*part) for part in self._between(self.stable))
+        return tuple(feature for part in found for feature in part)
+
+    @cached_property
+    def _lost(self) -> tuple[FloatFunction, ...]:
+        return tuple(map(rounding_callable, self.stable))
+
+    def rounding(self, values: np.ndarray) -> np.ndarray:
+        """Bound on the rounding errors of the pieces' values in float64."""
+        parts = [lost(values) for lost in self._lost]
+        return np.choose(np.searchsorted(np.asarray(self.kinks), values), parts) if self.breaks else parts[0]
 
     def poles(self, reach: float) -> set[float]:
         """Where a piece has a pole within its interval and [−reach, reach]."""

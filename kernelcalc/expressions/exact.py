@@ -34,6 +34,10 @@ from kernelcalc.machine import MULTIPRECISION
 
 __all__ = ["NotInAlgebra", "evaluate", "exact_expectation", "in_algebra", "x"]
 
+# How often digits are raised by half. What sinks below 10^−SINKING·digits at two precisions of at least ZERO_DIGITS, whose
+# product is beyond the range of float64, is a zero.
+MOST_RAISES, SINKING, ZERO_DIGITS = 10, 0.8, 400
+
 q: Any
 qp: Any
 q, qp = sp.symbols("q q'", positive=True)
@@ -158,14 +162,18 @@ def _raised_until_equal(
     degenerate = det == 0 and v1 != 0
     work = dps + 15
     value = _evaluate_at(fa, ga, v1, v2, v12, degenerate, work)
-    for _ in range(7):
+    for _ in range(MOST_RAISES):
         raised = work + max(10, work // 2)
         better = _evaluate_at(fa, ga, v1, v2, v12, degenerate, raised)
         with MULTIPRECISION, mp.workdps(dps + 5):
-            if abs(value - better) <= abs(better) * mpmath.mpf(10) ** (-dps - 2):
+            if better != 0 and abs(value - better) <= abs(better) * mpmath.mpf(10) ** (-dps - 2):
                 return mp.mpf(better)
-            # A zero leaves rounding noise, which sinks with the precision.
-            if raised > 6 * dps and abs(better) < mpmath.mpf(10) ** (-raised // 2) and abs(better) <= abs(value):
+            # A zero leaves rounding noise, which sinks with the precision; the tail of a Gaussian stays where it is.
+            noise = (
+                abs(value) <= mpmath.mpf(10) ** (-SINKING * work),
+                abs(better) <= mpmath.mpf(10) ** (-SINKING * raised),
+            )
+            if raised > max(6 * dps, ZERO_DIGITS) and all(noise):
                 return mpmath.mpf(0)
             work, value = raised, better
     raise PrecisionError(f"more than {work} working digits cancelled in E[f(a)g(b)] at {given}")

@@ -132,6 +132,10 @@ class ExpMinusOne(sp.Function):
         return sp.exp(u) - 1
 
 
+# Powers of 1 + e^v above this are written as exponentials.
+HIGH_POWER = 16
+
+
 def _with_special(name: str) -> Callable[..., Any]:
     """Function of scipy.special by name, imported at the first call: the import costs a quarter of a second."""
 
@@ -203,7 +207,7 @@ def _one_plus_exp(e: Any) -> Any:
 
 
 def _stable_add(e: Any) -> Any:
-    """c ± c·erf(v) → c·ErrorComplement(∓v), e^v − 1 → ExpMinusOne(v)."""
+    """c ± c·erf(v) → c·ErrorComplement(∓v), e^v − 1 → ExpMinusOne(v), c − c·tanh² v → 4c·LogisticDensity(2v)."""
     constant, rest = e.as_coeff_Add()
     if constant == 0:
         return e
@@ -214,6 +218,8 @@ def _stable_add(e: Any) -> Any:
         if isinstance(factor, sp.erf) and abs(coefficient) == abs(constant):
             argument = factor.args[0]
             replaced = constant * ErrorComplement(-argument if coefficient == constant else argument)
+        elif coefficient == -constant and factor.is_Pow and factor.exp == 2 and isinstance(factor.base, sp.tanh):
+            replaced = 4 * constant * LogisticDensity(2 * factor.base.args[0])
         elif _is_exp(factor) and coefficient == -constant:
             replaced = coefficient * ExpMinusOne(factor.args[0])
         if replaced is not None:
@@ -237,6 +243,21 @@ def _stable_mul(e: Any) -> Any:
                 rest = [f for k, f in enumerate(factors) if k not in (i, j)]
                 return _stable_mul(sp.Mul(*rest, LogisticSigmoid(factor.args[0]), base ** (power - 1)))
     return e
+
+
+def _high_power(e: Any) -> Any:
+    """(1 + e^v)^n → exp(n·Softplus(v)) for large n: SymPy makes such a power of exp(n·log(1 + e^v)), and it overflows."""
+    base, power = e.as_base_exp()
+    argument = _one_plus_exp(base)
+    large = argument is not None and power.is_number and abs(power) > HIGH_POWER
+    return sp.exp(power * Softplus(argument)) if large else e
+
+
+def _one_exponential(e: Any) -> Any:
+    """e^u e^v → e^{u+v}."""
+    exponents = [f.args[0] for f in e.args if _is_exp(f)]
+    rest = [f for f in e.args if not _is_exp(f)]
+    return sp.Mul(*rest, sp.exp(sp.Add(*exponents))) if len(exponents) > 1 else e
 
 
 def _stable_pow(e: Any) -> Any:
@@ -280,7 +301,10 @@ def stabilise(expr: sp.Expr) -> sp.Expr:
     >>> stabilise(sp.exp(x) / (1 + sp.exp(x)))
     LogisticSigmoid(x)
     """
-    result = expr.replace(lambda e: e.is_Pow and not _is_exp(e), _stable_pow)
+    result = expr.replace(lambda e: e.is_Pow and not _is_exp(e), _high_power)
+    if result != expr:
+        result = result.replace(lambda e: e.is_Mul, _one_exponential)
+    result = result.replace(lambda e: e.is_Pow and not _is_exp(e), _stable_pow)
     result = result.replace(sp.log, _stable_log)
     result = result.replace(lambda e: e.is_Mul, _stable_mul)
     result = result.replace(lambda e: e.is_Add, _stable_add)

@@ -11,10 +11,11 @@ import sympy as sp
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
-from kernelcalc.errors import InputError
+from kernelcalc.errors import InputError, ResolutionWarning, warn
 from kernelcalc.gaussian.balls.expectation import DEFAULT_DIGITS, certified_expectation
 from kernelcalc.gaussian.covariance import Covariance, make_covariance
 from kernelcalc.gaussian.digits.expectation import expectation as precise_expectation
+from kernelcalc.gaussian.floats.mesh import mesh_radius, resolution
 from kernelcalc.gaussian.floats.methods import pair_results
 from kernelcalc.gaussian.floats.norms import RTOL
 from kernelcalc.results.result import Result
@@ -35,11 +36,14 @@ class ExpectationResult(Result):
     method : str or ndarray of str
         "exact" (closed form), "series" (Mehler), "line" (|ρ| = 1), "polar", "nested" (panels), "singular" (delta
         functions), "deterministic" (a zero variance), "multiprecision" or "certified"; an array where methods differ.
+    resolution : float
+        0 for expressions. A plain callable is looked at so far apart: the error says nothing of what is finer.
     """
 
     value: Any
     error: Any
     method: Any
+    resolution: float = 0.0
 
     def scalars(self) -> dict[str, Any]:
         values = {name: value for name, value in self.stored().items() if not np.ndim(value)}
@@ -99,6 +103,8 @@ def gaussian_expectation(
     -----
     PrecisionWarning
         If the error bound of some value exceeds 1e-10 E|f(a)g(b)|.
+    ResolutionWarning
+        For plain callables, which are known only where they are looked at: finer features are not seen.
 
     References
     ----------
@@ -126,10 +132,26 @@ def gaussian_expectation(
     cov = make_covariance(q1, q2, c)
     flat = Covariance(q=cov.q.ravel(), qp=cov.qp.ravel(), c=cov.c.ravel(), det=cov.det.ravel())
     results = pair_results(f, g, flat, rtol=rtol)
+    finest = _finest(f, g, cov)
     shape = cov.q.shape
     value, error = results.value.reshape(shape)[()], results.error.reshape(shape)[()]
     if not full_output:
         return value
     methods = results.method.reshape(shape)
     method = str(methods.flat[0]) if methods.size and (methods == methods.flat[0]).all() else methods
-    return ExpectationResult(value=value, error=error, method=method)
+    return ExpectationResult(value=value, error=error, method=method, resolution=finest)
+
+
+def _finest(f: Activation, g: Activation, cov: Covariance) -> float:
+    """How far apart plain callables were looked at, with a warning; 0 without any."""
+    finest = 0.0
+    for act, variance in ((f, cov.q), (g, cov.qp)):
+        if not act.form.known and variance.size and variance.max() > 0:
+            own = resolution(mesh_radius(float(np.sqrt(variance.max()))))
+            finest = max(finest, own)
+            warn(
+                f"the callable {act.name} is known only where it is looked at: features narrower than {own:.1g} would be "
+                "missed; pass an expression, which shows where they are",
+                ResolutionWarning,
+            )
+    return finest

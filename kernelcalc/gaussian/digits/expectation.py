@@ -78,7 +78,8 @@ def _summed(
             for h, variance, wanted in ((f, q, {i for i, _ in pairs}), (g, qp, {j for _, j in pairs}))
         )
         return {(i, j): rows[i] * columns[j] for i, j in pairs}
-    if f[0].kinks or g[0].kinks:
+    narrow = f[0].root.narrow or g[0].root.narrow
+    if narrow or f[0].kinks or g[0].kinks:
         return panel_expectations(f, g, q, qp, c, pairs, dps)
     first, second = (tuple(function.form.pieces[0] for function in h) for h in (f, g))
     return lattice_expectations(first, second, q, qp, c, pairs, dps)

@@ -51,7 +51,7 @@ class Pieces:
     def __init__(self, functions: Sequence[Activation]) -> None:
         root = functions[0].root
         self.breaks: list[Any] = [mpmath.mpmathify(sp.N(b, mpmath.mp.dps + 10)) for b in root.form.breaks]
-        self.features: list[Any] = [mpmath.mpf(p) for p in root.features]
+        self.features: list[tuple[Any, float]] = [(mpmath.mpf(f.at), f.width) for f in root.features]
         self._calls = [
             sp.lambdify(x, [plain(f.form.pieces[k]) for f in functions], modules="mpmath", cse=True)
             for k in range(len(self.breaks) + 1)
@@ -149,8 +149,8 @@ class _Job:
         self.reach = float(math.ceil(1.05 * math.sqrt(2 * self.bits * math.log(2)) + 1))
 
     def _marks(self, pieces: Pieces, std: Any) -> list[Mark]:
-        first = min(1.0, 0.5 / float(std))
-        return [(p / std, first) for p in {*pieces.breaks, *pieces.features}]
+        places = [*((b, 1.0) for b in pieces.breaks), *pieces.features]
+        return [(p / std, min(1.0, 0.5 * width / float(std))) for p, width in places]
 
     # |ρ| = 1
 
@@ -297,14 +297,15 @@ class _Job:
         std = self.stdp
         first = 0.5 / float(std * spread)
         kinks = [(b / std - mean) / spread for b in self.g.breaks]
-        features = [(b / std - mean) / spread for b in self.g.features]
-        inside = [k for k in kinks if abs(k) < self.reach]
-        if not inside:
-            near = max(2 * first, min((abs(k) for k in (*kinks, *features)), default=mpmath.inf) - self.reach)
+        features = [((p / std - mean) / spread, first * width) for p, width in self.g.features]
+        narrow = [k for k, width in features if width < first / 2]
+        if not any(abs(k) < self.reach for k in (*kinks, *narrow)):
+            places = [*kinks, *(k for k, _ in features)]
+            near = max(2 * first, min(map(abs, places), default=mpmath.inf) - self.reach)
             rule = _whole_line(self.reach, min(1.0, float(near) / self._strip), round(refinement, 6), self.bits)
             points = [(v, w, mpmath.mpf(0)) for v, w in rule]
         else:
-            marks = [(k, first) for k in {*kinks, *features}]
+            marks = [*((k, first) for k in kinks), *features]
             points = [
                 (v, w * mpmath.npdf(v), middle)
                 for v, w, middle in _nodes(_mesh(marks, [], self.reach), refinement * self.dps, self.bits)

@@ -7,13 +7,21 @@ from functools import lru_cache
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
-from kernelcalc.gaussian.floats.nodes import Z_MAX, legendre, panels
+from kernelcalc.gaussian.floats.nodes import Z_LAST, Z_MAX, legendre, panels
 
 MESH_NODES = 16
+# Rounding of values shows in the last coefficients and at the samples, at most so much of it.
+SEEN_NOISE = 4.0
 RESOLVED = 1e-12
+# Two rules on panels much wider than a narrow feature may miss the same of its slopes.
+RESOLVED_NARROW = 1e-15
 # From the widest panel down to 1e-12 of it, or of 1 where that is less: features keep their width however large the
 # variance. A function rougher than MAX_ROUGH panels a level stays unresolved, and the difference of two resolutions says so.
 MAX_SPLITS, MAX_ROUGH = 40, 200
+
+
+# Places at which a function that is no expression is looked at: half a millisecond for NumPy's tanh.
+LOOKS = 2**15
 
 
 @lru_cache(maxsize=128)
@@ -34,6 +42,7 @@ def feature_mesh(act: Activation, radius: float) -> np.ndarray:
     scale = max(np.abs(act(np.linspace(-radius, radius, 401), check=False)).max(), np.abs(at_samples).max())
     left, right = start[:-1], start[1:]
     found = [start]
+    resolved = RESOLVED_NARROW if act.narrow else RESOLVED
     for _ in range(_splits(radius)):
         at, _ = panels(np.stack([left, right], axis=1), MESH_NODES)
         values = act(at, check=False)
@@ -49,8 +58,8 @@ def feature_mesh(act: Activation, radius: float) -> np.ndarray:
         np.maximum.at(size, panel, np.abs(at_samples[hit]))
         # Interpolation magnifies rounding a little more than the coefficients do.
         np.maximum.at(error, panel, missed / 8)
-        rough = ~(error <= RESOLVED * size)
-        if not rough.any() or rough.sum() > MAX_ROUGH:
+        rough = ~(error <= resolved * size + SEEN_NOISE * rounding(act, at).max(axis=1))
+        if not rough.any() or rough.sum() > MAX_ROUGH + 4 * len(act.features):
             break
         middle = (left[rough] + right[rough]) / 2
         found.append(middle)
@@ -64,10 +73,23 @@ def _splits(radius: float) -> int:
     return MAX_SPLITS + max(0, int(np.ceil(np.log2(radius))))
 
 
+def rounding(act: Activation, values: np.ndarray) -> np.ndarray:
+    """Bound on the rounding errors of a function with narrow features at float64 values; 0 for others."""
+    return act.form.rounding(values) if act.narrow else np.zeros(np.shape(values))
+
+
+def resolution(radius: float) -> float:
+    """Between the places in [−radius, radius] where a plain callable is looked at; finer features would be missed."""
+    return 2 * radius / (LOOKS + 0.618)
+
+
 def _samples(act: Activation, radius: float) -> np.ndarray:
     steps = radius * 2.0 ** -np.arange(0.5, _splits(radius))
-    centres = sorted({0.0, *act.kinks, *act.features})
+    centres = sorted({0.0, *act.kinks, *(f.at for f in act.features)})
     points = np.concatenate([[p, *(p + steps), *(p - steps)] for p in centres])
+    if not act.form.known:
+        # Nothing tells where to look; a step that is no fraction of the panels does not meet their nodes.
+        points = np.concatenate([points, np.arange(-radius, radius, resolution(radius))])
     # A kink itself belongs to two panels, and the function takes the mean of a jump there.
     points = points[(np.abs(points) < radius) & ~np.isin(points, act.kinks)]
     return np.unique(points)
@@ -78,10 +100,20 @@ def mesh_radius(std: float, mean: float = 0.0, reach: float = Z_MAX) -> float:
     return float(2.0 ** np.ceil(np.log2(max(abs(mean) + reach * std, 1e-12))))
 
 
+def hidden_beyond(act: Activation, std: np.ndarray, mean: np.ndarray, near: float = Z_MAX) -> np.ndarray:
+    """For each row whether a kink or feature of f(mean + std·z) lies further than ``near`` and within Z_LAST."""
+    places = np.array([*act.kinks, *(f.at for f in act.features)])
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        z = np.abs((places - mean[:, None]) / std[:, None])
+    return ((z > near) & (z < Z_LAST)).any(axis=1)
+
+
 def mesh_rule(
     functions: tuple[tuple[Activation, np.ndarray, np.ndarray], ...], width: float, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss–Legendre nodes z and weights (rows, n) on [−Z_MAX, Z_MAX] that resolve every f(mean + std·z) of a row.
+    """Gauss–Legendre nodes z and weights (rows, n) that resolve every f(mean + std·z) of a row.
+
+    On [−Z_MAX, Z_MAX], or [−Z_LAST, Z_LAST] where a kink or feature lies between: it may hold all there is.
 
     Parameters
     ----------
@@ -93,11 +125,12 @@ def mesh_rule(
         Nodes a panel.
     """
     rows = functions[0][1].size
-    uniform = np.linspace(-Z_MAX, Z_MAX, int(np.ceil(2 * Z_MAX / width)) + 1)
+    reach = Z_LAST if any(hidden_beyond(*function).any() for function in functions) else Z_MAX
+    uniform = np.linspace(-reach, reach, int(np.ceil(2 * reach / width)) + 1)
     parts = [np.broadcast_to(uniform, (rows, uniform.size))]
     for act, std, mean in functions:
-        mesh = feature_mesh(act, mesh_radius(float(np.abs(std).max()), float(np.abs(mean).max())))
+        mesh = feature_mesh(act, mesh_radius(float(np.abs(std).max()), float(np.abs(mean).max()), reach))
         with np.errstate(divide="ignore", invalid="ignore"):
             z = (mesh[None, :] - mean[:, None]) / std[:, None]
-        parts.append(np.where(np.isnan(z), Z_MAX, np.clip(z, -Z_MAX, Z_MAX)))
+        parts.append(np.where(np.isnan(z), reach, np.clip(z, -reach, reach)))
     return panels(np.sort(np.concatenate(parts, axis=1), axis=1), count)

@@ -40,6 +40,8 @@ class Method:
     """One way to E[f(a)g(b)]; ``name`` is what a result calls it."""
 
     name = ""
+    final = False
+    """Whether no later method is better where this one gives an error."""
 
     def applies(self, f: Activation, g: Activation, cov: Covariance) -> np.ndarray:
         """For which of the pairs, (n,)."""
@@ -69,11 +71,14 @@ class Results:
 
     def __init__(self, size: int) -> None:
         self.value, self.error, self.scale = np.full(size, np.nan), np.full(size, np.inf), np.zeros(size)
+        self.done: AnyArray = np.zeros(size, dtype=bool)
         self.method: AnyArray = np.full(size, "", dtype=object)
 
     def open(self, rtol: float) -> np.ndarray:
         """Indices of the pairs that are not settled."""
-        return np.flatnonzero(~(self.error <= rtol * self.scale) & ~np.isinf(self.value))
+        # A quadrature that has met nothing but zeros has not looked far enough into the tail.
+        unseen = (self.scale == 0) & (self.method != "exact") & (self.method != "deterministic")
+        return np.flatnonzero((~(self.error <= rtol * self.scale) | unseen) & ~np.isinf(self.value) & ~self.done)
 
     def put(self, index: np.ndarray, found: Scaled, name: str) -> None:
         """Keep the new estimates that are better than what is there."""
@@ -106,6 +111,7 @@ def pair_results(f: Activation, g: Activation, cov: Covariance, *, rtol: float) 
         if index.size:
             with suppress(NotFiniteError):
                 results.put(index, method.estimate(f, g, cov.take(index), rtol), method.name)
+                results.done[index] = method.final & np.isfinite(results.error[index]) & (results.scale[index] > 0)
     _judge(f, g, cov, results)
     return results
 
@@ -277,6 +283,22 @@ class Line(Regular):
         return quadrature.line(f, g, np.sqrt(cov.q), np.sign(cov.c) * np.sqrt(cov.qp), rtol=rtol)
 
 
+class Apart(Regular):
+    """Narrow features at c = 0, or with a constant: a product of two integrals, which other methods can only take twice."""
+
+    name = "line"
+    final = True
+
+    def covers(self, f: Activation, g: Activation, cov: Covariance) -> np.ndarray:
+        constant = not (f.expr.free_symbols and g.expr.free_symbols)
+        return np.full(cov.q.shape, (f.narrow or g.narrow) and constant) | ((cov.c == 0) & (f.narrow or g.narrow))
+
+    def estimate(self, f: Activation, g: Activation, cov: Covariance, rtol: float) -> Scaled:
+        left, right = (quadrature.line(h, ONE, np.sqrt(v), np.sqrt(v), rtol=rtol) for h, v in ((f, cov.q), (g, cov.qp)))
+        error = left.error * np.abs(right.value) + right.error * np.abs(left.value) + left.error * right.error
+        return Scaled(value=left.value * right.value, error=error, magnitude=left.magnitude * right.magnitude)
+
+
 class Series(Regular):
     """Mehler series; pairs near |ρ| = 1 apart, which must not keep the series of the others short or long."""
 
@@ -379,6 +401,7 @@ METHODS: tuple[Method, ...] = (
     Singular(),
     Expansion(),
     Line(),
+    Apart(),
     Series(near=False),
     Series(near=True),
     Polar(),

@@ -10,6 +10,8 @@ from kernelcalc.activations.activation import Activation
 
 # e^{−z²/4} at 13 is 4e-19: beyond, φ^{1/2}(z) times any Hermite function is below rounding.
 Z_MAX = 13.0
+# Where the density ends in float64; kinks and features that far are looked at.
+Z_LAST = 38.0
 # Nodes of one Gauss–Legendre panel: 32 resolve five waves to rounding, which is what h_k, k = 1000, does in a panel.
 PANEL_NODES = 32
 

@@ -32,6 +32,9 @@ def lower_norms(act: Activation, q: np.ndarray) -> np.ndarray:
     """
     z, density = half_line(16, log_stretch(float(np.sqrt(q).max(initial=0.0))))
     z, density = np.concatenate([-z[::-1], z]), np.concatenate([density[::-1], density])
+    if act.narrow:
+        # No more than panels that know of narrow features show, which the rule above may miss or overrate.
+        return np.zeros((q.size, len(NORM_EXPONENTS)))
     size = np.abs(act(np.sqrt(q)[:, None] * z, check=False))
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         norms = [(size**p @ density) ** (1 / p) for p in P_NORMS]

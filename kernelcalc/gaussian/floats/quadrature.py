@@ -15,8 +15,8 @@ from kernelcalc.arrays import EPS
 from kernelcalc.errors import DivergentExpectationError, NotFiniteError
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.estimate import Scaled
-from kernelcalc.gaussian.floats.mesh import feature_mesh, mesh_radius, mesh_rule
-from kernelcalc.gaussian.floats.nodes import Z_MAX, half_line, log_stretch, panels, trapezoid
+from kernelcalc.gaussian.floats.mesh import feature_mesh, hidden_beyond, mesh_radius, mesh_rule, rounding
+from kernelcalc.gaussian.floats.nodes import Z_LAST, half_line, log_stretch, panels, trapezoid
 
 # Rounding of sums and of functions, in ulp of E|fg|: those that decay like e^(-x) magnify the rounding of their argument x
 # by a dozen or more where it counts.
@@ -53,10 +53,10 @@ def line(
     for width, count in ((1.0, 16), (1.0, 24), (0.5, 32)):
         if todo.size == 0:
             break
-        fresh, size = _line_once(f, g, std[todo], std_p[todo], mean[todo], mean_p[todo], width, count)
+        fresh, size, noise = _line_once(f, g, std[todo], std_p[todo], mean[todo], mean_p[todo], width, count)
         change = np.abs(fresh - previous[todo])
         value[todo], magnitude[todo], previous[todo] = fresh, size, fresh
-        error[todo] = np.where(np.isnan(change), np.inf, change) + ROUNDING_STEPS * EPS * size
+        error[todo] = np.where(np.isnan(change), np.inf, change) + ROUNDING_STEPS * EPS * size + noise
         todo = todo[~(error[todo] <= rtol * size)]
     return Scaled(value=value, error=error, magnitude=magnitude)
 
@@ -87,7 +87,7 @@ def _many(f: Activation, g: Activation, std: np.ndarray, std_p: np.ndarray, *, r
         [np.argmin(np.abs(std)), np.argmax(np.abs(std)), np.argmin(np.abs(std_p)), np.argmax(np.abs(std_p))]
     )
     zero = np.zeros(extreme.size)
-    check, size = _line_once(f, g, std[extreme], std_p[extreme], zero, zero, 1.0, 24)
+    check, size, _ = _line_once(f, g, std[extreme], std_p[extreme], zero, zero, 1.0, 24)
     agrees = np.abs(check - value[extreme]) <= np.maximum(1e-12 * size, error[extreme])
     return Scaled(value=value, error=error if agrees.all() else np.full(std.size, np.inf), magnitude=magnitude)
 
@@ -101,19 +101,32 @@ def _line_once(
     mean_p: np.ndarray,
     width: float,
     count: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    value, magnitude = np.empty(std.size), np.empty(std.size)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Value, E|fg| and what rounding in narrow features may add."""
+    value, magnitude, noise = np.empty((3, std.size))
     for start in range(0, std.size, LINE_ROWS):
         part = slice(start, start + LINE_ROWS)
         z, weight = mesh_rule(((f, std[part], mean[part]), (g, std_p[part], mean_p[part])), width, count)
         density = weight * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-        raw = f(mean[part, None] + std[part, None] * z) * g(mean_p[part, None] + std_p[part, None] * z)
+        at, at_p = mean[part, None] + std[part, None] * z, mean_p[part, None] + std_p[part, None] * z
+        left, right = f(at), g(at_p)
+        raw = left * right
         product = raw * density
+        noise[part] = (
+            0.0 if not (f.narrow or g.narrow) else (_rounding(f, g, at, at_p, left, right) * density).sum(axis=1)
+        )
         value[part], magnitude[part] = product.sum(axis=1), np.abs(product).sum(axis=1)
         # What the integrand is worth at the ends of the range, a unit of z wide.
-        ends = np.abs(raw[:, [0, -1]]).max(axis=1) * np.exp(-(Z_MAX**2) / 2)
+        ends = (np.abs(raw) * np.exp(-(z**2) / 2))[:, [0, -1]].max(axis=1)
         value[part] = np.where(ends > 1e-14 * magnitude[part], np.nan, value[part])
-    return value, magnitude
+    return value, magnitude, noise
+
+
+def _rounding(
+    f: Activation, g: Activation, a: np.ndarray, b: np.ndarray, left: np.ndarray, right: np.ndarray
+) -> np.ndarray:
+    """Bound on the rounding of f(a)g(b) where the functions have narrow features."""
+    return np.abs(left) * rounding(g, b) + np.abs(right) * rounding(f, a)
 
 
 # Polar coordinates ---------------------------------------------------------------------------------------------------
@@ -199,7 +212,9 @@ def _polar_once(
 # Nested panels -------------------------------------------------------------------------------------------------------
 
 # Standard deviations covered, tried in turn: e^{−z²/2} is below 1e-22 at 10, and at 38 it is the smallest double.
-REACHES = (10.0, 16.0, 26.0, 38.0)
+REACHES = (10.0, 16.0, 26.0, Z_LAST)
+# Below this what is left there is the end of float64, not a function that grows too fast.
+FAINT = 1e-200
 
 
 def nested(f: Activation, g: Activation, cov: Covariance) -> Scaled:
@@ -216,14 +231,17 @@ def nested(f: Activation, g: Activation, cov: Covariance) -> Scaled:
 
 
 def _nested_pair(f: Activation, g: Activation, q: float, qp: float, c: float, det: float) -> tuple[float, float, float]:
-    for reach in REACHES:
+    far = [hidden_beyond(h, np.sqrt([v]), np.zeros(1), REACHES[0])[0] for h, v in ((f, q), (g, qp))]
+    for reach in REACHES[-1:] if any(far) else REACHES:
         try:
-            value, magnitude, spill = _nested_once(f, g, q, qp, c, det, reach, 20)
+            value, magnitude, spill, noise = _nested_once(f, g, q, qp, c, det, reach, 20)
         except NotFiniteError:
             break
-        if spill <= 1e-15 * magnitude:
-            coarse, _, _ = _nested_once(f, g, q, qp, c, det, reach, 12)
-            return value, abs(value - coarse) + ROUNDING_STEPS * EPS * magnitude, magnitude
+        last = reach == REACHES[-1] and spill < FAINT
+        if last or (spill <= 1e-15 * magnitude and magnitude > 0):
+            coarse, *_ = _nested_once(f, g, q, qp, c, det, reach, 12)
+            error = abs(value - coarse) + ROUNDING_STEPS * EPS * magnitude + noise
+            return value, error + (2 * REACHES[-1] * spill if last else 0.0), magnitude
     raise DivergentExpectationError(
         "f(a)g(b) that a Gaussian can integrate",
         f"{f.name}, {g.name} at q1={q}, q2={qp}, c={c}",
@@ -233,8 +251,8 @@ def _nested_pair(f: Activation, g: Activation, q: float, qp: float, c: float, de
 
 def _nested_once(
     f: Activation, g: Activation, q: float, qp: float, c: float, det: float, reach: float, count: int
-) -> tuple[float, float, float]:
-    """Value, E|fg| and what is left at the ends of the range."""
+) -> tuple[float, float, float, float]:
+    """Value, E|fg|, what is left at the ends of the range, and what rounding in narrow features may add."""
     std, spread, slope = np.sqrt(q), np.sqrt(det / q), c / q
     f_mesh = feature_mesh(f, mesh_radius(std, reach=reach))
     g_mesh = feature_mesh(g, mesh_radius(np.sqrt(qp) + spread, reach=reach))
@@ -250,8 +268,9 @@ def _nested_once(
         outer.append(np.array(g.kinks) / slope)
     breaks = np.unique(np.clip(np.concatenate(outer), -reach * std, reach * std))
     a, a_weight = panels(breaks, count)
-    left = f(a) * a_weight * np.exp(-(a**2) / (2 * q)) / (std * np.sqrt(2 * np.pi))
-    value = magnitude = spill = 0.0
+    outside = a_weight * np.exp(-(a**2) / (2 * q)) / (std * np.sqrt(2 * np.pi))
+    left, lost = f(a) * outside, rounding(f, a) * outside
+    value = magnitude = spill = noise = 0.0
     rows = max(1, VALUES_AT_ONCE // ((g_mesh.size + steps.size) * count))
     for start in range(0, a.size, rows):
         part = slice(start, start + rows)
@@ -262,7 +281,12 @@ def _nested_once(
             uniform = np.broadcast_to(steps, (*mean.shape[:1], steps.size))
             z, z_weight = panels(np.sort(np.concatenate([inside, uniform], axis=1), axis=1), count)
             density = z_weight * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-            terms = left[part, None] * g(mean + spread * z) * density
+            b = mean + spread * z
+            right = g(b) * density
+            terms = left[part, None] * right
+            if f.narrow or g.narrow:
+                own = np.abs(left[part, None]) * rounding(g, b) * density
+                noise += float((own + lost[part, None] * np.abs(right)).sum())
             spill = max(spill, float(np.abs(terms[:, [0, -1]]).max()))
         else:
             terms = left[part, None] * g(mean)
@@ -270,4 +294,4 @@ def _nested_once(
         magnitude += float(np.abs(terms).sum())
         if start == 0 or start + rows >= a.size:
             spill = max(spill, float(np.abs(terms[[0, -1]]).max()))
-    return value, magnitude, spill
+    return value, magnitude, spill, noise

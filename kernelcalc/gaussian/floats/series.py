@@ -20,8 +20,8 @@ from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import NotFiniteError
 from kernelcalc.gaussian.floats.jumps import MOST_BY_QUADRATURE, exponential_parts, jump_coefficients, jumps_of
-from kernelcalc.gaussian.floats.mesh import mesh_rule
-from kernelcalc.gaussian.floats.nodes import Z_MAX, rule, scaled_kinks
+from kernelcalc.gaussian.floats.mesh import mesh_rule, rounding
+from kernelcalc.gaussian.floats.nodes import rule, scaled_kinks
 from kernelcalc.gaussian.floats.norms import Cut
 from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE, taylor_coefficients
 
@@ -140,8 +140,11 @@ def _separate(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
         rows = slice(start, start + ROW_BLOCK // 4)
         z, weight = mesh_rule(((act, std[rows], np.zeros_like(std[rows])),), 1.0, count)
         values = act(std[rows, None] * z)
-        spill[rows] = _spill(values, z)
         half = np.exp(-(z**2) / 4) / (2 * np.pi) ** 0.25
+        spill[rows] = _spill(values, z)
+        if act.narrow:
+            # By Bessel's inequality the coefficients feel the rounding of the values at most by its norm.
+            spill[rows] += np.sqrt((rounding(act, std[rows, None] * z) ** 2 * weight * half**2).sum(axis=-1))
         weighted = values * weight * half
         energy[rows] = (weighted * values * half).sum(axis=-1)
         before, now = np.zeros_like(half), half
@@ -179,6 +182,8 @@ def _together(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
             rows = members[start : start + ROW_BLOCK]
             values = act(std[rows, None] * z)
             spill[rows] = _spill(values, z)
+            if act.narrow:
+                spill[rows] += np.sqrt(rounding(act, std[rows, None] * z) ** 2 @ (weight * half**2))
             weighted = values * (weight * half)
             energy[rows] = (weighted * values) @ half
             before, now = np.zeros_like(half), half
@@ -193,7 +198,7 @@ def _together(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
 
 def _spill(values: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Size of |f| φ^{1/2} at the ends of the range: what a function that grows too fast leaves outside."""
-    ends = np.abs(values[..., [0, -1]]) * np.exp(-(Z_MAX**2) / 4)
+    ends = np.abs(values[..., [0, -1]]) * np.exp(-(z[..., [0, -1]] ** 2) / 4)
     return ends.max(axis=-1)
 
 

@@ -43,7 +43,7 @@ def _taylor(root: Activation, degree: int) -> list[mpmath.mpf] | None:
 @lru_cache(maxsize=256)
 def _powers_table(act: Activation) -> np.ndarray | None:
     """(DEGREE + 1, DEGREE//2 + 1): what multiplies q^{k/2+m} in f_k; None without a Taylor expansion."""
-    if act.kinks or any(1e-14 < abs(p) < DISTANCE for p in act.features):
+    if act.kinks or any(1e-14 < abs(p.at) < DISTANCE for p in act.features):
         return None
     taylor = _taylor(act.root, DEGREE + max(ORDERS, act.order))
     if taylor is None:

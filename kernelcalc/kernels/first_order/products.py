@@ -11,6 +11,7 @@ from functools import lru_cache
 import sympy as sp
 
 from kernelcalc.activations.activation import ONE, Activation
+from kernelcalc.activations.features import Feature
 from kernelcalc.activations.pieces import PiecewiseForm
 from kernelcalc.errors import SmoothnessError
 
@@ -64,7 +65,7 @@ class _Product(Activation):
         self._factor = factor
 
     @property
-    def features(self) -> tuple[float, ...]:
+    def features(self) -> tuple[Feature, ...]:
         return self._factor.features
 
 

@@ -1,0 +1,209 @@
+"""Where a smooth expression may vary fast, how fast, and what rounding does to its values there.
+
+A function varies fast where the argument of a function in it passes zero or turns back, and near the zeros of denominators
+and of bases of powers. Arguments that are polynomials have their zeros exactly. Others are followed on a grid that is refined
+where they bend and around the features of what they are made of, so that functions of functions are seen from the innermost
+outwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import sympy as sp
+
+from kernelcalc.arrays import EPS
+from kernelcalc.expressions.atoms import x
+from kernelcalc.expressions.stable import (
+    NUMPY_FUNCTIONS,
+    ErrorComplement,
+    FloatFunction,
+    LogisticDensity,
+    LogisticSigmoid,
+    StableTanh,
+)
+
+# Polynomials of a higher degree are not asked for their zeros.
+MAX_DEGREE = 12
+# The grid: even steps up to its first reach, then as a geometric series up to the second, the last of the variances' reach.
+STEP, EVEN, FARTHEST = 1 / 32, 512.0, 2.0**20
+# So many places beyond the even steps are a wave that these do not resolve.
+MOST_FAR = 64
+# Grid points between which an argument bends more than this part of its change are taken apart, so often.
+BEND, REFINEMENTS, MOST_GRID = 0.1, 4, 2**17
+# Halvings from 1 at which the width of a feature is looked for: down to 1e-15.
+HALVINGS = 50
+# Functions that are constant to rounding once their argument is beyond the number.
+SATURATED, SATURATING = 60.0, (StableTanh, LogisticSigmoid, LogisticDensity, ErrorComplement, sp.erf, sp.erfc, sp.sech)
+# Features below this, relative to their distance from 0 or to 1, are narrow: rounding is felt in them.
+NARROW_FEATURE = 1 / 32
+
+
+class Feature(NamedTuple):
+    """A place and the length on which the function varies there, at most 1."""
+
+    at: float
+    width: float
+
+    @property
+    def narrow(self) -> bool:
+        """Whether it would be missed by rules that know nothing of it, or feel the rounding of its place."""
+        return self.width < NARROW_FEATURE * max(1.0, abs(self.at))
+
+
+def features_between(expr: sp.Expr, low: float, high: float) -> tuple[Feature, ...]:
+    """The features of a smooth expression in [low, high], in ascending order.
+
+    Examples
+    --------
+    >>> [(round(f.at, 6), round(f.width, 6)) for f in features_between(sp.exp(-(2**20) * (sp.atan(x) - 1) ** 2), -9, 9)]
+    [(0.0, 1.0), (1.557408, 0.001953)]
+    """
+    found: list[Feature] = []
+    for part, outer in _arguments(expr):
+        call = _compiled(part)
+        if part.is_polynomial(x):
+            if sp.degree(part, x) > MAX_DEGREE:
+                continue
+            places = np.array([float(sp.re(root)) for root in sp.Poly(part, x).nroots(n=17, maxsteps=200)])
+        else:
+            places = _turns(part, call, found, low, high)
+        places = places[(places >= low) & (places <= high)]
+        if isinstance(outer, SATURATING):
+            places = places[np.abs(call(places)) <= SATURATED]
+        widths = _widths(call, places, relative=isinstance(outer, sp.Pow | sp.log))
+        found += [Feature(float(at), float(width)) for at, width in zip(places, widths, strict=True)]
+    return _merged(found)
+
+
+def _arguments(expr: sp.Expr) -> Iterator[tuple[sp.Expr, sp.Expr]]:
+    """Arguments of functions and bases of powers with what they stand in, innermost first, each once."""
+    seen: set[tuple[sp.Expr, Any]] = set()
+    for part in sp.postorder_traversal(expr):
+        inner = None
+        if isinstance(part, sp.Function | sp.exp):
+            inner = part.args[0]
+        elif isinstance(part, sp.Pow):
+            # The zeros of a base are those of a square, better to be had from the base.
+            base, power = part.as_base_exp()
+            sharp = not power.is_Integer or power.is_negative
+            inner = base if base.has(x) and (sharp or not base.is_polynomial(x)) else power
+        if inner is not None and inner.has(x) and (inner, type(part)) not in seen:
+            seen.add((inner, type(part)))
+            yield inner, part
+
+
+def _compiled(expr: sp.Expr, extra: dict[str, Any] | None = None) -> FloatFunction:
+    """For float64 arrays; NaN and infinity stay what they are, far out where an argument overflows."""
+    raw = sp.lambdify(x, expr, modules=[extra or {}, NUMPY_FUNCTIONS, "numpy"], cse=True)
+
+    def call(values: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            found = np.asarray(raw(np.asarray(values, dtype=np.float64)))
+        found = np.where(np.imag(found) == 0, np.real(found), np.nan) if np.iscomplexobj(found) else found
+        return np.broadcast_to(found.astype(np.float64), np.shape(values))
+
+    return call
+
+
+def _turns(part: sp.Expr, call: FloatFunction, known: list[Feature], low: float, high: float) -> np.ndarray:
+    """Where an argument changes its sign or its direction, by bisection between the points of a grid."""
+    slope = _compiled(sp.diff(part, x))
+    grid = _grid(call, known, max(low, -FARTHEST), min(high, FARTHEST))
+    places = [np.empty(0)]
+    for function in (call, slope):
+        values = np.sign(function(grid))
+        change = np.flatnonzero(values[:-1] * values[1:] < 0)
+        places.append(_bisected(function, grid[change], grid[change + 1], values[change]))
+        isolated = np.flatnonzero((values[1:-1] == 0) & (values[:-2] * values[2:] != 0))
+        places.append(grid[isolated + 1])
+    found = np.unique(np.concatenate(places))
+    far = np.abs(found) > EVEN
+    # An argument that turns on and on is not followed where the grid is too wide for it.
+    return found[~far] if far.sum() > MOST_FAR else found
+
+
+def _grid(call: FloatFunction, known: list[Feature], low: float, high: float) -> np.ndarray:
+    even = np.arange(0.0, EVEN + STEP / 2, STEP)
+    half = np.concatenate([even, np.geomspace(EVEN, FARTHEST, 4000)[1:], np.geomspace(1e-9, STEP, 60)[:-1]])
+    scales = 2.0 ** -np.arange(-6, HALVINGS - 8, 0.25)
+    near = [f.at + sign * f.width * scales[scales * f.width < 8] for f in known if f.narrow for sign in (-1, 1)]
+    grid = np.unique(np.clip(np.concatenate([half, -half, *near]), low, high))
+    for _ in range(REFINEMENTS):
+        middle = (grid[1:] + grid[:-1]) / 2
+        ends, between = call(grid), call(middle)
+        with np.errstate(invalid="ignore", over="ignore"):
+            bend = np.abs(between - (ends[1:] + ends[:-1]) / 2) > BEND * np.abs(ends[1:] - ends[:-1])
+            # An argument that only flattens out bends too; one that could turn between is close to no change.
+            turning = bend & ((between - ends[:-1]) * (ends[1:] - between) <= 0)
+        if not turning.any() or grid.size > MOST_GRID:
+            break
+        grid = np.unique(np.concatenate([grid, middle[turning]]))
+    return grid
+
+
+def _bisected(function: FloatFunction, left: np.ndarray, right: np.ndarray, sign: np.ndarray) -> np.ndarray:
+    """Zeros between points at which a function has the sign and its opposite, to the last bit."""
+    for _ in range(80):
+        middle = (left + right) / 2
+        same = np.sign(function(middle)) == sign
+        left, right = np.where(same, middle, left), np.where(same, right, middle)
+    return (left + right) / 2
+
+
+def _widths(call: FloatFunction, places: np.ndarray, *, relative: bool) -> np.ndarray:
+    """Largest 2^−j such that an argument changes by at most 1, or by itself, as far from the places."""
+    steps = 2.0 ** -np.arange(HALVINGS)
+    here = call(places)[:, None]
+    with np.errstate(invalid="ignore", over="ignore"):
+        change = np.maximum(np.abs(call(places[:, None] + steps) - here), np.abs(call(places[:, None] - steps) - here))
+        small = change <= (np.maximum(np.abs(here), np.finfo(float).tiny) if relative else 1.0)
+    # Where nothing is small enough, as at a zero of a power's base, there is no width to be had.
+    first = np.where(small.any(axis=1), np.argmax(small, axis=1), 0)
+    return steps[first]
+
+
+def _merged(found: list[Feature]) -> tuple[Feature, ...]:
+    """Features at one place are one, with the smaller width."""
+    kept: list[Feature] = []
+    for feature in sorted(found):
+        if kept and feature.at - kept[-1].at <= 1e-3 * min(feature.width, kept[-1].width):
+            kept[-1] = min(kept[-1], feature, key=lambda f: f.width)
+        else:
+            kept.append(feature)
+    return tuple(kept)
+
+
+# Rounding ------------------------------------------------------------------------------------------------------------
+
+_size = sp.Function("magnitude")
+
+
+def rounding_callable(expr: sp.Expr) -> FloatFunction:
+    """Bound on the rounding error of an expression's value in float64, that of x by an ulp included: to first order.
+
+    Every operation loses half an ulp of its result, which then goes through the slopes of what is outside.
+    """
+    bound = _compiled(_lost(expr), {"magnitude": np.abs})
+    return lambda values: EPS * np.nan_to_num(bound(values), nan=0.0, posinf=0.0)
+
+
+def _lost(expr: sp.Expr) -> sp.Expr:
+    """In units of the rounding of 1."""
+    if not expr.has(x):
+        return _size(expr)
+    if expr == x:
+        return 2 * _size(x)
+    lost = [_lost(a) for a in expr.args]
+    if expr.is_Add:
+        return sp.Add(_size(expr), *lost)
+    if expr.is_Mul:
+        others = [sp.Mul(*expr.args[:i], *expr.args[i + 1 :]) for i in range(len(expr.args))]
+        return sp.Add(_size(expr), *(part * _size(other) for part, other in zip(lost, others, strict=True)))
+    if isinstance(expr, sp.Function | sp.exp) and len(expr.args) == 1:
+        return 2 * _size(expr) + _size(expr.fdiff(1)) * lost[0]
+    if expr.is_Pow and not expr.exp.has(x):
+        return 2 * _size(expr) + _size(expr.exp * expr.base ** (expr.exp - 1)) * lost[0]
+    return 2 * _size(expr)

@@ -1,0 +1,182 @@
+r"""Narrow features that only a composition makes: E outer(w (inner(x) − a)), w to 10⁶, against panels split where inner = a.
+
+The truth knows nothing of the package: the zeros of inner − a by bisection here, Gauss–Legendre panels that shrink
+towards them, and inner − a in long double, so that w does not magnify rounding.
+"""
+
+import math
+import os
+import warnings
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc.errors import PrecisionWarning, ResolutionWarning
+
+LD = np.longdouble
+LONG = bool(os.environ.get("KERNELCALC_LONG"))
+
+
+def erf(u):
+    from scipy.special import erf
+
+    return erf(np.asarray(u, dtype=np.float64))
+
+
+OUTER = {
+    "tanh({})": np.tanh,
+    "1/cosh({})": lambda u: 1 / np.cosh(np.clip(u, -11000, 11000)),
+    "exp(-({})^2)": lambda u: np.exp(-(u**2)),
+    "1/(1+({})^2)": lambda u: 1 / (1 + u**2),
+    "sigmoid({})": lambda u: np.where(u < 0, np.exp(np.minimum(u, 0)), 1) / (1 + np.exp(-np.abs(u))),
+    "erf({})": erf,
+    "softplus({})": lambda u: np.maximum(u, 0) + np.log1p(np.exp(-np.abs(u))),
+    "1-tanh({})^2": lambda u: 1 / np.cosh(np.clip(u, -5500, 5500)) ** 2,
+}
+INNER = {
+    "tanh(x)": (np.tanh, -0.96, 0.96),
+    "sigmoid(x)": (lambda x: 1 / (1 + np.exp(-x)), 0.04, 0.96),
+    "exp(x)": (np.exp, 0.1, 8.0),
+    "arctan(x)": (np.arctan, -1.3, 1.3),
+    "sin(x)": (np.sin, -0.95, 0.95),
+    "(x^3+x)": (lambda x: x**3 + x, -20.0, 20.0),
+    "softplus(x)": (lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))), 0.1, 4.0),
+    "x^2": (lambda x: x * x, 0.05, 9.0),
+}
+
+
+def zeros(inner, a, reach):
+    """Sign changes of inner − a on a grid finer than any of its turns, by bisection in long double."""
+    grid = np.linspace(-reach, reach, 80001).astype(LD)
+    sign = np.sign(inner(grid) - a)
+    k = np.flatnonzero(sign[:-1] * sign[1:] <= 0)
+    left, right, at_left = grid[k], grid[k + 1], sign[k]
+    for _ in range(70):
+        middle = (left + right) / 2
+        same = np.sign(inner(middle) - a) == at_left
+        left, right = np.where(same, middle, left), np.where(same, right, middle)
+    return np.unique((left + right) / 2)
+
+
+def truth(outer, inner, w, a, q):
+    """E outer(w(inner(x) − a)) and E|…|, x ~ N(0, q)."""
+    std = LD(math.sqrt(q))
+    reach = float(39 * std)
+    scales = 2.0 ** np.arange(-46, 14, dtype=np.float64)
+    roots = zeros(inner, a, reach)
+    near = (roots[:, None] + np.concatenate([-scales, [0.0], scales])).ravel()
+    edges = np.concatenate([near, np.linspace(-reach, reach, 4 * max(78, math.ceil(reach)) + 1)])
+    edges = np.unique(np.clip(edges.astype(LD), -reach, reach))
+    nodes, weights = np.polynomial.legendre.leggauss(32)
+    half, centre = (edges[1:] - edges[:-1])[:, None] / 2, (edges[1:] + edges[:-1])[:, None] / 2
+    x = centre + half * nodes
+    density = half * weights * np.exp(-(x**2) / (2 * std**2)) / (std * np.sqrt(2 * LD(np.pi)))
+    values = outer(LD(w) * (inner(x) - a)) * density
+    return float(values.sum()), float(np.abs(values).sum())
+
+
+def draws(rng, count):
+    for _ in range(count):
+        outer, inner = (str(rng.choice(list(table))) for table in (OUTER, INNER))
+        _, low, high = INNER[inner]
+        # Few binary digits: the text and the number are the same.
+        yield (
+            outer,
+            inner,
+            round(2 ** rng.uniform(0, math.log2(1e6)), 3),
+            round(rng.uniform(low, high) * 4096) / 4096,
+            (10 ** rng.uniform(-3, 2)),
+        )
+
+
+@np.errstate(all="ignore")
+def check(rng, count):
+    """Counts of draws, warned ones, and the largest error over the stated one."""
+    warned, worst = 0, 0.0
+    for outer, inner, w, a, q in draws(rng, count):
+        w = round(w * 8) / 8
+        text = outer.format(f"{w!r}*({inner}-({a!r}))")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            result = kc.gaussian_expectation(text, "1", q, 1.0, 0.0, full_output=True)
+        value, size = truth(OUTER[outer], INNER[inner][0], w, a, q)
+        error = abs(float(result.value) - value)
+        # The truth itself is good to some ulp of E|f|.
+        assert error <= float(result.error) + 1e-14 * size + 1e-300, (text, q, float(result.value), value, result)
+        if any(issubclass(c.category, PrecisionWarning) for c in caught):
+            warned += 1
+        else:
+            assert error <= 1e-10 * size + 1e-300, (text, q, float(result.value), value, size)
+        worst = max(worst, error / (float(result.error) + 1e-300))
+    return count, warned, worst
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_stated_errors_hold_for_compositions(part):
+    count, warned, _ = check(np.random.default_rng([12, part]), 15)
+    assert warned <= count // 4
+
+
+@pytest.mark.skipif(not LONG, reason="long mode: KERNELCALC_LONG=1")
+@pytest.mark.parametrize("part", range(10))
+def test_stated_errors_hold_for_ten_thousand_compositions(part):
+    print(check(np.random.default_rng([1000, part]), 1000))
+
+
+def test_a_peak_of_a_callable_is_seen_down_to_the_stated_resolution():
+    def peak(x):
+        return np.exp(-(((x - 1) * 1000) ** 2))
+
+    with pytest.warns(ResolutionWarning, match="peak"):
+        result = kc.gaussian_expectation(peak, peak, 1.0, 1.0, 0.5, full_output=True)
+    # π w² φ(1, 1; ρ) up to w², by the density at the peak
+    density = math.exp(-(1 - 0.5) / (1 - 0.25)) / (2 * math.pi * math.sqrt(0.75))
+    assert result.value == pytest.approx(math.pi * 1e-6 * density, rel=2e-6)
+    assert 0 < result.resolution <= 1e-3
+    assert kc.gaussian_expectation("tanh", "tanh", 1.0, 1.0, 0.5, full_output=True).resolution == 0
+
+
+def test_a_kernel_sees_the_slope_of_a_steep_step():
+    """Θ of tanh(w(sigmoid(x) − 0.7)) on the diagonal: Σ σ_w² E σ'² + Σ', by panels around the step."""
+    net = kc.MLP("tanh(1000*(sigmoid(x)-0.7))", 2, sigma_w=2.0, beta=0.0)
+    theta = net.kernels(np.array([[1.0]])).theta[0, 0]
+    place = math.log(0.7 / 0.3)
+    edges = np.unique(np.concatenate([place + s * 2.0 ** np.arange(-18, 6) for s in (-1, 1)] + [[-40.0, place, 40.0]]))
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    x = ((edges[1:] + edges[:-1])[:, None] + np.diff(edges)[:, None] * nodes) / 2
+    density = np.diff(edges)[:, None] / 2 * weights * np.exp(-(x**2) / 8) / math.sqrt(8 * math.pi)
+    s = 1 / (1 + np.exp(-x))
+    u = np.clip(1000 * (s - 0.7), -300, 300)
+    slope = 1000 * s * (1 - s) / np.cosh(u) ** 2
+    assert theta == pytest.approx(4 * ((np.tanh(u) ** 2 + 4 * slope**2) * density).sum(), rel=1e-11)
+
+
+def test_digits_see_hidden_features():
+    """exp(−10⁶(tanh x − ½)²) near its peak, the integral over y = tanh x by mpmath."""
+    density = lambda y: mp.npdf(mp.atanh(y)) / (1 - y * y)  # noqa: E731
+    with mp.workdps(40):
+        cuts = [mp.mpf(1) / 2 + k * mp.mpf(1) / 500 for k in range(-8, 9)]
+        exact = mp.quad(lambda y: mp.exp(-(10**6) * (y - mp.mpf(1) / 2) ** 2) * density(y), cuts)
+        for dps in (20, 30):
+            value = kc.gaussian_expectation("exp(-1e6*(tanh(x)-0.5)^2)", "1", 1, 1, 0, dps=dps)
+            assert abs(value / exact - 1) < mp.mpf(10) ** (3 - dps)
+    result = kc.gaussian_expectation("exp(-1e6*(tanh(x)-0.5)^2)", "1", 1, 1, 0, full_output=True)
+    assert abs(result.value - float(exact)) <= result.error <= 1e-10 * float(exact)
+
+
+def test_a_narrow_lorentzian_says_what_rounding_of_its_place_costs():
+    """1/(1 + ((x − 3)w)²): π φ(3)/w and the Hilbert transform of the next order, by arctan instead of the peak."""
+    with mp.workdps(40):
+        w = mp.mpf(10) ** 7
+        # by parts: −∫ φ'(x) (arctan(w(x − 3)) + π/2) dx / w
+        exact = mp.quad(
+            lambda x: x * mp.npdf(x) * (mp.atan(w * (x - 3)) + mp.pi / 2) / w,
+            [-12, -4, 0, 2, *sorted(3 + s * mp.mpf(10) ** -k for k in range(1, 9) for s in (-1, 1)), 4, 6, 12],
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrecisionWarning)
+        result = kc.gaussian_expectation("1/(1+((x-3)*1e7)^2)", "1", 1.0, 1.0, 0.0, full_output=True)
+    assert abs(result.value - float(exact)) <= result.error
+    assert result.error <= 1e-6 * float(exact)

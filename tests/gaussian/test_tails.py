@@ -1,0 +1,63 @@
+"""Expectations that live in the tails: relative accuracy where 1 − Φ − Φ + Φ₂ leaves nothing in a few digits."""
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+
+
+def orthant(h, k, rho):
+    """P(a < h, b < k) as one integral of positive terms."""
+    rho = mp.mpf(rho)
+    sine = mp.sqrt(1 - rho**2)
+    cuts = [h - mp.mpf(30), *(h - mp.mpf(2) ** j for j in np.arange(4, -9, -0.5).tolist()), mp.mpf(h)]
+    term = lambda z: mp.npdf(z) * mp.ncdf((k - rho * z) / sine)  # noqa: E731
+    # mpmath stops at an absolute error, so the integral is taken in units of its size.
+    size = max(term(c) for c in cuts)
+    return size * mp.quad(lambda z: term(z) / size, cuts)
+
+
+@pytest.mark.parametrize(
+    ("h", "k", "rho"),
+    [(-7, -7, -0.5), (-8, -8, -0.5), (-14, -14, 0.25), (-6, -6, 0.9375), (-3, -4, -0.875), (-9, 2, 0.5), (-5, -5, 0.0)],
+)
+def test_orthants_have_relative_accuracy(h, k, rho):
+    with mp.workdps(60):
+        exact = orthant(h, k, rho)
+        result = kc.gaussian_expectation(f"step({h}-x)", f"step({k}-x)", 1.0, 1.0, rho, full_output=True)
+        assert abs(mp.mpf(float(result.value)) / exact - 1) < 1e-14
+        assert abs(float(result.value) - exact) <= result.error
+        precise = kc.gaussian_expectation(f"step({h}-x)", f"step({k}-x)", 1, 1, rho, dps=25)
+        assert abs(precise / exact - 1) < mp.mpf(10) ** -23
+
+
+def test_orthants_of_the_literature():
+    """By mpmath at 60 digits and by ball arithmetic."""
+    ge = kc.gaussian_expectation
+    assert ge("step(-8-x)", "step(-8-x)", 1, 1, -0.5) == pytest.approx(1.8229947991e-59, rel=1e-10)
+    assert float(ge("step(-20-x)", "step(-20-x)", 1, 1, "0.2", dps=20)) == pytest.approx(9.9828325678e-149, rel=1e-10)
+    assert ge("step(x-20)", "1", 1, 1, 0) == pytest.approx(2.75362411861e-89, rel=1e-11)
+
+
+@pytest.mark.parametrize("at", [10, 20, 30])
+def test_tails_of_kinked_functions(at):
+    with mp.workdps(40):
+        t = mp.mpf(at)
+        exact = float(mp.npdf(t) - t * mp.erfc(t / mp.sqrt(2)) / 2)
+    assert kc.gaussian_expectation(f"relu(x-{at})", "1", 1, 1, 0) == pytest.approx(exact, rel=1e-13)
+
+
+def test_a_tail_without_a_closed_form():
+    with mp.workdps(30):
+        size = mp.npdf(12)
+        cuts = [12, 12.1, 12.5, 13, 14, 16, 20, 30]
+        exact = float(size * mp.quad(lambda z: mp.npdf(z) / size * (z - 12) * mp.tanh(z), cuts))
+    result = kc.gaussian_expectation("relu(x-12)*tanh(x)", "1", 1, 1, 0, full_output=True)
+    assert abs(result.value - exact) <= result.error + 1e-15 * exact
+    assert result.value == pytest.approx(exact, rel=1e-10)
+
+
+def test_zeros_stay_zeros():
+    assert kc.gaussian_expectation("erf", "x**2", 1, 1, 0.5, dps=20) == 0
+    assert kc.gaussian_expectation("sin", "step", 1, 1, 0, dps=20) == 0
