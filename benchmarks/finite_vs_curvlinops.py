@@ -9,19 +9,14 @@ with the same parameters on both sides, prints a table and exits with status 1 i
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import platform
-import subprocess
 import sys
-import tempfile
 import time
-import venv
 from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from environment import run_with
+
 PACKAGES = ("torch==2.13.0", "curvlinops-for-pytorch", "numpy>=2", "scipy")
 TOLERANCE = 1e-10
 
@@ -34,32 +29,6 @@ CASES = (
     ((100, 100), 10, "mse", 256, 196),
 )
 DENSE_LIMIT = 2000
-
-
-def main() -> int:
-    """Install, run, report."""
-    parser = argparse.ArgumentParser(description="finite networks against torch and curvlinops")
-    parser.add_argument("--keep", metavar="FOLDER", help="use or make the environment here and keep it")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.inside:
-        return compare()
-    if arguments.keep:
-        return run_in(Path(arguments.keep))
-    with tempfile.TemporaryDirectory(prefix="curvlinops-") as folder:
-        return run_in(Path(folder))
-
-
-def run_in(folder: Path) -> int:
-    """Make the environment if needed and run this file with it."""
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.exists():
-        print(f"installing {', '.join(PACKAGES)} ...", flush=True)
-        venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-    # the finite network needs NumPy and SciPy only, so the source tree on the path is enough
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run([python, __file__, "--inside"], env=environment, check=False).returncode
 
 
 @dataclass(frozen=True)
@@ -186,4 +155,4 @@ def compare() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_with(__file__, PACKAGES, "finite networks against torch and curvlinops", compare))

@@ -9,42 +9,12 @@ parameters, prints a table and exits with status 1 if anything differs by more t
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
 import sys
-import tempfile
-import venv
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from environment import ROOT, run_with
+
 PACKAGES = ("torch==2.13.0", str(ROOT))
 TOLERANCE = 1e-10
-
-
-def main() -> int:
-    """Install, run, report."""
-    parser = argparse.ArgumentParser(description="finite networks of any composition against torch")
-    parser.add_argument("--keep", metavar="FOLDER", help="use or make the environment here and keep it")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.inside:
-        return compare()
-    if arguments.keep:
-        return run_in(Path(arguments.keep))
-    with tempfile.TemporaryDirectory(prefix="torch-layers-") as folder:
-        return run_in(Path(folder))
-
-
-def run_in(folder: Path) -> int:
-    """Make the environment if needed and run this file with it."""
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.exists():
-        print("installing torch and the package ...", flush=True)
-        venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run([python, __file__, "--inside"], env=environment, check=False).returncode
 
 
 def cases():
@@ -187,4 +157,4 @@ def compare() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_with(__file__, PACKAGES, "finite networks of any composition against torch", compare))

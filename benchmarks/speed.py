@@ -72,6 +72,8 @@ def main() -> None:
     rows.append(("six kernels, tanh, L = 3, N = 4096, many norms", best(kernels("tanh", uneven), 2)))
     rows.append(('the same with `engine="numba"`', best(kernels("tanh", uneven, engine="numba"), 2)))
     rows.append(("Σ and Θ, relu, L = 3, N = 4096, many norms", best(kernels("relu", uneven))))
+    for name in ("elu", "hard_tanh", "hard_swish"):
+        rows.append((f"Σ and Θ, {name}, L = 3, N = 256, many norms", best(kernels(name, uneven[:256]))))
     for name, what in (("tanh", "six kernels"), ("gelu", "six kernels"), ("relu", "Σ and Θ")):
         net = kc.MLP(name, depth=3)
         rows.append((f"{what} of one pair, {name}, L = 3", best(lambda net=net: net.kernels(*pair), 20)))

@@ -33,7 +33,7 @@ from kernelcalc.kernels.fold import (
     take_diagonals,
     through,
 )
-from kernelcalc.kernels.layers import Dense, Layer, Scales, Serial, Sum
+from kernelcalc.kernels.layers import Dense, Layer, Scales, dense_layers
 from kernelcalc.kernels.network import Network
 from kernelcalc.kernels.points import Points, check_points, check_variances
 from kernelcalc.kernels.state import DiagonalKernels, PairKernels
@@ -141,16 +141,6 @@ def _of_one(f: Activation, q: Array) -> Array:
     return pair_results(f, ONE, cov, rtol=RTOL).value[back]
 
 
-def _dense(layers: tuple[Layer, ...]) -> list[Dense]:
-    found: list[Dense] = []
-    for layer in layers:
-        if isinstance(layer, Dense):
-            found.append(layer)
-        elif isinstance(layer, Serial | Sum):
-            found += _dense(layer.layers)
-    return found
-
-
 def kernel_gradient(net: Network, X: Any, X2: Any = None, *, kernel: str = "theta") -> tuple[Array, Array]:
     r"""A kernel with its derivatives in σ_w and β, which all layers of weights share.
 
@@ -196,7 +186,7 @@ def kernel_gradient(net: Network, X: Any, X2: Any = None, *, kernel: str = "thet
     """
     if kernel not in ("theta", "sigma"):
         raise InputError("kernel 'theta' or 'sigma'", repr(kernel))
-    scales = {(layer.sigma_w, layer.beta, layer.weight_rate, layer.bias_gradient) for layer in _dense(net.layers)}
+    scales = {(layer.sigma_w, layer.beta, layer.weight_rate, layer.bias_gradient) for layer in dense_layers(net.layers)}
     if len(scales) != 1 or next(iter(scales))[2:] != (1.0, None):
         raise InputError("a network with one sigma_w and one beta, in NTK parametrisation", f"{len(scales)} of them")
     x = check_points(X)

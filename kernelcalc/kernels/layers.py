@@ -17,7 +17,7 @@ and Σ̈ in Υ as in the proof of Lemma 4. The layer step there is a :class:`Non
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -306,6 +306,23 @@ class Residual(Sum):
     def __repr__(self) -> str:
         factor = "" if self.scale == 1 else f", scale={number(self.scale)}"
         return f"Residual({', '.join(map(repr, self.branch.layers))}{factor})"
+
+
+def dense_layers(layers: Iterable[Layer]) -> list[Dense]:
+    """All layers of fresh weights, those of branches in their order.
+
+    Examples
+    --------
+    >>> len(dense_layers([Dense(), Residual("tanh", Dense()), Dense()]))
+    3
+    """
+    found: list[Dense] = []
+    for layer in layers:
+        if isinstance(layer, Dense):
+            found.append(layer)
+        elif isinstance(layer, Serial):
+            found += dense_layers(layer.layers)
+    return found
 
 
 def as_layer(layer: Layer | Activation | str) -> Layer:

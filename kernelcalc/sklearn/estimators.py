@@ -6,7 +6,7 @@ import math
 from typing import Any, Self
 
 import numpy as np
-from scipy.special import ndtr, softmax
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -14,12 +14,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from kernelcalc.arrays import AnyArray, Array
 from kernelcalc.errors import InputError
 from kernelcalc.kernels.mlp import MLP, Sequential
-from kernelcalc.studies.heldout import sampled_outputs
+from kernelcalc.studies.heldout import class_shares, sampled_outputs
 from kernelcalc.studies.regression import predict_outputs
 from kernelcalc.training.losses import resolve_loss
-
-# Standard deviations and nodes of the integral over the own output in the share of votes.
-_VOTE_REACH, _VOTE_NODES = 9, 181
 
 
 class _WideNetwork(BaseEstimator):
@@ -225,22 +222,10 @@ class WideNetworkClassifier(ClassifierMixin, _WideNetwork):
         """Share of networks that choose each class (MSE), or their mean probabilities (softmax), (M, classes)."""
         if self.loss == "softmax":
             return softmax(self._samples(X), axis=-1).mean(axis=0)
-        return _votes(*self._law(X))
+        shares = class_shares(*self._law(X))
+        return shares / shares.sum(axis=1, keepdims=True)
 
     def predict(self, X: Any) -> Any:
         """The class of the largest mean output."""
         score = self.decision_function(X)
         return self.classes_[score.argmax(axis=1) if score.ndim == 2 else (score > 0).astype(int)]
-
-
-def _votes(mean: Array, std: Array) -> Array:
-    r"""P(f_a > f_b for all b ≠ a) of independent Gaussian outputs: :math:`\int φ(z) \prod_b Φ(z + (μ_a - μ_b)/s) dz`."""
-    safe = np.maximum(std, np.finfo(np.float64).tiny ** 0.5)[:, None]
-    z, step = np.linspace(-_VOTE_REACH, _VOTE_REACH, _VOTE_NODES, retstep=True)
-    weight = np.exp(-(z**2) / 2) * step / math.sqrt(2 * math.pi)
-    shares = np.empty_like(mean)
-    for a in range(mean.shape[1]):
-        lead = np.delete((mean[:, a : a + 1] - mean) / safe, a, axis=1)
-        shares[:, a] = ndtr(z + lead[:, :, None]).prod(axis=1) @ weight
-    total: Array = shares / shares.sum(axis=1, keepdims=True)
-    return total

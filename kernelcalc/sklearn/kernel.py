@@ -10,7 +10,7 @@ from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError
 from kernelcalc.kernels.gradients import diagonal_of, kernel_gradient
-from kernelcalc.kernels.layers import Dense, Layer, Residual, Serial, Sum
+from kernelcalc.kernels.layers import Dense, Layer, Residual, Serial, Sum, dense_layers
 from kernelcalc.kernels.mlp import MLP, Sequential
 from kernelcalc.kernels.points import check_points
 
@@ -145,15 +145,6 @@ class NetworkKernel(Kernel):
         return f"NetworkKernel({self.kernel}, sigma_w={self.sigma_w:.3g}, beta={self.beta:.3g}, noise={self.noise:.3g})"
 
 
-def _denses(layers: tuple[Layer, ...]) -> list[Dense]:
-    found: list[Dense] = []
-    for layer in layers:
-        found += (
-            [layer] if isinstance(layer, Dense) else _denses(layer.layers) if isinstance(layer, Serial | Sum) else []
-        )
-    return found
-
-
 def scales_of(net: Sequential) -> tuple[float, float]:
     """σ_w and β, which all dense layers share.
 
@@ -164,7 +155,7 @@ def scales_of(net: Sequential) -> tuple[float, float]:
     """
     if not isinstance(net, Sequential):
         raise InputError("a network such as kc.MLP('tanh')", type(net).__name__)
-    found = {(layer.sigma_w, layer.beta) for layer in _denses(net.layers)}
+    found = {(layer.sigma_w, layer.beta) for layer in dense_layers(net.layers)}
     if len(found) != 1:
         raise InputError("a network with one sigma_w and one beta in all dense layers", f"{len(found)} different")
     return found.pop()

@@ -256,22 +256,34 @@ def _accuracy(outputs: Array, targets: Array) -> float | None:
     return float(right.mean())
 
 
-def _gaussian_accuracy(mean: Array, std: Array, targets: Array) -> float | None:
-    r"""Expected share of right answers of independent Gaussian outputs, of equal variance at a point.
+def class_shares(mean: Array, std: Array) -> Array:
+    r"""Share of networks whose largest output is each class, (M, n_out), of independent Gaussian outputs.
 
-    For classes :math:`P(f_a > f_b \text{ for all } b \ne a) = \int φ(z) \prod_b Φ(z + (μ_a - μ_b)/s) dz`.
+    .. math:: P(f_a > f_b \text{ for all } b \ne a) = \int φ(z) \prod_b Φ(z + (μ_a - μ_b)/s) dz
+
+    Parameters
+    ----------
+    mean : ndarray (M, n_out)
+    std : ndarray (M,)
+        Of every output at a point.
     """
-    kind = _kind(targets)
-    if kind is None:
-        return None
     safe = np.maximum(std, np.finfo(np.float64).tiny ** 0.5)[:, None]
-    if kind == "signs":
-        return float(ndtr(targets * mean / safe).mean())
     # The trapezoidal rule is exact to rounding for a smooth integrand that decays like a Gaussian.
     z, step = np.linspace(-9, 9, 181, retstep=True)
     weight = np.exp(-(z**2) / 2) * step / math.sqrt(2 * math.pi)
-    own = targets.astype(bool)
-    lead = (mean[own][:, None] - mean) / safe
-    # i: points; b: outputs; the own one counts as 1
-    beaten = np.where(own[:, :, None], 1.0, ndtr(z + lead[:, :, None]))
-    return float((beaten.prod(axis=1) @ weight).mean())
+    shares = np.empty_like(mean)
+    for a in range(mean.shape[1]):
+        lead = np.delete((mean[:, a : a + 1] - mean) / safe, a, axis=1)
+        shares[:, a] = ndtr(z + lead[:, :, None]).prod(axis=1) @ weight
+    return shares
+
+
+def _gaussian_accuracy(mean: Array, std: Array, targets: Array) -> float | None:
+    """Expected share of right answers of independent Gaussian outputs, of equal variance at a point."""
+    kind = _kind(targets)
+    if kind is None:
+        return None
+    if kind == "signs":
+        safe = np.maximum(std, np.finfo(np.float64).tiny ** 0.5)[:, None]
+        return float(ndtr(targets * mean / safe).mean())
+    return float(class_shares(mean, std)[targets.astype(bool)].mean())

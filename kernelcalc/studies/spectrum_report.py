@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.arrays import Array
-from kernelcalc.kernels.layers import Dense, Layer, Serial
+from kernelcalc.kernels.layers import dense_layers
 from kernelcalc.kernels.mlp import MLP, Sequential
 from kernelcalc.output.spectrum import spectrum_figure
 from kernelcalc.output.style import printed
@@ -109,7 +109,7 @@ class SpectrumReport:
     @property
     def parameters(self) -> int:
         """P of a network of that width."""
-        dense = _dense_layers(self.net.layers)
+        dense = dense_layers(self.net.layers)
         inner = [self.width] * (len(dense) - 1)
         sizes = pairwise([self.shape[1], *inner, self.net.n_out])
         return sum((a + (layer.beta > 0)) * b for layer, (a, b) in zip(dense, sizes, strict=True))
@@ -229,16 +229,6 @@ def largest_of(values: Array) -> str:
         else:
             found.append((float(value), 1))
     return "the largest " + ", ".join(f"{value:.4g}" + (f" ({k} times)" if k > 1 else "") for value, k in found)
-
-
-def _dense_layers(layers: Sequence[Layer]) -> list[Dense]:
-    """All fresh weights, those of branches in their order."""
-    found: list[Dense] = []
-    for layer in layers:
-        found += (
-            [layer] if isinstance(layer, Dense) else _dense_layers(layer.layers) if isinstance(layer, Serial) else []
-        )
-    return found
 
 
 def _line(name: str, value: str) -> str:

@@ -5,7 +5,6 @@ towards them, and inner − a in long double, so that w does not magnify roundin
 """
 
 import math
-import os
 import warnings
 
 import mpmath as mp
@@ -16,7 +15,6 @@ import kernelcalc as kc
 from kernelcalc.errors import PrecisionWarning, ResolutionWarning
 
 LD = np.longdouble
-LONG = bool(os.environ.get("KERNELCALC_LONG"))
 
 
 def erf(u):
@@ -119,7 +117,7 @@ def test_stated_errors_hold_for_compositions(part):
     assert warned <= count // 4
 
 
-@pytest.mark.skipif(not LONG, reason="long mode: KERNELCALC_LONG=1")
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(10))
 def test_stated_errors_hold_for_ten_thousand_compositions(part):
     print(check(np.random.default_rng([1000, part]), 1000))

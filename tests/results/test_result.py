@@ -2,104 +2,27 @@
 
 import copy
 import dataclasses
-import io
 import json
 import math
 import pickle
 import sys
 import time
 import tracemalloc
-import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-import mpmath
 import numpy as np
 import pytest
 
 import kernelcalc as kc
 from kernelcalc.arrays import digest
-from kernelcalc.errors import DataFileError, InputError, OutputFileError
-from kernelcalc.finite import moments_through_training, spectral_density
-from kernelcalc.kernels.symbolic import sphere
+from kernelcalc.errors import InputError
 from kernelcalc.output.moments import plot_moments
 from kernelcalc.results import result
 from kernelcalc.results.result import Result
 from kernelcalc.results.storage import MEMBER
-from kernelcalc.studies.regression import predict_outputs
 from kernelcalc.studies.sagun.registry import run
-
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(6, 3))
-Y = np.sign(RNG.normal(size=6))
-NET = kc.MLP("tanh", depth=3, sigma_w=1.3)
-K = NET.kernels(X)
-FINITE = kc.FiniteNetwork.random(kc.MLP(["gelu", kc.Activation("x*erf(x/3)")], 3), (4, 5), n_in=3, rng=0)
-
-MADE = {
-    "kernels": lambda: K,
-    "kinked kernels": lambda: kc.MLP("relu").kernels(X),
-    "kernels of two sets": lambda: NET.kernels(X, X[:2]),
-    "kernels with digits": lambda: NET.kernels(X[:2], dps=25, only=("sigma", "theta")),
-    "mse_moments": lambda: kc.mse_moments(K, Y, [0.0, 1.0, math.inf]),
-    "hessian_moments": lambda: kc.hessian_moments(K, Y, [0.0, 1.0], loss="binary", samples=4),
-    "predict": lambda: kc.predict(NET, X, Y, width=20, networks=2),
-    "predict binary": lambda: kc.predict(NET, X, Y, "binary", width=20, samples=3, times=[0.0, 1.0]),
-    "held_out": lambda: kc.held_out(NET, X[:4], Y[:4], X[4:], Y[4:]),
-    "held_out relu": lambda: kc.held_out(kc.MLP("relu"), X[:4], Y[:4], X[4:], Y[4:]),
-    "predict_outputs": lambda: predict_outputs(NET, X[:4], Y[:4], X[4:]),
-    "phase_diagram": lambda: kc.phase_diagram("tanh", [0.9, 1.1, 1.5], [0.0, 0.1]),
-    "depth_profile": lambda: kc.phase.depth_profile("tanh", X, [1, 2, 4]),
-    "fixed point": lambda: kc.phase.normalized_position("tanh"),
-    "finite_width": lambda: kc.finite_width(kc.MLP("erf", 2), X[:3]),
-    "finite_width relu": lambda: kc.finite_width(kc.MLP("relu", 2), X[:3]),
-    "at a width": lambda: kc.finite_width(kc.MLP("erf", 2), X[:3]).at(100),
-    "moments at a width": lambda: kc.hessian_moments_at_width(kc.MLP("erf", 2), X[:3], Y[:3], 100),
-    "mean_field_moments": lambda: kc.mean_field_moments(K, Y),
-    "spectrum_of_i": lambda: kc.spectrum_of_i(K, Y, Y),
-    "mse_law": lambda: kc.mse_law(K, Y, 1.0, "loss"),
-    "mercer": lambda: sphere.mercer(lambda t: t**2 + t, 3, kmax=4),
-    "validate": lambda: kc.validate(kc.MLP("tanh", 2), X[:3], Y[:3], widths=(8, 16), trials=4, times=(0,)),
-    "expectation": lambda: kc.gaussian_expectation("tanh", "erf", [1.0, 2.0], 1.0, 0.5, full_output=True),
-    "one expectation": lambda: kc.gaussian_expectation("tanh", "erf", 1.0, 1.0, 0.5, full_output=True),
-    "expectation with digits": lambda: kc.gaussian_expectation("erf", "erf", 1, 1, 0.5, full_output=True, dps=30),
-    "finite moments": lambda: FINITE.hessian_moments(X, Y),
-    "curvature": lambda: FINITE.curvature(X, Y),
-    "training": lambda: FINITE.train(X, Y, [0.0, 1.0], record=record),
-    "spectral density": lambda: spectral_density(FINITE.curvature(X, Y).h, probes=2, steps=5),
-    "ensemble": lambda: moments_through_training(kc.MLP("tanh", 2), X, Y, [0.0, 0.5], width=6, trials=3),
-    "trace moments": lambda: kc.distributed.trace_moments(NET.kernels(X, engine="dask").theta, exact=True),
-    "initial moments": lambda: kc.distributed.initial_moments(NET.kernels(X, engine="dask"), Y),
-    "eigenpairs": lambda: kc.distributed.top_eigenvalues(NET.kernels(X, engine="dask").theta, 2),
-}
-ALONE = {"fixed point", "moments at a width", "mean_field_moments", "one expectation", "expectation with digits"}
-
-
-def record(time, network):
-    return {"norm": np.linalg.norm(network.parameters)}
-
-
-@pytest.fixture(scope="module")
-def made():
-    found = {}
-
-    def get(name):
-        if name not in found:
-            found[name] = MADE[name]()
-        return found[name]
-
-    return get
-
-
-def assert_same(a, b):
-    """Equal arrays, numbers and origin."""
-    assert type(a) is type(b)
-    assert a.origin == b.origin
-    assert a.dimensions() == b.dimensions()
-    for name in a.dimensions():
-        np.testing.assert_array_equal(np.asarray(a.array(name)), np.asarray(b.array(name)))
-    assert str(a.scalars()) == str(b.scalars())
-    assert repr(a) == repr(b)
+from tests.results.cases import ALONE, MADE, NET, RNG, K, X, Y, assert_same
 
 
 def test_every_result_class_is_here(made):
@@ -335,162 +258,12 @@ def test_kernels_that_have_travelled_know_their_layers():
     np.testing.assert_array_equal(back.layers[1].theta, K.layers[1].theta)
 
 
-def test_layers_are_not_in_files(tmp_path):
-    back = kc.load(K.save(tmp_path / "K.npz"))
-    with pytest.raises(InputError, match=r"net\.kernels\(X\)\.layers"):
-        _ = back.layers
-    # the rest is as before, refusals included
-    np.testing.assert_array_equal(kc.mse_moments(back, Y, [1.0]).trace_h, kc.mse_moments(K, Y, [1.0]).trace_h)
-    kinked = kc.load(kc.MLP("relu").kernels(X).save(tmp_path / "R.npz"))
-    with pytest.raises(kc.errors.SmoothnessError, match="relu"):
-        _ = kinked.phi
-
-
-def test_files_of_finite_networks_compute_on(made, tmp_path):
-    """Weights, nonlinearities and all: products with H after reading are those before."""
-    back = kc.load(made("curvature").save(tmp_path / "split.npz"))
-    vector = RNG.normal(size=FINITE.n_parameters)
-    np.testing.assert_array_equal(back.h @ vector, made("curvature").h @ vector)
-    run = kc.load(made("training").save(tmp_path / "run.npz"))
-    np.testing.assert_array_equal(run.network(X), made("training").network(X))
-    assert [one["norm"] for one in run.records] == [one["norm"] for one in made("training").records]
-
-
-def test_digits_are_kept_exactly(made, tmp_path):
-    with mpmath.workdps(25):
-        want = made("kernels with digits").theta
-    back = kc.load(made("kernels with digits").save(tmp_path / "d.npz")).theta
-    assert [v._mpf_ for v in back.ravel()] == [v._mpf_ for v in want.ravel()]
-
-
 def test_origin_says_network_data_and_seed():
     found = kc.hessian_moments(K, Y, [0.0], loss="binary", samples=2, rng=7)
     assert found.origin["network"] == repr(NET)
     assert found.origin["data"] == digest(X) != digest(X + 1)
     assert found.origin["seed"] == 7
     assert kc.hessian_moments(K, Y, [0.0], samples=2, rng=np.random.default_rng(1)).origin["seed"] == "Generator"
-
-
-@pytest.mark.parametrize("path", ["k.csv", "k", "k.npy", "k.pdf"])
-def test_other_endings_are_refused(path, tmp_path):
-    with pytest.raises(InputError, match=r"ends in \.npz"):
-        K.save(tmp_path / path)
-    assert not list(tmp_path.iterdir())
-
-
-def test_what_cannot_be_written_is_named_and_leaves_the_old_file(made, tmp_path):
-    path = made("training").save(tmp_path / "a.npz")
-    before = path.read_bytes()
-    with pytest.raises(InputError, match=r"result\.records\.0"):
-        FINITE.train(X, Y, [0.0], record=lambda t, net: print).save(path)
-    with pytest.raises(InputError, match=r"\.compute\(\)"):
-        NET.kernels(X, engine="dask").save(path)
-    assert path.read_bytes() == before
-    with pytest.raises(OutputFileError):
-        K.save(tmp_path / "nowhere" / "a.npz")
-
-
-def _archive(path, **members):
-    np.savez(path, **members)
-    return path
-
-
-def test_foreign_files_are_refused_by_name(tmp_path):
-    good = K.save(tmp_path / "good.npz")
-    whole = good.read_bytes()
-    (tmp_path / "text.npz").write_text("a,b\n1,2\n")
-    (tmp_path / "empty.npz").write_bytes(b"")
-    np.save(tmp_path / "array.npy", np.zeros(3))
-    cases = [tmp_path / "text.npz", tmp_path / "empty.npz", tmp_path / "array.npy", tmp_path / "missing.npz", tmp_path]
-    cases.append(_archive(tmp_path / "other.npz", X=np.zeros(3)))
-    cases.append(_archive(tmp_path / "object.npz", **{MEMBER: np.array([print], dtype=object)}))
-    cases.append(_archive(tmp_path / "junk.npz", **{MEMBER: np.frombuffer(b"[1, 2", dtype=np.uint8)}))
-    cases.append(_archive(tmp_path / "list.npz", **{MEMBER: np.frombuffer(b"[1, 2]", dtype=np.uint8)}))
-    for count in (1, 10, len(whole) // 2, len(whole) - 1):
-        (tmp_path / f"cut{count}.npz").write_bytes(whole[:count])
-        cases.append(tmp_path / f"cut{count}.npz")
-    for path in cases:
-        with pytest.raises(DataFileError) as caught:
-            kc.load(path)
-        assert path.name in str(caught.value)
-
-
-def _changed(path, change):
-    """A copy of the file whose text was changed."""
-    with np.load(path) as archive:
-        members = {name: archive[name] for name in archive.files}
-    content = json.loads(members[MEMBER].tobytes())
-    change(content)
-    members[MEMBER] = np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
-    return _archive(path.with_name("changed.npz"), **members)
-
-
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [
-        ("os", "system"),
-        ("subprocess", "Popen"),
-        ("kernelcalc.output.files", "atomic_file"),
-        ("kernelcalc.output.files", "Path"),
-        ("kernelcalc.nowhere", "Result"),
-        ("kernelcalc.errors", "InputError"),
-    ],
-)
-def test_files_cannot_name_anything_but_results(tmp_path, module, name):
-    def change(content):
-        content["result"] |= {"module": module, "class": name}
-
-    with pytest.raises(DataFileError):
-        kc.load(_changed(K.save(tmp_path / "K.npz"), change))
-
-
-def test_damaged_files_are_read_or_refused(made, tmp_path):
-    """Bytes changed at random, and pieces of the text left out, put in or nested without end."""
-    path, changes = made("training").save(tmp_path / "a.npz"), np.random.default_rng(0)
-    whole, damaged = path.read_bytes(), tmp_path / "b.npz"
-    with np.load(path) as archive:
-        members = {name: archive[name] for name in archive.files}
-    text, refused = members[MEMBER].tobytes().decode(), 0
-    texts = ["[" * 100_000, '{"form": 1, "version": "", "origin": {}, "result": ' + "[" * 900 + "]" * 900 + "}", "3"]
-    for _ in range(150):
-        at, length = changes.integers(len(text)), changes.integers(0, 12)
-        texts.append(text[:at] + changes.choice(["", "null", "1e999", "[]", '"a"', "$"]) + text[at + length :])
-    for changed in texts:
-        np.savez(damaged, **{**members, MEMBER: np.frombuffer(changed.encode(), dtype=np.uint8)})
-        refused += _is_refused(damaged)
-    for _ in range(150):
-        content = bytearray(whole)
-        content[changes.integers(len(whole))] = changes.integers(256)
-        damaged.write_bytes(bytes(content))
-        refused += _is_refused(damaged)
-    assert refused > 200
-
-
-def _is_refused(path):
-    try:
-        kc.load(path)
-    except DataFileError:
-        return True
-    return False
-
-
-def test_files_of_another_form_or_with_other_fields_are_refused(tmp_path):
-    path = K.save(tmp_path / "K.npz")
-    with pytest.raises(DataFileError, match="form 99"):
-        kc.load(_changed(path, lambda content: content.update(form=99)))
-    with pytest.raises(DataFileError, match="version"):
-        kc.load(_changed(path, lambda content: content["result"]["fields"].update(more=1)))
-    with pytest.raises(DataFileError):
-        kc.load(
-            _changed(path, lambda content: content["result"]["fields"]["arrays"]["items"]["theta"].update(name="x"))
-        )
-
-
-def test_nothing_is_pickled(made, tmp_path):
-    path = made("training").save(tmp_path / "a.npz")
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
-            np.lib.format.read_array(io.BytesIO(archive.read(member)), allow_pickle=False)
 
 
 def test_tables_and_datasets_name_the_extra_that_is_missing(monkeypatch):

@@ -111,15 +111,6 @@ def test_the_classifier_on_iris():
     assert soft.fit(data[::5], names[::5]).score(data, names) > 0.85
 
 
-def test_votes_beside_draws():
-    from kernelcalc.sklearn.estimators import _votes
-
-    mean, std = np.array([[0.3, -0.1, 0.2]]), np.array([0.4])
-    draws = mean + std * np.random.default_rng(0).normal(size=(200_000, 3))
-    shares = np.bincount(draws.argmax(axis=1), minlength=3) / 200_000
-    assert _votes(mean, std)[0] == pytest.approx(shares, abs=4e-3)
-
-
 @pytest.mark.parametrize(
     ("call", "words"),
     [

@@ -6,7 +6,7 @@ import pytest
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.kernels.mlp import MLP
-from kernelcalc.studies.heldout import held_out
+from kernelcalc.studies.heldout import class_shares, held_out
 from kernelcalc.studies.regression import predict_outputs
 from kernelcalc.training.losses import resolve_loss
 
@@ -131,3 +131,12 @@ def test_encoded_targets_pass_unchanged():
     one = held_out(NET, X, encoded, NEW, np.eye(2)[NEW_CLASSES], "softmax", time=3.0)
     other = held_out(NET, X, CLASSES, NEW, NEW_CLASSES, "softmax", time=3.0)
     np.testing.assert_array_equal(one.mean, other.mean)
+
+
+def test_shares_of_classes_beside_draws():
+    mean, std = np.array([[0.3, -0.1, 0.2]]), np.array([0.4])
+    draws = mean + std * np.random.default_rng(0).normal(size=(200_000, 3))
+    shares = np.bincount(draws.argmax(axis=1), minlength=3) / 200_000
+    # three standard errors
+    assert class_shares(mean, std)[0] == pytest.approx(shares, abs=3.4e-3)
+    assert class_shares(mean, std).sum() == pytest.approx(1, abs=1e-12)
