@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kernelcalc.version import __version__
 
 if TYPE_CHECKING:
-    from kernelcalc import activations, datasets, errors, finite, gaussian
+    from kernelcalc import activations, datasets, errors, finite, gaussian, torch
     from kernelcalc.activations import names as catalogue
     from kernelcalc.activations.activation import Activation
     from kernelcalc.activations.names import activation
@@ -78,6 +78,7 @@ __all__ = [
     "spectrum",
     "spectrum_of_i",
     "symbolic",
+    "torch",
     "training_times",
     "validate",
 ]
@@ -124,6 +125,7 @@ _MODULES = {
     "plot": "output.moments",
     "spectrum": "studies.spectrum",
     "symbolic": "kernels.symbolic",
+    "torch": "torch",
 }
 
 

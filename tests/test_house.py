@@ -40,6 +40,7 @@ ALLOWED = {
     "training": _TRAINING,
     "studies": _STUDIES,
     "sklearn": _STUDIES,
+    "torch": _KERNELS | {"finite"},
     "cli": _STUDIES | {"cli"},
     "__main__": {"cli"},
 }

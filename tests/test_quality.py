@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kernelcalc"
 CORE = {"numpy", "scipy", "sympy", "mpmath", "click", "threadpoolctl", "kernelcalc"}
 # Optional packages, and where their lazy imports may stand.
-EXTRAS = {"matplotlib", "tqdm", "pandas", "xarray", "flint", "numba", "dask", "distributed", "zarr"}
+EXTRAS = {"matplotlib", "tqdm", "pandas", "xarray", "flint", "numba", "dask", "distributed", "zarr", "torch"}
 # Folders for users of one optional package, which all of it imports.
 OWN = {"sklearn": "sklearn"}
 

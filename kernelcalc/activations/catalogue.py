@@ -9,6 +9,7 @@ import sympy as sp
 
 from kernelcalc.errors import InputError
 from kernelcalc.expressions.atoms import x
+from kernelcalc.expressions.parsing import IMPOSSIBLE
 
 # As of the numbers in texts.
 LARGEST_PARAMETER = sp.Integer(10) ** 100
@@ -229,7 +230,6 @@ PARAMETERS: dict[str, dict[str, str]] = {
     "sine": {"w0": "omega"},
 }
 _UNITS = "acts on all units of a layer at once, not on each alone"
-_ENDLESS = "jumps at every whole number, without end"
 # Names that people know and that are no activation of this theory, with the reason.
 REFUSED: dict[str, str] = {
     "softmax": _UNITS,
@@ -241,13 +241,9 @@ REFUSED: dict[str, str] = {
     "glu": _UNITS,
     "multihead_attention": _UNITS,
     "rrelu": "is random in training; leaky_relu(slope) is its mean",
-    "floor": _ENDLESS,
-    "ceil": _ENDLESS,
-    "round": _ENDLESS,
-    "trunc": _ENDLESS,
+    **IMPOSSIBLE,
     "log": "is not defined for x < 0",
     "sqrt": "is not defined for x < 0",
-    "tan": "has poles",
 }
 
 

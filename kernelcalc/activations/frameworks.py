@@ -23,6 +23,8 @@ _ATTRIBUTES = {
     "Threshold": ("threshold", "value"),
     "PReLU": ("weight",),
 }
+# PyTorch's softplus is x beyond beta·x = threshold: with its default 20 that is softplus to 2e-9.
+_SOFTPLUS_THRESHOLD = 20
 # What NumPy and SciPy call a function, where it is not its name here.
 _UFUNCS = {"square": ("polynomial", {"coefficients": (0, 0, 1)}), "positive": ("linear", {}), "fabs": ("abs", {})}
 # JAX's gelu is the approximation unless told otherwise.
@@ -44,10 +46,7 @@ def known_function(value: Callable[[Any], Any]) -> tuple[str, dict[str, Any]] | 
     (('tanh', {}), None)
     """
     if isinstance(value, np.ufunc):
-        name = value.__name__
-        if name in _UFUNCS:
-            return _UFUNCS[name]
-        return _in_catalogue(name)
+        return _in_catalogue(value.__name__)
     if isinstance(value, type):
         if _library(value) == "torch":
             raise InputError(
@@ -56,7 +55,8 @@ def known_function(value: Callable[[Any], Any]) -> tuple[str, dict[str, Any]] | 
         return None
     if _library(type(value)) == "torch" and hasattr(value, "forward"):
         return _of_module(value)
-    library, name = _library(value), getattr(value, "__name__", "")
+    # torch.special's functions are called special_erf and so on
+    library, name = _library(value), getattr(value, "__name__", "").removeprefix("special_")
     if library == "jax" and name in _JAX_DEFAULTS:
         return name, dict(_JAX_DEFAULTS[name])
     return _in_catalogue(name) if library in _FRAMEWORKS else None
@@ -72,6 +72,8 @@ def _library(value: Any) -> str:
 
 
 def _in_catalogue(name: str) -> tuple[str, dict[str, Any]] | None:
+    if name in _UFUNCS:
+        return _UFUNCS[name]
     found = canonical(name)
     if found in REFUSED:
         raise InputError("a function of one unit's pre-activation", f"{name}, which {REFUSED[found]}")
@@ -85,6 +87,8 @@ def _of_module(module: Any) -> tuple[str, dict[str, Any]]:
         raise InputError(
             "a module of PyTorch that is an activation", kind, "write its expression: kc.Activation('x*tanh(x)')"
         )
+    if kind == "Softplus" and getattr(module, "threshold", _SOFTPLUS_THRESHOLD) < _SOFTPLUS_THRESHOLD:
+        raise InputError(f"Softplus with a threshold of at least {_SOFTPLUS_THRESHOLD}", f"{module.threshold}")
     parameters = {}
     for attribute in _ATTRIBUTES.get(kind, ()):
         value = getattr(module, attribute)

@@ -1,7 +1,8 @@
 """Text to SymPy expression by a whitelist of syntax; nothing is ever evaluated as Python.
 
 The grammar is that of Python arithmetic: numbers, ``+ - * / **`` (``^`` is a power too), parentheses, the constants
-``pi`` and ``e``, the listed functions, and ``where(condition, a, b)`` with ``<  <=  >  >=``.
+``pi`` and ``e``, the listed functions, ``where(condition, a, b)`` with ``<  <=  >  >=``, and such a comparison as a number,
+1 where it holds and 0 elsewhere.
 """
 
 from __future__ import annotations
@@ -75,6 +76,12 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 # Text and numbers that are none of the grammar's; of some, such as 1if, Python would only warn.
 _ODD = re.compile(r"""['"\\]|\b0[xXbBoO]|[\d.][jJ]?(?:and|else|for|if|in|is|not|or)""")
+# Functions that people write and that no expression can have here, with the reason.
+IMPOSSIBLE = {
+    **dict.fromkeys(("floor", "ceil", "round", "trunc", "frac"), "jumps at every whole number, without end"),
+    "sinc": "is 0/0 at x = 0 as an expression",
+    "tan": "has poles",
+}
 TWO_OR_MORE = {"max", "Max", "min", "Min"}
 CONSTANTS: dict[str, Any] = {"pi": sp.pi, "e": sp.E, "E": sp.E}
 COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
@@ -184,6 +191,8 @@ class _Reader:
             return self.binary(node)
         if isinstance(node, ast.Call):
             return self.call(node)
+        if isinstance(node, ast.Compare) and len(node.ops) == 1:
+            return sp.Piecewise((1, self.condition(node)), (0, True))
         raise self.refuse(node)
 
     def refuse(self, node: ast.AST) -> ExpressionError:
@@ -233,6 +242,8 @@ class _Reader:
         identifier = node.func.id
         if identifier == "where":
             return self.where(node)
+        if identifier in IMPOSSIBLE:
+            raise ExpressionError("a function with expectations", f"{identifier}, which {IMPOSSIBLE[identifier]}")
         if identifier not in FUNCTIONS:
             raise UnknownNameError("a function", identifier, [*FUNCTIONS, "where"])
         arguments = [self.read(a) for a in node.args]
@@ -246,7 +257,10 @@ class _Reader:
     def where(self, node: ast.Call) -> Any:
         if len(node.args) != 3 or not isinstance(node.args[0], ast.Compare) or len(node.args[0].ops) != 1:
             raise ExpressionError("where(condition, a, b) with one comparison", repr(self.source))
-        compare = node.args[0]
+        condition = self.condition(node.args[0])
+        return sp.Piecewise((self.read(node.args[1]), condition), (self.read(node.args[2]), True))
+
+    def condition(self, compare: ast.Compare) -> Any:
         operator = COMPARISONS.get(type(compare.ops[0]))
         if operator is None:
             raise ExpressionError("a comparison by <, <=, > or >=", repr(ast.unparse(compare)))
@@ -254,8 +268,7 @@ class _Reader:
         if any(side.has(sp.Piecewise) for side in sides):
             raise ExpressionError("a condition without where(...) in it", repr(ast.unparse(compare)))
         _told_apart(sides)
-        condition = operator(*sides)
-        return sp.Piecewise((self.read(node.args[1]), condition), (self.read(node.args[2]), True))
+        return operator(*sides)
 
 
 def _depth(node: ast.AST) -> int:

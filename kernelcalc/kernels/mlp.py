@@ -187,19 +187,21 @@ class Sequential(Network):
         return f"Sequential({', '.join(map(repr, self.layers))}{outputs})"
 
 
-def require_mlp(net: Network, purpose: str) -> MLP:
-    """The network, if it is fully connected.
+def require_plain(net: Network, purpose: str) -> tuple[Dense, ...]:
+    """The dense layers of a network ``Dense, Nonlinearity, Dense, ..., Dense``, each with scales of its own.
 
     Raises
     ------
     InputError
         Another composition of layers.
     """
-    if not isinstance(net, MLP):
+    dense = tuple(layer for layer in net.layers[::2] if isinstance(layer, Dense))
+    between = [layer for layer in net.layers[1::2] if isinstance(layer, Nonlinearity)]
+    if len(dense) + len(between) != len(net.layers) or len(dense) != len(between) + 1:
         raise InputError(
             f"a fully connected network, kc.MLP, for {purpose}", repr(net), "net.kernels(X) knows its limit"
         )
-    return net
+    return dense
 
 
 def _numbered(network: Network, every: list[dict[str, np.ndarray]]) -> tuple[LimitingKernels, ...]:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from kernelcalc.errors import InputError, renamed
 from kernelcalc.kernels.layers import Dense, Layer
-from kernelcalc.kernels.mlp import MLP, Sequential
+from kernelcalc.kernels.mlp import Sequential, require_plain
 from kernelcalc.kernels.points import check_points
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
 
-def standard(net: MLP, widths: Sequence[int], n_in: int) -> Sequential:
+def standard(net: Sequential, widths: Sequence[int], n_in: int) -> Sequential:
     r"""The network whose kernels are those in the parameters w = (σ_w/√n) W and b' = βb.
 
     Parameters
     ----------
-    net : MLP
-        Its σ_w and β are those of the initialisation.
+    net : MLP or Sequential
+        ``Dense, Nonlinearity, ..., Dense``; its σ_w and β are those of the initialisation.
     widths : sequence of int
         The L - 1 hidden widths.
     n_in : int
@@ -52,25 +52,27 @@ def standard(net: MLP, widths: Sequence[int], n_in: int) -> Sequential:
     Raises
     ------
     InputError
-        Not L - 1 positive widths.
+        Not L - 1 positive widths; another composition of layers.
 
     Examples
     --------
     A linear model f = w·x + b' has ∇f·∇f' = x·x' + 1.
 
+    >>> from kernelcalc.kernels.mlp import MLP
     >>> standard(MLP([], depth=1), [], 2).kernels([[1.0, 2.0]]).theta
     array([[6.]])
     """
-    return _with_rates(net, [n_in, *widths], [(net.sigma_w, net.beta)] * net.depth)
+    dense = require_plain(net, "the standard parametrisation")
+    return _with_rates(net, [n_in, *widths], [(layer.sigma_w, layer.beta) for layer in dense])
 
 
-def pytorch(net: MLP, widths: Sequence[int], n_in: int) -> Sequential:
+def pytorch(net: Sequential, widths: Sequence[int], n_in: int) -> Sequential:
     r"""The same for PyTorch's default ``Linear`` layers, whatever the network's own σ_w and β.
 
     Parameters
     ----------
-    net : MLP
-        Nonlinearities and depth.
+    net : MLP or Sequential
+        ``Dense, Nonlinearity, ..., Dense``: nonlinearities and depth.
     widths : sequence of int
         The L - 1 hidden widths.
     n_in : int
@@ -79,18 +81,19 @@ def pytorch(net: MLP, widths: Sequence[int], n_in: int) -> Sequential:
     Raises
     ------
     InputError
-        Not L - 1 positive widths.
+        Not L - 1 positive widths; another composition of layers.
 
     Notes
     -----
     The weights of the first layer are uniform, not Gaussian, and n_0 is finite: Σ is the covariance of its
     preactivations exactly, their law is Gaussian to order 1/n_0.
     """
+    require_plain(net, "PyTorch's parametrisation")
     defaults = [pytorch_defaults(n) for n in (n_in, *widths)]
     return _with_rates(net, [n_in, *widths], [(one["sigma_w"], one["beta"]) for one in defaults])
 
 
-def _with_rates(net: MLP, inputs: Sequence[int], scales: Sequence[tuple[float, float]]) -> Sequential:
+def _with_rates(net: Sequential, inputs: Sequence[int], scales: Sequence[tuple[float, float]]) -> Sequential:
     if len(inputs) != net.depth or any(n < 1 for n in inputs):
         raise InputError(f"{net.depth - 1} positive hidden widths for depth {net.depth}", f"{tuple(inputs[1:])}")
     dense = iter(
@@ -102,13 +105,13 @@ def _with_rates(net: MLP, inputs: Sequence[int], scales: Sequence[tuple[float, f
 
 
 @renamed(points="X")
-def standard_theta(net: MLP, X: ArrayLike, widths: Sequence[int]) -> Array:
+def standard_theta(net: Sequential, X: ArrayLike, widths: Sequence[int]) -> Array:
     r"""Tangent kernel of the same network when w = (σ_w/√n) W and b' = βb are the trained parameters.
 
     Parameters
     ----------
-    net : MLP
-        Its σ_w and β are those of the initialisation.
+    net : MLP or Sequential
+        ``Dense, Nonlinearity, ..., Dense``; its σ_w and β are those of the initialisation.
     X : array_like, (N, n_0)
         Data.
     widths : sequence of int
@@ -122,12 +125,13 @@ def standard_theta(net: MLP, X: ArrayLike, widths: Sequence[int]) -> Array:
     Raises
     ------
     InputError
-        Not L - 1 positive widths.
+        Not L - 1 positive widths; another composition of layers.
 
     Examples
     --------
     A linear model f = w·x + b' has ∇f·∇f' = x·x' + 1.
 
+    >>> from kernelcalc.kernels.mlp import MLP
     >>> standard_theta(MLP([], depth=1), [[1.0, 2.0]], [])
     array([[6.]])
     """
@@ -136,13 +140,13 @@ def standard_theta(net: MLP, X: ArrayLike, widths: Sequence[int]) -> Array:
 
 
 @renamed(points="X")
-def pytorch_kernels(net: MLP, X: ArrayLike, widths: Sequence[int]) -> tuple[Array, Array]:
+def pytorch_kernels(net: Sequential, X: ArrayLike, widths: Sequence[int]) -> tuple[Array, Array]:
     r"""Σ and Θ_std of the network as PyTorch's default ``Linear`` layers start it, whatever its own σ_w and β.
 
     Parameters
     ----------
-    net : MLP
-        Nonlinearities and depth.
+    net : MLP or Sequential
+        ``Dense, Nonlinearity, ..., Dense``: nonlinearities and depth.
     X : array_like, (N, n_0)
         Data.
     widths : sequence of int
@@ -156,7 +160,7 @@ def pytorch_kernels(net: MLP, X: ArrayLike, widths: Sequence[int]) -> tuple[Arra
     Raises
     ------
     InputError
-        Not L - 1 positive widths.
+        Not L - 1 positive widths; another composition of layers.
 
     Notes
     -----
@@ -167,6 +171,7 @@ def pytorch_kernels(net: MLP, X: ArrayLike, widths: Sequence[int]) -> tuple[Arra
     --------
     One layer: Σ = (x·x' + 1)/3n.
 
+    >>> from kernelcalc.kernels.mlp import MLP
     >>> pytorch_kernels(MLP([], depth=1), [[1.0, 2.0]], [])
     (array([[1.]]), array([[6.]]))
     """

@@ -13,7 +13,7 @@ import numpy as np
 
 from kernelcalc.arrays import digest
 from kernelcalc.errors import renamed
-from kernelcalc.kernels.mlp import MLP, Sequential, require_mlp
+from kernelcalc.kernels.mlp import Sequential, require_plain
 from kernelcalc.kernels.parametrisation import pytorch_kernels, standard_theta
 from kernelcalc.kernels.points import check_points
 from kernelcalc.results.result import seed_of
@@ -52,8 +52,8 @@ def predict(
 
     Parameters
     ----------
-    net : Sequential
-        The network.
+    net : MLP or Sequential
+        ``Dense, Nonlinearity, ..., Dense``.
     X : array_like, (N, n_0)
         Training data.
     Y : array_like
@@ -91,7 +91,7 @@ def predict(
     2 points of 2 inputs, 1 output, loss mse
     ...
     """
-    network = require_mlp(net, "predictions of learning rates in several parametrisations")
+    require_plain(net, "predictions of learning rates in several parametrisations")
     law = resolve_loss(loss)
     x = check_points(X, "points")
     targets = law.encode(Y, n_out or (net.n_out if net.n_out > 1 else None))
@@ -105,12 +105,12 @@ def predict(
     found = moments(kernels, targets, times, law, kmax=2, samples=samples, rng=rng, progress=progress)
     draws = None if law.is_quadratic else initial_draws(kernels, targets.shape[1], samples, rng)[0]
     top, conditions = through_training(theta, draws, targets, law, found.times, (top_eigenvalue, condition_number))
-    standard, pytorch = _other_parametrisations(network, x, width, spectrum[0], draws, targets, law, found.times, rng)
+    standard, pytorch = _other_parametrisations(net, x, width, spectrum[0], draws, targets, law, found.times, rng)
     measured = None
     if networks is None:
-        networks = affordable_networks(network, x, width)
+        networks = affordable_networks(net, x, width)
     if networks:
-        measured = measure_top(network, x, targets, law, width, networks=networks, rng=rng, progress=progress)
+        measured = measure_top(net, x, targets, law, width, networks=networks, rng=rng, progress=progress)
     return Prediction(
         network=repr(net),
         loss_name=law.name,
@@ -133,7 +133,7 @@ def predict(
 
 
 def _other_parametrisations(
-    net: MLP,
+    net: Sequential,
     x: Array,
     width: int,
     fastest: float,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,6 +82,19 @@ def test_values(text):
     assert act == kc.Activation(act.expr, name=act.name)
 
 
+STORED = json.loads((Path(__file__).parent / "frameworks.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("library", "text"), [(library, text) for library in ("torch", "jax") for text in STORED[library]["values"]]
+)
+def test_values_of_pytorch_and_jax_themselves(library, text):
+    """Theirs round terms that cancel: e^x - 1 near 0, x and √(x² + b) in squareplus; softplus is x beyond a threshold."""
+    v, right = np.array(STORED["points"]), np.array(STORED[library]["values"][text])
+    lost = 3e-15 + np.finfo(float).eps * np.abs(v) * ("squareplus" in text) + 2.1e-9 * ("Softplus" in text)
+    assert (np.abs(kc.activation(text)(v) - right) <= 1e-13 * np.abs(right) + lost).all()
+
+
 def test_parameters_by_position_and_by_other_libraries_names():
     assert kc.activation("ReLU()") == kc.activation("relu")  # as PyTorch prints its modules
     assert kc.activation("leaky_relu", 0.2).expr == kc.activation("leaky_relu", negative_slope=0.2).expr
@@ -115,6 +130,16 @@ def test_mistakes_are_named():
         kc.activation("hardtanh", min_val=1, max_val=0)
     with pytest.raises(InputError, match=r"scale=0\.5"):
         kc.activation("smooth_relu(scale=)")
+
+
+def test_comparisons_are_numbers():
+    act = kc.Activation("x*(x > 0) + 2*(x > 1)")
+    assert act.kinks == (0, 1)
+    v = np.array([-3.0, -0.5, 0.5, 2.0])
+    assert act(v) == pytest.approx([0, 0, 0.5, 4])
+    # E f(a)² = E a²/2 + E (4a + 4) 1(a > 1) = 1/2 + 4 φ(1) + 4 Φ(-1)
+    expected = 0.5 + 4 * np.exp(-0.5) / np.sqrt(2 * np.pi) + 4 * special.ndtr(-1)
+    assert kc.gaussian_expectation(act, act, 1.0, 1.0, 1.0) == pytest.approx(expected, rel=1e-12)
 
 
 def test_every_name_is_its_own():
@@ -175,6 +200,8 @@ def test_modules_and_functions_of_pytorch_and_jax(value, text):
 def test_other_functions_are_refused_when_a_network_is_made():
     with pytest.raises(InputError, match="all units"):
         kc.MLP(_fake("torch", "Softmax"))
+    with pytest.raises(InputError, match="threshold"):
+        kc.MLP(_fake("torch", "Softplus", beta=1.0, threshold=3.0))
     with pytest.raises(InputError, match="Bilinear"):
         kc.MLP(_fake("torch", "Bilinear"))
     with pytest.raises(InputError, match="parentheses"):
@@ -186,8 +213,11 @@ def test_other_functions_are_refused_when_a_network_is_made():
 
 def test_real_modules():
     torch = pytest.importorskip("torch")
+    assert kc.MLP(torch.special.expit) == kc.MLP("sigmoid")
+    assert kc.MLP(torch.special.erf) == kc.MLP(torch.erf) == kc.MLP("erf")
+    assert kc.MLP(torch.square).activations[0].expr == kc.Activation("x^2").expr
     for module in (torch.nn.GELU(), torch.nn.LeakyReLU(0.3), torch.nn.Hardswish(), torch.nn.Mish(), torch.nn.PReLU()):
-        right = module(torch.tensor(X)).detach().numpy()
+        right = module.double()(torch.tensor(X)).detach().numpy()
         assert kc.MLP(module).activations[0](X) == pytest.approx(right, rel=1e-12, abs=1e-14)
     assert kc.MLP(torch.relu) == kc.MLP("relu")
     assert kc.MLP(torch.tanh) == kc.MLP("tanh")

@@ -35,7 +35,7 @@ def test_comparisons_are_no_parameters(read, text, values):
         ("where(x==0,x,1)", ExpressionError, "a comparison by <, <=, > or >=, got 'x == 0'"),
         ("where(x!=0,x,1)", ExpressionError, "a comparison by <, <=, > or >="),
         ("where(x>=0)", ExpressionError, "one comparison"),
-        ("relu(slope<=1)", ExpressionError, "slope<=1"),
+        ("relu(slope<=1)", UnknownNameError, "'slope'"),
         ("smooth_relu(scale)", UnknownNameError, "smooth_relu"),
         ("smooth_relu(scale=a)", InputError, "parameters such as scale=0.5"),
         ("smooth_relu(scale=1/0)", InputError, "a number"),

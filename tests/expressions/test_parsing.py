@@ -23,6 +23,8 @@ NAMES = {"x": x}
         ("max(x, 0) + min(x, 1)", sp.Max(x, 0) + sp.Min(x, 1)),
         ("Phi(x)", (1 + sp.erf(x / sp.sqrt(2))) / 2),
         ("(x)", x),
+        ("x > 0", sp.Piecewise((1, x > 0), (0, True))),
+        ("x*(x >= 1) - (x < -1)", x * sp.Piecewise((1, x >= 1), (0, True)) - sp.Piecewise((1, x < -1), (0, True))),
     ],
 )
 def test_reads_formulas(text, expected):
@@ -54,6 +56,8 @@ def test_reads_formulas(text, expected):
         "'x'",
         "1e999",
         "x == 1",
+        "0 < x < 1",
+        "(x > 0) > 0",
         "where(x == 0, 1, 2)",
         "where(x > 0 > 1, 1, 2)",
         "(" * 300 + "x" + ")" * 300,
@@ -68,6 +72,12 @@ def test_reads_formulas(text, expected):
 def test_refuses_everything_else(text):
     with pytest.raises((ExpressionError, UnknownNameError)):
         parse_expression(text, NAMES)
+
+
+def test_what_no_expression_can_have_is_refused_with_the_reason():
+    for text, words in (("floor(x)", "every whole number"), ("x + round(2*x)", "round"), ("sinc(x)", "0/0")):
+        with pytest.raises(ExpressionError, match=words):
+            parse_expression(text, NAMES)
 
 
 def test_unknown_names_get_a_suggestion():

@@ -17,13 +17,14 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from kernelcalc.errors import SlowMethodWarning, warn
 from kernelcalc.finite.losses import Loss as FiniteLoss
 from kernelcalc.finite.network import FiniteNetwork
+from kernelcalc.kernels.mlp import require_plain
 from kernelcalc.results.result import Result, axes
 from kernelcalc.training.checks import check_count
 from kernelcalc.training.progress import with_bar
 
 if TYPE_CHECKING:
     from kernelcalc.arrays import Array
-    from kernelcalc.kernels.mlp import MLP
+    from kernelcalc.kernels.mlp import Sequential
     from kernelcalc.training.losses import Loss
 
 # Lanczos' dimension and the accuracy asked of it: the eigenvalue is then right to 1e-4 (measured), and networks differ by
@@ -53,7 +54,7 @@ class MeasuredTop(Result):
 
 
 def measure_top(
-    net: MLP,
+    net: Sequential,
     points: Array,
     targets: Array,
     loss: Loss,
@@ -67,8 +68,9 @@ def measure_top(
 
     Parameters
     ----------
-    net : MLP
-        Nonlinearities, depth, number of outputs, and σ_w and β of the NTK and the standard parametrisation.
+    net : MLP or Sequential
+        ``Dense, Nonlinearity, ..., Dense``: nonlinearities, depth, number of outputs, and the σ_w and β of the NTK and the
+        standard parametrisation.
     points : ndarray, (N, n_0)
         Data.
     targets : ndarray, (N, n_out)
@@ -96,6 +98,7 @@ def measure_top(
     [4.25, 5.0, 5.0]
     """
     check_count("networks", networks, 1)
+    dense = require_plain(net, "λ_max(H) of finite networks")
     sizes = [points.shape[1], *[width] * (net.depth - 1), targets.shape[1]]
     if not progress and networks * _work(sizes, len(points)) > 1.5 * _LARGE:
         warn(
@@ -122,28 +125,28 @@ def measure_top(
 
     for _ in with_bar(range(networks), "networks", progress):
         drawn = hessian(
-            [net.sigma_w * generator.standard_normal(shape) for shape in pairwise(sizes)],
-            [net.beta * generator.standard_normal(m) for m in sizes[1:]],
+            [one.sigma_w * generator.standard_normal(shape) for one, shape in zip(dense, pairwise(sizes), strict=True)],
+            [one.beta * generator.standard_normal(m) for one, m in zip(dense, sizes[1:], strict=True)],
         )
         even = hessian(
             [generator.uniform(-1, 1, shape) for shape in pairwise(sizes)],
             [generator.uniform(-1, 1, m) / root for m, root in zip(sizes[1:], roots, strict=True)],
         )
         for name, operator, weight, bias in (
-            ("ntk", drawn, np.full(net.depth, net.sigma_w), net.beta),
-            ("standard", drawn, roots, 1.0),
-            ("pytorch", even, roots, 1.0),
+            ("ntk", drawn, [one.sigma_w for one in dense], [one.beta for one in dense]),
+            ("standard", drawn, roots, np.ones(net.depth)),
+            ("pytorch", even, roots, np.ones(net.depth)),
         ):
             scale = [
                 v
-                for c, (n, m) in zip(weight, pairwise(sizes), strict=True)
-                for v in (np.full(n * m, c), np.full(m, bias))
+                for c, b, (n, m) in zip(weight, bias, pairwise(sizes), strict=True)
+                for v in (np.full(n * m, c), np.full(m, b))
             ]
             found[name].append(_top(operator, np.concatenate(scale)))
     return MeasuredTop(width=width, **{name: np.array(values) for name, values in found.items()})
 
 
-def affordable_networks(net: MLP, points: Array, width: int) -> int:
+def affordable_networks(net: Sequential, points: Array, width: int) -> int:
     """How many networks of this width can be measured within some seconds: 3, 1 or 0."""
     work = _work([points.shape[1], *[width] * (net.depth - 1), net.n_out], len(points))
     return 3 if work <= _SMALL else int(work <= _LARGE)
