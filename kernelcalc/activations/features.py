@@ -16,6 +16,7 @@ import sympy as sp
 
 from kernelcalc.arrays import EPS
 from kernelcalc.expressions.atoms import x
+from kernelcalc.expressions.compiling import compile_expression
 from kernelcalc.expressions.stable import (
     NUMPY_FUNCTIONS,
     ErrorComplement,
@@ -97,7 +98,7 @@ def _arguments(expr: sp.Expr) -> Iterator[tuple[sp.Expr, sp.Expr]]:
 
 def _compiled(expr: sp.Expr, extra: dict[str, Any] | None = None) -> FloatFunction:
     """For float64 arrays; NaN and infinity stay what they are, far out where an argument overflows."""
-    raw = sp.lambdify(x, expr, modules=[extra or {}, NUMPY_FUNCTIONS, "numpy"], cse=True)
+    raw = compile_expression(x, expr, modules=[extra or {}, NUMPY_FUNCTIONS, "numpy"], cse=True)
 
     def call(values: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):

@@ -17,6 +17,7 @@ import numpy as np
 import sympy as sp
 
 from kernelcalc.errors import SlowMethodWarning
+from kernelcalc.expressions.compiling import compile_expression
 from kernelcalc.machine import MULTIPRECISION
 
 FloatFunction = Callable[[np.ndarray], np.ndarray]
@@ -329,7 +330,7 @@ def plain(expr: sp.Expr) -> sp.Expr:
 
 def mpmath_callable(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[Any], Any]:
     """Compile an expression of one symbol for mpmath numbers at the caller's precision."""
-    return sp.lambdify(symbol, plain(expr), modules="mpmath")
+    return compile_expression(symbol, plain(expr), modules="mpmath")
 
 
 # Values beyond a float64 formula after which the time of all is foretold, and seconds from which on a warning says so.
@@ -344,7 +345,7 @@ def numpy_callable(expr: sp.Expr, symbol: sp.Symbol) -> FloatFunction:
     Where the float64 formula overflows or is undefined at a finite argument, the value is recomputed with mpmath; what is
     not a finite real number even then stays NaN or infinite for the caller to refuse.
     """
-    compiled = sp.lambdify(symbol, _in_floats(expr), modules=[NUMPY_FUNCTIONS, "numpy"], cse=True)
+    compiled = compile_expression(symbol, _in_floats(expr), modules=[NUMPY_FUNCTIONS, "numpy"], cse=True)
     slow: list[Callable[[Any], Any]] = []
 
     def call(values: np.ndarray) -> np.ndarray:
@@ -400,7 +401,7 @@ def _overflowing(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[Any], Any]:
         "erf": _bounded(mpmath.erf, 1),
         "erfc": _bounded(mpmath.erfc, 0),
     }
-    return sp.lambdify(symbol, guarded, modules=[functions, "mpmath"])
+    return compile_expression(symbol, guarded, modules=[functions, "mpmath"])
 
 
 def _exp(z: Any) -> Any:

@@ -18,6 +18,7 @@ from kernelcalc.errors import (
     PrecisionWarning,
     UnknownNameError,
 )
+from kernelcalc.expressions.compiling import compile_expression
 from kernelcalc.gaussian.covariance import make_covariance
 from kernelcalc.gaussian.floats import quadrature
 from tests.gaussian import make_reference
@@ -204,7 +205,7 @@ def test_narrow_features_are_not_missed(text, order, q, at):
     act = kc.Activation(text).derivative(order)
     with mp.workdps(25):
         centre, std = mp.mpf(at), mp.sqrt(q)
-        function = sp.lambdify(kc.activations.x, act.expr, "mpmath")
+        function = compile_expression(kc.activations.x, act.expr, "mpmath")
         steps = [mp.mpf(2) ** -k for k in range(24)]
         edges = [*(centre - s for s in steps), *(centre + s for s in reversed(steps))]
         exact = mp.quad(lambda z: function(std * z) ** 2 * mp.npdf(z), edges)

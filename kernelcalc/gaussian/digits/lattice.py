@@ -24,6 +24,7 @@ import sympy as sp
 
 from kernelcalc.errors import PrecisionError
 from kernelcalc.expressions.atoms import x
+from kernelcalc.expressions.compiling import compile_expression
 from kernelcalc.expressions.stable import plain
 from kernelcalc.gaussian.digits.fixed_point import fixed, gaussian_weights, number, real_spectra
 from kernelcalc.machine import MULTIPRECISION
@@ -82,7 +83,7 @@ class Samples:
 @lru_cache(maxsize=64)
 def _together(expressions: Expressions) -> Callable[[Any], Any]:
     """The functions as one, common parts evaluated once."""
-    return sp.lambdify(x, [plain(e) for e in expressions], modules="mpmath", cse=True)
+    return compile_expression(x, [plain(e) for e in expressions], modules="mpmath", cse=True)
 
 
 @lru_cache(maxsize=24)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from kernelcalc.activations.activation import Activation
 from kernelcalc.errors import InputError
 from kernelcalc.expressions import exact as algebra
+from kernelcalc.expressions.compiling import compile_expression
 from kernelcalc.expressions.orthant import BinormalCDF, OwensT
 from kernelcalc.gaussian.expectation import gaussian_expectation
 from kernelcalc.kernels.symbolic.expectation import GaussianExpectation
@@ -41,7 +42,9 @@ def to_numpy(expr: sp.Expr, args: tuple[sp.Symbol, ...] = ARGUMENTS) -> Callable
 
     def compiled(e: Any) -> Callable[..., Any]:
         variables = [names.get(s, s) for s in known]
-        return sp.lambdify(variables, [stable(v.xreplace(names)) for v in e], modules=["numpy", "scipy"], cse=True)
+        return compile_expression(
+            variables, [stable(v.xreplace(names)) for v in e], modules=["numpy", "scipy"], cse=True
+        )
 
     while expr.has(GaussianExpectation):
         # Innermost first: its arguments then hold closed forms and values already named.

@@ -14,6 +14,7 @@ import sympy as sp
 from scipy.optimize import brentq
 
 from kernelcalc.errors import ExpressionError, InputError, NotFiniteError, SmoothnessError
+from kernelcalc.expressions.compiling import compile_expression
 from kernelcalc.expressions.parsing import parse_expression
 from kernelcalc.expressions.stable import NUMPY_FUNCTIONS, plain, stabilise
 from kernelcalc.machine import MULTIPRECISION
@@ -134,8 +135,8 @@ def _compile(expr: Any, y: Any, t: Any, order: int) -> Callable[[Any, Any], Any]
     exact = _derivative(expr, y, order)
     stable = stabilise(expr)
     stable = stabilise(_derivative(stable, y, order)) if order else stable
-    fast = sp.lambdify((y, t), stable, modules=[NUMPY_FUNCTIONS, "numpy"], cse=True)
-    slow = sp.lambdify((y, t), plain(exact), modules="mpmath")
+    fast = compile_expression((y, t), stable, modules=[NUMPY_FUNCTIONS, "numpy"], cse=True)
+    slow = compile_expression((y, t), plain(exact), modules="mpmath")
 
     def call(outputs: Any, targets: Any) -> Any:
         shape = np.broadcast_shapes(np.shape(outputs), np.shape(targets))
