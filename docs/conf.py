@@ -1,0 +1,103 @@
+"""The documentation site: ``python -m sphinx -W docs build/docs``, without network at build and at view time.
+
+MathJax is the copy that the package django-static-mathjax brings along (extra ``docs``).
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
+
+from kernelcalc import __version__  # noqa: E402
+
+project = "kernelcalc"
+author = "The kernelcalc developers"
+copyright = "The kernelcalc developers, MIT licence"
+version = release = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx_click",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "notebook_pages",
+    "repository_links",
+]
+exclude_patterns = ["_ext", "_build"]
+nitpicky = False
+# words in the types of parameters, such as the kmax of a shape, are taken for names of which there are several
+suppress_warnings = ["ref.python"]
+
+myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "attrs_inline"]
+myst_heading_anchors = 3
+math_number_all = False
+math_eqref_format = "({number})"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autodoc_inherit_docstrings = True
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+
+_MATHJAX = files("mathjax") / "static" / "mathjax" / "es5"
+html_static_path = ["_static", str(_MATHJAX / "tex-svg.js")]
+mathjax_path = "tex-svg.js"
+mathjax3_config = {"options": {"enableMenu": False}, "svg": {"fontCache": "global"}}
+
+html_theme = "furo"
+html_title = f"kernelcalc {__version__}"
+html_css_files = ["kernelcalc.css"]
+html_show_sourcelink = False
+html_theme_options = {"navigation_with_keys": True, "top_of_page_buttons": []}
+pygments_style = "friendly"
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+
+def _escaped(line: str) -> str:
+    parts = re.split(r"(``.*?``|:math:`.*?`)", line)
+    for i, part in enumerate(parts):
+        if i % 2 == 0:
+            parts[i] = (r"\ " if i and re.match(r"[\w²³]", part) else "") + part.replace("|", r"\|")
+    return "".join(parts)
+
+
+def _bars(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Bars are absolute values, no substitutions, and a letter may follow a literal; formulas and examples stay."""
+    inside = -1  # the indentation of a formula's directive
+    example = False
+    for number, line in enumerate(lines):
+        text = line.strip()
+        indent = len(line) - len(line.lstrip())
+        example = text.startswith(">>>") or (example and bool(text))
+        if inside >= 0 and text and indent <= inside:
+            inside = -1
+        if text.startswith(".. math::"):
+            inside = indent
+        elif inside < 0 and not example:
+            lines[number] = _escaped(line)
+
+
+def _skip(app: object, what: str, name: str, obj: object, skip: bool, options: object) -> bool:
+    """scikit-learn adds methods about routing of metadata to every estimator."""
+    return skip or (name.startswith("set_") and name.endswith("_request"))
+
+
+def _bars_of_commands(app: object, ctx: object, lines: list[str]) -> None:
+    lines[:] = [line if line.lstrip().startswith((".. ", ":")) else line.replace("|", r"\|") for line in lines]
+
+
+def setup(app: object) -> None:
+    for part in ("description", "options", "epilog"):
+        app.connect(f"sphinx-click-process-{part}", _bars_of_commands)  # type: ignore[attr-defined]
+    app.connect("autodoc-process-docstring", _bars)  # type: ignore[attr-defined]
+    app.connect("autodoc-skip-member", _skip)  # type: ignore[attr-defined]

@@ -1,0 +1,43 @@
+"""What the pages of docs/ and the README show is what happens, pictures too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.docs.blocks import DOCS, ROOT, blocks_of, pages, pictures_of, run
+
+PAGES = [page for page in pages() if blocks_of(page.read_text(encoding="utf-8"))]
+
+
+def difference(one: Path, other: Path) -> float:
+    """Mean difference of the pixels of two pictures, 1 where their sizes differ."""
+    from matplotlib.image import imread
+
+    a, b = imread(one)[..., :3], imread(other)[..., :3]
+    return float(np.abs(a - b).mean()) if a.shape == b.shape else 1.0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT).with_suffix("")))
+def test_page(page: Path, tmp_path: Path) -> None:
+    """Where this fails after an intended change: ``python -m tests.docs.refresh PAGE`` writes outputs and pictures anew."""
+    text = page.read_text(encoding="utf-8")
+    for block in run(text, tmp_path):
+        assert block.found == block.code
+    for name in pictures_of(text):
+        assert (tmp_path / name).exists(), f"{name} is shown but no block of the page writes it"
+        assert difference(tmp_path / name, DOCS / "pictures" / name) < 0.01, name
+
+
+def test_pictures_are_shown() -> None:
+    shown = {name for page in pages() for name in pictures_of(page.read_text(encoding="utf-8"))}
+    assert {path.name for path in (DOCS / "pictures").glob("*.png")} == shown
+
+
+def test_a_wrong_output_is_seen(tmp_path: Path) -> None:
+    text = "```pycon\n>>> 1 + 1\n3\n```\n\n```console\n$ kernelcalc --version\nkernelcalc 99\n```\n"
+    found = [block.found for block in run(text, tmp_path)]
+    assert found[0] == ">>> 1 + 1\n2\n"
+    assert "99" not in found[1]
