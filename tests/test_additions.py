@@ -8,6 +8,9 @@ import pytest
 import kernelcalc as kc
 from kernelcalc.activations import names
 from kernelcalc.activations.activation import Activation
+from kernelcalc.gaussian.estimate import Scaled
+from kernelcalc.gaussian.floats import methods
+from kernelcalc.gaussian.floats.methods import Method
 from kernelcalc.kernels import state
 from kernelcalc.kernels.layers import Dense, Layer, Nonlinearity, Scale
 from kernelcalc.studies.experiment import Experiment
@@ -22,6 +25,28 @@ def test_an_activation_is_an_entry_of_the_catalogue(monkeypatch):
     monkeypatch.setitem(names.ACTIVATIONS, "tanhx", (lambda: expression, "x·tanh x"))
     net = kc.MLP("tanhx", 2)
     np.testing.assert_array_equal(net.kernels(X).theta, kc.MLP(Activation("x*tanh(x)"), 2).kernels(X).theta)
+
+
+class Cubes(Method):
+    """E[a³ b³] = 9 q q' c + 6 c³ (Isserlis)."""
+
+    name = "cubes"
+
+    def applies(self, f, g, cov):
+        return np.full(cov.q.shape, f == g == kc.Activation("x^3"))
+
+    def estimate(self, f, g, cov, rtol):
+        value = 9 * cov.q * cov.qp * cov.c + 6 * cov.c**3
+        return Scaled(value=value, error=1e-15 * np.abs(value), magnitude=np.abs(value))
+
+
+def test_a_method_is_a_class_and_an_entry_of_the_list(monkeypatch):
+    wanted = kc.gaussian_expectation("x^3", "x^3", 1.5, 2.0, 0.7)
+    monkeypatch.setattr(methods, "METHODS", (Cubes(), *methods.METHODS))
+    found = kc.gaussian_expectation("x^3", "x^3", 1.5, 2.0, 0.7, full_output=True)
+    assert found.method == "cubes"
+    assert found.value == pytest.approx(wanted, rel=1e-14)
+    assert kc.gaussian_expectation("x^2", "x^3", 1.5, 2.0, 0.7, full_output=True).method != "cubes"
 
 
 @dataclass(frozen=True)

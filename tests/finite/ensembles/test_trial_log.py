@@ -282,6 +282,8 @@ def started(script, *arguments, **options):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": folder, "OMP_NUM_THREADS": "1"},
+        # a shell's background job, which these tests may be, ignores interrupts, and its children with it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **options,
     )
 
