@@ -36,6 +36,7 @@ from kernelcalc.kernels.fold import (
     take_diagonals,
     through,
 )
+from kernelcalc.kernels.layer import Scales
 from kernelcalc.kernels.layers import Dense, Layer
 from kernelcalc.kernels.network import Network
 from kernelcalc.kernels.parallel import refine_determinant
@@ -90,7 +91,11 @@ class Floats(Numbers):
 class Block(Pairs):
     """A block of pairs: it finds Σ with its determinant qq' − c² before every nonlinearity."""
 
-    same: np.ndarray
+    same: np.ndarray | None = None
+
+    def equal(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> np.ndarray:
+        """Which pairs are equal points, where another layer stands between the first one and a nonlinearity."""
+        raise NotImplementedError
 
     def first(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> tuple[Covariance, np.ndarray]:
         """The first layer's covariance, and which pairs are equal points."""
@@ -104,13 +109,14 @@ class Block(Pairs):
         if source is INPUT:
             cov, self.same = self.first(k, q, qp)
             return cov
+        same = self.same = self.equal(k, q, qp) if self.same is None else self.same
         c, det = k.sigma, determinant(q, qp, k.sigma)
         if isinstance(source, Source) and scales is not None and step.prepared.small_angles:
-            refine_determinant(source.act, source.cov, (q, qp), det, ~self.same, scales.weight, scales.bias)
+            refine_determinant(source.act, source.cov, (q, qp), det, ~same, scales.weight, scales.bias)
         np.maximum(det, 0.0, out=det)
-        if self.same.any():
+        if same.any():
             # A point with itself has c = q exactly; the series may have rounded otherwise.
-            c, det = np.where(self.same, np.minimum(q, qp), c), np.where(self.same, 0.0, det)
+            c, det = np.where(same, np.minimum(q, qp), c), np.where(same, 0.0, det)
         return Covariance(q=q, qp=qp, c=c, det=det)
 
 
@@ -128,6 +134,10 @@ class PointBlock(Block):
         """From the points, so that nearly parallel ones are told apart."""
         return first_covariance(self.x, self.xp, q, qp, k.sigma, k.origin[1])
 
+    def equal(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> np.ndarray:
+        """Looked for among nearly parallel points; scales do not matter."""
+        return first_covariance(self.x, self.xp, q, qp, k.sigma, Scales(weight=1.0, bias=0.0))[1]
+
 
 class CorrelationBlock(Block):
     """Pairs of two points of one variance at given correlations."""
@@ -139,6 +149,10 @@ class CorrelationBlock(Block):
     def first(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> tuple[Covariance, np.ndarray]:
         """q² (1 − ρ)(1 + ρ) has no difference of rounded numbers."""
         return Covariance(q=q, qp=qp, c=k.sigma, det=q * q * (1 - self.rho) * (1 + self.rho)), self.rho == 1
+
+    def equal(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> np.ndarray:
+        """Those of correlation 1."""
+        return self.rho == 1
 
 
 class Fold:

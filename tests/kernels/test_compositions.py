@@ -113,3 +113,19 @@ def test_trained_weights_themselves(which):
         assert (np.abs(mean - getattr(limit, name)) < allowed).all(), (name, mean, getattr(limit, name))
     if which == "standard":
         np.testing.assert_allclose(limit.theta, standard_theta(net, X, (n, n)), rtol=1e-13)
+
+
+@pytest.mark.parametrize("one_norm", [False, True])
+def test_layernorm_before_the_first_nonlinearity_in_gram_matrices(one_norm):
+    """Gram matrices of many points, two of them equal, beside the same recursion in 20 digits."""
+    points = np.random.default_rng(1).normal(size=(40, 5))
+    points[7] = points[3]
+    if one_norm:
+        points = kc.datasets.rescale(points, "sphere")
+    net = LIMITS[normalised]
+    K = net.kernels(points)
+    some = [0, 3, 7]
+    wanted = net.kernels(points[some], dps=20)
+    for name in KERNEL_NAMES:
+        exact = np.array(getattr(wanted, name).tolist(), dtype=float)
+        np.testing.assert_allclose(getattr(K, name)[np.ix_(some, some)], exact, rtol=1e-10, atol=1e-11, err_msg=name)
