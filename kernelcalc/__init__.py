@@ -25,14 +25,17 @@ if TYPE_CHECKING:
     from kernelcalc.results.storage import load
     from kernelcalc.studies import phase, spectrum
     from kernelcalc.studies.heldout import held_out
+    from kernelcalc.studies.learning import learning_curves
     from kernelcalc.studies.meanfield import mean_field_moments
     from kernelcalc.studies.phase import phase_diagram
     from kernelcalc.studies.prediction import predict
     from kernelcalc.studies.rates import largest_learning_rate
+    from kernelcalc.studies.regression import nngp_posterior, predict_outputs
     from kernelcalc.studies.spectrum import spectrum_of_i
     from kernelcalc.studies.validation.validate import validate
     from kernelcalc.training import law as distribution
     from kernelcalc.training import losses
+    from kernelcalc.training.descent import Descent
     from kernelcalc.training.first_order import hessian_moments_at_width
     from kernelcalc.training.flow import hessian_moments
     from kernelcalc.training.law import mse_law, mse_quantiles
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MLP",
     "Activation",
+    "Descent",
     "FiniteNetwork",
     "LimitingKernels",
     "Sequential",
@@ -65,16 +69,19 @@ __all__ = [
     "hessian_moments_at_width",
     "largest_learning_rate",
     "layers",
+    "learning_curves",
     "load",
     "losses",
     "mean_field_moments",
     "mse_law",
     "mse_moments",
     "mse_quantiles",
+    "nngp_posterior",
     "phase",
     "phase_diagram",
     "plot",
     "predict",
+    "predict_outputs",
     "spectrum",
     "spectrum_of_i",
     "symbolic",
@@ -106,6 +113,10 @@ _HOME = {
     "predict": "studies.prediction",
     "largest_learning_rate": "studies.rates",
     "held_out": "studies.heldout",
+    "learning_curves": "studies.learning",
+    "nngp_posterior": "studies.regression",
+    "predict_outputs": "studies.regression",
+    "Descent": "training.descent",
     "convex_loss": "training.losses",
     "FiniteNetwork": "finite.network",
     "validate": "studies.validation.validate",

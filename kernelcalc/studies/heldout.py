@@ -30,7 +30,7 @@ from kernelcalc.training.modes import FEW_DIGITS
 from kernelcalc.training.start import initial_draws
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from kernelcalc.arrays import Array
     from kernelcalc.kernels.mlp import Sequential
@@ -247,13 +247,19 @@ def _kind(targets: Array) -> str | None:
     return "signs" if np.isin(targets, (-1.0, 1.0)).all() else None
 
 
-def _accuracy(outputs: Array, targets: Array) -> float | None:
-    """Share of right answers, of outputs (..., M, n_out)."""
+def right_answers(outputs: Array, targets: Array) -> NDArray[np.bool_] | None:
+    """Which of outputs (..., M, n_out) name their point's class, (..., M); None where targets are not classes."""
     kind = _kind(targets)
     if kind is None:
         return None
     right = outputs.argmax(axis=-1) == targets.argmax(axis=1) if kind == "classes" else np.sign(outputs) == targets
-    return float(right.mean())
+    return np.asarray(right if kind == "classes" else right[..., 0])
+
+
+def _accuracy(outputs: Array, targets: Array) -> float | None:
+    """Share of right answers, of outputs (..., M, n_out)."""
+    right = right_answers(outputs, targets)
+    return None if right is None else float(right.mean())
 
 
 def class_shares(mean: Array, std: Array) -> Array:

@@ -15,7 +15,8 @@ import numpy as np
 
 from kernelcalc.errors import renamed
 from kernelcalc.results.result import Result, axes
-from kernelcalc.training.checks import check_number, columns, gram
+from kernelcalc.training.checks import check_number, columns, gram, square
+from kernelcalc.training.descent import Descent
 from kernelcalc.training.modes import Modes
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def predict_outputs(
     *,
     ridge: float = 0.0,
     diag_reg: float = 0.0,
+    descent: Descent | None = None,
 ) -> TestPrediction:
     r"""Law of the trained network at test points: kernel regression stopped at a time, under MSE.
 
@@ -92,6 +94,8 @@ def predict_outputs(
         ρ, in units of Θ.
     diag_reg : float
         A ridge in units of the mean of Θ's diagonal, as neural-tangents has it; both add up.
+    descent : Descent, optional
+        Steps in the place of the flow; the time is rounded to a multiple of the step.
 
     Raises
     ------
@@ -125,12 +129,7 @@ def predict_outputs(
     time = check_number("time", time, finite=False)
     inner, cross, outer = net.kernels(X), net.kernels(X_test, X), net.kernels(X_test)
     y, theta = columns(Y, inner.shape[0], what="targets"), gram(inner, "theta")
-    ridge, diag_reg = check_number("ridge", ridge), check_number("diag_reg", diag_reg)
-    modes = Modes.of(theta, ridge + diag_reg * float(np.diagonal(theta).mean()))
-    modes.warn(time, "predictions", "stop earlier (time=), add ridge= or diag_reg=, or scale the points otherwise")
-    ramp = modes.flow(np.array([time]))[1][0]
-    if not modes.hidden:
-        ramp = np.where(modes.null, 0.0, ramp)  # where Θv = 0, Θ_{*X}v is rounding
+    modes, _, ramp = _stopped(theta, time, ridge, diag_reg, descent)
     r = (modes.vectors * ramp) @ modes.vectors.T
 
     def law(drift: Array, start_with_y: Array, start: Array) -> tuple[Array, Array]:
@@ -148,6 +147,126 @@ def predict_outputs(
         covariance=covariance,
         g_mean=g_mean,
         g_covariance=g_covariance,
+        condition_number=modes.condition_number,
+        digits=modes.digits(time),
+    )
+
+
+def _stopped(
+    kernel: Array, time: float, ridge: float, diag_reg: float, descent: Descent | None = None
+) -> tuple[Modes, Array, Array]:
+    """Modes of a kernel with its ridge, and each one's decay and ramp at a time."""
+    ridge, diag_reg = check_number("ridge", ridge), check_number("diag_reg", diag_reg)
+    modes = Modes.of(kernel, ridge + diag_reg * float(np.diagonal(kernel).mean()), descent)
+    modes.warn(time, "predictions", "stop earlier (time=), add ridge= or diag_reg=, or scale the points otherwise")
+    decay, ramp = (part[0] for part in modes.flow(np.array([time])))
+    if not modes.hidden:
+        ramp = np.where(modes.null, 0.0, ramp)  # where Kv = 0, K_{*X}v is rounding
+    return modes, decay, ramp
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Posterior(Result):
+    """Gaussian posterior of an infinitely wide network with a Gaussian prior on its parameters; outputs are independent.
+
+    Attributes
+    ----------
+    mean : ndarray, (M, n_out)
+    covariance : ndarray, (M, M)
+        Of each output's function values (without the noise of an observation).
+    log_marginal_likelihood : float
+        log p(Y*), summed over the outputs; -∞ where Σ with its noise is singular.
+    condition_number, digits : float
+        As for :class:`TestPrediction`.
+    """
+
+    DIMENSIONS = axes(mean="point output", covariance="point other_point")
+    TABLE: ClassVar[str] = "point output"
+
+    mean: Array
+    covariance: Array
+    log_marginal_likelihood: float
+    condition_number: float
+    digits: float
+
+
+@renamed(points="X", targets="Y", test_points="X_test")
+def nngp_posterior(
+    net: Sequential,
+    X: ArrayLike,
+    Y: ArrayLike,
+    X_test: ArrayLike,
+    time: float = math.inf,
+    *,
+    ridge: float = 0.0,
+    diag_reg: float = 0.0,
+) -> Posterior:
+    r"""The Bayesian posterior of the infinitely wide network: Gaussian process regression with Σ, the NNGP kernel.
+
+    With observations of noise variance ρ, K = Σ + ρ Id on the data,
+
+    .. math::
+        m = Σ_{*X} K^{-1} Y^*, \quad V = Σ_{**} - Σ_{*X} K^{-1} Σ_{X*}, \quad
+        \log p(Y^*) = -\tfrac12 \sum_a y_a^T K^{-1} y_a - \tfrac{n_L}{2} \log\det K - \tfrac{N n_L}{2} \log 2π.
+
+    At a finite time K^{-1} is K^{-1}(Id - e^{-tK/N}) in m and K^{-1}(Id - e^{-2tK/N}) in V: the ensemble of networks whose
+    last layer alone is trained, which ends in the posterior.
+
+    Parameters
+    ----------
+    net : MLP or Sequential
+        The network.
+    X, Y : array_like, (N, n_0) and (N,) or (N, n_out)
+        Training data.
+    X_test : array_like, (M, n_0)
+        Where to predict.
+    time : float
+        Gradient-flow time; infinity is the posterior.
+    ridge, diag_reg : float
+        ρ, and the same in units of the mean of Σ's diagonal; both add up.
+
+    Raises
+    ------
+    InputError, ShapeError, NotFiniteError
+        A negative time or ridge; data that do not fit together.
+
+    Warns
+    -----
+    PrecisionWarning
+        Rounding leaves fewer than three digits.
+
+    References
+    ----------
+    Lee, Bahri, Novak, Schoenholz, Pennington, Sohl-Dickstein, "Deep neural networks as Gaussian processes" (ICLR 2018).
+    Matthews, Hron, Turner, Ghahramani, "Sample-then-optimize posterior sampling for Bayesian linear models" (2017).
+
+    Examples
+    --------
+    One point of variance 1, noise 1, observed at 2: half of it is believed.
+
+    >>> from kernelcalc.kernels.mlp import MLP
+    >>> found = nngp_posterior(MLP([], depth=1, beta=0.0), [[1.0]], [2.0], [[1.0]], ridge=1.0)
+    >>> found.mean.round(12), found.covariance.round(12), round(found.log_marginal_likelihood, 4)
+    (array([[1.]]), array([[0.5]]), -2.2655)
+    """
+    time = check_number("time", time, finite=False)
+    only = ("sigma",)
+    inner, cross, outer = (net.kernels(*points, only=only).sigma for points in ((X,), (X_test, X), (X_test,)))
+    y, sigma = columns(Y, len(inner), what="targets"), square(inner, "sigma")
+    modes, decay, ramp = _stopped(sigma, time, ridge, diag_reg)
+    # in the eigenbasis of K
+    seen, targets = cross @ modes.vectors, modes.vectors.T @ y
+    covariance = outer - (seen * (ramp * (1 + decay))) @ seen.T
+    np.fill_diagonal(covariance, np.maximum(np.diagonal(covariance), 0.0))
+    likelihood = -math.inf
+    if not modes.null.any():
+        misfit = float(np.sum(targets**2 / modes.values[:, None]))
+        volume = float(np.log(2 * np.pi * modes.values).sum())
+        likelihood = -0.5 * (misfit + y.shape[1] * volume)
+    return Posterior(
+        mean=(seen * ramp) @ targets,
+        covariance=(covariance + covariance.T) / 2,
+        log_marginal_likelihood=likelihood,
         condition_number=modes.condition_number,
         digits=modes.digits(time),
     )

@@ -14,6 +14,7 @@ import numpy as np
 
 from kernelcalc.errors import InputError, renamed
 from kernelcalc.training.checks import columns, gram, times_of
+from kernelcalc.training.descent import Descent
 from kernelcalc.training.modes import Modes
 from kernelcalc.training.progress import warn_if_long
 from kernelcalc.training.quadratic import QuadraticLaw
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 
 @renamed(targets="Y")
-def mse_law(kernels: Any, Y: ArrayLike, time: float, moment: str = "trace_s") -> QuadraticLaw:
+def mse_law(
+    kernels: Any, Y: ArrayLike, time: float, moment: str = "trace_s", *, descent: Descent | None = None
+) -> QuadraticLaw:
     r"""Law over initialisations of Tr S(t), Tr S(t)² or the loss, under MSE.
 
     With r = Y(0) - Y*, E = e^{-tΘ/N} and A_t = Λ Θ^{-1}(Id - E),
@@ -45,6 +48,8 @@ def mse_law(kernels: Any, Y: ArrayLike, time: float, moment: str = "trace_s") ->
         Gradient-flow time, finite, ≥ 0.
     moment : {"trace_s", "trace_s2", "loss"}
         Which of the three.
+    descent : Descent, optional
+        Steps in the place of the flow.
 
     Returns
     -------
@@ -66,7 +71,7 @@ def mse_law(kernels: Any, Y: ArrayLike, time: float, moment: str = "trace_s") ->
     >>> round(law.mean, 12), round(law.variance, 12)
     (1.0, 2.0)
     """
-    return next(_mse_laws(kernels, Y, [time], moment))
+    return next(_mse_laws(kernels, Y, [time], moment, descent))
 
 
 @renamed(targets="Y")
@@ -78,6 +83,7 @@ def mse_quantiles(
     levels: ArrayLike = (0.05, 0.95),
     *,
     copies: int = 1,
+    descent: Descent | None = None,
 ) -> Array:
     """Quantiles of Tr S(t), Tr S(t)² or the loss under MSE at many times, for one network or the mean of ``copies``.
 
@@ -91,6 +97,8 @@ def mse_quantiles(
         Between 0 and 1.
     copies : int
         Number of networks averaged.
+    descent : Descent, optional
+        Steps in the place of the flow.
 
     Returns
     -------
@@ -106,20 +114,23 @@ def mse_quantiles(
     >>> mse_quantiles(ones, [0.0], [0.0], "trace_s2", [0.5]).round(4)
     array([[0.4549]])
     """
-    laws = _mse_laws(kernels, Y, times, moment)
+    laws = _mse_laws(kernels, Y, times, moment, descent)
     return np.array([law.averaged(copies).quantile(np.atleast_1d(levels)) for law in laws]).T
 
 
-def _mse_laws(kernels: Any, targets: ArrayLike, times: ArrayLike, moment: str) -> Iterator[QuadraticLaw]:
+def _mse_laws(
+    kernels: Any, targets: ArrayLike, times: ArrayLike, moment: str, descent: Descent | None
+) -> Iterator[QuadraticLaw]:
     if moment not in ("trace_s", "trace_s2", "loss"):
         raise InputError("moment 'trace_s', 'trace_s2' or 'loss'", repr(moment))
     t = times_of(times, endless=False)
+    t = t if descent is None else descent.at(t)
     theta = gram(kernels, "theta")
     n = len(theta)
     y = columns(targets, n, what="targets")
     size = 2 * n if moment == "trace_s" else n
     warn_if_long(12.0 * t.size * size**3, f"laws at {t.size} times for {n} points", "fewer times are faster")
-    modes = Modes.of(theta)
+    modes = Modes.of(theta, descent=descent)
     vectors = modes.vectors
     if moment == "trace_s":
         root, means = covariance_root(initial_covariance(kernels)), np.concatenate([-y, np.zeros_like(y)])

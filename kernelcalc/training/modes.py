@@ -17,6 +17,7 @@ import numpy as np
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import InputError, PrecisionWarning, warn
 from kernelcalc.training.checks import KERNEL_ACCURACY
+from kernelcalc.training.descent import Descent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,15 +52,18 @@ class Modes:
         λ_max without the ridge.
     hidden : bool
         Whether some of the zeros may be eigenvalues above zero that rounding hides.
+    descent : Descent or None
+        Steps in the place of the gradient flow.
     """
 
     values: Array
     vectors: Array
     top: float
     hidden: bool
+    descent: Descent | None = None
 
     @classmethod
-    def of(cls, theta: Array, ridge: float = 0.0) -> Modes:
+    def of(cls, theta: Array, ridge: float = 0.0, descent: Descent | None = None) -> Modes:
         """The modes of Θ + ridge·Id.
 
         Raises
@@ -80,7 +84,8 @@ class Modes:
             values = np.maximum(values, 0.0) + ridge
         null = values <= n * EPS * largest
         hidden = bool(null.any()) and not _is_singular(theta, values, null)
-        return cls(values=np.where(null, 0.0, values), vectors=vectors, top=float(largest), hidden=hidden)
+        kept = np.where(null, 0.0, values)
+        return cls(values=kept, vectors=vectors, top=float(largest), hidden=hidden, descent=descent)
 
     @property
     def null(self) -> NDArray[np.bool_]:
@@ -93,8 +98,10 @@ class Modes:
         return (self.top + self.values[0]) / self.values[0] if self.values[0] > 0 else math.inf
 
     def flow(self, t: Array) -> tuple[Array, Array]:
-        """Decays e^{-λt/N} and ramps (1 - e^{-λt/N})/λ, each (T, N)."""
+        """Decays e^{-λt/N} and ramps (1 - e^{-λt/N})/λ, each (T, N), or what steps make of them."""
         n, null = self.values.size, self.null
+        if self.descent is not None:
+            return self.descent.modes(self.values, n, t)
         finite = np.where(np.isinf(t), 0.0, t)[:, None]
         ended = np.isinf(t)[:, None]
         safe = np.where(null, 1.0, self.values)
@@ -114,7 +121,7 @@ class Modes:
         reach = ROUNDING * self.top * (0.0 if math.isinf(time) else time / self.values.size)
         if math.isinf(time):
             return self.null & self.hidden
-        return (~self.null | self.hidden) & (reach * decay > 10.0**-FEW_DIGITS)
+        return (~self.null | self.hidden) & (reach * np.abs(decay) > 10.0**-FEW_DIGITS)
 
     def digits(self, time: float) -> float:
         """Decimal digits that rounding leaves of numbers at a time, about; 0 where it leaves none."""

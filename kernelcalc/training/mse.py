@@ -18,6 +18,7 @@ from kernelcalc.arrays import EPS, digest
 from kernelcalc.errors import InputError, renamed
 from kernelcalc.results.result import origin_of
 from kernelcalc.training.checks import check_count, columns, gram, square, times_of
+from kernelcalc.training.descent import Descent
 from kernelcalc.training.modes import Modes
 from kernelcalc.training.progress import warn_if_long
 from kernelcalc.training.trajectory import Trajectory
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
 
 @renamed(targets="Y")
 @np.errstate(over="ignore", invalid="ignore")
-def mse_moments(kernels: Any, Y: ArrayLike, times: ArrayLike, *, kmax: int = 4) -> Trajectory:
-    r"""Expected moments of the Hessian of the MSE during gradient flow.
+def mse_moments(
+    kernels: Any, Y: ArrayLike, times: ArrayLike, *, kmax: int = 4, descent: Descent | None = None
+) -> Trajectory:
+    r"""Expected moments of the Hessian of the MSE during gradient flow, or descent in steps.
 
     With :math:`C = \|Y - Y^*\|^2/2N`, :math:`E_t = e^{-tΘ/N}` and :math:`M = n_L Σ + Y^* Y^{*T}`,
 
@@ -55,6 +58,9 @@ def mse_moments(kernels: Any, Y: ArrayLike, times: ArrayLike, *, kmax: int = 4) 
         Times ≥ 0, in any order; ``inf`` is the end of training.
     kmax : int
         Highest moment.
+    descent : Descent, optional
+        Steps of gradient descent, with momentum if wanted, in the place of the flow: :math:`E_t` is what they leave of the
+        residuals, and ``Trajectory.times`` the multiples of the step nearest to the times.
 
     Returns
     -------
@@ -99,11 +105,12 @@ def mse_moments(kernels: Any, Y: ArrayLike, times: ArrayLike, *, kmax: int = 4) 
     """
     check_count("kmax", kmax, 1)
     t = times_of(times, endless=True)
+    t = t if descent is None else descent.at(t)
     theta = gram(kernels, "theta")
     y = columns(Y, len(theta), what="targets")
     # the eigendecomposition, and four kernels in its basis
     warn_if_long(18.0 * len(theta) ** 3, f"moments of {len(theta)} points", "fewer points are faster")
-    basis = _Eigenbasis.of(kernels, theta, y)
+    basis = _Eigenbasis.of(kernels, theta, y, descent)
     decay, ramp = basis.flow(t)
     basis.modes.warn_of_decays(t, np.diagonal(basis.m))
     n, n_out = y.shape
@@ -171,10 +178,10 @@ class _Eigenbasis:
     lam_norm: float
 
     @classmethod
-    def of(cls, kernels: Any, theta: Array, y: Array) -> _Eigenbasis:
+    def of(cls, kernels: Any, theta: Array, y: Array, descent: Descent | None) -> _Eigenbasis:
         n = theta.shape[0]
         given = {name: gram(kernels, name, n) for name in ("sigma", "phi", "lam", "upsilon")}
-        modes = Modes.of(theta)
+        modes = Modes.of(theta, descent=descent)
         vectors = modes.vectors
         rotated = {name: vectors.T @ matrix @ vectors for name, matrix in given.items()}
         rotated["lam"] = modes.without_rounding(rotated["lam"])

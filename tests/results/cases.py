@@ -28,6 +28,8 @@ MADE = {
     "held_out": lambda: kc.held_out(NET, X[:4], Y[:4], X[4:], Y[4:]),
     "held_out relu": lambda: kc.held_out(kc.MLP("relu"), X[:4], Y[:4], X[4:], Y[4:]),
     "predict_outputs": lambda: predict_outputs(NET, X[:4], Y[:4], X[4:]),
+    "nngp_posterior": lambda: kc.nngp_posterior(NET, X[:4], Y[:4], X[4:]),
+    "learning_curves": lambda: kc.learning_curves(NET, X[:4], Y[:4], X[4:], Y[4:], [0.0, 1.0], samples=4),
     "phase_diagram": lambda: kc.phase_diagram("tanh", [0.9, 1.1, 1.5], [0.0, 0.1]),
     "depth_profile": lambda: kc.phase.depth_profile("tanh", X, [1, 2, 4]),
     "fixed point": lambda: kc.phase.normalized_position("tanh"),
