@@ -123,11 +123,10 @@ class DataOptions:
             What the user gave does not fit together.
         """
         from kernelcalc import datasets
-        from kernelcalc.errors import DataFileError, InputError
+        from kernelcalc.errors import DataFileError
 
         if not self.has_file:
-            if any((self.labels, self.columns, self.drop, self.flatten)):
-                raise InputError("--data FILE together with --labels, --columns, --drop or --flatten", "digits")
+            self._no_file_options()
             make = getattr(datasets, DIGITS[self.data or "digits"])
             number = self.points or (digits if self.data is None else None)
             x, y = make(scale="raw") if number is None else make(number, scale="raw")
@@ -152,6 +151,12 @@ class DataOptions:
         say(f"{len(rows)} of {len(x)} points, {drawn(by, seed)}")
         return x[rows], None if y is None else y[rows]
 
+    def _no_file_options(self) -> None:
+        from kernelcalc.errors import InputError
+
+        if any((self.labels, self.columns, self.drop, self.flatten)):
+            raise InputError("--data FILE together with --labels, --columns, --drop or --flatten", "digits")
+
     def read(self, loss: Any, seed: int = 0, digits: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Points (N, n_0), scaled, and targets (N, n_out) as the loss takes them.
 
@@ -168,6 +173,25 @@ class DataOptions:
         x, y = self.load(digits, seed, needed=True)
         assert y is not None
         return x, y
+
+    def sample(self, seed: int = 0) -> tuple[np.ndarray, np.ndarray] | None:
+        """Scaled points of a file, or of the digits named, and their classes; None where no data are given.
+
+        Raises
+        ------
+        DataFileError, NotFiniteError, InputError
+            What the user gave does not fit together; labels that are no classes.
+        """
+        from kernelcalc import datasets
+        from kernelcalc.errors import InputError
+
+        if self.data is None:
+            self._no_file_options()
+            return None
+        x, y = self.labelled(None, seed)
+        if not datasets.are_classes(y):
+            raise InputError("class labels: whole numbers or text", f"labels such as {y.flat[0]!r}")
+        return self.scaled(x, "sphere"), y
 
     def scaled(self, x: np.ndarray, default: str) -> np.ndarray:
         """The points at the scale asked for; says where it makes different points equal."""
@@ -237,6 +261,11 @@ def data_options(command: F) -> F:
 def point_options(command: F) -> F:
     """Add --data, --scale and how a file is read, for points without labels; the command gets ``data``."""
     return _bundled(command, (*_file_options("256 digits", _OPTIONAL), _KERNEL_SCALE))
+
+
+def sample_options(command: F) -> F:
+    """Add --data, --scale and how a file is read, for points with classes instead of the digits; the command gets ``data``."""
+    return _bundled(command, (*_file_options("digits", _NEEDED), _SCALE))
 
 
 def check_options(command: F) -> F:

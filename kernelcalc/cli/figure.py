@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kernelcalc.cli.dataset import DataOptions, sample_options
 from kernelcalc.cli.drawing import Drawing, drawing_options
 from kernelcalc.cli.names import ACTIVATION
 from kernelcalc.cli.recipe import Remembered, recipe
@@ -13,6 +14,9 @@ from kernelcalc.cli.terminal import Commands, progress, say, say_written, shows_
 
 if TYPE_CHECKING:
     from kernelcalc.studies.experiment import Experiment
+
+# Digits of the paper's figures.
+PAPER_POINTS = 256
 
 _out = drawing_options("kernelcalc-figure", "the CSV files and the picture", short_width=False)
 _seed = click.option(
@@ -29,9 +33,16 @@ def _width(default: int) -> Any:
     return click.option("--width", type=click.IntRange(min=2), default=default, show_default=True, help="Hidden width.")
 
 
-def _points(default: int, most: int | None = None) -> Any:
-    kind = click.IntRange(4, most)
+def _points(default: int) -> Any:
+    kind = click.IntRange(4)
     return click.option("-n", "--points", type=kind, default=default, show_default=True, help="Number of points.")
+
+
+_chosen = click.option(
+    "-n", "--points", type=click.IntRange(4), metavar="N",
+    help="Number of points: the first digits, or of a file drawn with --seed, each class in proportion.  [default: 256 "
+    "digits, all of a file]",
+)  # fmt: skip
 
 
 @click.group(cls=Commands)
@@ -45,7 +56,8 @@ def figure() -> None:
     "--trials", type=click.IntRange(min=2), default=20, show_default=True, help="Networks of each nonlinearity."
 )
 @click.option("--paper", is_flag=True, help="The paper's own size: 250 networks of width 5000 (days).")
-@_points(256, 256)
+@_chosen
+@sample_options
 @_activations
 @click.option("--float32", is_flag=True, help="Finite networks in single precision: half the time and memory.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
@@ -55,7 +67,7 @@ def figure_1(
     width: int,
     trials: int,
     paper: bool,
-    points: int,
+    data: DataOptions,
     activations: tuple[str, ...],
     float32: bool,
     workers: int | None,
@@ -74,7 +86,7 @@ def figure_1(
     drawn = Figure1(
         width=PAPER_WIDTH if paper else width,
         trials=PAPER_TRIALS if paper else trials,
-        points=points,
+        **_sample(data, seed),
         activations=activations,
         seed=seed,
         workers=workers or processors(),
@@ -88,7 +100,8 @@ def figure_1(
     "2", cls=Remembered, epilog="Small setting: kernelcalc figure 2 --width 128 -n 64 --trials 8 --widths 32,64,128"
 )
 @_width(1000)
-@_points(256, 256)
+@_chosen
+@sample_options
 @click.option(
     "-a",
     "--activation",
@@ -104,7 +117,7 @@ def figure_1(
 @_seed
 @_out
 def figure_2(
-    width: int, points: int, activation: str, count: int, widths: str, trials: int, seed: int, drawing: Drawing
+    width: int, data: DataOptions, activation: str, count: int, widths: str, trials: int, seed: int, drawing: Drawing
 ) -> None:
     """Rayleigh quotients of the first eigenvectors of I and of S, and the angle between I and S against the width."""
     from kernelcalc.errors import InputError
@@ -118,7 +131,13 @@ def figure_2(
         raise InputError("at least two different widths such as 32,64,128", f"--widths {widths}")
     drawing.ready()
     drawn = Figure2(
-        width=width, points=points, activation=activation, count=count, widths=several, trials=trials, seed=seed
+        width=width,
+        **_sample(data, seed),
+        activation=activation,
+        count=count,
+        widths=several,
+        trials=trials,
+        seed=seed,
     )
     _finish(drawn, drawing)
 
@@ -143,6 +162,12 @@ def figure_3(
     drawing.ready()
     drawn = Figure3(width=width, points=points, activations=activations, reach=reach, grid=grid, seed=seed)
     _finish(drawn, drawing)
+
+
+def _sample(data: DataOptions, seed: int) -> dict[str, Any]:
+    """Settings that say which points."""
+    sample = data.sample(seed)
+    return {"points": data.points or PAPER_POINTS} if sample is None else {"points": len(sample[0]), "sample": sample}
 
 
 def _finish(drawn: Experiment, drawing: Drawing) -> None:

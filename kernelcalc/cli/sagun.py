@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
+from kernelcalc.cli.dataset import DataOptions, sample_options
 from kernelcalc.cli.drawing import Drawing, drawing_options
 from kernelcalc.cli.names import ACTIVATION
 from kernelcalc.cli.recipe import Remembered, recipe
 from kernelcalc.cli.terminal import progress, say, say_written
+
+# Experiments on points with classes.
+WITH_DATA = ("spectra", "split", "width")
 
 
 class _Listing(Remembered):
@@ -35,8 +40,19 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -
     return values
 
 
-def _names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+def _points(experiment: str, data: DataOptions, seed: int) -> dict[str, Any]:
+    """Settings that say which points: a number of them, names of the experiment spectra, or the user's own."""
+    given = data.data or ""
+    if experiment == "spectra" and given and not Path(given).exists() and given not in ("mnist14", "mnist28"):
+        chosen: dict[str, Any] = {"data": tuple(dict.fromkeys(part.strip() for part in given.split(",")))}
+    elif given and experiment not in WITH_DATA:
+        raise click.UsageError(f"the experiment {experiment} has no --data; {', '.join(WITH_DATA)} have")
+    else:
+        sample = data.sample(seed)
+        if sample is not None:
+            return {"sample": sample}
+        chosen = {}
+    return chosen if data.points is None else chosen | {"points": data.points}
 
 
 @click.command(cls=_Listing, epilog="Example: kernelcalc sagun outliers --full -o results")
@@ -50,13 +66,11 @@ def _names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> 
 @click.option("-a", "--activation", type=ACTIVATION, metavar="TEXT", help="Name or expression.  [default: relu]")
 @click.option("--loss", metavar="softmax|mse", help="Loss.  [default: softmax; both in the experiment spectra]")
 @click.option(
-    "--data", callback=_names, metavar="NAME,...", help="Data of the experiment spectra, among digits, random, blobs."
-)
-@click.option(
     "--approximate", is_flag=True, default=None,
     help="The experiment spectra by Lanczos and quadrature: no numbers of zero and negative eigenvalues.",
 )  # fmt: skip
 @click.option("-n", "--points", type=click.IntRange(min=1), help="Number of points.")
+@sample_options
 @click.option("--width", type=click.IntRange(min=1), help="Hidden width.")
 @click.option("--widths", callback=_numbers, metavar="N,N,...", help="Hidden widths, where there are several.")
 @click.option(
@@ -73,7 +87,15 @@ def _names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> 
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
 @drawing_options("kernelcalc-sagun", "the CSV files and the picture, named after the experiment", short_width=False)
-def sagun(experiment: str, full: bool, activation: str | None, seed: int, drawing: Drawing, **options: Any) -> None:
+def sagun(
+    experiment: str,
+    full: bool,
+    activation: str | None,
+    seed: int,
+    data: DataOptions,
+    drawing: Drawing,
+    **options: Any,
+) -> None:
     """Experiments of Sagun et al. on the Hessian of finite networks, with the limit beside them.
 
     Those of Sagun, Bottou, LeCun (2016) and Sagun et al. (2017), with the infinite-width theory beside every number it
@@ -86,7 +108,7 @@ def sagun(experiment: str, full: bool, activation: str | None, seed: int, drawin
     from kernelcalc.machine import processors
     from kernelcalc.studies.sagun import experiments, run
 
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None} | _points(experiment, data, seed)
     if activation is not None:
         from kernelcalc.activations.names import from_text
 

@@ -14,11 +14,24 @@ from kernelcalc.output.result import Result, Verdict, verdict_columns
 # The steps of a loop and what they are, handed back one by one: a place for a progress bar.
 Show = Callable[[Iterable[Any], str], Iterable[Any]]
 Tables = dict[str, dict[str, AnyArray]]
+# Points (N, n_0), as networks take them, and the class of each (N,).
+Sample = tuple[AnyArray, AnyArray]
 
 
 def by_size(small: Any, papers: Any) -> Any:
     """A field of settings whose default depends on ``full``: small, or what the papers took."""
     return field(default=None, metadata={False: small, True: papers})
+
+
+def called(sample: Sample | None, count: int) -> str:
+    """What the points are, in words: the user's own, or the embedded digits.
+
+    Examples
+    --------
+    >>> called(None, 256)
+    '256 digits'
+    """
+    return f"{count} digits" if sample is None else f"{len(sample[0])} points"
 
 
 def silent(items: Iterable[Any], label: str) -> Iterable[Any]:

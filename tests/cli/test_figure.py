@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+import kernelcalc as kc
 from kernelcalc.cli import main
 from kernelcalc.studies.figures import figure1
 
@@ -71,7 +72,7 @@ def test_figure_3(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("1", "-n", 257), "4<=x<=256"),
+        (("1", "-n", 257), "from 1 to 256, got n=257"),
         (("1", "-a", "tanhh"), "did you mean"),
         (("1", "-a", "relu"), "relu"),
         (("2", "--widths", "64"), "two different widths"),
@@ -95,3 +96,34 @@ def test_without_matplotlib_nothing_is_computed(tmp_path: Path, monkeypatch: pyt
     assert result.exit_code == 2
     assert "kernelcalc[plot]" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_own_points_instead_of_digits(tmp_path: Path) -> None:
+    """The theory's first moment at the start is that of the library's own call on the same points."""
+    rng = np.random.default_rng(3)
+    x, kind = rng.normal(size=(9, 3)), np.array(["a", "b", "c"] * 3)
+    file = tmp_path / "own.csv"
+    lines = [",".join([*(repr(float(v)) for v in p), k]) for p, k in zip(x, kind, strict=True)]
+    file.write_text("\n".join(["u,v,w,class", *lines]) + "\n")
+    arguments = ("--width", 12, "--trials", 2, "--workers", 1, "-a", "tanh", "--data", file, "--no-png", "-o", tmp_path)
+    result = run("1", *arguments)
+    assert result.exit_code == 0, result.output
+    assert "9 points, 3 outputs" in result.output
+    scaled = x * np.sqrt(3) / np.linalg.norm(x, axis=1, keepdims=True)
+    K = kc.MLP("tanh", 3, n_out=3).kernels(scaled)
+    trace = 3 * np.trace(K.theta) / 9
+    assert float(rows(tmp_path / "figure1.csv")[0]["theory_i"]) == pytest.approx(trace, rel=1e-12)
+    # other points, other networks
+    file.write_text("\n".join(["u,v,w,class", *lines[::-1]]) + "\n")
+    assert run("1", *arguments).exit_code == 0
+    assert len(list(tmp_path.glob("figure1-networks-*.jsonl"))) == 2
+
+
+def test_own_points_of_figure_2(tmp_path: Path) -> None:
+    arguments = ("--width", 16, "-n", 8, "--count", 3, "--widths", "8,16", "--trials", 2, "--data", "mnist28")
+    result = run("2", *arguments, "--no-png", "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "8 points" in result.output
+    result = run("2", *arguments[:-2], "--labels", "species", "--no-png", "-o", tmp_path)
+    assert result.exit_code == 2
+    assert "--data FILE" in result.output

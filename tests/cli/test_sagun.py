@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
@@ -86,7 +87,8 @@ def test_spectra_of_one_loss_and_some_data(tmp_path: Path) -> None:
         (("path", "-n", "300"), "tests on others"),
         (("spectra", "--data", "digit"), "did you mean 'digits'"),
         (("spectra", "--loss", "binary"), "'softmax' or 'mse'"),
-        (("split", "--data", "digits"), "got data"),
+        (("path", "--data", "mnist14"), "spectra, split, width have"),
+        (("split", "--data", "nowhere.csv"), "existing data file"),
         (("outlier",), "did you mean 'outliers'"),
         (("separability", "--widths", "3,4"), "width, trials, steps), got widths"),
         (("split", "-a", "rellu"), "relu"),
@@ -117,3 +119,38 @@ def test_help_lists_the_experiments() -> None:
     listed = " ".join(run("--help").output.split("Experiments:")[1].split())
     for name, kind in experiments().items():
         assert f"{name} {kind.summary}" in listed
+
+
+@pytest.fixture
+def flowers(tmp_path: Path) -> Path:
+    """Three classes in four columns."""
+    rng = np.random.default_rng(0)
+    names = np.repeat(["setosa", "versicolor", "virginica"], 8)
+    x = rng.normal(size=(24, 4)) + 2 * np.eye(4)[np.unique(names, return_inverse=True)[1]]
+    rows = [",".join([*(f"{v:.3f}" for v in point), name]) for point, name in zip(x, names, strict=True)]
+    path = tmp_path / "flowers.csv"
+    path.write_text("\n".join(["a,b,c,d,species", *rows]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("name", ["split", "width", "spectra"])
+def test_own_points_instead_of_digits(tmp_path: Path, flowers: Path, name: str) -> None:
+    own = ["--data", flowers, "--labels", "species", "-n", "12"]
+    result = run(name, *TINY[name], *own, "-o", tmp_path, "--no-png")
+    assert result.exit_code == 0, result.output
+    assert "24 points of 4 inputs" in result.output
+    assert "12 of 24 points, drawn with seed 0, each class in proportion" in result.output
+    main = pd.read_csv(tmp_path / f"{name}.csv")
+    if name == "spectra":
+        assert set(main["data"]) == {"sample"}
+        width = main["width"].iloc[0]
+        # (n_in + 1) k + (k + 1) k + (k + 1) n_out parameters
+        assert main["P"].iloc[0] == 5 * width + (width + 1) * width + 3 * (width + 1)
+    else:
+        assert "12 points" in result.output
+
+
+def test_larger_digits_by_name(tmp_path: Path) -> None:
+    result = run("split", *TINY["split"], "--data", "mnist28", "-n", "10", "-o", tmp_path, "--no-png")
+    assert result.exit_code == 0, result.output
+    assert "10 points" in result.output

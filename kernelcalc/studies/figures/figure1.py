@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from kernelcalc.kernels.mlp import MLP
 from kernelcalc.output.moments import curves_figure
 from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import printed
-from kernelcalc.studies.experiment import Experiment, Show, Tables, silent
+from kernelcalc.studies.experiment import Experiment, Sample, Show, Tables, called, silent
 from kernelcalc.training.mse import mse_moments
 from kernelcalc.training.trajectory import Trajectory
 
@@ -77,6 +78,8 @@ class Figure1(Experiment):
     folder : path, optional
         Finished networks are kept here, in a file for each nonlinearity and setting; another run with the same settings goes on
         from there.
+    sample : (points, labels), optional
+        Instead of digits.
 
     Raises
     ------
@@ -96,6 +99,7 @@ class Figure1(Experiment):
     workers: int = 1
     dtype: str = "float64"
     folder: str | os.PathLike[str] | None = None
+    sample: Sample | None = None
 
     def __post_init__(self) -> None:
         if self.trials < 2:
@@ -114,7 +118,7 @@ class Figure1(Experiment):
         return np.unique(np.concatenate([[0.0], self.at, np.geomspace(start, stop, 50)]))
 
     def measure(self, show: Show) -> list[Panel]:
-        x, labels = datasets.mnist14(self.points)
+        x, labels = self.sample or datasets.mnist14(self.points)
         y = datasets.one_hot(labels)
         return [self._panel(from_text(text), x, y, show) for text in self.activations]
 
@@ -124,11 +128,13 @@ class Figure1(Experiment):
         theory = mse_moments(net.kernels(x), y, self.grid, kmax=KMAX)
         settings = {
             "activation": activation.name,
-            "points": self.points,
+            "points": len(x),
             "width": self.width,
             "times": self.at.tolist(),
             "dtype": self.dtype,
         }
+        if self.sample is not None:
+            settings["data"] = sha256(np.ascontiguousarray(x).tobytes() + y.tobytes()).hexdigest()[:12]
         wide = self.width >= PROBED_WIDTH
         # a step's error of 1e-3 in ‖θ‖ changes moments by some 1e-4, far less than initialisations differ
         networks = moments_through_training(
@@ -154,8 +160,8 @@ class Figure1(Experiment):
 
     def title(self, found: list[Panel]) -> str:
         return (
-            f"Moments of the Hessian through training: {self.points} digits, {found[0].outputs} outputs, L = 3; {self.trials} "
-            f"networks of width {self.width}"
+            f"Moments of the Hessian through training: {called(self.sample, self.points)}, {found[0].outputs} outputs, "
+            f"L = 3; {self.trials} networks of width {self.width}"
         )
 
     def table(self, found: list[Panel]) -> Tables:

@@ -38,10 +38,12 @@ from kernelcalc.kernels.mlp import MLP
 from kernelcalc.output.pictures import grid
 from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import color_of, line_width, marker_size, matplotlib_part
-from kernelcalc.studies.experiment import Experiment, Show, Tables
+from kernelcalc.studies.experiment import Experiment, Sample, Show, Tables, called
 
 # Exponents of the width derived above.
 RATES = {"cosine": -1.0, "product": -0.5}
+# Points of the networks whose angles are measured.
+FEW = 32
 # One part in so many of the other counts as small; standard errors of a power, and what the next order in 1/n may add.
 SMALL_SHARE, CERTAIN, NEXT_ORDER = 0.3, 3.0, 0.12
 
@@ -113,6 +115,8 @@ class Figure2(Experiment):
         Networks at each of these widths.
     seed : int
         Of the networks.
+    sample : (points, labels), optional
+        Instead of digits; for the rates its first 32, with the parity of their class.
 
     Raises
     ------
@@ -130,6 +134,7 @@ class Figure2(Experiment):
     widths: Sequence[int] = (32, 64, 128, 256, 512)
     trials: int = 24
     seed: int = 0
+    sample: Sample | None = None
 
     def __post_init__(self) -> None:
         if self.trials < 2 or len(set(self.widths)) < 2:
@@ -140,7 +145,7 @@ class Figure2(Experiment):
 
     def measure(self, show: Show) -> Found:
         chosen = from_text(self.activation)
-        x, labels = datasets.mnist14(self.points)
+        x, labels = self.sample or datasets.mnist14(self.points)
         y = datasets.one_hot(labels)
         # I has rank N n_out at most
         if not 1 <= self.count <= y.size:
@@ -153,7 +158,7 @@ class Figure2(Experiment):
         fin = FiniteNetwork.random(net, self.width, x.shape[1], rng=self.seed)
         quotients = rayleigh(fin.curvature(x, y), self.count, self.seed)
         single = MLP(chosen, depth=3, beta=0.1)
-        few, few_labels = datasets.mnist14(min(32, self.points))
+        few, few_labels = self._few()
         parity = datasets.parity(few_labels)
         jobs = [(n, s) for n in self.widths for s in np.random.SeedSequence([self.seed, n]).spawn(self.trials)]
         seen = [
@@ -164,10 +169,17 @@ class Figure2(Experiment):
         found = {name: np.array([one[name] for one in seen]).reshape(shape) for name in RATES}
         return Found(activation=chosen.name, quotients=quotients, angles=found)
 
+    def _few(self) -> Sample:
+        """Points for the rates, with the number of their class."""
+        if self.sample is None:
+            return datasets.mnist14(min(FEW, self.points))
+        x, labels = self.sample
+        return x[:FEW], np.unique(labels, return_inverse=True)[1][:FEW]
+
     def title(self, found: Found) -> str:
         return (
-            f"Rayleigh quotients of the first {self.count} eigenvectors of I and S: {found.activation}, {self.points} digits, "
-            f"L = 3, width {self.width}"
+            f"Rayleigh quotients of the first {self.count} eigenvectors of I and S: {found.activation}, "
+            f"{called(self.sample, self.points)}, L = 3, width {self.width}"
         )
 
     def table(self, found: Found) -> Tables:

@@ -19,7 +19,7 @@ from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues, spectral_d
 from kernelcalc.output.pictures import grid, shades, signed_bins, signed_scale
 from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import color_of, ink, line_width
-from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
+from kernelcalc.studies.experiment import Experiment, Sample, Show, Tables, by_size
 from kernelcalc.studies.sagun.claims import far_note, stop_note
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.registry import experiment
@@ -28,6 +28,8 @@ from kernelcalc.studies.sagun.task import NEAR_ZERO, ROUNDED_ZERO, Task, descend
 from kernelcalc.studies.spectrum import count_outliers, rank_bound_i, rank_bound_s
 
 DATA = ("digits", "random", "blobs")
+# What points of the user's are called beside them.
+OWN = "sample"
 # Parameters up to which all eigenvalues cost next to nothing.
 _DENSE_APPROXIMATE = 500
 # Rows of the dense matrix that are computed at once.
@@ -112,6 +114,8 @@ class Spectra(Experiment):
         networks of 18, 74, 162, 282 and 434 parameters.
     data, losses : sequence of str
         Among digits, random, blobs; among softmax, mse.
+    sample : (points, labels), optional
+        Instead of ``data``.
     points, widths, steps
         Points, hidden widths k, steps of gradient descent.
     stop : float, optional
@@ -130,6 +134,7 @@ class Spectra(Experiment):
     data: Sequence[str] = DATA
     losses: Sequence[str] = ("softmax", "mse")
     points: int | None = None
+    sample: Sample | None = None
     widths: Sequence[int] | None = None
     steps: int = by_size(200, 2000)
     stop: float | None = None
@@ -137,8 +142,10 @@ class Spectra(Experiment):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.sample is not None:
+            object.__setattr__(self, "data", (OWN,))
         for name in self.data:
-            if name not in DATA:
+            if name not in DATA and self.sample is None:
                 raise UnknownNameError("data", name, DATA)
 
     def measure(self, show: Show) -> tuple[Stage, ...]:
@@ -186,8 +193,8 @@ class Spectra(Experiment):
         ]
 
     def _points(self, name: str) -> tuple[AnyArray, AnyArray]:
-        if name == "digits":
-            return digits(self.points, self.full)
+        if name in ("digits", OWN):
+            return digits(self.points, self.full, self.sample)
         if name == "random":
             return random_patterns(self.points or (256 if self.full else 40), 196, 10, rng=self.seed)
         return two_blobs(self.points or (200 if self.full else 60), std=0.5, rng=self.seed)

@@ -12,7 +12,7 @@ from kernelcalc.finite import FiniteNetwork
 from kernelcalc.output.pictures import grid, signed_scale
 from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import color_of, ink, line_width, marker_size
-from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
+from kernelcalc.studies.experiment import Experiment, Sample, Show, Tables, by_size, called
 from kernelcalc.studies.sagun.claims import ORDERS_SMALLER, SAME, far_note, stop_note, stopped, untrained
 from kernelcalc.studies.sagun.limit import Limit, smooth
 from kernelcalc.studies.sagun.registry import experiment
@@ -106,6 +106,8 @@ class Split(Experiment):
         All 256 digits and width 20.
     points, width, steps
         Number of digits, hidden width, steps of gradient descent.
+    sample : (points, labels), optional
+        Instead of digits.
     stop : float, optional
         ‖∇C‖ at which descent ends before that.
     """
@@ -118,12 +120,13 @@ class Split(Experiment):
     activation: Any = "relu"
     loss: str = "softmax"
     points: int | None = None
+    sample: Sample | None = None
     width: int = by_size(10, 20)
     steps: int = by_size(300, 3000)
     stop: float | None = None
 
     def measure(self, show: Show) -> Found:
-        task = Task.of(*digits(self.points, self.full), loss=self.loss, activation=self.activation)
+        task = Task.of(*digits(self.points, self.full, self.sample), loss=self.loss, activation=self.activation)
         limit = Limit.of(task)
         start = task.draw(self.width, self.seed)
         step = limit.step_for([start])
@@ -136,7 +139,7 @@ class Split(Experiment):
     def title(self, found: Found) -> str:
         first, last = found.stages
         return (
-            f"Gauss–Newton split of the Hessian: {found.task.n} digits, {self.loss} loss, "
+            f"Gauss–Newton split of the Hessian: {called(self.sample, found.task.n)}, {self.loss} loss, "
             f"{found.task.activation_name}, two hidden layers of width {self.width},\n{found.taken} steps of gradient "
             f"descent of size {found.step:.3g}; loss {first.loss:.3g} → {last.loss:.3g}, ‖∇C‖ {first.gradient:.3g} → "
             f"{last.gradient:.3g}"
@@ -226,7 +229,7 @@ class Split(Experiment):
         )
 
     def draw(self, found: Found) -> Any:
-        title = f"H = I + S: {found.task.n} digits, {self.loss} loss, width {self.width}"
+        title = f"H = I + S: {called(self.sample, found.task.n)}, {self.loss} loss, width {self.width}"
         figure, axes = grid(2, 2, title=title, ratio=0.71)
         for row, stage, words in zip(axes, found.stages, ("at initialisation", "after training"), strict=True):
             _draw_stage(row, stage, words)

@@ -23,6 +23,7 @@ from kernelcalc.finite.curvature.hessian import CurvatureOperator, HessianSplit
 from kernelcalc.finite.curvature.spectrum import eigenvalues, extreme_eigenvalues
 from kernelcalc.finite.derivatives import Problem
 from kernelcalc.kernels.mlp import MLP
+from kernelcalc.studies.experiment import Sample
 
 # Parameters up to which dense eigenvalues are faster than Lanczos for a few of them (measured).
 _DENSE_NETWORK = 250
@@ -161,8 +162,10 @@ def smallest(operator: CurvatureOperator, count: int, tol: float = 1e-6) -> AnyA
     return np.sort(eigsh(operator.linear_operator(), return_eigenvectors=False, **options))
 
 
-def digits(points: int | None, full: bool) -> tuple[AnyArray, AnyArray]:
-    """The first ``points`` digits; by default all 256, or four of each class in the small setting."""
+def digits(points: int | None, full: bool, sample: Sample | None = None) -> Sample:
+    """The first ``points`` digits; by default all 256, or four of each class in the small setting. Or the sample given."""
+    if sample is not None:
+        return sample
     if points is not None or full:
         return mnist14(256 if points is None else points)
     return balanced(*mnist14(), 4)

@@ -13,7 +13,7 @@ from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues, spectral_d
 from kernelcalc.output.pictures import grid, shades, theory_line
 from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import color_of, line_width, marker_size
-from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
+from kernelcalc.studies.experiment import Experiment, Sample, Show, Tables, by_size, called
 from kernelcalc.studies.sagun.claims import SAME, TINY, far_note, untrained
 from kernelcalc.studies.sagun.limit import Limit, smooth
 from kernelcalc.studies.sagun.registry import experiment
@@ -112,6 +112,8 @@ class WidthGrowth(Experiment):
         All 256 digits, widths 10 to 160, training 2000 steps.
     points : int
         Number of digits.
+    sample : (points, labels), optional
+        Instead of digits.
     widths, trials, steps
         Hidden widths, initialisations of each, steps of gradient descent.
     """
@@ -124,12 +126,13 @@ class WidthGrowth(Experiment):
     activation: Any = "relu"
     loss: str = "softmax"
     points: int | None = None
+    sample: Sample | None = None
     widths: tuple[int, ...] = by_size((8, 16, 32, 64), (10, 20, 40, 80, 160))
     trials: int = 3
     steps: int = by_size(150, 2000)
 
     def measure(self, show: Show) -> Found:
-        task = Task.of(*digits(self.points, self.full), loss=self.loss, activation=self.activation)
+        task = Task.of(*digits(self.points, self.full, self.sample), loss=self.loss, activation=self.activation)
         limit = Limit.of(task)
         drawn = {width: [task.draw(width, [self.seed, width, k]) for k in range(self.trials)] for width in self.widths}
         # one step for all: times are comparable
@@ -160,7 +163,8 @@ class WidthGrowth(Experiment):
     def title(self, found: Found) -> str:
         task = found.limit.task
         return (
-            f"Growth of the width: {task.n} digits, {self.loss} loss, {task.activation_name}, two hidden layers,\n"
+            f"Growth of the width: {called(self.sample, task.n)}, {self.loss} loss, {task.activation_name}, "
+            "two hidden layers,\n"
             f"{self.steps} steps of gradient descent of size {found.step:.3g}, means over {self.trials} initialisations"
         )
 
@@ -269,7 +273,7 @@ class WidthGrowth(Experiment):
         )
 
     def draw(self, found: Found) -> Any:
-        title = f"Growth of the width: {found.limit.task.n} digits, {self.loss} loss"
+        title = f"Growth of the width: {called(self.sample, found.limit.task.n)}, {self.loss} loss"
         figure, axes = grid(2, 4, title=title, ratio=0.84)
         # a line through one width cannot be seen
         limit = theory_line() | ({"marker": "_", "ms": marker_size(2.67)} if len(self.widths) == 1 else {})
