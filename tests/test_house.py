@@ -1,6 +1,6 @@
 """The rules of the house: one direction of imports, no circles, private names at home, constants once, readable sizes.
 
-README's section on architecture says what lives where; here it is checked, at any indentation and under TYPE_CHECKING too.
+docs/contribute/house.md says what lives where; here it is checked, at any indentation and under TYPE_CHECKING too.
 """
 
 from __future__ import annotations

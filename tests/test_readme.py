@@ -1,55 +1,54 @@
-"""What the README shows is what happens."""
+"""The README's commands, links and size; that its blocks do what they show is tested with all pages (tests/docs)."""
 
-import doctest
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import pytest
+
+from tests.docs.blocks import DOCS, blocks_of, pages
+
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-
-
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
-def test_python_examples():
-    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
-    examples = "\n".join(blocks("pycon"))
-    assert examples.count(">>>") > 10
-    outcome = runner.run(parser.get_doctest(examples, {}, "README.md", "README.md", 0))
-    assert outcome.failed == 0
-
-
-def test_main_job_as_shown(tmp_path):
-    """The table printed by `kernelcalc curves` is the one in the README, and both files come with it."""
-    shown = blocks("text")[0].strip()
-    done = subprocess.run(
-        [sys.executable, "-m", "kernelcalc.cli", "curves"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == shown
-    written = shown.splitlines()[-1].removeprefix("written: ").split()
-    assert [Path(w).suffix for w in written] == [".csv", ".png"]
-    assert all((tmp_path / w).stat().st_size > 1000 for w in written)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# A path in single backquotes; the tables of files that commands write have none.
+NAMED = re.compile(r"`(?:python )?((?:kernelcalc|benchmarks|notebooks|tests|docs)/[\w./]+\w)`")
 
 
 def test_setup_commands_are_the_ones_ci_runs():
     """Both commands start from nothing but python3; .ci/run runs the second."""
-    commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("python3 -m venv")]
+    lines = [line for block in blocks_of(README) if block.language == "sh" for line in block.code.splitlines()]
+    commands = [line for line in lines if line.startswith("python3 -m venv")]
     assert len(commands) == 2
     assert commands[0].endswith("kernelcalc curves")
     # pictures, data files, progress bars; not what distributes and compiles
     assert '".[plot,table,progress]"' in commands[0]
     assert "pytest" in commands[1]
-    assert "README.md" in (ROOT / ".ci" / "run").read_text()
+    assert "README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert shutil.which("python3")
 
 
-def test_links_and_files_named_exist():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
-    for target in re.findall(r"`((?:kernelcalc|benchmarks|notebooks|tests)/[\w./]+)`", README):
+def test_is_read_in_three_minutes():
+    words = re.sub(r"```.*?```", "", README, flags=re.DOTALL).split()
+    assert 400 < len(words) < 700
+
+
+def test_says_where_the_architecture_is():
+    assert "## Architecture" in README
+    assert "docs/contribute/house.md" in README
+    assert "cli/           one module a command" in (DOCS / "contribute" / "house.md").read_text(encoding="utf-8")
+
+
+def links(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return re.findall(r"\]\((?!\w+:)([^)#\s]+)[^)]*\)", text)
+
+
+@pytest.mark.parametrize(
+    "page", [*pages(), ROOT / "CONTRIBUTING.md"], ids=lambda page: str(page.relative_to(ROOT).with_suffix(""))
+)
+def test_links_and_files_named_exist(page):
+    for target in links(page):
+        made = "notebooks/" in target and (ROOT / "notebooks" / Path(target).name).with_suffix(".py").exists()
+        assert made or (page.parent / target).exists(), target
+    for target in NAMED.findall(page.read_text(encoding="utf-8")):
         assert (ROOT / target).exists(), target

@@ -1,8 +1,8 @@
 """The code blocks of a page, run in order in one session and one empty folder.
 
-``pycon`` blocks are doctests, ``python`` blocks are executed, ``console`` blocks are commands of kernelcalc behind ``$``, whose
-output is the one shown (``...`` stands for anything), and ``sh`` blocks install: the extras they name must exist.
-Pictures that a page shows from ``pictures/`` are those its blocks write.
+``pycon`` blocks are doctests; ``python`` blocks are executed, where the package they need is; ``console`` blocks are
+commands of kernelcalc behind ``$``, whose output is the one shown (``...`` stands for anything); ``sh`` blocks install: the
+extras they name must exist. Pictures that a page shows from ``pictures/`` are those its blocks write.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,12 @@ def _console(code: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _is_missing(code: str) -> bool:
+    """Whether a block that begins with ``# needs PACKAGE`` cannot run here."""
+    found = re.match(r"# needs (\w+)", code)
+    return found is not None and find_spec(found[1]) is None
+
+
 def _check_extras(code: str) -> None:
     known = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     for extras in re.findall(r"\[([\w,]+)\]", code):
@@ -120,7 +127,7 @@ def run(text: str, folder: Path) -> Iterator[Block]:
             block.found = block.code
             if block.language == "pycon":
                 block.found = _pycon(block.code, session)
-            elif block.language == "python":
+            elif block.language == "python" and not _is_missing(block.code):
                 exec(compile(block.code, "page", "exec"), session)
             elif block.language == "console":
                 block.found = _console(block.code)

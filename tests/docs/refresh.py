@@ -17,7 +17,10 @@ def refresh(page: Path) -> bool:
         folder = Path(name)
         new = text
         for block in reversed(list(run(text, folder))):
+            if block.found.count("Traceback (most") > block.code.count("Traceback (most"):
+                print(f"{page}: an error that was not there\n{block.found}")
             new = new[: block.start] + block.found + new[block.end :]
+        (DOCS / "pictures").mkdir(exist_ok=True)
         for picture in pictures_of(text):
             if (folder / picture).exists():
                 shutil.copy(folder / picture, DOCS / "pictures" / picture)

@@ -227,7 +227,7 @@ def initial_moments(kernels: Any, Y: ArrayLike) -> InitialMoments:
 
     References
     ----------
-    Jacot, Gabriel, Hongler (ICLR 2020), Corollary 1 at t = 0, corrected as the README's table says.
+    Jacot, Gabriel, Hongler (ICLR 2020), Corollary 1 at t = 0, corrected as the errata say (docs/understand/errata.md).
 
     Examples
     --------

@@ -110,7 +110,7 @@ def validate(
 
     References
     ----------
-    Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1 and Corollary 1, with the corrections listed in the README.
+    Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1 and Corollary 1, with the corrections of docs/understand/errata.md.
 
     Examples
     --------
