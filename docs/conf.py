@@ -28,7 +28,7 @@ extensions = [
     "sphinx_click",
     "sphinx_copybutton",
     "sphinx_design",
-    "notebook_pages",
+    "written_pages",
     "repository_links",
 ]
 exclude_patterns = ["_ext", "_build"]

@@ -36,7 +36,7 @@ def run_cell(code: str, session: dict[str, Any]) -> str:
 
 def store(path: Path) -> None:
     from matplotlib import pyplot as plt
-    from notebook_pages import cells
+    from written_pages import cells
 
     session: dict[str, Any] = {"__name__": "__main__"}
     stored = []

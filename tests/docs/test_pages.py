@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -41,3 +42,14 @@ def test_a_wrong_output_is_seen(tmp_path: Path) -> None:
     found = [block.found for block in run(text, tmp_path)]
     assert found[0] == ">>> 1 + 1\n2\n"
     assert "99" not in found[1]
+
+
+def test_twenty_questions_have_answers() -> None:
+    """Each question leads to a page of the site, and the README's first screen to the questions."""
+    questions = re.split(r"^\d+\. ", (DOCS / "questions.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    assert len(questions) == 20
+    for question in questions:
+        pages_named = re.findall(r"\]\(([\w/]+\.md)\)", question)
+        assert pages_named, question
+        assert all((DOCS / name).exists() for name in pages_named), question
+    assert "docs/questions.md" in "\n".join((ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:20])

@@ -1,6 +1,7 @@
-"""Pages of notebooks/*.py (percent format): their text and code, with the outputs that are stored in docs/outputs.
+"""Pages that are written by a build: those of notebooks, and of names of the front door that no other page has.
 
-``python -m tests.docs.notebooks`` stores outputs; a build only puts them in place, so that it is quick.
+A page of notebooks/*.py (percent format) is its text and code with the outputs that are stored in docs/outputs; ``python -m
+tests.docs.notebooks`` stores them, so that a build is quick.
 """
 
 from __future__ import annotations
@@ -8,9 +9,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from sphinx.application import Sphinx
+
+import kernelcalc as kc
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,14 +51,32 @@ def page(path: Path, outputs: Path) -> str:
     return "\n\n".join(lines) + "\n"
 
 
+def further_names(folder: Path) -> str:
+    """What ``kc`` has and no page of the API names."""
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*.md") if path.name != "further.md")
+    lines = []
+    for name in sorted(set(kc.__all__) - {"__version__"}):
+        value = getattr(kc, name)
+        home = getattr(value, "__module__", value.__name__)
+        if isinstance(value, ModuleType) or f"kernelcalc.{name}\n" in pages or f"automodule:: {home}\n" in pages:
+            continue
+        kind = "autoclass" if isinstance(value, type) else "autofunction"
+        lines += [f".. {kind}:: kernelcalc.{name}", *(["   :members:"] if kind == "autoclass" else []), ""]
+    body = "\n".join(["```{eval-rst}", *lines, "```"]) if lines else "None."
+    return f"# Further names of the front door\n\n{body}\n"
+
+
+def write(target: Path, text: str) -> None:
+    if not target.exists() or target.read_text(encoding="utf-8") != text:
+        target.write_text(text, encoding="utf-8")
+
+
 def write_pages(app: Sphinx) -> None:
-    folder = Path(app.srcdir) / "notebooks"
-    folder.mkdir(exist_ok=True)
+    docs = Path(app.srcdir)
+    (docs / "notebooks").mkdir(exist_ok=True)
     for path in sorted((ROOT / "notebooks").glob("*.py")):
-        text = page(path, Path(app.srcdir) / "outputs" / f"{path.stem}.json")
-        target = folder / f"{path.stem}.md"
-        if not target.exists() or target.read_text(encoding="utf-8") != text:
-            target.write_text(text, encoding="utf-8")
+        write(docs / "notebooks" / f"{path.stem}.md", page(path, docs / "outputs" / f"{path.stem}.json"))
+    write(docs / "lookup" / "api" / "further.md", further_names(docs / "lookup" / "api"))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
