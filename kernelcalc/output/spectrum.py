@@ -10,7 +10,7 @@ from kernelcalc.arrays import Array
 from kernelcalc.output.style import axes_or_new, color_of, ink, legend_below, line_width, marker_size, panels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import ArrayLike
 
@@ -87,7 +87,13 @@ def plot_scree(
     return ax
 
 
-def plot_density(spectrum: Eigenvalues, ax: Any = None, *, bulk: float | None = None) -> Any:
+def plot_density(
+    spectrum: Eigenvalues,
+    ax: Any = None,
+    *,
+    bulk: float | None = None,
+    law: Callable[[Array], Array] | None = None,
+) -> Any:
     """Draw the histogram of log λ of the eigenvalues of I, with the scale of the bulk of S.
 
     Parameters
@@ -98,6 +104,8 @@ def plot_density(spectrum: Eigenvalues, ax: Any = None, *, bulk: float | None = 
         Where to draw; new axes by default.
     bulk : float, optional
         Root mean square eigenvalue of S, as a vertical line.
+    law : callable, optional
+        A distribution function to draw over the histogram as numbers of eigenvalues in its bins.
 
     Returns
     -------
@@ -108,6 +116,10 @@ def plot_density(spectrum: Eigenvalues, ax: Any = None, *, bulk: float | None = 
     low, high = np.floor(values.min()), np.ceil(values.max() + 1e-9)
     edges = np.linspace(low, high, int(BINS_A_DECADE * max(high - low, 1)) + 1)
     ax.hist(10**values, bins=10**edges, color=color_of(0), alpha=0.85, label="eigenvalues of $I$")
+    if law is not None:
+        shares = np.diff(law(10**edges))
+        label = "sampled by independent parameters"
+        ax.stairs(values.size * shares, 10**edges, color=color_of(1), lw=line_width(1.0), label=label)
     if bulk is not None and bulk > 0:
         ax.axvline(bulk, color=ink(0.65), lw=line_width(0.8), ls=(0, (5, 2)), label="scale of the bulk of $S$")
     ax.set_xscale("log")
@@ -127,6 +139,7 @@ def spectrum_figure(
     outliers: Mapping[str, int] | None = None,
     bulk: float | None = None,
     width: int | None = None,
+    law: Callable[[Array], Array] | None = None,
 ) -> Any:
     """Rank plot and histogram side by side, with a common legend below.
 
@@ -137,10 +150,13 @@ def spectrum_figure(
     """
     figure, (left, right) = panels(2)
     plot_scree(spectrum, left, predicted=predicted, outliers=outliers, bulk=bulk)
-    plot_density(spectrum, right, bulk=bulk)
+    plot_density(spectrum, right, bulk=bulk, law=law)
     if title:
         figure.suptitle(title)
     handles, labels = left.get_legend_handles_labels()
+    for handle, label in zip(*right.get_legend_handles_labels(), strict=True):
+        if label not in labels:
+            handles, labels = [*handles, handle], [*labels, label]
     if width is not None:
         labels = [f"{label}, width {width}" if "bulk" in label else label for label in labels]
     legend_below(figure, handles, labels=labels)

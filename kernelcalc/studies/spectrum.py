@@ -19,6 +19,11 @@ import numpy as np
 from kernelcalc.arrays import digest, plain
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, renamed
 from kernelcalc.results.result import Result, axes, origin_of
+from kernelcalc.studies.fisher import fisher_spectrum as fisher_spectrum
+from kernelcalc.studies.fisher import fisher_statistics as fisher_statistics
+from kernelcalc.studies.proportional import at_width as at_width
+from kernelcalc.studies.sample_covariance import MarchenkoPastur as MarchenkoPastur
+from kernelcalc.studies.sample_covariance import sampled_outliers as sampled_outliers
 from kernelcalc.training.checks import check_number, floats, gram
 from kernelcalc.training.losses import curvature_sqrt, resolve_loss
 from kernelcalc.training.progress import warn_if_long

@@ -15,6 +15,7 @@ from kernelcalc.kernels.mlp import MLP, Sequential
 from kernelcalc.output.spectrum import spectrum_figure
 from kernelcalc.output.style import printed
 from kernelcalc.studies.meanfield import mean_field_moments
+from kernelcalc.studies.sample_covariance import MarchenkoPastur
 from kernelcalc.studies.spectrum import (
     Spectrum,
     bulk_scale,
@@ -27,6 +28,8 @@ from kernelcalc.studies.spectrum import (
 from kernelcalc.training.losses import Loss
 from kernelcalc.training.start import covariance_root
 
+# Eigenvalues of a population are told apart to this part of a decade, which its law does not show.
+_TOLD_APART = 50
 _RULES = {"gap": "largest gap", "ratio": "largest ratio", "cutoff": "elbow of the rank plot"}
 
 
@@ -147,7 +150,20 @@ class SpectrumReport:
             outliers=self.outliers,
             bulk=self.bulk,
             width=self.width,
+            law=self.sampled.cdf,
         )
+
+    @property
+    def sampled(self) -> MarchenkoPastur:
+        """Law of the eigenvalues of I were the parameters independent samples of this covariance, P of them.
+
+        Eigenvalues within a fiftieth of a decade count as one.
+        """
+        places = np.round(_TOLD_APART * np.log10(self.positive))
+        _, index = np.unique(places, return_inverse=True)
+        count = np.bincount(index)
+        mean = np.bincount(index, weights=self.positive) / count
+        return MarchenkoPastur.of(mean, self.positive.size / self.parameters, count)
 
     def __str__(self) -> str:
         n, n_in = self.shape
@@ -186,6 +202,8 @@ class SpectrumReport:
         )
         above = (positive > high).sum()
         yield _line("eigenvalues (Marchenko-Pastur)", f"{low:.4g} to {high:.4g}   ({above} are above)")
+        edges = self.sampled.edges
+        yield _line("the same of this covariance", f"{edges[0]:.4g} to {edges[1]:.4g}")
         yield _line("a direction stands out from (BBP)", f"{1 + gamma**0.5:.4g} times the mean eigenvalue {mean:.4g}")
 
     def _about_s(self) -> Iterator[str]:

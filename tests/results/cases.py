@@ -39,6 +39,9 @@ MADE = {
     "moments at a width": lambda: kc.hessian_moments_at_width(kc.MLP("erf", 2), X[:3], Y[:3], 100),
     "mean_field_moments": lambda: kc.mean_field_moments(K, Y),
     "spectrum_of_i": lambda: kc.spectrum_of_i(K, Y, Y),
+    "at a proportional width": lambda: kc.spectrum.at_width(NET, X, 6, x=[1.0, 2.0]),
+    "fisher_spectrum": lambda: kc.spectrum.fisher_spectrum("tanh", 2, 3, 2, quantiles=4),
+    "fisher_statistics": lambda: kc.spectrum.fisher_statistics(K.theta, 20),
     "mse_law": lambda: kc.mse_law(K, Y, 1.0, "loss"),
     "mercer": lambda: sphere.mercer(lambda t: t**2 + t, 3, kmax=4),
     "validate": lambda: kc.validate(kc.MLP("tanh", 2), X[:3], Y[:3], widths=(8, 16), trials=4, times=(0,)),
@@ -54,7 +57,14 @@ MADE = {
     "initial moments": lambda: kc.distributed.initial_moments(NET.kernels(X, engine="dask"), Y),
     "eigenpairs": lambda: kc.distributed.top_eigenvalues(NET.kernels(X, engine="dask").theta, 2),
 }
-ALONE = {"fixed point", "moments at a width", "mean_field_moments", "one expectation", "expectation with digits"}
+ALONE = {
+    "fisher_statistics",
+    "fixed point",
+    "moments at a width",
+    "mean_field_moments",
+    "one expectation",
+    "expectation with digits",
+}
 
 
 def record(time, network):

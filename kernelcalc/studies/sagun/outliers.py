@@ -19,6 +19,7 @@ from kernelcalc.studies.sagun.claims import far_note, untrained
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.registry import experiment
 from kernelcalc.studies.sagun.task import Task, descend
+from kernelcalc.studies.sample_covariance import sampled_outliers
 from kernelcalc.studies.spectrum import count_outliers
 
 # Part of the spectrum in which gaps and ratios are looked for: below, ratios are between roundings of zero.
@@ -71,10 +72,13 @@ class Trained:
         C of network and limit.
     gradient : float
         ‖∇C‖.
+    rank : int
+        Bound on that of I.
     """
 
     setting: Setting
     parameters: int
+    rank: int
     step: float
     values: AnyArray
     expected: AnyArray
@@ -97,6 +101,15 @@ class Trained:
     def expected_counts(self) -> list[int]:
         """The same in the limit."""
         return [count_outliers(self.expected, rule) for rule in COUNTED_BY]
+
+    @property
+    def sampled(self) -> AnyArray:
+        """Where as many of the limit's eigenvalues as clusters go were the P parameters independent samples of them."""
+        rank = self.rank - self.expected.size
+        population = np.concatenate([self.expected, np.zeros(max(rank, 0))])
+        return sampled_outliers(
+            population, population.size / self.parameters, min(self.setting.clusters, population.size - 1)
+        )
 
 
 @experiment
@@ -156,6 +169,7 @@ class Outliers(Experiment):
         return Trained(
             setting=setting,
             parameters=values.size + task.orthogonal(self.width),
+            rank=self.points * (k - 1),
             step=step,
             values=values,
             expected=scree_of(limit.eigenvalues(y, min(SCREE, self.points * (k - 1)))),
@@ -173,7 +187,7 @@ class Outliers(Experiment):
 
     def table(self, found: list[Trained]) -> Tables:
         names = ("algorithm", "activation", "cov", "P", "clusters", "step", "mean", "std", "gap", "ratio", "elbow")
-        theory = ("gap_theory", "ratio_theory", "elbow_theory", "top", "top_theory")
+        theory = ("gap_theory", "ratio_theory", "elbow_theory", "top", "top_theory", "top_sampled")
         rows = Table(*names, "elbow_at", *theory, "loss", "loss_theory", "gradient")
         scree = Table("algorithm", "activation", "cov", "clusters", "rank", "eigenvalue", "theory", "pca")
         for one in found:
@@ -186,7 +200,15 @@ class Outliers(Experiment):
             cutoff = own[elbow] if elbow < own.size else np.nan
             head = *who, p, setting.clusters, one.step, mean, std
             rows.add(
-                *head, *one.counts, cutoff, *one.expected_counts, own[0], one.expected[0], *one.losses, one.gradient
+                *head,
+                *one.counts,
+                cutoff,
+                *one.expected_counts,
+                own[0],
+                one.expected[0],
+                one.sampled[0],
+                *one.losses,
+                one.gradient,
             )
             most = max(own.size, one.expected.size)
             columns = (own, one.expected, one.components)
@@ -205,6 +227,8 @@ class Outliers(Experiment):
             f"among the {SCREE} largest; elbow_at: the eigenvalue at the elbow, the first one that is not counted (the "
             "paper's cut-off)",
             "..._theory: the same for 𝓗C^½ Θ 𝓗C^½ of the infinitely wide network after the same steps",
+            "top_sampled: the limit's largest eigenvalue as an outlier of a sample covariance of the P parameters "
+            "(Silverstein's equation for the limit's other eigenvalues)",
             "step: of descent, at most ½/λ_max(H) of the start; cov: variance inside the clusters over that of their "
             "centres; mean, std: of all P eigenvalues; gradient: ‖∇C‖ at the end",
             "pca, in the table of the scree plot: variances of the data along their principal components",
@@ -291,6 +315,15 @@ def _draw_scree(ax: Any, one: Trained) -> None:
     ):
         shown = values[:SHOWN]
         ax.semilogy(np.arange(1, shown.size + 1), shown, ls="none", color=color_of(color), label=label, **style)
+    sampled = one.sampled
+    ax.semilogy(
+        np.arange(1, sampled.size + 1),
+        sampled,
+        "+",
+        color=color_of(3),
+        ms=marker_size(1.0),
+        label="limit, P samples of it",
+    )
     data = one.components[:SHOWN]
     scaled = data * one.scree[0] / data[0]
     words = "principal components of the data, scaled"
