@@ -19,6 +19,7 @@ import numpy as np
 from kernelcalc.arrays import digest, plain
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, renamed
 from kernelcalc.results.result import Result, axes, origin_of
+from kernelcalc.studies.class_structure import class_hierarchy as class_hierarchy
 from kernelcalc.studies.fisher import fisher_spectrum as fisher_spectrum
 from kernelcalc.studies.fisher import fisher_statistics as fisher_statistics
 from kernelcalc.studies.proportional import at_width as at_width
