@@ -22,6 +22,7 @@ import numpy as np
 
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import ShapeError
+from kernelcalc.training.leading import LeadingTraces
 from kernelcalc.training.losses import curvature_sqrt
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def weighted_moments(
     has_blocks: bool = False,
     each: Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]] = map,
 ) -> Array:
-    r"""Tr (𝓗C Θ)^k for k = 1..kmax and a batch of Hessians.
+    r"""Tr (𝓗C Θ)^k for k = 1..kmax and a batch of Hessians, to rounding.
 
     Parameters
     ----------
@@ -66,26 +67,48 @@ def weighted_moments(
     >>> weighted_moments(np.eye(2), np.full((1, 2, 1), 0.5), 3)
     array([[1.  , 0.5 , 0.25]])
     """
-    n = theta.shape[0]
+    return bounded_moments(theta, hessians, kmax, LeadingTraces(theta, 0.0, each), has_blocks=has_blocks)[0]
+
+
+def bounded_moments(
+    theta: Array, hessians: Array, kmax: int, leading: LeadingTraces, *, has_blocks: bool = False
+) -> tuple[Array, Array]:
+    """The same, with traces of k = 3 and 4 from leading eigenvectors of Θ where they meet a tolerance.
+
+    Parameters
+    ----------
+    theta, hessians, kmax, has_blocks
+        As :func:`weighted_moments` takes them.
+    leading : LeadingTraces
+        Of the same Θ; its tolerance and its map of an executor are taken.
+
+    Returns
+    -------
+    moments, bounds : ndarray, (S, kmax)
+        The true traces are between the moments and their sums with the bounds, but for rounding.
+    """
+    n, each = theta.shape[0], leading.each
     if hessians.ndim != (4 if has_blocks else 3) or hessians.shape[1] != n:
         raise ShapeError(f"hessians of {n} points", f"shape {hessians.shape}")
+    exact = np.zeros((len(hessians), kmax))
     if not has_blocks:
-        return _diagonal_moments(theta, hessians, kmax, each)
+        return _diagonal_moments(theta, hessians, kmax, each), exact
     blocks = _without_null_direction(hessians)
     if blocks.shape[-1] == 1:
-        return _diagonal_moments(theta, blocks[..., 0], kmax, each)
+        return _diagonal_moments(theta, blocks[..., 0], kmax, each), exact
     if kmax > 4:
-        return np.array(list(each(lambda b: _power_traces(_assembled(theta, b), kmax), blocks)))
-    out = np.empty((len(blocks), kmax))
+        return np.array(list(each(lambda b: _power_traces(_assembled(theta, b), kmax), blocks))), exact
+    out, bounds = np.empty((len(blocks), kmax)), exact
     out[:, 0] = np.einsum("i,siaa->s", np.diagonal(theta), blocks)
     if kmax >= 2:
         flat = blocks.reshape(*blocks.shape[:2], -1)
         out[:, 1] = np.einsum("sic,sic->s", theta**2 @ flat, flat)
     if kmax >= 3:
-        starts = range(0, n, _PAIR_ROWS)
-        high = sum(each(lambda first: _row_block(theta, blocks, first), starts), np.zeros((len(blocks), 2)))
-        out[:, 2:] = high[:, : kmax - 2]
-    return out
+        high, slack = leading.traces(blocks, out[:, 1])
+        rest = np.isnan(high[:, 0])
+        high[rest], slack[rest] = _high_traces(theta, blocks[rest], each), 0.0
+        out[:, 2:], bounds[:, 2:] = high[:, : kmax - 2], slack[:, : kmax - 2]
+    return out, bounds
 
 
 def symmetric_weighted_kernel(theta: Array, root: Array, *, has_blocks: bool = False) -> Array:
@@ -148,6 +171,14 @@ def _without_null_direction(blocks: Array) -> Array:
     q /= np.linalg.norm(q, axis=1, keepdims=True)
     reduced = q @ blocks @ q.T
     return (reduced + np.swapaxes(reduced, -1, -2)) / 2
+
+
+def _high_traces(theta: Array, blocks: Array, each: Any) -> Array:
+    """Tr M³ and Tr M⁴, (S, 2)."""
+    if not len(blocks):
+        return np.empty((0, 2))
+    starts = range(0, len(theta), _PAIR_ROWS)
+    return sum(each(lambda first: _row_block(theta, blocks, first), starts), np.zeros((len(blocks), 2)))
 
 
 def _row_block(theta: Array, blocks: Array, first: int) -> Array:
