@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kernelcalc.studies.rates import largest_learning_rate
     from kernelcalc.studies.regression import nngp_posterior, predict_outputs
     from kernelcalc.studies.spectrum import spectrum_of_i
+    from kernelcalc.studies.stacks import stack_phase, stack_profile
     from kernelcalc.studies.validation.validate import validate
     from kernelcalc.training import law as distribution
     from kernelcalc.training import losses
@@ -84,6 +85,8 @@ __all__ = [
     "predict_outputs",
     "spectrum",
     "spectrum_of_i",
+    "stack_phase",
+    "stack_profile",
     "symbolic",
     "torch",
     "training_times",
@@ -110,6 +113,8 @@ _HOME = {
     "spectrum_of_i": "studies.spectrum",
     "mean_field_moments": "studies.meanfield",
     "phase_diagram": "studies.phase",
+    "stack_phase": "studies.stacks",
+    "stack_profile": "studies.stacks",
     "predict": "studies.prediction",
     "largest_learning_rate": "studies.rates",
     "held_out": "studies.heldout",

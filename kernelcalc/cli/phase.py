@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kernelcalc.cli.dataset import ARCHITECTURE
 from kernelcalc.cli.drawing import Drawing, drawing_options
 from kernelcalc.cli.names import ACTIVATION
 from kernelcalc.cli.recipe import Remembered, recipe
@@ -43,6 +44,7 @@ class Range(click.ParamType):
     "-a", "--activation", type=ACTIVATION, default="tanh", show_default=True, metavar="TEXT",
     help="Nonlinearity: a name, a name with parameters or an expression in x.",
 )  # fmt: skip
+@ARCHITECTURE
 @click.option("--sigma-w", type=float, default=PAPER[0], show_default=True, help="Weights of the marked setting.")
 @click.option("--beta", type=float, default=PAPER[1], show_default=True, help="Biases of the marked setting.")
 @click.option("--sigma-w-range", type=Range(), default="0.2:3:113", show_default=True, help="Horizontal axis.")
@@ -50,6 +52,7 @@ class Range(click.ParamType):
 @drawing_options("kernelcalc-phase", "phase.csv and phase.png")
 def phase(
     activation: str,
+    architecture: str | None,
     sigma_w: float,
     beta: float,
     sigma_w_range: tuple[float, float, int],
@@ -64,6 +67,10 @@ def phase(
     variance 1 under N(0, 1), has q* = 1 where sigma_w² + beta² = 1.
 
     Columns of phase.csv: sigma_w, beta, q (the stable fixed point, empty where the variance grows without bound), chi.
+
+    With --architecture the block that the network repeats is followed instead: of two inputs with |x|² = n_0 and cosine 0.5 the
+    variance q, the growth χ of small differences and the correlation behind so many blocks, and what they come to without
+    end. In residual stacks χ tends to 1 and 1 − correlation goes like a power of depth. Columns: depth, q, chi, correlation.
     """
     import numpy as np
 
@@ -72,6 +79,12 @@ def phase(
     from kernelcalc.studies.phase import fixed_points, phase_diagram
 
     act = from_text(activation)
+    if architecture is not None:
+        from kernelcalc.cli.stacks import stack_report
+        from kernelcalc.kernels.architecture import network_from_text
+
+        stack_report(network_from_text(architecture, act, sigma_w=sigma_w, beta=beta), drawing)
+        return
     if act.smoothness < 0:
         raise SmoothnessError("a continuous nonlinearity", f"{act.name}, which jumps", "erf is a smooth sign")
     marked = fixed_points(act, sigma_w, beta)

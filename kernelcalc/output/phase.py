@@ -57,6 +57,18 @@ class Phases(Protocol):
         """σ_w, β and q of the critical line."""
 
 
+class Profiled(Protocol):
+    """Two points behind so many blocks."""
+
+    @property
+    def depth(self) -> NDArray[np.intp]:
+        """(D,)."""
+
+    @property
+    def correlation(self) -> Array:
+        """(D,)."""
+
+
 def plot_phase(diagram: Phases, ax: Any = None, *, quantity: str = "chi", names: bool = True) -> Any:
     r"""Draw χ (blue: order, red: chaos) or q* over the plane, with the critical line χ = 1, which may be a point.
 
@@ -130,6 +142,29 @@ def plot_phase(diagram: Phases, ax: Any = None, *, quantity: str = "chi", names:
     ax.set_ylim(window[1])
     ax.set_xlabel(r"weights $\sigma_w$")
     ax.set_ylabel(r"biases $\beta$")
+    return ax
+
+
+def plot_stack(profile: Profiled, ax: Any = None, *, label: str | None = None) -> Any:
+    """1 − ρ of two points against the number of blocks, both logarithmic: a power of depth is a straight line.
+
+    Parameters
+    ----------
+    profile : Profiled
+        What :func:`kernelcalc.stack_profile` returns.
+    ax : matplotlib axes, optional
+        Where to draw; new axes by default.
+    label : str, optional
+        For the legend.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = axes_or_new(ax)
+    ax.loglog(profile.depth, 1 - profile.correlation, lw=line_width(), label=label)
+    ax.set_xlabel("blocks")
+    ax.set_ylabel(r"$1 - \rho$")
     return ax
 
 

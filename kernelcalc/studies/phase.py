@@ -20,6 +20,7 @@ from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
 from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, ShapeError, renamed
+from kernelcalc.kernels.architecture import network_from_text
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.output.phase import plot_phase
 from kernelcalc.results.result import Result, axes
@@ -270,7 +271,13 @@ class DepthProfile(Result):
 
 @renamed(points="X")
 def depth_profile(
-    activation: Any, X: ArrayLike, depths: Sequence[int], *, sigma_w: float = 1.0, beta: float = 0.1
+    activation: Any,
+    X: ArrayLike,
+    depths: Sequence[int],
+    *,
+    sigma_w: float = 1.0,
+    beta: float = 0.1,
+    stack: str = "plain",
 ) -> DepthProfile:
     """Θ of networks of several depths on the same points.
 
@@ -284,6 +291,10 @@ def depth_profile(
         Numbers of weight layers.
     sigma_w, beta : float
         Scales of weights and biases.
+    stack : {"plain", "residual", "prelayernorm"}
+        Of K blocks, as ``residual:K`` in :func:`kernelcalc.kernels.architecture.network_from_text`: branches have a scale of
+        1/√K. With the first and the last weights, K = depth − 1 blocks count as depth weight layers for "plain"; the residual
+        stacks have one more, those of the last layer.
 
     Notes
     -----
@@ -296,11 +307,19 @@ def depth_profile(
     """
     if not len(depths):
         raise InputError("at least one depth", "none")
-    layers = MLP(activation, max(depths), sigma_w=sigma_w, beta=beta).kernels(X, only=("theta",)).layers
-    rows = [_shape_of(np.asarray(layers[d - 1].theta)) for d in depths]
+    act = as_activation(activation)
+    if stack == "plain":
+        layers = MLP(act, max(depths), sigma_w=sigma_w, beta=beta).kernels(X, only=("theta",)).layers
+        thetas = [layers[d - 1].theta for d in depths]
+    else:
+        if min(depths) < 2:
+            raise InputError("depths of at least 2, one block", f"{min(depths)}")
+        networks = [network_from_text(f"{stack}:{d - 1}", act, sigma_w=sigma_w, beta=beta) for d in depths]
+        thetas = [net.kernels(X, only=("theta",)).theta for net in networks]
+    rows = [_shape_of(np.asarray(theta)) for theta in thetas]
     names = ("correlation", "distance_to_constant", "distance_to_identity", "narrow_valley")
     columns = {name: np.array([row[i] for row in rows]) for i, name in enumerate(names)}
-    network = f"{as_activation(activation).name}, sigma_w={sigma_w:g}, beta={beta:g}"
+    network = f"{stack}, {act.name}, sigma_w={sigma_w:g}, beta={beta:g}"
     return DepthProfile(depth=np.array(depths), **columns).with_origin(network=network, data=digest(X))
 
 

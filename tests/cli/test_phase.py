@@ -128,3 +128,25 @@ def test_wrong_input_is_one_line(tmp_path: Path, arguments: tuple[str, ...], mes
     assert last.startswith("Error: ")
     assert message in last
     assert list(tmp_path.iterdir()) == []
+
+
+def test_architecture_follows_its_block(tmp_path: Path) -> None:
+    result = run("-a", "erf", "--architecture", "prelayernorm:4", "--beta", "0.4", "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "repeated without end: chaos" not in result.output
+    assert "falls like blocks^-0.0" in result.output
+    with (tmp_path / "phase.csv").open(newline="") as file:
+        rows = [{name: float(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
+    q, c = 1.16, 0.66
+    for row in rows:
+        mapped = [2 / math.pi * math.asin(2 * rho / 3) for rho in (1, c / q)]
+        q, c = q + (mapped[0] + 0.16) / 4, c + (mapped[1] + 0.16) / 4
+        assert (row["q"], row["correlation"]) == pytest.approx((q, c / q), rel=1e-9)
+    assert [row["depth"] for row in rows] == [1, 2, 3, 4]
+    assert (tmp_path / "phase.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_architecture_with_positions_is_refused() -> None:
+    result = run("--architecture", "conv(3); tanh; flatten; dense")
+    assert result.exit_code == 2
+    assert "without positions" in result.output
