@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from kernelcalc.training import law as distribution
     from kernelcalc.training import losses
     from kernelcalc.training.descent import Descent
+    from kernelcalc.training.direction import train_along
     from kernelcalc.training.first_order import hessian_moments_at_width
     from kernelcalc.training.flow import hessian_moments
     from kernelcalc.training.law import mse_law, mse_quantiles
@@ -89,6 +90,7 @@ __all__ = [
     "stack_profile",
     "symbolic",
     "torch",
+    "train_along",
     "training_times",
     "validate",
 ]
@@ -122,6 +124,7 @@ _HOME = {
     "nngp_posterior": "studies.regression",
     "predict_outputs": "studies.regression",
     "Descent": "training.descent",
+    "train_along": "training.direction",
     "convex_loss": "training.losses",
     "FiniteNetwork": "finite.network",
     "validate": "studies.validation.validate",

@@ -129,6 +129,10 @@ class SlowMethodWarning(UserWarning):
     """Many values need a slow method; the message says why and what would be faster."""
 
 
+class AssumptionWarning(UserWarning):
+    """An assumption of the theorems is not known to hold."""
+
+
 def warn(message: str, kind: type[Warning]) -> None:
     """Warn at the line of the caller outside of this package, however deep inside the reason was found."""
     frame, level = inspect.currentframe(), 1

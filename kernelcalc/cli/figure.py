@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 # Digits of the paper's figures.
 PAPER_POINTS = 256
 
+# What the paper's "smooth ReLU" may be, and its normalised form.
+_SMOOTH = {
+    "gaussian": ("smooth_relu", "normalized smooth_relu"),
+    "softplus": ("softplus", "normalized softplus"),
+}
+
 _out = drawing_options("kernelcalc-figure", "the CSV files and the picture", short_width=False)
 _seed = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all that is drawn."
@@ -59,6 +65,10 @@ def figure() -> None:
 @_chosen
 @sample_options
 @_activations
+@click.option(
+    "--smooth", type=click.Choice(["gaussian", "softplus"]),
+    help="Which smooth ReLU stands in both panels, instead of -a: E relu(x + Z) or log(1 + e^x).",
+)  # fmt: skip
 @click.option("--float32", is_flag=True, help="Finite networks in single precision: half the time and memory.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
 @_seed
@@ -69,6 +79,7 @@ def figure_1(
     paper: bool,
     data: DataOptions,
     activations: tuple[str, ...],
+    smooth: str | None,
     float32: bool,
     workers: int | None,
     seed: int,
@@ -76,8 +87,9 @@ def figure_1(
 ) -> None:
     """Moments 1 to 4 of the Hessian through training: lines of the theory, crosses of finite networks.
 
-    Finished networks are kept in the folder as they come; the same command goes on where it was stopped. The default takes
-    an hour or two on two cores.
+    The paper says "smooth ReLU" without a formula: --smooth takes the Gaussian one, which has closed forms and is the
+    default, or softplus. Finished networks are kept in the folder as they come; the same command goes on where it was
+    stopped. The default takes an hour or two on two cores.
     """
     from kernelcalc.machine import processors
     from kernelcalc.studies.figures.figure1 import PAPER_TRIALS, PAPER_WIDTH, Figure1
@@ -87,7 +99,7 @@ def figure_1(
         width=PAPER_WIDTH if paper else width,
         trials=PAPER_TRIALS if paper else trials,
         **_sample(data, seed),
-        activations=activations,
+        activations=activations if smooth is None else _SMOOTH[smooth],
         seed=seed,
         workers=workers or processors(),
         dtype="float32" if float32 else "float64",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Jacot, Gabriel, Hongler (ICLR 2020), Figure 1.
 PAPER = (1.0, 0.1)
+# Of --spectrum: some seconds for thirty points.
+_DEEPEST = 1000
 
 
 class Range(click.ParamType):
@@ -39,6 +41,23 @@ class Range(click.ParamType):
         return result
 
 
+class Depths(click.ParamType):
+    """Whole numbers, separated by commas."""
+
+    name = "L,L,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        try:
+            found = tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"expected depths such as 1,2,4,8, got {value!r}", param, ctx)
+        if not found or min(found) < 1 or max(found) > _DEEPEST:
+            self.fail(f"expected depths from 1 to {_DEEPEST}, got {value!r}", param, ctx)
+        return found
+
+
 @click.command(cls=Remembered, epilog="Example: kernelcalc phase --activation 'x*erf(x)' --sigma-w 1.5 --beta 0.3")
 @click.option(
     "-a", "--activation", type=ACTIVATION, default="tanh", show_default=True, metavar="TEXT",
@@ -49,7 +68,12 @@ class Range(click.ParamType):
 @click.option("--beta", type=float, default=PAPER[1], show_default=True, help="Biases of the marked setting.")
 @click.option("--sigma-w-range", type=Range(), default="0.2:3:113", show_default=True, help="Horizontal axis.")
 @click.option("--beta-range", type=Range(), default="0:2:81", show_default=True, help="Vertical axis.")
-@drawing_options("kernelcalc-phase", "phase.csv and phase.png")
+@click.option(
+    "--spectrum", "depths", type=Depths(), metavar="L,L,...",
+    help="Instead of the diagram: eigenvalues, outliers and condition number of Θ at these depths, e.g. 1,2,4,8,16,32.",
+)  # fmt: skip
+@click.option("--points", type=click.IntRange(2, 256), default=32, show_default=True, help="Digits for --spectrum.")
+@drawing_options("kernelcalc-phase", "phase.csv and phase.png, or phase_spectrum.csv and phase_spectrum.png")
 def phase(
     activation: str,
     architecture: str | None,
@@ -57,6 +81,8 @@ def phase(
     beta: float,
     sigma_w_range: tuple[float, float, int],
     beta_range: tuple[float, float, int],
+    depths: tuple[int, ...] | None,
+    points: int,
     drawing: Drawing,
 ) -> None:
     """Order and chaos: the fixed points q* of the variance and χ over the plane (sigma_w, beta).
@@ -71,6 +97,8 @@ def phase(
     With --architecture the block that the network repeats is followed instead: of two inputs with |x|² = n_0 and cosine 0.5 the
     variance q, the growth χ of small differences and the correlation behind so many blocks, and what they come to without
     end. In residual stacks χ tends to 1 and 1 − correlation goes like a power of depth. Columns: depth, q, chi, correlation.
+
+    With --spectrum, of phase_spectrum.csv: setting, depth, rank, eigenvalue (of Θ over its mean diagonal entry).
     """
     import numpy as np
 
@@ -87,6 +115,9 @@ def phase(
         return
     if act.smoothness < 0:
         raise SmoothnessError("a continuous nonlinearity", f"{act.name}, which jumps", "erf is a smooth sign")
+    if depths is not None:
+        _write_spectrum(act, sigma_w, beta, depths, points, drawing)
+        return
     marked = fixed_points(act, sigma_w, beta)
     if sigma_w_range[0] == 0:
         raise InputError("--sigma-w-range above 0", "a range from 0")
@@ -115,8 +146,55 @@ def phase(
         return phase_figure(diagram, other, sigma_w, beta, label)
 
     written = drawing.write("phase", {"phase": columns}, draw)
-    points = [{"q": one.q, "chi": one.chi, "stable": one.stable, "phase": one.phase} for one in marked]
-    say_written(written, recipe() | {"fixed_points": points, "phase": columns})
+    stable = [{"q": one.q, "chi": one.chi, "stable": one.stable, "phase": one.phase} for one in marked]
+    say_written(written, recipe() | {"fixed_points": stable, "phase": columns})
+
+
+def _write_spectrum(
+    act: Activation, sigma_w: float, beta: float, depths: tuple[int, ...], points: int, drawing: Drawing
+) -> None:
+    """Θ against depth on digits, at the marked setting and for the normalised form."""
+    import numpy as np
+
+    from kernelcalc import datasets
+    from kernelcalc.studies.phase import depth_profile
+
+    drawing.ready()
+    x, _ = datasets.mnist14(points)
+    settings = [(act.name, act, sigma_w, beta)]
+    standard = _normalized(act, beta) if beta < 1 else None
+    if standard is not None:
+        settings.append((f"normalized {act.name}", standard[0], math.sqrt(1 - beta**2), beta))
+    columns: dict[str, list[Any]] = {"setting": [], "depth": [], "rank": [], "eigenvalue": []}
+    say(f"Spectrum of Θ against depth: {points} digits")
+    say(
+        f"{'nonlinearity':<24}{'sigma_w':>8}{'depth':>7}{'largest':>10}{'smallest':>11}{'condition':>11}"
+        f"{'by ratio':>10}{'by gap':>8}"
+    )
+    profiles = {}
+    for name, one, weight, bias in settings:
+        profile = depth_profile(one, x, depths, sigma_w=weight, beta=bias)
+        profiles[rf"{name}, $\sigma_w = {weight:.3g}$"] = profile
+        counts = profile.outliers("ratio"), profile.outliers("gap")
+        for i, depth in enumerate(depths):
+            values = profile.eigenvalues[i]
+            say(
+                f"{name:<24}{weight:>8.3g}{depth:>7}{values[0]:>10.4g}{values[-1]:>11.3g}"
+                f"{profile.condition_number[i]:>11.4g}{counts[0][i]:>10}{counts[1][i]:>8}"
+            )
+            for rank, value in enumerate(values, 1):
+                for column, entry in zip(columns.values(), (name, depth, rank, value), strict=True):
+                    column.append(entry)
+    say("largest, smallest: eigenvalues over Θ's mean diagonal entry; by ratio, by gap: outliers that stand apart")
+
+    def draw() -> Any:
+        from kernelcalc.output.phase import depth_figure
+
+        return depth_figure(profiles)
+
+    arrays = {name: np.array(column) for name, column in columns.items()}
+    written = drawing.write("phase_spectrum", {"phase_spectrum": arrays}, draw)
+    say_written(written, recipe() | {"phase_spectrum": arrays})
 
 
 def table(

@@ -26,6 +26,10 @@ from kernelcalc.cli.terminal import say, say_written
 @loss_option
 @click.option("--width", type=click.IntRange(min=1), default=1000, show_default=True, help="Hidden width, for S.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the initialisation.")
+@click.option(
+    "--components", type=click.IntRange(min=1), metavar="K",
+    help="Draw the K leading kernel principal components as pictures of the points instead.",
+)  # fmt: skip
 @drawing_options("kernelcalc-spectrum", "spectrum.csv and spectrum.png", short_width=False)
 def spectrum(
     activation: str,
@@ -37,6 +41,7 @@ def spectrum(
     loss: str,
     width: int,
     seed: int,
+    components: int | None,
     drawing: Drawing,
 ) -> None:
     """Spectrum of the Hessian H = I + S at initialisation, in the infinite-width limit.
@@ -49,9 +54,12 @@ def spectrum(
     by √width.
 
     Columns of spectrum.csv: rank, eigenvalue (of I, descending), class_means (the eigenvalue were each class one point).
+    With --components, of spectrum_components.csv: component, eigenvalue, point, weight (its kernel principal component).
     """
+    import numpy as np
+
     from kernelcalc.kernels.architecture import network_from_text
-    from kernelcalc.studies.spectrum_report import SpectrumReport
+    from kernelcalc.studies.spectrum_report import SpectrumReport, leading_components
     from kernelcalc.training.losses import resolve_loss
 
     law = resolve_loss(loss)
@@ -60,6 +68,18 @@ def spectrum(
     net = network_from_text(architecture, activation, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
     report = SpectrumReport.of(net, x, y, law, width, seed)
     say(str(report))
+    if components is not None:
+        values, weights = leading_components(report.found, components)
+        columns = {
+            "component": np.repeat(np.arange(1, len(values) + 1), len(x)),
+            "eigenvalue": np.repeat(values, len(x)),
+            "point": np.tile(np.arange(len(x)), len(values)),
+            "weight": weights.ravel(),
+        }
+        tables = {"spectrum_components": columns}
+        written = drawing.write("spectrum_components", tables, lambda: report.components_figure(x, components))
+        say_written(written, recipe() | tables)
+        return
     written = drawing.write("spectrum", {"spectrum": report.columns}, report.figure)
     about = {
         "outliers": report.outliers,

@@ -10,6 +10,7 @@ from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError
 from kernelcalc.output.style import (
     axes_or_new,
+    color_of,
     first_in_row,
     ink,
     legend_below,
@@ -21,6 +22,8 @@ from kernelcalc.output.style import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 # Colours end at this factor from χ = 1: beyond, only the side matters.
@@ -260,3 +263,43 @@ def _name(ax: Any, diagram: Phases, region: NDArray[np.bool_], name: str) -> Non
         diagram.sigma_w[column], diagram.beta[row], name, ha="center", va="center", color="k", style="italic", zorder=6,
         path_effects=[effects.withStroke(linewidth=2.5, foreground="w")],
     )  # fmt: skip
+
+
+class Depths(Protocol):
+    """Spectra of Θ of several depths."""
+
+    @property
+    def depth(self) -> NDArray[np.intp]:
+        """(D,)."""
+
+    @property
+    def eigenvalues(self) -> Array:
+        """(D, N), descending."""
+
+
+def depth_figure(profiles: Mapping[str, Depths]) -> Any:
+    """Eigenvalues of Θ over its mean diagonal entry against depth, a panel for each profile.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not attached to any window.
+    """
+    figure, axes = panels(len(profiles))
+    for ax, (title, profile) in zip(np.atleast_1d(axes), profiles.items(), strict=True):
+        values = profile.eigenvalues
+        for rank in range(values.shape[1]):
+            # the first and the last stand out
+            end = rank in (0, values.shape[1] - 1)
+            ax.plot(
+                profile.depth,
+                np.where(values[:, rank] > 0, values[:, rank], np.nan),
+                color=color_of(0) if end else ink(0.55),
+                lw=line_width(1.1 if end else 0.35),
+            )
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xlabel("depth $L$")
+        ax.set_ylabel(r"eigenvalues of $\Theta$ / mean diagonal")
+        ax.set_title(title)
+    return figure

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from kernelcalc.arrays import Array
+from kernelcalc.errors import InputError
+from kernelcalc.output.pictures import grid
 from kernelcalc.output.style import axes_or_new, color_of, ink, legend_below, line_width, marker_size, panels
 
 if TYPE_CHECKING:
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 BINS_A_DECADE = 6
+# Pictures of components in a row.
+_ACROSS = 6
 # Eigenvalues below this part of the largest are rounding.
 NOTHING = 1e-13
 RULE_STYLES = {"gap": ("largest gap", "-"), "ratio": ("largest ratio", "--"), "cutoff": ("elbow", ":")}
@@ -160,6 +165,38 @@ def spectrum_figure(
     if width is not None:
         labels = [f"{label}, width {width}" if "bulk" in label else label for label in labels]
     legend_below(figure, handles, labels=labels)
+    return figure
+
+
+def components_figure(values: Array, pictures: Array) -> Any:
+    """Kernel principal components as square pictures, with their eigenvalues above.
+
+    Parameters
+    ----------
+    values : ndarray, (K,)
+    pictures : ndarray, (K, side²)
+
+    Raises
+    ------
+    InputError
+        Points that are no square pictures.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not attached to any window.
+    """
+    side = math.isqrt(pictures.shape[1])
+    if side**2 != pictures.shape[1]:
+        raise InputError("points of a square number of pixels", f"{pictures.shape[1]} inputs")
+    columns = min(len(values), _ACROSS)
+    figure, axes = grid(-(-len(values) // columns), columns, ratio=1.15)
+    for ax in axes.ravel():
+        ax.set_axis_off()
+    for ax, value, picture in zip(axes.ravel(), values, pictures, strict=False):
+        top = np.abs(picture).max()
+        ax.imshow(picture.reshape(side, side), cmap="RdBu_r", vmin=-top, vmax=top)
+        ax.set_title(rf"$\lambda = {value:.3g}$")
     return figure
 
 

@@ -9,7 +9,6 @@ Poole, Lahiri, Raghu, Sohl-Dickstein, Ganguli (NeurIPS 2016); Schoenholz, Gilmer
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +17,16 @@ from scipy.optimize import brentq
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
-from kernelcalc.arrays import digest
-from kernelcalc.errors import InputError, ShapeError, renamed
-from kernelcalc.kernels.architecture import network_from_text
-from kernelcalc.kernels.mlp import MLP
+from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.output.phase import plot_phase
 from kernelcalc.results.result import Result, axes
+from kernelcalc.studies.depth import DepthProfile as DepthProfile
+from kernelcalc.studies.depth import depth_profile as depth_profile
 from kernelcalc.studies.variance import SCAN, ScannedMap, scanned, slope_map, variance_map
 from kernelcalc.training.checks import check_number, floats
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from kernelcalc.arrays import Array
 
@@ -238,101 +236,6 @@ def normalized_position(activation: Any, beta: float = 0.1) -> FixedPoint:
     if not 0 <= beta < 1:
         raise InputError("0 ≤ beta < 1", repr(beta))
     return _fixed_point(as_activation(activation).normalized(), math.sqrt(1 - beta**2), 1.0)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class DepthProfile(Result):
-    """What depth does to Θ on data.
-
-    Attributes
-    ----------
-    depth : ndarray, (D,)
-    correlation : ndarray, (D,)
-        Mean off-diagonal entry of Θ at unit diagonal: 1 for a constant matrix (order), 0 for the identity (chaos).
-    distance_to_constant, distance_to_identity : ndarray, (D,)
-        Root mean square of the difference to those limits, over the off-diagonal entries.
-    narrow_valley : ndarray, (D,)
-        Largest eigenvalue of Θ over the mean of the others.
-    """
-
-    DIMENSIONS = axes(
-        correlation="depth", distance_to_constant="depth", distance_to_identity="depth", narrow_valley="depth"
-    )
-
-    depth: NDArray[np.intp]
-    correlation: Array
-    distance_to_constant: Array
-    distance_to_identity: Array
-    narrow_valley: Array
-
-    def coordinates(self) -> dict[str, Any]:
-        return {"depth": self.depth}
-
-
-@renamed(points="X")
-def depth_profile(
-    activation: Any,
-    X: ArrayLike,
-    depths: Sequence[int],
-    *,
-    sigma_w: float = 1.0,
-    beta: float = 0.1,
-    stack: str = "plain",
-) -> DepthProfile:
-    """Θ of networks of several depths on the same points.
-
-    Parameters
-    ----------
-    activation : Activation or str
-        The nonlinearity.
-    X : array_like, (N, n_0)
-        At least two.
-    depths : sequence of int
-        Numbers of weight layers.
-    sigma_w, beta : float
-        Scales of weights and biases.
-    stack : {"plain", "residual", "prelayernorm"}
-        Of K blocks, as ``residual:K`` in :func:`kernelcalc.kernels.architecture.network_from_text`: branches have a scale of
-        1/√K. With the first and the last weights, K = depth − 1 blocks count as depth weight layers for "plain"; the residual
-        stacks have one more, those of the last layer.
-
-    Notes
-    -----
-    In chaos Θ tends to a multiple of the identity for points of equal norm, as the paper takes them. For others the
-    first layers leave different diagonal entries, and ``narrow_valley`` tends to the ratio that follows instead of 1.
-
-    References
-    ----------
-    Jacot, Gabriel, Hongler (ICLR 2020), Remark 2.
-    """
-    if not len(depths):
-        raise InputError("at least one depth", "none")
-    act = as_activation(activation)
-    if stack == "plain":
-        layers = MLP(act, max(depths), sigma_w=sigma_w, beta=beta).kernels(X, only=("theta",)).layers
-        thetas = [layers[d - 1].theta for d in depths]
-    else:
-        if min(depths) < 2:
-            raise InputError("depths of at least 2, one block", f"{min(depths)}")
-        networks = [network_from_text(f"{stack}:{d - 1}", act, sigma_w=sigma_w, beta=beta) for d in depths]
-        thetas = [net.kernels(X, only=("theta",)).theta for net in networks]
-    rows = [_shape_of(np.asarray(theta)) for theta in thetas]
-    names = ("correlation", "distance_to_constant", "distance_to_identity", "narrow_valley")
-    columns = {name: np.array([row[i] for row in rows]) for i, name in enumerate(names)}
-    network = f"{stack}, {act.name}, sigma_w={sigma_w:g}, beta={beta:g}"
-    return DepthProfile(depth=np.array(depths), **columns).with_origin(network=network, data=digest(X))
-
-
-def _shape_of(theta: Array) -> tuple[float, float, float, float]:
-    n = len(theta)
-    if n < 2:
-        raise ShapeError("at least two points", f"{n}")
-    scale = np.sqrt(np.diagonal(theta))
-    off = (theta / np.outer(scale, scale))[~np.eye(n, dtype=bool)]
-    values = np.linalg.eigvalsh(theta)
-    rest = values[:-1].mean()
-    ratio = float(values[-1] / rest) if rest > 0 else math.inf
-    return float(off.mean()), float(np.sqrt(np.mean((off - 1) ** 2))), float(np.sqrt(np.mean(off**2))), ratio
 
 
 def _from_scan(act: Activation, q: Array) -> Array:

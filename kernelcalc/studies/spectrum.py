@@ -137,6 +137,23 @@ def rank_bound_s(n: int, widths: Sequence[int]) -> int:
     return 2 * n * sum(widths)
 
 
+def solution_dimension(parameters: int, n: int, n_out: int) -> int:
+    """Least dimension P - N n_out of the manifold of solutions at a point where the loss is least, 0 where P is smaller.
+
+    There C = 0 is N n_out equations of P unknowns: the null space of their derivatives, on which H vanishes, is its tangent.
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Section 3.2.
+
+    Examples
+    --------
+    >>> solution_dimension(100, 6, 10), solution_dimension(50, 6, 10)
+    (40, 0)
+    """
+    return max(parameters - rank_bound_i(n, n_out), 0)
+
+
 def bulk_scale(trace_s2: ArrayLike, n: int, widths: Sequence[int]) -> Any:
     """Root mean square (Tr S²/rank)^½ of the eigenvalues of S: the scale of the bulk at these widths.
 

@@ -12,7 +12,7 @@ import numpy as np
 from kernelcalc.arrays import Array
 from kernelcalc.kernels.layers import dense_layers
 from kernelcalc.kernels.mlp import MLP, Sequential
-from kernelcalc.output.spectrum import spectrum_figure
+from kernelcalc.output.spectrum import components_figure, spectrum_figure
 from kernelcalc.output.style import printed
 from kernelcalc.studies.meanfield import mean_field_moments
 from kernelcalc.studies.sample_covariance import MarchenkoPastur
@@ -23,6 +23,7 @@ from kernelcalc.studies.spectrum import (
     marchenko_pastur_edges,
     rank_bound_i,
     rank_bound_s,
+    solution_dimension,
     spectrum_of_i,
 )
 from kernelcalc.training.losses import Loss
@@ -30,6 +31,8 @@ from kernelcalc.training.start import covariance_root
 
 # Eigenvalues of a population are told apart to this part of a decade, which its law does not show.
 _TOLD_APART = 50
+# Eigenvalues that differ by less are one.
+_SAME = 1e-9
 _RULES = {"gap": "largest gap", "ratio": "largest ratio", "cutoff": "elbow of the rank plot"}
 
 
@@ -153,17 +156,15 @@ class SpectrumReport:
             law=self.sampled.cdf,
         )
 
+    def components_figure(self, x: Array, count: int) -> Any:
+        """The leading kernel principal components as pictures of the points (square ones), Σ_i v_i x_i each."""
+        values, vectors = leading_components(self.found, count)
+        return components_figure(values, np.array([v @ x for v in vectors]))
+
     @property
     def sampled(self) -> MarchenkoPastur:
-        """Law of the eigenvalues of I were the parameters independent samples of this covariance, P of them.
-
-        Eigenvalues within a fiftieth of a decade count as one.
-        """
-        places = np.round(_TOLD_APART * np.log10(self.positive))
-        _, index = np.unique(places, return_inverse=True)
-        count = np.bincount(index)
-        mean = np.bincount(index, weights=self.positive) / count
-        return MarchenkoPastur.of(mean, self.positive.size / self.parameters, count)
+        """Law of the eigenvalues of I were the parameters independent samples of this covariance, P of them."""
+        return _told_apart(self.positive, self.positive.size / self.parameters)
 
     def __str__(self) -> str:
         n, n_in = self.shape
@@ -188,6 +189,8 @@ class SpectrumReport:
         yield _line("Tr I, Tr I^2", f"{self.found.moment(1):.5g}, {self.found.moment(2):.5g}")
         for rule, count in self.outliers.items():
             yield _line(f"outliers by {_RULES[rule]}", str(count))
+        solutions = solution_dimension(self.parameters, self.shape[0], n_out)
+        yield _line("dimension of the solutions", f"at least P - N n_out = {solutions}")
         if self.clusters:
             possible = self.clusters * (n_out - 1 if self.law.has_blocks else n_out)
             words = f"{possible} nonzero eigenvalues, {largest_of(self.class_means)}"
@@ -255,3 +258,27 @@ def _line(name: str, value: str) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def leading_components(found: Spectrum, count: int) -> tuple[Array, Array]:
+    """Different eigenvalues of I (count,), and of each eigenvector the weights (count, N) in its own direction of outputs.
+
+    Outputs that do not couple share their eigenvalues: one component of each is shown.
+    """
+    values, components = found.values, found.components
+    own = np.concatenate([[True], values[1:] < values[:-1] * (1 - _SAME)])
+    chosen = np.flatnonzero(own)[:count]
+    parts = []
+    for one in components[chosen]:
+        # the direction of outputs that holds most of it
+        _, _, direction = np.linalg.svd(one, full_matrices=False)
+        weights = one @ direction[0]
+        parts.append(weights * np.sign(weights[np.argmax(np.abs(weights))]))
+    return values[chosen], np.array(parts)
+
+
+def _told_apart(values: Array, gamma: float) -> MarchenkoPastur:
+    """The law of a population whose eigenvalues within a fiftieth of a decade count as one."""
+    _, index = np.unique(np.round(_TOLD_APART * np.log10(values)), return_inverse=True)
+    count = np.bincount(index)
+    return MarchenkoPastur.of(np.bincount(index, weights=values) / count, gamma, count)

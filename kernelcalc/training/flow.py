@@ -23,11 +23,14 @@ from kernelcalc.results.result import axes, origin_of, seed_of
 from kernelcalc.training.checks import check_count, check_number, floats, gram, sorted_times
 from kernelcalc.training.integrator import integrate
 from kernelcalc.training.leading import FEWEST, LeadingTraces
-from kernelcalc.training.losses import Loss, resolve_loss
+from kernelcalc.training.losses import ConvexLoss, Loss, resolve_loss
 from kernelcalc.training.progress import warn_if_long, with_bar
 from kernelcalc.training.start import along_points, initial_draws
 from kernelcalc.training.trajectory import Trajectory
 from kernelcalc.training.weighted import bounded_moments
+
+# Different targets that a loss is looked at for.
+_TARGETS_LOOKED_AT = 8
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -170,6 +173,11 @@ def hessian_moments(
     -------
     SampledTrajectory
 
+    Warns
+    -----
+    AssumptionWarning
+        A loss from an expression that sinks without bound: its gradients need not be bounded over sublevel sets.
+
     Raises
     ------
     CovarianceError
@@ -196,6 +204,7 @@ def hessian_moments(
     if n_out is not None:
         check_count("n_out", n_out, 1)
     targets = law.encode(Y, n_out)
+    _check_gradients(law, targets)
     grams = {name: gram(kernels, name, len(targets)) for name in ("theta", "lam", "upsilon")}
     unique, where = sorted_times(times)
     check_count("kmax", kmax, 1)
@@ -334,3 +343,9 @@ def gradient_flow(
             np.concatenate([np.ascontiguousarray(a.transpose(2, 1, 0)) for a in x]) for x in zip(*both, strict=True)
         ]
         yield by_sample[0], by_sample[1]
+
+
+def _check_gradients(law: Loss, targets: Array) -> None:
+    """Warn of a loss without bounded gradients over sublevel sets."""
+    if isinstance(law, ConvexLoss) and np.isinf(law.sublevel_bound(0.0, np.unique(targets)[:_TARGETS_LOOKED_AT, None])):
+        law.warn_of_gradients()

@@ -48,6 +48,18 @@ def test_figure_1_writes_files_and_goes_on_where_it_stopped(tmp_path: Path) -> N
     assert len(list(tmp_path.glob("figure1-networks-*.jsonl"))) == 4
 
 
+@pytest.mark.parametrize(("smooth", "name"), [("softplus", "softplus"), ("gaussian", "smooth_relu")])
+def test_figure_1_says_which_smooth_relu(tmp_path: Path, smooth: str, name: str) -> None:
+    result = run(*FIRST, "--smooth", smooth, "--no-png", "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    table = rows(tmp_path / "figure1_theory.csv")
+    first = next(row for row in table if row["activation"] == name and row["k"] == "1" and float(row["time"]) == 0)
+    x, labels = kc.datasets.mnist14(8)
+    y = kc.datasets.one_hot(labels)
+    exact = kc.mse_moments(kc.MLP(name, 3, n_out=y.shape[1]).kernels(x), y, [0.0])
+    assert float(first["trace_h"]) == pytest.approx(exact.trace_h[0, 0], rel=1e-9)
+
+
 def test_figure_2(tmp_path: Path) -> None:
     result = run("2", "--width", 32, "-n", 16, "--count", 4, "--widths", "16,32", "--trials", 4, "-o", tmp_path)
     assert result.exit_code == 0, result.output

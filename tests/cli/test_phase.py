@@ -150,3 +150,33 @@ def test_architecture_with_positions_is_refused() -> None:
     result = run("--architecture", "conv(3); tanh; flatten; dense")
     assert result.exit_code == 2
     assert "without positions" in result.output
+
+
+def test_spectrum_against_depth(tmp_path: Path) -> None:
+    result = run("--spectrum", "1,3,20", "--points", 12, "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "phase_spectrum.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["setting"] == "tanh" and row["depth"] == "3"]
+    x, _ = kc.datasets.mnist14(12)
+    theta = kc.MLP("tanh", depth=3).kernels(x, only="theta").theta
+    values = np.linalg.eigvalsh(theta)[::-1] / np.trace(theta) * 12
+    np.testing.assert_allclose([float(row["eigenvalue"]) for row in rows], values, rtol=1e-9)
+    line = next(
+        line for line in result.output.splitlines() if line.startswith("tanh") and line.split()[2] == "3"
+    ).split()
+    assert float(line[5]) == pytest.approx(values[0] / values[-1], rel=1e-3)
+    # order: one outlier; chaos: none stands apart for long
+    deep = next(
+        line for line in result.output.splitlines() if line.startswith("tanh") and line.split()[2] == "20"
+    ).split()
+    assert deep[-1] == "1"
+    chaos = next(
+        line for line in result.output.splitlines() if line.startswith("normalized") and line.split()[3] == "20"
+    )
+    assert float(chaos.split()[6]) < 20 < float(deep[5])
+    assert (tmp_path / "phase_spectrum.png").exists()
+
+
+@pytest.mark.parametrize("depths", ["0,1", "a", "5000", ""])
+def test_depths_that_are_refused(depths: str) -> None:
+    assert "depths" in run("--spectrum", depths).output

@@ -139,3 +139,17 @@ def test_wrong_input_is_one_line(tmp_path: Path, arguments: tuple[str, ...], mes
     assert last.startswith("Error: ")
     assert message in last
     assert list(tmp_path.iterdir()) == []
+
+
+def test_components_are_pictures_of_the_points(tmp_path):
+    result = CliRunner().invoke(main, ["spectrum", "-n", "40", "--components", "3", "-o", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "spectrum_components.png").read_bytes().startswith(b"\x89PNG")
+    with (tmp_path / "spectrum_components.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    weights = np.array([float(row["weight"]) for row in rows]).reshape(3, 40)
+    x = kc.datasets.mnist14(40)[0]
+    values, vectors = np.linalg.eigh(kc.MLP("smooth_relu", depth=3).kernels(x, only="theta").theta / 40)
+    for k in range(3):
+        assert abs(weights[k] @ vectors[:, -1 - k]) == pytest.approx(1, rel=1e-9)
+        assert float(rows[40 * k]["eigenvalue"]) == pytest.approx(values[-1 - k], rel=1e-9)

@@ -43,6 +43,7 @@ MADE = {
     "fisher_spectrum": lambda: kc.spectrum.fisher_spectrum("tanh", 2, 3, 2, quantiles=4),
     "fisher_statistics": lambda: kc.spectrum.fisher_statistics(K.theta, 20),
     "class_hierarchy": lambda: kc.spectrum.class_hierarchy(K, np.c_[Y, -Y], (Y > 0).astype(int)),
+    "train_along": lambda: kc.train_along(K, lambda t: Y, [0.0, 1.0]),
     "mse_law": lambda: kc.mse_law(K, Y, 1.0, "loss"),
     "mercer": lambda: sphere.mercer(lambda t: t**2 + t, 3, kmax=4),
     "validate": lambda: kc.validate(kc.MLP("tanh", 2), X[:3], Y[:3], widths=(8, 16), trials=4, times=(0,)),

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
+import kernelcalc as kc
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.studies.spectrum import (
@@ -13,6 +14,7 @@ from kernelcalc.studies.spectrum import (
     marchenko_pastur_edges,
     rank_bound_i,
     rank_bound_s,
+    solution_dimension,
     spectrum_of_i,
 )
 from kernelcalc.training.losses import resolve_loss
@@ -189,3 +191,14 @@ def test_bbp_outlier_of_a_sampled_covariance():
     assert bbp_outlier(1 + np.sqrt(0.3) + 1e-6, 0.3) == pytest.approx(edge, rel=1e-9)
     with pytest.raises(InputError):
         bbp_outlier(2.0, 0.0)
+
+
+def test_solutions_form_a_manifold():
+    """At C = 0 the null space of H has at least P - N n_out dimensions: the targets are its outputs."""
+    net = kc.MLP("tanh", depth=2, n_out=2)
+    fin = kc.FiniteNetwork.random(net, (5,), n_in=3, rng=0)
+    x = np.random.default_rng(1).normal(size=(4, 3))
+    y = fin(x)  # its own outputs: C = 0 here
+    null = int((np.abs(np.linalg.eigvalsh(fin.hessian(x, y))) < 1e-12).sum())
+    assert null == solution_dimension(fin.n_parameters, 4, 2) == fin.n_parameters - 8
+    assert solution_dimension(5, 4, 2) == 0

@@ -19,6 +19,7 @@ from kernelcalc.expressions.parsing import parse_expression
 from kernelcalc.expressions.stable import NUMPY_FUNCTIONS, plain, stabilise
 from kernelcalc.machine import MULTIPRECISION
 from kernelcalc.training.losses.loss import Loss
+from kernelcalc.training.losses.sublevel import bound
 
 if TYPE_CHECKING:
     from kernelcalc.arrays import Array
@@ -53,6 +54,13 @@ class ConvexLoss(Loss):
             where = f"c'' = {h.min():.4g} at y = {np.broadcast_to(y, h.shape)[at]:.4g}"
             raise InputError("a loss convex in y", where, "the theory needs a positive semidefinite Hessian of C")
         return np.maximum(h, 0.0)
+
+    def sublevel_bound(self, level: float, t: Array) -> float:
+        def at(function: Callable[[Any, Any], Any]) -> Callable[[float, float], float]:
+            return lambda y, v: float(np.asarray(function(np.array(y), np.array(v))))
+
+        with np.errstate(all="ignore"):
+            return bound(at(self.c), at(self.first), t, level)
 
     def _called(self, function: Callable[[Any, Any], Any], y: Array, t: Array, what: str) -> Array:
         shape = np.broadcast_shapes(y.shape, t.shape)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.arrays import plain
-from kernelcalc.errors import NotFiniteError, ShapeError, renamed
-from kernelcalc.training.checks import columns
+from kernelcalc.errors import AssumptionWarning, NotFiniteError, ShapeError, renamed, warn
+from kernelcalc.training.checks import check_number, columns
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -39,12 +39,15 @@ class Loss(ABC):
         Largest eigenvalue of ∂²c over all outputs, infinity where there is none or it is not known.
     is_quadratic : bool
         Whether ∂²c = Id, as for the MSE alone: then outputs stay Gaussian and Corollary 1 holds.
+    slope_bound : float
+        Largest ‖∇c‖ of a point with one output (of all outputs where they are coupled); infinity where there is none.
     """
 
     name: str
     has_blocks: bool = False
     curvature_bound: float = np.inf
     is_quadratic: bool = False
+    slope_bound: float = np.inf
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -62,6 +65,54 @@ class Loss(ABC):
     @abstractmethod
     def curvature(self, y: Array, t: Array) -> Array:
         """∂²c(y, t): its diagonal (..., n_out), or with ``has_blocks`` the matrix (..., n_out, n_out)."""
+
+    def bounded_gradient(self, level: float, n: int = 1, n_out: int = 1, *, Y: ArrayLike | None = None) -> float:
+        r"""Bound b(a) of ‖∇C‖ over the sublevel set {C ≤ a} of N points (Definition 1, BGOSS).
+
+        ‖∇C‖² = 2C/N for the MSE; ‖∇C‖ ≤ √(n_out/N) for the binary and √(2/N) for the softmax cross-entropy at every level
+        (Proposition 2, which prints √(2c) for the last).
+
+        Parameters
+        ----------
+        level : float
+            a.
+        n, n_out : int
+            Numbers of points and outputs.
+        Y : array_like, optional
+            Labels in their place; a loss from an expression depends on them, by default they are all 1.
+
+        Returns
+        -------
+        float
+            Infinite, with a warning, where no bound is known.
+
+        Warns
+        -----
+        AssumptionWarning
+            No bound is known: the theorems assume one.
+
+        References
+        ----------
+        Jacot, Gabriel, Hongler (ICLR 2020), Definition 1 and Proposition 2.
+        """
+        t = self.encode(Y, n_out if n_out > 1 else None) if Y is not None else np.ones((n, n_out))
+        found = self.sublevel_bound(check_number("level", level, -np.inf), t)
+        if np.isinf(found):
+            self.warn_of_gradients()
+        return found
+
+    def sublevel_bound(self, level: float, t: Array) -> float:
+        """Bound of ‖∇C‖ over {C ≤ level} for encoded targets (N, n_out), infinite where none is known."""
+        outputs = 1 if self.has_blocks else t.shape[1]
+        return float(self.slope_bound * np.sqrt(outputs / len(t)))
+
+    def warn_of_gradients(self) -> None:
+        """Warn that the theorems' assumption is not known to hold."""
+        warn(
+            f"the loss {self.name} is not known to have bounded gradients over its sublevel sets, which the theorems assume: "
+            "the limit of training need not exist; add a term that bounds it from below",
+            AssumptionWarning,
+        )
 
     def curvature_product(self, y: Array, t: Array) -> Callable[[Array], Array]:
         """The map v ↦ ∂²c(y, t) v of arrays (..., n_out)."""

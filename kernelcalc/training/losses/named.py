@@ -30,6 +30,9 @@ class MeanSquaredError(Loss):
     curvature_bound: float = 1.0
     is_quadratic = True
 
+    def sublevel_bound(self, level: float, t: Array) -> float:
+        return float(np.sqrt(max(2 * level, 0.0) / len(t)))
+
     def point_values(self, y: Array, t: Array) -> Array:
         return 0.5 * np.sum((y - t) ** 2, axis=-1)
 
@@ -58,6 +61,7 @@ class BinaryCrossEntropy(Loss):
 
     name = "binary"
     curvature_bound: float = 0.25
+    slope_bound: float = 1.0
 
     def encode(self, Y: ArrayLike, n_out: int | None = None) -> Array:
         t = columns(Y, n_out=n_out)
@@ -98,6 +102,7 @@ class SoftmaxCrossEntropy(Loss):
     name = "softmax"
     has_blocks = True
     curvature_bound: float = 0.5
+    slope_bound: float = 2.0**0.5
 
     def encode(self, Y: ArrayLike, n_out: int | None = None) -> Array:
         given = columns(Y)
