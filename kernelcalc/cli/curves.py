@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kernelcalc.cli.dataset import DataOptions, data_options, loss_option, network_options
+from kernelcalc.cli.dataset import DataOptions, data_options, loss_option, network_options, positioned
 from kernelcalc.cli.drawing import Drawing, drawing_options
 from kernelcalc.cli.names import ACTIVATION
 from kernelcalc.cli.recipe import Remembered, recipe
@@ -114,6 +114,7 @@ def curves(
     drawing.ready()
     x, y = data.read(law, seed, None if law.is_quadratic else SAMPLED_POINTS)
     nets = _networks(architecture, activations, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
+    x = positioned(next(iter(nets.values())), x)
     report = Curves(
         nets=nets,
         law=law,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -210,6 +211,21 @@ class DataOptions:
                     f"--scale sphere leaves {count(lost, 'point')} equal to another that differs in length only (try raw)"
                 )
         return result
+
+
+def positioned(net: Any, x: np.ndarray) -> np.ndarray:
+    """Rows as a network with convolutions takes them: square images, else sequences, of one channel; says which.
+
+    Other networks take the rows themselves.
+    """
+    if not net.has_positions or x.ndim != 2:
+        return x
+    side = math.isqrt(x.shape[1])
+    if side * side == x.shape[1] and side > 1:
+        say(f"rows of {x.shape[1]} inputs taken as images of {side} × {side} positions, one channel")
+        return x.reshape(len(x), side, side, 1)
+    say(f"rows of {x.shape[1]} inputs taken as sequences of as many positions, one channel")
+    return x[:, :, None]
 
 
 def encoded(y: np.ndarray, loss: str, targets: str | None) -> np.ndarray:

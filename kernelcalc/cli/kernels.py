@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kernelcalc.cli.dataset import ARCHITECTURE, DataOptions, point_options
+from kernelcalc.cli.dataset import ARCHITECTURE, DataOptions, point_options, positioned
 from kernelcalc.cli.drawing import ending_of
 from kernelcalc.cli.names import ACTIVATION, KERNEL
 from kernelcalc.cli.recipe import Remembered, recipe
@@ -87,6 +87,7 @@ def kernels(
     points = data.scaled(points, "raw" if data.has_file else "sphere")
     net = network_from_text(architecture, as_activation(activation), depth=depth, sigma_w=sigma_w, beta=beta)
     heading = f"{net!r}: {points.shape[0]} points in {points.shape[1]} dimensions"
+    points = positioned(net, points)
     if not by_dask:
         result = net.kernels(points, only=only or None, engine="numba" if machinery == "numba" else None)
         sums = {name: (getattr(result, name).trace(), getattr(result, name).sum()) for name in result.available}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kernelcalc.cli.dataset import DataOptions, data_options, drawn, loss_option, network_options
+from kernelcalc.cli.dataset import DataOptions, data_options, drawn, loss_option, network_options, positioned
 from kernelcalc.cli.names import ACTIVATION
 from kernelcalc.cli.recipe import Remembered, recipe
 from kernelcalc.cli.terminal import say, say_written, shows_progress
@@ -101,6 +101,7 @@ def predict(
     law = resolve_loss(loss)
     x, y = data.read(law, seed)
     net = network_from_text(architecture, activation, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
+    x = positioned(net, x)
     count = len(x) // 5 if held_out is None else held_out
     if count >= len(x):
         raise InputError(f"--held-out below the number of points, {len(x)}", str(count))

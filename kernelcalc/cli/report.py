@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kernelcalc.cli.dataset import DataOptions, data_options, drawn, loss_option, network_options
+from kernelcalc.cli.dataset import DataOptions, data_options, drawn, loss_option, network_options, positioned
 from kernelcalc.cli.drawing import ending_of
 from kernelcalc.cli.names import ACTIVATION
 from kernelcalc.cli.predict import as_numbers
@@ -97,6 +97,7 @@ def report(
     writable_folder(out.parent)
     x, y = replace(data, data=file or data.data).read(law, seed)
     net = network_from_text(architecture, activation, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
+    x = positioned(net, x)
     words, numbers = _predictions(net, x, y, law, width, samples, networks, seed)
     source = str(file or data.data or "256 digits")
     title = f"{net.activations[0].name if net.activations else 'linear'} on {source}: what a wide network does"
@@ -117,7 +118,7 @@ def _setting(net: Sequential, source: str, x: np.ndarray, law: Loss, width: int,
 
     rows = [
         ("network", repr(net)),
-        ("data", f"{source}: {len(x)} points of {x.shape[1]} inputs, {net.n_out} outputs"),
+        ("data", f"{source}: {len(x)} points of {x[0].size} inputs, {net.n_out} outputs"),
         ("loss", law.name),
         ("hidden width, where one is needed", str(width)),
         ("seed", str(seed)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from kernelcalc.cli.dataset import DataOptions, data_options, loss_option, network_options
+from kernelcalc.cli.dataset import DataOptions, data_options, loss_option, network_options, positioned
 from kernelcalc.cli.drawing import Drawing, drawing_options
 from kernelcalc.cli.names import ACTIVATION
 from kernelcalc.cli.recipe import Remembered, recipe
@@ -66,6 +66,7 @@ def spectrum(
     drawing.ready()
     x, y = data.read(law, seed)
     net = network_from_text(architecture, activation, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
+    x = positioned(net, x)
     report = SpectrumReport.of(net, x, y, law, width, seed)
     say(str(report))
     if components is not None:

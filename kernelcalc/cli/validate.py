@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kernelcalc.cli.dataset import DataOptions, check_options, network_options
+from kernelcalc.cli.dataset import DataOptions, check_options, network_options, positioned
 from kernelcalc.cli.drawing import Drawing, drawing_options
 from kernelcalc.cli.names import ACTIVATION
 from kernelcalc.cli.recipe import Remembered, recipe
@@ -48,7 +48,9 @@ class Numbers(click.ParamType):
 )  # fmt: skip
 @network_options
 @click.option(
-    "--widths", type=Numbers(int, "64,128,256"), default="64,128,256", show_default=True, help="Hidden widths."
+    "--widths",
+    type=Numbers(int, "64,128,256"),
+    help="Hidden widths.  [default: 64,128,256; with --architecture 24,48,96]",
 )
 @click.option("--trials", type=click.IntRange(min=2), default=100, show_default=True, help="Networks of each width.")
 @click.option("--times", type=Numbers(float, "0,1,10"), default="0,1,10", show_default=True, help="Times in training.")
@@ -70,7 +72,7 @@ def validate(
     depth: int,
     sigma_w: float,
     beta: float,
-    widths: tuple[int, ...],
+    widths: tuple[int, ...] | None,
     trials: int,
     times: tuple[float, ...],
     data: DataOptions,
@@ -98,8 +100,11 @@ def validate(
     from kernelcalc.studies.validation.validate import validate as run
 
     drawing.ready()
-    x, y = _read(data, seed)
-    net = network_from_text(architecture, activation, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
+    settings: dict[str, Any] = {"depth": depth, "sigma_w": sigma_w, "beta": beta}
+    convolves = network_from_text(architecture, activation, **settings).has_positions
+    x, y = _read(data, seed, convolves)
+    net = network_from_text(architecture, activation, **settings, n_out=y.shape[1])
+    x = positioned(net, x)
     with nullcontext() if scheduler is None else cluster(scheduler, 1) as client:
         report = run(
             net, x, y, widths, trials, times, seed,
@@ -115,7 +120,7 @@ def validate(
         raise click.exceptions.Exit(1)
 
 
-def _read(data: DataOptions, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _read(data: DataOptions, seed: int, convolves: bool) -> tuple[np.ndarray, np.ndarray]:
     """Points (N, n_0) and targets (N, n_out)."""
     import numpy as np
 
@@ -125,7 +130,7 @@ def _read(data: DataOptions, seed: int) -> tuple[np.ndarray, np.ndarray]:
     if data.data is None:
         if any((data.labels, data.columns, data.drop, data.flatten)):
             raise InputError("--data FILE together with --labels, --columns, --drop or --flatten", "the spiral")
-        x, y = spiral()
+        x, y = waves() if convolves else spiral()
         n = len(x) if data.points is None else data.points
         if n > len(x):
             raise InputError(f"at most {len(x)} points, or --data", f"--points {n}")
@@ -140,6 +145,15 @@ def _read(data: DataOptions, seed: int) -> tuple[np.ndarray, np.ndarray]:
     if datasets.are_classes(y) and not np.isin(y, (-1, 0, 1)).all():
         y = datasets.parity(y)
     return x, y.astype(np.float64).reshape(len(y), -1)
+
+
+def waves() -> tuple[np.ndarray, np.ndarray]:
+    """Four sequences of six positions with one channel, of different lengths |x|, and targets ±1."""
+    import numpy as np
+
+    at, size = np.arange(6), 0.6 + 0.3 * np.arange(4)
+    x = size[:, None] * np.cos(0.9 * np.arange(1, 5)[:, None] * at + np.arange(4)[:, None])
+    return x, np.array([1.0, -1.0, -1.0, 1.0])
 
 
 def spiral() -> tuple[np.ndarray, np.ndarray]:

@@ -240,10 +240,7 @@ class LayeredForward(Forward):
         found = []
         for start in range(0, len(self.x), block):
             x = self.x[start : start + block]
-            units = x[0].size
-            kept = self.root.forward(self.theta, x)[1]
-            kernel = np.zeros((units, *x.shape), dtype=x.dtype)
-            found.append(self.root.laplacian(self.theta, kept, np.zeros_like(x), kernel)[0][:, 0])
+            found.append(self.root.hessian_trace(self.theta, self.root.forward(self.theta, x)[1], x)[:, 0])
         return np.concatenate(found)
 
 

@@ -50,15 +50,21 @@ class Layer(ABC):
 
     def laplacian(self, theta: AnyArray, kept: Any, g: AnyArray, kernel: AnyArray) -> tuple[AnyArray, AnyArray]:
         """(g, Θ) behind the layer; Θ is (units, N, P, n), units = P n."""
-        return self._moved(theta, kept, g[None])[0], self.sandwich(theta, kept, kernel)
+        return self.moved(theta, kept, g[None])[0], self.sandwich(theta, kept, kernel)
+
+    def branch(self, theta: AnyArray, kept: Any, g: AnyArray, kernel: AnyArray) -> tuple[AnyArray, AnyArray | None]:
+        """g behind the layer, and what its own parameters add to J Θ Jᵀ; None for nothing."""
+        g, total = self.laplacian(theta, kept, g, kernel)
+        return g, total - self.sandwich(theta, kept, kernel) if self.size else None
 
     def sandwich(self, theta: AnyArray, kept: Any, kernel: AnyArray) -> AnyArray:
         """J Θ Jᵀ."""
-        half = self._moved(theta, kept, kernel)
+        half = self.moved(theta, kept, kernel)
         other = half.reshape(len(half), half.shape[1], -1).transpose(2, 1, 0)
-        return self._moved(theta, kept, other.reshape(len(other), *kernel.shape[1:]))
+        return self.moved(theta, kept, other.reshape(len(other), *kernel.shape[1:]))
 
-    def _moved(self, theta: AnyArray, kept: Any, dx: AnyArray) -> AnyArray:
+    def moved(self, theta: AnyArray, kept: Any, dx: AnyArray) -> AnyArray:
+        """The value's derivative along dx alone."""
         return self.tangent(theta, kept, None, dx)[0]
 
 
@@ -106,13 +112,21 @@ class Dense(Layer):
 
     def laplacian(self, theta: AnyArray, kept: Any, g: AnyArray, kernel: AnyArray) -> tuple[AnyArray, AnyArray]:
         g, kernel = super().laplacian(theta, kept, g, kernel)
+        return g, self._with_own(kept, kernel)
+
+    def branch(self, theta: AnyArray, kept: Any, g: AnyArray, kernel: AnyArray) -> tuple[AnyArray, AnyArray | None]:
+        points, positions = kept.shape[:2]
+        own = np.zeros((positions * self.m, points, positions, self.m), dtype=kept.dtype)
+        return self.moved(theta, kept, g[None])[0], self._with_own(kept, own)
+
+    def _with_own(self, kept: Any, kernel: AnyArray) -> AnyArray:
         points, positions = kept.shape[:2]
         gram = self.scale**2 * (kept @ kept.swapaxes(1, 2)) + self.beta**2
         # own parameters: only equal units, all pairs of positions p, q
         view = kernel.reshape(positions, self.m, points, positions, self.m)
         unit = np.arange(self.m)
         view[:, unit, :, :, unit] += gram.transpose(1, 0, 2)
-        return g, view.reshape(kernel.shape)
+        return view.reshape(kernel.shape)
 
     def _outer(self, x: AnyArray, eta: AnyArray, each: bool) -> AnyArray:
         """Σ over positions (and points) of α ⊗ η, and of η, as flat vectors."""
@@ -325,6 +339,33 @@ class Serial(Layer):
             g, kernel = layer.laplacian(part, one, g, kernel)
         return g, kernel
 
+    def last_bend(self) -> int:
+        """Index of the last layer for which Θ decides about g; −1 where all are linear."""
+        return max((k for k, layer in enumerate(self.layers) if not isinstance(layer, Dense | Fixed)), default=-1)
+
+    def hessian_trace(self, theta: AnyArray, kept: Any, x: AnyArray) -> AnyArray:
+        """g of every unit behind the layers from points (N, P, n) that do not move, (N, P', n')."""
+        g, kernel, last = np.zeros_like(x), np.zeros((x[0].size, *x.shape), dtype=x.dtype), self.last_bend()
+        for k, (layer, part, one) in enumerate(zip(self.layers, self._parts(theta), kept, strict=True)):
+            if k <= last:
+                g, kernel = layer.laplacian(part, one, g, kernel)
+            else:
+                g = layer.moved(part, one, g[None])[0]
+        return g
+
+    def branch(self, theta: AnyArray, kept: Any, g: AnyArray, kernel: AnyArray) -> tuple[AnyArray, AnyArray | None]:
+        """The whole Θ is carried only as far as a layer that bends asks for it."""
+        total, own, last = kernel, None, self.last_bend()
+        for k, (layer, part, one) in enumerate(zip(self.layers, self._parts(theta), kept, strict=True)):
+            g, added = layer.branch(part, one, g, total)
+            if k < last:
+                total = layer.sandwich(part, one, total)
+                total = total if added is None else total + added
+            if own is not None:
+                own = layer.sandwich(part, one, own)
+            own = own if added is None else added if own is None else own + added
+        return g, own
+
 
 class Sum(Serial):
     """Branches side by side whose outputs add."""
@@ -355,9 +396,9 @@ class Sum(Serial):
     def laplacian(self, theta: AnyArray, kept: Any, g: AnyArray, kernel: AnyArray) -> tuple[AnyArray, AnyArray]:
         total, behind = np.zeros(()), self.sandwich(theta, kept, kernel)
         for branch, part, one in zip(self.layers, self._parts(theta), kept, strict=True):
-            own_g, own = branch.laplacian(part, one, g, kernel)
             # parameters of one branch do not move the others
-            total, behind = total + own_g, behind + own - branch.sandwich(part, one, kernel)
+            own_g, own = branch.branch(part, one, g, kernel)
+            total, behind = total + own_g, behind if own is None else behind + own
         return total, behind
 
 

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.arrays import digest
+from kernelcalc.errors import InputError
 from kernelcalc.finite import derivatives
 from kernelcalc.finite.arrays import AnyArray, float_type
 from kernelcalc.finite.composition import Architecture, LayeredForward, LayeredParameters
 from kernelcalc.finite.curvature.hessian import HessianSplit, output_hessian
 from kernelcalc.finite.curvature.moments import HessianMoments, hessian_moments
 from kernelcalc.finite.derivatives import Problem
+from kernelcalc.finite.layers import Dense, Serial
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters, layer_sizes
 from kernelcalc.finite.training import Training, train
@@ -224,3 +226,28 @@ class LayeredNetwork(LayeredParameters, FiniteNetwork):
         run = derivatives.forward(self, self.points(X))
         assert isinstance(run, LayeredForward)
         return run.hessian_trace()
+
+    def directional(self, X: Any, directions: AnyArray) -> AnyArray:
+        """∇f_a(x_s)·v for directions v (V, P) in parameter space, (V, N, n_out)."""
+        run = derivatives.forward(self, self.points(X))
+        assert isinstance(run, LayeredForward)
+        still = np.zeros((len(directions), *run.x.shape), dtype=self.dtype)
+        return run.root.tangent(run.theta, run.kept, np.asarray(directions), still)[0][:, :, 0]
+
+    def last_units(self, X: Any) -> tuple[AnyArray, AnyArray, float]:
+        """What the last Dense multiplies its weights with, c α (N, n), the trace of its Hessian, and β of this Dense.
+
+        Raises
+        ------
+        InputError
+            If the composition does not end in a Dense.
+        """
+        last = self.architecture.root.layers[-1]
+        if not isinstance(last, Dense):
+            raise InputError("a composition that ends in a Dense", type(last).__name__)
+        before = Serial(self.architecture.root.layers[:-1])
+        points, theta = self.points(X), self.parameters[: before.size]
+        x = points.reshape(len(points), -1, points.shape[-1])
+        units, kept = before.forward(theta, x)
+        traces = before.hessian_trace(theta, kept, x)
+        return last.scale * units[:, 0], last.scale * traces[:, 0], last.beta

@@ -15,7 +15,9 @@ _ARGUMENTS = (np.linspace(-3, 3, 13), np.array([-20.0, -8.0, 8.0, 20.0]))
 def architecture(net: Any, sizes: list[int]) -> dict[str, Any]:
     """What defines the networks drawn from an architecture, as JSON values; activations are known by their values."""
     return {
-        "network": [*sizes, float(net.sigma_w), float(net.beta)],
+        "network": [*sizes, float(net.sigma_w), float(net.beta)]
+        if hasattr(net, "sigma_w")
+        else [*sizes, repr(net.layers)],
         "activations": digest(*(_values(act, at) for act in net.activations for at in _ARGUMENTS)),
     }
 

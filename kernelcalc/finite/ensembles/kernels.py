@@ -22,12 +22,16 @@ from kernelcalc.finite.derivatives import forward
 from kernelcalc.finite.ensembles.fingerprint import architecture
 from kernelcalc.finite.ensembles.records import MOMENT_FIELDS
 from kernelcalc.finite.ensembles.trials import run_trials
-from kernelcalc.finite.network import FiniteNetwork
+from kernelcalc.finite.network import FiniteNetwork, LayeredNetwork
 from kernelcalc.finite.training import Schedule
 from kernelcalc.results.result import Result, axes
 
 # (s, weight): Σ weight (F(s h) − F(−s h)) = h F'(0) + O(h⁵)
 _STENCIL = ((1.0, 2 / 3), (2.0, -1 / 12))
+# Σ weight F(s h) = h² F''(0) + O(h⁶), F(0) once
+_SECOND = ((-2.0, -1 / 12), (-1.0, 4 / 3), (0.0, -5 / 2), (1.0, 4 / 3), (2.0, -1 / 12))
+# Random directions of unit components move pre-activations by this much: the error is about its fourth power.
+_SWING = 4e-3
 # Largest change of a pre-activation, up to the ratio of gradient norms. The stencil's relative error is then about its
 # fourth power, 1e-12 at most, and rounding eps/1e-3.
 _SHIFT = 1e-3
@@ -46,14 +50,18 @@ def mean_ntk(net: FiniteNetwork, X: Any) -> AnyArray:
     return theta if theta.ndim == 2 else np.einsum("stcc->st", theta) / net.n_out
 
 
-def trace_gradient_kernel(net: FiniteNetwork, X: Any) -> AnyArray:
+def trace_gradient_kernel(net: FiniteNetwork, X: Any, probes: int = 8, rng: Any = 0) -> AnyArray:
     r"""Λ(x, x') = ∇g_a(x)·∇f_a(x'), mean over a, (N, N); the row is g's argument.
 
     The derivative of g, which is exact, along every ∇f_a(x') by central differences of fourth order:
 
     .. math:: Λ(x, x') = \frac{d}{ds} g(x; θ + s ∇f(x'))\Big|_{s=0}
 
-    The relative error is below 1e-10 (tested against complex-step derivatives of traces of dense output Hessians).
+    The relative error is below 1e-10 (tested against complex-step derivatives of traces of dense output Hessians). For
+    compositions other than fully connected ones, where g costs the cube of the width, an unbiased estimate from ``probes``
+    vectors v of independent signs,
+
+    .. math:: Λ(x, x') = E_v \frac{d^2}{dh^2} ∇f(x; θ + h v)·∇f(x'; θ)\Big|_{h=0}
 
     References
     ----------
@@ -61,6 +69,8 @@ def trace_gradient_kernel(net: FiniteNetwork, X: Any) -> AnyArray:
     """
     x, theta = net.points(X), net.parameters
     jac = net.jacobian(x)
+    if isinstance(net, LayeredNetwork):
+        return _sampled_gradient_kernel(net, x, jac, whole_number(probes, "probes"), np.random.default_rng(rng))
     total = np.zeros((len(x), len(x)), dtype=net.dtype)
     for t in range(len(x)):
         for a in range(net.n_out):
@@ -75,16 +85,42 @@ def trace_gradient_kernel(net: FiniteNetwork, X: Any) -> AnyArray:
     return total / net.n_out
 
 
-def hessian_kernel(net: FiniteNetwork, X: Any) -> AnyArray:
+def _sampled_gradient_kernel(
+    net: LayeredNetwork, x: AnyArray, jac: AnyArray, probes: int, rng: np.random.Generator
+) -> AnyArray:
+    """Second differences along random signs of the derivatives of all f_a(x) along every ∇f_a(x')."""
+    n, outputs = jac.shape[:2]
+    along = jac.reshape(n * outputs, -1)
+    found = np.zeros((n, outputs, n, outputs), dtype=net.dtype)
+    for _ in range(probes):
+        signs = rng.choice(np.array([-1.0, 1.0]), size=net.n_parameters).astype(net.dtype)
+        for s, weight in _SECOND:
+            moved = net.at(net.parameters + s * _SWING * signs).directional(x, along)
+            found += weight / _SWING**2 / probes * moved.reshape(n, outputs, n, outputs)
+    # (direction, its output, point, output)
+    return np.asarray(np.einsum("tasa->st", found) / outputs)
+
+
+def hessian_kernel(net: FiniteNetwork, X: Any, probes: int = 16, rng: Any = 0) -> AnyArray:
     """Υ(x, x') = Tr Hf_a(x) Hf_a(x'), mean over a, (N, N), exactly and without a P × P matrix.
+
+    For compositions other than fully connected ones an unbiased estimate from ``probes`` vectors v of independent signs,
+    the mean of Hf_a(x)v · Hf_a(x')v.
 
     References
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Lemma 4.
     """
     x = net.points(X)
-    run = forward(net, x)
     total = np.zeros((len(x), len(x)), dtype=net.dtype)
+    if isinstance(net, LayeredNetwork):
+        signs = np.random.default_rng(rng).choice(np.array([-1.0, 1.0]), size=(probes, net.n_parameters))
+        for a in range(net.n_out):
+            splits = [HessianSplit.of_output(forward(net, one[None]), a) for one in x]
+            moved = np.stack([split.product(signs.astype(net.dtype), "s") for split in splits])
+            total += np.einsum("svp,tvp->st", moved, moved, optimize=True) / probes
+        return total / net.n_out
+    run = forward(net, x)
     for a in range(net.n_out):
         total += curvature_pairs(HessianSplit.of_output(run, a)).s_s
     return total / net.n_out
@@ -115,6 +151,9 @@ def readout_kernels(net: FiniteNetwork, X: Any) -> ReadoutKernels:
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Lemmas 3 and 5.
     """
+    if isinstance(net, LayeredNetwork):
+        left, right, beta = net.last_units(X)
+        return ReadoutKernels(sigma=left @ left.T + beta**2, phi=right @ left.T, xi=right @ right.T)
     n = net.weights[-1].shape[0]
     units = FiniteNetwork(
         weights=(*net.weights[:-1], np.eye(n, dtype=net.dtype)),
@@ -137,6 +176,7 @@ def centred_products(net: FiniteNetwork, X: Any, Y: AnyArray, readout: ReadoutKe
     x = net.points(X)
     y = finite_array(Y, "targets").reshape(len(x), net.n_out)
     f, g = net(x), net.hessian_trace(x)
+    x = x.reshape(len(x), -1)
     found = []
     for matrix in (np.eye(len(x)), x @ x.T):
         found += [float(np.vdot(left, matrix @ y)) for left in (f, g)]
@@ -166,13 +206,14 @@ class _Task:
 
     def _one(self, width: int, seed: np.random.SeedSequence) -> dict[str, AnyArray]:
         draw, sample = seed.spawn(2)
-        fin = FiniteNetwork.random(self.net, width, self.X.shape[1], np.random.default_rng(draw))
+        shape = self.X.shape[1] if self.X.ndim == 2 else self.X.shape[1:]
+        fin = FiniteNetwork.random(self.net, width, shape, np.random.default_rng(draw))
         state = sample.generate_state(1)[0]
 
         def record(_: float, now: FiniteNetwork) -> dict[str, AnyArray]:
             moments = hessian_moments(now, self.X, self.Y, kmax=self.kmax, probes=self.probes, dense=False, rng=state)
             row = {name: np.asarray(getattr(moments, name)) for name in MOMENT_FIELDS}
-            return row | {"theta": mean_ntk(now, self.X), "lam": trace_gradient_kernel(now, self.X)}
+            return row | {"theta": mean_ntk(now, self.X), "lam": trace_gradient_kernel(now, self.X, rng=state)}
 
         seen = fin.train(self.X, self.Y, self.times, tol=self.tol, record=record).records
         start = readout_kernels(fin, self.X)
@@ -180,7 +221,7 @@ class _Task:
             "sigma": start.sigma,
             "phi": start.phi,
             "xi": start.xi,
-            "upsilon": hessian_kernel(fin, self.X),
+            "upsilon": hessian_kernel(fin, self.X, rng=np.random.default_rng([state])),
             "controls": centred_products(fin, self.X, self.Y, start),
             **{name: np.stack([row[name] for row in seen]) for name in seen[0]},
         }
@@ -188,7 +229,7 @@ class _Task:
     def settings(self) -> dict[str, Any]:
         """What defines a trial, as JSON values; activations are known by their values."""
         return {
-            **architecture(self.net, [self.X.shape[1], int(self.net.n_out)]),
+            **architecture(self.net, [*self.X.shape[1:], int(self.net.n_out)]),
             "widths": list(self.widths),
             "data": digest(self.X, self.Y),
             "times": self.times.tolist(),

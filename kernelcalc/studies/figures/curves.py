@@ -171,7 +171,7 @@ class Curves:
 
     def _title(self, x: Array) -> str:
         net = next(iter(self.nets.values()))
-        setting = f"{len(x)} points in {x.shape[1]} dimensions, {net.n_out} output{'s'[: net.n_out - 1]}"
+        setting = f"{len(x)} points in {x[0].size} dimensions, {net.n_out} output{'s'[: net.n_out - 1]}"
         network = (
             f"L = {net.depth}, sigma_w = {net.sigma_w:g}, beta = {net.beta:g}"
             if isinstance(net, MLP)
