@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 # Accuracy of probabilities asked of the inversion, absolute.
 _TOLERANCE = 1e-11
 _HALVINGS = 9
+# Slopes of the contour beside the vertical line, half steps in a looked at, and so many at a time.
+_BENDS = (3**-0.5, -(3**-0.5), 0.0)
+_PLACES, _STRETCH = 120, 12
+# Beyond any end: the mark of a contour along which the integrand grows.
+_LONGEST = 1e3
+# Below this |2sλ| the series of the logarithm, to this order, is right to rounding.
+_SMALL_TERM, _SUMMED_ORDER = 0.05, 12
 
 
 class Standard:
@@ -54,6 +61,7 @@ class Standard:
         width = 1.01 / math.sqrt(min(level, 1 - level))
         low, high = max(-width, -self.lower.edge), min(width, self.upper.edge)
         u = min(max(self.upper.cornish_fisher(level), low), high)
+        self.upper.bends = self.lower.bends = _BENDS
         for _ in range(100):
             below, density = self.cdf_and_pdf(u)
             if abs(below - level) <= 10 * _TOLERANCE or high - low <= 1e-14 * max(1.0, width):
@@ -76,7 +84,12 @@ class Tail:
     copies: int
 
     def __init__(self, weights: Array, squares: Array, counts: Array, copies: int) -> None:
+        order = np.argsort(-np.abs(weights), kind="stable")
+        weights, squares, counts = weights[order], squares[order], counts[order]
         self.weights, self.squares, self.counts, self.copies = weights, squares, counts, copies
+        self.sizes: Array = np.abs(weights)
+        self.sums: dict[int, tuple[Array, Array]] = {}
+        self.bends: tuple[float, ...] = _BENDS
         largest = weights.max(initial=0.0)
         self.s_max: float = 0.5 / largest if largest > 0 else math.inf
         # A sum of negative squares alone ends at its maximum; a component without square reaches everywhere.
@@ -86,11 +99,33 @@ class Tail:
         self.edge: float = float(copies * top) if bounded else math.inf
 
     def k(self, s: Any) -> Any:
-        """K(s) for an array of complex s."""
-        s = np.asarray(s)[..., None]
-        scaled = s * self.weights
-        terms = -self.counts * (0.5 * np.log1p(-2 * scaled) + scaled) + s**2 * self.squares / (2 - 4 * scaled)
-        return self.copies * terms.sum(axis=-1)
+        """K(s) for an array of complex s; terms of small |sλ| together, by their power sums."""
+        s = np.asarray(s)
+        reach = float(np.abs(s).max(initial=0.0))
+        large = (
+            slice(0, int(np.searchsorted(-self.sizes, -_SMALL_TERM / (2 * reach))))
+            if 0 < reach < math.inf
+            else slice(None)
+        )
+        scaled = s[..., None] * self.weights[large]
+        squares, counts = self.squares[large], self.counts[large]
+        terms = -counts * (0.5 * np.log1p(-2 * scaled) + scaled) + s[..., None] ** 2 * squares / (2 - 4 * scaled)
+        total = terms.sum(axis=-1)
+        if large.stop is not None and large.stop < self.weights.size:
+            # Σ counts (2sλ)^n/2n (n ≥ 2) + s² Σ squares (2sλ)^n/2 (n ≥ 0), by Horner.
+            counted, squared = self.power_sums(large.stop)
+            rest = np.zeros_like(total)
+            for n in range(_SUMMED_ORDER, -1, -1):
+                rest = 2 * s * rest + squared[n] / 2 + 4 * counted[n + 2] / (2 * (n + 2))
+            total = total + s**2 * rest
+        return self.copies * total
+
+    def power_sums(self, first: int) -> tuple[Array, Array]:
+        """Σ counts λ^n and Σ squares λ^n, n = 0, 1, ..., of the terms from ``first`` on."""
+        if first not in self.sums:
+            powers = self.weights[first:] ** np.arange(_SUMMED_ORDER + 3)[:, None]
+            self.sums[first] = powers @ self.counts[first:], powers @ self.squares[first:]
+        return self.sums[first]
 
     def slope(self, s: float) -> float:
         """K'(s)."""
@@ -133,7 +168,8 @@ class Tail:
             return 0.0, 0.0
         s = self.saddle(x, 1.0)
         w = 1 / math.sqrt(self.bend(s) + s**-2)
-        bend, end = min((self._length(s, x, w, b) for b in (3**-0.5, -(3**-0.5), 0.0)), key=lambda pair: pair[1])
+        bend, end = min((self._length(s, x, w, b) for b in self.bends), key=lambda pair: pair[1])
+        self.bends = (bend,) if end < _LONGEST else _BENDS
         step, previous, settled = 0.2, (math.nan, math.nan), False
         a = np.arange(0, end + step, step)
         sums = self._sum(s, x, w, bend, a, first=0.5)
@@ -153,15 +189,21 @@ class Tail:
         raise PrecisionError(f"the inversion of the law did not converge at {x:.6g} standard deviations from the mean")
 
     def _length(self, s: float, x: float, w: float, bend: float) -> tuple[float, float]:
-        """The bend, and a beyond which the integrand of that contour is negligible."""
-        a = np.arange(0.0, 60.0, 0.5)
-        line, weight = self._contour(s, w, bend, a)
-        with np.errstate(over="ignore", invalid="ignore"):
-            size = (self.k(line) - line * x).real + np.log(np.abs(weight))
-        # Not a number: overflow of a growing integrand.
-        alive = np.flatnonzero(~(size < math.log(1e-3 * _TOLERANCE)))
-        grows = np.nanmax(size) > size[0] + 3
-        return bend, (a[alive[-1]] if alive.size else 0.0) + 0.5 + (1e3 if grows else 0.0)
+        """The bend, and a beyond which the integrand of that contour, once small and falling, is negligible."""
+        sizes, last = np.empty(0), 0
+        for first in range(0, _PLACES, _STRETCH):
+            a = np.arange(first, first + _STRETCH) / 2
+            line, weight = self._contour(s, w, bend, a)
+            with np.errstate(over="ignore", invalid="ignore"):
+                size = (self.k(line) - line * x).real + np.log(np.abs(weight))
+            sizes = np.concatenate([sizes, size])
+            # Not a number: overflow of a growing integrand.
+            alive = np.flatnonzero(~(size < math.log(1e-3 * _TOLERANCE)))
+            last = first + int(alive[-1]) if alive.size else last
+            if not alive.size and size[-1] < size[0]:
+                break
+        grows = np.nanmax(sizes) > sizes[0] + 3
+        return bend, 0.5 * last + 0.5 + (_LONGEST if grows else 0.0)
 
     def _contour(self, s: float, w: float, bend: float, a: Array) -> tuple[Any, Any]:
         v, root = w * np.sinh(a), w * np.cosh(a)

@@ -7,12 +7,15 @@ Jacot, Gabriel, Hongler (ICLR 2020), Corollary 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kernelcalc.errors import InputError, renamed
+from kernelcalc.machine import one_blas_thread, processors
 from kernelcalc.training.checks import columns, gram, times_of
 from kernelcalc.training.descent import Descent
 from kernelcalc.training.modes import Modes
@@ -71,7 +74,7 @@ def mse_law(
     >>> round(law.mean, 12), round(law.variance, 12)
     (1.0, 2.0)
     """
-    return next(_mse_laws(kernels, Y, [time], moment, descent))
+    return next(_mse_laws(kernels, Y, [time], moment, descent))()
 
 
 @renamed(targets="Y")
@@ -114,13 +117,17 @@ def mse_quantiles(
     >>> mse_quantiles(ones, [0.0], [0.0], "trace_s2", [0.5]).round(4)
     array([[0.4549]])
     """
-    laws = _mse_laws(kernels, Y, times, moment, descent)
-    return np.array([law.averaged(copies).quantile(np.atleast_1d(levels)) for law in laws]).T
+    workers = processors()
+    with ThreadPoolExecutor(workers) as pool, one_blas_thread(workers):
+        laws = _mse_laws(kernels, Y, times, moment, descent)
+        found = pool.map(lambda law: law().averaged(copies).quantile(np.atleast_1d(levels)), laws)
+        return np.array(list(found)).T
 
 
 def _mse_laws(
     kernels: Any, targets: ArrayLike, times: ArrayLike, moment: str, descent: Descent | None
-) -> Iterator[QuadraticLaw]:
+) -> Iterator[Callable[[], QuadraticLaw]]:
+    """For each time what computes the law."""
     if moment not in ("trace_s", "trace_s2", "loss"):
         raise InputError("moment 'trace_s', 'trace_s2' or 'loss'", repr(moment))
     t = times_of(times, endless=False)
@@ -139,20 +146,24 @@ def _mse_laws(
     middle = np.eye(n) / (2 * n)
     if moment != "loss":
         middle = gram(kernels, "lam", n) if moment == "trace_s" else gram(kernels, "upsilon", n) / n**2
+        middle = vectors.T @ middle @ vectors
     if moment == "trace_s":
-        middle = modes.without_rounding(vectors.T @ middle @ vectors)
+        middle = modes.without_rounding(middle)
+    # All in the eigenbasis of Θ, where training is diagonal.
+    root, means = (np.concatenate([vectors.T @ half for half in np.split(v, len(v) // n)]) for v in (root, means))
     sigma = vectors.T @ gram(kernels, "sigma", n) @ vectors
     modes.warn_of_decays(t, y.shape[1] * np.diagonal(sigma) + np.sum((vectors.T @ y) ** 2, axis=1))
     for decay, ramp in zip(*modes.flow(t), strict=True):
-        yield QuadraticLaw.from_root(_mse_form(middle, vectors, decay, ramp, moment), root, means)
+        yield partial(_mse_law, middle, decay, ramp, moment, root, means)
 
 
-def _mse_form(middle: Array, vectors: Array, decays: Array, ramps: Array, moment: str) -> Array:
-    """The matrix of the quadratic form at a time; middle: Λ in the eigenbasis of Θ, or Υ/N² or Id/2N as they are."""
-    n = len(vectors)
-    decay = (vectors * decays) @ vectors.T
+def _mse_law(middle: Array, decays: Array, ramps: Array, moment: str, root: Array, means: Array) -> QuadraticLaw:
+    """The law at a time; middle: Λ, Υ/N² or Id/2N, and the start, in the eigenbasis of Θ."""
+    n = len(middle)
     if moment == "trace_s":
-        drift = (vectors * decays) @ (middle * ramps) @ vectors.T
-        return np.block([[-(drift + drift.T), decay], [decay, np.zeros((n, n))]]) / (2 * n)
-    form = decay @ middle @ decay
-    return np.asarray((form + form.T) / 2)
+        drift, decay = decays[:, None] * middle * ramps, np.diag(decays)
+        form = np.block([[-(drift + drift.T), decay], [decay, np.zeros((n, n))]]) / (2 * n)
+    else:
+        form = decays[:, None] * middle * decays
+        form = (form + form.T) / 2
+    return QuadraticLaw.from_root(form, root, means)
