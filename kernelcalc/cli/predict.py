@@ -124,8 +124,8 @@ def predict(
 
 
 def as_numbers(report: Prediction, tested: HeldOut | None = None, rows: list[int] | None = None) -> dict[str, Any]:
-    """The report as plain lists and numbers, with the rows that were held out; what is infinite is None."""
-    m = report.moments
+    """The report as plain lists and numbers, with the rows that were held out; what is infinite or not known is None."""
+    m, other = report.moments, report.standard
     return {
         "network": report.network,
         "loss": report.loss_name,
@@ -136,8 +136,8 @@ def as_numbers(report: Prediction, tested: HeldOut | None = None, rows: list[int
         "samples": report.samples,
         "smooth": report.smooth,
         "condition_number": report.condition_number if math.isfinite(report.condition_number) else None,
-        "standard_learning_rate": report.standard_learning_rate,
-        "pytorch_learning_rate": report.pytorch_learning_rate,
+        "standard_learning_rate": None if other is None else report.standard_learning_rate,
+        "pytorch_learning_rate": None if other is None else report.pytorch_learning_rate,
         "theta_eigenvalues": report.spectrum.tolist(),
         "time_constants": [t if t < 1e300 else None for t in report.time_constants.tolist()],
         "times": m.times.tolist(),
@@ -149,10 +149,10 @@ def as_numbers(report: Prediction, tested: HeldOut | None = None, rows: list[int
         "loss_std": m.loss_std.tolist(),
         "trace_h": m.trace_h[0].tolist(),
         "trace_h_std": m.trace_h_std[0].tolist(),
-        "standard_learning_rates": report.standard_learning_rates.tolist(),
-        "standard_times": report.standard_times.tolist(),
-        "pytorch_learning_rates": report.pytorch_learning_rates.tolist(),
-        "pytorch_times": report.pytorch_times.tolist(),
+        "standard_learning_rates": None if other is None else report.standard_learning_rates.tolist(),
+        "standard_times": None if other is None else report.standard_times.tolist(),
+        "pytorch_learning_rates": None if other is None else report.pytorch_learning_rates.tolist(),
+        "pytorch_times": None if other is None else report.pytorch_times.tolist(),
         "measured_learning_rates": None if report.measured is None else _measured(report.measured),
         "held_out": None if tested is None else {"rows": rows, **_test_numbers(tested)},
     }

@@ -23,13 +23,14 @@ the trained parameters. Υ and Ξ of frameworks' parameters grow with the widths
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from kernelcalc.errors import InputError, renamed
-from kernelcalc.kernels.layers import Dense, Layer
-from kernelcalc.kernels.mlp import Sequential, require_plain
+from kernelcalc.kernels.layers import Dense, Layer, Residual, Serial
+from kernelcalc.kernels.mlp import Sequential
 from kernelcalc.kernels.points import check_points
+from kernelcalc.kernels.sizes import weight_sizes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -43,16 +44,16 @@ def standard(net: Sequential, widths: Sequence[int], n_in: int) -> Sequential:
     Parameters
     ----------
     net : MLP or Sequential
-        ``Dense, Nonlinearity, ..., Dense``; its σ_w and β are those of the initialisation.
+        Without positions; its σ_w and β are those of the initialisation.
     widths : sequence of int
-        The L - 1 hidden widths.
+        The L - 1 hidden widths: of every ``Dense`` but the last, in order, branches included.
     n_in : int
         n_0.
 
     Raises
     ------
     InputError
-        Not L - 1 positive widths; another composition of layers.
+        Not L - 1 positive widths, branches of other widths; a network with positions.
 
     Examples
     --------
@@ -62,8 +63,8 @@ def standard(net: Sequential, widths: Sequence[int], n_in: int) -> Sequential:
     >>> standard(MLP([], depth=1), [], 2).kernels([[1.0, 2.0]]).theta
     array([[6.]])
     """
-    dense = require_plain(net, "the standard parametrisation")
-    return _with_rates(net, [n_in, *widths], [(layer.sigma_w, layer.beta) for layer in dense])
+    net.require_vectors("the standard parametrisation")
+    return _with_rates(net, widths, n_in, lambda layer, n: (layer.sigma_w, layer.beta))
 
 
 def pytorch(net: Sequential, widths: Sequence[int], n_in: int) -> Sequential:
@@ -72,36 +73,41 @@ def pytorch(net: Sequential, widths: Sequence[int], n_in: int) -> Sequential:
     Parameters
     ----------
     net : MLP or Sequential
-        ``Dense, Nonlinearity, ..., Dense``: nonlinearities and depth.
+        Without positions: its layers, whatever their scales.
     widths : sequence of int
-        The L - 1 hidden widths.
+        The L - 1 hidden widths: of every ``Dense`` but the last, in order, branches included.
     n_in : int
         n_0.
 
     Raises
     ------
     InputError
-        Not L - 1 positive widths; another composition of layers.
+        Not L - 1 positive widths, branches of other widths; a network with positions.
 
     Notes
     -----
     The weights of the first layer are uniform, not Gaussian, and n_0 is finite: Σ is the covariance of its
     preactivations exactly, their law is Gaussian to order 1/n_0.
     """
-    require_plain(net, "PyTorch's parametrisation")
-    defaults = [pytorch_defaults(n) for n in (n_in, *widths)]
-    return _with_rates(net, [n_in, *widths], [(one["sigma_w"], one["beta"]) for one in defaults])
+    net.require_vectors("PyTorch's parametrisation")
+    return _with_rates(net, widths, n_in, lambda layer, n: tuple(pytorch_defaults(n).values()))
 
 
-def _with_rates(net: Sequential, inputs: Sequence[int], scales: Sequence[tuple[float, float]]) -> Sequential:
-    if len(inputs) != net.depth or any(n < 1 for n in inputs):
-        raise InputError(f"{net.depth - 1} positive hidden widths for depth {net.depth}", f"{tuple(inputs[1:])}")
-    dense = iter(
-        Dense(sigma_w, beta, weight_rate=n / sigma_w**2, bias_gradient=1.0)
-        for n, (sigma_w, beta) in zip(inputs, scales, strict=True)
-    )
-    layers: list[Layer] = [next(dense) if isinstance(layer, Dense) else layer for layer in net.layers]
-    return Sequential(*layers, n_out=net.n_out)
+def _with_rates(
+    net: Sequential, widths: Sequence[int], n_in: int, scales: Callable[[Dense, int], tuple[float, ...]]
+) -> Sequential:
+    sizes = iter(weight_sizes(net.layers, (n_in,), [*widths, net.n_out]))
+
+    def rated(layer: Layer) -> Layer:
+        if isinstance(layer, Dense):
+            n, _ = next(sizes)
+            sigma_w, beta = scales(layer, n)
+            return Dense(sigma_w, beta, weight_rate=n / sigma_w**2, bias_gradient=1.0)
+        if isinstance(layer, Residual):
+            return Residual(*map(rated, layer.branch.layers), scale=layer.scale)
+        return type(layer)(*map(rated, layer.layers)) if isinstance(layer, Serial) else layer
+
+    return Sequential(*map(rated, net.layers), n_out=net.n_out)
 
 
 @renamed(points="X")
@@ -111,11 +117,11 @@ def standard_theta(net: Sequential, X: ArrayLike, widths: Sequence[int]) -> Arra
     Parameters
     ----------
     net : MLP or Sequential
-        ``Dense, Nonlinearity, ..., Dense``; its σ_w and β are those of the initialisation.
+        Without positions; its σ_w and β are those of the initialisation.
     X : array_like, (N, n_0)
         Data.
     widths : sequence of int
-        The L - 1 hidden widths.
+        The L - 1 hidden widths: of every ``Dense`` but the last, in order, branches included.
 
     Returns
     -------
@@ -125,7 +131,7 @@ def standard_theta(net: Sequential, X: ArrayLike, widths: Sequence[int]) -> Arra
     Raises
     ------
     InputError
-        Not L - 1 positive widths; another composition of layers.
+        Not L - 1 positive widths, branches of other widths; a network with positions.
 
     Examples
     --------
@@ -135,7 +141,7 @@ def standard_theta(net: Sequential, X: ArrayLike, widths: Sequence[int]) -> Arra
     >>> standard_theta(MLP([], depth=1), [[1.0, 2.0]], [])
     array([[6.]])
     """
-    x = check_points(X)
+    x = check_points(X, positions=net.has_positions)
     return standard(net, widths, x.shape[1]).kernels(x, only="theta").theta
 
 
@@ -146,11 +152,11 @@ def pytorch_kernels(net: Sequential, X: ArrayLike, widths: Sequence[int]) -> tup
     Parameters
     ----------
     net : MLP or Sequential
-        ``Dense, Nonlinearity, ..., Dense``: nonlinearities and depth.
+        Without positions: its layers, whatever their scales.
     X : array_like, (N, n_0)
         Data.
     widths : sequence of int
-        The L - 1 hidden widths.
+        The L - 1 hidden widths: of every ``Dense`` but the last, in order, branches included.
 
     Returns
     -------
@@ -160,7 +166,7 @@ def pytorch_kernels(net: Sequential, X: ArrayLike, widths: Sequence[int]) -> tup
     Raises
     ------
     InputError
-        Not L - 1 positive widths; another composition of layers.
+        Not L - 1 positive widths, branches of other widths; a network with positions.
 
     Notes
     -----
@@ -175,7 +181,7 @@ def pytorch_kernels(net: Sequential, X: ArrayLike, widths: Sequence[int]) -> tup
     >>> pytorch_kernels(MLP([], depth=1), [[1.0, 2.0]], [])
     (array([[1.]]), array([[6.]]))
     """
-    x = check_points(X)
+    x = check_points(X, positions=net.has_positions)
     kernels = pytorch(net, widths, x.shape[1]).kernels(x, only=("sigma", "theta"))
     return kernels.sigma, kernels.theta
 

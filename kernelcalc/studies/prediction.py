@@ -13,7 +13,8 @@ import numpy as np
 
 from kernelcalc.arrays import digest
 from kernelcalc.errors import renamed
-from kernelcalc.kernels.mlp import Sequential, require_plain
+from kernelcalc.kernels.layers import Dense, Nonlinearity, dense_layers
+from kernelcalc.kernels.mlp import Sequential
 from kernelcalc.kernels.parametrisation import pytorch_kernels, standard_theta
 from kernelcalc.kernels.points import check_points
 from kernelcalc.results.result import seed_of
@@ -53,9 +54,9 @@ def predict(
     Parameters
     ----------
     net : MLP or Sequential
-        ``Dense, Nonlinearity, ..., Dense``.
+        Of any layers. With positions, rates are those of the NTK parametrisation only.
     X : array_like, (N, n_0)
-        Training data.
+        Training data; with positions (N, positions, channels) or (N, height, width, channels).
     Y : array_like
         As the loss takes them.
     loss : str, Loss or expression
@@ -70,7 +71,8 @@ def predict(
         Number of outputs; by default the network's, or where that is 1 what the labels show.
     networks : int, optional
         Finite networks of this width whose λ_max(H) is measured at the start, beside the limit's: by Lanczos, ten products
-        with the Hessian for each of three parametrisations. None: 3, or where they are large 1 or none.
+        with the Hessian for each of three parametrisations. None: 3, or where they are large 1 or none; none of other
+        compositions than fully connected ones.
     progress : bool
         Show bars (needs tqdm) for a loss other than the MSE, and for networks.
 
@@ -91,9 +93,8 @@ def predict(
     2 points of 2 inputs, 1 output, loss mse
     ...
     """
-    require_plain(net, "predictions of learning rates in several parametrisations")
     law = resolve_loss(loss)
-    x = check_points(X, "points")
+    x = check_points(X, "points", positions=net.has_positions)
     targets = law.encode(Y, n_out or (net.n_out if net.n_out > 1 else None))
     held = net.kernels(x)
     kernels = with_defined_kernels(held)
@@ -105,17 +106,19 @@ def predict(
     found = moments(kernels, targets, times, law, kmax=2, samples=samples, rng=rng, progress=progress)
     draws = None if law.is_quadratic else initial_draws(kernels, targets.shape[1], samples, rng)[0]
     top, conditions = through_training(theta, draws, targets, law, found.times, (top_eigenvalue, condition_number))
-    standard, pytorch = _other_parametrisations(net, x, width, spectrum[0], draws, targets, law, found.times, rng)
-    measured = None
+    standard = pytorch = measured = None
+    if not net.has_positions:
+        standard, pytorch = _other_parametrisations(net, x, width, spectrum[0], draws, targets, law, found.times, rng)
     if networks is None:
-        networks = affordable_networks(net, x, width)
+        plain = all(isinstance(layer, Dense | Nonlinearity) for layer in net.layers)
+        networks = affordable_networks(net, x, width) if plain else 0
     if networks:
         measured = measure_top(net, x, targets, law, width, networks=networks, rng=rng, progress=progress)
     return Prediction(
         network=repr(net),
         loss_name=law.name,
         n=len(targets),
-        n_in=x.shape[1],
+        n_in=x[0].size,
         n_out=targets.shape[1],
         width=width,
         samples=None if law.is_quadratic else samples,
@@ -144,7 +147,7 @@ def _other_parametrisations(
     rng: Any,
 ) -> tuple[LimitRates, LimitRates]:
     """The standard parametrisation and PyTorch's layers; ``fastest``: λ_max(Θ), whose steps the times count."""
-    widths = [width] * (net.depth - 1)
+    widths = [width] * (len(dense_layers(net.layers)) - 1)
     theta = standard_theta(net, x, widths)
     pytorch_sigma, pytorch_theta = pytorch_kernels(net, x, widths)
     pytorch_draws = None

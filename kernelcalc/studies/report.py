@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.arrays import EPS
+from kernelcalc.errors import InputError
 from kernelcalc.results.result import Result, axes
 from kernelcalc.training.modes import FEW_DIGITS
 
@@ -48,7 +49,7 @@ class Prediction(Result):
     ntk, standard, pytorch : LimitRates
         λ_max(H) at these times in the NTK parametrisation; in the standard one and with PyTorch's default layers at this
         width, at times of their own flows: those of ``moments.times`` after as many steps at such a rate. All are of the
-        limit of infinite width, whose rates finite networks stay below.
+        limit of infinite width, whose rates finite networks stay below. The last two are None for networks with positions.
     measured : MeasuredTop or None
         λ_max(H) of finite networks of this width at the start.
     digits : float
@@ -79,8 +80,8 @@ class Prediction(Result):
     moments: Trajectory
     sample_condition: Array
     ntk: LimitRates
-    standard: LimitRates
-    pytorch: LimitRates
+    standard: LimitRates | None
+    pytorch: LimitRates | None
     measured: MeasuredTop | None
     digits: float
     smooth: bool
@@ -93,22 +94,22 @@ class Prediction(Result):
     @property
     def sample_standard_top(self) -> Array:
         """The same in the standard parametrisation."""
-        return self.standard.sample_top
+        return _known(self.standard).sample_top
 
     @property
     def sample_pytorch_top(self) -> Array:
         """The same for PyTorch's default layers."""
-        return self.pytorch.sample_top
+        return _known(self.pytorch).sample_top
 
     @property
     def standard_times(self) -> Array:
         """Times of the standard parametrisation's own flow, (T,)."""
-        return self.standard.times
+        return _known(self.standard).times
 
     @property
     def pytorch_times(self) -> Array:
         """Times of the flow of PyTorch's default layers, (T,)."""
-        return self.pytorch.times
+        return _known(self.pytorch).times
 
     @property
     def top(self) -> Array:
@@ -133,12 +134,12 @@ class Prediction(Result):
     @property
     def standard_learning_rates(self) -> Array:
         """The same in the standard parametrisation, after as many steps."""
-        return self.standard.rates
+        return _known(self.standard).rates
 
     @property
     def pytorch_learning_rates(self) -> Array:
         """The same for PyTorch's default layers, after as many steps."""
-        return self.pytorch.rates
+        return _known(self.pytorch).rates
 
     @property
     def standard_learning_rate(self) -> float:
@@ -168,6 +169,10 @@ class Prediction(Result):
     def __str__(self) -> str:
         return "\n".join(_lines(self))
 
+    def dimensions(self) -> dict[str, tuple[str, ...]]:
+        missing = () if self.standard is not None else ("standard_learning_rates", "pytorch_learning_rates")
+        return {name: own for name, own in self.DIMENSIONS.items() if name not in missing}
+
     def coordinates(self) -> dict[str, Any]:
         return {"time": self.moments.times}
 
@@ -181,6 +186,16 @@ class Prediction(Result):
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw the moments through training; see :func:`kernelcalc.output.moments.plot_moments`. Returns the axes."""
         return self.moments.plot(ax, **options)
+
+
+def _known(rates: LimitRates | None) -> LimitRates:
+    if rates is None:
+        raise InputError(
+            "a network on points (N, n_0) for rates in other parametrisations",
+            "one with positions",
+            "learning_rates are those of the NTK parametrisation",
+        )
+    return rates
 
 
 def finite_curvature(bound: float) -> float:
@@ -201,10 +216,7 @@ def _lines(found: Prediction) -> list[str]:
         f"  condition number of the tangent kernel     {found.condition_number:.4g}   ({_digits_lost(found)})",
         "Upper bounds of the largest stable learning rate: 2/lambda_max in the limit, reached only as the width grows",
         f"  NTK parametrisation                        {found.learning_rates[0]:.4g}",
-        f"  standard parametrisation                   {found.standard_learning_rate:.4g}   (width {found.width}; "
-        "weights of standard deviation sigma_w/sqrt(n), biases beta)",
-        f"  PyTorch's default layers                   {found.pytorch_learning_rate:.4g}   (width {found.width}; "
-        "weights and biases uniform in ±1/sqrt(n); n: inputs of the layer)",
+        *_others(found),
         *_measured(found),
         *_CAUTION,
         "",
@@ -224,6 +236,17 @@ def _lines(found: Prediction) -> list[str]:
     return lines
 
 
+def _others(found: Prediction) -> list[str]:
+    if found.standard is None:
+        return ["  (those of other parametrisations are known for networks without positions)"]
+    return [
+        f"  standard parametrisation                   {found.standard_learning_rate:.4g}   (width {found.width}; "
+        "weights of standard deviation sigma_w/sqrt(n), biases beta)",
+        f"  PyTorch's default layers                   {found.pytorch_learning_rate:.4g}   (width {found.width}; "
+        "weights and biases uniform in ±1/sqrt(n); n: inputs of the layer)",
+    ]
+
+
 def _measured(found: Prediction) -> list[str]:
     if found.measured is None:
         return ["Not measured on finite networks, whose lambda_max is larger (networks=3, --networks 3)"]
@@ -239,7 +262,7 @@ def _measured(found: Prediction) -> list[str]:
         ("standard", "standard parametrisation", found.standard),
         ("pytorch", "PyTorch's default layers", found.pytorch),
     ):
-        factor = getattr(m, name).mean() / limit.sample_top[:, 0].mean()
+        factor = getattr(m, name).mean() / _known(limit).sample_top[:, 0].mean()
         lines.append(f"  {title:<43}{m.rate(name):.4g}   (lambda_max is {factor:.3g} times the limit's on average)")
     return lines
 
@@ -291,16 +314,19 @@ def _curves(found: Prediction) -> list[str]:
 
 
 def _rates(found: Prediction) -> list[str]:
-    columns = ("rate, NTK", "standard", "PyTorch")
+    every = [found.ntk, *(one for one in (found.standard, found.pytorch) if one is not None)]
+    columns = ("rate, NTK", "standard", "PyTorch")[: len(every)]
     lines = [
         "Largest eigenvalue, condition number of I (median) and 2/lambda_max through training, in the limit: not safe steps",
         f"  {'time':>10} {'lambda_max':>22} {'condition':>11}" + "".join(f" {name:>11}" for name in columns),
     ]
-    rates = np.stack([found.learning_rates, found.standard_learning_rates, found.pytorch_learning_rates], axis=1)
+    rates = np.stack([one.rates for one in every], axis=1)
     for i, t in enumerate(found.moments.times):
         top = f"{found.top[i]:.4g} ± {found.top_std[i]:.2g}"
         numbers = "".join(f" {v:>11.4g}" for v in (found.conditions[i], *rates[i]))
         lines.append(f"  {t:>10.4g} {top:>22}{numbers}")
+    if len(every) == 1:
+        return lines
     return [
         *lines,
         "  (standard, PyTorch: these two parametrisations, as above, after as many steps at such a rate as the NTK",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from kernelcalc.arrays import Array
-from kernelcalc.kernels.layers import dense_layers
 from kernelcalc.kernels.mlp import MLP, Sequential
+from kernelcalc.kernels.sizes import weight_sizes, weighted
 from kernelcalc.output.spectrum import components_figure, spectrum_figure
 from kernelcalc.output.style import printed
 from kernelcalc.studies.meanfield import mean_field_moments
@@ -46,6 +45,8 @@ class SpectrumReport:
     law : Loss
     shape : (int, int)
         Points and their inputs.
+    point : tuple of int
+        Shape of a point: more than one number where it has positions.
     width : int
         Of all hidden layers.
     found : Spectrum
@@ -63,6 +64,7 @@ class SpectrumReport:
     net: Sequential
     law: Loss
     shape: tuple[int, int]
+    point: tuple[int, ...]
     width: int
     found: Spectrum
     clusters: int
@@ -98,7 +100,8 @@ class SpectrumReport:
         return cls(
             net=net,
             law=law,
-            shape=x.shape,
+            shape=(n, x[0].size),
+            point=x.shape[1:],
             width=width,
             found=spectrum_of_i(kernels, start, y, law),
             clusters=clusters,
@@ -115,10 +118,9 @@ class SpectrumReport:
     @property
     def parameters(self) -> int:
         """P of a network of that width."""
-        dense = dense_layers(self.net.layers)
-        inner = [self.width] * (len(dense) - 1)
-        sizes = pairwise([self.shape[1], *inner, self.net.n_out])
-        return sum((a + (layer.beta > 0)) * b for layer, (a, b) in zip(dense, sizes, strict=True))
+        layers = weighted(self.net.layers)
+        sizes = weight_sizes(self.net.layers, self.point, [self.width] * (len(layers) - 1) + [self.net.n_out])
+        return sum((a + (layer.beta > 0)) * b for layer, (a, b) in zip(layers, sizes, strict=True))
 
     @property
     def positive(self) -> Array:

@@ -10,6 +10,7 @@ import kernelcalc as kc
 from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.kernels import convolution
 from kernelcalc.kernels.layers import AveragePool, Conv, Dense, Flatten, GlobalAverage, LayerNorm, Residual
+from kernelcalc.kernels.parametrisation import standard_theta
 from tests.kernels.positions_reference import NAMES, State
 
 LINE = 0.7 * np.random.default_rng(1).standard_normal((2, 6, 2))
@@ -205,7 +206,7 @@ def test_points_of_two_shapes_and_kernels_behind_layers():
         lambda net: kc.distributed.kernels(net, LINE),
         lambda net: kc.symbolic.kernel("theta", net),
         lambda net: kc.finite_width(net, LINE),
-        lambda net: kc.predict(net, LINE, [1.0, -1.0]),
+        lambda net: standard_theta(net, LINE, (4,)),
     ],
 )
 def test_what_is_not_known_of_networks_with_positions_says_so(ask):

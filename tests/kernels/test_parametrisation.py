@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from kernelcalc.errors import InputError
-from kernelcalc.kernels.mlp import MLP
-from kernelcalc.kernels.parametrisation import pytorch_defaults, pytorch_kernels, standard_theta
+from kernelcalc.finite import FiniteNetwork
+from kernelcalc.kernels.layers import Conv, Dense, Flatten, LayerNorm, Residual
+from kernelcalc.kernels.mlp import MLP, Sequential
+from kernelcalc.kernels.parametrisation import pytorch_defaults, pytorch_kernels, standard, standard_theta
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(10, 3))
@@ -100,3 +102,29 @@ def test_pytorch_kernels_of_equal_layers_are_the_standard_ones():
 def test_named_errors(call):
     with pytest.raises(InputError):
         call()
+
+
+def test_standard_kernel_of_a_residual_network_against_finite_ones():
+    """w = (σ_w/√n) W and b' = βb are trained: the gradient in them is that in W and b divided by their factors."""
+    net = Sequential(
+        Dense(1.2, 0.3), Residual(LayerNorm(), "tanh", Dense(0.9, 0.2), scale=0.7), "tanh", Dense(1.1, 0.4)
+    )
+    width, factors = 250, []
+    for sigma_w, beta, n, m in ((1.2, 0.3, 3, width), (0.9, 0.2, width, width), (1.1, 0.4, width, 1)):
+        factors += [np.full(n * m, math.sqrt(n) / sigma_w), np.full(m, 1 / beta)]
+    rates, seen = np.concatenate(factors) ** 2, []
+    for seed in range(16):
+        jacobian = FiniteNetwork.random(net, width, 3, rng=seed).jacobian(X)[:, 0]
+        seen.append((jacobian * rates) @ jacobian.T)
+    mean, error = np.mean(seen, axis=0), np.std(seen, axis=0, ddof=1) / 4
+    expected = standard_theta(net, X, (width, width))
+    # 1/width bias allowed apart: 1 percent of the largest entry
+    assert (np.abs(mean - expected) < 4 * error + 0.01 * expected.max()).all()
+
+
+def test_networks_with_positions_have_no_standard_parametrisation_here():
+    net = Sequential(Conv(3), "tanh", Flatten(), Dense())
+    with pytest.raises(InputError, match="standard parametrisation, got one with positions"):
+        standard(net, (4,), 3)
+    with pytest.raises(InputError, match="equally many units"):
+        standard(Sequential(Dense(), Residual("tanh", Dense()), Dense()), (4, 5), 3)

@@ -5,7 +5,8 @@ from scipy.linalg import expm
 
 from kernelcalc.errors import InputError, ShapeError, SmoothnessError
 from kernelcalc.finite import FiniteNetwork
-from kernelcalc.kernels.mlp import MLP
+from kernelcalc.kernels.layers import Conv, Dense, GlobalAverage, LayerNorm, Residual
+from kernelcalc.kernels.mlp import MLP, Sequential
 from kernelcalc.kernels.parametrisation import pytorch_kernels, standard_theta
 from kernelcalc.studies.prediction import predict
 from kernelcalc.studies.rates import largest_learning_rate
@@ -222,3 +223,30 @@ def test_time_constants_of_a_loss_without_a_known_curvature():
 def test_named_errors(call, error):
     with pytest.raises(error):
         call()
+
+
+def test_convolutions_have_rates_of_the_ntk_parametrisation_only():
+    net = Sequential(Conv(3), "tanh", GlobalAverage(), Dense())
+    x = RNG.normal(size=(6, 5, 2))
+    report = predict(net, x, Y[:6])
+    top = np.linalg.eigvalsh(np.asarray(net.kernels(x).theta))[-1]
+    assert report.learning_rates[0] == pytest.approx(12 / top, rel=1e-9)
+    assert report.n_in == 10
+    assert "without positions" in str(report)
+    assert "standard_learning_rates" not in report.columns()
+    assert len(report.to_dataframe()) == len(report.moments.times)
+    with pytest.raises(InputError, match="points \\(N, n_0\\) for rates in other"):
+        _ = report.standard_learning_rate
+    binary = predict(net, x, np.sign(Y[:6]), "binary", times=[0.0, 1.0], samples=3)
+    assert "rate, NTK" in str(binary)
+    assert "standard," not in str(binary)
+
+
+def test_residual_networks_have_rates_of_all_parametrisations():
+    net = Sequential(Dense(), Residual(LayerNorm(), "tanh", Dense()), LayerNorm(), Dense())
+    report = predict(net, X, Y, width=20)
+    theta = standard_theta(net, X, (20, 20))
+    assert report.standard_learning_rate == pytest.approx(2 * len(X) / np.linalg.eigvalsh(theta)[-1], rel=1e-9)
+    assert 0 < report.pytorch_learning_rate < report.learning_rates[0]
+    with pytest.raises(InputError, match="fully connected network"):
+        predict(net, X, Y, width=20, networks=1)

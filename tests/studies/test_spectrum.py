@@ -4,7 +4,8 @@ from scipy.integrate import quad
 
 import kernelcalc as kc
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
-from kernelcalc.kernels.mlp import MLP
+from kernelcalc.kernels.layers import Conv, Dense, Flatten
+from kernelcalc.kernels.mlp import MLP, Sequential
 from kernelcalc.studies.spectrum import (
     bbp_outlier,
     bulk_scale,
@@ -17,6 +18,7 @@ from kernelcalc.studies.spectrum import (
     solution_dimension,
     spectrum_of_i,
 )
+from kernelcalc.studies.spectrum_report import SpectrumReport
 from kernelcalc.training.losses import resolve_loss
 from kernelcalc.training.start import initial_draws
 
@@ -202,3 +204,15 @@ def test_solutions_form_a_manifold():
     null = int((np.abs(np.linalg.eigvalsh(fin.hessian(x, y))) < 1e-12).sum())
     assert null == solution_dimension(fin.n_parameters, 4, 2) == fin.n_parameters - 8
     assert solution_dimension(5, 4, 2) == 0
+
+
+def test_report_of_a_convolution_counts_its_parameters():
+    net = Sequential(Conv(3), "tanh", Flatten(), Dense(beta=0.0))
+    x = np.random.default_rng(0).normal(size=(6, 4, 4, 2))
+    report = SpectrumReport.of(net, x, np.ones((6, 1)), resolve_loss("mse"), 5)
+    assert report.shape == (6, 32)
+    # 9 offsets of 2 channels and a bias, 5 units; then 16 positions of 5 channels
+    assert report.parameters == (9 * 2 + 1) * 5 + 16 * 5
+    assert "6 points in 32 dimensions" in str(report)
+    top = np.linalg.eigvalsh(np.asarray(net.kernels(x).theta))[-1] / 6
+    assert report.found.values[0] == pytest.approx(top, rel=1e-9)
