@@ -59,6 +59,8 @@ html_css_files = ["kernelcalc.css"]
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": True, "top_of_page_buttons": []}
 pygments_style = "friendly"
+pygments_dark_style = "github-dark"
+smartquotes = False  # options begin with two hyphens
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 

@@ -14,6 +14,7 @@ import numpy as np
 from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError, MissingExtraError, ShapeError, UnknownNameError
 from kernelcalc.output.files import writable_folder, write_csv, write_figure
+from kernelcalc.output.style import applied
 
 # Rows of the main table that the terminal shows; the file has all.
 _SHOWN = 60
@@ -163,8 +164,9 @@ class Result:
         return main[column]
 
     def figure(self) -> Any:
-        """The picture, attached to no window."""
-        return self.draw()
+        """The picture, attached to no window, in the house's look where the user's own settings say nothing."""
+        with applied():
+            return self.draw()
 
     def to_dataframe(self, table: str | None = None) -> Any:
         """One table (by default the main one) as :class:`pandas.DataFrame`.

@@ -86,7 +86,7 @@ def _pycon(code: str, session: dict[str, Any]) -> str:
     for example, want in zip(examples, runner.wants, strict=True):
         first, *rest = example.source.splitlines()
         lines += [f">>> {first}", *(f"... {line}".rstrip() for line in rest), *want.rstrip("\n").splitlines()]
-    return "\n".join(lines) + "\n" + ("\n" if code.endswith("\n\n") else "")
+    return "\n".join(lines) + "\n"
 
 
 def _console(code: str) -> str:

@@ -31,6 +31,14 @@ def grid_figure() -> object:
     return figure
 
 
+def test_pictures_in_notebooks_have_the_width_of_a_page_unless_the_user_says_otherwise() -> None:
+    from matplotlib import pyplot as plt
+
+    assert result().figure().get_figwidth() >= 6.75
+    with plt.rc_context({"figure.figsize": (3.0, 2.0)}):
+        assert result().figure().get_figwidth() == 3.0
+
+
 def test_files_are_what_the_tables_say(tmp_path: Path) -> None:
     written = result().write(tmp_path)
     assert [path.name for path in written] == ["some.csv", "other.csv", "some.png"]

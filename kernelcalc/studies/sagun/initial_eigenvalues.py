@@ -259,7 +259,9 @@ def _histogram(ax: Any, narrow: AnyArray, theory: AnyArray, width: int, wide: An
         ax.hist(theory, edges, density=True, histtype="step", color=color_of(1), lw=line_width(1.07), label="limit")
     ax.axvline(theory.mean(), color=color_of(1), lw=line_width(0.87), ls="--", label="mean of the limit")
     ax.set(xlabel=r"$\lambda_{\max}(H)$", ylabel="density", xlim=(low, top))
-    ax.legend()
+    # room for the legend above
+    ax.set_ylim(0, 1.5 * ax.get_ylim()[1])
+    ax.legend(loc="upper right")
 
 
 def _approach(ax: Any, widths: Sequence[int], found: Found) -> None:
@@ -281,6 +283,6 @@ def _approach(ax: Any, widths: Sequence[int], found: Found) -> None:
     ax.set(xlabel="1/width", ylabel=r"mean of $\lambda_{\max}(H)$ / limit", xlim=(0, inverse.max() * 1.06))
     # room for the legend below
     low, high = ax.get_ylim()
-    ax.set_ylim(low - 0.4 * (high - low), high)
-    ax.legend(loc="lower right", ncols=2)
+    ax.set_ylim(low - 1.1 * (high - low), high)
+    ax.legend(loc="lower right")
     ax.set_title("approach to the limit")
