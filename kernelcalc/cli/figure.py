@@ -132,15 +132,9 @@ def figure_2(
     width: int, data: DataOptions, activation: str, count: int, widths: str, trials: int, seed: int, drawing: Drawing
 ) -> None:
     """Rayleigh quotients of the first eigenvectors of I and of S, and the angle between I and S against the width."""
-    from kernelcalc.errors import InputError
     from kernelcalc.studies.figures.figure2 import Figure2
 
-    try:
-        several = tuple(int(part) for part in widths.split(","))
-    except ValueError:
-        several = ()
-    if len(set(several)) < 2 or min(several) < 2:
-        raise InputError("at least two different widths such as 32,64,128", f"--widths {widths}")
+    several = _several(widths)
     drawing.ready()
     drawn = Figure2(
         width=width,
@@ -174,6 +168,40 @@ def figure_3(
     drawing.ready()
     drawn = Figure3(width=width, points=points, activations=activations, reach=reach, grid=grid, seed=seed)
     _finish(drawn, drawing)
+
+
+@figure.command("lemmas", cls=Remembered, epilog="Small setting: kernelcalc figure lemmas --widths 6,12 --trials 8")
+@click.option(
+    "-a", "--activation", type=ACTIVATION, default="tanh", show_default=True, metavar="TEXT", help="Nonlinearity."
+)
+@click.option("--widths", default="8,16,32", show_default=True, help="Widths; P² second derivatives are held a point.")
+@click.option("--trials", type=click.IntRange(min=2), default=24, show_default=True, help="Networks of each.")
+@_seed
+@_out
+def figure_lemmas(activation: str, widths: str, trials: int, seed: int, drawing: Drawing) -> None:
+    """What the proofs say vanishes, against the width: the tensors of Lemmas 1, 2 and 5, and Remark 1's union of spectra.
+
+    Besides, the operator norm of S and how many eigenvalues it has, the symmetric spectrum of S of a shallow ReLU network, and
+    the third and fourth moment of the mean-field limit, of which the theory is silent.
+    """
+    from kernelcalc.studies.figures.lemmas import Lemmas
+
+    several = _several(widths)
+    drawing.ready()
+    _finish(Lemmas(widths=several, trials=trials, activation=activation, seed=seed), drawing)
+
+
+def _several(widths: str) -> tuple[int, ...]:
+    """At least two different widths, from text."""
+    from kernelcalc.errors import InputError
+
+    try:
+        several = tuple(int(part) for part in widths.split(","))
+    except ValueError:
+        several = ()
+    if len(set(several)) < 2 or min(several) < 2:
+        raise InputError("at least two different widths such as 32,64,128", f"--widths {widths}")
+    return several
 
 
 def _sample(data: DataOptions, seed: int) -> dict[str, Any]:
