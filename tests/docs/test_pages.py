@@ -26,7 +26,7 @@ def test_page(page: Path, tmp_path: Path) -> None:
     """Where this fails after an intended change: ``python -m tests.docs.refresh PAGE`` writes outputs and pictures anew."""
     text = page.read_text(encoding="utf-8")
     for block in run(text, tmp_path):
-        assert block.found == block.code
+        assert block.found.rstrip() == block.code.rstrip()
     for name in pictures_of(text):
         assert (tmp_path / name).exists(), f"{name} is shown but no block of the page writes it"
         assert difference(tmp_path / name, DOCS / "pictures" / name) < 0.01, name
