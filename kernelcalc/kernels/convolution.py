@@ -179,7 +179,7 @@ class PositionFold(Fold):
             if not (isinstance(layer, Average) and layer.layer.reads_pairs):
                 rows, columns = take_diagonals([step], rows, columns, self.numbers)
                 continue
-            step.diagonals = rows, columns
+            step.keep(rows, columns)
             ends = [
                 self._within(index, layer.after, x, step.diagonal_after) if step.diagonal_after else DiagonalKernels()
                 for x in {id(x): x for x in self.points}.values()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
+from kernelcalc.errors import InputError
 from kernelcalc.kernels.layers import UNITY, Dense, Layer, LayerNorm, Nonlinearity, Scale, Scales, Serial, Sum
 from kernelcalc.kernels.needs import needs
 from kernelcalc.kernels.positions import Average
@@ -133,6 +134,25 @@ class Step:
             # the diagonals are read off the pairs
             self.before |= self.diagonal_before
 
+    def keep(self, rows: DiagonalKernels, columns: DiagonalKernels) -> None:
+        """Keep the diagonals before the layer."""
+        self.check_spread(rows, columns)
+        self.diagonals = rows, columns
+
+    def check_spread(self, *sides: DiagonalKernels) -> None:
+        """Refuse to divide by the norm of units that are all 0.
+
+        Raises
+        ------
+        InputError
+        """
+        if isinstance(self.layer, LayerNorm) and any(np.any(np.asarray(side.sigma) == 0) for side in sides):
+            raise InputError(
+                "pre-activations of LayerNorm with a variance above 0",
+                "a variance of 0: a point, or a window of a convolution, of zeros only",
+                "beta > 0 before LayerNorm, or leave such points out",
+            )
+
     @property
     def activation(self) -> Activation:
         """The nonlinearity of a step that costs expectations."""
@@ -167,6 +187,7 @@ class Step:
     def pairs(self, k: PairKernels, numbers: Numbers, pairs: Pairs) -> PairKernels:
         """All kernels behind the layer."""
         row, column = pairs.sides(self, k)
+        self.check_spread(row, column)
         if isinstance(self.layer, Nonlinearity):
             given, origin = numbers.expectations(self, k, pairs)
         else:
@@ -245,7 +266,7 @@ def take_diagonals(
 def _one(
     step: Step, rows: DiagonalKernels, columns: DiagonalKernels, numbers: Numbers
 ) -> tuple[DiagonalKernels, DiagonalKernels]:
-    step.diagonals = rows, columns
+    step.keep(rows, columns)
     if isinstance(step, SumStep):
         ends = [_one(branch, rows, columns, numbers) for branch in step.steps]
         both = [DiagonalKernels(**_added(list(side), step.diagonal_after)) for side in zip(*ends, strict=True)]

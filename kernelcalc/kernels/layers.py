@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 from kernelcalc.activations.activation import Activation
@@ -214,6 +215,9 @@ class Scale(Layer):
 
     factor: float
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "factor", _factor(self.factor))
+
     def formula(self, name: str) -> Callable[[Any, Any, Any, Any], Any]:
         return lambda k, row, column, square: square * getattr(k, name)
 
@@ -293,8 +297,8 @@ class Residual(Sum):
     scale: float
 
     def __init__(self, *branch: Layer | Activation | str, scale: float = 1.0) -> None:
-        self.branch, self.scale = Serial(*map(as_layer, branch)), float(scale)
-        super().__init__(Serial(), Serial(*self.branch.layers, *(() if scale == 1 else (Scale(self.scale),))))
+        self.branch, self.scale = Serial(*map(as_layer, branch)), _factor(scale)
+        super().__init__(Serial(), Serial(*self.branch.layers, *(() if self.scale == 1 else (Scale(self.scale),))))
 
     def stored(self) -> dict[str, Any]:
         return {"branch": self.branch.layers, "scale": self.scale}
@@ -327,4 +331,14 @@ def dense_layers(layers: Iterable[Layer]) -> list[Dense]:
 
 def as_layer(layer: Layer | Activation | str) -> Layer:
     """A layer, where an activation or its name stands for its nonlinearity."""
-    return Nonlinearity(as_activation(layer)) if isinstance(layer, Activation | str) else layer
+    if isinstance(layer, Activation | str):
+        return Nonlinearity(as_activation(layer))
+    if not isinstance(layer, Layer):
+        raise InputError("layers such as Dense(), Residual('tanh', Dense()), or a nonlinearity", repr(layer))
+    return layer
+
+
+def _factor(value: Any) -> float:
+    """A finite factor of either sign; its sign changes no kernel."""
+    checked_scale("factor", abs(value) if isinstance(value, Real) else value, zero=True)
+    return float(value)

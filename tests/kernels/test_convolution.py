@@ -250,3 +250,13 @@ def test_sigma_and_theta_of_neural_tangents(case):
     kernels = kc.Sequential(*parts[case["kind"]], Dense(w, b)).kernels(x, only=("sigma", "theta"))
     np.testing.assert_allclose(kernels.sigma, case["sigma"], rtol=1e-13)
     np.testing.assert_allclose(kernels.theta, case["theta"], rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "layers", [(Conv(1, beta=0.0),), (Conv(1, beta=0.0), "erf", AveragePool(2), Conv(1, beta=0.0))]
+)
+def test_layernorm_of_a_window_of_zeros(layers):
+    x = np.ones((2, 4, 1))
+    x[1, :2] = 0
+    with pytest.raises(InputError, match=r"variance above 0.*beta > 0"):
+        kc.Sequential(*layers, LayerNorm(), "erf", GlobalAverage(), Dense()).kernels(x)

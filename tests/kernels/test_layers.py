@@ -176,3 +176,34 @@ def test_a_rate_of_one_costs_no_pass_over_an_array():
     assert Scales(weight=1.0, bias=0.0).weight_rate * values is values
     assert values * UNITY is values
     assert 2 * UNITY == 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Residual("tanh", Dense(), scale=float("nan")),
+        lambda: Residual("tanh", Dense(), scale="x"),
+        lambda: Residual("tanh", Dense(), scale=None),
+        lambda: Scale(float("inf")),
+        lambda: Scale(1j),
+        lambda: Residual(3),
+        lambda: Residual(),
+    ],
+)
+def test_factors_and_branches_that_are_none(make):
+    with pytest.raises(InputError, match=r"factor|layers such as|fresh weights"):
+        make()
+
+
+@pytest.mark.parametrize("options", [{}, {"dps": 20}, {"certified": True}])
+def test_layernorm_of_a_point_of_zeros(options):
+    net = kc.Sequential(Dense(beta=0.0), LayerNorm(), "erf", Dense())
+    with pytest.raises(InputError, match="variance above 0"):
+        net.kernels([[0.0, 0.0], [1.0, 2.0]], **options)
+
+
+def test_a_negative_factor_counts_its_square():
+    at = [[1.0, 0.5], [0.2, -1.0]]
+    nets = [kc.Sequential(Dense(), Residual("erf", Dense(), scale=s), Dense()) for s in (0.5, -0.5)]
+    np.testing.assert_array_equal(*(net.kernels(at).xi for net in nets))
+    assert nets[0] != nets[1]
