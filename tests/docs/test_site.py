@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -9,8 +10,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+import pytest
+
 import kernelcalc as kc
 from tests.docs.blocks import ROOT
+from tests.docs.notebooks import cells
 
 
 class Page(HTMLParser):
@@ -97,3 +101,13 @@ def test_dead_ends_are_found(tmp_path: Path) -> None:
         "a.html: #gone",
         "a.html: b.html",
     ]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "outputs").glob("*.json")), ids=lambda path: path.stem)
+def test_stored_outputs_are_of_the_notebook_as_it_is(path: Path) -> None:
+    """Where this fails: ``python -m tests.docs.notebooks NAME``. That the cells run is tested with the notebooks."""
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    source = (ROOT / "notebooks" / f"{path.stem}.py").read_text(encoding="utf-8")
+    assert [cell["code"] for cell in stored] == [text for kind, text in cells(source) if kind == "code"]
+    for name in (name for cell in stored for name in cell["pictures"]):
+        assert (path.parent / name).stat().st_size < 400_000
