@@ -69,7 +69,10 @@ def figure() -> None:
     "--smooth", type=click.Choice(["gaussian", "softplus"]),
     help="Which smooth ReLU stands in both panels, instead of -a: E relu(x + Z) or log(1 + e^x).",
 )  # fmt: skip
-@click.option("--float32", is_flag=True, help="Finite networks in single precision: half the time and memory.")
+@click.option(
+    "--float32/--float64", default=True, show_default=True,
+    help="Number type of the finite networks: single precision takes half the time and memory.",
+)  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
 @_seed
 @_out

@@ -7,6 +7,7 @@ and probes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from kernelcalc.finite.arrays import AnyArray, whole_number
 from kernelcalc.finite.composition import LayeredForward
 from kernelcalc.finite.curvature.hessian import HessianSplit, weighted_jacobian
 from kernelcalc.finite.curvature.pairs import CurvaturePairs, curvature_pairs
-from kernelcalc.finite.derivatives import Problem, parameter_gradient
+from kernelcalc.finite.derivatives import Problem, hessian_trace, parameter_gradient
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters
 from kernelcalc.machine import LAPACK_BLOCK, blas_threads
@@ -28,6 +29,8 @@ DENSE_MOMENTS = 2000
 _WHOLE_GRAM = 600
 # Enough for a gap as of the NTK of digits (measured: the probes' standard error is that of exact eigenvectors).
 _SUBSPACE_ITERATIONS = 4
+# Inner products of rows so near to those of orthonormal ones need no QR, only their Cholesky factor.
+_NEARLY = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -76,6 +79,7 @@ def hessian_moments(
     deflation: int = 32,
     dense: bool | None = None,
     unit_probes: int = 0,
+    whole_probes: int = 0,
     rng: Any = 0,
 ) -> HessianMoments:
     r"""Tr I^k, Tr S, Tr S², Tr I S and Tr H^k at the network's parameters.
@@ -109,6 +113,10 @@ def hessian_moments(
         0 computes Tr S² and Tr I S exactly. For very wide networks: number of random vectors over the units of a layer that
         replace the costliest sum (see :func:`~kernelcalc.finite.curvature.pairs.curvature_pairs`); rounded up to a
         multiple of 8.
+    whole_probes : int
+        0: as ``unit_probes`` says. Otherwise Tr S² and Tr I S of a fully connected network are the exact shares of Q and means
+        over this number, at least 2, of sampled vectors in its complement: a few products with S in the place of sums over
+        all pairs of points, and a relative error of Tr S² that falls with the width (measured: 1 % at width 1000, 8 vectors).
     rng : seed or numpy.random.Generator
         For the probes.
 
@@ -147,10 +155,11 @@ def hessian_moments(
         loss, kmax = ("mse" if kmax == 4 else kmax), loss
     kmax, probes = whole_number(kmax, "kmax"), whole_number(probes, "probes")
     deflation, unit_probes = whole_number(deflation, "deflation"), whole_number(unit_probes, "unit_probes")
-    if kmax < 1 or probes < 2 or deflation < 0 or unit_probes < 0:
+    whole_probes = whole_number(whole_probes, "whole_probes")
+    if kmax < 1 or probes < 2 or min(deflation, unit_probes, whole_probes) < 0 or whole_probes == 1:
         raise InputError(
-            "kmax >= 1, probes >= 2, deflation >= 0, unit_probes >= 0",
-            f"kmax={kmax}, probes={probes}, deflation={deflation}, unit_probes={unit_probes}",
+            "kmax >= 1, probes >= 2, deflation >= 0, unit_probes >= 0, whole_probes 0 or >= 2",
+            f"kmax={kmax}, probes={probes}, deflation={deflation}, unit_probes={unit_probes}, whole_probes={whole_probes}",
         )
     # an overflow is an error below, so that NumPy need not warn of it as well
     with np.errstate(over="ignore", invalid="ignore"):
@@ -159,7 +168,7 @@ def hessian_moments(
             HessianSplit.at(net, problem),
             problem.value(net),
             kmax,
-            (probes, deflation, unit_probes),
+            (probes, deflation, unit_probes, whole_probes),
             dense,
             np.random.default_rng(rng),
         )
@@ -181,18 +190,21 @@ def _moments(
     split: HessianSplit,
     loss: float,
     kmax: int,
-    sampling: tuple[int, int, int],
+    sampling: tuple[int, int, int, int],
     dense: bool | None,
     generator: np.random.Generator,
 ) -> HessianMoments:
-    probes, deflation, unit_probes = sampling
+    probes, deflation, unit_probes, whole_probes = sampling
     net = split.run.net
-    if split.run.factored:
+    gram = gauss_newton_gram(split)
+    _require_finite(gram, "trace_i", net.dtype)
+    deflated = _Deflated(split=split, gram=gram, count=deflation, kmax=kmax)
+    if split.run.factored and whole_probes:
+        pairs = _probed_pairs(split, deflated.q, whole_probes, generator)
+    elif split.run.factored:
         pairs = curvature_pairs(split, unit_probes=unit_probes, rng=generator)
     else:
         pairs = _whole_pairs(split, probes, net.n_parameters <= DENSE_MOMENTS if dense is None else dense, generator)
-    gram = gauss_newton_gram(split)
-    _require_finite(gram, "trace_i", net.dtype)
     with blas_threads(len(gram) ** 3):
         trace_i = _power_traces(gram, kmax)
     trace_s, trace_s2, trace_is = (float(v.sum(dtype=np.float64)) for v in (pairs.s, pairs.s_s, pairs.s_i))
@@ -209,7 +221,7 @@ def _moments(
                 trace_h[2:] = _power_traces(split.h.dense(), kmax)[2:]
         else:
             with blas_threads(LAPACK_BLOCK * max(len(gram) ** 2, net.n_parameters * deflation)):
-                trace_h[2:], error[2:] = _sampled(split, gram, trace_i, probes, deflation, generator)
+                trace_h[2:], error[2:] = _sampled(deflated, trace_i, probes, generator)
     return HessianMoments(
         trace_i=trace_i,
         trace_h=trace_h,
@@ -233,6 +245,18 @@ def _whole_pairs(split: HessianSplit, probes: int, dense: bool, rng: np.random.G
     total = values.sum(axis=0) if dense else values.mean(axis=0)
     trace = np.array([np.vdot(split.residual, run.hessian_trace())]) if isinstance(run, LayeredForward) else np.zeros(1)
     return CurvaturePairs(s=trace, s_s=total[0], s_i=total[1], batches=np.zeros((0, 2)) if dense else values)
+
+
+def _probed_pairs(split: HessianSplit, q: AnyArray, probes: int, rng: np.random.Generator) -> CurvaturePairs:
+    """Tr S exactly; Tr S² and Tr I S on the leading eigenvectors of I exactly, on their complement by random signs."""
+    v = _complementary(q, probes, rng)
+    values = []
+    for rows in (q, v):
+        s, i = (split.product(rows, part) for part in ("s", "i"))
+        values.append(np.stack([np.einsum("vp,vp->v", s, one, dtype=np.float64) for one in (s, i)], axis=1))
+    total = values[0].sum(axis=0) + values[1].mean(axis=0)
+    trace = np.array([np.vdot(split.residual, hessian_trace(split.run.net, split.run.a[0]))])
+    return CurvaturePairs(s=trace, s_s=total[0], s_i=total[1], batches=values[1])
 
 
 def _batch_error(values: AnyArray) -> float:
@@ -315,23 +339,52 @@ def pull_back(split: HessianSplit, vectors: AnyArray) -> AnyArray:
     return result
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Deflated:
+    """Leading eigenvectors of I, computed when asked for."""
+
+    split: HessianSplit
+    gram: AnyArray
+    count: int
+    kmax: int
+
+    @cached_property
+    def leading(self) -> tuple[AnyArray, AnyArray, AnyArray]:
+        return _leading(self.gram, self.count, self.kmax)
+
+    @cached_property
+    def q(self) -> AnyArray:
+        """Orthonormal rows (m, P)."""
+        values, vectors, _ = self.leading
+        q = pull_back(self.split, vectors / np.sqrt(values)).astype(self.split.run.outputs.dtype, copy=False)
+        if not len(q):
+            return q
+        # Orthonormal up to the rounding of the Gram matrix, over the eigenvalue: then a Cholesky factor makes it so to
+        # working precision, in one pass over the rows.
+        inner = (q @ q.T).astype(np.float64)
+        if np.abs(inner - np.eye(len(q))).max() < _NEARLY:
+            return np.linalg.inv(np.linalg.cholesky(inner)).astype(q.dtype) @ q
+        return np.ascontiguousarray(np.linalg.qr(q.T)[0].T)
+
+
 def _sampled(
-    split: HessianSplit, gram: AnyArray, trace_i: AnyArray, probes: int, deflation: int, rng: np.random.Generator
+    deflated: _Deflated, trace_i: AnyArray, probes: int, rng: np.random.Generator
 ) -> tuple[AnyArray, AnyArray]:
     """Tr H^k for k = 3..kmax and the standard errors."""
-    kmax = len(trace_i)
-    values, vectors, known_i = _leading(gram, deflation, kmax)
-    q = pull_back(split, vectors / np.sqrt(values)).astype(split.run.outputs.dtype, copy=False)
-    if len(q):
-        # Q is orthonormal up to the Gram matrix' rounding; one QR makes it so to working precision.
-        q = np.ascontiguousarray(np.linalg.qr(q.T)[0].T)
+    kmax, split, q = len(trace_i), deflated.split, deflated.q
+    known_i = deflated.leading[2]
     exact = _quadratic_moments(split, q, kmax, "h").sum(axis=1)
-    p = split.run.net.n_parameters
-    v = rng.choice(np.array([-1.0, 1.0]), size=(probes, p)).astype(split.run.outputs.dtype)
-    v -= (v @ q.T) @ q
+    v = _complementary(q, probes, rng)
     difference = _quadratic_moments(split, v, kmax, "h") - _quadratic_moments(split, v, kmax, "i")
     mean = exact + (trace_i[2:] - known_i) + difference.mean(axis=1)
     return mean, difference.std(axis=1, ddof=1) / np.sqrt(probes)
+
+
+def _complementary(q: AnyArray, probes: int, rng: np.random.Generator) -> AnyArray:
+    """Random signs without their part along the rows of Q, (probes, P)."""
+    v = rng.choice(np.array([-1.0, 1.0]), size=(probes, q.shape[1])).astype(q.dtype)
+    v -= (v @ q.T) @ q
+    return v
 
 
 def _quadratic_moments(split: HessianSplit, rows: AnyArray, kmax: int, part: Any) -> AnyArray:

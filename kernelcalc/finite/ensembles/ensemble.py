@@ -290,6 +290,7 @@ def moments_through_training(
     probes: int = 8,
     deflation: int = 32,
     unit_probes: int = 0,
+    whole_probes: int = 0,
     dtype: Any = np.float64,
     executor: Executor | None = None,
 ) -> FiniteMoments:
@@ -304,7 +305,7 @@ def moments_through_training(
     tol : float
         Bound on the error of one step of the flow, in ‖θ‖₂; 1e-4 changes moments by 2e-5, relatively (measured: width 100,
         64 digits, smooth ReLU and softplus, against 1e-8), far less than the spread over initialisations.
-    probes, deflation, unit_probes : int
+    probes, deflation, unit_probes, whole_probes : int
         See :func:`~kernelcalc.finite.curvature.moments.hessian_moments`.
 
     Returns
@@ -316,15 +317,8 @@ def moments_through_training(
     InputError, DataFileError, OutputFileError
         See :func:`train_ensemble`.
     """
-    record = MomentRecord(
-        X=finite_array(X, "points"),
-        Y=Y,
-        kmax=kmax,
-        loss=loss,
-        probes=probes,
-        deflation=deflation,
-        unit_probes=unit_probes,
-    )
+    sampling = {"probes": probes, "deflation": deflation, "unit_probes": unit_probes, "whole_probes": whole_probes}
+    record = MomentRecord(X=finite_array(X, "points"), Y=Y, kmax=kmax, loss=loss, **sampling)
     samples = train_ensemble(
         net,
         X,

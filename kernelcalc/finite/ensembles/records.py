@@ -29,7 +29,7 @@ class MomentRecord:
     ----------
     X, Y : arrays
         Points and targets.
-    kmax, loss, probes, deflation, unit_probes, rng
+    kmax, loss, probes, deflation, unit_probes, whole_probes, rng
         See :func:`~kernelcalc.finite.curvature.moments.hessian_moments`.
     """
 
@@ -40,6 +40,7 @@ class MomentRecord:
     probes: int = 8
     deflation: int = 32
     unit_probes: int = 0
+    whole_probes: int = 0
     rng: Any = 0
 
     def __call__(self, t: float, network: FiniteNetwork) -> dict[str, Any]:
@@ -53,6 +54,7 @@ class MomentRecord:
             probes=self.probes,
             deflation=self.deflation,
             unit_probes=self.unit_probes,
+            whole_probes=self.whole_probes,
             rng=self.rng,
         )
         return {name: getattr(moments, name) for name in MOMENT_FIELDS}

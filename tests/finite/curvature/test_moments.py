@@ -96,6 +96,26 @@ def test_unit_probes_are_unbiased_with_an_honest_error(name):
     assert (exact.trace_s2_error, exact.trace_is_error) == (0, 0)
 
 
+@pytest.mark.parametrize("deflation", [0, 3])
+@pytest.mark.parametrize("name", ["two hidden, softmax", "three hidden"])
+def test_whole_probes_are_unbiased_with_an_honest_error(name, deflation):
+    fin, X, Y, loss = make_problem(name)
+    exact = fin.hessian_moments(X, Y, loss=loss, kmax=2)
+    runs = [
+        fin.hessian_moments(X, Y, loss=loss, kmax=2, whole_probes=8, deflation=deflation, rng=seed)
+        for seed in range(300)
+    ]
+    for value, error in (("trace_s2", "trace_s2_error"), ("trace_is", "trace_is_error")):
+        deviation = np.array([getattr(m, value) for m in runs]) - getattr(exact, value)
+        gap = np.array([getattr(m, error) for m in runs]) ** 2 - deviation**2
+        assert deviation.std() > 0
+        assert abs(deviation.mean()) < 4 * deviation.std() / np.sqrt(len(runs))
+        assert abs(gap.mean()) < 4 * gap.std() / np.sqrt(len(runs))
+    np.testing.assert_allclose(runs[0].trace_s, exact.trace_s, rtol=1e-12)
+    with pytest.raises(InputError, match="whole_probes"):
+        fin.hessian_moments(X, Y, loss=loss, whole_probes=1)
+
+
 def test_both_ways_to_the_mixed_trace_agree(problem, monkeypatch):
     import kernelcalc.finite.curvature.pairs as module
 

@@ -9,7 +9,7 @@ import kernelcalc as kc
 from kernelcalc.errors import InputError
 from kernelcalc.studies.figures import figure1
 
-SMALL = {"width": 24, "trials": 3, "points": 8, "times": (0.0, 1.0, 4.0)}
+SMALL = {"width": 24, "trials": 3, "points": 8, "times": (0.0, 1.0, 4.0), "dtype": "float64"}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_finished_networks_are_kept_and_used_again(tmp_path, result):
 
 
 def test_single_precision_is_the_same_picture(result):
-    single = figure1.Figure1(**SMALL, dtype="float32").run()
+    single = figure1.Figure1(**SMALL | {"dtype": "float32"}).run()
     np.testing.assert_allclose(single["mean"], result["mean"], rtol=2e-3)
 
 
