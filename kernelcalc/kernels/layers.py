@@ -225,8 +225,8 @@ class Scale(Layer):
 class Serial(Layer):
     """One layer after the other; without any, the identity."""
 
-    def __init__(self, *layers: Layer) -> None:
-        self.layers: tuple[Layer, ...] = tuple(layers)
+    def __init__(self, *layers: Layer | Activation | str) -> None:
+        self.layers: tuple[Layer, ...] = tuple(map(as_layer, layers))
 
     @property
     def fresh(self) -> bool:  # type: ignore[override]
@@ -266,9 +266,9 @@ class Sum(Serial):
         More than one branch that does not end in fresh weights: their outputs would be correlated.
     """
 
-    def __init__(self, *branches: Layer) -> None:
+    def __init__(self, *branches: Layer | Activation | str) -> None:
         super().__init__(*branches)
-        bare = [branch for branch in branches if not branch.fresh]
+        bare = [branch for branch in self.layers if not branch.fresh]
         if len(branches) < 2 or len(bare) > 1:
             raise InputError(
                 "two or more branches, all but one of which end in fresh weights",
@@ -297,7 +297,7 @@ class Residual(Sum):
     scale: float
 
     def __init__(self, *branch: Layer | Activation | str, scale: float = 1.0) -> None:
-        self.branch, self.scale = Serial(*map(as_layer, branch)), _factor(scale)
+        self.branch, self.scale = Serial(*branch), _factor(scale)
         super().__init__(Serial(), Serial(*self.branch.layers, *(() if self.scale == 1 else (Scale(self.scale),))))
 
     def stored(self) -> dict[str, Any]:
