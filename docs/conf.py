@@ -60,7 +60,7 @@ html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": True, "top_of_page_buttons": []}
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"
-smartquotes = False  # options begin with two hyphens
+smartquotes_action = "D"  # dashes; quotes are mostly those of code
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
@@ -95,7 +95,11 @@ def _skip(app: object, what: str, name: str, obj: object, skip: bool, options: o
 
 
 def _bars_of_commands(app: object, ctx: object, lines: list[str]) -> None:
-    lines[:] = [line if line.lstrip().startswith((".. ", ":")) else line.replace("|", r"\|") for line in lines]
+    """Bars are no substitutions, options no dashes, and an example is code."""
+    for number, line in enumerate(lines):
+        if not line.lstrip().startswith((".. ", ":")):
+            text = re.sub(r"(?<![\w`-])(--[a-z][\w-]*)", r"``\1``", line).replace("|", r"\|")
+            lines[number] = re.sub(r"^(\s*)Example: (.*)", r"\1Example: ``\2``", line) if "Example: " in line else text
 
 
 def setup(app: object) -> None:
