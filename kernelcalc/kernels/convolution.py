@@ -96,11 +96,7 @@ class PositionBlock(Block):
         n, scales = self.x.shape[-1], k.origin[1]
         if k.sigma.ndim == 2:
             return first_covariance(self.x.reshape(-1, n), self.xp.reshape(-1, n), q, qp, k.sigma, scales)
-        found = [
-            first_covariance(self.x[:, p], self.xp[:, p], q[p], qp[p], k.sigma[p], scales) for p in range(len(k.sigma))
-        ]
-        c, det = (np.stack([getattr(cov, name) for cov, _ in found]) for name in ("c", "det"))
-        return Covariance(q=q, qp=qp, c=c, det=det), np.stack([same for _, same in found])
+        return first_covariance(self.x, self.xp, q, qp, k.sigma, scales)
 
     def covariance(self, step: Step, k: PairKernels) -> Covariance:
         """Σ before a nonlinearity; behind the first one receptive fields that are equal but for rounding are equal."""

@@ -88,14 +88,18 @@ def check_variances(q: np.ndarray) -> np.ndarray:
 def first_covariance(
     x: np.ndarray, xp: np.ndarray, q: np.ndarray, qp: np.ndarray, c: np.ndarray, scales: Scales
 ) -> tuple[Covariance, np.ndarray]:
-    """The first layer's covariance of all x with all x', and which pairs are equal points."""
+    """The first layer's covariance of all x with all x', and which pairs are equal points.
+
+    With positions x (B, P, n) and x' (B', P, n), at equal ones: c (P, B, B').
+    """
     det = determinant(q, qp, c)
     same = np.zeros(c.shape, dtype=bool)
-    i, j = np.nonzero(det <= NEAR_PARALLEL * q * qp)
-    for start in range(0, i.size, _TOGETHER):
-        k, m = i[start : start + _TOGETHER], j[start : start + _TOGETHER]
-        det[k, m], same[k, m] = _determinant_from_points(x[k], xp[m], scales)
-    if i.size:
+    near = np.nonzero(det <= NEAR_PARALLEL * q * qp)
+    for start in range(0, near[0].size, _TOGETHER):
+        where = tuple(index[start : start + _TOGETHER] for index in near)
+        *position, i, j = where
+        det[where], same[where] = _determinant_from_points(x[(i, *position)], xp[(j, *position)], scales)
+    if near[0].size:
         c = np.where(same, np.minimum(q, qp), c)
     return Covariance(q=q, qp=qp, c=c, det=det), same
 
