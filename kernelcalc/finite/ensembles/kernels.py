@@ -21,20 +21,16 @@ from kernelcalc.finite.curvature.pairs import curvature_pairs
 from kernelcalc.finite.derivatives import forward
 from kernelcalc.finite.ensembles.fingerprint import architecture
 from kernelcalc.finite.ensembles.records import MOMENT_FIELDS
+from kernelcalc.finite.ensembles.trace_gradients import HAND_MADE_DEPTH, SHIFT, STENCIL, trace_derivatives
 from kernelcalc.finite.ensembles.trials import run_trials
 from kernelcalc.finite.network import FiniteNetwork, LayeredNetwork
 from kernelcalc.finite.training import Schedule
 from kernelcalc.results.result import Result, axes
 
-# (s, weight): Σ weight (F(s h) − F(−s h)) = h F'(0) + O(h⁵)
-_STENCIL = ((1.0, 2 / 3), (2.0, -1 / 12))
 # Σ weight F(s h) = h² F''(0) + O(h⁶), F(0) once
 _SECOND = ((-2.0, -1 / 12), (-1.0, 4 / 3), (0.0, -5 / 2), (1.0, 4 / 3), (2.0, -1 / 12))
 # Random directions of unit components move pre-activations by this much: the error is about its fourth power.
 _SWING = 4e-3
-# Largest change of a pre-activation, up to the ratio of gradient norms. The stencil's relative error is then about its
-# fourth power, 1e-12 at most, and rounding eps/1e-3.
-_SHIFT = 1e-3
 
 
 def mean_ntk(net: FiniteNetwork, X: Any) -> AnyArray:
@@ -53,11 +49,12 @@ def mean_ntk(net: FiniteNetwork, X: Any) -> AnyArray:
 def trace_gradient_kernel(net: FiniteNetwork, X: Any, probes: int = 8, rng: Any = 0) -> AnyArray:
     r"""Λ(x, x') = ∇g_a(x)·∇f_a(x'), mean over a, (N, N); the row is g's argument.
 
-    The derivative of g, which is exact, along every ∇f_a(x') by central differences of fourth order:
+    The derivative of g, which is exact, along every ∇f_a(x'),
 
     .. math:: Λ(x, x') = \frac{d}{ds} g(x; θ + s ∇f(x'))\Big|_{s=0}
 
-    The relative error is below 1e-10 (tested against complex-step derivatives of traces of dense output Hessians). For
+    by hand for up to two hidden layers (:mod:`kernelcalc.finite.ensembles.trace_gradients`), for more by central differences of
+    fourth order, with a relative error below 1e-10 (tested against complex-step derivatives of traces of dense Hessians). For
     compositions other than fully connected ones, where g costs the cube of the width, an unbiased estimate from ``probes``
     vectors v of independent signs,
 
@@ -68,6 +65,8 @@ def trace_gradient_kernel(net: FiniteNetwork, X: Any, probes: int = 8, rng: Any 
     Jacot, Gabriel, Hongler (ICLR 2020), Proposition 4 and Lemma 3.
     """
     x, theta = net.points(X), net.parameters
+    if not isinstance(net, LayeredNetwork) and net.depth <= HAND_MADE_DEPTH:
+        return trace_derivatives(net, x) / net.n_out
     jac = net.jacobian(x)
     if isinstance(net, LayeredNetwork):
         return _sampled_gradient_kernel(net, x, jac, whole_number(probes, "probes"), np.random.default_rng(rng))
@@ -78,8 +77,9 @@ def trace_gradient_kernel(net: FiniteNetwork, X: Any, probes: int = 8, rng: Any 
             norm2 = float(direction @ direction)
             if norm2 == 0:
                 continue
-            step = _SHIFT / norm2
-            for s, weight in _STENCIL:
+            # SHIFT bounds the change of a pre-activation, up to the ratio of gradient norms
+            step = SHIFT / norm2
+            for s, weight in STENCIL:
                 up, down = (net.at(theta + sign * s * step * direction) for sign in (1.0, -1.0))
                 total[:, t] += weight / step * (up.hessian_trace(x) - down.hessian_trace(x))[:, a]
     return total / net.n_out
