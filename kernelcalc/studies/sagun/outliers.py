@@ -17,6 +17,7 @@ from kernelcalc.output.style import color_of, ink, line_width, marker_size
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.claims import far_note, untrained
 from kernelcalc.studies.sagun.limit import Limit
+from kernelcalc.studies.sagun.paper_table import counted
 from kernelcalc.studies.sagun.registry import experiment
 from kernelcalc.studies.sagun.task import Task, descend
 from kernelcalc.studies.sample_covariance import sampled_outliers
@@ -24,6 +25,7 @@ from kernelcalc.studies.spectrum import count_outliers
 
 # Part of the spectrum in which gaps and ratios are looked for: below, ratios are between roundings of zero.
 SCREE = 100
+PAPER_COLUMNS = ("gap_paper", "ratio_paper", "elbow_paper", "cutoff_paper")
 COUNTED_BY = ("gap", "ratio", "cutoff")
 # Ranks that the picture shows.
 SHOWN = 60
@@ -188,7 +190,7 @@ class Outliers(Experiment):
     def table(self, found: list[Trained]) -> Tables:
         names = ("algorithm", "activation", "cov", "P", "clusters", "step", "mean", "std", "gap", "ratio", "elbow")
         theory = ("gap_theory", "ratio_theory", "elbow_theory", "top", "top_theory", "top_sampled")
-        rows = Table(*names, "elbow_at", *theory, "loss", "loss_theory", "gradient")
+        rows = Table(*names, "elbow_at", *theory, "loss", "loss_theory", "gradient", *PAPER_COLUMNS)
         scree = Table("algorithm", "activation", "cov", "clusters", "rank", "eigenvalue", "theory", "pca")
         for one in found:
             setting, p, own = one.setting, one.parameters, one.scree
@@ -209,6 +211,7 @@ class Outliers(Experiment):
                 one.sampled[0],
                 *one.losses,
                 one.gradient,
+                *counted(*who, setting.clusters),
             )
             most = max(own.size, one.expected.size)
             columns = (own, one.expected, one.components)
@@ -227,6 +230,7 @@ class Outliers(Experiment):
             f"among the {SCREE} largest; elbow_at: the eigenvalue at the elbow, the first one that is not counted (the "
             "paper's cut-off)",
             "..._theory: the same for 𝓗C^½ Θ 𝓗C^½ of the infinitely wide network after the same steps",
+            "..._paper: what Table 1 of the paper has for this row, where it has one (its 19 rows with --full)",
             "top_sampled: the limit's largest eigenvalue as an outlier of a sample covariance of the P parameters "
             "(Silverstein's equation for the limit's other eigenvalues)",
             "step: of descent, at most ½/λ_max(H) of the start; cov: variance inside the clusters over that of their "
@@ -268,6 +272,14 @@ class Outliers(Experiment):
                 undecided=early,
             ),
             Verdict(
+                source="2017, Table 1",
+                claim="the authors' own counts, by the largest ratio, up to one",
+                measured="part of the rows that they have",
+                number=_like_the_papers(found),
+                above=1.0,
+                undecided=early,
+            ),
+            Verdict(
                 source="the limit of infinite width, softmax",
                 claim="k classes leave k - 1 outliers, as a shift of all outputs changes nothing",
                 measured="part of the rows in which the limit has k - 1 by the largest gap",
@@ -299,6 +311,15 @@ class Outliers(Experiment):
 
 def _listed(counts: AnyArray, ks: AnyArray) -> str:
     return ", ".join(f"{count} for {k}" for count, k in zip(counts, ks, strict=True))
+
+
+def _like_the_papers(found: list[Trained]) -> float:
+    """Part of the paper's rows, of those that were trained, whose count by the ratio is the paper's up to one."""
+    rows = [one.setting for one in found]
+    theirs = np.array([counted(r.algorithm, r.name, r.cov, r.clusters).ratio for r in rows])
+    ours = np.array([one.counts[1] for one in found])
+    known = ~np.isnan(theirs)
+    return float((np.abs(ours - theirs) <= 1)[known].mean()) if known.any() else np.nan
 
 
 def scree_of(values: AnyArray) -> AnyArray:
