@@ -39,6 +39,23 @@ def test_symbolic_theta_of_the_error_function():
     assert r"\sigma_{w}" in done.output
 
 
+def test_symbolic_theta_of_a_residual_network():
+    text = "dense; residual(erf, dense(beta=0), scale=0.5); dense(sigma_w=2)"
+    done = run("symbolic", "theta", "-a", "erf", "--architecture", text, "--beta", "0.5")
+    assert done.exit_code == 0, done.output
+    q, qp, c = 0.8, 1.3, 0.4
+    found = float(sp.sympify(done.output.strip().replace("q'", "r")).subs({"q": q, "r": qp, "c": c}))
+    root = np.sqrt((1 + 2 * q) * (1 + 2 * qp))
+    mean, slope = 2 / np.pi * np.arcsin(2 * c / root), 4 / np.pi / np.sqrt(root**2 - 4 * c**2)
+    sigma, theta = c + mean / 4, c + (c * slope + mean) / 4
+    assert found == pytest.approx(4 * theta + 4 * sigma + 0.25, rel=1e-12)
+    latex = run("symbolic", "theta", "-a", "erf", "--architecture", text, "--latex")
+    assert latex.exit_code == 0, latex.output
+    wrong = run("symbolic", "theta", "-a", "erf", "--architecture", "conv(3); erf; flatten; dense")
+    assert wrong.exit_code == 2
+    assert "formulas" in wrong.output
+
+
 def test_kernels_are_written_whole(tmp_path):
     points = np.array([[1.0, 2.0], [0.5, -1.0], [0.0, 1.0]])
     np.savetxt(tmp_path / "points.csv", np.column_stack([points, [0, 1, 0]]), delimiter=",")
