@@ -93,7 +93,7 @@ class Network:
 
     @cached_property
     def has_positions(self) -> bool:
-        """Whether it takes points with positions: (N, positions, channels) or (N, height, width, channels)."""
+        """Whether it takes points with positions, (N, positions, channels) or (N, height, width, channels)."""
         return has_positions(self.layers)
 
     def require_vectors(self, purpose: str) -> None:
