@@ -14,7 +14,7 @@ from kernelcalc.cli.recipe import Remembered, recipe
 from kernelcalc.cli.terminal import progress, say, say_written
 
 # Experiments on points with classes.
-WITH_DATA = ("spectra", "split", "width")
+WITH_DATA = ("heatmaps", "spectra", "split", "width")
 
 
 class _Listing(Remembered):

@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
+import kernelcalc as kc
 from kernelcalc.cli import main
 from kernelcalc.output.recipe import BESIDE
 from kernelcalc.studies.sagun import experiments
+from kernelcalc.studies.sagun.heatmaps import Heatmaps
 
 TINY = {
     "spectra": ("-n", 12, "--widths", "2,3", "--steps", 2),
@@ -88,7 +90,7 @@ def test_spectra_of_one_loss_and_some_data(tmp_path: Path) -> None:
         (("path", "-n", "300"), "tests on others"),
         (("spectra", "--data", "digit"), "did you mean 'digits'"),
         (("spectra", "--loss", "binary"), "'softmax' or 'mse'"),
-        (("path", "--data", "mnist14"), "spectra, split, width have"),
+        (("path", "--data", "mnist14"), "heatmaps, spectra, split, width have"),
         (("split", "--data", "nowhere.csv"), "existing data file"),
         (("outlier",), "did you mean 'outliers'"),
         (("separability", "--widths", "3,4"), "width, trials, steps), got widths"),
@@ -155,3 +157,16 @@ def test_larger_digits_by_name(tmp_path: Path) -> None:
     result = run("split", *TINY["split"], "--data", "mnist28", "-n", "10", "-o", tmp_path, "--no-png")
     assert result.exit_code == 0, result.output
     assert "10 points" in result.output
+
+
+def test_heatmaps_of_the_papers_own_inputs(tmp_path: Path) -> None:
+    """784 inputs, ten classes."""
+    options = ("--widths", "2", "--width", 10, "--steps", 2)
+    result = run("heatmaps", "--data", "mnist28", "-n", 40, *options, "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "heatmaps.png").read_bytes().startswith(b"\x89PNG")
+    sample = kc.datasets.mnist28(40)
+    drawn = Heatmaps(widths=(2,), width=10, steps=2, sample=sample)
+    (one, _) = [m for m in drawn.measure(lambda items, label: items).matrices if m.data == "digits"]
+    # two hidden layers of four
+    assert one.entries.shape == (785 * 4 + 5 * 4 + 5 * 10,) * 2

@@ -14,7 +14,7 @@ from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.output.pictures import grid
 from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import line_width
-from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
+from kernelcalc.studies.experiment import Experiment, Sample, Show, Tables, by_size
 from kernelcalc.studies.sagun.limit import Limit, smooth
 from kernelcalc.studies.sagun.registry import experiment
 from kernelcalc.studies.sagun.task import Task, descend, digits
@@ -83,6 +83,8 @@ class Heatmaps(Experiment):
         More points, more steps, a wider network in the table.
     points, width, widths, steps
         Points of the blobs; width of the network in the table; widths drawn (2, 6, 10: 18, 74, 162 parameters); steps.
+    sample : (points, labels), optional
+        Instead of the 14 × 14 digits; the paper's 784 inputs with ``--data mnist28 -n 1000``.
     """
 
     name = "heatmaps"
@@ -96,11 +98,12 @@ class Heatmaps(Experiment):
     width: int = by_size(300, 1000)
     widths: tuple[int, ...] = (2, 6, THIN)
     steps: int = by_size(150, 1000)
+    sample: Sample | None = None
 
     def measure(self, show: Show) -> Found:
         x, labels = two_blobs(self.points, std=0.5, rng=self.seed)
         blobs = Task.of(x, labels, loss=self.loss, activation=self.activation)
-        images, labels = digits(None, self.full)
+        images, labels = digits(None, self.full, self.sample)
         figures = Task.of(images, labels, loss=self.loss, activation=self.activation)
         limit = Limit.of(blobs)
         starts = {k: blobs.draw(k, [self.seed, k]) for k in (*self.widths, THIN, self.width)}
