@@ -161,9 +161,9 @@ def hessian_moments(
     rtol : float
         Relative tolerance of Y(t), and of the integral of ∇C that drives G(t); see :func:`gradient_flow`.
     trace_rtol : float
-        Tr I³ and Tr I⁴ of a loss that couples outputs may lack this part of themselves, which makes them up to twenty times
-        faster for many points; what they lack at most is in the result. By default far below the standard error of 64
-        initialisations, and what is missing is some ten times less. 0 leaves rounding only.
+        Tr I³ and Tr I⁴ of a loss that couples outputs may lack this part of themselves, which makes them two to seventeen
+        times faster for many points (measured, 256 digits: benchmarks/shortcuts.py); what they lack at most is in the result.
+        The default is at most the standard error of 64 initialisations; a fifth to a half of it was missing. 0 leaves rounding.
     workers : int, optional
         Threads for the traces of I, by default one a core. BLAS is held to one thread meanwhile.
     progress : bool

@@ -93,10 +93,9 @@ class LeadingTraces:
             self._first += 1
         left = np.arange(1, len(blocks))
         for rank in _RANKS[self._first :]:
-            good = self._fill(out, blocks, second, left, rank)
-            left = np.setdiff1d(left, good)
             if not left.size:
                 break
+            left = np.setdiff1d(left, self._fill(out, blocks, second, left, rank))
         return out[0], out[1]
 
     def _fill(self, out: Array, blocks: Array, second: Array, which: Any, rank: int) -> Any:

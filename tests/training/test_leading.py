@@ -67,6 +67,13 @@ def test_where_bounds_would_mean_nothing_traces_are_exact(why):
     assert not bounds.any()
 
 
+def test_one_hessian_alone():
+    theta, blocks = theta_of(3.0), hessians(1.0)
+    one, bound = bounded_moments(theta, blocks[:1], 4, LeadingTraces(theta, 1e-2), has_blocks=True)
+    missing = literal(theta, blocks[:1], 4) - one[:, 3]
+    assert 0 < missing[0] <= bound[0, 3]
+
+
 def test_threads_change_nothing():
     theta, blocks = theta_of(2.0), hessians(3.0)
     alone = bounded_moments(theta, blocks, 4, LeadingTraces(theta, 1e-3), has_blocks=True)
