@@ -347,5 +347,8 @@ def gradient_flow(
 
 def _check_gradients(law: Loss, targets: Array) -> None:
     """Warn of a loss without bounded gradients over sublevel sets."""
-    if isinstance(law, ConvexLoss) and np.isinf(law.sublevel_bound(0.0, np.unique(targets)[:_TARGETS_LOOKED_AT, None])):
+    seen = np.unique(targets)[:_TARGETS_LOOKED_AT, None]
+    if isinstance(law, ConvexLoss) and np.isinf(law.sublevel_bound(0.0, seen)):
+        # one that is not convex is refused instead
+        law.curvature(np.zeros_like(seen), seen)
         law.warn_of_gradients()

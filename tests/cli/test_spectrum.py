@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 import kernelcalc as kc
 from kernelcalc.cli import main
+from kernelcalc.kernels.layers import Conv, Dense, Flatten
 from kernelcalc.output.spectrum import plot_density, plot_scree
 from kernelcalc.studies.spectrum import Spectrum
 
@@ -153,3 +154,14 @@ def test_components_are_pictures_of_the_points(tmp_path):
     for k in range(3):
         assert abs(weights[k] @ vectors[:, -1 - k]) == pytest.approx(1, rel=1e-9)
         assert float(rows[40 * k]["eigenvalue"]) == pytest.approx(values[-1 - k], rel=1e-9)
+
+
+def test_digits_are_images_for_a_convolution(tmp_path: Path) -> None:
+    text = "conv(3, padding=zeros, stride=2); tanh; flatten; dense"
+    done = run("-n", "20", "--architecture", text, "--targets", "parity", "--no-picture", "-o", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "20 points in 196 dimensions" in done.output
+    X, _ = kc.datasets.mnist14(20)
+    net = kc.Sequential(Conv(3, padding="zeros", stride=2), "tanh", Flatten(), Dense())
+    theta = np.asarray(net.kernels(X.reshape(-1, 14, 14, 1), only="theta").theta)
+    np.testing.assert_allclose(eigenvalues(tmp_path), np.linalg.eigvalsh(theta)[::-1] / 20, rtol=1e-8)
