@@ -16,6 +16,7 @@ from kernelcalc.cli.terminal import say, say_written, shows_progress
 if TYPE_CHECKING:
     from kernelcalc.studies.heldout import HeldOut
     from kernelcalc.studies.prediction import Prediction
+    from kernelcalc.studies.validation.descents import StableRates
     from kernelcalc.studies.validation.sharpness import MeasuredTop
 
 
@@ -49,6 +50,15 @@ if TYPE_CHECKING:
     "where they are large]",
 )  # fmt: skip
 @click.option(
+    "--descents", type=click.IntRange(min=0), default=0, show_default=True,
+    help="Finite networks of that width, at least 3, on which rates are tried: some 300 steps of each, in three "
+    "parametrisations.",
+)  # fmt: skip
+@click.option(
+    "--probability", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True,
+    help="Part of all networks that a tried rate is to hold for.",
+)  # fmt: skip
+@click.option(
     "--held-out", type=click.IntRange(min=0), metavar="M",
     help="Keep M points for testing, drawn with --seed, each class in proportion; 0 for none.  [default: a fifth]",
 )  # fmt: skip
@@ -72,6 +82,8 @@ def predict(
     samples: int,
     seed: int,
     networks: int | None,
+    descents: int,
+    probability: float,
     held_out: int | None,
     ridge: float,
     diag_reg: float,
@@ -109,6 +121,7 @@ def predict(
     if count:
         say(f"held out for testing: {count} of {len(x)} points, {drawn(y, seed)}")
     sampling: dict[str, Any] = {"samples": samples, "rng": seed, "networks": networks, "progress": shows_progress()}
+    sampling |= {"descents": descents, "probability": probability}
     report = prediction.predict(net, x[train], y[train], law, width=width, n_out=y.shape[1], **sampling)
     say(str(report))
     tested = None
@@ -154,12 +167,18 @@ def as_numbers(report: Prediction, tested: HeldOut | None = None, rows: list[int
         "pytorch_learning_rates": None if other is None else report.pytorch_learning_rates.tolist(),
         "pytorch_times": None if other is None else report.pytorch_times.tolist(),
         "measured_learning_rates": None if report.measured is None else _measured(report.measured),
+        "stable_learning_rates": None if report.stable is None else _stable(report.stable),
         "held_out": None if tested is None else {"rows": rows, **_test_numbers(tested)},
     }
 
 
 def _measured(found: MeasuredTop) -> dict[str, Any]:
     return {name: (2 / getattr(found, name)).tolist() for name in ("ntk", "standard", "pytorch")}
+
+
+def _stable(found: StableRates) -> dict[str, Any]:
+    rates = {name: found.rate(name) for name in ("ntk", "standard", "pytorch")}
+    return {**rates, "probability": found.probability, "confidence": found.confidence, "steps": found.steps}
 
 
 def _test_numbers(tested: HeldOut) -> dict[str, Any]:

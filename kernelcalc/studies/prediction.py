@@ -20,6 +20,7 @@ from kernelcalc.kernels.points import check_points
 from kernelcalc.results.result import seed_of
 from kernelcalc.studies.rates import LimitRates, through_training
 from kernelcalc.studies.report import Prediction, finite_curvature
+from kernelcalc.studies.validation.descents import stable_rates
 from kernelcalc.studies.validation.sharpness import affordable_networks, measure_top
 from kernelcalc.training.checks import gram, with_defined_kernels
 from kernelcalc.training.losses import Loss, resolve_loss
@@ -47,9 +48,14 @@ def predict(
     rng: Any = 0,
     n_out: int | None = None,
     networks: int | None = 0,
+    descents: int = 0,
+    probability: float = 0.95,
     progress: bool = False,
 ) -> Prediction:
-    """Learning rates, time scales and expected curves of the limit for a network on a data set; no rate is a promise.
+    """Learning rates, time scales and expected curves of the limit for a network on a data set.
+
+    The limit's rates are upper bounds; with ``descents`` rates are found that finite networks of this width were seen to
+    stand.
 
     Parameters
     ----------
@@ -73,6 +79,12 @@ def predict(
         Finite networks of this width whose λ_max(H) is measured at the start, beside the limit's: by Lanczos, ten products
         with the Hessian for each of three parametrisations. None: 3, or where they are large 1 or none; none of other
         compositions than fully connected ones.
+    descents : int
+        Finite networks of this width, at least 3, on which rates are tried, 50 steps each: ``stable.rate("pytorch")`` is one
+        at which, with ``probability`` and 90 % confidence, descent does not diverge
+        (:func:`kernelcalc.studies.validation.descents.stable_rates`).
+    probability : float
+        Part of all networks that the rate is to hold for.
     progress : bool
         Show bars (needs tqdm) for a loss other than the MSE, and for networks.
 
@@ -106,14 +118,17 @@ def predict(
     found = moments(kernels, targets, times, law, kmax=2, samples=samples, rng=rng, progress=progress)
     draws = None if law.is_quadratic else initial_draws(kernels, targets.shape[1], samples, rng)[0]
     top, conditions = through_training(theta, draws, targets, law, found.times, (top_eigenvalue, condition_number))
-    standard = pytorch = measured = None
+    standard = pytorch = measured = stable = None
     if not net.has_positions:
         standard, pytorch = _other_parametrisations(net, x, width, spectrum[0], draws, targets, law, found.times, rng)
     if networks is None:
         plain = all(isinstance(layer, Dense | Nonlinearity) for layer in net.layers)
         networks = affordable_networks(net, x, width) if plain else 0
+    drawn: dict[str, Any] = {"rng": rng, "progress": progress}
     if networks:
-        measured = measure_top(net, x, targets, law, width, networks=networks, rng=rng, progress=progress)
+        measured = measure_top(net, x, targets, law, width, networks=networks, **drawn)
+    if descents:
+        stable = stable_rates(net, x, targets, law, width, networks=descents, probability=probability, **drawn)
     return Prediction(
         network=repr(net),
         loss_name=law.name,
@@ -130,6 +145,7 @@ def predict(
         standard=standard,
         pytorch=pytorch,
         measured=measured,
+        stable=stable,
         digits=Modes.of(theta).digits(float(found.times.max())),
         smooth="xi" in held.available,
     ).with_origin(**held.origin, targets=digest(targets), seed=seed_of(rng))

@@ -16,6 +16,7 @@ from kernelcalc.training.modes import FEW_DIGITS
 if TYPE_CHECKING:
     from kernelcalc.arrays import Array
     from kernelcalc.studies.rates import LimitRates
+    from kernelcalc.studies.validation.descents import StableRates
     from kernelcalc.studies.validation.sharpness import MeasuredTop
     from kernelcalc.training.trajectory import Trajectory
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _CAUTION = (
     "  (No step is promised to be stable. Training moves lambda_max: deep networks with smooth nonlinearities sharpen in the",
     "  first steps, and above 2/lambda_max the loss rises until a flatter place is found (catapult) or diverges. With",
-    "  PyTorch's layers, gelu, L = 4, width 256, that was seen at 0.4 of the limit's rate: begin with a fraction, and watch.)",
+    "  PyTorch's layers, gelu, L = 4, width 256, that was seen at 0.4 of the limit's rate: try rates with --descents 5.)",
 )
 
 
@@ -52,6 +53,8 @@ class Prediction(Result):
         limit of infinite width, whose rates finite networks stay below. The last two are None for networks with positions.
     measured : MeasuredTop or None
         λ_max(H) of finite networks of this width at the start.
+    stable : StableRates or None
+        Rates that finite networks of this width were seen to stand; ``stable.rate("pytorch")``.
     digits : float
         Decimal digits that rounding of Θ leaves of the moments at the last time, about, under MSE.
     smooth : bool
@@ -83,6 +86,7 @@ class Prediction(Result):
     standard: LimitRates | None
     pytorch: LimitRates | None
     measured: MeasuredTop | None
+    stable: StableRates | None
     digits: float
     smooth: bool
 
@@ -218,7 +222,8 @@ def _lines(found: Prediction) -> list[str]:
         f"  NTK parametrisation                        {found.learning_rates[0]:.4g}",
         *_others(found),
         *_measured(found),
-        *_CAUTION,
+        *_tried(found),
+        *(_CAUTION if found.stable is None else ()),
         "",
         *_modes(found),
         "",
@@ -264,6 +269,25 @@ def _measured(found: Prediction) -> list[str]:
     ):
         factor = getattr(m, name).mean() / _known(limit).sample_top[:, 0].mean()
         lines.append(f"  {title:<43}{m.rate(name):.4g}   (lambda_max is {factor:.3g} times the limit's on average)")
+    return lines
+
+
+def _tried(found: Prediction) -> list[str]:
+    if found.stable is None:
+        return []
+    s = found.stable
+    lines = [
+        f"Rates that hold: {100 * s.probability:g} % of networks of width {s.width} end {s.steps} full-batch steps below their "
+        f"first loss",
+        f"  (confidence {100 * s.confidence:g} %, {s.ntk.size} networks tried, log-normal thresholds; later steps not tried)",
+    ]
+    for name, title, limit in (
+        ("ntk", "NTK parametrisation", found.learning_rates),
+        ("standard", "standard parametrisation", found.standard_learning_rates),
+        ("pytorch", "PyTorch's default layers", found.pytorch_learning_rates),
+    ):
+        rate = s.rate(name)
+        lines.append(f"  {title:<43}{rate:.4g}   ({rate / limit[0]:.2g} times the limit's bound)")
     return lines
 
 

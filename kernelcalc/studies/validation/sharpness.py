@@ -98,62 +98,73 @@ def measure_top(
     [4.25, 5.0, 5.0]
     """
     check_count("networks", networks, 1)
-    dense = require_plain(net, "λ_max(H) of finite networks")
-    sizes = [points.shape[1], *[width] * (net.depth - 1), targets.shape[1]]
-    if not progress and networks * _work(sizes, len(points)) > 1.5 * _LARGE:
+    require_plain(net, "λ_max(H) of finite networks")
+    work = network_work(net, points, width)
+    if not progress and networks * work > 1.5 * _LARGE:
         warn(
             f"λ_max(H) of {networks} networks of width {width} on {len(points)} points takes more than ten seconds; "
             "take fewer points or networks, or progress=True",
             SlowMethodWarning,
         )
-    roots = np.sqrt(sizes[:-1])
-    generator = np.random.default_rng(rng)
-    own = _as_finite(loss)
+    generator, own = np.random.default_rng(rng), as_finite(loss)
     found: dict[str, list[float]] = {name: [] for name in PARAMETRISATIONS}
-
-    def hessian(weights: list[Array], biases: list[Array]) -> Any:
-        # z = Wᵀa/√n + b: what the parametrisations train are multiples of these W and b
-        parameters = [[v.astype(np.float32) for v in part] for part in (weights, biases)]
-        network = FiniteNetwork(
-            weights=tuple(parameters[0]),
-            biases=tuple(parameters[1]),
-            activations=net.activations,
-            sigma_w=1.0,
-            beta=1.0,
-        )
-        return network.curvature(points.astype(np.float32), targets, own).h
-
     for _ in with_bar(range(networks), "networks", progress):
-        drawn = hessian(
-            [one.sigma_w * generator.standard_normal(shape) for one, shape in zip(dense, pairwise(sizes), strict=True)],
-            [one.beta * generator.standard_normal(m) for one, m in zip(dense, sizes[1:], strict=True)],
-        )
-        even = hessian(
-            [generator.uniform(-1, 1, shape) for shape in pairwise(sizes)],
-            [generator.uniform(-1, 1, m) / root for m, root in zip(sizes[1:], roots, strict=True)],
-        )
-        for name, operator, weight, bias in (
-            ("ntk", drawn, [one.sigma_w for one in dense], [one.beta for one in dense]),
-            ("standard", drawn, roots, np.ones(net.depth)),
-            ("pytorch", even, roots, np.ones(net.depth)),
-        ):
-            scale = [
-                v
-                for c, b, (n, m) in zip(weight, bias, pairwise(sizes), strict=True)
-                for v in (np.full(n * m, c), np.full(m, b))
-            ]
-            found[name].append(_top(operator, np.concatenate(scale)))
+        for name, network, scale in drawn_networks(net, points.shape[1], targets.shape[1], width, generator):
+            found[name].append(top_of(network, scale, points, targets, own))
     return MeasuredTop(width=width, **{name: np.array(values) for name, values in found.items()})
+
+
+def drawn_networks(
+    net: Sequential, n_in: int, n_out: int, width: int, generator: np.random.Generator
+) -> list[tuple[str, FiniteNetwork, Array]]:
+    """A network of each parametrisation in single precision, z = Wᵀa/√n + b, and what multiplies the trained parameters.
+
+    Trained are (W, b)/scale: their gradient is scale · ∂C, their Hessian D H D with D = diag(scale). The NTK and the standard
+    parametrisation share their weights.
+    """
+    dense = require_plain(net, "finite networks in several parametrisations")
+    sizes = [n_in, *[width] * (net.depth - 1), n_out]
+    roots = np.sqrt(sizes[:-1])
+
+    def network(weights: list[Array], biases: list[Array]) -> FiniteNetwork:
+        single = [tuple(v.astype(np.float32) for v in part) for part in (weights, biases)]
+        return FiniteNetwork(weights=single[0], biases=single[1], activations=net.activations, sigma_w=1.0, beta=1.0)
+
+    normal = network(
+        [one.sigma_w * generator.standard_normal(shape) for one, shape in zip(dense, pairwise(sizes), strict=True)],
+        [one.beta * generator.standard_normal(m) for one, m in zip(dense, sizes[1:], strict=True)],
+    )
+    even = network(
+        [generator.uniform(-1, 1, shape) for shape in pairwise(sizes)],
+        [generator.uniform(-1, 1, m) / root for m, root in zip(sizes[1:], roots, strict=True)],
+    )
+    found = []
+    for name, one, weight, bias in (
+        ("ntk", normal, [layer.sigma_w for layer in dense], [layer.beta for layer in dense]),
+        ("standard", normal, roots, np.ones(net.depth)),
+        ("pytorch", even, roots, np.ones(net.depth)),
+    ):
+        layers = zip(weight, bias, pairwise(sizes), strict=True)
+        scale = [v for c, b, (n, m) in layers for v in (np.full(n * m, c), np.full(m, b))]
+        found.append((name, one, np.concatenate(scale)))
+    return found
+
+
+def top_of(network: FiniteNetwork, scale: Array, points: Array, targets: Array, loss: FiniteLoss) -> float:
+    """λ_max(D H D) by Lanczos."""
+    return _top(network.curvature(points.astype(np.float32), targets, loss).h, scale)
 
 
 def affordable_networks(net: Sequential, points: Array, width: int) -> int:
     """How many networks of this width can be measured within some seconds: 3, 1 or 0."""
-    work = _work([points.shape[1], *[width] * (net.depth - 1), net.n_out], len(points))
+    work = network_work(net, points, width)
     return 3 if work <= _SMALL else int(work <= _LARGE)
 
 
-def _work(sizes: list[int], points: int) -> int:
-    return points * sum(n * m for n, m in pairwise(sizes))
+def network_work(net: Sequential, points: Array, width: int) -> int:
+    """Points times weights: what a pass costs."""
+    sizes = [points.shape[1], *[width] * (net.depth - 1), net.n_out]
+    return len(points) * sum(n * m for n, m in pairwise(sizes))
 
 
 def _top(hessian: Any, scale: Array) -> float:
@@ -171,7 +182,7 @@ def _top(hessian: Any, scale: Array) -> float:
     return float(eigsh(operator, k=1, which="LA", ncv=_BASIS, tol=_LANCZOS, v0=start, return_eigenvectors=False)[0])
 
 
-def _as_finite(loss: Loss) -> FiniteLoss:
+def as_finite(loss: Loss) -> FiniteLoss:
     """The loss as finite networks take it."""
 
     def root(outputs: Array, targets: Array) -> Array:

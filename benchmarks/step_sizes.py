@@ -1,0 +1,120 @@
+"""Whether the rates that hold do hold, as a Markdown table: ``python benchmarks/step_sizes.py [--torch] [--full]``.
+
+For each setting ``kernelcalc.studies.validation.descents.stable_rates`` takes five networks; then full-batch descent of other
+networks runs for 50 steps at 0.9 and at 1.5 times the rate. Counted is how many diverge at the one and how many do not at the
+other. With ``--torch`` the other networks are ``torch.nn.Sequential`` with default initialisation, trained by
+``torch.optim.SGD`` in an environment of their own (then the rate of PyTorch's layers only). 64 digits, one-hot targets (parity
+for binary).
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from typing import Any
+
+import numpy as np
+from environment import run_with
+
+import kernelcalc as kc
+from kernelcalc.finite.derivatives import Problem
+from kernelcalc.studies.validation.descents import Descent, stable_rates
+from kernelcalc.studies.validation.sharpness import PARAMETRISATIONS, as_finite, drawn_networks
+from kernelcalc.training.losses import resolve_loss
+
+POINTS, TRIED, STEPS = 64, 10, 50
+# Widths, depths, nonlinearities, losses.
+QUICK = ((64, 256), (2, 4), ("tanh", "gelu", "relu"), ("mse", "softmax", "binary"))
+FULL = ((64, 256, 1024, 2048), (2, 3, 5), ("tanh", "gelu", "silu", "relu"), ("mse", "softmax", "binary"))
+
+
+def setting(loss: str) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Points, targets as the loss encodes them, and the loss."""
+    x, labels = kc.datasets.mnist14(POINTS)
+    law = resolve_loss(loss)
+    targets = kc.datasets.parity(labels)[:, None] if loss == "binary" else kc.datasets.one_hot(labels)
+    return x, law.encode(targets), law
+
+
+def ours(net: Any, loss: str, width: int, rates: dict[str, float]) -> dict[str, tuple[int, int]]:
+    """Per parametrisation: how many networks diverge at 0.9 times the rate, how many do not at 1.5 times."""
+    x, y, law = setting(loss)
+    own, generator = as_finite(law), np.random.default_rng(1)
+    counts = {name: [0, 0] for name in rates}
+    for _ in range(TRIED):
+        for name, network, scale in drawn_networks(net, x.shape[1], y.shape[1], width, generator):
+            descent = Descent(network=network, problem=Problem.of(network, x.astype(np.float32), y, own), scale=scale)
+            counts[name][0] += descent.diverges(0.9 * rates[name], STEPS)
+            counts[name][1] += not descent.diverges(1.5 * rates[name], STEPS)
+    return {name: (below, above) for name, (below, above) in counts.items()}
+
+
+def torchs(net: Any, loss: str, width: int, rates: dict[str, float]) -> dict[str, tuple[int, int]]:
+    """The same of PyTorch's own networks, loss functions and optimiser."""
+    import torch
+    from torch import nn
+
+    x, y, _ = setting(loss)
+    inputs, targets = torch.tensor(x, dtype=torch.float32), torch.tensor(y, dtype=torch.float32)
+    kinds = {"tanh": nn.Tanh, "gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU}
+    laws = {
+        # (1/N) Σ |f − y|²/2; mean log(1 + e^{−ty}); mean cross-entropy
+        "mse": lambda f: ((f - targets) ** 2).sum(1).mean() / 2,
+        "binary": lambda f: nn.functional.softplus(-targets * f).mean(),
+        "softmax": lambda f: nn.functional.cross_entropy(f, targets.argmax(1)),
+    }
+    counts = [0, 0]
+    for seed, (column, factor) in itertools.product(range(TRIED), enumerate((0.9, 1.5))):
+        torch.manual_seed(seed)
+        sizes = [x.shape[1], *[width] * (net.depth - 1), y.shape[1]]
+        parts: list[Any] = []
+        for a, b in itertools.pairwise(sizes):
+            parts += [nn.Linear(a, b), kinds[net.activations[0].name]()]
+        model = nn.Sequential(*parts[:-1])
+        optimiser = torch.optim.SGD(model.parameters(), lr=factor * rates["pytorch"])
+        seen = []
+        for _ in range(STEPS + 1):
+            optimiser.zero_grad()
+            value = laws[loss](model(inputs))
+            seen.append(float(value.detach()))
+            value.backward()
+            optimiser.step()
+        diverged = not np.isfinite(seen).all() or np.mean(seen[-5:]) > seen[0]
+        counts[column] += diverged if column == 0 else not diverged
+    return {"pytorch": (counts[0], counts[1])}
+
+
+def compare(with_torch: bool = True, grid: tuple[Any, ...] = QUICK) -> int:
+    """Measure and print."""
+    print("| width | depth | f | loss | layers | rate | of the limit's | diverge at 0.9 | do not at 1.5 |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    total: dict[str, np.ndarray] = {name: np.zeros(3, dtype=int) for name in PARAMETRISATIONS}
+    for width, depth, name, loss in itertools.product(*grid):
+        x, y, law = setting(loss)
+        net = kc.MLP(name, depth, n_out=y.shape[1], sigma_w=2**0.5 if name == "relu" else 1.0)
+        found = stable_rates(net, x, y, law, width, progress=True)
+        limit = kc.predict(net, x, y, law, width=width)
+        bounds = (limit.learning_rates[0], limit.standard_learning_rate, limit.pytorch_learning_rate)
+        rates = {one: found.rate(one) for one in PARAMETRISATIONS}
+        for one, (below, above) in (torchs if with_torch else ours)(net, loss, width, rates).items():
+            total[one] += (below, above, TRIED)
+            part = rates[one] / bounds[PARAMETRISATIONS.index(one)]
+            print(
+                f"| {width} | {depth} | {name} | {loss} | {one} | {rates[one]:.3g} | {part:.2g} | {below} of {TRIED} | "
+                f"{above} of {TRIED} |",
+                flush=True,
+            )
+    for one, (below, above, tried) in total.items():
+        if tried:
+            print(f"\n{one}: {below} of {tried} diverge at 0.9 of the rate, {above} do not at 1.5 of it")
+    return 0
+
+
+if __name__ == "__main__":
+    grid = FULL if "--full" in sys.argv else QUICK
+    sys.argv = [argument for argument in sys.argv if argument != "--full"]
+    if "--torch" in sys.argv or "--inside" in sys.argv:
+        sys.argv = [argument for argument in sys.argv if argument != "--torch"]
+        packages = ["torch", "numpy", "scipy", "sympy", "mpmath", "click", "threadpoolctl", "tqdm"]
+        sys.exit(run_with(__file__, packages, __doc__.splitlines()[0], compare))
+    sys.exit(compare(with_torch=False, grid=grid))
