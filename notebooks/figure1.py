@@ -20,8 +20,8 @@
 # $E\,\mathrm{Tr}\,S(0) = \mathrm{Tr}\,Φ/N$ changes its sign.
 #
 # Here the setting is small. `python notebooks/figure1.py --full` takes the size of the command `kernelcalc figure 1`: 256
-# digits, 20 networks of width 1000 for each nonlinearity (an hour or two); the command keeps finished networks in its folder,
-# and its option `--paper` has 250 of width 5000.
+# digits, 20 networks of width 1000 for each nonlinearity (a quarter of an hour); the command keeps finished networks in its
+# folder, and its option `--paper` has 250 of width 5000.
 
 # %%
 import os

@@ -92,7 +92,7 @@ def figure_1(
 
     The paper says "smooth ReLU" without a formula: --smooth takes the Gaussian one, which has closed forms and is the
     default, or softplus. Finished networks are kept in the folder as they come; the same command goes on where it was
-    stopped. The default takes an hour or two on two cores.
+    stopped. The default takes about a quarter of an hour on two cores.
     """
     from kernelcalc.machine import processors
     from kernelcalc.studies.figures.figure1 import PAPER_TRIALS, PAPER_WIDTH, Figure1
