@@ -63,11 +63,16 @@ class LogTimes(click.ParamType):
     "--average", type=click.IntRange(min=1), metavar="T",
     help="Exact quantiles of the mean of T networks too, in the file and as a darker band (mse).",
 )  # fmt: skip
+@click.option(
+    "--width", "first_order", type=click.IntRange(min=1), metavar="WIDTH",
+    help="Add the moments at t = 0 at this width, to first order in 1/width, as diamonds (mse, fully connected networks; "
+    "up to half a minute for 256 points).",
+)  # fmt: skip
 @click.option("--finite", type=click.IntRange(min=1), metavar="WIDTH", help="Add networks of this width, as crosses.")
 @click.option("--trials", type=click.IntRange(min=2), default=20, show_default=True, help="Number of finite networks.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all that is drawn.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes for the finite networks.  [default: one a core]")
-@drawing_options("kernelcalc-curves", "curves.csv and curves.png")
+@drawing_options("kernelcalc-curves", "curves.csv and curves.png", short_width=False)
 def curves(
     activations: tuple[str, ...],
     architecture: str | None,
@@ -81,6 +86,7 @@ def curves(
     samples: int,
     band: str,
     average: int | None,
+    first_order: int | None,
     finite: int | None,
     trials: int,
     seed: int,
@@ -98,7 +104,9 @@ def curves(
 
     Columns of curves.csv: activation; time (of gradient flow); k (power); trace_h, trace_i, trace_s (E Tr H^k, Tr I^k, their
     difference); trace_h_std (standard deviation over initialisations); loss; with --finite finite_mean and finite_std over
-    networks; with quantiles q05, q95 and, of the mean of T networks, mean_q05, mean_q95.
+    networks; with --width, at t = 0, width_trace_h, width_trace_i, width_trace_s (means to first order in 1/width; of Tr H^k
+    and Tr S for k = 1, of Tr I^k for k = 1 and 2) and width_trace_i_std (one standard deviation of Tr I over networks); with
+    quantiles q05, q95 and, of the mean of T networks, mean_q05, mean_q95.
     """
     from kernelcalc.errors import InputError
     from kernelcalc.machine import processors
@@ -111,6 +119,8 @@ def curves(
         raise InputError("--finite with --loss " + ", ".join(NAMED_LOSSES), f"--loss {loss!r}")
     if average is not None and not law.is_quadratic:
         raise InputError("--average with --loss mse", f"--loss {loss!r}", "--band quantiles takes any loss")
+    if first_order is not None and not law.is_quadratic:
+        raise InputError("--width with --loss mse", f"--loss {loss!r}", "--finite draws networks under any named loss")
     drawing.ready()
     x, y = data.read(law, seed, None if law.is_quadratic else SAMPLED_POINTS)
     nets = _networks(architecture, activations, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
@@ -125,6 +135,7 @@ def curves(
         average=average,
         width=finite,
         trials=trials,
+        first_order=first_order,
         workers=workers or processors(),
         seed=seed,
     ).measure(x, y, progress if shows_progress() else silent)

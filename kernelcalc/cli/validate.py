@@ -91,7 +91,8 @@ def validate(
     limit has. The exit code is 1 if a quantity fails.
 
     Columns of validate.csv: quantity, part, time, theory; mean_n and error_n for every width n (the standard error of the
-    mean); bias (the fitted slope in 1/n), limit, limit_error (at n = ∞); z (of limit - theory); passed.
+    mean); bias (the fitted slope in 1/n), bias_error; first_order (that slope by theory, where it is known), first_order_z;
+    limit, limit_error (at n = ∞); z (of limit - theory); passed.
     """
     from kernelcalc.kernels.architecture import network_from_text
     from kernelcalc.kernels.distributed.engine import cluster

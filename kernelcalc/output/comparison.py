@@ -53,6 +53,10 @@ class Row(Protocol):
         """Fitted slope in 1/width."""
 
     @property
+    def first_order(self) -> float:
+        """Predicted slope, NaN where it is not known."""
+
+    @property
     def z(self) -> float:
         """Distance of limit and theory in standard errors."""
 
@@ -85,7 +89,7 @@ def plot_comparison(report: Report, ax: Any = None, row: Row | None = None) -> A
     """Draw one quantity against 1/width, or twelve of them.
 
     Means with their standard errors, the fitted line, its value at infinite width (open circle) with its standard error,
-    and the theory as a horizontal line that ends at 1/width = 0 in a diamond.
+    and the theory: a diamond at 1/width = 0 and a line from it, with the slope in 1/width where that is known, else level.
 
     Parameters
     ----------
@@ -149,7 +153,8 @@ def _draw(report: Report, ax: Any, row: Row) -> Any:
     widths = np.array(report.widths, dtype=np.float64)
     x, end = 1 / widths, 1.12 / widths.min()
     color = color_of(0 if row.passed else 1)
-    ax.axhline(row.theory, color=ink(0.75), lw=line_width(0.67), ls=(0, (4, 2)), zorder=1)
+    slope = 0.0 if np.isnan(row.first_order) else row.first_order
+    ax.axline((0, row.theory), slope=slope, color=ink(0.75), lw=line_width(0.67), ls=(0, (4, 2)), zorder=1)
     ax.plot(
         [0],
         [row.theory],

@@ -76,6 +76,30 @@ class FiniteMoments(Protocol):
         """Of their hidden layers."""
 
 
+class MomentsAtStart(Protocol):
+    """Moments before training, at one width."""
+
+    @property
+    def width(self) -> float:
+        """Of the hidden layers."""
+
+    @property
+    def trace_h(self) -> float:
+        """E Tr H."""
+
+    @property
+    def trace_i(self) -> float:
+        """E Tr I."""
+
+    @property
+    def trace_i2(self) -> float:
+        """E Tr I²."""
+
+    @property
+    def trace_i_std(self) -> float:
+        """Standard deviation of Tr I over networks."""
+
+
 def plot_moments(
     trajectory: Moments,
     ax: Any = None,
@@ -173,14 +197,52 @@ def plot_finite(moments: FiniteMoments, ax: Any = None, *, k: int | Iterable[int
     return ax
 
 
+def plot_start(moments: MomentsAtStart, ax: Any, *, kmax: int = 2) -> Any:
+    """Draw moments at t = 0 of networks of one width, beside the limit's lines at their left end.
+
+    Filled diamond: E Tr H, beside its line. Open diamonds: E Tr I with its standard deviation, and E Tr I², beside the dotted
+    lines.
+
+    Parameters
+    ----------
+    moments : MomentsAtStart
+        What :func:`kernelcalc.hessian_moments_at_width` returns.
+    ax : matplotlib axes
+        Where :func:`plot_moments` has drawn.
+    kmax : int
+        1 leaves Tr I² out.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    look = {"ls": "none", "marker": "D", "ms": marker_size(0.9), "zorder": 5, "clip_on": False}
+    ax.plot([0.0], [moments.trace_h], color=shaded(0), **look)
+    ax.errorbar(
+        [0.0],
+        [moments.trace_i],
+        yerr=[moments.trace_i_std],
+        color=shaded(0),
+        mfc=ink(0),
+        elinewidth=line_width(0.67),
+        **look,
+    )
+    if kmax > 1:
+        ax.plot([0.0], [moments.trace_i2], color=shaded(1), mfc=ink(0), **look)
+    _scale_values(ax)
+    return ax
+
+
 def curves_figure(
     shown: Sequence[tuple[str, Moments, FiniteMoments | None]],
     quantiles: Sequence[Sequence[tuple[Any, Any]]] = (),
     labels: Sequence[str] = (r"$\pm 1$ std over initialisations",),
+    at_width: Sequence[MomentsAtStart | None] = (),
 ) -> Any:
     """One panel for each (title, trajectory, finite moments or ``None``), with a common legend below.
 
-    ``quantiles`` holds the bands of each panel as :func:`plot_moments` takes them, ``labels`` says what they are.
+    ``quantiles`` holds the bands of each panel as :func:`plot_moments` takes them, ``labels`` says what they are;
+    ``at_width`` what :func:`plot_start` adds to each.
 
     Returns
     -------
@@ -193,6 +255,9 @@ def curves_figure(
         plot_moments(trajectory, ax, legend=False, quantiles=quantiles[index] if quantiles else ())
         if finite is not None:
             plot_finite(finite, ax, k=range(1, min(len(finite.trace_h), trajectory.kmax) + 1))
+        start = at_width[index] if at_width else None
+        if start is not None:
+            plot_start(start, ax, kmax=trajectory.kmax)
         ax.set_title(title)
     for ax, left in zip(axes, first_in_row(axes), strict=True):
         if not left:
@@ -210,6 +275,11 @@ def curves_figure(
     if finite is not None:
         label = f"width {finite.width}, mean of {finite.trials}"
         handles.append(line([], [], color=ink(0.75), ls="none", marker="x", label=label))
+    start = next((one for one in at_width if one is not None), None)
+    if start is not None:
+        look = {"color": ink(0.75), "ls": "none", "marker": "D"}
+        handles.append(line([], [], label=rf"$\mathrm{{Tr}}\,H$ at width {start.width:g}, first order", **look))
+        handles.append(line([], [], mfc=ink(0), label=rf"$\mathrm{{Tr}}\,I^k$ at width {start.width:g}", **look))
     legend_below(figure, handles)
     return figure
 

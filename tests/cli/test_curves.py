@@ -237,6 +237,7 @@ def test_finite_networks_under_a_cross_entropy(tmp_path: Path) -> None:
         (("--loss", "abs(y - t)"), "continuous"),
         (("--loss", "softmax", "--targets", "parity"), "class labels"),
         (("--loss", "log(cosh(y - t))", "--finite", "8"), "--finite"),
+        (("--loss", "softmax", "--width", "100"), "--width"),
     ],
 )
 def test_wrong_losses_are_refused(tmp_path: Path, arguments: tuple[object, ...], message: str) -> None:
@@ -244,3 +245,22 @@ def test_wrong_losses_are_refused(tmp_path: Path, arguments: tuple[object, ...],
     assert result.exit_code == 2
     assert message in result.stderr.strip().splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_first_order_at_the_start(tmp_path: Path) -> None:
+    result = run("-a", "x", "--depth", 2, "--beta", 0, "-n", 4, "--times", "0.1:1:2", "--width", 20, "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "width 20, t = 0, to first order" in result.output
+    x, labels = kc.datasets.mnist14(4)
+    m = np.unique(labels).size
+    c = x @ x.T / x.shape[1]
+    q = np.diag(c)
+    # Θ̂_kl(x, x') = δ_kl A + c B_kl with A = z·z'/n and B = WWᵀ/n independent: exact at every width, m outputs
+    squares = m * (4 * c**2 + (np.outer(q, q) + 3 * c**2) / 20) + m * (m - 1) * c**2 / 20
+    spread = m**2 * (2 * c**2 / 20).sum() + m * 2 * q.sum() ** 2 / 20
+    start, later = rows(tmp_path)[:4], rows(tmp_path)[4:]
+    assert float(start[0]["width_trace_i"]) == pytest.approx(2 * m * q.mean(), rel=1e-10)
+    assert float(start[0]["width_trace_h"]) == pytest.approx(2 * m * q.mean(), rel=1e-10)
+    assert float(start[1]["width_trace_i"]) == pytest.approx(squares.mean(), rel=1e-10)
+    assert float(start[0]["width_trace_i_std"]) == pytest.approx(np.sqrt(spread) / 4, rel=1e-10)
+    assert all(row["width_trace_i"] == "" for row in (*start[2:], *later))

@@ -131,7 +131,7 @@ def test_panels_are_drawn_on_given_axes() -> None:
 
 
 def test_a_picture_is_made_again_from_itself(tmp_path: Path) -> None:
-    looks = ("--style", "ggplot", "--width", "column", "--format", "svg,png")
+    looks = ("--style", "ggplot", "--figure-width", "column", "--format", "svg,png")
     done = run("curves", "-a", "x*erf(x)", *FEW, *looks, "--sigma-w", 1.25, "-o", tmp_path / "fig.pdf")
     assert done.exit_code == 0, done.output
     paths = [tmp_path / f"fig.{ending}" for ending in ("pdf", "png", "svg")]
@@ -147,7 +147,7 @@ def test_a_picture_is_made_again_from_itself(tmp_path: Path) -> None:
         assert path.with_stem("fig-again").read_bytes() == path.read_bytes()
     assert (tmp_path / "fig-again.csv").read_bytes() == (tmp_path / "fig.csv").read_bytes()
     # other looks win over the recorded ones
-    assert run("again", paths[0], "--width", "4.5", "-o", tmp_path / "wide.png").exit_code == 0
+    assert run("again", paths[0], "--figure-width", "4.5", "-o", tmp_path / "wide.png").exit_code == 0
     assert size_of(tmp_path / "wide.png")[0] == pytest.approx(4.5, abs=0.01)
 
 

@@ -15,7 +15,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 from kernelcalc.errors import InputError, MissingExtraError
-from kernelcalc.output.moments import curves_figure, plot_finite, plot_moments
+from kernelcalc.output.moments import curves_figure, plot_finite, plot_moments, plot_start
 from kernelcalc.training.trajectory import Trajectory
 
 TIMES = np.concatenate([[0.0], np.geomspace(1e-2, 1e3, 6)])
@@ -131,3 +131,13 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(MissingExtraError, match=r"kernelcalc\[plot\]"):
         plot_moments(example())
+
+
+def test_moments_at_a_width_are_diamonds_at_the_start() -> None:
+    ax = plot_moments(example())
+    start = SimpleNamespace(width=100.0, trace_h=33.0, trace_i=32.0, trace_i2=6.0, trace_i_std=2.0)
+    assert plot_start(start, ax) is ax
+    diamonds = [line for line in ax.get_lines() if line.get_marker() == "D"]
+    assert [(*line.get_xdata(), *line.get_ydata()) for line in diamonds] == [(0.0, 33.0), (0.0, 32.0), (0.0, 6.0)]
+    figure = curves_figure([("a", example(), None), ("b", example(), None)], at_width=[start, None])
+    assert "width 100" in " ".join(text.get_text() for text in figure.legends[0].get_texts())

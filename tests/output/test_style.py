@@ -38,7 +38,7 @@ def test_plain_objects_are_drawn():
     quantity = SimpleNamespace(label="Θ", part="", time=0.0)
     row = SimpleNamespace(
         quantity=quantity, theory=1.0, means=[1.1, 1.05], errors=[0.1, 0.1], limit=1.0, limit_error=0.1, bias=1.0, z=0.0,
-        passed=True,
+        first_order=1.0, passed=True,
     )  # fmt: skip
     report = SimpleNamespace(rows=[row], failures=[], widths=(8, 16), trials=3)
     ax = axes_or_new(None)

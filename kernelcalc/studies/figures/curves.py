@@ -14,6 +14,7 @@ from kernelcalc.kernels.mlp import MLP, Sequential
 from kernelcalc.output.moments import curves_figure
 from kernelcalc.output.style import printed
 from kernelcalc.studies.experiment import Show, silent
+from kernelcalc.training.first_order import MomentsAtWidth, hessian_moments_at_width
 from kernelcalc.training.flow import SampledTrajectory
 from kernelcalc.training.law import mse_quantiles
 from kernelcalc.training.losses import Loss
@@ -43,15 +44,18 @@ class Curve:
         Networks at some of the times.
     quantiles : dict
         (kmax, T) arrays "q05", "q95" of one network, "mean_q05", "mean_q95" of the mean of several.
+    at_width : MomentsAtWidth, optional
+        Moments at t = 0 of networks of one width, to first order.
     """
 
     name: str
     trajectory: Trajectory
     finite: FiniteMoments | None = None
     quantiles: dict[str, Array] = field(default_factory=dict)
+    at_width: MomentsAtWidth | None = None
 
     def __str__(self) -> str:
-        """The moments at a few times."""
+        """The moments at a few times, and those at one width."""
         trajectory = self.trajectory
         rows = np.unique(np.linspace(0, trajectory.times.size - 1, TABLE_ROWS).astype(int))
         head, lines = f"{'t':>10}", []
@@ -63,10 +67,16 @@ class Curve:
                 line += f"{trajectory.trace_h[k, i]:>11.4g}"
                 line += f"{trajectory.trace_h_std[k, i]:>9.2g}" if k < 2 else ""
             lines.append(line + f"{trajectory.loss[i]:>11.3g}")
+        if (at := self.at_width) is not None:
+            lines.append(
+                f"width {at.width:g}, t = 0, to first order: Tr H {at.trace_h:.4g} (limit {at.limit['trace_h']:.4g}), "
+                f"Tr I {at.trace_i:.4g} ± {at.trace_i_std:.2g} (limit {at.limit['trace_i']:.4g}), "
+                f"Tr I^2 {at.trace_i2:.4g} (limit {at.limit['trace_i2']:.4g})"
+            )
         return "\n".join([self.name, head + f"{'loss':>11}", *lines])
 
     def columns(self) -> dict[str, Any]:
-        """Tidy columns; cells without a finite network are NaN."""
+        """Tidy columns; cells without a finite network, or where the first order is not known, are NaN."""
         columns: dict[str, Any] = self.trajectory.columns()
         columns = {"activation": np.full(columns["k"].size, self.name, dtype=object), **columns}
         if self.finite is not None:
@@ -74,6 +84,18 @@ class Curve:
             for name, rows in (("finite_mean", self.finite.trace_h), ("finite_std", self.finite.trace_h_std)):
                 cells = np.full((self.trajectory.times.size, self.trajectory.kmax), np.nan)
                 cells[at] = np.asarray(rows).T
+                columns[name] = cells.ravel()
+        if (known := self.at_width) is not None:
+            start = self.trajectory.times == 0
+            for name, values in (
+                ("width_trace_h", [known.trace_h]),
+                ("width_trace_i", [known.trace_i, known.trace_i2]),
+                ("width_trace_s", [known.trace_s]),
+                ("width_trace_i_std", [known.trace_i_std]),
+            ):
+                cells = np.full((self.trajectory.times.size, self.trajectory.kmax), np.nan)
+                shown = values[: self.trajectory.kmax]
+                cells[start, : len(shown)] = shown
                 columns[name] = cells.ravel()
         return columns | {name: rows.T.ravel() for name, rows in self.quantiles.items()}
 
@@ -97,12 +119,13 @@ class CurvesReport:
     def figure(self) -> Any:
         """A panel a nonlinearity, lines and bands of the theory, crosses of networks."""
         panels = [(printed(curve.name), curve.trajectory, curve.finite) for curve in self.curves]
+        at_width = [curve.at_width for curve in self.curves]
         if not self.curves[0].quantiles:
-            return curves_figure(panels)
+            return curves_figure(panels, at_width=at_width)
         prefixes = ("", "mean_") if self.average is not None else ("",)
         bands = [[(curve.quantiles[f"{p}q05"], curve.quantiles[f"{p}q95"]) for p in prefixes] for curve in self.curves]
         labels = ("5–95 % of networks", f"mean of {self.average}")[: len(prefixes)]
-        return curves_figure(panels, bands, labels)
+        return curves_figure(panels, bands, labels, at_width)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,6 +149,8 @@ class Curves:
         Add quantiles of the mean of so many networks (MSE).
     width, trials : int
         Add so many networks of that width, as crosses.
+    first_order : int, optional
+        Add moments at t = 0 at this width, to first order in 1/width (MSE, fully connected networks).
     workers : int
         Processes for them.
     seed : int
@@ -141,6 +166,7 @@ class Curves:
     average: int | None = None
     width: int | None = None
     trials: int = 20
+    first_order: int | None = None
     workers: int = 1
     seed: int = 0
 
@@ -158,14 +184,23 @@ class Curves:
         if self.quantiles or self.average is not None:
             pairs = list(zip(trajectories, kernels, strict=True))
             quantiles = [self._quantiles(trajectory, limit, y) for trajectory, limit in show(pairs, "quantiles")]
+        at_width: list[MomentsAtWidth | None] = [None for _ in kernels]
+        if self.first_order is not None:
+            at_width = [
+                hessian_moments_at_width(net, x, y, self.first_order)
+                for net in show(self.nets.values(), "first order in 1/width")
+            ]
         curves = tuple(
             Curve(
                 name=name,
                 trajectory=trajectory,
                 finite=None if self.width is None else self._networks(net, x, y, trajectory, late, show),
                 quantiles=bands,
+                at_width=at,
             )
-            for (name, net), trajectory, bands in zip(self.nets.items(), trajectories, quantiles, strict=True)
+            for (name, net), trajectory, bands, at in zip(
+                self.nets.items(), trajectories, quantiles, at_width, strict=True
+            )
         )
         return CurvesReport(title=self._title(x), curves=curves, average=self.average)
 

@@ -69,7 +69,7 @@ class Quantity(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One quantity: theory, ensembles, extrapolation."""
+    """One quantity: theory, ensembles, extrapolation; the first order in 1/n is NaN where it is not known."""
 
     quantity: Quantity
     theory: float
@@ -78,6 +78,9 @@ class Row:
     limit: float
     limit_error: float
     bias: float
+    bias_error: float
+    first_order: float
+    first_order_z: float
     z: float
     passed: bool
 
@@ -94,7 +97,7 @@ class Validation(Result):
     trials : int
         Networks of each width.
     z_limit : float
-        A row passes if |z| < z_limit.
+        A row passes if |z| < z_limit, for its limit and, where the first order in 1/n is known, for its slope.
     title : str
         What was compared.
     """
@@ -119,7 +122,8 @@ class Validation(Result):
     def table(self) -> list[dict[str, Any]]:
         """One dict a row.
 
-        Keys: quantity, part, time, theory, mean_w and error_w for every width w, bias, limit, limit_error, z, passed.
+        Keys: quantity, part, time, theory, mean_w and error_w for every width w, bias, bias_error, first_order, first_order_z,
+        limit, limit_error, z, passed.
         """
         records = []
         for row in self.rows:
@@ -127,7 +131,9 @@ class Validation(Result):
             record: dict[str, Any] = {"quantity": name, "part": part, "time": time, "theory": row.theory}
             for width, mean, error in zip(self.widths, row.means, row.errors, strict=True):
                 record |= {f"mean_{width}": mean, f"error_{width}": error}
-            record |= {"bias": row.bias, "limit": row.limit, "limit_error": row.limit_error}
+            record |= {"bias": row.bias, "bias_error": row.bias_error}
+            record |= {"first_order": row.first_order, "first_order_z": row.first_order_z}
+            record |= {"limit": row.limit, "limit_error": row.limit_error}
             records.append(record | {"z": row.z, "passed": row.passed})
         return records
 
@@ -192,31 +198,38 @@ class Validation(Result):
         return "\n".join([*([self.title] if self.title else []), self._verdict(), self.rows_text(rows)])
 
     def rows_text(self, rows: Sequence[Row] | None = None) -> str:
-        """The table as text, all rows by default."""
-        lines = [
-            ["quantity", "part", "t", "theory", *(f"n = {n}" for n in self.widths), "n = ∞", "bias · n", "z", "passed"]
-        ]
+        """The table as text, all rows by default; 1st: the slope b that the first order in 1/n predicts."""
+        head = ["what", "part", "t", "theory", *(f"n = {n}" for n in self.widths), "n = ∞", "z"]
+        lines = [[*head, "bias · n", "1st", "z", ""]]
         for row in self.rows if rows is None else rows:
             label, part, time = row.quantity.label, row.quantity.part, f"{row.quantity.time:.4g}"
+            part = part.replace("off-diagonal", "off-diag")
             means = [*zip(row.means, row.errors, strict=True), (row.limit, row.limit_error)]
             cells = [label, part, time, f"{row.theory:.4g}", *(with_error(*mean) for mean in means)]
-            lines.append([*cells, f"{row.bias:.2g}", f"{row.z:.1f}", "yes" if row.passed else "FAILED"])
+            slope = [f"{row.bias:.2g}", "", ""]
+            if not math.isnan(row.first_order):
+                slope[1:] = [f"{row.first_order:.2g}", f"{row.first_order_z:.1f}"]
+            lines.append([*cells, f"{row.z:.1f}", *slope, "" if row.passed else "FAILED"])
         return _apart(lines, left=(0, 1, len(lines[0]) - 1))
 
     def summary(self) -> str:
         """The verdict, a line for each quantity, and every row that failed."""
-        lines = [["quantity", "numbers", "largest |z|", "failed"]]
+        lines = [["quantity", "numbers", "largest |z|", "first orders", "largest |z|", "failed"]]
         for label in dict.fromkeys(row.quantity.label for row in self.rows):
             own = [row for row in self.rows if row.quantity.label == label]
             worst, bad = max(abs(row.z) for row in own), sum(not row.passed for row in own)
-            lines.append([label, str(len(own)), f"{worst:.1f}", str(bad or "none")])
+            slopes = [abs(row.first_order_z) for row in own if not math.isnan(row.first_order)]
+            first = [str(len(slopes)), f"{max(slopes):.1f}"] if slopes else ["", ""]
+            lines.append([label, str(len(own)), f"{worst:.1f}", *first, str(bad or "none")])
         parts = [*([self.title] if self.title else []), self._verdict(), "", _apart(lines, left=(0,))]
         return "\n".join([*parts, *(["", self.rows_text(self.failures)] if self.failures else [])])
 
     def _verdict(self) -> str:
         bad, total = len(self.failures), len(self.rows)
-        worst = max((abs(row.z) for row in self.rows), default=0.0)
+        slopes = [abs(row.first_order_z) for row in self.rows if not math.isnan(row.first_order)]
+        worst = max([*(abs(row.z) for row in self.rows), *slopes], default=0.0)
         head = f"passed: all {total} quantities" if not bad else f"FAILED: {bad} of {total} quantities"
+        head += f" ({len(slopes)} slopes in 1/width)" if slopes else ""
         verdict = f"{head}, largest |z| = {worst:.1f} (limit {self.z_limit:.1f}), {self.trials} networks of each width"
         verdict += f"\na theory off by {100 * self.resolution:.2g} % would have been rejected by half of the quantities"
         if self.z_limit > FEW_TRIALS_LIMIT:
@@ -248,6 +261,7 @@ def compare(
     widths: Sequence[int],
     *,
     title: str = "",
+    first_order: Mapping[Quantity, float] | None = None,
 ) -> Validation:
     r"""Extrapolate ensembles to infinite width and compare with predictions.
 
@@ -264,6 +278,8 @@ def compare(
         Independent values at each width.
     widths : sequence of W numbers
         At least two different ones.
+    first_order : mapping from Quantity to float, optional
+        Predicted coefficients of 1/n of some of them, to which the fitted b are compared.
 
     Raises
     ------
@@ -297,14 +313,23 @@ def compare(
             raise ShapeError(f"samples of the shape ({trials}, {len(sizes)})", f"{values.shape} for {quantity}")
     if trials < 2:
         raise InputError("at least two trials", f"{trials}", "the standard error comes from their spread")
-    limit = z_limit(len(arrays), trials)
+    slopes = {quantity: float(value) for quantity, value in (first_order or {}).items() if quantity in arrays}
+    limit = z_limit(len(arrays) + len(slopes), trials)
     scales: dict[str, float] = {}
     for quantity, values in arrays.items():
         sizes_seen = [scales.get(quantity.name, 0.0), abs(theory[quantity]), *np.abs(values.mean(axis=0))]
         # NumPy's maximum, unlike max(), keeps a NaN
         scales[quantity.name] = float(np.max(sizes_seen))
     rows = tuple(
-        _row(quantity, float(theory[quantity]), values, sizes, scales[quantity.name], limit)
+        _row(
+            quantity,
+            float(theory[quantity]),
+            values,
+            sizes,
+            scales[quantity.name],
+            limit,
+            slopes.get(quantity, math.nan),
+        )
         for quantity, values in arrays.items()
     )
     return Validation(rows=rows, widths=tuple(int(w) for w in widths), trials=trials, z_limit=limit, title=title)
@@ -341,16 +366,18 @@ def z_limit(rows: int, trials: int) -> float:
     return max(Z_LIMIT, -float(stdtrit(trials - 1, FALSE_ALARM / (2 * rows))))
 
 
-def _row(quantity: Quantity, theory: float, values: Array, widths: Array, scale: float, limit: float) -> Row:
+def _row(
+    quantity: Quantity, theory: float, values: Array, widths: Array, scale: float, limit: float, first_order: float
+) -> Row:
     means = values.mean(axis=0)
     errors = values.std(axis=0, ddof=1) / np.sqrt(len(values))
     if scale == 0:
-        a, b, error, z = 0.0, 0.0, 0.0, 0.0
+        a = b = error = slope_error = z = slope_z = 0.0
     else:
-        a, b, error = _line(1 / widths, means, np.hypot(errors, _LEAST_ERROR * scale))
-        z = (a - theory) / error
-    # a NaN must not pass
-    passed = bool(abs(z) < limit)
+        a, b, error, slope_error = _line(1 / widths, means, np.hypot(errors, _LEAST_ERROR * scale))
+        z, slope_z = (a - theory) / error, (b - first_order) / slope_error
+    # a NaN must not pass, unless it says that no first order is known
+    passed = bool(abs(z) < limit) and (math.isnan(first_order) or bool(abs(slope_z) < limit))
     return Row(
         quantity=quantity,
         theory=theory,
@@ -359,14 +386,17 @@ def _row(quantity: Quantity, theory: float, values: Array, widths: Array, scale:
         limit=a,
         limit_error=error,
         bias=b,
+        bias_error=slope_error,
+        first_order=first_order,
+        first_order_z=slope_z if not math.isnan(first_order) else math.nan,
         z=z,
         passed=passed,
     )
 
 
-def _line(x: Array, y: Array, errors: Array) -> tuple[float, float, float]:
-    """Weighted least squares y = a + b x: a, b and the standard error of a."""
+def _line(x: Array, y: Array, errors: Array) -> tuple[float, float, float, float]:
+    """Weighted least squares y = a + b x: a, b and their standard errors."""
     design = np.stack([np.ones_like(x), x], axis=1) / errors[:, None]
     covariance = np.linalg.inv(design.T @ design)
     a, b = covariance @ (design.T @ (y / errors))
-    return float(a), float(b), float(np.sqrt(covariance[0, 0]))
+    return float(a), float(b), float(np.sqrt(covariance[0, 0])), float(np.sqrt(covariance[1, 1]))

@@ -26,12 +26,14 @@ from kernelcalc.arrays import Array, digest, plain
 from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.finite.ensembles.kernels import kernels_through_training
 from kernelcalc.kernels.distributed.engine import check_engine, task_executor
+from kernelcalc.kernels.first_order.finite_width import finite_width
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.kernels.points import check_points
 from kernelcalc.kernels.state import KERNEL_NAMES
 from kernelcalc.results.result import seed_of
 from kernelcalc.studies.validation.comparison import Quantity, Validation, compare
 from kernelcalc.studies.validation.control_variates import without_noise
+from kernelcalc.training.first_order import hessian_moments_at_width
 from kernelcalc.training.mse import mse_moments
 
 AT_START = ("sigma", "phi", "upsilon", "xi")
@@ -61,7 +63,8 @@ def validate(
     Compared are Σ, Φ, Υ, Ξ at t = 0, Θ and Λ at all times (each through the numbers named in
     :mod:`kernelcalc.studies.validation.validate`), and Tr I^k, Tr S, Tr S², Tr H^k and the loss at all times, as means over
     initialisations extrapolated to infinite width (:func:`kernelcalc.studies.validation.comparison.compare`). Of a nonlinearity
-    with kinks, Σ and Θ.
+    with kinks, Σ and Θ. Of fully connected networks the slope in 1/width is compared too, where :func:`kernelcalc.finite_width`
+    gives it: Σ, Θ, Φ, Tr I, Tr I², Tr S and Tr H before training.
 
     Parameters
     ----------
@@ -150,7 +153,8 @@ def validate(
         )
     title = f"{net!r}: {len(x)} points in {x[0].size} dimensions"
     seen = sample_values(samples, x, when)
-    found = compare(theory, {quantity: seen[quantity] for quantity in theory}, sizes, title=title)
+    compared = {quantity: seen[quantity] for quantity in theory}
+    found = compare(theory, compared, sizes, title=title, first_order=first_orders(net, x, y))
     return found.with_origin(network=repr(net), data=digest(x, y), seed=seed_of(rng))
 
 
@@ -174,6 +178,33 @@ def theory_values(net: Any, X: Array, Y: Any, times: Array, kmax: int = 4) -> di
     held = {name: np.asarray(getattr(kernels, name)) for name in kernels.available}
     held = {name: np.tile(k, (len(times), 1, 1)) if name in THROUGH_TRAINING else k for name, k in held.items()}
     return {quantity: float(value) for quantity, value in _scalars(held, X, times).items()}
+
+
+def first_orders(net: Any, X: Array, Y: Array) -> dict[Quantity, float]:
+    """Coefficients of 1/n of the compared quantities before training, where they are known; n of all hidden layers."""
+    try:
+        fw = finite_width(net, X)
+    except InputError:
+        return {}  # of other layers than fully connected ones it is not known
+    kernels = {
+        name: np.asarray(fw.arrays[name], dtype=np.float64) for name in ("sigma", "theta", "phi") if name in fw.arrays
+    }
+    values = {
+        Quantity(name, part): float(value)
+        for name, kernel in kernels.items()
+        for part, value in _parts(name, kernel, X).items()
+    }
+    if "phi" in kernels:
+        # at n = 1 the coefficient is what is added to the limit
+        at = hessian_moments_at_width(fw, X, Y, 1)
+        for name, own in (
+            ("trace_i1", "trace_i"),
+            ("trace_i2", "trace_i2"),
+            ("trace_s", "trace_s"),
+            ("trace_h1", "trace_h"),
+        ):
+            values[Quantity(name)] = getattr(at, own) - at.limit[own]
+    return values
 
 
 def predicted_values(kernels: Any, trajectory: Any, X: Array) -> dict[Quantity, float]:

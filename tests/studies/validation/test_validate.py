@@ -25,7 +25,7 @@ from kernelcalc.errors import (
 from kernelcalc.finite.ensembles.kernels import kernels_through_training
 from kernelcalc.studies.validation.comparison import Quantity, compare, z_limit
 from kernelcalc.studies.validation.control_variates import without_noise
-from kernelcalc.studies.validation.validate import predicted_values, sample_values
+from kernelcalc.studies.validation.validate import first_orders, predicted_values, sample_values
 
 NET = kc.MLP("tanh", depth=3)
 X, Y = spiral()
@@ -86,6 +86,30 @@ def test_the_theory_passes(run):
     assert names == {"sigma", "theta", "phi", "lam", "upsilon", "xi"} | moments
     for name in ("theta", "lam", *moments):
         assert {row.quantity.time for row in report.rows if row.quantity.name == name} == set(TIMES)
+
+
+def test_first_orders_stand_beside_the_slopes(run):
+    report, _ = run
+    known = [row for row in report.rows if not math.isnan(row.first_order)]
+    assert {row.quantity.name for row in known} == {
+        *("sigma", "theta", "phi", "trace_i1", "trace_i2", "trace_s", "trace_h1")
+    }
+    assert all(row.quantity.time == 0 and abs(row.first_order_z) < 4 for row in known)
+    assert f"{known[0].first_order:.2g}" in report.text()
+    assert all(math.isnan(row.first_order_z) for row in report.rows if row not in known)
+
+
+def test_first_orders_of_a_linear_network_by_hand():
+    # Θ̂ = z² + v² with z, v of n units each: E Θ̂² = 4 + 4/n
+    found = first_orders(kc.MLP("x", depth=2, beta=0), np.ones((1, 1)), np.zeros((1, 1)))
+    assert found[Quantity("trace_i2")] == pytest.approx(4, rel=1e-12)
+    assert found[Quantity("theta", "diagonal")] == found[Quantity("trace_i1")] == 0
+    # kinks leave Σ and Θ, other layers nothing
+    relu = first_orders(kc.MLP("relu", depth=3), X, Y[:, None])
+    assert {quantity.name for quantity in relu} == {"sigma", "theta"}
+    layers = kc.layers
+    stack = kc.Sequential(layers.Dense(), layers.Residual("tanh", layers.Dense()), layers.Dense())
+    assert first_orders(stack, X, Y[:, None]) == {}
 
 
 def test_the_samples_are_the_report(run, kernels):
@@ -193,13 +217,18 @@ def test_z_scores_of_a_true_theory_are_standard_normal():
         Quantity(f"q{i}"): center[i] + bias[i] / widths + np.exp(spread[i]) * rng.standard_normal((400, 3))
         for i in range(count)
     }
-    report = compare(theory, samples, widths)
-    z = np.array([row.z for row in report.rows])
-    assert abs(z.mean()) < 4 / np.sqrt(count)
-    # three variances of 400 draws each
-    assert abs((z**2).mean() - 1) < 4 * np.sqrt(2 / count) + 3 / 400
+    slopes = {Quantity(f"q{i}"): bias[i] for i in range(count)}
+    report = compare(theory, samples, widths, first_order=slopes)
+    for name in ("z", "first_order_z"):
+        z = np.array([getattr(row, name) for row in report.rows])
+        assert abs(z.mean()) < 4 / np.sqrt(count)
+        # three variances of 400 draws each
+        assert abs((z**2).mean() - 1) < 4 * np.sqrt(2 / count) + 3 / 400
     assert report.passed
-    assert report.z_limit == z_limit(count, 400) > 4
+    assert report.z_limit == z_limit(2 * count, 400) > 4
+    # a wrong first order fails alone
+    wrong = slopes | {Quantity("q7"): bias[7] + 10 * report.rows[7].bias_error}
+    assert [row.quantity.name for row in compare(theory, samples, widths, first_order=wrong).failures] == ["q7"]
 
 
 def test_control_variates_keep_the_mean_and_the_error_honest():
