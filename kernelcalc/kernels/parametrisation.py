@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from kernelcalc.errors import InputError, renamed
-from kernelcalc.kernels.layers import Dense, Layer, Residual, Serial
+from kernelcalc.kernels.layers import Dense, Layer, Residual, Serial, dense_layers
 from kernelcalc.kernels.mlp import Sequential
 from kernelcalc.kernels.points import check_points
 from kernelcalc.kernels.sizes import weight_sizes
@@ -96,6 +96,9 @@ def pytorch(net: Sequential, widths: Sequence[int], n_in: int) -> Sequential:
 def _with_rates(
     net: Sequential, widths: Sequence[int], n_in: int, scales: Callable[[Dense, int], tuple[float, ...]]
 ) -> Sequential:
+    if not hasattr(widths, "__iter__"):
+        hidden = len(dense_layers(net.layers)) - 1
+        raise InputError(f"widths, a sequence of {hidden} whole numbers", f"{widths!r}", f"try widths=[n] * {hidden}")
     sizes = iter(weight_sizes(net.layers, (n_in,), [*widths, net.n_out]))
 
     def rated(layer: Layer) -> Layer:

@@ -8,7 +8,7 @@ from kernelcalc.errors import InputError
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.kernels.layers import Conv, Dense, Flatten, LayerNorm, Residual
 from kernelcalc.kernels.mlp import MLP, Sequential
-from kernelcalc.kernels.parametrisation import pytorch_defaults, pytorch_kernels, standard, standard_theta
+from kernelcalc.kernels.parametrisation import pytorch, pytorch_defaults, pytorch_kernels, standard, standard_theta
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(10, 3))
@@ -128,3 +128,9 @@ def test_networks_with_positions_have_no_standard_parametrisation_here():
         standard(net, (4,), 3)
     with pytest.raises(InputError, match="equally many units"):
         standard(Sequential(Dense(), Residual("tanh", Dense()), Dense()), (4, 5), 3)
+
+
+@pytest.mark.parametrize("make", [standard, pytorch])
+def test_one_width_is_refused_by_name(make):
+    with pytest.raises(InputError, match="a sequence of 2 whole numbers"):
+        make(MLP("tanh", 3), 512, 10)

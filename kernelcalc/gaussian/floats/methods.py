@@ -230,13 +230,12 @@ class Singular(Method):
 
     def estimate(self, f: Activation, g: Activation, cov: Covariance, rtol: float) -> Scaled:
         first, second = regular_part(f), regular_part(g)
-        terms = [pair_estimate(first, second, cov, rtol=rtol)]
-        terms += [delta_expectation(delta, g, cov, rtol=rtol) for delta in f.deltas]
+        total = pair_estimate(first, second, cov, rtol=rtol)
+        terms = [delta_expectation(delta, g, cov, rtol=rtol) for delta in f.deltas]
         terms += [delta_expectation(delta, first, cov.swapped(), rtol=rtol) for delta in g.deltas]
-        total = terms[0]
-        for term in terms[1:]:
+        size = np.abs(total.value) + np.sum([term.magnitude for term in terms], axis=0)
+        for term in terms:
             total = total + term
-        size = np.sum([np.abs(t.value) for t in terms], axis=0)
         return Scaled(value=total.value, error=total.error, magnitude=size)
 
 

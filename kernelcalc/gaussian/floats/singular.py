@@ -17,7 +17,7 @@ from kernelcalc.activations.activation import ONE, Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.expressions.atoms import Delta
 from kernelcalc.gaussian.covariance import Covariance
-from kernelcalc.gaussian.estimate import Estimate
+from kernelcalc.gaussian.estimate import Scaled
 from kernelcalc.gaussian.floats.quadrature import line
 
 
@@ -36,9 +36,12 @@ def _normal_density_derivative(order: int, at: np.ndarray, variance: np.ndarray)
     return (-1) ** order * hermite * np.exp(-(z**2) / 2) / (np.sqrt(2 * np.pi) * std ** (order + 1))
 
 
-def delta_expectation(delta: Delta, g: Activation, cov: Covariance, *, rtol: float) -> Estimate:
-    """E[weight δ^{(m)}(a − τ) g(b)], arrays of shape (n,); infinite where it diverges."""
-    at, total, error = float(delta.at), np.zeros(cov.q.shape), np.zeros(cov.q.shape)
+def delta_expectation(delta: Delta, g: Activation, cov: Covariance, *, rtol: float) -> Scaled:
+    """E[weight δ^{(m)}(a − τ) g(b)], arrays of shape (n,); infinite where it diverges.
+
+    The magnitude is that of |g|: an odd g leaves nothing of the value.
+    """
+    at, (total, error, magnitude) = float(delta.at), np.zeros((3, *cov.q.shape))
     with np.errstate(divide="ignore", invalid="ignore"):
         slope, variance = cov.c / cov.q, cov.det / cov.q
         for n in range(delta.order + 1):
@@ -48,15 +51,16 @@ def delta_expectation(delta: Delta, g: Activation, cov: Covariance, *, rtol: flo
             term = np.where(weight == 0, 0.0, weight * inner.value)
             total = total + term
             error = error + np.where(weight == 0, 0.0, np.abs(weight) * inner.error) + 16 * EPS * np.abs(term)
+            magnitude = magnitude + np.where(weight == 0, 0.0, np.abs(weight) * inner.magnitude)
     factor = float(delta.weight) * (-1) ** delta.order
-    return Estimate(value=factor * total, error=abs(factor) * error)
+    return Scaled(value=factor * total, error=abs(factor) * error, magnitude=abs(factor) * magnitude)
 
 
-def _conditional(g: Activation, mean: np.ndarray, variance: np.ndarray, *, rtol: float) -> Estimate:
+def _conditional(g: Activation, mean: np.ndarray, variance: np.ndarray, *, rtol: float) -> Scaled:
     """E[g(b)] for b ~ N(mean, variance), delta terms included."""
     std = np.sqrt(variance)
     regular = line(regular_part(g), ONE, std, std, rtol=rtol, mean=mean, mean_p=mean)
-    value, error = regular.value, regular.error
+    value, error, magnitude = regular.value, regular.error, regular.magnitude
     for delta in g.deltas:
         away = float(delta.at) - mean
         density = np.where(
@@ -68,4 +72,5 @@ def _conditional(g: Activation, mean: np.ndarray, variance: np.ndarray, *, rtol:
         z2 = np.divide(away**2, variance, out=np.zeros_like(variance), where=variance > 0)
         value = value + float(delta.weight) * density
         error = error + abs(float(delta.weight)) * np.abs(density) * (16 + z2) * EPS
-    return Estimate(value=value, error=error)
+        magnitude = magnitude + abs(float(delta.weight)) * np.abs(density)
+    return Scaled(value=value, error=error, magnitude=magnitude)
