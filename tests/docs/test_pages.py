@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.docs.blocks import DOCS, ROOT, blocks_of, pages, pictures_of, run
+from tests.docs.blocks import DOCS, ROOT, Checker, blocks_of, pages, pictures_of, run
 
 PAGES = [page for page in pages() if blocks_of(page.read_text(encoding="utf-8"))]
 
@@ -42,6 +42,20 @@ def test_a_wrong_output_is_seen(tmp_path: Path) -> None:
     found = [block.found for block in run(text, tmp_path)]
     assert found[0] == ">>> 1 + 1\n2\n"
     assert "99" not in found[1]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("top 6.49, 3 points", "top 6.4901, 3 points", True),
+        ("0.6952 ± 6.1e-16", "0.6952 ± 0.0", True),
+        ("top 6.49, 3 points", "top 6.58, 3 points", False),
+        ("top 6.49, 3 points", "top 6.49, 4 points", False),
+        ("[0.5, 0.25]", "[0.5]", False),
+    ],
+)
+def test_last_digits_and_rounding_belong_to_the_machine(one: str, other: str, same: bool) -> None:
+    assert Checker().check_output(one + "\n", other + "\n", 0) is same
 
 
 def test_twenty_questions_have_answers() -> None:

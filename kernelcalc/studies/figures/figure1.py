@@ -39,7 +39,7 @@ KMAX = 4
 # What can be told from a curve on the paper's logarithmic axes, and standard errors that make a sign certain.
 ON_THE_CURVE, SEEN = 0.1, 2.0
 # From this width on, Tr S² and Tr I S of a network are sampled: an error of 1 to 2 % of Tr S² (measured here, falling with
-# the width), 0.3 % of Tr H², where networks differ by several times as much, in a tenth of the time.
+# the width), 0.3 % of Tr H², in a tenth of the time.
 PROBED_WIDTH, WHOLE_PROBES = 1000, 8
 # From this width on fewer vectors of the length of the parameters are held, three a column: 0.6 GB for 26 million.
 WIDE, FEW_COLUMNS = 2000, 4
