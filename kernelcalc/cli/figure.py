@@ -93,6 +93,10 @@ def figure_1(
     The paper says "smooth ReLU" without a formula: --smooth takes the Gaussian one, which has closed forms and is the
     default, or softplus. Finished networks are kept in the folder as they come; the same command goes on where it was
     stopped. The default takes about a quarter of an hour on two cores.
+
+    Columns of figure1.csv: activation; k (power); time; theory, mean, error (E Tr H^k, mean over networks and its standard
+    error), z; theory_i, mean_i, error_i the same of Tr I^k; theory_s, mean_s, error_s of their difference. Of
+    figure1_theory.csv: activation, k, time, trace_h, trace_i, trace_h_std.
     """
     from kernelcalc.machine import processors
     from kernelcalc.studies.figures.figure1 import PAPER_TRIALS, PAPER_WIDTH, Figure1
@@ -134,7 +138,11 @@ def figure_1(
 def figure_2(
     width: int, data: DataOptions, activation: str, count: int, widths: str, trials: int, seed: int, drawing: Drawing
 ) -> None:
-    """Rayleigh quotients of the first eigenvectors of I and of S, and the angle between I and S against the width."""
+    """Rayleigh quotients of the first eigenvectors of I and of S, and the angle between I and S against the width.
+
+    Columns of figure2.csv: eigenvector_of (I or S), index, vIv, vSv. Of figure2_angles.csv: what (cosine of the angle, or
+    norm of the product), width, rms over networks, error.
+    """
     from kernelcalc.studies.figures.figure2 import Figure2
 
     several = _several(widths)
@@ -162,7 +170,11 @@ def figure_2(
 def figure_3(
     width: int, points: int, activations: tuple[str, ...], reach: float, grid: int, seed: int, drawing: Drawing
 ) -> None:
-    """The loss around a minimum along the first and fourth eigenvector of I, and the quadratic form of the limit."""
+    """The loss around a minimum along the first and fourth eigenvector of I, and the quadratic form of the limit.
+
+    Columns of figure3.csv: activation; index of the eigenvector; limit (eigenvalue of the limit), network (of I at the
+    minimum), curvature (second difference of the loss). Of figure3_surface.csv: activation, x, y, loss, limit.
+    """
     from kernelcalc.errors import InputError
     from kernelcalc.studies.figures.figure3 import Figure3
 
@@ -186,6 +198,9 @@ def figure_lemmas(activation: str, widths: str, trials: int, seed: int, drawing:
 
     Besides, the operator norm of S and how many eigenvalues it has, the symmetric spectrum of S of a shallow ReLU network, and
     the third and fourth moment of the mean-field limit, of which the theory is silent.
+
+    Columns of lemmas.csv: what, width, typical (geometric mean over networks), error. Of lemmas_spectra.csv: of (which
+    matrix), rank, eigenvalue. Of lemmas_shallow.csv: activation, asymmetry.
     """
     from kernelcalc.studies.figures.lemmas import Lemmas
 

@@ -104,6 +104,9 @@ def sagun(
     Networks are in NTK parametrisation, where the right edge of the spectrum has a limit as the width grows; the papers
     trained the weights themselves. The experiment initial keeps finished networks in the folder: the same command goes on
     where it was stopped. Options that an experiment does not have are refused with the list of its own.
+
+    The main table, named after the experiment, is the one that is printed; what its columns mean stands below it, and in the
+    metadata of its CSV file. EXPERIMENT_verdicts.csv has a row a claim: source, claim, verdict, measured, number, wanted, why.
     """
     from kernelcalc.machine import processors
     from kernelcalc.studies.sagun import experiments, run
