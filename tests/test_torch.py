@@ -113,8 +113,8 @@ def test_standard_parametrisation_with_a_beta_for_each_layer():
     sigma = 1.3**2 * X @ X.T / 3 + 0.4**2
     expected = 0.7**2 * (X @ X.T + 1) + 5 * sigma + 1
     np.testing.assert_allclose(standard_theta(kc.Sequential(first, "linear", last), X, [5]), expected, rtol=1e-12)
-    with pytest.raises(InputError, match="fully connected"):
-        standard_theta(kc.Sequential(first, kc.layers.LayerNorm(), "tanh", last), X, [5])
+    with pytest.raises(InputError, match="positions"):
+        standard_theta(kc.Sequential(kc.layers.Conv(3), "tanh", kc.layers.Flatten(), last), X, [5])
 
 
 def test_measured_sharpness_with_a_beta_for_each_layer():

@@ -144,7 +144,7 @@ def learning_curves(
     >>> from kernelcalc.kernels.mlp import MLP
     >>> x = [[1.0, 0.0], [0.0, 1.0]]
     >>> found = learning_curves(MLP("erf", depth=2), x, [1.0, -1.0], x[:1], [1.0], [0.0, float("inf")])
-    >>> found.loss.round(12)[1] + 0.0, found.accuracy[1]
+    >>> float(found.loss.round(12)[1]) + 0.0, float(found.accuracy[1])
     (0.0, 1.0)
     """
     law = resolve_loss(loss)

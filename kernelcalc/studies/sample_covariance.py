@@ -135,7 +135,7 @@ class MarchenkoPastur:
         Populations far apart have separate bulks.
 
         >>> MarchenkoPastur.of([1.0, 20.0], 0.01).support.round(2).tolist()
-        [[0.86, 1.14], [17.15, 22.99]]
+        [[0.86, 1.14], [17.28, 22.93]]
         """
         return np.maximum(np.asarray(self.psi(self._arcs), dtype=np.float64), 0.0)
 

@@ -23,7 +23,7 @@ MADE = {
     "kernels with digits": lambda: NET.kernels(X[:2], dps=25, only=("sigma", "theta")),
     "mse_moments": lambda: kc.mse_moments(K, Y, [0.0, 1.0, math.inf]),
     "hessian_moments": lambda: kc.hessian_moments(K, Y, [0.0, 1.0], loss="binary", samples=4),
-    "predict": lambda: kc.predict(NET, X, Y, width=20, networks=2),
+    "predict": lambda: kc.predict(NET, X, Y, width=20, networks=2, descents=3),
     "predict binary": lambda: kc.predict(NET, X, Y, "binary", width=20, samples=3, times=[0.0, 1.0]),
     "held_out": lambda: kc.held_out(NET, X[:4], Y[:4], X[4:], Y[4:]),
     "held_out relu": lambda: kc.held_out(kc.MLP("relu"), X[:4], Y[:4], X[4:], Y[4:]),
@@ -31,6 +31,8 @@ MADE = {
     "nngp_posterior": lambda: kc.nngp_posterior(NET, X[:4], Y[:4], X[4:]),
     "learning_curves": lambda: kc.learning_curves(NET, X[:4], Y[:4], X[4:], Y[4:], [0.0, 1.0], samples=4),
     "phase_diagram": lambda: kc.phase_diagram("tanh", [0.9, 1.1, 1.5], [0.0, 0.1]),
+    "stack_phase": lambda: kc.stack_phase(kc.layers.Residual("tanh", kc.layers.Dense(), scale=0.5)),
+    "stack_profile": lambda: kc.stack_profile(kc.layers.Residual("tanh", kc.layers.Dense()), depths=[1, 2, 4]),
     "depth_profile": lambda: kc.phase.depth_profile("tanh", X, [1, 2, 4]),
     "fixed point": lambda: kc.phase.normalized_position("tanh"),
     "finite_width": lambda: kc.finite_width(kc.MLP("erf", 2), X[:3]),
@@ -60,6 +62,7 @@ MADE = {
     "eigenpairs": lambda: kc.distributed.top_eigenvalues(NET.kernels(X, engine="dask").theta, 2),
 }
 ALONE = {
+    "stack_phase",
     "fisher_statistics",
     "fixed point",
     "moments at a width",

@@ -29,7 +29,7 @@ def test_every_result_class_is_here(made):
     """No class of results escapes these tests, however deep in another it stands."""
     seen = {type(made(name)) for name in MADE}
     report = made("predict")
-    seen |= {type(report.ntk), type(report.measured)}
+    seen |= {type(report.ntk), type(report.measured), type(report.stable)}
     ours = {one for one in _subclasses(Result) if one.__module__.startswith("kernelcalc.")}
     unseen = {"LazyKernels", "ReadoutKernels"}
     assert {one.__name__ for one in ours - seen} == unseen

@@ -174,7 +174,7 @@ def tolerance_bound(values: Array, probability: float, confidence: float) -> flo
 
     >>> values = np.exp(np.linspace(-1, 1, 10))
     >>> spread = np.log(values).std(ddof=1)
-    >>> round(-np.log(tolerance_bound(values, 0.95, 0.9)) / spread, 3)
+    >>> round(float(-np.log(tolerance_bound(values, 0.95, 0.9)) / spread), 3)
     2.568
     """
     from scipy.stats import nct, norm
