@@ -130,7 +130,7 @@ def stable_rates(
     UnsupportedError
         A composition other than ``Dense, Nonlinearity, ..., Dense``.
     """
-    check_count("networks", networks, 3)
+    check_count("networks (descents)", networks, 3)
     check_count("steps", steps, 2 * _END)
     for name, value in (("probability", probability), ("confidence", confidence)):
         if not 0 < value < 1:
