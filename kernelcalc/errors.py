@@ -106,6 +106,10 @@ class IntegrationError(KernelcalcError, RuntimeError):
     """An integrator for the training dynamics failed."""
 
 
+class WorkerError(KernelcalcError, RuntimeError):
+    """A worker process ended before its work was done."""
+
+
 class OutputFileError(KernelcalcError, RuntimeError):
     """An output file or folder cannot be written."""
 

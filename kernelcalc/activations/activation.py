@@ -17,6 +17,7 @@ from kernelcalc.arrays import plain
 from kernelcalc.errors import ExpressionError, InputError, KernelcalcError, NotFiniteError
 from kernelcalc.expressions.atoms import Delta, x
 from kernelcalc.expressions.parsing import parse_expression
+from kernelcalc.expressions.sinc import Sinc
 from kernelcalc.expressions.stable import FloatFunction, mpmath_callable, numpy_callable
 from kernelcalc.expressions.tree import NamedExpression
 
@@ -269,6 +270,8 @@ def _function_of_x(expression: str | sp.Expr) -> sp.Expr:
     if len(symbols) > 1:
         names = ", ".join(sorted(map(str, symbols)))
         raise ExpressionError("an expression of one symbol", names, "put numbers in for the others")
+    # SymPy's sinc u is sin(u)/u
+    parsed = parsed.replace(sp.sinc, lambda u: Sinc(u / sp.pi, 0))
     return parsed.xreplace({symbols.pop(): x}) if symbols else parsed
 
 

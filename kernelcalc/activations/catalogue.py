@@ -10,6 +10,7 @@ import sympy as sp
 from kernelcalc.errors import InputError
 from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.parsing import IMPOSSIBLE
+from kernelcalc.expressions.sinc import Sinc
 
 # As of the numbers in texts.
 LARGEST_PARAMETER = sp.Integer(10) ** 100
@@ -193,6 +194,7 @@ ACTIVATIONS: dict[str, tuple[Builder, str]] = {
     "softsign": (lambda: x / (1 + sp.Abs(x)), "x/(1 + |x|)"),
     "sin": (lambda frequency=1, phase=0: sp.sin(_number(frequency) * x + _number(phase)), "sin(frequency·x + phase)"),
     "cos": (lambda frequency=1, phase=0: sp.cos(_number(frequency) * x + _number(phase)), "cos(frequency·x + phase)"),
+    "sinc": (lambda: Sinc(x, 0), "sin(πx)/(πx), as in NumPy"),
     "exp": (lambda rate=1: sp.exp(_number(rate) * x), "e^{rate·x}"),
     "gaussian": (lambda scale=1: sp.exp(-(x**2) / (2 * _positive("scale", scale) ** 2)), "e^{-x²/(2·scale²)}"),
     "linear": (lambda: x, "x"),

@@ -203,7 +203,7 @@ def _lost(expr: sp.Expr) -> sp.Expr:
     if expr.is_Mul:
         others = [sp.Mul(*expr.args[:i], *expr.args[i + 1 :]) for i in range(len(expr.args))]
         return sp.Add(_size(expr), *(part * _size(other) for part, other in zip(lost, others, strict=True)))
-    if isinstance(expr, sp.Function | sp.exp) and len(expr.args) == 1:
+    if isinstance(expr, sp.Function | sp.exp) and not any(a.has(x) for a in expr.args[1:]):
         return 2 * _size(expr) + _size(expr.fdiff(1)) * lost[0]
     if expr.is_Pow and not expr.exp.has(x):
         return 2 * _size(expr) + _size(expr.exp * expr.base ** (expr.exp - 1)) * lost[0]

@@ -26,14 +26,34 @@ _ATTRIBUTES = {
 # PyTorch's softplus is x beyond beta·x = threshold: with its default 20 that is softplus to 2e-9.
 _SOFTPLUS_THRESHOLD = 20
 # What NumPy and SciPy call a function, where it is not its name here.
-_UFUNCS = {"square": ("polynomial", {"coefficients": (0, 0, 1)}), "positive": ("linear", {}), "fabs": ("abs", {})}
+_UFUNCS: dict[str, tuple[str, dict[str, Any]]] = {
+    "square": ("polynomial", {"coefficients": (0, 0, 1)}),
+    **dict.fromkeys(("negative", "neg"), ("polynomial", {"coefficients": (0, -1)})),
+    "positive": ("linear", {}),
+    "fabs": ("abs", {}),
+}
+# The same as expressions in x: functions without a name in the catalogue.
+_EXPRESSIONS = {
+    **{name: f"{name}(x)" for name in ("sinh", "cosh", "expm1", "erfc", "arcsinh", "asinh")},
+    **dict.fromkeys(("log_ndtr", "logndtr"), "log(Phi(x))"),
+}
+# What to write instead of a function of two or more arguments, and of one that has no expectations.
+_INSTEAD = {
+    **dict.fromkeys(("maximum", "max", "fmax"), "'relu' or 'max(x, 0)'"),
+    **dict.fromkeys(("minimum", "min", "fmin"), "'min(x, 0)'"),
+    **dict.fromkeys(("clip", "clamp"), "'hard_tanh' or 'max(-1, min(x, 1))'"),
+    **dict.fromkeys(("logaddexp", "logaddexp2"), "'softplus'"),
+    **dict.fromkeys(("power", "pow", "float_power"), "'x^2'"),
+    **dict.fromkeys(("where", "select", "piecewise"), "'where(x > 0, x, 0.1*x)'"),
+    **dict.fromkeys(("add", "multiply", "mul", "subtract", "divide"), "'x + x^2' and the like"),
+}
 # JAX's gelu is the approximation unless told otherwise.
 _JAX_DEFAULTS: dict[str, dict[str, Any]] = {"gelu": {"approximate": "tanh"}}
 _FRAMEWORKS = ("torch", "jax", "numpy", "scipy")
 
 
 def known_function(value: Callable[[Any], Any]) -> tuple[str, dict[str, Any]] | None:
-    """Name and parameters of an activation for a function or module of another library; None if it is none of these.
+    """Name (or expression) and parameters of an activation for a function or module of another library, or None.
 
     Raises
     ------
@@ -62,6 +82,17 @@ def known_function(value: Callable[[Any], Any]) -> tuple[str, dict[str, Any]] | 
     return _in_catalogue(name) if library in _FRAMEWORKS else None
 
 
+def written_instead(name: str) -> str:
+    """How a function that takes more than a unit's pre-activation is written as a text of x; nothing for others.
+
+    Examples
+    --------
+    >>> written_instead("maximum"), written_instead("f")
+    ("'relu' or 'max(x, 0)'", '')
+    """
+    return _INSTEAD.get(name, "")
+
+
 def _library(value: Any) -> str:
     """The top level name of where something was defined; PyTorch's builtin functions say nothing but their type."""
     module = getattr(value, "__module__", None) or ""
@@ -74,6 +105,8 @@ def _library(value: Any) -> str:
 def _in_catalogue(name: str) -> tuple[str, dict[str, Any]] | None:
     if name in _UFUNCS:
         return _UFUNCS[name]
+    if name in _EXPRESSIONS:
+        return _EXPRESSIONS[name], {}
     found = canonical(name)
     if found in REFUSED:
         raise InputError("a function of one unit's pre-activation", f"{name}, which {REFUSED[found]}")

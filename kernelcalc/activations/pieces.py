@@ -16,6 +16,7 @@ from kernelcalc.activations.features import Feature, features_between, rounding_
 from kernelcalc.errors import ExpressionError
 from kernelcalc.expressions.atoms import Delta, x
 from kernelcalc.expressions.parsing import to_sympy
+from kernelcalc.expressions.sinc import Sinc
 from kernelcalc.expressions.stable import FloatFunction, numpy_callable, stabilise
 
 # Derivatives whose jumps are looked at when the smoothness class is determined: the theory asks for C⁴.
@@ -23,7 +24,7 @@ SMOOTHNESS_DEPTH = 6
 KINKED = (sp.Abs, sp.sign, sp.Heaviside, sp.Max, sp.Min)
 ELEMENTARY: tuple[Any, ...] = (
     *(*KINKED, sp.Piecewise, sp.DiracDelta, sp.exp, sp.log, sp.sin, sp.cos, sp.sinh, sp.cosh, sp.tanh, sp.sech),
-    *(sp.coth, sp.asinh, sp.atan, sp.erf, sp.erfc, sp.tan, sp.cot, sp.sec, sp.csc, sp.csch, sp.re, sp.im, sp.arg),
+    *(sp.coth, sp.asinh, sp.atan, sp.erf, sp.erfc, sp.tan, sp.cot, sp.sec, sp.csc, sp.csch, sp.re, sp.im, sp.arg, Sinc),
 )
 # Functions with poles for some argument.
 WITH_POLES = (sp.tan, sp.cot, sp.sec, sp.csc, sp.csch, sp.coth)

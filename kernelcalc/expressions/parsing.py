@@ -16,6 +16,7 @@ from typing import Any
 import sympy as sp
 
 from kernelcalc.errors import ExpressionError, InputError, UnknownNameError
+from kernelcalc.expressions.sinc import Sinc
 
 # Guards against text that would exhaust memory (9**9**9, deep nesting); generous for any formula a person types.
 MAX_LENGTH = 2000
@@ -53,6 +54,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "arcsinh": sp.asinh,
     "atan": sp.atan,
     "arctan": sp.atan,
+    "sinc": lambda u: Sinc(u, 0),
     "erf": sp.erf,
     "erfc": sp.erfc,
     "Phi": _normal_cdf,
@@ -76,10 +78,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 # Text and numbers that are none of the grammar's; of some, such as 1if, Python would only warn.
 _ODD = re.compile(r"""['"\\]|\b0[xXbBoO]|[\d.][jJ]?(?:and|else|for|if|in|is|not|or)""")
+_WITHOUT_END = "jumps at every whole number, without end; a few levels are a sum of steps, (x > 0) + (x > 1)"
 # Functions that people write and that no expression can have here, with the reason.
 IMPOSSIBLE = {
-    **dict.fromkeys(("floor", "ceil", "round", "trunc", "frac"), "jumps at every whole number, without end"),
-    "sinc": "is 0/0 at x = 0 as an expression",
+    **dict.fromkeys(("floor", "ceil", "round", "trunc", "frac"), _WITHOUT_END),
     "tan": "has poles",
 }
 TWO_OR_MORE = {"max", "Max", "min", "Min"}

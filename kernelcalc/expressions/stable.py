@@ -18,6 +18,7 @@ import sympy as sp
 
 from kernelcalc.errors import SlowMethodWarning
 from kernelcalc.expressions.compiling import compile_expression
+from kernelcalc.expressions.sinc import sinc_digits, sinc_floats
 from kernelcalc.machine import MULTIPRECISION
 
 FloatFunction = Callable[[np.ndarray], np.ndarray]
@@ -190,8 +191,11 @@ NUMPY_FUNCTIONS: dict[str, Any] = {
     "ErrorRatio": _error_ratio,
     "erf": _with_special("erf"),
     "erfc": _with_special("erfc"),
+    "Sinc": sinc_floats,
     "DiracDelta": np.zeros_like,
 }
+# What compiled expressions of mpmath's numbers look names up in.
+MPMATH_FUNCTIONS: list[Any] = [{"Sinc": sinc_digits}, "mpmath"]
 
 
 def _is_exp(e: Any) -> bool:
@@ -330,7 +334,7 @@ def plain(expr: sp.Expr) -> sp.Expr:
 
 def mpmath_callable(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[Any], Any]:
     """Compile an expression of one symbol for mpmath numbers at the caller's precision."""
-    return compile_expression(symbol, plain(expr), modules="mpmath")
+    return compile_expression(symbol, plain(expr), modules=MPMATH_FUNCTIONS)
 
 
 # Values beyond a float64 formula after which the time of all is foretold, and seconds from which on a warning says so.
@@ -401,7 +405,7 @@ def _overflowing(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[Any], Any]:
         "erf": _bounded(mpmath.erf, 1),
         "erfc": _bounded(mpmath.erfc, 0),
     }
-    return compile_expression(symbol, guarded, modules=[functions, "mpmath"])
+    return compile_expression(symbol, guarded, modules=[functions, *MPMATH_FUNCTIONS])
 
 
 def _exp(z: Any) -> Any:

@@ -15,13 +15,14 @@ from sympy.logic.boolalg import BooleanAtom
 
 from kernelcalc.errors import ExpressionError
 from kernelcalc.expressions.atoms import x
+from kernelcalc.expressions.sinc import Sinc
 
 _FUNCTIONS: dict[str, Any] = {
     function.__name__: function
     for function in (
         *(sp.Add, sp.Mul, sp.Pow, sp.Max, sp.Min, sp.Abs, sp.sign, sp.Heaviside, sp.DiracDelta, sp.Piecewise),
         *(sp.exp, sp.log, sp.sin, sp.cos, sp.tan, sp.sinh, sp.cosh, sp.tanh, sp.sech, sp.asinh, sp.atan, sp.asin),
-        *(sp.erf, sp.erfc, sp.sinc, sp.floor, sp.ceiling, sp.gamma, sp.And, sp.Or, sp.Not, sp.Tuple),
+        *(sp.erf, sp.erfc, sp.sinc, Sinc, sp.floor, sp.ceiling, sp.gamma, sp.And, sp.Or, sp.Not, sp.Tuple),
         *(
             sp.StrictLessThan,
             sp.LessThan,

@@ -23,6 +23,7 @@ from numbers import Real
 from typing import Any, ClassVar, Self
 
 from kernelcalc.activations.activation import Activation
+from kernelcalc.activations.frameworks import written_instead
 from kernelcalc.activations.names import as_activation
 from kernelcalc.errors import InputError
 from kernelcalc.kernels.layer import UNITY, Expectations, Layer, Order, Scales, checked_scale
@@ -129,10 +130,11 @@ class Nonlinearity(Layer):
     def __post_init__(self) -> None:
         act = as_activation(self.activation)
         if not act.form.known:
+            examples = written_instead(act.name) or "for example 'tanh' or 'x*erf(x)', or as a SymPy expression"
             raise InputError(
                 "a nonlinearity with an expression, whose derivatives and kinks are known",
                 f"the function {act.name}",
-                "write it as a text, for example 'tanh' or 'x*erf(x)', or as a SymPy expression",
+                f"write it as a text, {examples}",
             )
         object.__setattr__(self, "activation", act)
 

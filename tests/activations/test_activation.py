@@ -66,6 +66,7 @@ ORACLE = {
     "isru": lambda t: t / mp.sqrt(1 + t * t),
     "snake": lambda t: t + mp.sin(t) ** 2,
     "sine": lambda t: mp.sin(30 * t),
+    "sinc": mp.sincpi,
 }
 POINTS = [-20.0, -3.7, -1.3, -0.4, -1e-3, 1e-3, 0.3, 0.9, 2.2, 7.1, 20.0]
 KINKED = {"relu", "leaky_relu", "abs", "softsign", "elu", "selu", "celu", "hard_tanh", "relu6", "step", "sign"} | {

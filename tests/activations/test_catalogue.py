@@ -166,6 +166,27 @@ def test_functions_of_numpy_and_scipy_are_their_expressions(function, name):
     assert kc.MLP(function).activations[0](v) == pytest.approx(function(v), rel=1e-14)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        np.sinh,
+        np.cosh,
+        np.expm1,
+        np.arcsinh,
+        np.negative,
+        np.sinc,
+        special.erfc,
+        special.log_ndtr,
+        np.square,
+        np.heaviside,
+    ],
+)
+def test_functions_without_a_name_here_are_expressions(function):
+    v = np.array([-2.3, -1e-3, 0.4, 2.0])
+    right = function(v, 0.5) if function is np.heaviside else function(v)
+    assert kc.MLP(function, depth=2).activations[0](v) == pytest.approx(right, rel=1e-13)
+
+
 def _fake(library: str, name: str, **attributes):
     """An object as PyTorch's modules and JAX's functions look from outside."""
     if library == "torch":
@@ -206,9 +227,38 @@ def test_other_functions_are_refused_when_a_network_is_made():
         kc.MLP(_fake("torch", "Bilinear"))
     with pytest.raises(InputError, match="parentheses"):
         kc.MLP(type(_fake("torch", "GELU")))
-    for value in (np.maximum, lambda v: v, len):
-        with pytest.raises(InputError):
+    for value in (lambda v: v, len, np.arctan2):
+        with pytest.raises(InputError, match=r"as a text, for example 'tanh'"):
             kc.MLP(value)
+
+
+@pytest.mark.parametrize(
+    ("function", "texts"),
+    [
+        (np.maximum, ("relu", "max(x, 0)")),
+        (np.minimum, ("min(x, 0)",)),
+        (np.clip, ("hard_tanh", "max(-1, min(x, 1))")),
+        (np.logaddexp, ("softplus",)),
+        (np.where, ("where(x > 0, x, 0.1*x)",)),
+        (np.power, ("x^2",)),
+        (max, ("relu",)),
+    ],
+)
+def test_functions_of_two_arguments_are_refused_with_the_text(function, texts):
+    with pytest.raises(InputError) as caught:
+        kc.MLP(function, depth=2)
+    for text in texts:
+        assert repr(text) in str(caught.value)
+        # what is suggested can be typed
+        assert kc.MLP(text, depth=2).kernels([[1.0, 2.0]]).theta > 0
+
+
+def test_levels_are_sums_of_steps_as_suggested():
+    with pytest.raises(InputError, match=r"\(x > 0\) \+ \(x > 1\)"):
+        kc.activation("floor(x)")
+    # E f(a)² = P(a > 0) + 3 P(a > 1)
+    expected = 0.5 + 3 * special.ndtr(-1)
+    assert kc.gaussian_expectation("(x > 0) + (x > 1)", "(x > 0) + (x > 1)", 1, 1, 1) == pytest.approx(expected)
 
 
 def test_real_modules():

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, as_completed
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -14,13 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.errors import InputError, MissingExtraError
+from kernelcalc.errors import InputError, MissingExtraError, WorkerError, warn
 from kernelcalc.finite.arrays import AnyArray, whole_number
 from kernelcalc.finite.ensembles.trial_log import Result, TrialLog, as_result, fields
 from kernelcalc.machine import processors
 
 Trial = Callable[[np.random.SeedSequence], dict[str, Any]]
 
+_UNGUARDED = (
+    'in a script, what starts workers stands under if __name__ == "__main__":, as each reads it (workers=1: none)'
+)
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -49,7 +53,9 @@ def run_trials(
     rng : int, SeedSequence or Generator
         Where the seeds are spawned from.
     workers : int
-        Processes; each gets its share of the machine's cores as BLAS threads, and ends when this process ends.
+        Processes; each gets its share of the machine's cores as BLAS threads, and ends when this process ends. They read the
+        main script again, so that a script starts them under ``if __name__ == "__main__":``; one without a file (from standard
+        input) has its trials here, one after the other, with a warning.
     path : path, optional
         A JSON-lines file: a header, then a line a trial, in the order in which they finish. Trials already there
         are not run again; a last line cut short by a kill is dropped. More trials than before can be asked for. While this
@@ -70,6 +76,8 @@ def run_trials(
         The file is not one of these, belongs to other settings, or another process writes to it.
     OutputFileError
         The file cannot be written.
+    WorkerError
+        A worker process was killed, or cannot start.
 
     Examples
     --------
@@ -136,11 +144,12 @@ def _computed(
     if executor is not None:
         yield from _as_finished(trial, seeds, executor)
         return
-    if workers == 1 or len(seeds) <= 1:
+    if workers == 1 or len(seeds) <= 1 or not _can_start():
         for index, seed in seeds.items():
             yield index, trial(seed)
         return
     from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
     count = min(workers, len(seeds))
@@ -154,7 +163,28 @@ def _computed(
         # before the pool waits for its workers: whatever still runs then is of no use
         closing(stop),
     ):
-        yield from _as_finished(trial, seeds, pool)
+        try:
+            yield from _as_finished(trial, seeds, pool)
+        except BrokenProcessPool as error:
+            raise WorkerError(
+                f"a worker process ended before its trial was done, killed for want of memory or otherwise; {_UNGUARDED}"
+            ) from error
+
+
+def _can_start() -> bool:
+    """Whether workers can read the main script, as they do when they start; said where it has no file to be read from."""
+    main = sys.modules["__main__"]
+    if sys.modules.get("__mp_main__", main) is not main:
+        # a worker that reads the script as it starts, under this name until it has; its parent says the rest
+        raise SystemExit(_UNGUARDED)
+    file = getattr(main, "__file__", None)
+    if file is None or getattr(main, "__spec__", None) is not None or os.path.exists(file):
+        return True
+    warn(
+        f"the script has no file ({file}) that worker processes could read: all trials run one after the other",
+        UserWarning,
+    )
+    return False
 
 
 def _end_with_parent(stopped: Any) -> None:

@@ -25,7 +25,7 @@ import sympy as sp
 from kernelcalc.errors import PrecisionError
 from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.compiling import compile_expression
-from kernelcalc.expressions.stable import plain
+from kernelcalc.expressions.stable import MPMATH_FUNCTIONS, plain
 from kernelcalc.gaussian.digits.fixed_point import fixed, gaussian_weights, number, real_spectra
 from kernelcalc.machine import MULTIPRECISION
 
@@ -83,7 +83,7 @@ class Samples:
 @lru_cache(maxsize=64)
 def _together(expressions: Expressions) -> Callable[[Any], Any]:
     """The functions as one, common parts evaluated once."""
-    return compile_expression(x, [plain(e) for e in expressions], modules="mpmath", cse=True)
+    return compile_expression(x, [plain(e) for e in expressions], modules=MPMATH_FUNCTIONS, cse=True)
 
 
 @lru_cache(maxsize=24)

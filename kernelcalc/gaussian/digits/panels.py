@@ -27,7 +27,7 @@ from kernelcalc.activations.activation import Activation
 from kernelcalc.errors import PrecisionError, SlowMethodWarning
 from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.compiling import compile_expression
-from kernelcalc.expressions.stable import plain
+from kernelcalc.expressions.stable import MPMATH_FUNCTIONS, plain
 from kernelcalc.gaussian.digits.fixed_point import fixed, gaussian_weights, number
 from kernelcalc.machine import MULTIPRECISION
 
@@ -54,7 +54,7 @@ class Pieces:
         self.breaks: list[Any] = [mpmath.mpmathify(sp.N(b, mpmath.mp.dps + 10)) for b in root.form.breaks]
         self.features: list[tuple[Any, float]] = [(mpmath.mpf(f.at), f.width) for f in root.features]
         self._calls = [
-            compile_expression(x, [plain(f.form.pieces[k]) for f in functions], modules="mpmath", cse=True)
+            compile_expression(x, [plain(f.form.pieces[k]) for f in functions], modules=MPMATH_FUNCTIONS, cse=True)
             for k in range(len(self.breaks) + 1)
         ]
         # (place, order, weight of each function)

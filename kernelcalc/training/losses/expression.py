@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 from kernelcalc.errors import ExpressionError, InputError, NotFiniteError, SmoothnessError
 from kernelcalc.expressions.compiling import compile_expression
 from kernelcalc.expressions.parsing import parse_expression
-from kernelcalc.expressions.stable import NUMPY_FUNCTIONS, plain, stabilise
+from kernelcalc.expressions.stable import MPMATH_FUNCTIONS, NUMPY_FUNCTIONS, plain, stabilise
 from kernelcalc.machine import MULTIPRECISION
 from kernelcalc.training.losses.loss import Loss
 from kernelcalc.training.losses.sublevel import bound
@@ -144,7 +144,7 @@ def _compile(expr: Any, y: Any, t: Any, order: int) -> Callable[[Any, Any], Any]
     stable = stabilise(expr)
     stable = stabilise(_derivative(stable, y, order)) if order else stable
     fast = compile_expression((y, t), stable, modules=[NUMPY_FUNCTIONS, "numpy"], cse=True)
-    slow = compile_expression((y, t), plain(exact), modules="mpmath")
+    slow = compile_expression((y, t), plain(exact), modules=MPMATH_FUNCTIONS)
 
     def call(outputs: Any, targets: Any) -> Any:
         shape = np.broadcast_shapes(np.shape(outputs), np.shape(targets))
