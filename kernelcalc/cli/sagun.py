@@ -14,7 +14,7 @@ from kernelcalc.cli.recipe import Remembered, recipe
 from kernelcalc.cli.terminal import progress, say, say_written
 
 # Experiments on points with classes.
-WITH_DATA = ("heatmaps", "spectra", "split", "width")
+WITH_DATA = ("batches", "heatmaps", "spectra", "split", "width")
 
 
 class _Listing(Remembered):
@@ -83,7 +83,9 @@ def _points(experiment: str, data: DataOptions, seed: int) -> dict[str, Any]:
     help="End descent where the norm of the gradient is G, before --steps (spectra, split; in the papers 1e-4).",
 )  # fmt: skip
 @click.option(
-    "--workers", type=click.IntRange(min=1), help="Processes of the experiment initial.  [default: one a core]"
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes of the experiment initial.  [default: one a core with --full, else one]",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
 @drawing_options("kernelcalc-sagun", "the CSV files and the picture, named after the experiment", short_width=False)
@@ -121,7 +123,7 @@ def sagun(
     if experiment in experiments():
         drawing.ready()
     if experiment == "initial":
-        given = {"workers": processors()} | given | {"folder": drawing.folder}
+        given = {"workers": processors() if full else 1} | given | {"folder": drawing.folder}
     result = run(experiment, full=full, seed=seed, progress=progress, **given)
     say(str(result))
     written = drawing.write(result.name, result.tables, result.figure)

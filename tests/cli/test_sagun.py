@@ -25,6 +25,7 @@ TINY = {
     "width": ("-n", 10, "--widths", "2,4", "--trials", 2, "--steps", 2),
     "path": ("-n", 16, "--width", 6, "--steps", 4),
     "split": ("-n", 10, "--width", 3, "--steps", 2, "-a", "tanh"),
+    "batches": ("-n", 6, "--steps", 2),
     "risk": ("-n", 12, "--width", 3, "--steps", 8),
 }
 

@@ -92,6 +92,11 @@ class HessianSplit(Result):
         """ζ̃^ℓ[r, s] = Σ_a B_s[a, r] ∂f_a(x_s)/∂z^ℓ with 𝓗C = B Bᵀ, (r, N, n_ℓ) by layer number."""
         return self.run.cotangents(self.root.transpose(2, 0, 1))
 
+    @cached_property
+    def loss_hessian(self) -> AnyArray:
+        """𝓗C of the points, (N, n_out, n_out)."""
+        return self.root @ self.root.swapaxes(1, 2)
+
     @property
     def h(self) -> CurvatureOperator:
         """The Hessian of the loss."""
@@ -145,7 +150,7 @@ class HessianSplit(Result):
         eta, e = self.cotangents
         d_eta: AnyArray | None = None
         if with_i:
-            d_eta = np.einsum("sar,sbr,vsb->vsa", self.root, self.root, dz[-1], optimize=True)
+            d_eta = (dz[-1].swapaxes(0, 1) @ self.loss_hessian).swapaxes(0, 1)
         gw, gb = net.split(out)
         for layer in range(depth - 1, -1, -1):
             c = net.scales[layer]

@@ -38,6 +38,7 @@ class _Trial:
         """What defines a trial, as JSON values."""
         task = self.task
         return {
+            "measured": "top at the end",
             "activation": task.net.activations[0].name,
             "loss": task.loss,
             "points": task.n,
@@ -48,8 +49,8 @@ class _Trial:
 
     def __call__(self, seed: np.random.SeedSequence) -> dict[str, AnyArray]:
         start = self.task.draw(self.width, np.random.default_rng(seed))
-        seen = descend(self.task, start, self.step, self.steps, at=(0, self.steps))
-        return {"top": np.array([self.task.largest(network)[0] for network in seen])}
+        (end,) = descend(self.task, start, self.step, self.steps)
+        return {"top": self.task.largest(end)[0]}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,9 +134,10 @@ class InitialEigenvalues(Experiment):
         limit = Limit.of(task)
         start = limit.starts(max(self.trials, 400), self.seed)
         # one step for all: times are comparable
-        sharpest = max(values.max() for values in self._tops(task, 0.0, 0, show, "starts"))
-        step = limit.step_under([sharpest])
-        samples = self._tops(task, step, self.steps, show, "widths")
+        first = self._tops(task, 0.0, 0, show, "starts")
+        step = limit.step_under(values.max() for values in first)
+        last = self._tops(task, step, self.steps, show, "ends")
+        samples = [np.stack(pair, axis=1) for pair in zip(first, last, strict=True)]
         (end,) = limit.descend(start, step, self.steps)
         theory = np.stack([limit.top(start), limit.top(end)], axis=1)
         quantities = [Quantity("lambda_max", when) for when in WHEN]
@@ -147,7 +149,7 @@ class InitialEigenvalues(Experiment):
         return Found(limit=limit, step=step, samples=samples, theory=theory, report=report)
 
     def _tops(self, task: Task, step: float, steps: int, show: Show, words: str) -> list[AnyArray]:
-        """λ_max of every network before and after the steps, (trials, 2) a width."""
+        """λ_max of every network after the steps, (trials,) a width."""
         count = len(self.widths)
         counts = [self.trials, *[max(self.trials // 10, min(self.trials, 50))] * (count - 1)]
         jobs = list(zip(self.widths, counts, np.random.SeedSequence(self.seed).spawn(count), strict=True))

@@ -17,7 +17,19 @@ from kernelcalc.studies.sagun import experiments, registry, run
 
 
 def test_the_folder_is_the_list() -> None:
-    names = {"spectra", "heatmaps", "training", "initial", "separability", "outliers", "width", "path", "split", "risk"}
+    names = {
+        "spectra",
+        "heatmaps",
+        "training",
+        "initial",
+        "separability",
+        "outliers",
+        "width",
+        "path",
+        "split",
+        "risk",
+        "batches",
+    }
     assert set(experiments()) == names
     for name, kind in experiments().items():
         assert kind.name == name

@@ -147,6 +147,7 @@ def test_path_that_is_otherwise() -> None:
 
 # ----------------------------------------------------------------------------------------------------------- real runs
 TINY = {
+    "batches": {"points": 8, "batches": (2,), "rates": (1.0,), "steps": 3},
     "heatmaps": {"points": 8, "widths": (2,), "width": 20, "steps": 2},
     "initial": {"points": 8, "widths": (3, 6, 9), "trials": 4, "steps": 2},
     "outliers": {"points": 20, "clusters": (3,), "width": 6, "steps": 150},
