@@ -81,11 +81,11 @@ def spectrum(
         written = drawing.write("spectrum_components", tables, lambda: report.components_figure(x, components))
         say_written(written, recipe() | tables)
         return
-    written = drawing.write("spectrum", {"spectrum": report.columns}, report.figure)
+    written = drawing.write("spectrum", {"spectrum": report.columns()}, report.figure)
     about = {
         "outliers": report.outliers,
         "trace_s2": report.trace_s2,
         "bulk": report.bulk,
         "parameters": report.parameters,
     }
-    say_written(written, recipe() | about | {"spectrum": report.columns})
+    say_written(written, recipe() | about | {"spectrum": report.columns()})

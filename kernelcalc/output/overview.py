@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.arrays import AnyArray
+from kernelcalc.errors import InputError
 from kernelcalc.output.style import axes_or_new, color_of, marker_size
 
 
@@ -55,6 +56,43 @@ def plot_values(ax: Any, name: str, values: Any, axes: Mapping[str, AnyArray]) -
     if first == "row":
         ax.invert_yaxis()
         ax.set_aspect("equal")
+    return ax
+
+
+def plot_columns(ax: Any, columns: Mapping[str, AnyArray]) -> Any:
+    """Draw columns of numbers as points against the first of them, or a single one against its row.
+
+    Columns of text, and what is not finite, are left out.
+
+    Parameters
+    ----------
+    ax : matplotlib axes or None
+        Where to draw; new axes by default.
+    columns : mapping from str to (rows,) array
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    InputError
+        No column has numbers.
+    MissingExtraError
+        matplotlib is not installed.
+    """
+    ax = axes_or_new(ax)
+    numbers = {
+        name: np.asarray(column, dtype=np.float64) for name, column in columns.items() if column.dtype.kind in "biuf"
+    }
+    if not numbers:
+        raise InputError("a table with a column of numbers", ", ".join(columns))
+    first, *others = numbers
+    at = numbers[first] if others else np.arange(numbers[first].size)
+    for place, name in enumerate(others or [first]):
+        ax.plot(at, numbers[name], marker="o", ls="", ms=marker_size(0.5), color=color_of(place), label=_words(name))
+    ax.set_xlabel(_words(first) if others else "row")
+    ax.legend()
     return ax
 
 

@@ -22,6 +22,8 @@ from kernelcalc.version import __version__
 
 # Rows of the table and inches of the picture that a notebook shows.
 _ROWS, _INCHES = 7, (3.6, 2.4)
+# Its dots per inch, fewer where it is wider than so many inches.
+_PREVIEW_DPI, _PREVIEW_WIDTH = 100, 4.0
 # Rows of a table that is made whole to show its beginning.
 _WHOLE_TABLE = 10_000
 
@@ -210,6 +212,12 @@ class Result:
         """What a notebook shows of :meth:`plot`."""
         self.plot(ax)
 
+    def small_figure(self) -> Any:
+        """The picture that a notebook shows."""
+        figure = matplotlib_part("figure").Figure(figsize=_INCHES, layout="constrained")
+        self.plot_small(figure.subplots())
+        return figure
+
     def __repr__(self) -> str:
         arrays = [f"{name} {' × '.join(map(str, np.shape(self.array(name))))}" for name in self.dimensions()]
         numbers = [f"{n}={v:.4g}" if isinstance(v, float) else f"{n}={_short(v)}" for n, v in self.scalars().items()]
@@ -238,13 +246,17 @@ class Result:
         if not self.dimensions():
             return ""
         try:
-            figure = matplotlib_part("figure").Figure(figsize=_INCHES, layout="constrained")
+            return _embedded(self.small_figure(), type(self).__name__)
         except MissingExtraError:
             return ""
-        self.plot_small(figure.subplots())
-        file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=100)
-        return f'<img alt="{type(self).__name__}" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+
+
+def _embedded(figure: Any, name: str) -> str:
+    """A figure inside the text of a page."""
+    file = io.BytesIO()
+    dpi = min(_PREVIEW_DPI, _PREVIEW_DPI * _PREVIEW_WIDTH / figure.get_figwidth())
+    figure.savefig(file, format="png", dpi=dpi)
+    return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
 
 
 def _lazy_or_array(values: Any) -> Any:

@@ -8,8 +8,11 @@ from dataclasses import field, fields
 from functools import partial
 from typing import Any, ClassVar
 
-from kernelcalc.arrays import AnyArray
-from kernelcalc.output.result import Result, Verdict, verdict_columns
+import numpy as np
+
+from kernelcalc.arrays import AnyArray, digest
+from kernelcalc.output.tables import Verdict, verdict_columns
+from kernelcalc.results.experiment import ExperimentResult
 
 # The steps of a loop and what they are, handed back one by one: a place for a progress bar.
 Show = Callable[[Iterable[Any], str], Iterable[Any]]
@@ -83,17 +86,26 @@ class Experiment(ABC):
         """What becomes of the claims that the experiment is about; computed from what was measured."""
         return ()
 
-    def run(self, progress: Show | None = None) -> Result:
+    def run(self, progress: Show | None = None) -> ExperimentResult:
         """Measure, and put together what there is to be shown."""
         found = self.measure(progress or silent)
         tables, verdicts = self.table(found), self.verdicts(found)
         if verdicts:
             tables[f"{self.name}_verdicts"] = verdict_columns(verdicts)
-        return Result(
+        return ExperimentResult(
             name=self.name,
             title=self.title(found),
             tables=tables,
             notes=self.notes(found),
             draw=partial(self.draw, found),
             verdicts=verdicts,
+        ).with_origin(experiment=self.name, settings=self._settings(), seed=getattr(self, "seed", None))
+
+    def _settings(self) -> str:
+        """What the experiment was run with, points by their digest."""
+        values = {setting.name: getattr(self, setting.name) for setting in fields(self)}  # type: ignore[arg-type]
+        return ", ".join(
+            f"{name}={digest(value[0]) if isinstance(value, tuple) and any(map(np.ndim, value)) else repr(value)}"
+            for name, value in values.items()
+            if value is not None
         )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from kernelcalc.arrays import Array
+from kernelcalc.arrays import Array, digest
 from kernelcalc.kernels.mlp import MLP, Sequential
 from kernelcalc.kernels.sizes import weight_sizes, weighted
-from kernelcalc.output.spectrum import components_figure, spectrum_figure
+from kernelcalc.output.spectrum import components_figure, plot_scree, spectrum_figure
 from kernelcalc.output.style import printed
+from kernelcalc.results.result import Result, axes, origin_of, seed_of
 from kernelcalc.studies.meanfield import mean_field_moments
 from kernelcalc.studies.sample_covariance import MarchenkoPastur
 from kernelcalc.studies.spectrum import (
@@ -25,7 +26,7 @@ from kernelcalc.studies.spectrum import (
     solution_dimension,
     spectrum_of_i,
 )
-from kernelcalc.training.losses import Loss
+from kernelcalc.training.losses import ConvexLoss, Loss, resolve_loss
 from kernelcalc.training.start import covariance_root
 
 # Eigenvalues of a population are told apart to this part of a decade, which its law does not show.
@@ -36,7 +37,7 @@ _RULES = {"gap": "largest gap", "ratio": "largest ratio", "cutoff": "elbow of th
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class SpectrumReport:
+class SpectrumReport(Result):
     """Spectrum of H = I + S at one initialisation in the limit, beside what is known of S at a width.
 
     Attributes
@@ -60,6 +61,8 @@ class SpectrumReport:
     mean_field : mapping or None
         Moments in the mean-field limit at that width, where the nonlinearity is smooth enough.
     """
+
+    DIMENSIONS = axes(eigenvalue="rank", class_means="rank")
 
     net: Sequential
     law: Loss
@@ -108,7 +111,7 @@ class SpectrumReport:
             class_means=cluster_spectrum(kernels.theta, hessian, members.ravel()) if clusters else np.zeros(0),
             trace_s2=trace_s2,
             mean_field=mean_field_moments(kernels, y, law).at_width(width) if smooth and isinstance(net, MLP) else None,
-        )
+        ).with_origin(**origin_of(kernels), outputs=digest(start), loss_name=law.name, seed=seed_of(rng))
 
     @property
     def widths(self) -> list[int]:
@@ -137,12 +140,34 @@ class SpectrumReport:
         """Root mean square of the eigenvalues of S; 0 where Tr S² is not known."""
         return bulk_scale(self.trace_s2, self.shape[0], self.widths) if self.trace_s2 and self.widths else 0.0
 
-    @property
+    def stored(self) -> dict[str, Any]:
+        # losses are kept by what they are made from, not by their functions
+        source = getattr(self.law, "expression", None)
+        named = not isinstance(self.law, ConvexLoss) or source is not None
+        return super().stored() | ({"law": self.law.name if source is None else str(source)} if named else {})
+
+    @classmethod
+    def from_stored(cls, fields: dict[str, Any]) -> Self:
+        return cls(**fields | {"law": resolve_loss(fields["law"])})
+
+    def array(self, name: str) -> Any:
+        return self.columns()[name]
+
+    def coordinates(self) -> dict[str, Any]:
+        return {"rank": np.arange(1, self.found.values.size + 1)}
+
     def columns(self) -> dict[str, Array]:
         """Rank, eigenvalue of I, eigenvalue were each class a single point."""
         values = self.found.values
         padded = np.concatenate([self.class_means, np.full(values.size, np.nan)])[: values.size]
         return {"rank": np.arange(1, values.size + 1), "eigenvalue": values, "class_means": padded}
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the eigenvalues of I against their rank; :meth:`figure` has the bulk and the law too. Returns the axes."""
+        return plot_scree(self.found, ax)
+
+    def small_figure(self) -> Any:
+        return self.figure()
 
     def figure(self) -> Any:
         """The spectrum against its rank."""
@@ -174,65 +199,66 @@ class SpectrumReport:
             [
                 f"Spectrum of the Hessian at initialisation: {_count(n, 'point')} in {n_in} dimensions, "
                 f"{_count(self.net.n_out, 'output')}, {self.law.name} loss\n{self.net!r}\n",
-                *self._about_i(),
-                *self._were_it_random(),
-                *self._about_s(),
+                *_about_i(self),
+                *_were_it_random(self),
+                *_about_s(self),
             ]
         )
 
-    def _about_i(self) -> Iterator[str]:
-        n_out, positive = self.net.n_out, self.positive
-        yield "I = J^T (Hessian of C) J: the outliers"
-        yield _line(
-            "nonzero eigenvalues", f"{positive.size}   (at most N n_out = {rank_bound_i(self.shape[0], n_out)})"
-        )
-        shown = ", ".join(f"{positive[i]:.4g}" for i in (0, positive.size // 2, -1))
-        yield _line("largest, median, smallest", shown)
-        yield _line("Tr I, Tr I^2", f"{self.found.moment(1):.5g}, {self.found.moment(2):.5g}")
-        for rule, count in self.outliers.items():
-            yield _line(f"outliers by {_RULES[rule]}", str(count))
-        solutions = solution_dimension(self.parameters, self.shape[0], n_out)
-        yield _line("dimension of the solutions", f"at least P - N n_out = {solutions}")
-        if self.clusters:
-            possible = self.clusters * (n_out - 1 if self.law.has_blocks else n_out)
-            words = f"{possible} nonzero eigenvalues, {largest_of(self.class_means)}"
-            yield _line("were each class a single point", words)
 
-    def _were_it_random(self) -> Iterator[str]:
-        positive = self.positive
-        gamma, mean = positive.size / self.parameters, self.found.moment(1) / positive.size
-        low, high = marchenko_pastur_edges(gamma, mean)
+def _about_i(report: SpectrumReport) -> Iterator[str]:
+    n_out, positive = report.net.n_out, report.positive
+    yield "I = J^T (Hessian of C) J: the outliers"
+    yield _line("nonzero eigenvalues", f"{positive.size}   (at most N n_out = {rank_bound_i(report.shape[0], n_out)})")
+    shown = ", ".join(f"{positive[i]:.4g}" for i in (0, positive.size // 2, -1))
+    yield _line("largest, median, smallest", shown)
+    yield _line("Tr I, Tr I^2", f"{report.found.moment(1):.5g}, {report.found.moment(2):.5g}")
+    for rule, count in report.outliers.items():
+        yield _line(f"outliers by {_RULES[rule]}", str(count))
+    solutions = solution_dimension(report.parameters, report.shape[0], n_out)
+    yield _line("dimension of the solutions", f"at least P - N n_out = {solutions}")
+    if report.clusters:
+        possible = report.clusters * (n_out - 1 if report.law.has_blocks else n_out)
+        words = f"{possible} nonzero eigenvalues, {largest_of(report.class_means)}"
+        yield _line("were each class a single point", words)
+
+
+def _were_it_random(report: SpectrumReport) -> Iterator[str]:
+    positive = report.positive
+    gamma, mean = positive.size / report.parameters, report.found.moment(1) / positive.size
+    low, high = marchenko_pastur_edges(gamma, mean)
+    yield (
+        f"\nWere its gradients independent: {positive.size} vectors of {report.parameters} parameters, width {report.width}"
+    )
+    above = (positive > high).sum()
+    yield _line("eigenvalues (Marchenko-Pastur)", f"{low:.4g} to {high:.4g}   ({above} are above)")
+    edges = report.sampled.edges
+    yield _line("the same of this covariance", f"{edges[0]:.4g} to {edges[1]:.4g}")
+    yield _line("a direction stands out from (BBP)", f"{1 + gamma**0.5:.4g} times the mean eigenvalue {mean:.4g}")
+
+
+def _about_s(report: SpectrumReport) -> Iterator[str]:
+    if not isinstance(report.net, MLP) and report.trace_s2:
+        yield "\nS: the bulk, whose rank has a known bound for fully connected networks only"
+        yield _line("Tr S^2", f"{report.trace_s2:.5g}")
+    if not report.widths:
+        return
+    yield f"\nS: the bulk, hidden layers of width {report.width}"
+    yield _line("rank at most", f"2 N (n_1 + ... + n_(L-1)) = {rank_bound_s(report.shape[0], report.widths)}")
+    if report.bulk > 0:
+        yield _line("Tr S^2", f"{report.trace_s2:.5g}")
+        times = report.positive[0] / report.bulk
+        yield _line("root mean square eigenvalue", f"{report.bulk:.4g}   (largest of I: {times:.3g} times that)")
+    else:
         yield (
-            f"\nWere its gradients independent: {positive.size} vectors of {self.parameters} parameters, width {self.width}"
+            "  the nonlinearity is not smooth enough for the theory's Upsilon to exist. Where sigma'' = 0 almost\n"
+            "  everywhere, as for relu, Tr S = 0 and Tr S^2 has the limit that `kernelcalc sagun split` gives"
         )
-        above = (positive > high).sum()
-        yield _line("eigenvalues (Marchenko-Pastur)", f"{low:.4g} to {high:.4g}   ({above} are above)")
-        edges = self.sampled.edges
-        yield _line("the same of this covariance", f"{edges[0]:.4g} to {edges[1]:.4g}")
-        yield _line("a direction stands out from (BBP)", f"{1 + gamma**0.5:.4g} times the mean eigenvalue {mean:.4g}")
-
-    def _about_s(self) -> Iterator[str]:
-        if not isinstance(self.net, MLP) and self.trace_s2:
-            yield "\nS: the bulk, whose rank has a known bound for fully connected networks only"
-            yield _line("Tr S^2", f"{self.trace_s2:.5g}")
-        if not self.widths:
-            return
-        yield f"\nS: the bulk, hidden layers of width {self.width}"
-        yield _line("rank at most", f"2 N (n_1 + ... + n_(L-1)) = {rank_bound_s(self.shape[0], self.widths)}")
-        if self.bulk > 0:
-            yield _line("Tr S^2", f"{self.trace_s2:.5g}")
-            times = self.positive[0] / self.bulk
-            yield _line("root mean square eigenvalue", f"{self.bulk:.4g}   (largest of I: {times:.3g} times that)")
-        else:
-            yield (
-                "  the nonlinearity is not smooth enough for the theory's Upsilon to exist. Where sigma'' = 0 almost\n"
-                "  everywhere, as for relu, Tr S = 0 and Tr S^2 has the limit that `kernelcalc sagun split` gives"
-            )
-        if self.mean_field is not None:
-            at = self.mean_field
-            yield f"\nMean-field limit: outputs divided by sqrt(width), learning rate times the width, {self.width}"
-            yield _line("Tr H", f"{at['trace_h_mean']:.4g} ± {at['trace_h_std']:.4g}")
-            yield _line("Tr H^2, leading order", f"{at['trace_h2']:.5g}")
+    if report.mean_field is not None:
+        at = report.mean_field
+        yield f"\nMean-field limit: outputs divided by sqrt(width), learning rate times the width, {report.width}"
+        yield _line("Tr H", f"{at['trace_h_mean']:.4g} ± {at['trace_h_std']:.4g}")
+        yield _line("Tr H^2, leading order", f"{at['trace_h2']:.5g}")
 
 
 def largest_of(values: Array) -> str:

@@ -7,7 +7,11 @@ import numpy as np
 import kernelcalc as kc
 from kernelcalc.finite import moments_through_training, spectral_density
 from kernelcalc.kernels.symbolic import sphere
+from kernelcalc.studies.figures.curves import Curves
 from kernelcalc.studies.regression import predict_outputs
+from kernelcalc.studies.sagun.registry import run
+from kernelcalc.studies.spectrum_report import SpectrumReport
+from kernelcalc.training.losses import resolve_loss
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 3))
@@ -45,6 +49,13 @@ MADE = {
     "fisher_spectrum": lambda: kc.spectrum.fisher_spectrum("tanh", 2, 3, 2, quantiles=4),
     "fisher_statistics": lambda: kc.spectrum.fisher_statistics(K.theta, 20),
     "class_hierarchy": lambda: kc.spectrum.class_hierarchy(K, np.c_[Y, -Y], (Y > 0).astype(int)),
+    "spectrum report": lambda: SpectrumReport.of(kc.MLP("tanh", 2), X, Y[:, None], resolve_loss("mse"), 8),
+    "spectrum report convex": lambda: SpectrumReport.of(
+        kc.MLP("erf", 1), X, Y[:, None], resolve_loss("log(cosh(y - t))"), 8
+    ),
+    "curves": lambda: curves(average=3).measure(X, Y[:, None]),
+    "curves with networks": lambda: curves(width=4, trials=2, first_order=50, quantiles=True).measure(X, Y[:, None]),
+    "experiment": lambda: run("split", points=6, width=2, steps=2, activation="tanh"),
     "train_along": lambda: kc.train_along(K, lambda t: Y, [0.0, 1.0]),
     "mse_law": lambda: kc.mse_law(K, Y, 1.0, "loss"),
     "mercer": lambda: sphere.mercer(lambda t: t**2 + t, 3, kmax=4),
@@ -70,6 +81,11 @@ ALONE = {
     "one expectation",
     "expectation with digits",
 }
+
+
+def curves(**options):
+    nets = {name: kc.MLP(name, 2) for name in ("tanh", "erf")}
+    return Curves(nets=nets, law=resolve_loss("mse"), times=(1.0, 10.0, 3), **options)
 
 
 def record(time, network):

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arrays import Array
+from kernelcalc.arrays import Array, digest
 from kernelcalc.finite.ensembles.ensemble import FiniteMoments, moments_through_training
 from kernelcalc.kernels.mlp import MLP, Sequential
 from kernelcalc.output.moments import curves_figure
 from kernelcalc.output.style import printed
+from kernelcalc.results.result import Result
 from kernelcalc.studies.experiment import Show, silent
 from kernelcalc.training.first_order import MomentsAtWidth, hessian_moments_at_width
 from kernelcalc.training.flow import SampledTrajectory
@@ -101,12 +102,48 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CurvesReport:
-    """All panels, and of how many networks a mean was asked for."""
+class CurvesReport(Result):
+    """All panels, and of how many networks a mean was asked for.
+
+    Attributes
+    ----------
+    title : str
+        Data and network, in a line.
+    curves : tuple of Curve
+        One for each nonlinearity, all at the same times.
+    average : int, optional
+    """
+
+    TABLE = "activation time k"
 
     title: str
     curves: tuple[Curve, ...]
     average: int | None = None
+
+    def dimensions(self) -> dict[str, tuple[str, ...]]:
+        return {name: tuple(self.TABLE.split()) for name in self.columns() if name not in self.coordinates()}
+
+    def coordinates(self) -> dict[str, Any]:
+        first = self.curves[0].trajectory
+        names = np.array([curve.name for curve in self.curves])
+        return {"activation": names, "time": first.times, "k": np.arange(1, first.kmax + 1)}
+
+    def array(self, name: str) -> Any:
+        """A column by nonlinearity, time and k."""
+        return self.columns()[name].reshape([len(at) for at in self.coordinates().values()])
+
+    def plot(self, ax: Any = None, *, activation: int = 0, **options: Any) -> Any:
+        """Draw the panel of one nonlinearity; see :func:`kernelcalc.output.moments.plot_moments`. Returns the axes."""
+        return self.curves[activation].trajectory.plot(ax, **options)
+
+    def small_figure(self) -> Any:
+        return self.figure()
+
+    def __repr__(self) -> str:
+        at = self.coordinates()
+        return (
+            f"CurvesReport({', '.join(at['activation'])}: {at['time'].size} times, k ≤ {at['k'].size}, {self.title!r})"
+        )
 
     def __str__(self) -> str:
         return "\n\n".join([self.title, *map(str, self.curves)])
@@ -202,7 +239,8 @@ class Curves:
                 self.nets.items(), trajectories, quantiles, at_width, strict=True
             )
         )
-        return CurvesReport(title=self._title(x), curves=curves, average=self.average)
+        report = CurvesReport(title=self._title(x), curves=curves, average=self.average)
+        return report.with_origin(networks=", ".join(map(repr, self.nets.values())), data=digest(x), seed=self.seed)
 
     def _title(self, x: Array) -> str:
         net = next(iter(self.nets.values()))

@@ -24,8 +24,8 @@ from kernelcalc.finite.ensembles.ensemble import FiniteMoments, moments_through_
 from kernelcalc.finite.ensembles.trials import trial_file
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.output.moments import curves_figure
-from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import printed
+from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Sample, Show, Tables, called, silent
 from kernelcalc.training.mse import mse_moments
 from kernelcalc.training.trajectory import Trajectory

@@ -36,8 +36,8 @@ from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.output.pictures import grid
-from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import color_of, line_width, marker_size, matplotlib_part
+from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Sample, Show, Tables, called
 
 # Exponents of the width derived above.

@@ -25,8 +25,8 @@ from kernelcalc.finite.curvature.hessian import weighted_jacobian
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.output.pictures import grid
-from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import color_of, ink, legend_below, line_width, marker_size, matplotlib_part, printed
+from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables
 from kernelcalc.studies.figures.figure1 import PANELS
 

@@ -14,8 +14,8 @@ from kernelcalc.errors import InputError
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.output.pictures import grid, signed_scale
-from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import color_of, legend_below, line_width, marker_size
+from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables
 from kernelcalc.studies.figures.figure2 import CERTAIN, fitted_rate
 

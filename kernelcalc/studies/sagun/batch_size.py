@@ -12,8 +12,8 @@ import numpy as np
 
 from kernelcalc.arrays import AnyArray
 from kernelcalc.output.pictures import decade_ticks, grid, shades
-from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import color_of, ink, line_width, marker_size
+from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Sample, Show, Tables, by_size, called
 from kernelcalc.studies.sagun.batch_claims import claims_of_batches
 from kernelcalc.studies.sagun.batch_runs import BETWEEN, CURVED, Part, Pictures, Switch, switched

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from kernelcalc.arrays import AnyArray
-from kernelcalc.output.result import Verdict
+from kernelcalc.output.tables import Verdict
 
 # A number of a network that differs by more than this factor from the limit's is pointed out.
 FAR = 1.5

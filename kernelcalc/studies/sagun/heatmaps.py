@@ -12,8 +12,8 @@ from kernelcalc.datasets import two_blobs
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.output.pictures import grid
-from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import line_width
+from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Sample, Show, Tables, by_size
 from kernelcalc.studies.sagun.limit import Limit, smooth
 from kernelcalc.studies.sagun.registry import experiment

@@ -14,8 +14,8 @@ from kernelcalc.datasets import two_blobs
 from kernelcalc.errors import InputError
 from kernelcalc.finite.ensembles.trials import run_trials, trial_file
 from kernelcalc.output.pictures import grid
-from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import color_of, line_width, marker_size
+from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.registry import experiment

@@ -15,8 +15,8 @@ from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import mnist14
 from kernelcalc.errors import InputError
 from kernelcalc.output.pictures import decade_ticks, grid, shades
-from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import color_of, ink, line_width, marker_size
+from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.claims import far_note
 from kernelcalc.studies.sagun.limit import Limit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernelcalc.arrays import AnyArray
-from kernelcalc.output.result import Verdict
+from kernelcalc.output.tables import Verdict
 from kernelcalc.studies.experiment import Tables
 from kernelcalc.studies.sagun.claims import ORDERS_SMALLER, SAME, untrained
 

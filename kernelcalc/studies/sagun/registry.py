@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kernelcalc.errors import InputError, UnknownNameError
-from kernelcalc.output.result import Result
+from kernelcalc.results.experiment import ExperimentResult
 from kernelcalc.studies.experiment import Experiment, Show
 
 E = TypeVar("E", bound=type[Experiment])
@@ -30,7 +30,7 @@ def experiments() -> dict[str, type[Experiment]]:
     return dict(sorted(_REGISTERED.items()))
 
 
-def run(name: str, progress: Show | None = None, **settings: Any) -> Result:
+def run(name: str, progress: Show | None = None, **settings: Any) -> ExperimentResult:
     """Run the experiment of that name.
 
     Parameters

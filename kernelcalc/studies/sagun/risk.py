@@ -11,8 +11,8 @@ from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import gaussian_clusters
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.output.pictures import below, grid
-from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import color_of, line_width, marker_size
+from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.claims import untrained
 from kernelcalc.studies.sagun.limit import Limit

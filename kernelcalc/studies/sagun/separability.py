@@ -10,8 +10,8 @@ import numpy as np
 from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import two_blobs
 from kernelcalc.output.pictures import grid
-from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import color_of, marker_size
+from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.claims import BEYOND_FLUCTUATION, SAME, far_note, stopped, untrained
 from kernelcalc.studies.sagun.limit import Limit

@@ -17,8 +17,8 @@ from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.curvature.hessian import DENSE_LIMIT, CurvatureOperator
 from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues, spectral_density
 from kernelcalc.output.pictures import grid, shades, signed_bins, signed_scale
-from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import color_of, ink, line_width
+from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Sample, Show, Tables, by_size
 from kernelcalc.studies.sagun.claims import far_note, stop_note
 from kernelcalc.studies.sagun.limit import Limit

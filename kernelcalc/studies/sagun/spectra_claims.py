@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernelcalc.arrays import AnyArray
-from kernelcalc.output.result import Verdict
+from kernelcalc.output.tables import Verdict
 from kernelcalc.studies.sagun.claims import ALMOST_ALL, TINY, stopped, untrained
 from kernelcalc.studies.sagun.task import NEAR_ZERO, ROUNDED_ZERO
 

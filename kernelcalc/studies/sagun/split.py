@@ -10,8 +10,8 @@ import numpy as np
 from kernelcalc.arrays import AnyArray
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.output.pictures import grid, signed_scale
-from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import color_of, ink, line_width, marker_size
+from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Sample, Show, Tables, by_size, called
 from kernelcalc.studies.sagun.claims import ORDERS_SMALLER, SAME, far_note, stop_note, stopped, untrained
 from kernelcalc.studies.sagun.limit import Limit, smooth

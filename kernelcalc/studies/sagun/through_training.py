@@ -12,8 +12,8 @@ from kernelcalc.datasets import two_blobs
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.curvature.spectrum import eigenvalues, extreme_eigenvalues
 from kernelcalc.output.pictures import grid, shades, signed_scale
-from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import color_of, line_width, marker_size
+from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
 from kernelcalc.studies.sagun.claims import far_note, stopped, untrained
 from kernelcalc.studies.sagun.limit import Limit

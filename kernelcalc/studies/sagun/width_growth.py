@@ -11,8 +11,8 @@ from kernelcalc.arrays import AnyArray
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues, spectral_density
 from kernelcalc.output.pictures import grid, shades, theory_line
-from kernelcalc.output.result import Table, Verdict
 from kernelcalc.output.style import color_of, line_width, marker_size
+from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Sample, Show, Tables, by_size, called
 from kernelcalc.studies.sagun.claims import SAME, TINY, far_note, untrained
 from kernelcalc.studies.sagun.limit import Limit, smooth

@@ -8,7 +8,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from kernelcalc.output.result import Result, Verdict
+from kernelcalc.output.tables import Verdict
+from kernelcalc.results.experiment import ExperimentResult
 from kernelcalc.studies.sagun import run
 from kernelcalc.studies.sagun.claims import far_note, stopped, untrained
 from kernelcalc.studies.sagun.path_claims import claims_of_path
@@ -161,7 +162,7 @@ TINY = {
 
 
 @cache
-def tiny(name: str) -> Result:
+def tiny(name: str) -> ExperimentResult:
     return run(name, **TINY[name])
 
 

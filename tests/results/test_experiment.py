@@ -8,15 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kernelcalc.errors import ShapeError, UnknownNameError
+import kernelcalc as kc
+from kernelcalc.errors import InputError, ShapeError, UnknownNameError
 from kernelcalc.output.pictures import decade_ticks, grid, signed_bins, signed_scale
-from kernelcalc.output.result import Result, Table, Verdict, verdict_columns
+from kernelcalc.output.tables import Table, Verdict, verdict_columns
+from kernelcalc.results.experiment import ExperimentResult
 
 
-def result(draw: object = None) -> Result:
+def result(draw: object = None) -> ExperimentResult:
     columns = {"who": ["a", "b"], "value": [0.123456789, np.nan], "n": [1, 2]}
     other = {"x": np.linspace(0, 1, 3)}
-    return Result(
+    return ExperimentResult(
         name="some",
         title="Title",
         tables={"some": columns, "other": other},
@@ -65,7 +67,7 @@ def test_text_has_the_main_table_and_the_notes() -> None:
 
 
 def test_long_tables_are_cut_in_the_terminal_only() -> None:
-    long = Result(name="long", title="", tables={"long": {"x": np.arange(100)}}, notes=(), draw=grid_figure)
+    long = ExperimentResult(name="long", title="", tables={"long": {"x": np.arange(100)}}, notes=(), draw=grid_figure)
     assert "... 100 rows in all, see long.csv" in str(long)
     assert len(long["x"]) == 100
 
@@ -85,7 +87,7 @@ def test_columns_and_data_frames() -> None:
 
 def test_uneven_columns_are_refused() -> None:
     with pytest.raises(ShapeError, match="equal length"):
-        Result(name="a", title="", tables={"a": {"x": [1], "y": [1, 2]}}, notes=(), draw=grid_figure)
+        ExperimentResult(name="a", title="", tables={"a": {"x": [1], "y": [1, 2]}}, notes=(), draw=grid_figure)
     with pytest.raises(ValueError, match="zip"):
         Table("a", "b").add(1)
 
@@ -140,9 +142,66 @@ def test_verdicts(number: float, bounds: dict[str, float], why: str, outcome: st
 
 def test_verdicts_are_the_last_thing_that_is_said() -> None:
     verdict = Verdict(source="page 3", claim="it is so", measured="ratio", number=0.5, above=1.0)
-    some = Result(name="a", title="", tables={"a": {"x": [1]}}, notes=("b",), draw=grid_figure, verdicts=(verdict,))
+    some = ExperimentResult(
+        name="a", title="", tables={"a": {"x": [1]}}, notes=("b",), draw=grid_figure, verdicts=(verdict,)
+    )
     assert str(some).splitlines()[-3:] == [
         "",
         "What becomes of the claims in this run:",
         "- not reproduced: it is so (page 3); ratio 0.5, wanted at least 1",
     ]
+
+
+def test_a_result_from_a_file_has_the_picture_as_it_was_drawn(tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
+    first = result()
+    back = kc.load(first.save(tmp_path / "a.npz"))
+    drawn = first.figure()
+    drawn.savefig(tmp_path / "a.png", dpi=150)
+    back.figure().savefig(tmp_path / "b.png", dpi=150)
+    pixels = [imread(tmp_path / name) for name in ("a.png", "b.png")]
+    assert np.abs(pixels[0] - pixels[1]).max() <= 1 / 255
+    assert np.ptp(pixels[0]) > 0.9
+    assert str(back) == str(first)
+    # and once more, from what was read
+    again = kc.load(back.save(tmp_path / "b.npz"))
+    np.testing.assert_array_equal(again.drawn, back.drawn)
+
+
+def test_a_file_without_a_picture_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kernelcalc.errors import MissingExtraError
+
+    def missing() -> object:
+        raise MissingExtraError("matplotlib", "plot", "a picture")
+
+    back = kc.load(result(missing).save(tmp_path / "a.npz"))
+    with pytest.raises(InputError, match="without one"):
+        back.figure()
+
+
+def test_every_table_is_a_frame_and_has_its_rows_as_an_axis() -> None:
+    found = result()
+    assert found.to_dataframe()["n"].tolist() == [1, 2]
+    assert found.to_dataframe("other")["x"].tolist() == [0.0, 0.5, 1.0]
+    assert found.to_dataframe("other").attrs["title"] == "Title"
+    with pytest.raises(UnknownNameError, match="other"):
+        found.to_dataframe("othr")
+    dataset = found.to_xarray()
+    assert dataset["value"].dims == ("some_row",)
+    assert dataset["other.x"].dims == ("other_row",)
+    assert dataset["who"].to_numpy().tolist() == ["a", "b"]
+
+
+def test_plots_take_columns_of_numbers() -> None:
+    from matplotlib.figure import Figure
+
+    ax = result().plot(Figure().subplots())
+    # against value, the first column of numbers; who is text
+    (line,) = ax.get_lines()
+    np.testing.assert_array_equal(line.get_xdata(), [0.123456789, np.nan])
+    np.testing.assert_array_equal(line.get_ydata(), [1, 2])
+    assert ax.get_xlabel() == "value"
+    words = ExperimentResult(name="a", title="", tables={"a": {"who": ["b"]}}, notes=(), draw=grid_figure)
+    with pytest.raises(InputError, match="column of numbers"):
+        words.plot(Figure().subplots())
