@@ -14,7 +14,7 @@ from kernelcalc.cli.recipe import Remembered, recipe
 from kernelcalc.cli.terminal import progress, say, say_written
 
 # Experiments on points with classes.
-WITH_DATA = ("batches", "heatmaps", "spectra", "split", "width")
+WITH_DATA = ("batches", "heatmaps", "path", "spectra", "split", "width")
 
 
 class _Listing(Remembered):
@@ -80,7 +80,12 @@ def _points(experiment: str, data: DataOptions, seed: int) -> dict[str, Any]:
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of gradient descent.")
 @click.option(
     "--stop", type=click.FloatRange(min=0, min_open=True), metavar="G",
-    help="End descent where the norm of the gradient is G, before --steps (spectra, split; in the papers 1e-4).",
+    help="End gradient descent where the norm of the gradient is G, before --steps (in the papers 1e-4); not in path, "
+    "batches and initial, where all take the same steps.",
+)  # fmt: skip
+@click.option(
+    "--sphere", is_flag=True, default=None,
+    help="Initial points of the experiment initial on the sphere of radius √P, as the paper has them.",
 )  # fmt: skip
 @click.option(
     "--workers",

@@ -15,9 +15,10 @@ from kernelcalc.output.pictures import grid
 from kernelcalc.output.style import line_width
 from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Sample, Show, Tables, by_size
+from kernelcalc.studies.sagun.claims import stop_note
 from kernelcalc.studies.sagun.limit import Limit, smooth
 from kernelcalc.studies.sagun.registry import experiment
-from kernelcalc.studies.sagun.task import Task, descend, digits
+from kernelcalc.studies.sagun.task import Task, descend_until, digits
 
 # Random vectors for the size of a block of S.
 PROBES = 32
@@ -67,6 +68,7 @@ class Found:
     step: float
     matrices: list[Matrix]
     blocks: list[Blocks]
+    taken: list[tuple[str, int]]
 
 
 @experiment
@@ -83,6 +85,8 @@ class Heatmaps(Experiment):
         More points, more steps, a wider network in the table.
     points, width, widths, steps
         Points of the blobs; width of the network in the table; widths drawn (2, 6, 10: 18, 74, 162 parameters); steps.
+    stop : float, optional
+        ‖∇C‖ at which descent ends before that.
     sample : (points, labels), optional
         Instead of the 14 × 14 digits; the paper's 784 inputs with ``--data mnist28 -n 1000``.
     """
@@ -98,6 +102,7 @@ class Heatmaps(Experiment):
     width: int = by_size(300, 1000)
     widths: tuple[int, ...] = (2, 6, THIN)
     steps: int = by_size(150, 1000)
+    stop: float | None = None
     sample: Sample | None = None
 
     def measure(self, show: Show) -> Found:
@@ -111,10 +116,12 @@ class Heatmaps(Experiment):
         other = figures.draw(ON_DIGITS, [self.seed, ON_DIGITS])
         drawn = [("blobs", k, blobs, starts[k], step) for k in self.widths]
         drawn.append(("digits", ON_DIGITS, figures, other, Limit.of(figures).step_for([other])))
-        matrices = []
+        matrices: list[Matrix] = []
+        taken: list[tuple[str, int]] = []
         for name, k, task, start, size in show(drawn, "networks"):
-            ends = descend(task, start, size, self.steps, at=(0, self.steps))
-            for when, network in zip(("before", "after"), ends, strict=True):
+            end, count = descend_until(task, start, size, self.steps, self.stop)
+            taken.append((f"{name}, {k}", count))
+            for when, network in zip(("before", "after"), (start, end), strict=True):
                 if name == "digits":
                     network = _on_pixels(network, images, task.x)
                     entries = HessianSplit.of(network, images, task.y, self.loss).h.dense()
@@ -123,12 +130,13 @@ class Heatmaps(Experiment):
                 edges = layer_edges(network)
                 matrices.append(Matrix(data=name, width=k, when=when, entries=entries, edges=edges))
         blocks = self._blocks(limit, step, starts[self.width], starts[THIN])
-        return Found(limit=limit, step=step, matrices=matrices, blocks=blocks)
+        return Found(limit=limit, step=step, matrices=matrices, blocks=blocks, taken=taken)
 
     def _blocks(self, limit: Limit, step: float, start: FiniteNetwork, thin: FiniteNetwork) -> list[Blocks]:
-        blobs, at = limit.task, (0, self.steps)
-        ends, few = (descend(blobs, begin, step, self.steps, at=at) for begin in (start, thin))
-        outputs = limit.descend(start(blobs.x), step, self.steps, at=at)
+        blobs = limit.task
+        end, taken = descend_until(blobs, start, step, self.steps, self.stop)
+        few = (thin, descend_until(blobs, thin, step, self.steps, self.stop)[0])
+        outputs = (start(blobs.x), *limit.descend(start(blobs.x), step, taken))
         return [
             Blocks(
                 wide=block_squares(blobs, network),
@@ -137,7 +145,7 @@ class Heatmaps(Experiment):
                 expected=limit.block_squares(y),
                 expected_residual=limit.residual_block_squares(y),
             )
-            for network, narrow, y in zip(ends, few, outputs, strict=True)
+            for network, narrow, y in zip((start, end), few, outputs, strict=True)
         ]
 
     def title(self, found: Found) -> str:
@@ -175,6 +183,7 @@ class Heatmaps(Experiment):
             f"the same first outputs; norm_{THIN}: in the drawn network of 162 parameters",
             f"the picture shows |H| = |I + S|; norm_s_{self.width}: the same for S, from {PROBES} random vectors a layer",
             covered,
+            *stop_note(self.stop, found.taken),
             *found.limit.cap_note(found.step),
         )
 

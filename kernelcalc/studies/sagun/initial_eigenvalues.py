@@ -33,6 +33,7 @@ class _Trial:
     width: int
     step: float
     steps: int
+    sphere: bool
 
     def settings(self) -> dict[str, Any]:
         """What defines a trial, as JSON values."""
@@ -45,10 +46,14 @@ class _Trial:
             "width": self.width,
             "step": self.step,
             "steps": self.steps,
+            "sphere": self.sphere,
         }
 
     def __call__(self, seed: np.random.SeedSequence) -> dict[str, AnyArray]:
         start = self.task.draw(self.width, np.random.default_rng(seed))
+        if self.sphere:
+            radius = np.sqrt(start.n_parameters) / np.linalg.norm(start.parameters)
+            start = start.with_parameters(radius * start.parameters)
         (end,) = descend(self.task, start, self.step, self.steps)
         return {"top": self.task.largest(end)[0]}
 
@@ -103,6 +108,9 @@ class InitialEigenvalues(Experiment):
         Networks of the first width; the others get a tenth, or 50 if that is more.
     steps : int
         Steps of gradient descent.
+    sphere : bool
+        Initial points on the sphere of radius √P, as in the paper, instead of Gaussian ones, whose norm is √P up to a
+        relative 1/√(2P).
     workers : int
         Processes.
     folder : path, optional
@@ -120,6 +128,7 @@ class InitialEigenvalues(Experiment):
     widths: tuple[int, ...] = by_size((10, 20, 40), (10, 20, 40, 80, 160))
     trials: int = by_size(150, 5000)
     steps: int = 100
+    sphere: bool = False
     workers: int = 1
     folder: str | os.PathLike[str] | None = None
 
@@ -155,7 +164,7 @@ class InitialEigenvalues(Experiment):
         jobs = list(zip(self.widths, counts, np.random.SeedSequence(self.seed).spawn(count), strict=True))
         found = []
         for width, trials, rng in show(jobs, words):
-            trial = _Trial(task=task, width=width, step=step, steps=steps)
+            trial = _Trial(task=task, width=width, step=step, steps=steps, sphere=self.sphere)
             settings = trial.settings() | {"data": [self.seed, STD]}
             path = None if self.folder is None else trial_file(self.folder, f"initial-{words}-{width}", settings, rng)
             kept = run_trials(trial, trials, rng=rng, workers=self.workers, path=path, settings=settings)
@@ -199,6 +208,7 @@ class InitialEigenvalues(Experiment):
             f"z: mean extrapolated from the wider networks (a + b/width, without width {self.widths[0]}) minus theory, over "
             "their standard error",
             "only Σ and Θ enter, so relu is covered; the part of S in λ_max at finite width is in the 1/width term",
+            *(("initial points are on the sphere of radius √P",) if self.sphere else ()),
             *found.limit.cap_note(found.step),
         )
 

@@ -15,11 +15,11 @@ from kernelcalc.output.pictures import below, decade_ticks, grid
 from kernelcalc.output.style import color_of, ink, line_width, marker_size
 from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
-from kernelcalc.studies.sagun.claims import far_note, untrained
+from kernelcalc.studies.sagun.claims import far_note, stop_note, untrained
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.paper_table import counted
 from kernelcalc.studies.sagun.registry import experiment
-from kernelcalc.studies.sagun.task import Task, descend
+from kernelcalc.studies.sagun.task import Task, descend, descend_until
 from kernelcalc.studies.sample_covariance import sampled_outliers
 from kernelcalc.studies.spectrum import count_outliers
 
@@ -70,6 +70,8 @@ class Trained:
         Variances of the data along their principal components.
     first_loss : float
         C before training.
+    taken : int
+        Steps of training.
     losses : (float, float)
         C of network and limit.
     gradient : float
@@ -82,6 +84,7 @@ class Trained:
     parameters: int
     rank: int
     step: float
+    taken: int
     values: AnyArray
     expected: AnyArray
     components: AnyArray
@@ -130,6 +133,8 @@ class Outliers(Experiment):
         the clusters 1 and 10 times that of the centres.
     clusters, points, width, steps
         Numbers of clusters, number of points, hidden width, steps of training.
+    stop : float, optional
+        ‖∇C‖ at which gradient descent ends before that; SGD takes all steps.
     """
 
     name = "outliers"
@@ -143,6 +148,7 @@ class Outliers(Experiment):
     points: int = by_size(100, 500)
     width: int = by_size(15, 30)
     steps: int = by_size(300, 3000)
+    stop: float | None = None
 
     @property
     def settings(self) -> list[Setting]:
@@ -165,14 +171,18 @@ class Outliers(Experiment):
         start = task.draw(self.width, [self.seed, k, 1])
         step = limit.step_for([start])
         options: Any = {"batch": setting.batch, "rng": self.seed}
-        (end,) = descend(task, start, step, self.steps, **options)
-        (y,) = limit.descend(start(task.x), step, self.steps, **options)
+        if setting.batch is None:
+            end, taken = descend_until(task, start, step, self.steps, self.stop)
+        else:
+            (end,), taken = descend(task, start, step, self.steps, **options), self.steps
+        (y,) = limit.descend(start(task.x), step, taken, **options)
         values = eigenvalues(task.split(end).h)[::-1]
         return Trained(
             setting=setting,
             parameters=values.size + task.orthogonal(self.width),
             rank=self.points * (k - 1),
             step=step,
+            taken=taken,
             values=values,
             expected=scree_of(limit.eigenvalues(y, min(SCREE, self.points * (k - 1)))),
             components=np.linalg.svd(x - x.mean(axis=0), compute_uv=False) ** 2 / self.points,
@@ -239,6 +249,7 @@ class Outliers(Experiment):
             "only Θ enters, so relu is covered; that outliers of a narrow network grow unevenly, so that the largest "
             "difference may stand behind the first of them, is not",
             *multiplicity,
+            *stop_note(self.stop, [(o.setting.words, o.taken) for o in found if o.setting.batch is None]),
             *far_note(
                 (one.setting.words, {"loss": one.losses, "λ_max": (one.scree[0], one.expected[0])}) for one in found
             ),

@@ -17,7 +17,7 @@ from kernelcalc.errors import InputError
 from kernelcalc.output.pictures import decade_ticks, grid, shades
 from kernelcalc.output.style import color_of, ink, line_width, marker_size
 from kernelcalc.output.tables import Table, Verdict
-from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
+from kernelcalc.studies.experiment import Experiment, Sample, Show, Tables, by_size
 from kernelcalc.studies.sagun.claims import far_note
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.path_claims import claims_of_path
@@ -54,6 +54,7 @@ class Found:
     """All that was measured, with one step."""
 
     limit: Limit
+    tested: int
     step: float
     lines: list[Line]
     course: list[Moment]
@@ -75,6 +76,8 @@ class Path(Experiment):
     ----------
     full : bool
         128 digits to train and 128 to test, width 200, 3000 steps.
+    sample : (points, labels), optional
+        Instead of digits, one half of them to train on.
     points, width, steps
         Digits to train on, hidden width, steps; small batches have a sixteenth of the points, large ones the half.
 
@@ -92,12 +95,15 @@ class Path(Experiment):
     activation: Any = "relu"
     loss: str = "softmax"
     points: int = by_size(60, 128)
+    sample: Sample | None = None
     width: int = by_size(40, 200)
     steps: int = by_size(200, 3000)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 2 <= self.points <= 255:
+        if self.sample is not None:
+            object.__setattr__(self, "points", len(self.sample[0]) // 2)
+        if self.points < 2 or (self.sample is None and self.points > 255):
             raise InputError(
                 "2 to 255 points: training takes them from 256 digits and tests on others", f"points={self.points}"
             )
@@ -113,7 +119,7 @@ class Path(Experiment):
         return max(self.points // 16, 1), self.points // 2
 
     def measure(self, show: Show) -> Found:
-        images, digits = mnist14(min(2 * self.points, 256))
+        images, digits = mnist14(min(2 * self.points, 256)) if self.sample is None else self.sample
         both = Task.of(images, digits, loss=self.loss, activation=self.activation)
         task, test = both.subset(slice(self.points)), both.subset(slice(self.points, None))
         limit = Limit.of(task)
@@ -126,7 +132,7 @@ class Path(Experiment):
         edges = [Edges.of(name, limit, test, *runs[name].end) for name in show(SOLUTIONS, "edges")]
         widths = dict.fromkeys((max(self.width // 4, 1), self.width))
         approach = [Approach.of(limit, width, size, self.stages, self.seed) for width in widths]
-        return Found(limit=limit, step=size, lines=lines, course=course, edges=edges, approach=approach)
+        return Found(limit=limit, tested=test.n, step=size, lines=lines, course=course, edges=edges, approach=approach)
 
     def _runs(self, limit: Limit, starts: Sequence[Any], size: float, show: Show) -> dict[str, Run]:
         small, large = self.batches
@@ -173,9 +179,9 @@ class Path(Experiment):
         return moments
 
     def title(self, found: Found) -> str:
-        small, large = self.batches
+        (small, large), what = self.batches, "digits" if self.sample is None else "points"
         return (
-            f"The line between solutions: {self.points} digits, {self.loss} loss, {found.limit.task.activation_name}, two "
+            f"The line between solutions: {self.points} {what}, {self.loss} loss, {found.limit.task.activation_name}, two "
             f"hidden layers of width {self.width}, steps of size {found.step:.3g},\nbatches of {small} (SGD, small) and "
             f"{large} (large)"
         )
@@ -221,7 +227,7 @@ class Path(Experiment):
         )
 
     def verdicts(self, found: Found) -> tuple[Verdict, ...]:
-        return claims_of_path(self.table(found), self.points)
+        return claims_of_path(self.table(found), found.tested)
 
     def draw(self, found: Found) -> Any:
         tables, title = self.table(found), f"GD, SGD and the line between their solutions, {self.loss} loss"

@@ -16,8 +16,8 @@ FLAT = 0.02
 SAME_LOSS = 1.25
 
 
-def claims_of_path(tables: Tables, points: int) -> tuple[Verdict, ...]:
-    """Verdicts from the columns of the tables; ``points`` are those trained on."""
+def claims_of_path(tables: Tables, tested: int) -> tuple[Verdict, ...]:
+    """Verdicts from the columns of the tables; ``tested`` is the number of points of the test."""
     course = tables["path_training"]
     descent = course["loss"][course["run"] == "GD"]
     first = float(descent[0])
@@ -26,7 +26,7 @@ def claims_of_path(tables: Tables, points: int) -> tuple[Verdict, ...]:
     return (
         *_about_lines(tables["path"], tables["path_lines"], first, early),
         *_about_solutions(tables["path_ends"], early),
-        *_about_smaller_batches(phase, min(2 * points, 256) - points, early),
+        *_about_smaller_batches(phase, tested, early),
     )
 
 

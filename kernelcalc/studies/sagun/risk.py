@@ -14,10 +14,10 @@ from kernelcalc.output.pictures import below, grid
 from kernelcalc.output.style import color_of, line_width, marker_size
 from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
-from kernelcalc.studies.sagun.claims import untrained
+from kernelcalc.studies.sagun.claims import stop_note, untrained
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.registry import experiment
-from kernelcalc.studies.sagun.task import ROUNDED_ZERO, Task, descend
+from kernelcalc.studies.sagun.task import ROUNDED_ZERO, Task, descend, descend_until
 
 # Fresh samples of the clusters for every training point.
 FRESH = 4
@@ -104,6 +104,8 @@ class Risk(Experiment):
         The paper's network 100-30-30-k.
     classes, inputs, points, width, steps
         Number of clusters, of inputs and of training points, hidden width, steps of gradient descent.
+    stop : float, optional
+        ‖∇C‖ at which descent ends before that.
     """
 
     name = "risk"
@@ -118,6 +120,7 @@ class Risk(Experiment):
     points: int = by_size(60, 500)
     width: int = by_size(8, 30)
     steps: int = by_size(400, 3000)
+    stop: float | None = None
 
     def measure(self, show: Show) -> Found:
         count = self.points * (1 + FRESH)
@@ -126,8 +129,9 @@ class Risk(Experiment):
         task, fresh = whole.subset(slice(self.points)), whole.subset(slice(self.points, None))
         start = whole.draw(self.width, [self.seed, 1])
         step = Limit.of(task).step_for([start])
-        at = sorted({0, *np.geomspace(1, self.steps, STAGES_SEEN).astype(int).tolist()})
-        networks = descend(task, start, step, self.steps, at=at)
+        taken = self.steps if self.stop is None else descend_until(task, start, step, self.steps, self.stop)[1]
+        at = sorted({0, *np.geomspace(1, max(taken, 1), STAGES_SEEN).astype(int).tolist()})
+        networks = descend(task, start, step, at[-1], at=at)
         pairs = show(list(zip(at, networks, strict=True)), "stages")
         return Found(task=task, step=step, stages=tuple(Stage.of(n, one, task, fresh) for n, one in pairs))
 
@@ -158,6 +162,7 @@ class Risk(Experiment):
 
     def notes(self, found: Found) -> tuple[str, ...]:
         return (
+            *stop_note(self.stop, [("the network", found.stages[-1].steps)]),
             "top: largest eigenvalue of H on the training points, top_fresh: on fresh samples of the same clusters, top_I: of "
             "the Gauss–Newton part, top_gradients: of the covariance of the points' gradients",
             "negative, bottom: number of negative eigenvalues of H, and -λ_min/λ_max",

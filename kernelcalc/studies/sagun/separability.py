@@ -13,10 +13,10 @@ from kernelcalc.output.pictures import grid
 from kernelcalc.output.style import color_of, marker_size
 from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
-from kernelcalc.studies.sagun.claims import BEYOND_FLUCTUATION, SAME, far_note, stopped, untrained
+from kernelcalc.studies.sagun.claims import BEYOND_FLUCTUATION, SAME, far_note, stop_note, stopped, untrained
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.registry import experiment
-from kernelcalc.studies.sagun.task import Task, descend
+from kernelcalc.studies.sagun.task import Task, descend_until
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,6 +28,8 @@ class Separation:
     task : Task
     values, expected : (trials, 2), (samples, 2) arrays
         The two largest eigenvalues of networks, and of the limit's initialisations.
+    taken : tuple of int
+        Steps of each network.
     first_losses, losses, gradients, sizes : (trials,) arrays
         C at the start; C, ‖∇C‖ and ‖θ‖ after training.
     expected_losses : (samples,) array
@@ -35,6 +37,7 @@ class Separation:
     """
 
     task: Task
+    taken: tuple[int, ...]
     values: AnyArray
     expected: AnyArray
     first_losses: AnyArray
@@ -75,6 +78,8 @@ class Separability(Experiment):
         Twelve standard deviations, 30 initialisations of 2-18-18-2 (434 parameters) each.
     stds, points, width, trials, steps
         Standard deviations of the blobs, points, hidden width, initialisations, steps of gradient descent.
+    stop : float, optional
+        ‖∇C‖ at which descent ends before that; the limit takes as many steps as the median network.
     """
 
     name = "separability"
@@ -89,6 +94,7 @@ class Separability(Experiment):
     width: int = 18
     trials: int = by_size(6, 30)
     steps: int = by_size(150, 1000)
+    stop: float | None = None
 
     def measure(self, show: Show) -> Found:
         tasks = [self._task(std) for std in self.stds]
@@ -99,11 +105,12 @@ class Separability(Experiment):
         separations = []
         for task, limit, own in show(list(zip(tasks, limits, starts, strict=True)), "separations"):
             begin = limit.starts(max(2 * self.trials, 32), self.seed)
-            (outputs,) = limit.descend(begin, step, self.steps)
-            ends = [descend(task, start, step, self.steps)[0] for start in own]
+            ends, taken = zip(*(descend_until(task, start, step, self.steps, self.stop) for start in own), strict=True)
+            (outputs,) = limit.descend(begin, step, round(float(np.median(taken))))
             separations.append(
                 Separation(
                     task=task,
+                    taken=taken,
                     values=np.array([task.largest(end, 2) for end in ends]),
                     expected=np.array([limit.eigenvalues(y, 2) for y in outputs]),
                     first_losses=np.array([task.loss_of(start) for start in own]),
@@ -144,6 +151,9 @@ class Separability(Experiment):
             "top, second: largest eigenvalues of H after training; ..._theory: those of 𝓗C^½ Θ 𝓗C^½ after the same steps",
             "gradient: mean of ‖∇C‖; weights: mean norm of all parameters, which hardly moves",
             "only Σ and Θ enter, so relu is covered",
+            *stop_note(
+                self.stop, [(f"std {s:g}", max(o.taken)) for s, o in zip(self.stds, found.separations, strict=True)]
+            ),
             *found.flattest.cap_note(found.step),
             *far_note(
                 (f"std {std:.3g}", own.beside_the_limit) for std, own in zip(self.stds, found.separations, strict=True)

@@ -15,10 +15,10 @@ from kernelcalc.output.pictures import grid, shades, signed_scale
 from kernelcalc.output.style import color_of, line_width, marker_size
 from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Show, Tables, by_size
-from kernelcalc.studies.sagun.claims import far_note, stopped, untrained
+from kernelcalc.studies.sagun.claims import far_note, stop_note, stopped, untrained
 from kernelcalc.studies.sagun.limit import Limit
 from kernelcalc.studies.sagun.registry import experiment
-from kernelcalc.studies.sagun.task import NEAR_ZERO, Task, descend
+from kernelcalc.studies.sagun.task import NEAR_ZERO, Task, descend, descend_until
 
 # Eigenvalues followed through training.
 FOLLOWED = 4
@@ -87,6 +87,11 @@ class Found:
     step: float
     moments: list[Moment]
 
+    @property
+    def ends(self) -> list[Moment]:
+        """The last moment of each width."""
+        return list({now.width: now for now in self.moments}.values())
+
 
 @experiment
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +106,8 @@ class ThroughTraining(Experiment):
         200 points, ten times as many steps, and a width of 300.
     points, widths, steps
         Points, two hidden widths (the whole spectrum is drawn for the first), steps of gradient descent.
+    stop : float, optional
+        ‖∇C‖ at which descent ends before that.
     """
 
     name = "training"
@@ -113,11 +120,7 @@ class ThroughTraining(Experiment):
     points: int = by_size(60, 200)
     widths: tuple[int, ...] = by_size((18, 80), (18, 300))
     steps: int = by_size(100, 1000)
-
-    @property
-    def at(self) -> list[int]:
-        """Numbers of steps after which spectra are taken."""
-        return sorted({round(v) for v in np.linspace(0, self.steps, 11)})
+    stop: float | None = None
 
     def measure(self, show: Show) -> Found:
         x, labels = two_blobs(self.points, std=0.5, rng=self.seed)
@@ -125,17 +128,14 @@ class ThroughTraining(Experiment):
         limit = Limit.of(task)
         starts = {width: task.draw(width, [self.seed, width]) for width in self.widths}
         size = limit.step_for(starts.values())
-        jobs = [
-            (width, *now)
-            for width, start in starts.items()
-            for now in zip(
-                self.at,
-                descend(task, start, size, self.steps, at=self.at),
-                limit.descend(start(task.x), size, self.steps, at=self.at),
-                strict=True,
-            )
-        ]
-        moments = [Moment.of(task, limit, *job) for job in show(jobs, "times")]
+        moments = []
+        for width, start in show(list(starts.items()), "widths"):
+            taken = self.steps if self.stop is None else descend_until(task, start, size, self.steps, self.stop)[1]
+            at = sorted({round(v) for v in np.linspace(0, taken, 11)})
+            networks = descend(task, start, size, taken, at=at)
+            outputs = limit.descend(start(task.x), size, taken, at=at)
+            seen = list(zip(at, networks, outputs, strict=True))
+            moments += [Moment.of(task, limit, width, *now) for now in show(seen, "times")]
         return Found(limit=limit, step=size, moments=moments)
 
     def title(self, found: Found) -> str:
@@ -162,11 +162,11 @@ class ThroughTraining(Experiment):
             f"gradient: ‖∇C‖; near_zero: part of the eigenvalues within {NEAR_ZERO:g} of the largest around zero",
             "only Θ enters, so relu is covered; S, which the network has in its spectrum at finite width, is of order "
             "width^-½",
+            *stop_note(self.stop, [(f"width {now.width}", now.step) for now in found.ends]),
             *found.limit.cap_note(found.step),
             *far_note(
                 (f"width {now.width}", {"loss": now.losses, "λ_max": (now.values[0], now.expected[0])})
-                for now in found.moments
-                if now.step == self.steps
+                for now in found.ends
             ),
         )
 
@@ -175,7 +175,7 @@ class ThroughTraining(Experiment):
         first, last = own[0], own[-1]
         early = untrained(first.losses[0], last.losses[0])
         return (
-            stopped(np.array([now.gradient for now in found.moments if now.step == self.steps])),
+            stopped(np.array([now.gradient for now in found.ends])),
             Verdict(
                 source="2016, Section 3, Figure 7",
                 claim="training acts like a process by which eigenvalues concentrate at zero",
@@ -198,13 +198,14 @@ class ThroughTraining(Experiment):
         tables = self.table(found)
         title = f"Spectrum through training, two blobs, {self.loss} loss"
         figure, axes = grid(1, 1 + len(self.widths), title=title, ratio=0.81)
-        _draw_spectra(axes[0, 0], tables["training_spectra"], self.at, self.widths[0])
+        _draw_spectra(axes[0, 0], tables["training_spectra"], self.widths[0])
         for ax, width in zip(axes[0, 1:], self.widths, strict=True):
             _draw_largest(ax, tables["training"], width)
         return figure
 
 
-def _draw_spectra(ax: Any, table: dict[str, AnyArray], at: list[int], width: int) -> None:
+def _draw_spectra(ax: Any, table: dict[str, AnyArray], width: int) -> None:
+    at = np.unique(table["step"])
     largest = np.abs(table["eigenvalue"]).max()
     for step, color in zip(at, shades(len(at)), strict=True):
         own = table["step"] == step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,10 +15,10 @@ from kernelcalc.output.pictures import grid, shades, theory_line
 from kernelcalc.output.style import color_of, line_width, marker_size
 from kernelcalc.output.tables import Table, Verdict
 from kernelcalc.studies.experiment import Experiment, Sample, Show, Tables, by_size, called
-from kernelcalc.studies.sagun.claims import SAME, TINY, far_note, untrained
+from kernelcalc.studies.sagun.claims import SAME, TINY, far_note, stop_note, untrained
 from kernelcalc.studies.sagun.limit import Limit, smooth
 from kernelcalc.studies.sagun.registry import experiment
-from kernelcalc.studies.sagun.task import ROUNDED_ZERO, Task, descend, digits, smallest
+from kernelcalc.studies.sagun.task import ROUNDED_ZERO, Task, descend_until, digits, smallest
 
 # Parameters up to which the matrix is dense (measured: Lanczos is faster from here on).
 DENSE_ENDS = 1500
@@ -35,11 +36,10 @@ class Ends(NamedTuple):
     gradient: float
 
 
-def _ends(task: Task, start: FiniteNetwork, step: float, steps: int, count: int) -> list[Ends]:
+def _ends(task: Task, networks: Iterable[FiniteNetwork], count: int) -> list[Ends]:
     found = []
-    zeros = task.orthogonal(start.sizes[1])
-    for network in descend(task, start, step, steps, at=(0, steps)):
-        split = task.split(network)
+    for network in networks:
+        split, zeros = task.split(network), task.orthogonal(network.sizes[1])
         p = split.h.shape[0]
         if p <= DENSE_ENDS:
             dense, part = split.h.dense(), split.s.dense()
@@ -73,6 +73,8 @@ class Width:
         Mean of the largest eigenvalues of I in the limit.
     square, loss : float
         Means of Tr S² and of C in the limit.
+    taken : int
+        Most steps that one of the networks took.
     """
 
     width: int
@@ -82,6 +84,7 @@ class Width:
     edge: AnyArray
     square: float
     loss: float
+    taken: int
 
     def mean(self, what: str) -> Any:
         """Mean over the networks."""
@@ -116,6 +119,8 @@ class WidthGrowth(Experiment):
         Instead of digits.
     widths, trials, steps
         Hidden widths, initialisations of each, steps of gradient descent.
+    stop : float, optional
+        ‖∇C‖ at which descent ends before that.
     """
 
     name = "width"
@@ -130,6 +135,7 @@ class WidthGrowth(Experiment):
     widths: tuple[int, ...] = by_size((8, 16, 32, 64), (10, 20, 40, 80, 160))
     trials: int = 3
     steps: int = by_size(150, 2000)
+    stop: float | None = None
 
     def measure(self, show: Show) -> Found:
         task = Task.of(*digits(self.points, self.full, self.sample), loss=self.loss, activation=self.activation)
@@ -144,14 +150,16 @@ class WidthGrowth(Experiment):
 
     def _measured(self, limit: Limit, step: float, width: int, starts: list[FiniteNetwork]) -> list[Width]:
         task, count = limit.task, min(30, limit.task.n)
-        seen = [_ends(task, start, step, self.steps, count) for start in starts]
+        trained = [descend_until(task, start, step, self.steps, self.stop) for start in starts]
+        seen = [_ends(task, (start, end), count) for start, (end, _) in zip(starts, trained, strict=True)]
         own = np.stack([start(task.x) for start in starts])
-        outputs = limit.descend(own, step, self.steps, at=(0, self.steps))
+        outputs = own, np.stack([limit.descend(y, step, n)[0] for y, (_, n) in zip(own, trained, strict=True)])
         return [
             Width(
                 width=width,
                 parameters=task.parameters(width),
                 when=when,
+                taken=max(n for _, n in trained),
                 ends=[s[i] for s in seen],
                 edge=np.mean([limit.eigenvalues(y, count) for y in outputs[i]], axis=0),
                 square=float(limit.residual_square(outputs[i]).mean()),
@@ -206,6 +214,7 @@ class WidthGrowth(Experiment):
             "bulk: √(Tr S²/P), the root mean square of all eigenvalues of S; bulk_theory: √(trace_s2_theory/P)",
             covered,
             "loss, gradient: C and ‖∇C‖, means over networks; loss_theory: of the limit after the same steps",
+            *stop_note(self.stop, [(f"n = {one.width}", one.taken) for one in found.widths if one.when == "end"]),
             *found.limit.cap_note(found.step),
             *far_note(
                 (

@@ -207,6 +207,19 @@ def test_initial_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
         np.testing.assert_array_equal(again[name], values)
 
 
+def test_initial_points_on_a_sphere() -> None:
+    x, labels = kc.datasets.two_blobs(8, std=0.5, rng=0)
+    task = Task.of(x, labels)
+    found = run("initial", points=8, widths=(3, 6, 9), trials=3, steps=1, sphere=True)
+    seeds = [s.spawn(3) for s in np.random.SeedSequence(0).spawn(3)]
+    starts = [task.draw(3, np.random.default_rng(seed)) for seed in seeds[0]]
+    # θ/‖θ‖ of a Gaussian is uniform on the sphere, whose radius is √P
+    scaled = [f.with_parameters(f.parameters * np.sqrt(f.n_parameters) / np.linalg.norm(f.parameters)) for f in starts]
+    tops = [np.linalg.eigvalsh(task.split(f).h.dense())[-1] for f in scaled]
+    np.testing.assert_allclose(found.tables["initial_values"]["width_3_start"][:3], tops, rtol=1e-6)
+    assert "on the sphere" in str(found)
+
+
 def test_initial_needs_widths_to_extrapolate() -> None:
     with pytest.raises(InputError, match="three different widths"):
         run("initial", widths=(4, 8))
@@ -399,3 +412,41 @@ def test_seeds_decide_everything(name: str) -> None:
         np.testing.assert_array_equal(one[column], again[column])
     numbers = [c for c in next(iter(one.tables.values())) if one[c].dtype.kind == "f"]
     assert any((one[c] != other[c]).any() for c in numbers)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("training", {"points": 12, "widths": (4, 8)}),
+        ("separability", {"points": 12, "stds": (0.2, 0.3), "width": 8, "trials": 2}),
+        ("risk", {"classes": 2, "inputs": 8, "points": 8, "width": 4}),
+        ("outliers", {"points": 12, "clusters": (2,), "width": 6}),
+        ("width", {"points": 8, "widths": (4, 8), "trials": 2}),
+        ("heatmaps", {"points": 8, "widths": (6,), "width": 20}),
+        ("split", {"points": 8, "width": 4}),
+        ("spectra", {"points": 8, "widths": (3,), "data": ("blobs",), "losses": ("softmax",)}),
+    ],
+)
+def test_descent_ends_at_a_gradient(name: str, options: dict[str, object]) -> None:
+    found = run(name, **options, steps=400, stop=0.05)
+    said = [note for note in found.notes if "steps until ‖∇C‖ ≤ 0.05" in note]
+    taken = [int(part.rsplit(": ", 1)[1]) for part in said[0].split(", or all: ")[1].split("; ")]
+    assert 0 < min(taken) < 400
+    table = found.tables[name]
+    if "gradient" in table:
+        ends = table["gradient"] if "time" not in table else table["gradient"][table["time"] == "end"]
+        # one step before it was above
+        assert ends.min() <= 0.05 < 1.5 * ends.min()
+
+
+def test_path_on_points_of_ones_own() -> None:
+    x, labels = kc.datasets.gaussian_clusters(20, 2, 6, rng=0)
+    found = run("path", sample=(x, labels), width=6, steps=4)
+    assert "10 points" in found.title
+    # accuracies are parts of the ten points that are not trained on
+    tested = found.tables["path_training"]["accuracy_test"] * 10
+    np.testing.assert_allclose(tested, tested.round(), atol=1e-9)
+    own = Task.of(x, labels)
+    half = own.subset(slice(10))
+    first = found.tables["path_training"]["loss"][0]
+    assert first == pytest.approx(half.loss_of(own.draw(6, [0, 0])), rel=1e-12)
