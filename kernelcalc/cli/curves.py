@@ -104,9 +104,9 @@ def curves(
 
     Columns of curves.csv: activation; time (of gradient flow); k (power); trace_h, trace_i, trace_s (E Tr H^k, Tr I^k, their
     difference); trace_h_std (standard deviation over initialisations); loss; with --finite finite_mean and finite_std over
-    networks; with --width, at t = 0, width_trace_h, width_trace_i, width_trace_s (means to first order in 1/width; of Tr H^k
-    and Tr S for k = 1, of Tr I^k for k = 1 and 2) and width_trace_i_std (one standard deviation of Tr I over networks); with
-    quantiles q05, q95 and, of the mean of T networks, mean_q05, mean_q95.
+    networks; with --width, at t = 0 for k = 1 and 2, width_trace_h, width_trace_i, width_trace_s (means to first order in
+    1/width, of Tr H^k, Tr I^k and their difference), and for k = 1 width_trace_h_std and width_trace_i_std (one standard
+    deviation of Tr H and of Tr I over networks); with quantiles q05, q95 and, of the mean of T networks, mean_q05, mean_q95.
     """
     from kernelcalc.errors import InputError
     from kernelcalc.machine import processors

@@ -96,6 +96,10 @@ class MomentsAtStart(Protocol):
         """E Tr I²."""
 
     @property
+    def trace_h2(self) -> float:
+        """E Tr H²."""
+
+    @property
     def trace_i_std(self) -> float:
         """Standard deviation of Tr I over networks."""
 
@@ -200,8 +204,8 @@ def plot_finite(moments: FiniteMoments, ax: Any = None, *, k: int | Iterable[int
 def plot_start(moments: MomentsAtStart, ax: Any, *, kmax: int = 2) -> Any:
     """Draw moments at t = 0 of networks of one width, beside the limit's lines at their left end.
 
-    Filled diamond: E Tr H, beside its line. Open diamonds: E Tr I with its standard deviation, and E Tr I², beside the dotted
-    lines.
+    Filled diamonds: E Tr H and E Tr H², beside their lines. Open diamonds: E Tr I with its standard deviation, and E Tr I²,
+    beside the dotted lines.
 
     Parameters
     ----------
@@ -210,7 +214,7 @@ def plot_start(moments: MomentsAtStart, ax: Any, *, kmax: int = 2) -> Any:
     ax : matplotlib axes
         Where :func:`plot_moments` has drawn.
     kmax : int
-        1 leaves Tr I² out.
+        1 leaves the squares out.
 
     Returns
     -------
@@ -228,6 +232,7 @@ def plot_start(moments: MomentsAtStart, ax: Any, *, kmax: int = 2) -> Any:
         **look,
     )
     if kmax > 1:
+        ax.plot([0.0], [moments.trace_h2], color=shaded(1), **look)
         ax.plot([0.0], [moments.trace_i2], color=shaded(1), mfc=ink(0), **look)
     _scale_values(ax)
     return ax

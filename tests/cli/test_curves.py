@@ -263,4 +263,10 @@ def test_first_order_at_the_start(tmp_path: Path) -> None:
     assert float(start[0]["width_trace_h"]) == pytest.approx(2 * m * q.mean(), rel=1e-10)
     assert float(start[1]["width_trace_i"]) == pytest.approx(squares.mean(), rel=1e-10)
     assert float(start[0]["width_trace_i_std"]) == pytest.approx(np.sqrt(spread) / 4, rel=1e-10)
+    # ∂²f_k/∂v_ki∂W_i = x/√(n n_0), all else 0: Tr S = 0, N² Tr S² = 2 Σ r_k r_k' c, N² Tr I S = 2 Σ c f_k r_k'/n
+    targets = np.eye(m)[np.searchsorted(np.unique(labels), labels)]
+    s2 = 2 * (c * (m * c + targets @ targets.T)).mean()
+    together = 2 * m * (c**2).mean() / 20
+    assert float(start[1]["width_trace_h"]) == pytest.approx(squares.mean() + 2 * together + s2, rel=1e-10)
+    assert float(start[0]["width_trace_h_std"]) == pytest.approx(np.sqrt(spread) / 4, rel=1e-10)
     assert all(row["width_trace_i"] == "" for row in (*start[2:], *later))

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+# σ, σ̇ and σ̈ of an array.
+Nonlinearity = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
 
 def propagate(
     x: np.ndarray,
-    sigma: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]],
+    sigma: Nonlinearity,
     widths: tuple[int, ...],
     n_out: int,
     networks: int,
@@ -29,8 +32,8 @@ def propagate(
     Returns
     -------
     dict
-        ``sigma``, ``phi`` (networks, N, N): E f f' and E g f' over the last layer; ``theta`` (networks, N, N, n_out, n_out),
-        ``z`` (networks, n_out, N): the outputs.
+        ``sigma``, ``phi``, ``xi``, ``theta_mean`` (networks, N, N): E f f', E g f', E g g' and E Θ̂_ii over the last layer;
+        ``theta`` (networks, N, N, n_out, n_out), ``z`` (networks, n_out, N): the outputs.
     """
     c = sigma_w**2
     points = len(x)
@@ -50,8 +53,12 @@ def propagate(
         b = rng.standard_normal((networks, size, 1))
         z = w.transpose(0, 2, 1) @ alpha + beta * b
         if layer == len(sizes) - 1:
-            phi = 0.0 if g is None else c / n * np.einsum("bis,bit->bst", g, alpha)
-            return {"sigma": gram, "phi": phi, "theta": theta_after, "z": z}
+            found = {"sigma": gram, "theta": theta_after, "z": z, "phi": 0.0}
+            if theta is not None:
+                found["phi"] = c / n * np.einsum("bis,bit->bst", g, alpha)
+                found["xi"] = c / n * np.einsum("bis,bit->bst", g, g)
+                found["theta_mean"] = c / n * np.einsum("bstii->bst", theta) + gram
+            return found
         alpha, slope, bend = sigma(z)
         own_diagonal = np.einsum("bssii->bis", theta_after)
         g = slope * g_after + bend * own_diagonal

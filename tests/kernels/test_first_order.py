@@ -9,16 +9,11 @@ import pytest
 
 import kernelcalc as kc
 from kernelcalc.errors import InputError, SmoothnessError
+from kernelcalc.kernels.first_order.coupled import Coupled
 from kernelcalc.kernels.first_order.finite_width import FiniteWidth
-from kernelcalc.kernels.first_order.layers import behind, first_state, hidden_layers
-from kernelcalc.kernels.first_order.numbers import FloatExpectations
-from kernelcalc.kernels.first_order.recursion import Layer
-from kernelcalc.kernels.fold import Numbers
 from tests.kernels import finite_propagation
+from tests.kernels.first_order_states import FUNCTIONS, SCALES, X
 
-X = np.array([[1.0, 0.3, -0.5], [0.2, -1.1, 0.7]])
-SCALES = {"sigma_w": 1.3, "beta": 0.3}
-FUNCTIONS = {"tanh": finite_propagation.tanh, "sin": finite_propagation.sine, "softplus": finite_propagation.softplus}
 NAMES = (
     "sigma",
     "phi",
@@ -87,41 +82,12 @@ def test_leaving_out_f_is_seen_in_the_mean(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(WIDTHS, 12, 600_000)
     monkeypatch.setitem(WIDTHS, 24, 300_000)
     right, scores = _first_order("tanh", 4), {}
-    monkeypatch.setattr(Layer, "f", lambda self, *index: 0)
+    monkeypatch.setattr(Coupled, "f", lambda self, *index: 0)
     wrong = kc.finite_width(kc.MLP("tanh", depth=4, **SCALES), X)
     for which, first_order in (("right", right), ("wrong", wrong)):
         scores[which] = _z_scores("tanh", 4, first_order)["theta"]
     assert scores["right"] < 4
     assert scores["wrong"] > 6
-
-
-@pytest.mark.parametrize("depth", [3, 4])
-def test_covariance_of_the_tangent_kernel_between_neurons_with_their_values(depth: int) -> None:
-    """F = n E[Θ̂_ij,12 z_i3 z_j4] and B = n E[Θ̂_ij,12 Θ̂_ij,34], i ≠ j, of all neurons of one layer of width n."""
-    c = SCALES["sigma_w"] ** 2 * X @ X.T / 3 + SCALES["beta"] ** 2
-    state = first_state({(i, j): np.array([c[i, j]]) for i in (0, 1) for j in (0, 1)})
-    one, other = np.array([0]), np.array([1])
-    for layer in hidden_layers(kc.MLP("tanh", depth=depth, **SCALES), ()):
-        q = np.array([state.sigma[0, 0][0], state.sigma[1, 1][0]])
-        expect = FloatExpectations(layer.activation, q, one, other, state.sigma[0, 1])
-        state = behind(layer, state, expect, Numbers(), (0, 1))
-    found = {}
-    for n, networks in ((12, 3000), (24, 1500)):
-        rng = np.random.default_rng(n)
-        out = finite_propagation.propagate(X, FUNCTIONS["tanh"], (n,) * (depth - 1), n, networks, rng, **SCALES)
-        theta, z = out["theta"], out["z"]
-        theta = theta * (1 - np.eye(n))
-        pairs = n * (n - 1)
-        f = n * np.einsum("bstij,bip,bjq->bsptq", theta, z, z) / pairs
-        b = n * np.einsum("bstij,bpqij->bsptq", theta, theta) / pairs
-        found[n] = {key: (v.mean(0), v.std(0) / networks**0.5) for key, v in (("f", f), ("b", b))}
-    for key in ("f", "b"):
-        value = 2 * found[24][key][0] - found[12][key][0]
-        error = np.hypot(2 * found[24][key][1], found[12][key][1])
-        predicted = np.array([getattr(state, key)[index] for index in np.ndindex(2, 2, 2, 2)]).reshape((2,) * 4)
-        assert np.abs((value - predicted) / error).max() < 4
-        # leaving it out would be seen
-        assert np.abs(value / error).max() > 6
 
 
 def test_limits_are_those_of_the_kernels() -> None:

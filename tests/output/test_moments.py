@@ -135,9 +135,14 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_moments_at_a_width_are_diamonds_at_the_start() -> None:
     ax = plot_moments(example())
-    start = SimpleNamespace(width=100.0, trace_h=33.0, trace_i=32.0, trace_i2=6.0, trace_i_std=2.0)
+    start = SimpleNamespace(width=100.0, trace_h=33.0, trace_i=32.0, trace_i2=6.0, trace_i_std=2.0, trace_h2=9.0)
     assert plot_start(start, ax) is ax
     diamonds = [line for line in ax.get_lines() if line.get_marker() == "D"]
-    assert [(*line.get_xdata(), *line.get_ydata()) for line in diamonds] == [(0.0, 33.0), (0.0, 32.0), (0.0, 6.0)]
+    assert [(*line.get_xdata(), *line.get_ydata()) for line in diamonds] == [
+        (0.0, 33.0),
+        (0.0, 32.0),
+        (0.0, 9.0),
+        (0.0, 6.0),
+    ]
     figure = curves_figure([("a", example(), None), ("b", example(), None)], at_width=[start, None])
     assert "width 100" in " ".join(text.get_text() for text in figure.legends[0].get_texts())

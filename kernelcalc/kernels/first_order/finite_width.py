@@ -10,7 +10,7 @@ import mpmath
 import numpy as np
 
 from kernelcalc.arrays import AnyArray
-from kernelcalc.errors import DivergentExpectationError, InputError, SmoothnessError
+from kernelcalc.errors import DivergentExpectationError, InputError, SmoothnessError, UnknownNameError
 from kernelcalc.gaussian.digits.expectation import GUARD_DIGITS
 from kernelcalc.kernels.digits import DigitNumbers
 from kernelcalc.kernels.first_order.layers import Hidden, behind, first_state, hidden_layers
@@ -27,18 +27,38 @@ from kernelcalc.results.result import Result, axes
 PAIRS_AT_ONCE = 8192
 # What is read off the last layer's state, by its indices of the pair (0, 1).
 ENTRIES: dict[str, Callable[[State, int, int], Any]] = {
-    "sigma": lambda s, x, y: s.sigma_1[x, y],
-    "theta": lambda s, x, y: s.theta_1[x, y],
-    "phi": lambda s, x, y: s.phi_1[x, y],
-    "theta_variance": lambda s, x, y: s.a[x, y, x, y] + s.b[x, x, y, y] + s.b[x, y, y, x],
-    "theta_between_points": lambda s, x, y: s.a[x, x, y, y] + 2 * s.b[x, y, x, y],
-    "theta_between_outputs": lambda s, x, y: s.a[x, x, y, y],
+    "sigma": lambda s, x, y: s.first["sigma", x, y],
+    "theta": lambda s, x, y: s.first["theta", x, y],
+    "phi": lambda s, x, y: s.first["phi", x, y],
+    "theta_variance": lambda s, x, y: s.own_covariance(("theta", x, y), ("theta", x, y)),
+    "theta_between_points": lambda s, x, y: s.own_covariance(("theta", x, x), ("theta", y, y)),
+    "theta_between_outputs": lambda s, x, y: s.covariance(("theta", x, x), ("theta", y, y)),
     "theta_off_diagonal": lambda s, x, y: s.b[x, x, y, y],
-    "sigma_limit": lambda s, x, y: s.sigma[x, y],
-    "theta_limit": lambda s, x, y: s.theta[x, y],
-    "phi_limit": lambda s, x, y: s.phi[x, y],
+    "sigma_limit": lambda s, x, y: s.limits["sigma", x, y],
+    "theta_limit": lambda s, x, y: s.limits["theta", x, y],
+    "phi_limit": lambda s, x, y: s.limits["phi", x, y],
 }
-_WITH_TRANSPOSES = ("phi", "phi_limit")
+# The same with what second derivatives of outputs do.
+HESSIAN_ENTRIES: dict[str, Callable[[State, int, int], Any]] = {
+    "upsilon": lambda s, x, y: s.first["upsilon", x, y],
+    "xi": lambda s, x, y: s.first["xi", x, y],
+    "upsilon_with_outputs": lambda s, x, y: s.own_covariance(("upsilon", x, y), ("sigma", x, y)),
+    "upsilon_between_outputs": lambda s, x, y: s.r[x, x, y, y],
+    "xi_with_sigma": lambda s, x, y: s.covariance(("xi", x, y), ("sigma", x, y)),
+    "phi_with_transpose": lambda s, x, y: s.covariance(("phi", x, y), ("phi", y, x)),
+    "phi_between_points": lambda s, x, y: s.covariance(("phi", x, x), ("phi", y, y)),
+    "upsilon_limit": lambda s, x, y: s.limits["upsilon", x, y],
+    "xi_limit": lambda s, x, y: s.limits["xi", x, y],
+    "hessian_along_gradients": lambda s, x, y: s.t[x, y, y, x] + 2 * s.q[x, y, y, x],
+    "hessian_along_other_gradients": lambda s, x, y: s.t[x, y, y, x],
+    "theta_with_phi": lambda s, x, y: s.own_covariance(("theta", x, x), ("phi", y, y)),
+    "theta_with_other_phi": lambda s, x, y: s.covariance(("theta", x, x), ("phi", y, y)),
+}
+READ = {**ENTRIES, **HESSIAN_ENTRIES}
+_WITH_TRANSPOSES = frozenset(
+    {"phi", "phi_limit", "theta_with_phi", "theta_with_other_phi"}
+    | {"hessian_along_gradients", "hessian_along_other_gradients"}
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -53,15 +73,26 @@ class AtWidth(Result):
         E of one output: Σ + Σ¹/n, Θ + Θ¹/n, Φ + Φ¹/n.
     theta_std : ndarray (N, N)
         Of Θ̂(x, x') of one output over initialisations.
+    upsilon, xi : ndarray (N, N), optional
+        Υ + Υ¹/n, Ξ + Ξ¹/n, where the first order was asked for with ``hessian=True``.
     """
 
-    DIMENSIONS = axes(sigma="row column", theta="row column", phi="row column", theta_std="row column")
+    DIMENSIONS = axes(
+        sigma="row column",
+        theta="row column",
+        phi="row column",
+        theta_std="row column",
+        upsilon="row column",
+        xi="row column",
+    )
 
     width: float
     sigma: AnyArray
     theta: AnyArray
     phi: AnyArray | None
     theta_std: AnyArray
+    upsilon: AnyArray | None = None
+    xi: AnyArray | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -79,6 +110,15 @@ class FiniteWidth(Result):
     refused : mapping of str to error
         Why the others are not.
 
+    Notes
+    -----
+    With ``hessian=True`` there are also, in ``arrays`` and by :meth:`array`, for outputs k and l ≠ k, points x of the row and
+    x' of the column, n times: Cov(Υ̂_kk(x, x'), f_k f_k') as ``upsilon_with_outputs`` and E[Υ̂_kl(x, x') f_k f_l'] as
+    ``upsilon_between_outputs``; Cov(Ξ̂, Σ̂) as ``xi_with_sigma``, Cov(Φ̂(x, x'), Φ̂(x', x)) as ``phi_with_transpose`` and
+    Cov(Φ̂(x, x), Φ̂(x', x')) as ``phi_between_points``, of means over the last weights; E[∇f_k'ᵀ Hf_k ∇f_k' f_k] as
+    ``hessian_along_gradients``, with ∇f_l' in place of ∇f_k' as ``hessian_along_other_gradients``; Cov(Θ̂_kk(x, x), f_k' g_k')
+    as ``theta_with_phi`` and Cov(Θ̂_kk(x, x), f_l' g_l') as ``theta_with_other_phi``.
+
     Raises
     ------
     SmoothnessError, DivergentExpectationError
@@ -94,9 +134,15 @@ class FiniteWidth(Result):
         return {name: ("row", "column") for name in self.arrays}
 
     def array(self, name: str) -> AnyArray:
-        """The one of that name, refused where the nonlinearity has none."""
+        """The one of that name, refused where the nonlinearity has none or where it was not asked for."""
         if name in self.refused:
             raise self.refused[name]
+        if name in HESSIAN_ENTRIES and name not in self.arrays:
+            raise InputError(
+                f"a first order that has {name!r}", "one without", "finite_width(..., hessian=True) has it"
+            )
+        if name not in self.arrays:
+            raise UnknownNameError("an array of the first order", name, self.arrays)
         return self.arrays[name]
 
     @property
@@ -113,6 +159,16 @@ class FiniteWidth(Result):
     def phi(self) -> AnyArray:
         """Φ¹: E[g f'] = Φ + Φ¹/n + O(1/n²), (N, N); the row is g's argument."""
         return self.array("phi")
+
+    @property
+    def upsilon(self) -> AnyArray:
+        """Υ¹: E[Tr Hf Hf'] = Υ + Υ¹/n + O(1/n²), (N, N); with ``hessian=True``."""
+        return self.array("upsilon")
+
+    @property
+    def xi(self) -> AnyArray:
+        """Ξ¹: E[g g'] = Ξ + Ξ¹/n + O(1/n²), (N, N); with ``hessian=True``."""
+        return self.array("xi")
 
     @property
     def theta_variance(self) -> AnyArray:
@@ -149,6 +205,16 @@ class FiniteWidth(Result):
         """Φ, (N, N)."""
         return self.array("phi_limit")
 
+    @property
+    def upsilon_limit(self) -> AnyArray:
+        """Υ, (N, N); with ``hessian=True``."""
+        return self.array("upsilon_limit")
+
+    @property
+    def xi_limit(self) -> AnyArray:
+        """Ξ, (N, N); with ``hessian=True``."""
+        return self.array("xi_limit")
+
     def at(self, width: float) -> AtWidth:
         """Means and standard deviations at one width n, to first order in 1/n.
 
@@ -159,11 +225,15 @@ class FiniteWidth(Result):
         """
         if isinstance(width, bool) or not isinstance(width, int | float | np.number) or not 0 < width < np.inf:
             raise InputError("a positive width", repr(width))
+        more = {name: self.arrays.get(name) for name in ("phi", "upsilon", "xi")}
+        means = {
+            name: None if first is None else self.array(f"{name}_limit") + first / width for name, first in more.items()
+        }
         return AtWidth(
             width=float(width),
             sigma=self.sigma_limit + self.sigma / width,
             theta=self.theta_limit + self.theta / width,
-            phi=None if "phi" in self.refused else self.phi_limit + self.phi / width,
+            **means,
             theta_std=np.sqrt(np.maximum(self.theta_variance.astype(float), 0) / width),
         )
 
@@ -172,7 +242,9 @@ class FiniteWidth(Result):
         return f"FiniteWidth({', '.join(self.arrays)}: coefficients of 1/n; {n} × {n}; {self.network!r})"
 
 
-def finite_width(net: Network, X: Any, *, relative_widths: Sequence[float] = (), dps: int | None = None) -> FiniteWidth:
+def finite_width(
+    net: Network, X: Any, *, relative_widths: Sequence[float] = (), dps: int | None = None, hessian: bool = False
+) -> FiniteWidth:
     r"""First-order corrections in 1/n of the kernels of a fully connected network, and the fluctuations of its Θ̂.
 
     .. math::
@@ -189,6 +261,8 @@ def finite_width(net: Network, X: Any, *, relative_widths: Sequence[float] = (),
         Width of every hidden layer over n; all 1 by default.
     dps : int, optional
         Decimal digits, for one or two points: object arrays of mpmath numbers.
+    hessian : bool
+        Whether Υ¹, Ξ¹ and the covariances that moments of the Hessian take are wanted too; a few times as long.
 
     Returns
     -------
@@ -224,7 +298,8 @@ def finite_width(net: Network, X: Any, *, relative_widths: Sequence[float] = (),
             raise InputError("one or two points with dps=", f"{len(x)}", "float64 takes Gram matrices")
     first = net.layers[0]
     assert isinstance(first, Dense)
-    store = _Store(len(x), float if dps is None else object)
+    names = (*ENTRIES, *HESSIAN_ENTRIES) if hessian else tuple(ENTRIES)
+    store = _Store(names, len(x), float if dps is None else object)
     if dps is None:
         _floats(first, hidden, x, store)
     else:
@@ -237,18 +312,18 @@ def finite_width(net: Network, X: Any, *, relative_widths: Sequence[float] = (),
 class _Store:
     """The arrays that are being filled; one whose entries do not exist is dropped, with the reason."""
 
-    def __init__(self, n: int, dtype: type) -> None:
-        self.arrays: dict[str, AnyArray] = {name: np.empty((n, n), dtype=dtype) for name in ENTRIES}
+    def __init__(self, names: Sequence[str], n: int, dtype: type) -> None:
+        self.arrays: dict[str, AnyArray] = {name: np.empty((n, n), dtype=dtype) for name in names}
         self.refused: dict[str, InputError] = {}
 
     def put(self, last: State, pair: tuple[int, int], i: Any, j: Any) -> None:
         """The entries (i, j), and (j, i), of a state at the pair (0, 1) or the point (0, 0)."""
         for name in list(self.arrays):
             try:
-                self.arrays[name][i, j] = value = ENTRIES[name](last, *pair)
+                self.arrays[name][i, j] = value = READ[name](last, *pair)
                 if pair[0] != pair[1]:
                     symmetric = name not in _WITH_TRANSPOSES
-                    self.arrays[name][j, i] = value if symmetric else ENTRIES[name](last, *pair[::-1])
+                    self.arrays[name][j, i] = value if symmetric else READ[name](last, *pair[::-1])
             except (SmoothnessError, DivergentExpectationError) as error:
                 self.refused[name] = error
                 del self.arrays[name]
@@ -259,7 +334,10 @@ class _Store:
             array[i, j] = array[j, i] = np.diagonal(array)[i]
 
     def finished(self) -> dict[str, AnyArray]:
-        """The arrays, read-only from now on."""
+        """The arrays, read-only from now on; a correction goes with its limit."""
+        for name in [one for one in self.arrays if f"{one}_limit" in self.refused]:
+            self.refused[name] = self.refused[f"{name}_limit"]
+            del self.arrays[name]
         for array in self.arrays.values():
             array.flags.writeable = False
         return self.arrays
@@ -274,7 +352,7 @@ def _floats(first: Dense, hidden: list[Hidden], x: AnyArray, store: _Store) -> N
     for layer in hidden:
         expect = FloatExpectations(layer.activation, variances[-1], everyone, everyone, variances[-1])
         state = behind(layer, state, expect, Numbers(), (0,))
-        variances.append(state.sigma[0, 0])
+        variances.append(state.limits["sigma", 0, 0])
     store.put(state, (0, 0), everyone, everyone)
     i, j = np.triu_indices(len(x), 1)
     same = np.concatenate([np.array([], dtype=bool), *(equal_to(x[k + 1 :], x[k]) for k in range(len(x)))])
@@ -285,7 +363,7 @@ def _floats(first: Dense, hidden: list[Hidden], x: AnyArray, store: _Store) -> N
         c = first.sigma_w**2 * np.einsum("pd,pd->p", x[rows], x[columns]) / x.shape[1] + first.beta**2
         state = first_state({(0, 0): q[rows], (0, 1): c, (1, 0): c, (1, 1): q[columns]})
         for layer, at_points in zip(hidden, variances, strict=False):
-            expect = FloatExpectations(layer.activation, at_points, rows, columns, state.sigma[0, 1])
+            expect = FloatExpectations(layer.activation, at_points, rows, columns, state.limits["sigma", 0, 1])
             state = behind(layer, state, expect, Numbers(), (0, 1))
         store.put(state, (0, 1), rows, columns)
 
@@ -305,7 +383,7 @@ def _digits(first: Dense, hidden: list[Hidden], x: AnyArray, store: _Store, digi
             {(a, b): scales.weight * numbers.product(x[a], x[b]) + scales.bias for a in which for b in which}
         )
         for layer in hidden:
-            state = behind(layer, state, DigitExpectations(layer.activation, state.sigma, digits), numbers, which)
+            state = behind(layer, state, DigitExpectations(layer.activation, state.limits, digits), numbers, which)
         for a in which:
             for b in which[a:]:
                 store.put(state, (a, b), a, b)

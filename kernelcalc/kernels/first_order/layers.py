@@ -8,46 +8,35 @@ from typing import Any
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.errors import InputError
-from kernelcalc.kernels.first_order.recursion import Index, Layer, State, Tensor
+from kernelcalc.kernels.first_order.coupled import Coupled
+from kernelcalc.kernels.first_order.features import Entry, Index
+from kernelcalc.kernels.first_order.recursion import Expectations, State, Tensor
 from kernelcalc.kernels.fold import Numbers
-from kernelcalc.kernels.layers import Dense, Nonlinearity, Scales
+from kernelcalc.kernels.layers import Dense, Nonlinearity
 from kernelcalc.kernels.network import Network
-from kernelcalc.kernels.state import DiagonalKernels, PairKernels
 
 
-class Lazy(Mapping[Index, Any]):
-    """Entries by a formula of their indices, each computed at first use."""
+class Lazy(Mapping[Any, Any]):
+    """Values by a formula of their key's parts, each computed at first use."""
 
-    def __init__(self, formula: Callable[..., Any], points: Index) -> None:
-        self._formula, self._points = formula, points
-        self._known: dict[Index, Any] = {}
+    def __init__(self, formula: Callable[..., Any]) -> None:
+        self._formula = formula
+        self._known: dict[Any, Any] = {}
 
-    def __getitem__(self, index: Index) -> Any:
-        if index not in self._known:
-            self._known[index] = self._formula(*index)
-        return self._known[index]
+    def __getitem__(self, key: Any) -> Any:
+        if key not in self._known:
+            self._known[key] = self._formula(*key)
+        return self._known[key]
 
-    def __iter__(self) -> Iterator[Index]:
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The value: there is one for every key."""
+        return self[key]
+
+    def __iter__(self) -> Iterator[Any]:
         return iter(self._known)
 
     def __len__(self) -> int:
         return len(self._known)
-
-
-class _AtPair(Mapping[tuple[int, int], Any]):
-    """E_ij = E[σ^(i) σ^(j)] at two points, as the layers' formulas read them."""
-
-    def __init__(self, layer: Layer, p1: int, p2: int) -> None:
-        self._layer, self._pair = layer, (p1, p2)
-
-    def __getitem__(self, order: tuple[int, int]) -> Any:
-        return self._layer.e(zip(order, self._pair, strict=True))
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,37 +81,23 @@ def hidden_layers(network: Network, relative_widths: Sequence[float]) -> list[Hi
 
 def first_state(sigma: Tensor) -> State:
     """Behind the first weights: Θ = Σ, and nothing of first order, since outputs there are Gaussian at any width."""
-    zero = dict.fromkeys(sigma, 0)
-    return State(sigma=sigma, theta=sigma, phi=zero)
+    limits: dict[Entry, Any] = {}
+    for (p1, p2), value in sigma.items():
+        limits |= {("sigma", p1, p2): value, ("theta", p1, p2): value}
+        limits |= dict.fromkeys([("phi", p1, p2), ("upsilon", p1, p2), ("xi", p1, p2)], 0)
+    return State(limits=limits)
 
 
-def behind(hidden: Hidden, state: State, expect: Any, numbers: Numbers, points: Index) -> State:
+def behind(hidden: Hidden, state: State, expect: Expectations, numbers: Numbers, points: Index) -> State:
     """The state behind one hidden layer and its weights."""
     scales = numbers.scales(hidden.weights)
-    layer = Layer(state, expect, scales.weight, hidden.ratio, points)
-    limits = {name: Lazy(_limit(name, hidden, layer, scales), points) for name in ("sigma", "theta", "phi")}
-    made = {name: Lazy(getattr(layer, name), points) for name in _TENSORS}
-    return State(**limits, **made)
+    layer = Coupled(state, expect, scales.weight, hidden.ratio, points)
+    return State(
+        limits=Lazy(lambda name, p1, p2: layer.limit_behind(name, p1, p2, scales.bias)),
+        first=Lazy(layer.first_behind),
+        between=Lazy(layer.between_behind),
+        **{name: Lazy(getattr(layer, name)) for name in _COUPLED},
+    )
 
 
-_TENSORS = ("v", "d", "a", "f", "b", "w", "sigma_1", "theta_1", "phi_1")
-
-
-def _limit(name: str, hidden: Hidden, layer: Layer, scales: Scales) -> Callable[[int, int], Any]:
-    """The limit's kernel behind the layer, by the formulas of the theory's layers."""
-    nonlinearity, state = Nonlinearity(hidden.activation), layer.state
-
-    def diagonal(point: int) -> DiagonalKernels:
-        at = point, point
-        return DiagonalKernels(theta=state.theta[at], phi=state.phi[at]) if name == "phi" else DiagonalKernels()
-
-    def entry(p1: int, p2: int) -> Any:
-        k = PairKernels(sigma=state.sigma[p1, p2], theta=state.theta[p1, p2])
-        if name == "phi":
-            k = PairKernels(theta=k.theta, phi=state.phi[p1, p2])
-        e = _AtPair(layer, p1, p2)
-        read = {"sigma": ("sigma",), "theta": ("sigma", "theta"), "phi": ("phi",)}[name]
-        after = PairKernels(**{one: nonlinearity.formula(one)(k, diagonal(p1), diagonal(p2), e) for one in read})
-        return hidden.weights.formula(name)(after, None, None, scales)
-
-    return entry
+_COUPLED = ("f", "b", "e", "r", "t", "q")

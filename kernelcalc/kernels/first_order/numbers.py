@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import mpmath
@@ -13,8 +14,8 @@ from kernelcalc.gaussian.covariance import Covariance, determinant
 from kernelcalc.gaussian.digits.expectation import expectation as precise_expectation
 from kernelcalc.gaussian.floats.methods import pair_results
 from kernelcalc.gaussian.floats.norms import RTOL
+from kernelcalc.kernels.first_order.features import Entry, Index
 from kernelcalc.kernels.first_order.products import product
-from kernelcalc.kernels.first_order.recursion import Index, Tensor
 
 
 class Cached:
@@ -78,18 +79,18 @@ class FloatExpectations(Cached):
 class DigitExpectations(Cached):
     """mpmath numbers at one pair."""
 
-    sigma: Tensor
+    limits: Mapping[Entry, Any]
     digits: int
 
-    def __init__(self, act: Activation, sigma: Tensor, digits: int) -> None:
+    def __init__(self, act: Activation, limits: Mapping[Entry, Any], digits: int) -> None:
         super().__init__(act)
-        self.sigma, self.digits = sigma, digits
+        self.limits, self.digits = limits, digits
 
     def of(self, f: Activation, g: Activation, only_row: bool, only_column: bool) -> Any:
         """One number."""
         zero = mpmath.mpf(0)
         if only_row or only_column:
-            q = self.sigma[0, 0] if only_row else self.sigma[1, 1]
+            q = self.limits["sigma", 0, 0] if only_row else self.limits["sigma", 1, 1]
             return precise_expectation(f if only_row else g, ONE, q, mpmath.mpf(1), zero, dps=self.digits)[0]
-        s = self.sigma
-        return precise_expectation(f, g, s[0, 0], s[1, 1], s[0, 1], dps=self.digits)[0]
+        s = self.limits
+        return precise_expectation(f, g, *(s["sigma", a, b] for a, b in ((0, 0), (1, 1), (0, 1))), dps=self.digits)[0]

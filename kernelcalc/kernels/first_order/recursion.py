@@ -1,51 +1,51 @@
 r"""The recursion of the first order in 1/n, layer by layer, for every number type.
 
-All hidden widths are n, or n/r_ℓ each. Indices 1, 2, 3, 4 number data points, here 0 for x and 1 for x'. With
-:math:`C = σ_w^2`, expectations at the limit's Σ, and for a product F of derivatives of σ
+All hidden widths are n, or n/r_ℓ each. Given the layers before, the neurons of a layer are independent and alike, (z, g)
+Gaussian with covariances that are averages over the layer before. So everything is a function of such averages, the slow
+variables :math:`s = (\hatΣ, \hatΘ, \hatΦ, \hatΥ, \hatΞ)` (what these functions are:
+:mod:`kernelcalc.kernels.first_order.features`), and one step is the delta method. With C = σ_w², features' kernels
+:math:`K^α` (polynomials of one neuron) and their means :math:`m_K(s)`, expectations at the limit,
 
 .. math::
-    h(F)_{γδ} = \tfrac12 E[∂_γ∂_δ F], \qquad f(F)_{γδεζ} = \tfrac14 E[∂_γ∂_δ∂_ε∂_ζ F],
+    \mathcal C^+(K, K') &= C^2 \Big[ r\,\mathrm{Cov}(K^α, K'^α)
+        + \sum_{uv} \frac{∂m_K}{∂u}\, \mathcal C(u, v)\, \frac{∂m_{K'}}{∂v} \Big] \\
+    K^{1+} &= C \Big[ \sum_u \frac{∂m_K}{∂u} u^1
+        + \tfrac12 \sum_{uv} \frac{∂^2 m_K}{∂u∂v}\, \mathcal C_=(u, v) \Big]
 
-a dot being the sum over pairs of points, n times the covariances of finite kernels obey
-
-.. math::
-    V^+_{1234} &= C^2 [r\,\mathrm{Cov}(σ_1σ_2, σ_3σ_4) + h(σ_1σ_2)·V·h(σ_3σ_4)] \\
-    D^+_{1234} &= V^+_{1234} + P_{12,34} \\
-    A^+_{1234} &= V^+_{1234} + P_{12,34} + P_{34,12} + C^2 [Θ_{12}Θ_{34} (r\,\mathrm{Cov}(\dot σ_1\dot σ_2, \dot σ_3\dot σ_4)
-        + h(\dot σ_1\dot σ_2)·V·h(\dot σ_3\dot σ_4)) \\ &\quad + E[\dot σ_1\dot σ_2] E[\dot σ_3\dot σ_4] A_{1234}
-        + Θ_{12} E[\dot σ_3\dot σ_4]\, h(\dot σ_1\dot σ_2)·D_{34} + Θ_{34} E[\dot σ_1\dot σ_2]\, h(\dot σ_3\dot σ_4)·D_{12}] \\
-    P_{12,34} &= C^2 [Θ_{12} (r\,\mathrm{Cov}(\dot σ_1\dot σ_2, σ_3σ_4) + h(\dot σ_1\dot σ_2)·V·h(σ_3σ_4))
-        + E[\dot σ_1\dot σ_2]\, h(σ_3σ_4)·D_{12}] \\
-    F^+_{1324} &= C^2 [r\,Θ_{12} E[\dot σ_1σ_3\dot σ_2σ_4] + \sum_{γδ} E[∂_γ(\dot σ_1σ_3)] E[∂_δ(\dot σ_2σ_4)] F_{1γ2δ}] \\
-    B^+_{1324} &= C^2 [r\,Θ_{12}Θ_{34} E[\dot σ_1\dot σ_3\dot σ_2\dot σ_4]
-        + E[\dot σ_1\dot σ_3] E[\dot σ_2\dot σ_4] B_{1324}]
-
-V belongs to two entries of Σ̂; D to Θ̂_ii,12 with z_j3 z_j4, A to Θ̂_ii,12 with Θ̂_jj,34, F to Θ̂_ij,12 with z_i3 z_j4, B to
-Θ̂_ij,12 with Θ̂_ij,34 (i ≠ j neurons), W to Φ̂_12 with Σ̂_34. The corrections of the means are
-
-.. math::
-    G^+_{12} &= C [h(σ_1σ_2)·G + \tfrac12 f(σ_1σ_2)·V] \\
-    Θ^{1+}_{12} &= G^+_{12} + C [E_{11}Θ^1_{12} + Θ_{12} (h(\dot σ_1\dot σ_2)·G + \tfrac12 f(\dot σ_1\dot σ_2)·V)
-        + \sum_{γδ} h(\dot σ_1\dot σ_2)_{γδ} (D_{12γδ} + F_{1γ2δ} + F_{1δ2γ})]
-
-and those of Φ and W in :meth:`Layer.phi` and :meth:`Layer.w`.
+:math:`\mathcal C` is n Cov of the kernels of two different neurons; :math:`\mathcal C_=` that of one neuron, larger by what
+couples two neurons (:mod:`kernelcalc.kernels.first_order.coupled`). In the literature's letters
+:math:`V = \mathcal C(Σ, Σ)`, :math:`D = \mathcal C(Θ, Σ)`, :math:`A = \mathcal C(Θ, Θ)`, :math:`W = \mathcal C(Φ, Σ)`; new
+here are :math:`U = \mathcal C(Υ, Σ)`, :math:`M = \mathcal C(Θ, Φ)`, :math:`X = \mathcal C(Φ, Φ)`,
+:math:`Z = \mathcal C(Ξ, Σ)`. Each formula, term by term, and its derivation: the documentation's page on finite width.
 
 References
 ----------
 Yaida (2019), "Non-Gaussian processes and neural networks at finite widths"; Roberts, Yaida, Hanin (2022), "The Principles of
-Deep Learning Theory", chapters 4 and 8; Guillen, Misof, Gerken (2025), arXiv 2508.11522 (the same for any inputs).
+Deep Learning Theory", chapters 4, 8 and 11; Guillen, Misof, Gerken (2025), arXiv 2508.11522 (Σ and Θ, for any inputs).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import product
 from typing import Any, Protocol
 
-Index = tuple[int, ...]
-Factor = tuple[int, int]
+from kernelcalc.kernels.first_order.features import (
+    BEHIND_WEIGHTS,
+    Entry,
+    Factor,
+    Index,
+    Monomial,
+    Term,
+    averaged,
+    entry,
+    feature,
+    products,
+    slopes,
+)
+
 Tensor = Mapping[Index, Any]
 
 
@@ -56,38 +56,58 @@ class Expectations(Protocol):
         """E of the derivative of a product at x times that of one at x'; the orders of the factors are sorted."""
 
 
+def is_zero(value: Any) -> bool:
+    """Whether it is an exact zero, the integer."""
+    return isinstance(value, int) and value == 0
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class State:
-    """The limit's kernels and the first-order tensors before a nonlinearity, by indices of points.
+    """The limit's kernels and what is of first order, before a nonlinearity.
 
     Exact zeros are the integer 0: the first layer of weights is Gaussian at any width.
+
+    Attributes
+    ----------
+    limits, first : mapping of entries
+        A kernel, and the coefficient of 1/n of its mean.
+    between : mapping of two sorted entries
+        n Cov of the kernels of two different neurons, which is that of their means given the layers before.
+    f, b, e, r, t, q : mapping of four points
+        Means of what couples two different neurons, see :class:`kernelcalc.kernels.first_order.coupled.Coupled`.
     """
 
-    sigma: Tensor
-    theta: Tensor
-    phi: Tensor
-    v: Tensor = field(default_factory=dict)
-    d: Tensor = field(default_factory=dict)
-    a: Tensor = field(default_factory=dict)
+    limits: Mapping[Entry, Any]
+    first: Mapping[Entry, Any] = field(default_factory=dict)
+    between: Mapping[tuple[Entry, Entry], Any] = field(default_factory=dict)
     f: Tensor = field(default_factory=dict)
     b: Tensor = field(default_factory=dict)
-    w: Tensor = field(default_factory=dict)
-    sigma_1: Tensor = field(default_factory=dict)
-    theta_1: Tensor = field(default_factory=dict)
-    phi_1: Tensor = field(default_factory=dict)
+    e: Tensor = field(default_factory=dict)
+    r: Tensor = field(default_factory=dict)
+    t: Tensor = field(default_factory=dict)
+    q: Tensor = field(default_factory=dict)
+
+    def covariance(self, one: Entry, other: Entry) -> Any:
+        """n Cov of the kernels of two different neurons."""
+        return self.between.get((one, other) if one <= other else (other, one), 0)
+
+    def own_covariance(self, one: Entry, other: Entry) -> Any:
+        """n Cov of the kernels of one neuron, products of its z and g being meant by Σ, Φ and Ξ.
+
+        What couples two neurons i ≠ j adds its value for both ways to name the second factor's neurons.
+        """
+        coupled = {"theta theta": self.b, "theta sigma": self.f, "theta phi": self.e, "upsilon sigma": self.r}
+        total = self.covariance(one, other)
+        (name, p1, p2), (second, p3, p4) = (one, other) if f"{one[0]} {other[0]}" in coupled else (other, one)
+        tensor = coupled.get(f"{name} {second}")
+        if tensor is None:
+            return total
+        crossed = (p2, p3, p1, p4) if second == "phi" else (p1, p4, p2, p3)
+        return total + tensor.get((p1, p3, p2, p4), 0) + tensor.get(crossed, 0)
 
 
-def _times(pairs: Iterable[tuple[Any, Callable[[], Any]]], divisor: int = 1) -> Any:
-    """Σ value · factor() / divisor, without the factors of exact zeros."""
-    total: Any = 0
-    for value, factor in pairs:
-        if not (isinstance(value, int) and value == 0):
-            total = total + value * factor()
-    return total if isinstance(total, int) else total / divisor
-
-
-class Contractions:
-    """Expectations of products at one nonlinearity, and their sums with the tensors before it.
+class Layer:
+    """One nonlinearity and the weights behind it: means and covariances.
 
     Parameters
     ----------
@@ -108,199 +128,116 @@ class Contractions:
     weight: Any
     ratio: Any
     points: Index
-    two: tuple[Index, ...]
 
     def __init__(self, state: State, expect: Expectations, weight: Any, ratio: Any, points: Index) -> None:
         self.state, self.expect, self.weight, self.ratio = state, expect, weight, ratio
         self.points = points
-        self.two = tuple(product(points, repeat=2))
-        self._made: dict[tuple[str, Index], Any] = {}
+        self._known: dict[Any, Any] = {}
 
-    def e(self, factors: Iterable[Factor], derivatives: Iterable[int] = ()) -> Any:
+    def once(self, key: Any, formula: Callable[[], Any]) -> Any:
+        """A value that several formulas share."""
+        if key not in self._known:
+            self._known[key] = formula()
+        return self._known[key]
+
+    def expectation(self, factors: Iterable[Factor], by: Iterable[int] = ()) -> Any:
         """E of the product of σ^(order) at points, (order, point) each, differentiated at these points."""
         sides: tuple[list[int], list[int]] = ([], [])
         for order, point in factors:
             sides[point].append(order)
         count = [0, 0]
-        for point in derivatives:
+        for point in by:
             count[point] += 1
         if any(times and not side for times, side in zip(count, sides, strict=True)):
             return 0
         return self.expect(tuple(sorted(sides[0])), count[0], tuple(sorted(sides[1])), count[1])
 
-    def covariance(self, one: tuple[Factor, ...], other: tuple[Factor, ...]) -> Any:
-        """Cov of two products."""
-        return self.e(one + other) - self.e(one) * self.e(other)
+    def carried(self, value: Any, *expected: tuple[tuple[Factor, ...], Index]) -> Any:
+        """A value times expectations, which an exact zero does not ask for."""
+        for factors, by in () if is_zero(value) else expected:
+            value = value * self.expectation(factors, by)
+        return value
 
-    def h_dot(self, factors: tuple[Factor, ...], matrix: Callable[[int, int], Any], by: Index = ()) -> Any:
-        """h(∂_by F)·M."""
-        return _times(((matrix(*gd), partial(self.e, factors, (*by, *gd))) for gd in self.two), divisor=2)
+    def value(self, terms: Iterable[Term]) -> Any:
+        """Their sum in the limit."""
+        total: Any = 0
+        for term in terms:
+            limits = [self.state.limits[kernel] for kernel in term.kernels]
+            if any(map(is_zero, limits)):
+                continue
+            made = math.prod(limits, start=self.expectation(term.factors, term.by))
+            total = total + (made if term.divisor == 1 else made / term.divisor)
+        return total
 
-    def f_dot_v(self, factors: tuple[Factor, ...], by: Index = ()) -> Any:
-        """f(∂_by F)·V."""
-        fours = product(self.points, repeat=4)
-        return _times(
-            ((self.state.v.get(four, 0), partial(self.e, factors, (*by, *four))) for four in fours), divisor=4
+    def mean(self, monomials: tuple[Monomial, ...]) -> Any:
+        """E in the limit."""
+        return self.once(monomials, lambda: self.value(averaged(monomials, self.points)))
+
+    def covariance(self, one: Entry, other: Entry) -> Any:
+        """n Cov of the averages of two features' kernels over the layer: noise of its neurons, and of the layers before."""
+        left, right = feature(*one), feature(*other)
+        total = self.ratio * (self.mean(products(left, right)) - self.mean(left) * self.mean(right))
+        for u in self._slopes(one):
+            for v in self._slopes(other):
+                before = self.state.covariance(u, v)
+                if not is_zero(before):
+                    total = total + self._slope(one, u) * before * self._slope(other, v)
+        return total
+
+    def _slopes(self, kernel: Entry) -> dict[Entry, list[Term]]:
+        return slopes(averaged(feature(*kernel), self.points), self.points)
+
+    def _slope(self, kernel: Entry, by: Entry) -> Any:
+        """∂m_K/∂u."""
+        return self.once((kernel, by), lambda: self.value(self._slopes(kernel)[by]))
+
+    def first(self, kernel: Entry) -> Any:
+        """n times what the mean of a features' kernel deviates by: Taylor to second order in the slow variables."""
+        total = self._hessian_along_gradients(*kernel[1:]) if kernel[0] == "upsilon" else 0
+        for u, terms in self._slopes(kernel).items():
+            moved = self.state.first.get(u, 0)
+            if not is_zero(moved):
+                total = total + moved * self._slope(kernel, u)
+            for v, again in slopes(terms, self.points).items():
+                before = self.state.own_covariance(u, v)
+                if not is_zero(before):
+                    total = total + before * self.value(again) / 2
+        return total
+
+    def _hessian_along_gradients(self, p1: int, p2: int) -> Any:
+        r"""n E[\dot σ_1\ddot σ_2 Q_{iii,122} + \ddot σ_1\dot σ_2 Q_{iii,211}], Q_ijk,123 = ∇z_j(2)ᵀ Hz_i(1) ∇z_k(3)."""
+        total: Any = 0
+        for one, other in ((p1, p2), (p2, p1)):
+            for c in self.points:
+                at = one, other, other, c
+                moved = self.state.t.get(at, 0) + 2 * self.state.q.get(at, 0)
+                total = total + self.carried(moved, (((1, one), (2, other)), (c,)))
+        return total
+
+    def limit_behind(self, name: str, p1: int, p2: int, bias: Any) -> Any:
+        """A kernel behind the weights in the limit; ``bias`` is β²."""
+        parts = BEHIND_WEIGHTS[name].items()
+        total = self.weight * sum(times * self.mean(feature(one, p1, p2)) for one, times in parts)
+        return total + bias if "sigma" in BEHIND_WEIGHTS[name] else total
+
+    def first_behind(self, name: str, p1: int, p2: int) -> Any:
+        """n times what its mean deviates by."""
+        return self.weight * sum(
+            times * self.once(("first", kernel), partial(self.first, kernel))
+            for kernel, times in _parts((name, p1, p2))
         )
 
-    def h_v_h(self, one: tuple[Factor, ...], other: tuple[Factor, ...], by: Index = ()) -> Any:
-        """h(∂_by F)·V·h(F')."""
-        v = self.state.v
-        return self.h_dot(one, lambda g, d: self.h_dot(other, lambda e, z: v.get((g, d, e, z), 0)), by)
-
-    def once(self, name: str, index: Index, formula: Callable[[], Any]) -> Any:
-        """A value that several entries share."""
-        if (name, index) not in self._made:
-            self._made[name, index] = formula()
-        return self._made[name, index]
-
-    def shift(self, factors: tuple[Factor, ...], by: Index = ()) -> Any:
-        """h(∂_by F)·G + ½ f(∂_by F)·V: n times how E ∂_by F moves with the width."""
-        return self.h_dot(factors, lambda g, d: self.state.sigma_1.get((g, d), 0), by) + self.f_dot_v(factors, by) / 2
+    def between_behind(self, one: Entry, other: Entry) -> Any:
+        """n Cov of two kernels behind the weights, of different neurons."""
+        total: Any = 0
+        for left, times in _parts(one):
+            for right, again in _parts(other):
+                pair = min(left, right), max(left, right)
+                total = total + times * again * self.once(("covariance", pair), partial(self.covariance, *pair))
+        return self.weight**2 * total
 
 
-class Layer(Contractions):
-    """One nonlinearity and the weights behind it: every formula of the recursion."""
-
-    def v(self, p1: int, p2: int, p3: int, p4: int) -> Any:
-        """n Cov of Σ̂_12 and Σ̂_34."""
-        one, other = sorted(((min(p1, p2), max(p1, p2)), (min(p3, p4), max(p3, p4))))
-        left, right = _pair(0, *one), _pair(0, *other)
-        return self.once(
-            "v",
-            (*one, *other),
-            lambda: self.weight**2 * (self.ratio * self.covariance(left, right) + self.h_v_h(left, right)),
-        )
-
-    def p(self, p1: int, p2: int, p3: int, p4: int) -> Any:
-        """The part of Θ̂_12 that is not Σ̂_12, with Σ̂_34."""
-        p1, p2, p3, p4 = min(p1, p2), max(p1, p2), min(p3, p4), max(p3, p4)
-        dot, plain, s = _pair(1, p1, p2), _pair(0, p3, p4), self.state
-        return self.once(
-            "p",
-            (p1, p2, p3, p4),
-            lambda: (
-                self.weight**2
-                * (
-                    s.theta[p1, p2] * (self.ratio * self.covariance(dot, plain) + self.h_v_h(dot, plain))
-                    + self.e(dot) * self.h_dot(plain, lambda g, d: s.d.get((p1, p2, g, d), 0))
-                )
-            ),
-        )
-
-    def d(self, p1: int, p2: int, p3: int, p4: int) -> Any:
-        """n Cov of Θ̂_ii,12 and z_j3 z_j4."""
-        return self.v(p1, p2, p3, p4) + self.p(p1, p2, p3, p4)
-
-    def a(self, p1: int, p2: int, p3: int, p4: int) -> Any:
-        """n Cov of Θ̂_ii,12 and Θ̂_jj,34."""
-        (p1, p2), (p3, p4) = sorted(((min(p1, p2), max(p1, p2)), (min(p3, p4), max(p3, p4))))
-        one, other, s = _pair(1, p1, p2), _pair(1, p3, p4), self.state
-        return self.once(
-            "a",
-            (p1, p2, p3, p4),
-            lambda: (
-                self.v(p1, p2, p3, p4)
-                + self.p(p1, p2, p3, p4)
-                + self.p(p3, p4, p1, p2)
-                + self.weight**2
-                * (
-                    s.theta[p1, p2]
-                    * s.theta[p3, p4]
-                    * (self.ratio * self.covariance(one, other) + self.h_v_h(one, other))
-                    + self.e(one) * self.e(other) * s.a.get((p1, p2, p3, p4), 0)
-                    + s.theta[p1, p2] * self.e(other) * self.h_dot(one, lambda g, d: s.d.get((p3, p4, g, d), 0))
-                    + s.theta[p3, p4] * self.e(one) * self.h_dot(other, lambda g, d: s.d.get((p1, p2, g, d), 0))
-                )
-            ),
-        )
-
-    def f(self, p1: int, p3: int, p2: int, p4: int) -> Any:
-        """n E of Θ̂_ij,12 z_i3 z_j4; indices in the order 1, 3, 2, 4."""
-        one, other, s = ((1, p1), (0, p3)), ((1, p2), (0, p4)), self.state
-        return self.weight**2 * (
-            self.ratio * s.theta[p1, p2] * self.e(one + other)
-            + _times((s.f.get((p1, g, p2, d), 0), partial(self._slopes, (one, g), (other, d))) for g, d in self.two)
-        )
-
-    def _slopes(self, one: tuple[tuple[Factor, ...], int], other: tuple[tuple[Factor, ...], int]) -> Any:
-        """E[∂_γ F] E[∂_δ F']."""
-        return self.e(one[0], (one[1],)) * self.e(other[0], (other[1],))
-
-    def b(self, p1: int, p3: int, p2: int, p4: int) -> Any:
-        """n E of Θ̂_ij,12 Θ̂_ij,34; indices in the order 1, 3, 2, 4."""
-        one, other, s = _pair(1, p1, p3), _pair(1, p2, p4), self.state
-        return self.weight**2 * (
-            self.ratio * s.theta[p1, p2] * s.theta[p3, p4] * self.e(one + other)
-            + self.e(one) * self.e(other) * s.b.get((p1, p3, p2, p4), 0)
-        )
-
-    def sigma_1(self, p1: int, p2: int) -> Any:
-        """n (E Σ̂ − Σ)."""
-        return self.weight * self.shift(_pair(0, p1, p2))
-
-    def theta_1(self, p1: int, p2: int) -> Any:
-        """n (E Θ̂ − Θ)."""
-        dot, s = _pair(1, p1, p2), self.state
-        return self.sigma_1(p1, p2) + self.weight * (
-            self.e(dot) * s.theta_1.get((p1, p2), 0)
-            + s.theta[p1, p2] * self.shift(dot)
-            + self.h_dot(dot, lambda g, d: self._with_values(p1, p2, g, d))
-        )
-
-    def _with_values(self, p1: int, p2: int, g: int, d: int) -> Any:
-        s = self.state
-        return s.d.get((p1, p2, g, d), 0) + s.f.get((p1, g, p2, d), 0) + s.f.get((p1, d, p2, g), 0)
-
-    def phi_1(self, p1: int, p2: int) -> Any:
-        r"""n (E Φ̂ − Φ), the row p1 being g's argument.
-
-        .. math::
-            Φ^{1+}_{12} = C \Big[ \sum_γ \big( e_γ Φ^1_{1γ} + Φ_{1γ} (h_γ·G + \tfrac12 f_γ·V) + h_γ·W_{1γ} \big)
-                + E[\ddot σ_1σ_2] Θ^1_{11} + Θ_{11} (h(\ddot σ_1σ_2)·G + \tfrac12 f(\ddot σ_1σ_2)·V)
-                + h(\ddot σ_1σ_2)·(D + F + F^T)_{11} \Big]
-
-        with :math:`e_γ = E[∂_γ(\dot σ_1σ_2)]`, :math:`h_γ = h(∂_γ(\dot σ_1σ_2))`, f_γ likewise.
-        """
-        slope, bend, s = ((1, p1), (0, p2)), ((2, p1), (0, p2)), self.state
-        total = self.e(bend) * s.theta_1.get((p1, p1), 0) + s.theta[p1, p1] * self.shift(bend)
-        total = total + self.h_dot(bend, lambda g, d: self._with_values(p1, p1, g, d))
-        for c in self.points:
-            terms = (
-                (s.phi_1.get((p1, c), 0), partial(self.e, slope, (c,))),
-                (s.phi[p1, c], partial(self.shift, slope, (c,))),
-            )
-            total = total + _times(terms) + self.h_dot(slope, partial(self._w_of, p1, c), (c,))
-        return self.weight * total
-
-    def w(self, p1: int, p2: int, p3: int, p4: int) -> Any:
-        r"""n Cov of Φ̂_12 and Σ̂_34.
-
-        .. math::
-            W^+_{12,34} = C^2 \Big[ r \Big( \sum_γ E[∂_γ(\dot σ_1σ_2σ_3σ_4)] Φ_{1γ} + Θ_{11} E[\ddot σ_1σ_2σ_3σ_4]
-                - \big(\sum_γ e_γ Φ_{1γ} + Θ_{11} E[\ddot σ_1σ_2]\big) E[σ_3σ_4] \Big)
-                + \sum_γ \big(Φ_{1γ}\, h_γ·V·h(σ_3σ_4) + e_γ W_{1γ}·h(σ_3σ_4)\big)
-                + Θ_{11}\, h(\ddot σ_1σ_2)·V·h(σ_3σ_4) + E[\ddot σ_1σ_2]\, D_{11}·h(σ_3σ_4) \Big]
-        """
-        slope, bend, plain, s = ((1, p1), (0, p2)), ((2, p1), (0, p2)), _pair(0, p3, p4), self.state
-        now = s.theta[p1, p1] * (self.e(bend + plain) - self.e(bend) * self.e(plain))
-        later = s.theta[p1, p1] * self.h_v_h(bend, plain)
-        later = later + self.e(bend) * self.h_dot(plain, lambda g, d: s.d.get((p1, p1, g, d), 0))
-        for c in self.points:
-            now = now + _times([(s.phi[p1, c], partial(self._slope_covariance, slope, plain, c))])
-            held = self.h_dot(plain, partial(self._w_of, p1, c))
-            terms = (s.phi[p1, c], partial(self.h_v_h, slope, plain, (c,))), (held, partial(self.e, slope, (c,)))
-            later = later + _times(terms)
-        return self.weight**2 * (self.ratio * now + later)
-
-    def _w_of(self, p1: int, c: int, g: int, d: int) -> Any:
-        return self.state.w.get((p1, c, g, d), 0)
-
-    def _slope_covariance(self, slope: tuple[Factor, ...], plain: tuple[Factor, ...], c: int) -> Any:
-        """E[∂_c(σ̇1σ2σ3σ4)] − E[∂_c(σ̇1σ2)] E[σ3σ4]."""
-        return self.e(slope + plain, (c,)) - self.e(slope, (c,)) * self.e(plain)
-
-
-def _pair(order: int, p1: int, p2: int) -> tuple[Factor, ...]:
-    """σ^(order) at two points."""
-    return ((order, p1), (order, p2))
+def _parts(kernel: Entry) -> list[tuple[Entry, int]]:
+    """The features' kernels that make a kernel behind the weights, and how often each."""
+    name, *points = kernel
+    return [(entry(one, *points), times) for one, times in BEHIND_WEIGHTS[name].items()]

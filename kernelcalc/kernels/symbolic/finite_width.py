@@ -11,11 +11,11 @@ from kernelcalc.errors import UnknownNameError
 from kernelcalc.expressions import exact as algebra
 from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.expressions.tidy import tidy
-from kernelcalc.kernels.first_order.finite_width import ENTRIES
+from kernelcalc.kernels.first_order.features import Index
+from kernelcalc.kernels.first_order.finite_width import READ
 from kernelcalc.kernels.first_order.layers import behind, first_state, hidden_layers
 from kernelcalc.kernels.first_order.numbers import Cached
 from kernelcalc.kernels.first_order.products import leibniz
-from kernelcalc.kernels.first_order.recursion import Index
 from kernelcalc.kernels.network import Network
 from kernelcalc.kernels.symbolic.expectation import GaussianExpectation
 from kernelcalc.kernels.symbolic.kernels import Symbols, expectation
@@ -59,14 +59,14 @@ def finite_width(name: str, net: Network, *, sigma_w: Any = None, beta: Any = No
     >>> finite_width("theta", net), finite_width("theta_variance", net)
     (0, 20*q**2)
     """
-    if name not in ENTRIES:
-        raise UnknownNameError("an array of the first order", name, ENTRIES)
+    if name not in READ:
+        raise UnknownNameError("an array of the first order", name, READ)
     hidden = hidden_layers(net, ())
     numbers = Symbols(sigma_w, beta)
     state = first_state({(0, 0): algebra.q})
     for layer in hidden:
-        state = behind(layer, state, _AtPoint(layer.activation, state.sigma[0, 0]), numbers, (0,))
-    found = to_sympy(ENTRIES[name](state, 0, 0))
+        state = behind(layer, state, _AtPoint(layer.activation, state.limits["sigma", 0, 0]), numbers, (0,))
+    found = to_sympy(READ[name](state, 0, 0))
     return _tidied(found)
 
 

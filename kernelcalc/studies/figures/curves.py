@@ -70,8 +70,10 @@ class Curve:
             lines.append(line + f"{trajectory.loss[i]:>11.3g}")
         if (at := self.at_width) is not None:
             lines.append(
-                f"width {at.width:g}, t = 0, to first order: Tr H {at.trace_h:.4g} (limit {at.limit['trace_h']:.4g}), "
+                f"width {at.width:g}, t = 0, to first order: "
+                f"Tr H {at.trace_h:.4g} ± {at.trace_h_std:.2g} (limit {at.limit['trace_h']:.4g}), "
                 f"Tr I {at.trace_i:.4g} ± {at.trace_i_std:.2g} (limit {at.limit['trace_i']:.4g}), "
+                f"Tr H^2 {at.trace_h2:.4g} (limit {at.limit['trace_h2']:.4g}), "
                 f"Tr I^2 {at.trace_i2:.4g} (limit {at.limit['trace_i2']:.4g})"
             )
         return "\n".join([self.name, head + f"{'loss':>11}", *lines])
@@ -89,9 +91,10 @@ class Curve:
         if (known := self.at_width) is not None:
             start = self.trajectory.times == 0
             for name, values in (
-                ("width_trace_h", [known.trace_h]),
+                ("width_trace_h", [known.trace_h, known.trace_h2]),
                 ("width_trace_i", [known.trace_i, known.trace_i2]),
-                ("width_trace_s", [known.trace_s]),
+                ("width_trace_s", [known.trace_s, known.trace_h2 - known.trace_i2]),
+                ("width_trace_h_std", [known.trace_h_std]),
                 ("width_trace_i_std", [known.trace_i_std]),
             ):
                 cells = np.full((self.trajectory.times.size, self.trajectory.kmax), np.nan)

@@ -183,11 +183,13 @@ def theory_values(net: Any, X: Array, Y: Any, times: Array, kmax: int = 4) -> di
 def first_orders(net: Any, X: Array, Y: Array) -> dict[Quantity, float]:
     """Coefficients of 1/n of the compared quantities before training, where they are known; n of all hidden layers."""
     try:
-        fw = finite_width(net, X)
+        fw = finite_width(net, X, hessian=True)
     except InputError:
         return {}  # of other layers than fully connected ones it is not known
     kernels = {
-        name: np.asarray(fw.arrays[name], dtype=np.float64) for name in ("sigma", "theta", "phi") if name in fw.arrays
+        name: np.asarray(fw.arrays[name], dtype=np.float64)
+        for name in ("sigma", "theta", "phi", "upsilon", "xi")
+        if name in fw.arrays
     }
     values = {
         Quantity(name, part): float(value)
@@ -201,7 +203,9 @@ def first_orders(net: Any, X: Array, Y: Array) -> dict[Quantity, float]:
             ("trace_i1", "trace_i"),
             ("trace_i2", "trace_i2"),
             ("trace_s", "trace_s"),
+            ("trace_s2", "trace_s2"),
             ("trace_h1", "trace_h"),
+            ("trace_h2", "trace_h2"),
         ):
             values[Quantity(name)] = getattr(at, own) - at.limit[own]
     return values

@@ -90,7 +90,8 @@ def test_first_orders_stand_beside_the_slopes(run):
     report, _ = run
     known = [row for row in report.rows if not math.isnan(row.first_order)]
     assert {row.quantity.name for row in known} == {
-        *("sigma", "theta", "phi", "trace_i1", "trace_i2", "trace_s", "trace_h1")
+        *("sigma", "theta", "phi", "upsilon", "xi"),
+        *("trace_i1", "trace_i2", "trace_s", "trace_s2", "trace_h1", "trace_h2"),
     }
     assert all(row.quantity.time == 0 and abs(row.first_order_z) < 4 for row in known)
     assert f"{known[0].first_order:.2g}" in report.text()
