@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import click
 
 from kernelcalc.cli.recipe import digest_of
-from kernelcalc.cli.terminal import say
 from kernelcalc.version import __version__
 
 # Commands that leave a recipe.
@@ -38,14 +38,16 @@ def again(ctx: click.Context, file: Path, options: tuple[str, ...], show: bool, 
     made = _checked(recipe_of(file), file)
     names = made["command"].split()
     arguments = [*names, *made["arguments"], *options, "-o", out or str(file.with_stem(f"{file.stem}-again"))]
-    say("kernelcalc " + shlex.join(arguments))
+    # the numbers of --json - stay alone on standard output
+    aside = "--json=-" in options or ("--json", "-") in pairwise(options)
+    click.echo("kernelcalc " + shlex.join(arguments), err=aside)
     if show:
         return
     if made["version"] != __version__:
-        say(f"made by kernelcalc {made['version']}, this is {__version__}: numbers may differ")
+        click.echo(f"made by kernelcalc {made['version']}, this is {__version__}: numbers may differ", err=aside)
     data = next((one.removeprefix("--data=") for one in made["arguments"] if one.startswith("--data=")), None)
     if "sha256" in made and digest_of(data) not in (None, made["sha256"]):
-        say(f"{data} has changed since")
+        click.echo(f"{data} has changed since", err=aside)
     group = ctx.find_root().command
     with group.make_context("kernelcalc", arguments, parent=None) as inner:
         group.invoke(inner)

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,7 +55,9 @@ class Commands(click.Group):
 
     def main(self, *args: Any, **options: Any) -> Any:
         try:
-            return super().main(*args, **options)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                return super().main(*args, **options)
         except OSError as error:
             # what a file refuses has a name of its own: this is standard output
             if error.errno not in _NO_OUTPUT:
@@ -70,6 +73,11 @@ class Commands(click.Group):
             raise Refusal(str(error)) from error
         except KeyboardInterrupt as error:
             raise Interruption("Interrupted; no unfinished file is left.") from error
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """One line on stderr, without the line of code that Python would quote."""
+    click.echo(f"{category.__name__}: {' '.join(str(message).split())}", err=True)
 
 
 def say(text: str) -> None:

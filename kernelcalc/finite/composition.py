@@ -200,10 +200,10 @@ class LayeredParameters(Parameters):
 
     def points(self, X: Any) -> AnyArray:
         """X checked: real, finite, (N, ...) with the shape of a point behind N, in the network's number type."""
-        x, shape = real_array(X, "points"), self.architecture.shape
+        x, shape = real_array(X, "X"), self.architecture.shape
         if x.shape[1:] != shape or x.ndim < 2 or len(x) == 0:
-            raise ShapeError(f"points of shape {('N', *shape)}", f"shape {x.shape}")
-        return finite_array(x, "points", self.dtype)
+            raise ShapeError(f"X of shape {('N', *shape)}", f"shape {x.shape}")
+        return finite_array(x, "X", self.dtype)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

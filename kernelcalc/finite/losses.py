@@ -53,7 +53,7 @@ class Loss:
 
     def targets(self, Y: Any, n: int, n_out: int, dtype: Any) -> AnyArray:
         """Targets prepared for ``n`` points and ``n_out`` outputs, finite, of that number type."""
-        return finite_array(self.prepare(Y, n, n_out), "targets", dtype)
+        return finite_array(self.prepare(Y, n, n_out), "Y", dtype)
 
     def hessian(self, outputs: AnyArray, targets: AnyArray) -> AnyArray:
         """𝓗C, one block a point, (N, n_out, n_out)."""
@@ -71,13 +71,11 @@ def get_loss(loss: str | Loss) -> Loss:
 
 
 def _real_targets(Y: Any, n: int, n_out: int) -> AnyArray:
-    targets = finite_array(Y, "targets")
+    targets = finite_array(Y, "Y")
     if targets.ndim == 1 and n_out == 1:
         targets = targets[:, None]
     if targets.shape != (n, n_out):
-        raise ShapeError(
-            f"targets of shape {(n, n_out)}", f"shape {targets.shape}", "one row a point, one column an output"
-        )
+        raise ShapeError(f"Y of shape {(n, n_out)}", f"shape {targets.shape}", "one row a point, one column an output")
     return targets
 
 
@@ -89,14 +87,14 @@ def _signs(Y: Any, n: int, n_out: int) -> AnyArray:
 
 
 def _one_hot(Y: Any, n: int, n_out: int) -> AnyArray:
-    labels = finite_array(Y, "labels")
+    labels = finite_array(Y, "Y")
     if labels.ndim == 2 and labels.shape == (n, n_out):
         targets = _real_targets(labels, n, n_out)
         if (targets < 0).any() or np.abs(targets.sum(axis=1) - 1).max() > 1e-12:
             raise InputError("one-hot rows (or class probabilities) that sum to 1", "other rows")
         return targets
     if labels.shape != (n,):
-        raise ShapeError(f"labels of shape {(n,)} or one-hot rows {(n, n_out)}", f"shape {labels.shape}")
+        raise ShapeError(f"Y of shape {(n,)} or one-hot rows {(n, n_out)}", f"shape {labels.shape}")
     if not (np.equal(np.mod(labels, 1), 0).all() and (labels >= 0).all() and (labels < n_out).all()):
         raise InputError(
             f"integer labels 0..{n_out - 1}", f"values such as {labels[:5].tolist()}", "use a network with more outputs"

@@ -144,10 +144,10 @@ class Parameters:
 
     def points(self, X: Any) -> AnyArray:
         """X checked: real, finite, (N, n_in), in the network's number type."""
-        x = real_array(X, "points")
+        x = real_array(X, "X")
         if x.ndim != 2 or x.shape[1] != self.sizes[0] or len(x) == 0:
-            raise ShapeError(f"points of shape (N, {self.sizes[0]})", f"shape {x.shape}", "one row a point")
-        points = finite_array(x, "points", self.dtype)
+            raise ShapeError(f"X of shape (N, {self.sizes[0]})", f"shape {x.shape}", "one row a point")
+        points = finite_array(x, "X", self.dtype)
         largest = float(np.abs(points).max(initial=0.0))
         if largest > math.sqrt(float(np.finfo(self.dtype).max) / points.size):
             raise NotFiniteError("points whose squares do not overflow", f"{largest:.3g}", "scale them down")

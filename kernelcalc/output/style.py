@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -255,8 +256,9 @@ def check_styles(style: Sequence[str]) -> None:
 
 def _use(base: Any, name: str) -> None:
     if name not in base.available and not name.endswith(".mplstyle") and name != "default":
-        # it adds its styles to matplotlib's
-        with suppress(ImportError):
+        # it adds its styles to matplotlib's, by functions that matplotlib warns of
+        with suppress(ImportError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             importlib.import_module("scienceplots")
     try:
         base.use(name)

@@ -50,8 +50,8 @@ class _WideNetwork(BaseEstimator):
         self.net, self.time, self.ridge, self.diag_reg = net, time, ridge, diag_reg
 
     def _keep(self, x: Array, targets: Array) -> None:
-        made = MLP(self.activation, depth=self.depth, sigma_w=self.sigma_w, beta=self.beta)
-        self.network_ = made if self.net is None else self.net
+        net = self.activation if self.net is None and isinstance(self.activation, Sequential) else self.net
+        self.network_ = net or MLP(self.activation, depth=self.depth, sigma_w=self.sigma_w, beta=self.beta)
         self.X_fit_, self.targets_ = x, targets
 
     def _law(self, X: Any) -> tuple[Array, Array]:
@@ -70,7 +70,7 @@ class WideNetworkRegressor(RegressorMixin, _WideNetwork):
     Parameters
     ----------
     activation, depth, sigma_w, beta
-        As for :class:`kernelcalc.MLP`.
+        As for :class:`kernelcalc.MLP`; or a network in place of the activation.
     net : Sequential, optional
         A network in their place.
     time : float
@@ -123,7 +123,7 @@ class WideNetworkClassifier(ClassifierMixin, _WideNetwork):
     Parameters
     ----------
     activation, depth, sigma_w, beta
-        As for :class:`kernelcalc.MLP`.
+        As for :class:`kernelcalc.MLP`; or a network in place of the activation.
     net : Sequential, optional
         A network in their place.
     loss : {"mse", "softmax"}

@@ -177,12 +177,12 @@ def held_out(
     """
     law, time = resolve_loss(loss), check_number("time", time, finite=False)
     positions = net.has_positions
-    x, new = (check_points(v, name, positions=positions) for v, name in ((X, "points"), (X_test, "test_points")))
+    x, new = (check_points(v, name, positions=positions) for v, name in ((X, "X"), (X_test, "X_test")))
     n_out = net.n_out if net.n_out > 1 else None
     y = law.encode(Y, n_out)
     t = law.encode(Y_test, y.shape[1])
     if len(t) != len(new):
-        raise ShapeError(f"{len(new)} labels of the held-out points", f"{len(t)}")
+        raise ShapeError(f"Y_test of {len(new)} rows, as X_test has", f"{len(t)}")
     condition: float | None = None
     digits: float | None = None
     if law.is_quadratic:

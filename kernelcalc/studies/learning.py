@@ -148,7 +148,7 @@ def learning_curves(
     (0.0, 1.0)
     """
     law = resolve_loss(loss)
-    x, new = (check_points(v, k, positions=net.has_positions) for v, k in ((X, "points"), (X_test, "test_points")))
+    x, new = (check_points(v, k, positions=net.has_positions) for v, k in ((X, "X"), (X_test, "X_test")))
     y = law.encode(Y, net.n_out if net.n_out > 1 else None)
     t = law.encode(Y_test, y.shape[1])
     if (len(y), len(t)) != (len(x), len(new)):

@@ -106,7 +106,7 @@ def predict(
     ...
     """
     law = resolve_loss(loss)
-    x = check_points(X, "points", positions=net.has_positions)
+    x = check_points(X, "X", positions=net.has_positions)
     targets = law.encode(Y, n_out or (net.n_out if net.n_out > 1 else None))
     held = net.kernels(x)
     kernels = with_defined_kernels(held)

@@ -150,7 +150,7 @@ def at_width(
         raise InputError("an MLP with at least one hidden layer", repr(net))
     if kernel not in ("sigma", "theta"):
         raise InputError("kernel 'sigma' or 'theta'", repr(kernel))
-    points = check_points(X, "points")
+    points = check_points(X, "X")
     sizes = [widths] * (net.depth - 1) if isinstance(widths, int | np.integer) else list(widths)
     if len(sizes) != net.depth - 1:
         raise InputError(f"{net.depth - 1} hidden widths", f"{len(sizes)}")

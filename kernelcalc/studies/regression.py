@@ -128,7 +128,7 @@ def predict_outputs(
     """
     time = check_number("time", time, finite=False)
     inner, cross, outer = net.kernels(X), net.kernels(X_test, X), net.kernels(X_test)
-    y, theta = columns(Y, inner.shape[0], what="targets"), gram(inner, "theta")
+    y, theta = columns(Y, inner.shape[0], what="Y"), gram(inner, "theta")
     modes, _, ramp = _stopped(theta, time, ridge, diag_reg, descent)
     r = (modes.vectors * ramp) @ modes.vectors.T
 
@@ -252,7 +252,7 @@ def nngp_posterior(
     time = check_number("time", time, finite=False)
     only = ("sigma",)
     inner, cross, outer = (net.kernels(*points, only=only).sigma for points in ((X,), (X_test, X), (X_test,)))
-    y, sigma = columns(Y, len(inner), what="targets"), square(inner, "sigma")
+    y, sigma = columns(Y, len(inner), what="Y"), square(inner, "sigma")
     modes, decay, ramp = _stopped(sigma, time, ridge, diag_reg)
     # in the eigenbasis of K
     seen, targets = cross @ modes.vectors, modes.vectors.T @ y

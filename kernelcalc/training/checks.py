@@ -87,7 +87,7 @@ def with_defined_kernels(kernels: Any) -> Any:
     )
 
 
-def columns(values: ArrayLike, n: int | None = None, n_out: int | None = None, what: str = "labels") -> Array:
+def columns(values: ArrayLike, n: int | None = None, n_out: int | None = None, what: str = "Y") -> Array:
     """Labels or targets (N,) or (N, n_out) as finite columns (N, n_out).
 
     Raises

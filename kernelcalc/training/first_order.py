@@ -105,7 +105,7 @@ def hessian_moments_at_width(
     """
     fw = net if isinstance(net, FiniteWidth) else finite_width(net, X, relative_widths=relative_widths, hessian=True)
     n = len(fw.theta_limit)
-    targets = columns(Y, n, what="targets")
+    targets = columns(Y, n, what="Y")
     if len(np.asarray(X)) != n:
         raise InputError(f"the {n} points that the first order belongs to", f"{len(np.asarray(X))} points")
     means, variances = _means(fw, targets), _variances(fw, targets)

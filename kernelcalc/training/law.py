@@ -134,7 +134,7 @@ def _mse_laws(
     t = t if descent is None else descent.at(t)
     theta = gram(kernels, "theta")
     n = len(theta)
-    y = columns(targets, n, what="targets")
+    y = columns(targets, n, what="Y")
     size = 2 * n if moment == "trace_s" else n
     warn_if_long(12.0 * t.size * size**3, f"laws at {t.size} times for {n} points", "fewer times are faster")
     modes = Modes.of(theta, descent=descent)

@@ -107,7 +107,7 @@ def mse_moments(
     t = times_of(times, endless=True)
     t = t if descent is None else descent.at(t)
     theta = gram(kernels, "theta")
-    y = columns(Y, len(theta), what="targets")
+    y = columns(Y, len(theta), what="Y")
     # the eigendecomposition, and four kernels in its basis
     warn_if_long(18.0 * len(theta) ** 3, f"moments of {len(theta)} points", "fewer points are faster")
     basis = _Eigenbasis.of(kernels, theta, y, descent)

@@ -103,6 +103,32 @@ def test_a_style_decides_colours_and_sizes(drawn: dict[str, object]) -> None:
         assert color_of(3) == "#123456"
 
 
+def test_scienceplots_by_name(tmp_path: Path, drawn: dict[str, object]) -> None:
+    pytest.importorskip("scienceplots")
+    done = run("curves", "-a", "erf", *FEW, "--style", "science", "--figure-width", "column", "-o", tmp_path / "a.svg")
+    assert done.exit_code == 0, done.output
+    # its first colour, as its style file has it; labels without the LaTeX that it asks for
+    assert "#0c5da5" in (tmp_path / "a.svg").read_text().lower()
+    with applied(("science", "ieee"), inches_of("column")):
+        assert plt.rcParams["xtick.direction"] == "in"
+        figure = drawn["curves"]()
+        write_figure(tmp_path / "a.png", figure)
+        shown = [t for t in figure.findobj(plt.Text) if t.get_visible() and t.get_text().strip()]
+        assert min(t.get_fontsize() for t in shown) >= LEAST_TEXT
+        assert figure.get_tightbbox().x1 <= WIDTHS["column"] + 0.01
+
+
+def test_an_own_style_file(tmp_path: Path) -> None:
+    own = tmp_path / "mine.mplstyle"
+    own.write_text("axes.facecolor: 112233\nlines.linewidth: 3.25\nfigure.figsize: 4.5, 3\n")
+    done = run("curves", "-a", "erf", *FEW, "--style", own, "-o", tmp_path / "a.svg")
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "a.svg").read_text()
+    assert "#112233" in text
+    assert "stroke-width: 3.25" in text
+    assert size_of(tmp_path / "a.svg")[0] == pytest.approx(4.5, abs=0.01)
+
+
 def test_a_style_is_left_behind_with_its_block() -> None:
     before = dict(plt.rcParams)
     with applied(("dark_background",), 3.0):

@@ -7,15 +7,20 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+import warnings
 from html.parser import HTMLParser
 from pathlib import Path
 
+import click
 import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner, Result
 
 import kernelcalc as kc
 from kernelcalc.cli import main
+from kernelcalc.cli.terminal import Commands
+from kernelcalc.errors import PrecisionWarning, warn
 
 
 def run(*arguments: object) -> Result:
@@ -92,6 +97,10 @@ def test_json_alone_on_standard_output(tmp_path: Path) -> None:
     assert (tmp_path / "k.npz").exists()
     done = run("curves", "-a", "erf", "-n", 8, "--times", "1:10:2", "--json", "-", "-o", tmp_path / "c.csv")
     assert json.loads(done.stdout)["curves"]["time"][0] == 0.0
+    # the one that makes a picture again hands the option on
+    done = run("again", tmp_path / "c.csv", "-o", tmp_path / "d.csv", "--json", "-")
+    assert json.loads(done.stdout)["curves"]["time"][0] == 0.0
+    assert done.stderr.startswith("kernelcalc curves --activation=erf")
     every = [*main.commands.values(), *main.commands["figure"].commands.values()]
     names = {one.name for one in every if any("--json" in option.opts for option in one.params)}
     assert {one.name for one in every} - names == {"figure", "again"}
@@ -102,6 +111,38 @@ def test_completion_knows_activations_and_kernels() -> None:
     assert next(item.value for item in shell.get_completions(["curves", "-a"], "gel")) == "gelu"
     assert "theta" in [item.value for item in shell.get_completions(["symbolic"], "th")]
     assert [item.value for item in shell.get_completions(["kernels", "--only"], "ups")] == ["upsilon"]
+
+
+def test_bash_takes_the_line_of_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "lookup" / "commands.md").read_text()
+    line = next(one for one in page.splitlines() if one.startswith('eval "$(_KERNELCALC_COMPLETE=bash_source'))
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("no bash")
+    script = Path(sys.executable).parent
+    typed = "COMP_WORDS=(kernelcalc curves -a gel); COMP_CWORD=3; _kernelcalc_completion kernelcalc"
+    asked = f"{line}; {typed}; echo ${{COMPREPLY[@]}}"
+    done = subprocess.run(
+        [bash, "-c", f'PATH="{script}:$PATH"; {asked}'], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.split() == ["gelu"], done.stderr
+
+
+def test_warnings_are_one_line() -> None:
+    @click.group(cls=Commands)
+    def group() -> None:
+        pass
+
+    @group.command()
+    def careless() -> None:
+        warn("three digits\n  are left", PrecisionWarning)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        done = CliRunner().invoke(group, ["careless"])
+        assert done.stderr == "PrecisionWarning: three digits are left\n"
+        # and what a script shows of them afterwards is its own again
+        assert warnings.showwarning.__module__ == "warnings" or "kernelcalc" not in warnings.showwarning.__module__
 
 
 def test_help_is_whole() -> None:

@@ -141,7 +141,7 @@ def test_scales_are_numbers(options):
 
 @pytest.mark.parametrize("X", [[[1j]], [["a"]], [[None]], [[1.0], [2.0, 3.0]]], ids=str)
 def test_points_are_real(X):
-    with pytest.raises(InputError, match="points"):
+    with pytest.raises(InputError, match="X"):
         linear()(X)
 
 

@@ -46,6 +46,16 @@ def test_the_kernel_is_the_networks():
     assert sigma(X) == pytest.approx(NET.replace(sigma_w=2.0).kernels(X).sigma, rel=1e-12)
 
 
+@pytest.mark.parametrize("options", [{"activation": NET}, {"net": NET}], ids=["first", "net"])
+def test_networks_in_place_of_an_activation(options):
+    model = clone(WideNetworkRegressor(**options)).fit(X, Y)
+    assert model.network_ == NET
+    right = WideNetworkRegressor("erf", depth=2, sigma_w=1.2, beta=0.3).fit(X, Y).predict(X[:3])
+    np.testing.assert_array_equal(model.predict(X[:3]), right)
+    residual = kc.Sequential(kc.layers.Dense(), kc.layers.Residual("erf", kc.layers.Dense()), kc.layers.Dense())
+    assert WideNetworkClassifier(residual).fit(X, Y > 0).score(X, Y > 0) == 1
+
+
 def test_gradients_in_the_logarithms_are_differences():
     kernel = NetworkKernel(NET, noise=0.1)
     _, gradient = kernel(X, eval_gradient=True)

@@ -259,7 +259,7 @@ def _checked(
     """A task that will not fail over its arguments: a file must not get the header of a run that cannot be."""
     if not callable(record):
         raise InputError("record(t, network), a callable", repr(record))
-    x = finite_array(X, "points")
+    x = finite_array(X, "X")
     if x.ndim != 2 or x.size == 0:
         raise ShapeError("points of shape (N, n_in)", f"shape {x.shape}", "one row a point")
     sizes = layer_sizes(net, width, x.shape[1])
@@ -318,7 +318,7 @@ def moments_through_training(
         See :func:`train_ensemble`.
     """
     sampling = {"probes": probes, "deflation": deflation, "unit_probes": unit_probes, "whole_probes": whole_probes}
-    record = MomentRecord(X=finite_array(X, "points"), Y=Y, kmax=kmax, loss=loss, **sampling)
+    record = MomentRecord(X=finite_array(X, "X"), Y=Y, kmax=kmax, loss=loss, **sampling)
     samples = train_ensemble(
         net,
         X,

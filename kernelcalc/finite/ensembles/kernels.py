@@ -174,7 +174,7 @@ def centred_products(net: FiniteNetwork, X: Any, Y: AnyArray, readout: ReadoutKe
     M: here Id and X Xᵀ, for the quadratic ones also Y Yᵀ.
     """
     x = net.points(X)
-    y = finite_array(Y, "targets").reshape(len(x), net.n_out)
+    y = finite_array(Y, "Y").reshape(len(x), net.n_out)
     f, g = net(x), net.hessian_trace(x)
     x = x.reshape(len(x), -1)
     found = []
@@ -282,8 +282,8 @@ def kernels_through_training(
     """
     task = _Task(
         net=net,
-        X=finite_array(X, "points"),
-        Y=finite_array(Y, "targets"),
+        X=finite_array(X, "X"),
+        Y=finite_array(Y, "Y"),
         times=Schedule(times=times, tol=tol).times,
         widths=tuple(whole_number(width, "widths") for width in widths),
         kmax=kmax,

@@ -245,11 +245,11 @@ def initial_moments(kernels: Any, Y: ArrayLike) -> InitialMoments:
     arrays = kernels.together(*names) if lazy else {name: getattr(kernels, name) for name in names}
     sigma, theta, phi, upsilon, *others = (square(array) for array in arrays.values())
     n = sigma.shape[0]
-    y = plain(Y, "targets").astype(np.float64)
+    y = plain(Y, "Y").astype(np.float64)
     if y.ndim not in (1, 2) or y.shape[0] != n or y.size == 0:
-        raise ShapeError(f"targets of the shape ({n},) or ({n}, n_out)", f"the shape {y.shape}")
+        raise ShapeError(f"Y of the shape ({n},) or ({n}, n_out)", f"the shape {y.shape}")
     if not np.isfinite(y).all():
-        raise NotFiniteError("finite targets", "NaN or infinity")
+        raise NotFiniteError("finite Y", "NaN or infinity")
     y = y.reshape(n, -1)
     n_out = y.shape[1]
     columns = da.from_array(y, chunks=(sigma.chunks[0], -1))

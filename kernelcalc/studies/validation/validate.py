@@ -135,7 +135,7 @@ def validate(
         check_engine(engine)
     x = check_points(X, positions=net.has_positions)
     theory = theory_values(net, x, Y, when, kmax)
-    y = plain(Y, "targets").astype(np.float64).reshape(len(x), -1)
+    y = plain(Y, "Y").astype(np.float64).reshape(len(x), -1)
     with task_executor(engine, client, int(workers)) as executor:
         samples = kernels_through_training(
             net,
@@ -165,14 +165,12 @@ def theory_values(net: Any, X: Array, Y: Any, times: Array, kmax: int = 4) -> di
     _ = kernels.theta
     smooth = "xi" in kernels.available
     trajectory = mse_moments(kernels, Y, times, kmax=kmax) if smooth else None
-    y = plain(Y, "targets")
+    y = plain(Y, "Y")
     if not y.ndim or len(y) != len(X):
-        raise ShapeError(f"targets of {len(X)} points", f"the shape {y.shape}")
+        raise ShapeError(f"Y of {len(X)} rows", f"the shape {y.shape}")
     y = y.reshape(len(X), -1)
     if y.shape[1] != net.n_out:
-        raise InputError(
-            f"targets with n_out = {net.n_out} columns", f"{y.shape[1]}", "give MLP the n_out of the targets"
-        )
+        raise InputError(f"Y with n_out = {net.n_out} columns", f"{y.shape[1]}", "give MLP the n_out of Y")
     if trajectory is not None:
         return predicted_values(kernels, trajectory, X)
     held = {name: np.asarray(getattr(kernels, name)) for name in kernels.available}

@@ -71,7 +71,7 @@ class BinaryCrossEntropy(Loss):
             return 2 * t - 1
         strange = t[~np.isin(t, (-1.0, 0.0, 1.0))]
         got = f"{strange[0]:g}" if strange.size else "-1 together with 0"
-        raise InputError("labels ±1 or 0/1", got, "for more than two classes use loss='softmax'")
+        raise InputError("Y, labels ±1 or 0/1", got, "for more than two classes use loss='softmax'")
 
     def point_values(self, y: Array, t: Array) -> Array:
         return np.sum(np.logaddexp(0.0, -t * y), axis=-1)
@@ -117,7 +117,7 @@ class SoftmaxCrossEntropy(Loss):
                 raise InputError(f"class labels below n_out={count}", f"{classes.max()}")
             return np.eye(count)[classes]
         if given.ndim != 2 or (n_out is not None and given.shape[1] != n_out):
-            raise ShapeError(f"labels of shape (N,) or (N, {n_out or 'n_out'})", f"{given.shape}")
+            raise ShapeError(f"Y of shape (N,) or (N, {n_out or 'n_out'})", f"{given.shape}")
         if (given < 0).any() or not np.allclose(given.sum(axis=1), 1, rtol=0, atol=1e-9):
             raise InputError("rows of class probabilities that sum to 1", f"a row {given[0]}")
         return given

@@ -206,8 +206,8 @@ def test_exact_moments_hold_two_rows_of_blocks():
         (lambda: kd.trace_moments(np.eye(3), 5), InputError, "kmax"),
         (lambda: kd.trace_moments(np.eye(3), probes=1), InputError, "probes"),
         (lambda: kd.trace_moments(np.ones(3)), ShapeError, "square"),
-        (lambda: kd.initial_moments(NET.kernels(POINTS[:2]), [1.0]), ShapeError, "targets"),
-        (lambda: kd.initial_moments(NET.kernels(POINTS[:2]), [1.0, np.nan]), NotFiniteError, "targets"),
+        (lambda: kd.initial_moments(NET.kernels(POINTS[:2]), [1.0]), ShapeError, "Y"),
+        (lambda: kd.initial_moments(NET.kernels(POINTS[:2]), [1.0, np.nan]), NotFiniteError, "Y"),
     ],
 )
 def test_wrong_input(attempt, error, message):
