@@ -1,16 +1,17 @@
-"""Whether the rates that hold do hold, as a Markdown table: ``python benchmarks/step_sizes.py [--torch] [--full]``.
+"""Whether the rates that hold do hold, as a Markdown table: ``python benchmarks/step_sizes.py [--torch] [--full | --wide]``.
 
 For each setting ``kernelcalc.studies.validation.descents.stable_rates`` takes five networks; then full-batch descent of other
 networks runs for 50 steps at 0.9 and at 1.5 times the rate. Counted is how many diverge at the one and how many do not at the
 other. With ``--torch`` the other networks are ``torch.nn.Sequential`` with default initialisation, trained by
 ``torch.optim.SGD`` in an environment of their own (then the rate of PyTorch's layers only). 64 digits, one-hot targets (parity
-for binary).
+for binary). ``--wide`` takes chosen settings of widths up to 2048 and depths up to 5, with fewer networks: half an hour.
 """
 
 from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,20 @@ from kernelcalc.training.losses import resolve_loss
 
 POINTS, TRIED, STEPS = 64, 10, 50
 # Widths, depths, nonlinearities, losses.
-QUICK = ((64, 256), (2, 4), ("tanh", "gelu", "relu"), ("mse", "softmax", "binary"))
-FULL = ((64, 256, 1024, 2048), (2, 3, 5), ("tanh", "gelu", "silu", "relu"), ("mse", "softmax", "binary"))
+QUICK = tuple(itertools.product((64, 256), (2, 4), ("tanh", "gelu", "relu"), ("mse", "softmax", "binary")))
+FULL = tuple(
+    itertools.product((64, 256, 1024, 2048), (2, 3, 5), ("tanh", "gelu", "silu", "relu"), ("mse", "softmax", "binary"))
+)
+WIDE = (
+    *itertools.product((64,), (5,), ("tanh", "gelu", "silu", "relu"), ("mse", "softmax", "binary")),
+    *itertools.product((2048,), (2,), ("tanh", "gelu", "silu", "relu"), ("mse",)),
+    *itertools.product((256,), (5,), ("tanh", "gelu", "silu", "relu"), ("mse",)),
+    (1024, 3, "gelu", "softmax"),
+    (2048, 3, "gelu", "mse"),
+    (1024, 5, "tanh", "mse"),
+)
+# Networks of which the rate is taken, and on which it is tried; of --wide.
+NETWORKS, WIDE_NETWORKS, WIDE_TRIED = 5, 3, 5
 
 
 def setting(loss: str) -> tuple[np.ndarray, np.ndarray, Any]:
@@ -36,12 +49,12 @@ def setting(loss: str) -> tuple[np.ndarray, np.ndarray, Any]:
     return x, law.encode(targets), law
 
 
-def ours(net: Any, loss: str, width: int, rates: dict[str, float]) -> dict[str, tuple[int, int]]:
+def ours(net: Any, loss: str, width: int, rates: dict[str, float], tried: int) -> dict[str, tuple[int, int]]:
     """Per parametrisation: how many networks diverge at 0.9 times the rate, how many do not at 1.5 times."""
     x, y, law = setting(loss)
     own, generator = as_finite(law), np.random.default_rng(1)
     counts = {name: [0, 0] for name in rates}
-    for _ in range(TRIED):
+    for _ in range(tried):
         for name, network, scale in drawn_networks(net, x.shape[1], y.shape[1], width, generator):
             descent = Descent(network=network, problem=Problem.of(network, x.astype(np.float32), y, own), scale=scale)
             counts[name][0] += descent.diverges(0.9 * rates[name], STEPS)
@@ -49,7 +62,7 @@ def ours(net: Any, loss: str, width: int, rates: dict[str, float]) -> dict[str, 
     return {name: (below, above) for name, (below, above) in counts.items()}
 
 
-def torchs(net: Any, loss: str, width: int, rates: dict[str, float]) -> dict[str, tuple[int, int]]:
+def torchs(net: Any, loss: str, width: int, rates: dict[str, float], tried: int) -> dict[str, tuple[int, int]]:
     """The same of PyTorch's own networks, loss functions and optimiser."""
     import torch
     from torch import nn
@@ -64,7 +77,7 @@ def torchs(net: Any, loss: str, width: int, rates: dict[str, float]) -> dict[str
         "softmax": lambda f: nn.functional.cross_entropy(f, targets.argmax(1)),
     }
     counts = [0, 0]
-    for seed, (column, factor) in itertools.product(range(TRIED), enumerate((0.9, 1.5))):
+    for seed, (column, factor) in itertools.product(range(tried), enumerate((0.9, 1.5))):
         torch.manual_seed(seed)
         sizes = [x.shape[1], *[width] * (net.depth - 1), y.shape[1]]
         parts: list[Any] = []
@@ -84,37 +97,43 @@ def torchs(net: Any, loss: str, width: int, rates: dict[str, float]) -> dict[str
     return {"pytorch": (counts[0], counts[1])}
 
 
-def compare(with_torch: bool = True, grid: tuple[Any, ...] = QUICK) -> int:
+def compare(
+    with_torch: bool = True,
+    settings: Iterable[tuple[int, int, str, str]] = QUICK,
+    networks: int = NETWORKS,
+    tried: int = TRIED,
+) -> int:
     """Measure and print."""
     print("| width | depth | f | loss | layers | rate | of the limit's | diverge at 0.9 | do not at 1.5 |")
     print("|---|---|---|---|---|---|---|---|---|")
     total: dict[str, np.ndarray] = {name: np.zeros(3, dtype=int) for name in PARAMETRISATIONS}
-    for width, depth, name, loss in itertools.product(*grid):
+    for width, depth, name, loss in settings:
         x, y, law = setting(loss)
         net = kc.MLP(name, depth, n_out=y.shape[1], sigma_w=2**0.5 if name == "relu" else 1.0)
-        found = stable_rates(net, x, y, law, width, progress=True)
+        found = stable_rates(net, x, y, law, width, networks=networks, progress=True)
         limit = kc.predict(net, x, y, law, width=width)
         bounds = (limit.learning_rates[0], limit.standard_learning_rate, limit.pytorch_learning_rate)
         rates = {one: found.rate(one) for one in PARAMETRISATIONS}
-        for one, (below, above) in (torchs if with_torch else ours)(net, loss, width, rates).items():
-            total[one] += (below, above, TRIED)
+        for one, (below, above) in (torchs if with_torch else ours)(net, loss, width, rates, tried).items():
+            total[one] += (below, above, tried)
             part = rates[one] / bounds[PARAMETRISATIONS.index(one)]
             print(
-                f"| {width} | {depth} | {name} | {loss} | {one} | {rates[one]:.3g} | {part:.2g} | {below} of {TRIED} | "
-                f"{above} of {TRIED} |",
+                f"| {width} | {depth} | {name} | {loss} | {one} | {rates[one]:.3g} | {part:.2g} | {below} of {tried} | "
+                f"{above} of {tried} |",
                 flush=True,
             )
-    for one, (below, above, tried) in total.items():
-        if tried:
-            print(f"\n{one}: {below} of {tried} diverge at 0.9 of the rate, {above} do not at 1.5 of it")
+    for one, (below, above, count) in total.items():
+        if count:
+            print(f"\n{one}: {below} of {count} diverge at 0.9 of the rate, {above} do not at 1.5 of it")
     return 0
 
 
 if __name__ == "__main__":
-    grid = FULL if "--full" in sys.argv else QUICK
-    sys.argv = [argument for argument in sys.argv if argument != "--full"]
-    if "--torch" in sys.argv or "--inside" in sys.argv:
-        sys.argv = [argument for argument in sys.argv if argument != "--torch"]
+    flags = set(sys.argv[1:])
+    sys.argv = [argument for argument in sys.argv if argument not in ("--full", "--wide", "--torch")]
+    if flags & {"--torch", "--inside"}:
         packages = ["torch", "numpy", "scipy", "sympy", "mpmath", "click", "threadpoolctl", "tqdm"]
         sys.exit(run_with(__file__, packages, __doc__.splitlines()[0], compare))
-    sys.exit(compare(with_torch=False, grid=grid))
+    if "--wide" in flags:
+        sys.exit(compare(with_torch=False, settings=WIDE, networks=WIDE_NETWORKS, tried=WIDE_TRIED))
+    sys.exit(compare(with_torch=False, settings=FULL if "--full" in flags else QUICK))

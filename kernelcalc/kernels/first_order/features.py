@@ -88,15 +88,21 @@ def feature(name: str, p1: int, p2: int) -> tuple[Monomial, ...]:
 
 
 def averaged(monomials: Iterable[Monomial], points: Index) -> tuple[Term, ...]:
-    """Their mean by Stein's lemma."""
+    """Their mean by Stein's lemma, one g after the other: it meets z at every point, or another g."""
     terms: list[Term] = []
-    for one in monomials:
-        if len(one.g) == 2:
-            terms.append(Term((*one.kernels, entry("xi", *one.g)), one.factors))
-        for by in product(points, repeat=len(one.g)):
-            carried = tuple(entry("phi", p, c) for p, c in zip(one.g, by, strict=True))
-            terms.append(Term(one.kernels + carried, one.factors, by))
-    return tuple(terms)
+    left: list[tuple[Monomial, Index]] = [(one, ()) for one in monomials]
+    while left:
+        one, by = left.pop()
+        if not one.g:
+            terms.append(Term(one.kernels, one.factors, by))
+            continue
+        p, *others = one.g
+        for c in points:
+            left.append((Monomial((*one.kernels, entry("phi", p, c)), one.factors, tuple(others)), (*by, c)))
+        for n, other in enumerate(others):
+            rest = tuple(others[:n] + others[n + 1 :])
+            left.append((Monomial((*one.kernels, entry("xi", p, other)), one.factors, rest), by))
+    return tuple(reversed(terms))
 
 
 def slopes(terms: Iterable[Term], points: Index) -> dict[Entry, list[Term]]:
