@@ -98,6 +98,25 @@ def test_one_set_of_names_in_one_order():
         assert places == sorted(places), (name, in_order)
 
 
+def test_methods_have_the_same_names_in_the_same_order():
+    """Of all classes of the front door; c(y, t) of a loss is a function of two numbers and no data."""
+    seen = 0
+    for name, cls in functions():
+        if not isinstance(cls, type) or not cls.__module__.startswith("kernelcalc"):
+            continue
+        for part, raw in vars(cls).items():
+            found = getattr(raw, "__func__", raw)
+            if part.startswith("_") or not inspect.isfunction(found):
+                continue
+            parameters = inspect.signature(found).parameters
+            assert not (FORBIDDEN - {"t"}) & parameters.keys(), (name, part)
+            in_order = [one for one, about in parameters.items() if about.kind is not about.KEYWORD_ONLY]
+            places = [in_order.index(one) for group in ORDER for one in group if one in in_order and one != "y"]
+            assert places == sorted(places), (name, part, in_order)
+            seen += 1
+    assert seen > 100
+
+
 def test_the_front_door_is_as_written_down():
     """A change of names or signatures shows in the diff of one file; ``python -m tests.public_api`` writes it anew."""
     written = Path(__file__).with_name("public_api.txt").read_text(encoding="utf-8").splitlines()

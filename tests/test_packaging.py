@@ -50,7 +50,7 @@ def test_contents(built: Path) -> None:
         if path.suffix in (".py", ".npz", ".txt")
     }
     assert {name for name in inside if ".dist-info/" not in name} == own | {"kernelcalc/py.typed"}
-    assert wheel.stat().st_size < 3e6
+    assert wheel.stat().st_size < 2e6
     with tarfile.open(sdist) as file:
         names = {name.partition("/")[2] for name in file.getnames()}
     for needed in (

@@ -55,9 +55,9 @@ class Loss:
         """Targets prepared for ``n`` points and ``n_out`` outputs, finite, of that number type."""
         return finite_array(self.prepare(Y, n, n_out), "Y", dtype)
 
-    def hessian(self, outputs: AnyArray, targets: AnyArray) -> AnyArray:
+    def hessian(self, outputs: AnyArray, Y: AnyArray) -> AnyArray:
         """𝓗C, one block a point, (N, n_out, n_out)."""
-        root = self.hessian_root(outputs, targets)
+        root = self.hessian_root(outputs, Y)
         return root @ root.swapaxes(1, 2)
 
 

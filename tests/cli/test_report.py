@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner, Result
@@ -80,12 +81,29 @@ def test_a_browser_shows_the_figures(page: Path, tmp_path: Path) -> None:
         f"--user-data-dir={tmp_path}",
         "--enable-logging=stderr",
     ]
-    done = subprocess.run(
-        [browser, *options, f"--screenshot={tmp_path / 'a.png'}", page.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    assert "CONSOLE" not in done.stderr
-    assert (tmp_path / "a.png").stat().st_size > 20_000
+    bare = tmp_path / "bare.html"
+    # the same page with every picture drawn white, in its place
+    bare.write_text(page.read_text().replace("</style>", "img { filter: brightness(0) invert(1) }</style>", 1))
+    shots = []
+    for source in (page, bare):
+        shot = tmp_path / f"{source.stem}.png"
+        # whole pages; no name is resolved, and nothing is asked for
+        where = ["--window-size=1000,9000", "--host-resolver-rules=MAP * ~NOTFOUND", f"--screenshot={shot}"]
+        done = subprocess.run(
+            [browser, *options, *where, source.as_uri()], capture_output=True, text=True, timeout=120, check=True
+        )
+        assert "CONSOLE" not in done.stderr
+        shots.append(shot)
+    image = pytest.importorskip("matplotlib.image")
+    seen, blank = (image.imread(shot)[..., :3] for shot in shots)
+    assert seen.shape == blank.shape
+    # rows of pixels that pictures alone have drawn on: one high band a figure, and lower ones of formulas
+    rows = np.flatnonzero(np.abs(seen - blank).max(axis=(1, 2)) > 0.3)
+    bands = np.split(rows, np.flatnonzero(np.diff(rows) > 25) + 1)
+    heights = [band[-1] - band[0] for band in bands]
+    figures = page.read_text().count("<figure>")
+    assert sum(height > 200 for height in heights) == figures == 3
+    assert len(bands) > figures
 
 
 def test_json_alone_on_standard_output(tmp_path: Path) -> None:
