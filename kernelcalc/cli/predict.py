@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from kernelcalc.studies.validation.descents import StableRates
     from kernelcalc.studies.validation.sharpness import MeasuredTop
 
+# Networks drawn for the quantiles of a learning curve, at least.
+_BAND_SAMPLES = 64
+
 
 @click.command(
     cls=Remembered, epilog="Example: kernelcalc predict -a tanh --loss softmax --width 512 --json prediction.json"
@@ -70,6 +73,10 @@ if TYPE_CHECKING:
     "--diag-reg", type=click.FloatRange(min=0), default=0.0, show_default=True,
     help="The same in units of the diagonal's mean.",
 )  # fmt: skip
+@click.option(
+    "--learning-curve", is_flag=True,
+    help="Loss and accuracy through training, on both parts, with the 5 to 95 % band over networks.",
+)  # fmt: skip
 def predict(
     activation: str,
     architecture: str | None,
@@ -87,6 +94,7 @@ def predict(
     held_out: int | None,
     ridge: float,
     diag_reg: float,
+    learning_curve: bool,
 ) -> None:
     """What a wide network will do on a data set: bounds of learning rates, time scales, expected loss.
 
@@ -107,7 +115,7 @@ def predict(
     from kernelcalc import datasets
     from kernelcalc.errors import InputError, PrecisionWarning
     from kernelcalc.kernels.architecture import network_from_text
-    from kernelcalc.studies import heldout, prediction
+    from kernelcalc.studies import heldout, learning, prediction
     from kernelcalc.training.losses import resolve_loss
 
     law = resolve_loss(loss)
@@ -117,6 +125,8 @@ def predict(
     count = len(x) // 5 if held_out is None else held_out
     if count >= len(x):
         raise InputError(f"--held-out below the number of points, {len(x)}", str(count))
+    if learning_curve and not count:
+        raise InputError("held-out points for --learning-curve", "--held-out 0")
     train, test = datasets.split(y, count, rng=seed)
     if count:
         say(f"held out for testing: {count} of {len(x)} points, {drawn(y, seed)}")
@@ -124,7 +134,7 @@ def predict(
     sampling |= {"descents": descents, "probability": probability}
     report = prediction.predict(net, x[train], y[train], law, width=width, n_out=y.shape[1], **sampling)
     say(str(report))
-    tested = None
+    tested = curve = None
     if count:
         parts = (x[train], y[train], x[test], y[test])
         options: dict[str, Any] = {"samples": samples, "rng": seed, "ridge": ridge, "diag_reg": diag_reg}
@@ -133,7 +143,14 @@ def predict(
             end = math.inf if law.is_quadratic else float(report.moments.times[-1])
             tested = heldout.held_out(net, *parts, law, time=end, **options)
         say(f"\n{tested}")
-    say_written([], recipe() | as_numbers(report, tested, test.tolist()))
+        if learning_curve:
+            if not law.is_quadratic:
+                del options["ridge"], options["diag_reg"]
+            options["samples"] = max(samples, _BAND_SAMPLES)
+            curve = learning.learning_curves(net, *parts, report.moments.times, law, **options)
+            say(f"\n{curve.text()}")
+    numbers = as_numbers(report, tested, test.tolist())
+    say_written([], recipe() | numbers | ({} if curve is None else {"learning_curve": curve.columns()}))
 
 
 def as_numbers(report: Prediction, tested: HeldOut | None = None, rows: list[int] | None = None) -> dict[str, Any]:

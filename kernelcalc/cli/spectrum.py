@@ -30,6 +30,10 @@ from kernelcalc.cli.terminal import say, say_written
     "--components", type=click.IntRange(min=1), metavar="K",
     help="Draw the K leading kernel principal components as pictures of the points instead.",
 )  # fmt: skip
+@click.option(
+    "--classes", is_flag=True,
+    help="Draw Papyan's hierarchy of I instead: class, cross-class, own-class and within-class parts.",
+)  # fmt: skip
 @drawing_options("kernelcalc-spectrum", "spectrum.csv and spectrum.png", short_width=False)
 def spectrum(
     activation: str,
@@ -42,6 +46,7 @@ def spectrum(
     width: int,
     seed: int,
     components: int | None,
+    classes: bool,
     drawing: Drawing,
 ) -> None:
     """Spectrum of the Hessian H = I + S at initialisation, in the infinite-width limit.
@@ -55,11 +60,14 @@ def spectrum(
 
     Columns of spectrum.csv: rank, eigenvalue (of I, descending), class_means (the eigenvalue were each class one point).
     With --components, of spectrum_components.csv: component, eigenvalue, point, weight (its kernel principal component).
+    With --classes, of spectrum_classes.csv: rank, eigenvalue (of I), class, cross, own, within (of its parts), predicted (of
+    the first three together), class_share, mean_share (of each eigenvector of I in the span of the class means, of all means).
     """
     import numpy as np
 
     from kernelcalc.kernels.architecture import network_from_text
-    from kernelcalc.studies.spectrum_report import SpectrumReport, leading_components
+    from kernelcalc.output.spectrum import classes_figure
+    from kernelcalc.studies.spectrum_report import SpectrumReport, hierarchy_at_start, leading_components
     from kernelcalc.training.losses import resolve_loss
 
     law = resolve_loss(loss)
@@ -67,8 +75,17 @@ def spectrum(
     x, y = data.read(law, seed)
     net = network_from_text(architecture, activation, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
     x = positioned(net, x)
+    if classes and components is not None:
+        raise click.UsageError("one of --components and --classes")
     report = SpectrumReport.of(net, x, y, law, width, seed)
     say(str(report))
+    if classes:
+        hierarchy = hierarchy_at_start(net, x, y, law, seed)
+        say(f"\n{hierarchy.text()}")
+        parts = {"spectrum_classes": hierarchy.columns()}
+        written = drawing.write("spectrum_classes", parts, lambda: classes_figure(parts["spectrum_classes"]))
+        say_written(written, recipe() | parts)
+        return
     if components is not None:
         values, weights = leading_components(report.found, components)
         columns = {

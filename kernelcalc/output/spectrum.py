@@ -168,6 +168,38 @@ def spectrum_figure(
     return figure
 
 
+def classes_figure(columns: Mapping[str, Array]) -> Any:
+    """Eigenvalues of I beside those of its class, cross-class, own-class and within-class parts; shares of its eigenvectors.
+
+    Parameters
+    ----------
+    columns : mapping
+        rank, eigenvalue, class, cross, own, within, class_share, mean_share; not a number where a part has fewer.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not attached to any window.
+    """
+    figure, (left, right) = panels(2)
+    rank, least = columns["rank"], NOTHING * np.nanmax(columns["eigenvalue"])
+    names = {"eigenvalue": "$I$", "class": "class", "cross": "cross-class", "own": "own class", "within": "within"}
+    for index, (column, name) in enumerate(names.items()):
+        shown = columns[column] > least
+        style = {"ls": "none", "marker": ".ox+v"[index], "ms": marker_size(0.8), "mfc": "none" if index == 1 else None}
+        left.loglog(rank[shown], columns[column][shown], color=color_of(index), label=name, **style)
+    left.set_xlabel("rank")
+    left.set_ylabel(r"eigenvalue $\lambda$")
+    for index, name in ((1, "class"), (2, "mean")):
+        label = f"span of {'class' if index == 1 else 'all'} means"
+        right.semilogx(rank, columns[f"{name}_share"], ".", color=color_of(index), ms=marker_size(0.8), label=label)
+    right.set_xlabel("rank")
+    right.set_ylabel("share of the eigenvector of $I$")
+    pairs = [pair for ax in (left, right) for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
+    legend_below(figure, [handle for handle, _ in pairs], labels=[label for _, label in pairs])
+    return figure
+
+
 def components_figure(values: Array, pictures: Array) -> Any:
     """Kernel principal components as square pictures, with their eigenvalues above.
 

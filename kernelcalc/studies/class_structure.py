@@ -92,6 +92,32 @@ class ClassHierarchy(Result):
         parts = ("class_values", "cross_values", "own_values", "within_values")
         return {name.removesuffix("_values"): float(getattr(self, name).sum()) for name in parts}
 
+    def columns(self) -> dict[str, Array]:
+        """A row a rank: I, its parts and the means' prediction, not a number where a part has fewer; shares of eigenvectors."""
+        parts = {
+            "eigenvalue": self.values, "class": self.class_values, "cross": self.cross_values, "own": self.own_values,
+            "within": self.within_values, "predicted": self.predicted, "class_share": self.class_share,
+            "mean_share": self.mean_share,
+        }  # fmt: skip
+        size = max(map(len, parts.values()))
+        padded = {name: np.concatenate([v, np.full(size - len(v), np.nan)]) for name, v in parts.items()}
+        return {"rank": np.arange(1, size + 1), **padded}
+
+    def text(self) -> str:
+        """Trace and largest eigenvalues of each part, in lines."""
+        whole, count = self.values.sum(), len(self.class_values)
+        lines = [f"Class structure of I (Papyan): {count} classes, Tr I = {whole:.5g}"]
+        for name, trace in self.traces.items():
+            values = getattr(self, f"{name}_values")
+            largest = ", ".join(f"{v:.4g}" for v in values[:3])
+            lines.append(f"  {name:<8} {trace / whole:6.1%} of the trace, the largest {largest}")
+        first, all_means = (share[:count].mean() for share in (self.class_share, self.mean_share))
+        lines.append(
+            f"  the {count} leading eigenvectors of I lie to {first:.1%} in the span of the class means, to {all_means:.1%} in "
+            "that of all means"
+        )
+        return "\n".join(lines)
+
 
 @renamed(labels="Y")
 def class_hierarchy(

@@ -84,6 +84,30 @@ class LearningCurves(Result):
         """Times, and levels of the bands."""
         return {"time": self.times, "level": self.levels}
 
+    def columns(self) -> dict[str, Array]:
+        """A row a time: losses on both data sets with their bands, accuracies where targets are classes."""
+        named: dict[str, Array] = {"time": self.times, "train_loss": self.train_loss, "loss": self.loss}
+        named |= {"loss_low": self.loss_band[0], "loss_high": self.loss_band[1], "ensemble_loss": self.ensemble_loss}
+        if self.accuracy is not None and self.accuracy_band is not None and self.ensemble_accuracy is not None:
+            low, high = self.accuracy_band
+            named |= {"accuracy": self.accuracy, "accuracy_low": low, "accuracy_high": high}
+            named |= {"ensemble_accuracy": self.ensemble_accuracy}
+        return named
+
+    def text(self) -> str:
+        """The columns but those of the mean output as lines, with what they mean."""
+        shown = {name: column for name, column in self.columns().items() if not name.startswith("ensemble")}
+        widths = [max(len(name) + 2, 11) for name in shown]
+        rows = ["".join(f"{name:>{w}}" for name, w in zip(shown, widths, strict=True))]
+        for row in zip(*shown.values(), strict=True):
+            rows.append("".join(f"{v:>{w}.4g}" for v, w in zip(row, widths, strict=True)))
+        low, high = self.levels
+        about = (
+            "Learning curve of one network, expected: train_loss on the points trained on, the rest on those held out; "
+            f"low, high: {low:.0%} and {high:.0%} of {self.samples} networks drawn"
+        )
+        return "\n".join([about, *rows])
+
 
 @renamed(points="X", labels="Y", test_points="X_test", test_labels="Y_test")
 def learning_curves(

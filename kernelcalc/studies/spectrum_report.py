@@ -14,6 +14,7 @@ from kernelcalc.kernels.sizes import weight_sizes, weighted
 from kernelcalc.output.spectrum import components_figure, plot_scree, spectrum_figure
 from kernelcalc.output.style import printed
 from kernelcalc.results.result import Result, axes, origin_of, seed_of
+from kernelcalc.studies.class_structure import ClassHierarchy, class_hierarchy
 from kernelcalc.studies.meanfield import mean_field_moments
 from kernelcalc.studies.sample_covariance import MarchenkoPastur
 from kernelcalc.studies.spectrum import (
@@ -90,7 +91,7 @@ class SpectrumReport(Result):
         """
         n, n_out = y.shape
         kernels = net.kernels(x)
-        start = covariance_root(kernels.sigma) @ np.random.default_rng(rng).standard_normal((n, n_out))
+        start = _drawn(kernels.sigma, n_out, rng)
         classes, members = np.unique(y, axis=0, return_inverse=True)
         clusters = len(classes) if len(classes) <= n // 2 else 0
         trace_s2 = 0.0
@@ -204,6 +205,17 @@ class SpectrumReport(Result):
                 *_about_s(self),
             ]
         )
+
+
+def hierarchy_at_start(net: Sequential, x: Array, y: Array, law: Loss, rng: Any = 0) -> ClassHierarchy:
+    """Papyan's parts of I for the outputs that :meth:`SpectrumReport.of` draws, targets (N, n_out)."""
+    kernels = net.kernels(x, only=("sigma", "theta"))
+    classes = y.argmax(axis=1) if y.shape[1] > 1 else None
+    return class_hierarchy(kernels, _drawn(kernels.sigma, y.shape[1], rng), y, law, classes=classes)
+
+
+def _drawn(sigma: Array, n_out: int, rng: Any) -> Array:
+    return np.asarray(covariance_root(sigma) @ np.random.default_rng(rng).standard_normal((len(sigma), n_out)))
 
 
 def _about_i(report: SpectrumReport) -> Iterator[str]:

@@ -41,6 +41,28 @@ def test_report_and_file_for_the_mse(tmp_path: Path) -> None:
     assert numbers["held_out"] is None
 
 
+def test_learning_curve_is_kernel_regression_at_all_times(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    result = run("-a", "erf", *FEW, "--targets", "parity", "--held-out", 6, "--learning-curve", "--json", path)
+    assert result.exit_code == 0, result.output
+    numbers = json.loads(path.read_text())
+    curve, rows = numbers["learning_curve"], np.array(numbers["held_out"]["rows"])
+    x, labels = kc.datasets.mnist14(24)
+    y, kept = kc.datasets.parity(labels).ravel(), np.setdiff1d(np.arange(24), rows)
+    K = kc.MLP("erf", depth=3).kernels(x)
+    values, vectors = np.linalg.eigh(K.theta[np.ix_(kept, kept)])
+    # E (Y(0) - Y*)² = Σ + Y*Y*ᵀ, and every mode decays by itself
+    start = np.einsum("ik,ij,jk->k", vectors, K.sigma[np.ix_(kept, kept)] + np.outer(y[kept], y[kept]), vectors)
+    for when, train, ensemble in zip(curve["time"], curve["train_loss"], curve["ensemble_loss"], strict=True):
+        decay = np.exp(-when * values / 18)
+        assert train == pytest.approx(decay**2 @ start / 36, rel=1e-8)
+        mean = K.theta[np.ix_(rows, kept)] @ vectors @ ((1 - decay) / values * (vectors.T @ y[kept]))
+        assert ensemble == pytest.approx(np.mean((mean - y[rows]) ** 2) / 2, rel=1e-6)
+    assert (np.array(curve["loss_low"]) <= curve["loss_high"]).all()
+    assert "Learning curve of one network" in result.output
+    assert "held-out points for --learning-curve" in run(*FEW, "--held-out", 0, "--learning-curve").stderr
+
+
 def test_held_out_points_are_kernel_regression(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     result = run("-a", "erf", *FEW, "--targets", "parity", "--held-out", 6, "--json", path)

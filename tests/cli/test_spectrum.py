@@ -156,6 +156,27 @@ def test_components_are_pictures_of_the_points(tmp_path):
         assert float(rows[40 * k]["eigenvalue"]) == pytest.approx(values[-1 - k], rel=1e-9)
 
 
+def test_classes_are_the_parts_of_i(tmp_path: Path) -> None:
+    done = run("-a", "tanh", "-n", "40", "--classes", "-o", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "spectrum_classes.png").read_bytes().startswith(b"\x89PNG")
+    with (tmp_path / "spectrum_classes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
+    x, labels = kc.datasets.mnist14(40)
+    theta = kc.MLP("tanh", depth=3).kernels(x, only="theta").theta / 40
+    # under the MSE every eigenvalue of Θ/N once an output
+    expected = np.sort(np.repeat(np.linalg.eigvalsh(theta), 10))[::-1]
+    np.testing.assert_allclose(columns["eigenvalue"], expected, rtol=1e-9, atol=1e-13)
+    # gradients of different outputs are orthogonal: n_c times the mean of Θ/N over pairs of a class
+    own = [theta[np.ix_(labels == c, labels == c)].sum() / (labels == c).sum() for c in range(10)]
+    np.testing.assert_allclose(columns["own"][:10], np.sort(own)[::-1], rtol=1e-9)
+    parts = [np.nansum(columns[name]) for name in ("class", "cross", "own", "within")]
+    assert sum(parts) == pytest.approx(10 * np.trace(theta), rel=1e-9)
+    assert f"{parts[1] / sum(parts):.1%} of the trace" in done.output
+    assert "one of --components and --classes" in run("--classes", "--components", 2).output
+
+
 def test_digits_are_images_for_a_convolution(tmp_path: Path) -> None:
     text = "conv(3, padding=zeros, stride=2); tanh; flatten; dense"
     done = run("-n", "20", "--architecture", text, "--targets", "parity", "--no-picture", "-o", tmp_path)
