@@ -40,6 +40,7 @@ LAYERS = {
     "relu": "lambda deg: Relu()",
     "erf": "lambda deg: Erf()",
     "gelu": "lambda deg: Gelu()",
+    "sin": "lambda deg: Sin()",
 }
 SCRIPT = """
 import json, sys, time, warnings
@@ -50,7 +51,7 @@ import jax.numpy as jnp
 import neural_tangents as nt
 import numpy as np
 from neural_tangents import stax
-from neural_tangents.stax import ElementwiseNumerical, Erf, Gelu, Relu
+from neural_tangents.stax import ElementwiseNumerical, Erf, Gelu, Relu, Sin
 layers = {LAYERS}
 def points(n, sphere):
     x = np.random.default_rng(n).normal(size=(n, 196))
@@ -163,7 +164,7 @@ def closed_forms(peer: Peer, sizes: list[int]) -> None:
         "| nonlinearity | N | norms | Σ, Θ here s | compiled s | peer s | peer / here | six here s | compiled s | six / peer |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for name in ("relu", "erf", "gelu"):
+    for name in ("relu", "erf", "gelu", "sin"):
         six = PAIR if name == "relu" else KERNEL_NAMES
         for n in sizes:
             for sphere in (False, True):
@@ -185,7 +186,7 @@ def main() -> None:
     parser.add_argument("--peer-python", type=Path, help="Python that has neural-tangents (default: install it).")
     parser.add_argument("--names", nargs="*", default=["tanh", "softplus", "silu", "arctan"])
     parser.add_argument("--sizes", nargs="*", type=int, default=[256, 1024])
-    parser.add_argument("--closed-sizes", nargs="*", type=int, default=[1024, 4096])
+    parser.add_argument("--closed-sizes", nargs="*", type=int, default=[256, 1024, 4096])
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, NumPy {np.__version__}, Python {sys.version.split()[0]}")
     with tempfile.TemporaryDirectory() as folder:

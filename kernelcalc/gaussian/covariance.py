@@ -16,6 +16,9 @@ PARALLEL_ROUNDING = 1e-13
 # Products of two variances, split exactly, must not overflow.
 LARGEST = 1e140
 
+# No product is within an eighth of its pair's c² if even the largest c² is below this times the smallest q q'.
+SURELY_APART = 0.87
+
 # Veltkamp's constant 2^27 + 1 splits a double into two halves whose products are exact.
 _SPLITTER = 134217729.0
 
@@ -67,6 +70,9 @@ def determinant(q: np.ndarray, qp: np.ndarray, c: np.ndarray) -> np.ndarray:
     """
     first, second = q * qp, c * c
     det = first - second
+    largest = max(float(c.max(initial=0.0)), -float(c.min(initial=0.0)))
+    if largest * largest < SURELY_APART * float(q.min(initial=np.inf)) * float(qp.min(initial=np.inf)):
+        return det
     # Elsewhere the rounding of the products is no more than 8 ulp of their difference.
     close = np.asarray(det < first / 8)
     if not close.any():

@@ -42,8 +42,10 @@ class Matrix:
         blocks = list(self._blocks(*(panel or (slice(0, self.shape[0]), slice(0, self.shape[1])))))
         workers = min(processors(), len(blocks) // 2)
         if workers < 2:
-            for rows, columns in blocks:
-                work(rows, columns)
+            # products of a block are too small for threads of BLAS, which would wait for each other
+            with one_blas_thread():
+                for rows, columns in blocks:
+                    work(rows, columns)
             return
         with one_blas_thread(workers), ThreadPoolExecutor(workers) as pool:
             futures = [pool.submit(work, rows, columns) for rows, columns in blocks]

@@ -7,6 +7,7 @@ from fractions import Fraction
 import mpmath as mp
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import kernelcalc as kc
 from kernelcalc.errors import (
@@ -342,6 +343,19 @@ def test_a_zero_point_among_many():
     K = net.kernels(points)
     np.testing.assert_allclose(K.theta[1:, 1:], expected.theta, rtol=1e-12)
     assert K.sigma[0, 0] == pytest.approx(math.log(2) ** 2, rel=1e-14)
+
+
+def test_products_of_blocks_take_one_thread_of_blas_whoever_computes_them(monkeypatch):
+    seen = set()
+
+    def look(rows, columns):
+        seen.update(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+
+    with threadpool_limits(2, user_api="blas"):
+        for workers in (1, 2):
+            monkeypatch.setattr(blocks, "processors", lambda count=workers: count)
+            blocks.Matrix(shape=(600, 600), symmetric=True).every_block(look)
+    assert seen == {1}
 
 
 def test_threads_change_nothing(monkeypatch):

@@ -130,7 +130,7 @@ def _closed_forms(points: Points) -> dict[int, Combination] | None:
         if found is None or (compiled and len(found.terms) > 1):
             return None
         if found.relative > points.rtol and smooth:
-            norms = lower_norms(points.functions[i], q), lower_norms(points.functions[j], qp)
+            norms = (lower_norms(points.functions[k], ends)[np.searchsorted(ends, v)] for k, v in ((i, q), (j, qp)))
             if not enough(found.value, found.error, rho, *norms, rtol=points.rtol).all():
                 return None
     return known
