@@ -165,8 +165,8 @@ def _poles(expr: sp.Expr, low: float, high: float) -> set[float]:
             found |= {float(sp.re(r)) for r in sp.Poly(base, x).nroots(n=20, maxsteps=200) if abs(sp.im(r)) < 1e-12}
         else:
             grid = np.linspace(low, high, 4001)
-            values = numpy_callable(base, x)(grid)
-            found |= {float(v) for v in grid[1:][values[1:] * values[:-1] <= 0]}
+            signs = np.sign(numpy_callable(base, x)(grid))
+            found |= {float(v) for v in grid[1:][signs[1:] * signs[:-1] <= 0]}
     return {root for root in found if low <= root <= high}
 
 

@@ -27,6 +27,7 @@ from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.compiling import compile_expression
 from kernelcalc.expressions.stable import MPMATH_FUNCTIONS, plain
 from kernelcalc.gaussian.digits.fixed_point import fixed, gaussian_weights, number, real_spectra
+from kernelcalc.gaussian.digits.zeros import faintness, opposite, parities, vanishing
 from kernelcalc.machine import MULTIPRECISION
 
 # Below this ρ the kernel is too wide for a periodic lattice of moderate length; the convolution is padded with zeros.
@@ -96,39 +97,45 @@ def lattice_expectations(
 ) -> dict[tuple[int, int], Any]:
     """E[f_i(a) g_j(b)] to ``dps`` digits each, for functions analytic on the line and mpmath numbers q, q' > 0, c.
 
-    What is below rounding at two precisions, as the mean of an odd function, is 0.
+    What vanishes by symmetry is 0, and what is below :func:`vanishing` of √(E f_i² E g_j²).
 
     Raises
     ------
     PrecisionError
         If the finest lattice does not settle the digits.
     """
-    bits = int((dps + 4) * math.log2(10)) + 2 * LOST_BITS
-    found: dict[tuple[int, int], Any] = {}
-    open_pairs = list(pairs)
-    for attempt in range(MAX_CANCELLATION):
-        values, noise = _settled(f, g, q, qp, c, open_pairs, bits, dps)
-        lost = 0
+    sides = [(_together(h), mpmath.sqrt(v)) for h, v in ((f, q), (g, qp))]
+    odd, faint = [parities(*side) for side in sides], sum(faintness(*side) for side in sides)
+    bits = int((dps + 4 + faint) * math.log2(10)) + 2 * LOST_BITS
+    found: dict[tuple[int, int], Any] = {(i, j): mpmath.mpf(0) for i, j in pairs if opposite(odd[0][i], odd[1][j], c)}
+    open_pairs = [pair for pair in pairs if pair not in found]
+    for _ in range(MAX_CANCELLATION):
+        if not open_pairs:
+            break
+        values, noise, sizes = _settled(f, g, q, qp, c, open_pairs, bits, dps)
+        lost = 8
         for pair in open_pairs:
-            size = abs(values[pair])
-            if size > noise[pair] * mpmath.mpf(10) ** (dps + 2):
+            size, rounding, least = abs(values[pair]), noise[pair], vanishing(dps) * sizes[pair]
+            if size > rounding * mpmath.mpf(10) ** (dps + 2):
                 found[pair] = values[pair]
-            elif attempt and size <= noise[pair]:
+            elif size > rounding:
+                lost = max(lost, int(mpmath.log(rounding * mpmath.mpf(10) ** (dps + 2) / size, 2)) + 4)
+            elif rounding <= least:
                 found[pair] = mpmath.mpf(0)
             else:
-                missing = noise[pair] * mpmath.mpf(10) ** (dps + 2) / max(size, noise[pair])
-                lost = max(lost, int(mpmath.log(missing, 2)) + 4)
+                # Only a size above rounding says how far the next attempt must see.
+                lost = max(lost, int(mpmath.log(rounding / least, 2)) + 1 if sizes[pair] > rounding else bits)
         open_pairs = [pair for pair in open_pairs if pair not in found]
-        if not open_pairs:
-            return found
-        bits += max(lost, 8)
-    raise PrecisionError(f"cancellation left fewer than {dps} digits of E[f(a)g(b)] at q1={q}, q2={qp}, c={c}")
+        bits += lost
+    if open_pairs:
+        raise PrecisionError(f"cancellation left fewer than {dps} digits of E[f(a)g(b)] at q1={q}, q2={qp}, c={c}")
+    return found
 
 
 def _settled(
     f: Expressions, g: Expressions, q: Any, qp: Any, c: Any, pairs: Sequence[tuple[int, int]], bits: int, dps: int
-) -> tuple[dict[tuple[int, int], Any], dict[tuple[int, int], Any]]:
-    """Values that two spacings agree on, and the size of their rounding errors."""
+) -> tuple[dict[tuple[int, int], Any], dict[tuple[int, int], Any], dict[tuple[int, int], Any]]:
+    """Values that two spacings agree on, the size of their rounding errors, and √(E f² E g²)."""
     # φ is 2^{−bits} at the inner part of the box, nine tenths.
     reach = float(math.ceil(1.1 * math.sqrt(2 * bits * math.log(2)) + 2))
     for _ in range(MAX_GROWTH):
@@ -150,7 +157,7 @@ def _settled(
             if previous is not None and all(
                 abs(values[p] - previous[p]) <= tolerance * abs(values[p]) + noise[p] for p in pairs
             ):
-                return values, noise
+                return values, noise, rule.sizes
             previous, h = values, h / 2
     raise PrecisionError(f"{MAX_POINTS} lattice points do not reach {dps} digits at q1={q}, q2={qp}, c={c}")
 
@@ -168,6 +175,7 @@ class _Rule:
         # (√(qq') − |c|)(√(qq') + |c|) keeps the digits of 1 − ρ².
         self.t = max((geometric - abs(c)) * (geometric + abs(c)) / geometric**2, mpmath.mpf(0))
         self.noise: dict[tuple[int, int], Any] = {}
+        self.sizes: dict[tuple[int, int], Any] = {}
 
     def enclosed(self, h: float) -> bool:
         """Whether |f| |g| φ is below rounding at the box's end, nine tenths of it at that."""
@@ -207,8 +215,9 @@ class _Rule:
         """The double sum with spacing h, for all pairs."""
         rows, columns = sorted({i for i, _ in self.pairs}), sorted({j for _, j in self.pairs})
         unit = mpmath.ldexp(1, LOST_BITS - self.bits)
-        norms = [[max(v, mpmath.mpf(1)) for v in self._norms(s, h)] for s in (self.first, self.second)]
-        self.noise = {(i, j): unit * norms[0][i] * norms[1][j] for i, j in self.pairs}
+        norms = [self._norms(s, h) for s in (self.first, self.second)]
+        self.sizes = {(i, j): norms[0][i] * norms[1][j] for i, j in self.pairs}
+        self.noise = {(i, j): unit * max(norms[0][i], 1) * max(norms[1][j], 1) for i, j in self.pairs}
         n, bits = int(self.first.reach / h), self.bits
         weighted = self._weighted(self.first, h, 1 + self.rho)
         left = {i: weighted[i] for i in rows}

@@ -29,6 +29,7 @@ from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.compiling import compile_expression
 from kernelcalc.expressions.stable import MPMATH_FUNCTIONS, plain
 from kernelcalc.gaussian.digits.fixed_point import fixed, gaussian_weights, number
+from kernelcalc.gaussian.digits.zeros import faintness, opposite, parities, vanishing
 from kernelcalc.machine import MULTIPRECISION
 
 # Above this ρ the panels of E[g(b)|a] cost less than the frequencies (measured for softsign at q = 1 and 25).
@@ -40,6 +41,8 @@ REFINEMENT, MAX_REFINEMENTS = 1.4, 6
 # Nodes of the first rule near |ρ| = 1, where 0.9 of those above give the digits (measured: elu, softsign).
 COARSE = 0.64
 GUARD_BITS = 48
+# Bits that the recursion of Legendre's polynomials loses near ±1, and those that are right in NumPy's nodes.
+LEGENDRE_BITS, FLOAT_BITS = 48, 44
 # One of so many values of E[g(b)|a] foretells the time of all, and seconds of one rule from which on a warning says so.
 STRIDE, SLOW = 20, 3.0
 
@@ -74,31 +77,40 @@ class Pieces:
         """Values at a point of the piece that holds ``middle``."""
         return self._calls[sum(1 for b in self.breaks if middle > b)](at)
 
+    def parities(self, std: Any) -> list[int]:
+        """1 for even functions, −1 for odd ones, 0 for others; functions with deltas count as others."""
+        singular = [any(weights[k] for _, weights in self.deltas) for k in range(self.count)]
+        found = parities(lambda at: self(at, at), std)
+        return [0 if delta else sign for sign, delta in zip(found, singular, strict=True)]
+
+    def faintness(self, std: Any) -> int:
+        """Decimal places before the first digit of f φ."""
+        return faintness(lambda at: self(at, at), std, [at for at, _ in self.features])
+
 
 @lru_cache(maxsize=64)
 def _legendre(count: int, bits: int) -> tuple[list[Any], list[Any]]:
-    """Nodes and weights of Gauss and Legendre on [−1, 1]."""
-    with MULTIPRECISION, mpmath.workprec(bits + 20):
-        nodes, weights = [], []
-        for k in range(count):
-            z = mpmath.cos(mpmath.pi * (k + mpmath.mpf(3) / 4) / (count + mpmath.mpf(1) / 2))
-            for _ in range(60):
-                before, current = mpmath.mpf(1), z
-                for n in range(2, count + 1):
-                    before, current = current, ((2 * n - 1) * z * current - (n - 1) * before) / n
-                slope = count * (z * current - before) / (z * z - 1)
-                step = current / slope
-                z -= step
-                if abs(step) < mpmath.ldexp(1, -bits // 2 - 4):
-                    break
-            # The slope at the node before the last, quadratically small, step.
-            before, current = mpmath.mpf(1), z
-            for n in range(2, count + 1):
-                before, current = current, ((2 * n - 1) * z * current - (n - 1) * before) / n
-            slope = count * (z * current - before) / (z * z - 1)
-            nodes.append(z)
-            weights.append(2 / ((1 - z * z) * slope**2))
-        return nodes, weights
+    """Nodes and weights of Gauss and Legendre on [−1, 1]: NumPy's nodes, and Newton's steps in integers of 2^−bits."""
+    bits += LEGENDRE_BITS
+    one = 1 << bits
+    start = np.polynomial.legendre.leggauss(count)[0]
+    z = np.array([int(math.ldexp(v, 60)) << (bits - 60) for v in start], dtype=object)
+    for _ in range(math.ceil(math.log2(bits / FLOAT_BITS))):
+        value, slope = _polynomial(count, z, bits)
+        z = z - value * one // slope
+    _, slope = _polynomial(count, z, bits)
+    weights = 2 * one * one // ((((one - (z * z >> bits)) * slope >> bits) * slope) >> bits)
+    with MULTIPRECISION, mpmath.workprec(bits):
+        return [number(v, bits) for v in z], [number(v, bits) for v in weights]
+
+
+def _polynomial(count: int, z: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """P_count and its slope by the three-term recursion."""
+    one = 1 << bits
+    before, value = np.full(len(z), one, dtype=object), z
+    for n in range(2, count + 1):
+        before, value = value, ((2 * n - 1) * (z * value >> bits) - (n - 1) * before) // n
+    return value, count * ((z * value >> bits) - before) * one // ((z * z >> bits) - one)
 
 
 Mark = tuple[Any, float]
@@ -278,17 +290,19 @@ class _Job:
             if place == len(order) // STRIDE:
                 started = time.thread_time()
             if place == 2 * (len(order) // STRIDE):
-                self._warn((time.thread_time() - started) * STRIDE)
+                self.warn((time.thread_time() - started) * STRIDE)
             right = self._conditional(slope * u, spread, refinement)
             for i, j in self.pairs:
                 totals[i, j] += density * left[i] * right[j]
         return totals
 
-    def _warn(self, seconds: float) -> None:
+    def warn(self, seconds: float) -> None:
+        """Say how long a rule takes, where that is long."""
         if seconds > SLOW:
             warnings.warn(
                 f"{self.dps} digits of an expectation at ρ = {float(self.sign * self.rho):.4g} with kinks and without a closed "
-                f"form take some {seconds:.0f} s a rule, and two or more rules; fewer digits or |ρ| below {NARROW} are faster",
+                f"form take some {seconds:.0f} s a rule, and two or more rules; fewer digits, wider features, "
+                f"features less far out, and |ρ| below {NARROW} are faster",
                 SlowMethodWarning,
                 stacklevel=2,
             )
@@ -355,32 +369,50 @@ def panel_expectations(
 ) -> Values:
     """E[f_i(a) g_j(b)] to ``dps`` digits, for derivatives f_i of one piecewise analytic function and g_j of another.
 
-    What is below rounding at two precisions, as the mean of an odd function, is 0.
+    What vanishes by symmetry is 0, and what is below :func:`vanishing` of √(E f_i² E g_j²).
 
     Raises
     ------
     PrecisionError
         If refined rules do not settle the digits, and for singular functions on |ρ| = 1.
     """
-    found: Values = {}
-    open_pairs, work = list(pairs), dps
+    sides = [(Pieces(h), mpmath.sqrt(v)) for h, v in ((f, q), (g, qp))]
+    odd = [side.parities(std) for side, std in sides]
+    found: Values = {(i, j): mpmath.mpf(0) for i, j in pairs if opposite(odd[0][i], odd[1][j], c)}
+    open_pairs = [pair for pair in pairs if pair not in found]
+    work = dps + sum(side.faintness(std) for side, std in sides)
     det = determinant(q, qp, c)
-    for attempt in range(MAX_REFINEMENTS):
+    for _ in range(MAX_REFINEMENTS):
+        if not open_pairs:
+            break
         values, noise = _settled(f, g, (q, qp, c, det), open_pairs, work)
-        lost = 0
+        lost = 8
         for pair in open_pairs:
             size = abs(values[pair])
             if size >= noise * mpmath.mpf(10) ** (dps + 2):
                 found[pair] = values[pair]
-            elif attempt and size <= noise:
-                found[pair] = mpmath.mpf(0)
+            elif size > noise:
+                lost = max(lost, int(mpmath.log10(noise / size)) + dps + 2 + dps - work)
             else:
-                lost = max(lost, int(mpmath.log10(noise / max(size, noise))) + dps + 2 + dps - work)
+                norm = _norm(f, pair[0], q, work) * _norm(g, pair[1], qp, work)
+                least = vanishing(dps) * norm
+                if noise <= least:
+                    found[pair] = mpmath.mpf(0)
+                else:
+                    lost = max(lost, int(mpmath.log10(noise / least)) + 1 if norm > noise else work)
         open_pairs = [pair for pair in open_pairs if pair not in found]
-        if not open_pairs:
-            return found
-        work += max(lost, 8)
-    raise PrecisionError(f"cancellation left fewer than {dps} digits of E[f(a)g(b)] at q1={q}, q2={qp}, c={c}")
+        work += lost
+    if open_pairs:
+        raise PrecisionError(f"cancellation left fewer than {dps} digits of E[f(a)g(b)] at q1={q}, q2={qp}, c={c}")
+    return found
+
+
+def _norm(f: Sequence[Activation], order: int, q: Any, dps: int) -> Any:
+    """√E f_i², and 1 for delta functions, which have none."""
+    if f[order].deltas:
+        return mpmath.mpf(1)
+    values, _ = _settled(f[order : order + 1], f[order : order + 1], (q, q, q, mpmath.mpf(0)), [(0, 0)], dps)
+    return mpmath.sqrt(max(values[0, 0], 0))
 
 
 def _settled(
@@ -398,8 +430,11 @@ def _settled(
         refinement = COARSE if nested else 1.0
         noise = mpmath.ldexp(1, 16 - job.bits)
         previous: Values | None = None
+        started = time.thread_time()
         for _ in range(MAX_REFINEMENTS):
             values = method(refinement)
+            if previous is None and not nested:
+                job.warn(time.thread_time() - started)
             if previous is not None and all(
                 abs(values[p] - previous[p]) <= mpmath.mpf(10) ** -digits * abs(values[p]) + noise for p in pairs
             ):

@@ -15,6 +15,8 @@ SEEN_NOISE = 4.0
 RESOLVED = 1e-12
 # Two rules on panels much wider than a narrow feature may miss the same of its slopes.
 RESOLVED_NARROW = 1e-15
+# Errors are relative to this part of the largest |f| nearer 0, at least.
+SMALL_PART = 1e-6
 # From the widest panel down to 1e-12 of it, or of 1 where that is less: features keep their width however large the
 # variance. A function rougher than MAX_ROUGH panels a level stays unresolved, and the difference of two resolutions says so.
 MAX_SPLITS, MAX_ROUGH = 40, 200
@@ -39,7 +41,7 @@ def feature_mesh(act: Activation, radius: float) -> np.ndarray:
     start = np.array(sorted({-radius, 0.0, radius, *inside}))
     samples = _samples(act, radius)
     at_samples = act(samples, check=False)
-    scale = max(np.abs(act(np.linspace(-radius, radius, 401), check=False)).max(), np.abs(at_samples).max())
+    inner, scale = _inner_scale(act, radius, samples, at_samples)
     left, right = start[:-1], start[1:]
     found = [start]
     resolved = RESOLVED_NARROW if act.narrow else RESOLVED
@@ -47,7 +49,8 @@ def feature_mesh(act: Activation, radius: float) -> np.ndarray:
         at, _ = panels(np.stack([left, right], axis=1), MESH_NODES)
         values = act(at, check=False)
         coefficients = values @ transform
-        size = np.maximum(np.abs(values).max(axis=1), 1e-6 * scale)
+        place = np.searchsorted(inner, np.maximum(np.abs(left), np.abs(right)), side="right") - 1
+        size = np.maximum(np.abs(values).max(axis=1), SMALL_PART * scale[place])
         error = np.abs(coefficients[:, -2:]).max(axis=1)
         panel = np.searchsorted(left, samples, side="right") - 1
         hit = (panel >= 0) & (samples <= right[np.maximum(panel, 0)])
@@ -67,6 +70,17 @@ def feature_mesh(act: Activation, radius: float) -> np.ndarray:
         order = np.argsort(left)
         left, right = left[order], right[order]
     return np.unique(np.concatenate(found))
+
+
+def _inner_scale(
+    act: Activation, radius: float, samples: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances from 0, and the largest |f| seen up to each: what f is further out, a Gaussian weighs less."""
+    grid = np.linspace(-radius, radius, 401)
+    at = np.abs(np.concatenate([grid, samples, [0.0]]))
+    order = np.argsort(at)
+    size = np.abs(np.concatenate([act(grid, check=False), values, act(np.zeros(1), check=False)]))
+    return at[order], np.maximum.accumulate(np.nan_to_num(size[order]))
 
 
 def _splits(radius: float) -> int:

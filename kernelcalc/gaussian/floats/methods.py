@@ -30,6 +30,8 @@ from kernelcalc.machine import MULTIPRECISION
 GUARANTEE = 1e-10
 # Digits of the exact algebra where it stands in for float64 quadrature.
 ALGEBRA_DIGITS = 18
+# What sums of values that float64 cannot tell from 0 may hide.
+FAINTEST = 1e-300
 # Below this qq' − c² relative to qq', c's own rounding would be felt.
 NEAR_DEGENERATE = 1e-6
 # Products of coefficients held at once.
@@ -76,13 +78,17 @@ class Results:
 
     def open(self, rtol: float) -> np.ndarray:
         """Indices of the pairs that are not settled."""
-        # A quadrature that has met nothing but zeros has not looked far enough into the tail.
-        unseen = (self.scale == 0) & (self.method != "exact") & (self.method != "deterministic")
-        return np.flatnonzero((~(self.error <= rtol * self.scale) | unseen) & ~np.isinf(self.value) & ~self.done)
+        return np.flatnonzero((~(self.error <= rtol * self.scale) | self.unseen()) & ~np.isinf(self.value) & ~self.done)
+
+    def unseen(self) -> np.ndarray:
+        """Where a quadrature has met nothing but zeros, which may be the end of float64 and not of the function."""
+        return (self.scale == 0) & (self.method != "exact") & (self.method != "deterministic")
 
     def put(self, index: np.ndarray, found: Scaled, name: str) -> None:
         """Keep the new estimates that are better than what is there."""
         better = (found.error < self.error[index]) | np.isinf(found.value) | np.isnan(self.value[index])
+        # Zeros alone, which a rule meets that does not reach far enough, are no value.
+        better |= (self.scale[index] == 0) & (found.magnitude > 0) & np.isfinite(found.error)
         kept = index[better]
         self.value[kept], self.error[kept] = found.value[better], found.error[better]
         self.scale[kept], self.method[kept] = found.magnitude[better], name
@@ -113,6 +119,7 @@ def pair_results(f: Activation, g: Activation, cov: Covariance, *, rtol: float) 
                 results.put(index, method.estimate(f, g, cov.take(index), rtol), method.name)
                 results.done[index] = method.final & np.isfinite(results.error[index]) & (results.scale[index] > 0)
     _judge(f, g, cov, results)
+    results.error[results.unseen()] += FAINTEST
     return results
 
 

@@ -1,0 +1,61 @@
+"""Which expectations are 0, and how small others are at first sight: no number of digits tells a zero from what is small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mpmath
+
+# Where parity is looked for, in standard deviations: twelve places without relations.
+PARITY_PLACES = tuple(0.071 + 0.3719 * k for k in range(12))
+# Where the size of f φ is looked for, in standard deviations.
+LOOK_REACH, LOOK_STEP = 40.0, 0.5
+# Digits of values there, which differences such as 1 − tanh² may lose.
+SEEN_DIGITS = 330
+# Digits that a first attempt need not be helped with.
+MODEST_DIGITS = 6
+# Bits that values of odd and even functions may differ in.
+ROUNDED_BITS = 24
+
+
+def parities(call: Callable[[Any], Sequence[Any]], std: Any) -> list[int]:
+    """1 for even functions, −1 for odd ones, 0 for others, from their values at the working precision."""
+    pairs = [(call(std * z), call(-std * z)) for z in map(mpmath.mpf, PARITY_PLACES)]
+    return [_parity([(right[k], left[k]) for right, left in pairs]) for k in range(len(pairs[0][0]))]
+
+
+def _parity(values: list[tuple[Any, Any]]) -> int:
+    lost = mpmath.ldexp(1, ROUNDED_BITS - mpmath.mp.prec)
+    for sign in (1, -1):
+        if all(abs(right - sign * left) <= lost * abs(right) for right, left in values):
+            return sign
+    return 0
+
+
+def faintness(call: Callable[[Any], Sequence[Any]], std: Any, features: Sequence[Any] = ()) -> int:
+    """Decimal places before the first digit of the largest f φ, 0 where there are few: an expectation has that many or so.
+
+    ``features`` are places, as x, where narrow ones lie, which a grid does not meet.
+    """
+    largest = mpmath.mpf(0)
+    with mpmath.workdps(SEEN_DIGITS):
+        grid = [k * LOOK_STEP for k in range(-int(LOOK_REACH / LOOK_STEP), int(LOOK_REACH / LOOK_STEP) + 1)]
+        for z in (*map(mpmath.mpf, grid), *(at / std for at in features)):
+            density = mpmath.exp(-(z**2) / 2)
+            largest = max(largest, *(abs(value) * density for value in call(std * z)))
+        places = 0 if largest == 0 else -int(mpmath.log10(largest))
+    return min(max(0, places - MODEST_DIGITS), SEEN_DIGITS)
+
+
+def opposite(first: int, second: int, c: Any) -> bool:
+    """Whether E[f(a)g(b)] vanishes for functions of these parities: one odd, one even, or an odd one apart."""
+    return first * second == -1 or (c == 0 and -1 in (first, second))
+
+
+def vanishing(dps: int) -> Any:
+    """Below this, relative to √(E f² E g²), an expectation counts as 0.
+
+    What is smaller and not 0 would have to cancel, or lie in a tail, to twice the digits asked for and forty more.
+    """
+    return mpmath.mpf(10) ** -(2 * dps + 40)
