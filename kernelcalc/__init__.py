@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kernelcalc.studies.regression import nngp_posterior, predict_outputs
     from kernelcalc.studies.spectrum import spectrum_of_i
     from kernelcalc.studies.stacks import stack_phase, stack_profile
+    from kernelcalc.studies.validation.drift import tangent_drift
     from kernelcalc.studies.validation.validate import validate
     from kernelcalc.training import law as distribution
     from kernelcalc.training import losses
@@ -89,6 +90,7 @@ __all__ = [
     "stack_phase",
     "stack_profile",
     "symbolic",
+    "tangent_drift",
     "torch",
     "train_along",
     "training_times",
@@ -127,6 +129,7 @@ _HOME = {
     "train_along": "training.direction",
     "convex_loss": "training.losses",
     "FiniteNetwork": "finite.network",
+    "tangent_drift": "studies.validation.drift",
     "validate": "studies.validation.validate",
 }
 _MODULES = {

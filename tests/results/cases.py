@@ -43,6 +43,7 @@ MADE = {
     "finite_width relu": lambda: kc.finite_width(kc.MLP("relu", 2), X[:3]),
     "at a width": lambda: kc.finite_width(kc.MLP("erf", 2), X[:3]).at(100),
     "moments at a width": lambda: kc.hessian_moments_at_width(kc.MLP("erf", 2), X[:3], Y[:3], 100),
+    "tangent_drift": lambda: kc.tangent_drift(kc.MLP("tanh", 2), X[:3], Y[:3], (4, 8), networks=2, time=0.5),
     "mean_field_moments": lambda: kc.mean_field_moments(K, Y),
     "spectrum_of_i": lambda: kc.spectrum_of_i(K, Y, Y),
     "at a proportional width": lambda: kc.spectrum.at_width(NET, X, 6, x=[1.0, 2.0]),
