@@ -39,7 +39,8 @@ def test_says_where_the_architecture_is():
 
 
 def links(page):
-    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    # without code and formulas
+    text = re.sub(r"```.*?```|\$\$.*?\$\$|\$[^$\n]*\$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     return re.findall(r"\]\((?!\w+:)([^)#\s]+)[^)]*\)", text)
 
 
