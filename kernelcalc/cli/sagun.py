@@ -60,8 +60,8 @@ def _points(experiment: str, data: DataOptions, seed: int) -> dict[str, Any]:
 @click.option(
     "--full", is_flag=True,
     help="The papers' settings, on 14 × 14 digits. On an idle core training takes 10 seconds, heatmaps, split and path about a "
-    "minute, separability 2, outliers 5; spectra, all eigenvalues of matrices of up to 19,470 rows (3 GB), about 70 minutes, "
-    "with --approximate 2.",
+    "minute, separability 2, outliers 8, batches some 10; spectra, all eigenvalues of matrices of up to 19,470 rows "
+    "(3 GB), about 70 minutes, with --approximate 2.",
 )  # fmt: skip
 @click.option("-a", "--activation", type=ACTIVATION, metavar="TEXT", help="Name or expression.  [default: relu]")
 @click.option("--loss", metavar="softmax|mse", help="Loss.  [default: softmax; both in the experiment spectra]")
