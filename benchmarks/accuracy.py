@@ -1,7 +1,7 @@
-"""Accuracy of Σ and Θ against neural-tangents, both measured against 30-digit values: ``python benchmarks/accuracy.py``.
+"""Accuracy of Σ and Θ against neural-tangents, both measured against 20-digit values: ``python benchmarks/accuracy.py``.
 
 Installs neural-tangents 0.6.5 (with jax and jaxlib 0.4.23, numpy < 2, scipy 1.12, tf2jax 0.3.6: newer ones break its
-import) into a temporary environment, runs it there in float64 on the same points, and prints a Markdown table.
+import) into a temporary environment, runs it there in float64 on the same points, prints a table and keeps it.
 
 Rows: network with two hidden layers, four points on a sphere of radius √8, the first two of them equal; error = largest
 relative error over the pairs.
@@ -18,6 +18,7 @@ import venv
 from pathlib import Path
 
 import numpy as np
+from record import Table
 
 import kernelcalc as kc
 
@@ -96,23 +97,23 @@ def main() -> None:
         points[1] = points[0]
         cases = [(call, scale) for _, _, call in CASES for scale in SCALES]
         values = peer_values(peer, points, cases)
-    print(
-        "| nonlinearity | σ_w | neural-tangents | its error Σ | its error Θ | ours Σ | ours Θ |\n|---|---|---|---|---|---|---|"
-    )
+    columns = {"nonlinearity": "", "σ_w": "g", "neural-tangents": ""}
+    columns |= dict.fromkeys(("its error Σ", "its error Θ", "ours Σ", "ours Θ"), ".1e")
     exact: dict[tuple[str, float], kc.LimitingKernels] = {}
-    for (name, rule, _), scale, (nngp, ntk) in zip(
-        [case for case in CASES for _ in SCALES], SCALES * len(CASES), values, strict=True
-    ):
-        net = kc.MLP(name, depth=3, sigma_w=scale, beta=0.1)
-        if (name, scale) not in exact:
-            exact[name, scale] = net.kernels(points, only=("sigma", "theta"), dps=20)
-        truth = exact[name, scale]
-        ours = net.kernels(points, only=("sigma", "theta"))
-        errors = [
-            worst(np.array(found), getattr(truth, kernel).astype(float))
-            for kernel, found in (("sigma", nngp), ("theta", ntk), ("sigma", ours.sigma), ("theta", ours.theta))
-        ]
-        print(f"| {name} | {scale:g} | {rule} | " + " | ".join(f"{e:.1e}" for e in errors) + " |", flush=True)
+    with Table("accuracy", columns, keys=3, others={"neural-tangents": "0.6.5"}) as table:
+        for (name, rule, _), scale, (nngp, ntk) in zip(
+            [case for case in CASES for _ in SCALES], SCALES * len(CASES), values, strict=True
+        ):
+            net = kc.MLP(name, depth=3, sigma_w=scale, beta=0.1)
+            if (name, scale) not in exact:
+                exact[name, scale] = net.kernels(points, only=("sigma", "theta"), dps=20)
+            truth = exact[name, scale]
+            ours = net.kernels(points, only=("sigma", "theta"))
+            errors = [
+                worst(np.array(found), getattr(truth, kernel).astype(float))
+                for kernel, found in (("sigma", nngp), ("theta", ntk), ("sigma", ours.sigma), ("theta", ours.theta))
+            ]
+            table.add(name, scale, rule, *errors)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ import sys
 import time
 from pathlib import Path
 
+from record import Table
+
 ROOT = Path(__file__).resolve().parent.parent
 POINTS, INPUTS = 256, 196
 # unit_probes; measured: a standard error of 4e-5 of Tr S² at width 5000
@@ -50,9 +52,9 @@ def main() -> int:
     if arguments.inside:
         print(json.dumps(measure(arguments.inside)))
         return 0
-    print(
-        f"{'width':>6} {'P':>10} {'Gflop':>7} {'possible':>9} {'achieved':>9} {'wall':>8} {'CPU':>8} {'memory':>9}  error"
-    )
+    columns = {"width": "d", "parameters": "d", "operations, 1e9": ".0f", "a product of that size, 1e9/s": ".3g"}
+    columns |= {"wall s": ".3g", "processor s": ".3g", "GiB": ".2g", "standard error of Tr S²": ".1e"}
+    table = Table("finite_moments", columns, options="--wide")
     failed = False
     for width in (1000, 5000) if arguments.wide else (1000,):
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -60,12 +62,8 @@ def main() -> int:
         command = [sys.executable, __file__, "--inside", str(width)]
         done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
         seen = json.loads(done.stdout)
-        print(
-            f"{width:>6} {seen['parameters']:>10} {seen['operations'] / 1e9:>7.0f} {seen['possible']:>6.1f}G/s"
-            f" {seen['operations'] / seen['wall'] / 1e9:>6.1f}G/s {seen['wall']:>6.1f} s {seen['cpu']:>6.1f} s"
-            f" {seen['memory']:>5.2f} GiB  {seen['error']:.1e}",
-            flush=True,
-        )
+        numbers = seen["possible"], seen["wall"], seen["cpu"], seen["memory"], seen["error"]
+        table.add(width, seen["parameters"], seen["operations"] / 1e9, *numbers)
         print("       " + ", ".join(f"{name} = {value:.6g}" for name, value in seen["values"].items()))
         seconds, error, memory = LIMITS[width]
         failed |= not (seen["wall"] <= seconds and seen["error"] <= error and seen["memory"] <= memory)

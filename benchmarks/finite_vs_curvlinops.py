@@ -3,7 +3,8 @@
     python benchmarks/finite_vs_curvlinops.py
 
 makes a virtual environment in a temporary folder, installs torch and curvlinops-for-pytorch there, runs the comparison
-with the same parameters on both sides, prints a table and exits with status 1 if anything differs by more than 1e-10
+with the same parameters on both sides, prints a table, keeps it as results/peer_curvlinops.json and exits with status 1 if
+anything differs by more than 1e-10
 (relative to the largest entry). ``--keep FOLDER`` keeps the environment for the next run.
 """
 
@@ -16,6 +17,7 @@ import time
 from dataclasses import dataclass
 
 from environment import run_with
+from record import Table
 
 PACKAGES = ("torch==2.13.0", "curvlinops-for-pytorch", "numpy>=2", "scipy")
 TOLERANCE = 1e-10
@@ -87,12 +89,12 @@ def torch_loss(name: str, n_out: int):
 
 
 def timed(function, repeat: int = 5):
-    """(value, best time in seconds)."""
+    """(value, least processor time in seconds)."""
     best = float("inf")
     for _ in range(repeat):
-        start = time.perf_counter()
+        start = time.process_time()
         value = function()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     return value, best
 
 
@@ -107,7 +109,9 @@ def compare() -> int:
     torch.set_default_dtype(torch.float64)
     versions = {"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()}
     print(json.dumps(versions | {"threads": torch.get_num_threads()}))
-    print(f"{'network':>18} {'loss':>8} {'P':>6} {'what':>14} {'difference':>11} {'ours':>10} {'theirs':>10}")
+    columns = {"network": "", "loss": "", "parameters": "d", "what": "", "largest difference": ".1e"}
+    columns |= {"here, ms": ".2f", "curvlinops, ms": ".2f"}
+    table = Table("peer_curvlinops", columns, keys=4, packages=("numpy", "torch", "curvlinops-for-pytorch"))
     worst = 0.0
     for widths, n_out, loss, n, n_in in CASES:
         rng = np.random.default_rng(0)
@@ -145,11 +149,7 @@ def compare() -> int:
                 difference = float(np.abs(a - b).max() / np.abs(b).max())
                 worst = max(worst, difference)
                 shape = "-".join(map(str, fin.sizes))
-                print(
-                    f"{shape:>18} {loss:>8} {p:>6} {what[:7] + ' ' + job[-8:]:>16} {difference:>9.1e}"
-                    f" {1e3 * time_a:>7.2f} ms {1e3 * time_b:>7.2f} ms",
-                    flush=True,
-                )
+                table.add(shape, loss, p, f"{what}, {job}", difference, 1e3 * time_a, 1e3 * time_b)
     print(f"largest difference {worst:.1e}, allowed {TOLERANCE:.0e}")
     return int(not worst <= TOLERANCE)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 
 from environment import ROOT, run_with
+from record import Table
 
 PACKAGES = ("torch==2.13.0", str(ROOT))
 TOLERANCE = 1e-10
@@ -108,7 +109,9 @@ def compare() -> int:
     hessian = torch.autograd.functional.hessian
     torch.set_default_dtype(torch.float64)
     worst = 0.0
-    print(f"{'network':<30}{'P':>5}  relative differences")
+    names = ("f", "Df", "grad", "H", "Hv", "Tr Hf")
+    columns = {"network": "", "parameters": "d"} | {f"{name} differs": ".0e" for name in names}
+    table = Table("peer_torch_layers", columns, packages=("numpy", "torch"))
     for name, parts, shape, n_out in cases():
         net = kc.Sequential(*parts, n_out=n_out)
         fin = kc.FiniteNetwork.random(net, 4, shape, rng=0)
@@ -149,9 +152,7 @@ def compare() -> int:
         }
         off = {what: float(np.abs(a - b).max() / np.abs(b).max()) for what, (a, b) in pairs.items()}
         worst = max(worst, *off.values())
-        print(
-            f"{name:<30}{len(theta):>5}  " + "  ".join(f"{what} {value:.0e}" for what, value in off.items()), flush=True
-        )
+        table.add(name, len(theta), *(off[what] for what in names))
     print(f"largest difference {worst:.1e} (limit {TOLERANCE:.0e})")
     return int(not worst <= TOLERANCE)
 

@@ -3,7 +3,8 @@
 ``python benchmarks/layers_vs_neural_tangents.py`` installs neural-tangents 0.6.5 with the packages it works with into a
 temporary environment; ``--python PATH`` takes an environment that has it. ``--write FILE`` keeps its values, which the tests
 read.
-The peer is compiled and warm, in float64; times are the best of three, one package after the other.
+The peer is compiled and warm, in float64; times are the least processor seconds of three runs, one package after the other.
+The table is kept in benchmarks/results/peer_layers.json.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from record import Table
 
 import kernelcalc as kc
 from kernelcalc.kernels.layers import AveragePool, Conv, Dense, Flatten, GlobalAverage, Layer, LayerNorm, Residual
@@ -56,7 +58,7 @@ for line in sys.stdin:
     run = lambda: [np.array(part) for part in k(x)]
     (sigma, theta), best = run(), np.inf
     for _ in range(RUNS):
-        start = time.perf_counter(); run(); best = min(best, time.perf_counter() - start)
+        start = time.process_time(); run(); best = min(best, time.process_time() - start)
     print(json.dumps([sigma.tolist(), theta.tolist(), best]), flush=True)
 """
 
@@ -100,9 +102,9 @@ def ours(kind: str, name: str, x: np.ndarray) -> tuple[Any, float]:
     """Kernels, and the best time."""
     net, best = kc.Sequential(*layers(kind, name)), np.inf
     for _ in range(RUNS):
-        start = time.perf_counter()
+        start = time.process_time()
         kernels = net.kernels(x, only=("sigma", "theta"))
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     return kernels, best
 
 
@@ -134,8 +136,16 @@ def measure(python: str, cases: list[tuple[str, str, tuple[int, ...]]]) -> list[
     ) as peer:
         assert peer.stdin is not None
         assert peer.stdout is not None
-        names = ("ours, s", "peer, s", "ratio", "Σ differs", "Θ differs")
-        print(f"{'network':>10} {'σ':>6} {'points':>16}" + "".join(f"{name:>11}" for name in names))
+        columns = {
+            "network": "",
+            "nonlinearity": "",
+            "points": "",
+            "here, s": ".3f",
+            "peer, s": ".4f",
+            "peer / here": ".3g",
+        }
+        columns |= {"Σ differs": ".1e", "Θ differs": ".1e"}
+        table = Table("peer_layers", columns, keys=3, others={"neural-tangents": "0.6.5"})
         for kind, name, shape in cases:
             x = points(shape)
             peer.stdin.write(json.dumps([kind, name, x.tolist()]) + "\n")
@@ -144,8 +154,7 @@ def measure(python: str, cases: list[tuple[str, str, tuple[int, ...]]]) -> list[
             kernels, here = ours(kind, name, x)
             pairs = (kernels.sigma, sigma), (kernels.theta, theta)
             apart = [float(np.abs(found / np.array(other) - 1).max()) for found, other in pairs]
-            times = f"{here:11.3f}{there:11.4f}{there / here:11.3f}"
-            print(f"{kind:>10} {name:>6} {shape!s:>16}{times}{apart[0]:11.1e}{apart[1]:11.1e}", flush=True)
+            table.add(kind, name, " × ".join(map(str, shape)), here, there, there / here, *apart)
             if shape[1:3] != (14, 14):
                 kept.append({"kind": kind, "nonlinearity": name, "x": x.tolist(), "sigma": sigma, "theta": theta})
         peer.stdin.close()

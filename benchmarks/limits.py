@@ -21,9 +21,11 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+from record import Table
 
 import kernelcalc as kc
 from kernelcalc.gaussian.covariance import make_covariance
+from kernelcalc.gaussian.floats import blocks as series_blocks
 from kernelcalc.gaussian.floats import closed as closed_form
 from kernelcalc.gaussian.floats import layer
 from kernelcalc.gaussian.floats.kinds import recognise
@@ -173,7 +175,9 @@ class Series(Timed):
         return super().__call__(f, g, rho, **options)
 
 
-def report(name: str, count: int, possible: dict[str, float], *, compiled: bool, names: tuple[str, ...]) -> None:
+def report(
+    table: Table, name: str, count: int, possible: dict[str, float], *, compiled: bool, names: tuple[str, ...]
+) -> None:
     """Run one computation with all its steps timed and print the table."""
     net = kc.MLP(name, DEPTH)
     x = np.random.default_rng(0).normal(size=(count, DIMENSION))
@@ -182,7 +186,7 @@ def report(name: str, count: int, possible: dict[str, float], *, compiled: bool,
         "Gram matrix and ρ": (gram, "first_covariance", Timed),
         "coefficients of the points": (layer.LayerExpectations, "__init__", Timed),
         "expectations": (layer.LayerExpectations, "block", Timed),
-        "of which series": (layer, "mehler_block", Series),
+        "of which series": (series_blocks, "mehler_block", Series),
         "layer step": (Layer, "apply", Timed),
         "writing": (Matrix, "write", Timed),
     }
@@ -212,8 +216,7 @@ def report(name: str, count: int, possible: dict[str, float], *, compiled: bool,
         "writing": (len(names) * count**2 * 8, possible["copy"], "bytes"),
     }
     words = "all six kernels" if len(names) > 2 else "Σ and Θ"
-    print(f"\n{name}, {words}, N = {count}{', compiled' if compiled else ''}: {total:.2f} s on one thread\n")
-    print("| step | G operations or GB | could take s | took s | possible over taken |\n|---|---|---|---|---|")
+    what = f"{name}, {words}, N = {count}{', compiled' if compiled else ''}"
     inside = 0.0
     for step, clock in clocks.items():
         if not clock.seconds:
@@ -222,13 +225,11 @@ def report(name: str, count: int, possible: dict[str, float], *, compiled: bool,
         if step in needed:
             amount, rate, unit = needed[step]
             could = amount / rate
-            print(
-                f"| {step} | {amount / 1e9:.2f} {'GB' if unit == 'bytes' else ''} | {could:.3f} | {clock.seconds:.3f} | "
-                f"{could / clock.seconds:.0%} |"
-            )
+            shown = f"{amount / 1e9:.2f} {'GB' if unit == 'bytes' else ''}".strip()
+            table.add(what, step, shown, could, clock.seconds, could / clock.seconds)
         else:
-            print(f"| {step} | | | {clock.seconds:.3f} | |")
-    print(f"| all else | | | {max(0.0, total - inside):.3f} | |")
+            table.add(what, step, None, None, clock.seconds, None)
+    table.add(what, "all else", None, None, max(0.0, total - inside), None)
 
 
 def eigenvalues(count: int, possible: dict[str, float]) -> None:
@@ -246,8 +247,18 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=2048)
     count = parser.parse_args().points
     possible = ceilings()
+    rates = Table("limits_machine", {"rate of one thread": "", "1e9 operations a second, 1e9 bytes for copy": ".2f"})
     for name, value in possible.items():
-        print(f"{name}: {value / 1e9:.2f} {'GB/s' if name == 'copy' else 'G operations/s'}")
+        rates.add(name, value / 1e9)
+    columns = {
+        "kernels": "",
+        "step": "",
+        "1e9 operations": "",
+        "could take s": ".3f",
+        "took s": ".3f",
+        "could / took": ".0%",
+    }
+    table = Table("limits", columns, keys=2)
     with patch.object(blocks, "processors", lambda: 1):
         for name, names, compiled in (
             ("tanh", KERNEL_NAMES, False),
@@ -256,7 +267,7 @@ def main() -> None:
             ("gelu", KERNEL_NAMES, False),
             ("erf", ("sigma", "theta"), False),
         ):
-            report(name, count, possible, compiled=compiled, names=names)
+            report(table, name, count, possible, compiled=compiled, names=names)
     eigenvalues(1024, possible)
 
 

@@ -26,12 +26,14 @@ import tracemalloc
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from record import Table
 from scipy.optimize import nnls
 
 import kernelcalc as kc
-from kernelcalc.gaussian.floats import layer
+from kernelcalc.gaussian.floats import blocks
 from kernelcalc.kernels.distributed import write_kernels
 from kernelcalc.kernels.distributed.blocks import kernel_block
 from kernelcalc.kernels.state import KERNEL_NAMES
@@ -104,18 +106,18 @@ def series_terms(name: str, sphere: bool, depth: int, sigma_w: float, size: int 
     """Terms of Mehler series a pair of points, all layers and expectations together; none for points of one norm."""
     if sphere:
         return 0.0
-    honest, count = layer.mehler_block, []
+    honest, count = blocks.mehler_block, []
 
     def counted(f: np.ndarray, g: np.ndarray, rho: np.ndarray, **options: bool) -> np.ndarray:
         count.append(min(len(f), len(g)) * rho.size)
         return honest(f, g, rho, **options)
 
     try:
-        layer.mehler_block = counted
+        blocks.mehler_block = counted
         x = points(2 * size, sphere)
         kc.MLP(name, depth=depth, sigma_w=sigma_w).kernels(x[:size], x[size:])
     finally:
-        layer.mehler_block = honest
+        blocks.mehler_block = honest
     return sum(count) / size**2
 
 
@@ -205,7 +207,7 @@ def blocks_of(chunks: int, count: int = MILLION) -> int:
     return side * (side + 1) // 2
 
 
-def million(name: str, sphere: bool, chunks: int, least: float) -> tuple[str, float]:
+def million(name: str, sphere: bool, chunks: int, least: float) -> tuple[list[Any], float]:
     """What a million points take, by the time of one pair of blocks; and seconds an entry of such a pair."""
     x = points(2 * chunks, sphere)
     pairs = []
@@ -218,10 +220,9 @@ def million(name: str, sphere: bool, chunks: int, least: float) -> tuple[str, fl
     writing, moments, eigenvalues = len(KERNEL_NAMES) * one, MOMENT_KERNELS * one, EIGENVALUE_PASSES * one
     # A node writes while it computes; it reads afterwards.
     nodes = math.ceil(max(writing, hours[0] / NODE_CORES) + moments + eigenvalues)
-    return (
-        f"| {kind(name, sphere)} | {pairs[0]:.2f} | {hours[0]:.0f} | {hours[1]:.0f} | {hours[0] / 2:.0f} "
-        f"| {hours[0] / NODE_CORES:.1f} | {writing:.0f} | {moments:.0f} | {eigenvalues:.0f} | {nodes} |"
-    ), pairs[0] / chunks**2
+    stored = writing, moments, eigenvalues
+    cells = [kind(name, sphere), pairs[0], *hours, hours[0] / 2, hours[0] / NODE_CORES, *stored, nodes]
+    return cells, pairs[0] / chunks**2
 
 
 def task_bytes(name: str, largest: int) -> Callable[[int], float]:
@@ -237,17 +238,14 @@ def task_bytes(name: str, largest: int) -> Callable[[int], float]:
     return lambda chunks: float(outputs * chunks**2 + each * chunks + constant)
 
 
-def files(name: str, measured: int, rate: float) -> str:
+def files(table: Table, name: str, measured: int, rate: float) -> None:
     """Rows of the table of block sizes for a million points: files and memory."""
-    memory, rows = task_bytes(name, measured), []
+    memory = task_bytes(name, measured)
     for chunks in CHUNKS:
         side = math.ceil(MILLION / chunks)
         count = len(KERNEL_NAMES) * side**2 + blocks_of(chunks)
-        rows.append(
-            f"| {chunks} | {blocks_of(chunks)} | {count} | {side} | {ENTRY * chunks**2 / 2**20:.0f} | "
-            f"{memory(chunks) / 2**30:.1f} | {rate * chunks**2:.0f} |"
-        )
-    return "\n".join(rows)
+        sizes = ENTRY * chunks**2 / 2**20, memory(chunks) / 2**30, rate * chunks**2
+        table.add(chunks, blocks_of(chunks), count, side, *sizes)
 
 
 def stored_bytes(size: int = 1024) -> str:
@@ -266,14 +264,8 @@ def table(title: str, *columns: str) -> None:
     print(f"\n{title}\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
 
 
-def main() -> None:
-    """Measure, fit, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smaller matrices: for a look, not for numbers")
-    quick = parser.parse_args().quick
-    sizes, asked, chunks, least = (SIZES[:3], DIGITS[:3], 1024, 0.1) if quick else (SIZES, DIGITS, 2048, 0.3)
-    cases = (("tanh", False), ("tanh", True), ("erf", False), ("erf", True))
-    print(f"{os.cpu_count()} cores, NumPy {np.__version__}, Python {platform.python_version()}, {INPUTS} inputs")
+def fits(cases: tuple[tuple[str, bool], ...], sizes: tuple[int, ...], asked: tuple[int, ...], least: float) -> None:
+    """The cost model."""
     size, depth, sigma_w = CHECK
     table(
         f"Six kernels, processor seconds at L = 3, σ_w = 1, N = {', '.join(map(str, sizes))}. The fit holds for N = {sizes[0]} "
@@ -297,28 +289,49 @@ def main() -> None:
     for name in ("tanh", "erf"):
         print(digits(name, asked), flush=True)
     print(f"\nZarr folder: {stored_bytes()}")
-    table(
-        f"N = 10^6 at L = 3 in blocks of {chunks}: the time of one pair of blocks times their number, if every core is as fast "
-        f"as one here and none waits; nodes of {NODE_CORES} cores and {NODE_RATE / 1e9:g} GB/s; "
+
+
+def millions(cases: tuple[tuple[str, bool], ...], chunks: int, least: float) -> None:
+    """A million points."""
+    print(
+        f"\nN = 10^6 at L = 3 in blocks of {chunks}: the time of one pair of blocks times their number, if every core is as "
+        f"fast as one here and none waits; nodes of {NODE_CORES} cores and {NODE_RATE / 1e9:g} GB/s; "
         f"{ENTRY * MILLION**2 / 1e12:.0f} TB a kernel. Moments at t = 0 read {MOMENT_KERNELS} kernels once, "
-        f"ten eigenvalues read one kernel {EIGENVALUE_PASSES} times (Lanczos about 40 times)",
-        "nonlinearity", "seconds a pair of blocks", "core hours", "core hours at σ_w = 2", "hours on 2 cores",
-        "node hours computing", "writing all six", "reading for the moments", "reading for the eigenvalues",
-        "nodes to do all of it in an hour",
-    )  # fmt: skip
-    rates = {}
-    for case in cases:
-        line, rates[case] = million(*case, chunks, least)
-        print(line, flush=True)
-    table(
-        f"Size of blocks for N = 10^6, tanh, any norms; memory of a task beyond its outputs continued linearly from "
-        f"chunks={chunks // 4} to {chunks}, time in proportion to chunks²",
-        "chunks", "tasks", "files", "files in a folder", "MiB a file", "GiB a task", "core seconds a task",
-    )  # fmt: skip
-    print(files("tanh", chunks, rates["tanh", False]))
+        f"ten eigenvalues read one kernel {EIGENVALUE_PASSES} times (Lanczos about 40 times)"
+    )
+    whole = ("core hours", "core hours at σ_w = 2", "hours on 2 cores", "node hours computing", "writing all six")
+    whole += ("reading for the moments", "reading for the eigenvalues", "nodes to do all of it in an hour")
+    with Table("million", {"nonlinearity": "", "core s a pair of blocks": ".3g"} | dict.fromkeys(whole, ".3g")) as rows:
+        rates = {}
+        for case in cases:
+            cells, rates[case] = million(*case, chunks, least)
+            rows.add(*cells)
+    print(
+        f"\nSize of blocks for N = 10^6, tanh, any norms; memory of a task beyond its outputs continued linearly from "
+        f"chunks={chunks // 4} to {chunks}, time in proportion to chunks²"
+    )
+    columns = dict.fromkeys(("chunks", "tasks", "files", "files in a folder"), "d")
+    columns |= {"MiB a file": ".0f", "GiB a task": ".1f", "core seconds a task": ".0f"}
+    with Table("million_blocks", columns) as rows:
+        files(rows, "tanh", chunks, rates["tanh", False])
     print(
         "\nTake the largest blocks whose task fits in a worker's memory twice (one is computed while another is written)."
     )
+
+
+def main() -> None:
+    """Measure, fit, print; what a million points take is kept as results/million.json and million_blocks.json."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--million", action="store_true", help="only what a million points take")
+    parser.add_argument("--quick", action="store_true", help="smaller matrices: for a look, not for numbers")
+    options = parser.parse_args()
+    quick = options.quick
+    sizes, asked, chunks, least = (SIZES[:3], DIGITS[:3], 1024, 0.1) if quick else (SIZES, DIGITS, 2048, 0.3)
+    cases = (("tanh", False), ("tanh", True), ("erf", False), ("erf", True))
+    print(f"{os.cpu_count()} cores, NumPy {np.__version__}, Python {platform.python_version()}, {INPUTS} inputs")
+    if not options.million:
+        fits(cases, sizes, asked, least)
+    millions(cases, chunks, least)
 
 
 if __name__ == "__main__":

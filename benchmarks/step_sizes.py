@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from environment import run_with
+from record import Table
 
 import kernelcalc as kc
 from kernelcalc.finite.derivatives import Problem
@@ -121,9 +122,11 @@ def compare(
                 f"{above} of {tried} |",
                 flush=True,
             )
+    columns = {"layers": "", "networks": "d", "diverge at 0.9 of the rate": "d", "do not at 1.5 of it": "d"}
+    table = Table("step_sizes" + ("_torch" if with_torch else ""), columns, options="--torch" if with_torch else "")
     for one, (below, above, count) in total.items():
         if count:
-            print(f"\n{one}: {below} of {count} diverge at 0.9 of the rate, {above} do not at 1.5 of it")
+            table.add(one, int(count), int(below), int(above))
     return 0
 
 

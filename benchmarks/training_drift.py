@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
+from record import Table
+
 import kernelcalc as kc
 from kernelcalc.cli.validate import spiral
 
 NETWORKS = {32: 200, 64: 100, 128: 50}
 
 if __name__ == "__main__":
-    print(f"{'':10}{'width':>6}{'n ΔTr Θ / Tr Θ':>20}{'n |ΔΘ| / |Θ|':>15}{'C(t)/C(0)':>12}")
+    columns = {"nonlinearity": "", "width": "d", r"$n\,Δ\mathrm{Tr}\,\hatΘ / \mathrm{Tr}\,Θ$, mean": ".2f"}
+    columns |= {"standard error": ".2f", r"$n\,\lVert Δ\hatΘ \rVert / \lVert Θ \rVert$, root mean square": ".1f"}
+    table = Table("training_drift", columns, keys=2)
     for name in ("tanh", "gelu", "softplus"):
         for width, networks in NETWORKS.items():
             net = kc.MLP(name, depth=3, sigma_w=1.5, beta=0.3)
             found = kc.tangent_drift(net, *spiral(), [width], networks, rng=width)
-            mean = f"{found.trace[0]:.2f} ± {found.trace_error[0]:.2f}"
-            print(f"{name:10}{width:>6}{mean:>20}{found.size[0]:>15.1f}{found.loss[0]:>12.3f}", flush=True)
+            table.add(name, width, *(float(part[0]) for part in (found.trace, found.trace_error, found.size)))

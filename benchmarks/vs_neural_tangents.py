@@ -2,7 +2,8 @@
 
 Installs neural-tangents 0.6.5 (with jax and jaxlib 0.4.23, numpy < 2, scipy 1.12, tf2jax 0.3.6: newer ones break its
 import) into a temporary environment and keeps it running there, compiled and warm, in float64. Both compute kernels of networks
-with two hidden layers on the same 196-dimensional points; runs alternate, and the best of each counts. The peer computes Σ and
+with two hidden layers on the same 196-dimensional points; runs alternate, and the best of each counts, in processor seconds of
+all threads together. Results are kept in benchmarks/results/peer_closed.json and peer_series.json. The peer computes Σ and
 Θ; this package all six kernels where there is no closed form. There the peer's degree is the smallest tried that reaches
 1e-9, its batch size the fastest tried at N = 256; what is computed here is good to 1e-12.
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from record import Table
 
 import kernelcalc as kc
 from kernelcalc.kernels.gram import KernelComputation
@@ -68,10 +69,10 @@ for line in sys.stdin:
         run = jax.jit(lambda x, f=kernel: f(x, None, ("nngp", "ntk")))
     x = points(job["n"], job["sphere"])
     def once():
-        start = time.perf_counter()
+        start = time.process_time()
         k = run(x, None, ("nngp", "ntk")) if job["batch"] else run(x)
         k = jax.tree_util.tree_map(np.asarray, (k.nngp, k.ntk))
-        return time.perf_counter() - start, k
+        return time.process_time() - start, k
     times = [once() for _ in range(job["runs"])]
     sample = [np.asarray(v)[:16, :16].tolist() for v in times[0][1]]
     print(json.dumps([min(t for t, _ in times), sample]), flush=True)
@@ -113,13 +114,13 @@ def points(n: int, sphere: bool) -> np.ndarray:
 
 
 def ours(name: str, n: int, names: tuple[str, ...], *, sphere: bool, compiled: bool, runs: int = 3) -> float:
-    """Best wall time of a Gram matrix, seconds."""
+    """Least processor time of a Gram matrix, seconds."""
     net, x = kc.MLP(name, 3), points(n, sphere)
     times = []
     for _ in range(runs):
-        start = time.perf_counter()
+        start = time.process_time()
         KernelComputation(net, x, None, names, compiled=compiled).run(layers=False)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)
 
 
@@ -131,11 +132,8 @@ def error(name: str, n: int, sphere: bool, sample: list[np.ndarray] | None) -> f
     return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(sample, (K.sigma, K.theta), strict=True))
 
 
-def without_closed_form(peer: Peer, names: list[str], sizes: list[int]) -> None:
+def without_closed_form(peer: Peer, names: list[str], sizes: list[int], batches: list[int], table: Table) -> None:
     """Six kernels against the peer's two."""
-    print(f"\nNo closed form: six kernels here, Σ and Θ there, at {ACCURACY:g}\n")
-    print("| nonlinearity | N | norms | here s | compiled s | peer s (degree, batch) | peer / here | peer / compiled |")
-    print("|---|---|---|---|---|---|---|---|")
     for name in names:
         for degree in DEGREES:
             _, sample = peer(name, 16, sphere=False, degree=degree, runs=1)
@@ -143,52 +141,38 @@ def without_closed_form(peer: Peer, names: list[str], sizes: list[int]) -> None:
             if reached <= ACCURACY:
                 break
         shown = f"degree {degree}" + ("" if reached <= ACCURACY else f", error {reached:.0e}")
-        tried = (0, *BATCHES) if degree <= WHOLE_UP_TO else BATCHES
+        tried = (0, *batches) if degree <= WHOLE_UP_TO else batches
         batch = min(tried, key=lambda b: peer(name, 256, sphere=False, degree=degree, batch=b, runs=2)[0])
+        shown += f", batch {batch}" if batch else ", whole"
         for n in sizes:
             theirs, _ = peer(name, n, sphere=False, degree=degree, batch=batch, runs=2)
-            for sphere in (False, True):
-                plain = ours(name, n, KERNEL_NAMES, sphere=sphere, compiled=False)
-                fast = ours(name, n, KERNEL_NAMES, sphere=sphere, compiled=True)
-                print(
-                    f"| {name} | {n} | {'one' if sphere else 'many'} | {plain:.3f} | {fast:.3f} | {theirs:.2f} ({shown}, "
-                    f"{f'batch {batch}' if batch else 'whole'}) | {theirs / plain:.0f} | {theirs / fast:.0f} |",
-                    flush=True,
-                )
+            many, one = (ours(name, n, KERNEL_NAMES, sphere=sphere, compiled=False) for sphere in (False, True))
+            fast = ours(name, n, KERNEL_NAMES, sphere=False, compiled=True)
+            table.add(name, n, theirs, shown, many, fast, one, theirs / many)
 
 
-def closed_forms(peer: Peer, sizes: list[int]) -> None:
+def closed_forms(peer: Peer, sizes: list[int], table: Table) -> None:
     """Σ and Θ against Σ and Θ, and all six."""
-    print("\nClosed forms\n")
-    print(
-        "| nonlinearity | N | norms | Σ, Θ here s | compiled s | peer s | peer / here | six here s | compiled s | six / peer |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|")
     for name in ("relu", "erf", "gelu", "sin"):
-        six = PAIR if name == "relu" else KERNEL_NAMES
         for n in sizes:
-            for sphere in (False, True):
-                theirs, _ = peer(name, n, sphere=sphere, runs=6)
-                two = ours(name, n, PAIR, sphere=sphere, compiled=False, runs=5)
-                fast = ours(name, n, PAIR, sphere=sphere, compiled=True, runs=5)
-                norms = "one" if sphere else "many"
-                row = f"| {name} | {n} | {norms} | {two:.3f} | {fast:.3f} | {theirs:.3f} | {theirs / two:.2f} |"
-                if six is PAIR:
-                    print(row + " | | |", flush=True)
-                else:
-                    every, quick = (ours(name, n, six, sphere=sphere, compiled=compiled) for compiled in (False, True))
-                    print(row + f" {every:.3f} | {quick:.3f} | {every / theirs:.2f} |", flush=True)
+            theirs, _ = peer(name, n, sphere=False, runs=4)
+            for names, kernels in ((PAIR, "Σ, Θ"), (KERNEL_NAMES, "six")):
+                if name == "relu" and names is not PAIR:
+                    continue
+                many, one = (ours(name, n, names, sphere=sphere, compiled=False) for sphere in (False, True))
+                fast = ours(name, n, names, sphere=False, compiled=True)
+                table.add(name, n, kernels, theirs, many, fast, one, theirs / many)
 
 
 def main() -> None:
-    """Install the peer, alternate, print."""
+    """Install the peer, alternate, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer-python", type=Path, help="Python that has neural-tangents (default: install it).")
     parser.add_argument("--names", nargs="*", default=["tanh", "softplus", "silu", "arctan"])
     parser.add_argument("--sizes", nargs="*", type=int, default=[256, 1024])
     parser.add_argument("--closed-sizes", nargs="*", type=int, default=[256, 1024, 4096])
+    parser.add_argument("--batches", nargs="*", type=int, default=list(BATCHES))
     options = parser.parse_args()
-    print(f"{os.cpu_count()} cores, NumPy {np.__version__}, Python {sys.version.split()[0]}")
     with tempfile.TemporaryDirectory() as folder:
         python = options.peer_python
         if python is None:
@@ -196,8 +180,19 @@ def main() -> None:
             python = Path(folder, "bin", "python")
             subprocess.run([python, "-m", "pip", "install", "-q", *PEER], check=True, stdout=sys.stderr)
         peer = Peer(python)
-        closed_forms(peer, options.closed_sizes)
-        without_closed_form(peer, options.names, options.sizes)
+        here = {
+            "here, many norms": ".2g",
+            "here, compiled": ".2g",
+            "here, one norm": ".2g",
+            "peer / here, many norms": ".2g",
+        }
+        version = {"neural-tangents": "0.6.5"}
+        columns = {"nonlinearity": "", "N": "d", "kernels here": "", "peer": ".2g"}
+        with Table("peer_closed", columns | here, keys=3, others=version) as table:
+            closed_forms(peer, options.closed_sizes, table)
+        columns = {"nonlinearity": "", "N": "d", "peer": ".2g", "its quadrature": ""}
+        with Table("peer_series", columns | here, keys=2, others=version) as table:
+            without_closed_form(peer, options.names, options.sizes, options.batches, table)
         peer.process.kill()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kernelcalc import errors
 from tests.docs.blocks import DOCS, ROOT, Checker, blocks_of, pages, pictures_of, run
 
 PAGES = [page for page in pages() if blocks_of(page.read_text(encoding="utf-8"))]
@@ -67,3 +68,14 @@ def test_twenty_questions_have_answers() -> None:
         assert pages_named, question
         assert all((DOCS / name).exists() for name in pages_named), question
     assert "docs/questions.md" in "\n".join((ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:20])
+
+
+def test_every_error_and_warning_stands_on_its_page() -> None:
+    """With when it comes and what to do."""
+    page = (DOCS / "lookup" / "errors.md").read_text(encoding="utf-8")
+    rows = {
+        line.split("|")[1].strip(" `"): line.split("|")[2:4] for line in page.splitlines() if line.startswith("| `")
+    }
+    classes = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    assert rows.keys() == {name for name in classes if not name.startswith("_")}
+    assert all(len(cell.strip()) > 8 for row in rows.values() for cell in row)
