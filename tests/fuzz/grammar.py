@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 ONE = (
-    "exp", "log", "ln", "log1p", "expm1", "sqrt", "sin", "cos", "sinh", "cosh", "tanh", "sech", "asinh", "arcsinh", "atan",
-    "arctan", "erf", "erfc", "Phi", "normcdf", "abs", "Abs", "sign", "Heaviside", "step", "relu", "sigmoid", "logistic",
+    "exp", "log", "ln", "log1p", "expm1", "sqrt", "sin", "sinc", "cos", "sinh", "cosh", "tanh", "sech", "asinh", "arcsinh",
+    "atan", "arctan", "erf", "erfc", "Phi", "normcdf", "abs", "Abs", "sign", "Heaviside", "step", "relu", "sigmoid", "logistic",
     "softplus", "silu", "swish", "gelu",
 )  # fmt: skip
 MANY = ("max", "Max", "min", "Min")
