@@ -87,6 +87,13 @@ def mean_field_moments(kernels: Any, Y: ArrayLike, loss: Any = "mse", *, n_out: 
     n_out : int, optional
         Number of outputs, when class labels do not show it.
 
+    Raises
+    ------
+    ShapeError, NotFiniteError
+        If the kernels and Y do not fit together, or hold what is no finite number.
+    InputError
+        If the loss or the labels are none that it takes.
+
     References
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Section 3.3.

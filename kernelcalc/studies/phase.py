@@ -200,6 +200,19 @@ def phase_diagram(activation: Any, sigma_w: ArrayLike | None = None, beta: Array
     sigma_w, beta : array_like, optional
         By default 0.2..3 and 0..2, 57 and 41 values.
 
+    Raises
+    ------
+    ShapeError
+        If σ_w and β are no lists of numbers.
+    InputError
+        If σ_w or β is negative.
+    ExpressionError, UnknownNameError
+        If the nonlinearity cannot be read.
+
+    References
+    ----------
+    Poole et al. (NeurIPS 2016); Schoenholz et al. (ICLR 2017); Jacot, Gabriel, Hongler (2019), order and chaos.
+
     Notes
     -----
     The two expectations are computed at 385 variances, whatever the grid, and read between them, to 1e-12.

@@ -92,6 +92,13 @@ def predict(
     -------
     Prediction
 
+    Raises
+    ------
+    ShapeError, NotFiniteError
+        If X and Y do not fit together, or hold what is no finite number.
+    InputError
+        If the loss, the labels, ``descents`` or ``probability`` are none that it takes.
+
     References
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1, Corollary 1.

@@ -57,6 +57,17 @@ def largest_learning_rate(theta: ArrayLike, outputs: ArrayLike, Y: ArrayLike, lo
     loss : str, Loss or expression
         See :func:`kernelcalc.training.losses.resolve_loss`.
 
+    Raises
+    ------
+    ShapeError, NotFiniteError
+        If Θ, the outputs and Y do not fit together, or hold what is no finite number.
+    InputError
+        If the loss or the labels are none that it takes.
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Proposition 1, for λ_max(H) → λ_max(I) as the width grows.
+
     Examples
     --------
     >>> round(largest_learning_rate(np.diag([1.0, 4.0]), [0.0, 0.0], [0.0, 0.0]), 12)

@@ -81,6 +81,13 @@ def spectrum_of_i(kernels: Any, outputs: ArrayLike, Y: ArrayLike, loss: Any = "m
     loss : str, Loss or expression
         See :func:`kernelcalc.training.losses.resolve_loss`.
 
+    Raises
+    ------
+    ShapeError, NotFiniteError
+        If Θ, the outputs and Y do not fit together, or hold what is no finite number.
+    InputError
+        If the loss or the labels are none that it takes.
+
     References
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Proposition 1.

@@ -59,6 +59,13 @@ def mse_law(
     QuadraticLaw
         ``.averaged(T)`` gives the law of the mean of T networks.
 
+    Raises
+    ------
+    ShapeError, NotFiniteError
+        If the kernels and Y do not fit together, or hold what is no finite number.
+    InputError
+        If the time is negative or the moment is none of the three.
+
     References
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Corollary 1.
@@ -106,6 +113,17 @@ def mse_quantiles(
     Returns
     -------
     ndarray, (Q, T)
+
+    Raises
+    ------
+    ShapeError, NotFiniteError
+        If the kernels and Y do not fit together, or hold what is no finite number.
+    InputError
+        If a time is negative, a level is not between 0 and 1, or the moment is none of the three.
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Corollary 1; the inversion of the characteristic function is Imhof's (1961).
 
     Examples
     --------
