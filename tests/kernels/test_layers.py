@@ -8,6 +8,7 @@ import pytest
 import sympy as sp
 
 import kernelcalc as kc
+from kernelcalc.activations.activation import CallableActivation
 from kernelcalc.errors import InputError
 from kernelcalc.kernels.fold import plan
 from kernelcalc.kernels.layers import (
@@ -20,6 +21,7 @@ from kernelcalc.kernels.layers import (
     Scales,
     Serial,
     Sum,
+    dense_layers,
 )
 from kernelcalc.kernels.needs import needs
 from kernelcalc.kernels.state import KERNEL_NAMES, DiagonalKernels, PairKernels, with_transposes
@@ -207,3 +209,98 @@ def test_a_negative_factor_counts_its_square():
     nets = [kc.Sequential(Dense(), Residual("erf", Dense(), scale=s), Dense()) for s in (0.5, -0.5)]
     np.testing.assert_array_equal(*(net.kernels(at).xi for net in nets))
     assert nets[0] != nets[1]
+
+
+def test_layer_norm_of_explicit_outputs():
+    """Each output over its norm, with the Laplacian's correction g̃ = (g - κ f/v)/√v, v = |f|²: all six as scalar products."""
+    rng = np.random.default_rng(3)
+    (f, g, f2, g2), (df, dg, df2, dg2) = rng.normal(size=(4, 6)), rng.normal(size=(4, 8))
+    k = PairKernels(
+        sigma=f @ f2, theta=df @ df2, phi=g @ f2, phi_t=f @ g2, lam=dg @ df2, lam_t=df @ dg2, upsilon=1.7, xi=g @ g2
+    )
+    row = DiagonalKernels(sigma=f @ f, theta=df @ df, phi=g @ f)
+    column = DiagonalKernels(sigma=f2 @ f2, theta=df2 @ df2, phi=g2 @ f2)
+    got = LayerNorm().apply(k, row, column, np.sqrt, ALL)
+
+    def normalised(f, g, df, dg):
+        v, kappa = f @ f, df @ df + g @ f
+        return f / v**0.5, (g - kappa / v * f) / v**0.5, df / v**0.5, (dg - kappa / v * df) / v**0.5
+
+    (f, g, df, dg), (f2, g2, df2, dg2) = normalised(f, g, df, dg), normalised(f2, g2, df2, dg2)
+    expected = {
+        "sigma": f @ f2, "theta": df @ df2, "phi": g @ f2, "phi_t": f @ g2, "lam": dg @ df2, "lam_t": df @ dg2, "xi": g @ g2,
+        "upsilon": 1.7 / (row.sigma * column.sigma) ** 0.5,
+    }  # fmt: skip
+    for name, value in expected.items():
+        assert getattr(got, name) == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("layer", "text"),
+    [
+        (Dense(), "Dense(sigma_w=1, beta=0.1)"),
+        (Dense(2.5, 0.0, weight_rate=3), "Dense(sigma_w=2.5, beta=0, weight_rate=3)"),
+        (Dense(bias_gradient=1.0), "Dense(sigma_w=1, beta=0.1, bias_gradient=1)"),
+        (Residual("tanh", Dense()), "Residual(Nonlinearity('tanh'), Dense(sigma_w=1, beta=0.1))"),
+        (Residual(Dense(), scale=0.5), "Residual(Dense(sigma_w=1, beta=0.1), scale=0.5)"),
+        (Serial("erf", Scale(2.0)), "Serial(Nonlinearity('erf'), Scale(factor=2.0))"),
+    ],
+)
+def test_a_layer_is_written_as_it_was_made(layer, text):
+    assert repr(layer) == text
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Dense(sigma_w=0.0), "expected sigma_w > 0, got 0.0"),
+        (lambda: Dense(beta=-1.0), "expected beta ≥ 0, got -1.0"),
+        (lambda: Dense(weight_rate=-2.0), "expected weight_rate ≥ 0, got -2.0"),
+        (
+            lambda: Nonlinearity(CallableActivation(np.sin)),
+            "expected a nonlinearity with an expression, whose derivatives and kinks are known, got the function sin; "
+            "write it as a text, for example 'tanh' or 'x*erf(x)', or as a SymPy expression",
+        ),
+        (
+            lambda: Sum("tanh", "erf", Dense()),
+            "expected two or more branches, all but one of which end in fresh weights, got 3 branches, of which 2 do not; "
+            "end the branch with Dense()",
+        ),
+        (
+            lambda: Serial(7),
+            "expected layers such as Dense(), Residual('tanh', Dense()), or a nonlinearity, got 7",
+        ),
+        (lambda: Scale(float("inf")), "expected a finite factor below 1e30, got inf"),
+        (lambda: Scale("x"), "expected a real number factor, got 'x'"),
+    ],
+)
+def test_what_a_layer_refuses(make, message):
+    with pytest.raises(InputError) as caught:
+        make()
+    assert str(caught.value) == message
+
+
+def test_zeros_that_layers_take():
+    assert (Dense(beta=0).beta, Dense(weight_rate=0).weight_rate, Scale(0).factor) == (0.0, 0.0, 0.0)
+
+
+def test_hashes_tell_compositions_apart():
+    a, b, c = Serial("tanh", Dense()), Serial("erf", Dense()), Sum("tanh", Dense())
+    assert len({hash(a), hash(b), hash(c), hash(Serial("tanh", Dense()))}) == 3
+    assert a != c
+
+
+def test_a_factor_of_one_is_no_layer():
+    assert Residual("tanh", Dense(), scale=1).layers == (Serial(), Serial("tanh", Dense()))
+    assert Residual("tanh", Dense(), scale=2).layers[1] == Serial("tanh", Dense(), Scale(2.0))
+
+
+def test_dense_layers_stand_in_their_order():
+    inner, last = Dense(3.0), Dense(4.0)
+    assert dense_layers([Dense(2.0), Residual("tanh", inner, scale=0.5), last]) == [Dense(2.0), inner, last]
+
+
+@pytest.mark.parametrize("layer", [Dense(), Nonlinearity("tanh"), LayerNorm(), Scale(2.0)])
+def test_layers_do_not_change(layer):
+    with pytest.raises(AttributeError):
+        layer.beta = 0.5
