@@ -39,13 +39,14 @@ def faintness(call: Callable[[Any], Sequence[Any]], std: Any, features: Sequence
     ``features`` are places, as x, where narrow ones lie, which a grid does not meet.
     """
     largest = mpmath.mpf(0)
+    places = [k * LOOK_STEP for k in range(-int(LOOK_REACH / LOOK_STEP), int(LOOK_REACH / LOOK_STEP) + 1)]
     with mpmath.workdps(SEEN_DIGITS):
-        grid = [k * LOOK_STEP for k in range(-int(LOOK_REACH / LOOK_STEP), int(LOOK_REACH / LOOK_STEP) + 1)]
-        for z in (*map(mpmath.mpf, grid), *(at / std for at in features)):
+        for z in (*(at / std for at in features), *map(mpmath.mpf, sorted(places, key=abs))):
             density = mpmath.exp(-(z**2) / 2)
             largest = max(largest, *(abs(value) * density for value in call(std * z)))
-        places = 0 if largest == 0 else -int(mpmath.log10(largest))
-    return min(max(0, places - MODEST_DIGITS), SEEN_DIGITS)
+            if largest > mpmath.mpf(10) ** -MODEST_DIGITS:
+                return 0
+        return SEEN_DIGITS if largest == 0 else min(-int(mpmath.log10(largest)) - MODEST_DIGITS, SEEN_DIGITS)
 
 
 def opposite(first: int, second: int, c: Any) -> bool:
