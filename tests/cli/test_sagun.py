@@ -160,6 +160,7 @@ def test_larger_digits_by_name(tmp_path: Path) -> None:
     assert "10 points" in result.output
 
 
+@pytest.mark.long
 def test_heatmaps_of_the_papers_own_inputs(tmp_path: Path) -> None:
     """784 inputs, ten classes."""
     options = ("--widths", "2", "--width", 10, "--steps", 2)

@@ -133,8 +133,16 @@ def test_digits_and_floats_agree(name: str) -> None:
         assert getattr(fw, key) == pytest.approx(getattr(precise, key).astype(float), rel=1e-11)
 
 
-@pytest.mark.parametrize("name", ["sin", "erf", "smooth_relu", "x^2 + x"])
-@pytest.mark.parametrize("depth", [2, 3])
+@pytest.mark.parametrize(
+    ("depth", "name"),
+    [
+        *((2, name) for name in ("sin", "erf", "smooth_relu", "x^2 + x")),
+        (3, "sin"),
+        (3, "x^2 + x"),
+        pytest.param(3, "erf", marks=pytest.mark.long),
+        pytest.param(3, "smooth_relu", marks=pytest.mark.long),
+    ],
+)
 def test_symbols_and_floats_agree(name: str, depth: int) -> None:
     net = kc.MLP(name, depth=depth, beta=0.1)
     fw = kc.finite_width(net, [[1.2]])

@@ -187,7 +187,10 @@ def test_relu_near_the_diagonal_keeps_twelve_digits():
                 np.testing.assert_allclose(getattr(K, kernel), exact, rtol=1e-12, err_msg=f"{name} {beta} {kernel}")
 
 
-@pytest.mark.parametrize("name", ["hard_tanh", "elu(alpha=2)", "selu"])
+@pytest.mark.parametrize(
+    "name",
+    ["hard_tanh", pytest.param("elu(alpha=2)", marks=pytest.mark.long), pytest.param("selu", marks=pytest.mark.long)],
+)
 def test_other_kinks_near_the_diagonal(name):
     """σ' jumps: Θ of nearly equal points depends on their angle, which must survive two layers."""
     base = RNG.normal(size=6)
@@ -200,7 +203,7 @@ def test_other_kinks_near_the_diagonal(name):
         np.testing.assert_allclose(getattr(K, kernel), getattr(copied, kernel), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["tanh", "arctan", "silu"])
+@pytest.mark.parametrize("name", ["tanh", pytest.param("arctan", marks=pytest.mark.long), "silu"])
 def test_two_data_sets_are_blocks_of_one(name):
     """Points of very different length, nearly parallel: rows and columns need series of different lengths."""
     points = RNG.normal(size=(4, 5))
