@@ -304,3 +304,9 @@ def test_dense_layers_stand_in_their_order():
 def test_layers_do_not_change(layer):
     with pytest.raises(AttributeError):
         layer.beta = 0.5
+
+
+def test_factors_are_floats_and_slopes_of_slopes_are_e22():
+    assert (type(Scale(2).factor), repr(Scale(2))) == (float, "Scale(factor=2.0)")
+    k, row, column, e, _, _ = _random_state(float)
+    assert Nonlinearity("tanh").apply(k, row, column, e, frozenset({"sigma_ddot"})).sigma_ddot == e[2, 2]
