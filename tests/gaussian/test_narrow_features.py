@@ -211,6 +211,26 @@ def test_a_zero_is_zero_to_any_digits(text, dps):
     assert kc.gaussian_expectation(text, "1", 1, 1, 0, dps=dps) == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "part", "places"),
+    [
+        ("x^2+exp(-1e6*(x-3)^2)", lambda a: np.exp(-1e6 * (a - 3) ** 2), 3 + np.arange(-12, 13) / 800),
+        ("x^2+max(x-10,0)", lambda a: a - 10, 10 + np.arange(25) / 4),
+        ("abs(x)+1/cosh(50*(x-6))", lambda a: 1 / np.cosh(50 * (a - 6)), 6 + np.arange(-80, 81) / 20),
+    ],
+)
+def test_a_symmetry_spoiled_far_out_or_in_a_narrow_place_is_no_symmetry(text, part, places):
+    """E[f(a) tanh(b)], ρ = ½, of an even function and what is not: the second alone, with tanh(b) averaged given a."""
+    nodes, weights = np.polynomial.legendre.leggauss(30)
+    half = np.diff(places)[:, None] / 2
+    a = ((places[1:] + places[:-1])[:, None] / 2 + half * nodes).ravel()
+    z = np.arange(-160, 161) / 16
+    given = np.tanh(a[:, None] / 2 + math.sqrt(3) / 2 * z) @ np.exp(-(z**2) / 2) / 16
+    exact = ((half * weights).ravel() * part(a) * np.exp(-(a**2) / 2) * given).sum() / (2 * math.pi)
+    value = kc.gaussian_expectation(text, "tanh(x)", 1, 1, mp.mpf(1) / 2, dps=15)
+    assert float(value) == pytest.approx(exact, rel=1e-12, abs=0)
+
+
 def test_digits_are_not_taken_for_zero_beside_a_large_norm():
     """E of a difference of two means, 10⁻³⁰ of either: tanh(x) − tanh(x − ε) is ε E sech² up to ε²."""
     with mp.workdps(40):

@@ -27,7 +27,7 @@ from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.compiling import compile_expression
 from kernelcalc.expressions.stable import MPMATH_FUNCTIONS, plain
 from kernelcalc.gaussian.digits.fixed_point import fixed, gaussian_weights, number, real_spectra
-from kernelcalc.gaussian.digits.zeros import faintness, opposite, parities, vanishing
+from kernelcalc.gaussian.digits.zeros import faintness, opposite, parity, vanishing
 from kernelcalc.machine import MULTIPRECISION
 
 # Below this ρ the kernel is too wide for a periodic lattice of moderate length; the convolution is padded with zeros.
@@ -105,7 +105,8 @@ def lattice_expectations(
         If the finest lattice does not settle the digits.
     """
     sides = [(_together(h), mpmath.sqrt(v)) for h, v in ((f, q), (g, qp))]
-    odd, faint = [parities(*side) for side in sides], sum(faintness(*side) for side in sides)
+    odd = [[parity((plain(expr),)) for expr in h] for h in (f, g)]
+    faint = sum(faintness(*side) for side in sides)
     bits = int((dps + 4 + faint) * math.log2(10)) + 2 * LOST_BITS
     found: dict[tuple[int, int], Any] = {(i, j): mpmath.mpf(0) for i, j in pairs if opposite(odd[0][i], odd[1][j], c)}
     open_pairs = [pair for pair in pairs if pair not in found]

@@ -29,7 +29,7 @@ from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.compiling import compile_expression
 from kernelcalc.expressions.stable import MPMATH_FUNCTIONS, plain
 from kernelcalc.gaussian.digits.fixed_point import fixed, gaussian_weights, number
-from kernelcalc.gaussian.digits.zeros import faintness, opposite, parities, vanishing
+from kernelcalc.gaussian.digits.zeros import faintness, opposite, parity, vanishing
 from kernelcalc.machine import MULTIPRECISION
 
 # Above this ρ the panels of E[g(b)|a] cost less than the frequencies (measured for softsign at q = 1 and 25).
@@ -76,12 +76,6 @@ class Pieces:
     def __call__(self, at: Any, middle: Any) -> list[Any]:
         """Values at a point of the piece that holds ``middle``."""
         return self._calls[sum(1 for b in self.breaks if middle > b)](at)
-
-    def parities(self, std: Any) -> list[int]:
-        """1 for even functions, −1 for odd ones, 0 for others; functions with deltas count as others."""
-        singular = [any(weights[k] for _, weights in self.deltas) for k in range(self.count)]
-        found = parities(lambda at: self(at, at), std)
-        return [0 if delta else sign for sign, delta in zip(found, singular, strict=True)]
 
     def faintness(self, std: Any) -> int:
         """Decimal places before the first digit of f φ."""
@@ -377,7 +371,7 @@ def panel_expectations(
         If refined rules do not settle the digits, and for singular functions on |ρ| = 1.
     """
     sides = [(Pieces(h), mpmath.sqrt(v)) for h, v in ((f, q), (g, qp))]
-    odd = [side.parities(std) for side, std in sides]
+    odd = [[0 if h.deltas else parity(h.form.pieces, h.form.breaks) for h in functions] for functions in (f, g)]
     found: Values = {(i, j): mpmath.mpf(0) for i, j in pairs if opposite(odd[0][i], odd[1][j], c)}
     open_pairs = [pair for pair in pairs if pair not in found]
     work = dps + sum(side.faintness(std) for side, std in sides)

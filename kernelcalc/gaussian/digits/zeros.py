@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import mpmath
+import sympy as sp
 
-# Where parity is looked for, in standard deviations: twelve places without relations.
-PARITY_PLACES = tuple(0.071 + 0.3719 * k for k in range(12))
+from kernelcalc.expressions.atoms import x
+
 # Where the size of f φ is looked for, in standard deviations.
 LOOK_REACH, LOOK_STEP = 40.0, 0.5
 # Digits of values there, which differences such as 1 − tanh² may lose.
 SEEN_DIGITS = 330
 # Digits that a first attempt need not be helped with.
 MODEST_DIGITS = 6
-# Bits that values of odd and even functions may differ in.
-ROUNDED_BITS = 24
 
 
-def parities(call: Callable[[Any], Sequence[Any]], std: Any) -> list[int]:
-    """1 for even functions, −1 for odd ones, 0 for others, from their values at the working precision."""
-    pairs = [(call(std * z), call(-std * z)) for z in map(mpmath.mpf, PARITY_PLACES)]
-    return [_parity([(right[k], left[k]) for right, left in pairs]) for k in range(len(pairs[0][0]))]
+@lru_cache(maxsize=256)
+def parity(pieces: tuple[sp.Expr, ...], breaks: tuple[sp.Expr, ...] = ()) -> int:
+    """1 for an even function, −1 for an odd one, 0 where the expressions of its pieces do not show either.
 
-
-def _parity(values: list[tuple[Any, Any]]) -> int:
-    lost = mpmath.ldexp(1, ROUNDED_BITS - mpmath.mp.prec)
+    From expressions and not from values: a narrow feature or a far kink spoils a symmetry where few values would show it.
+    """
+    if any(left != -right for left, right in zip(breaks, breaks[::-1], strict=True)):
+        return 0
+    turned = [piece.xreplace({x: -x}) for piece in pieces[::-1]]
     for sign in (1, -1):
-        if all(abs(right - sign * left) <= lost * abs(right) for right, left in values):
+        if all(sp.expand(one - sign * other) == 0 for one, other in zip(turned, pieces, strict=True)):
             return sign
     return 0
 
