@@ -100,20 +100,20 @@ def main() -> None:
     columns = {"nonlinearity": "", "σ_w": "g", "neural-tangents": ""}
     columns |= dict.fromkeys(("its error Σ", "its error Θ", "ours Σ", "ours Θ"), ".1e")
     exact: dict[tuple[str, float], kc.LimitingKernels] = {}
-    with Table("accuracy", columns, keys=3, others={"neural-tangents": "0.6.5"}) as table:
-        for (name, rule, _), scale, (nngp, ntk) in zip(
-            [case for case in CASES for _ in SCALES], SCALES * len(CASES), values, strict=True
-        ):
-            net = kc.MLP(name, depth=3, sigma_w=scale, beta=0.1)
-            if (name, scale) not in exact:
-                exact[name, scale] = net.kernels(points, only=("sigma", "theta"), dps=20)
-            truth = exact[name, scale]
-            ours = net.kernels(points, only=("sigma", "theta"))
-            errors = [
-                worst(np.array(found), getattr(truth, kernel).astype(float))
-                for kernel, found in (("sigma", nngp), ("theta", ntk), ("sigma", ours.sigma), ("theta", ours.theta))
-            ]
-            table.add(name, scale, rule, *errors)
+    table = Table("accuracy", columns, keys=3, others={"neural-tangents": "0.6.5"})
+    for (name, rule, _), scale, (nngp, ntk) in zip(
+        [case for case in CASES for _ in SCALES], SCALES * len(CASES), values, strict=True
+    ):
+        net = kc.MLP(name, depth=3, sigma_w=scale, beta=0.1)
+        if (name, scale) not in exact:
+            exact[name, scale] = net.kernels(points, only=("sigma", "theta"), dps=20)
+        truth = exact[name, scale]
+        ours = net.kernels(points, only=("sigma", "theta"))
+        errors = [
+            worst(np.array(found), getattr(truth, kernel).astype(float))
+            for kernel, found in (("sigma", nngp), ("theta", ntk), ("sigma", ours.sigma), ("theta", ours.theta))
+        ]
+        table.add(name, scale, rule, *errors)
 
 
 if __name__ == "__main__":

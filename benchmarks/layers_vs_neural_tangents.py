@@ -140,9 +140,9 @@ def measure(python: str, cases: list[tuple[str, str, tuple[int, ...]]]) -> list[
             "network": "",
             "nonlinearity": "",
             "points": "",
-            "here, s": ".3f",
-            "peer, s": ".4f",
-            "peer / here": ".3g",
+            "here, s": ".2g",
+            "peer, s": ".2g",
+            "peer / here": ".2g",
         }
         columns |= {"Σ differs": ".1e", "Θ differs": ".1e"}
         table = Table("peer_layers", columns, keys=3, others={"neural-tangents": "0.6.5"})

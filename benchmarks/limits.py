@@ -36,7 +36,7 @@ from kernelcalc.kernels.gram import KernelComputation
 from kernelcalc.kernels.layers import Layer, Scales
 from kernelcalc.kernels.state import KERNEL_NAMES, DiagonalKernels, PairKernels, with_transposes
 
-DIMENSION, DEPTH = 196, 3
+DIMENSION, DEPTH, POINTS = 196, 3, 512
 BLOCK = blocks.BLOCK_ROWS, blocks.BLOCK_COLUMNS
 
 
@@ -244,7 +244,7 @@ def eigenvalues(count: int, possible: dict[str, float]) -> None:
 def main() -> None:
     """Count, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--points", type=int, default=2048)
+    parser.add_argument("--points", type=int, default=POINTS, help=f"kept are the steps at {POINTS}")
     count = parser.parse_args().points
     possible = ceilings()
     rates = Table("limits_machine", {"rate of one thread": "", "1e9 operations a second, 1e9 bytes for copy": ".2f"})
@@ -258,7 +258,7 @@ def main() -> None:
         "took s": ".3f",
         "could / took": ".0%",
     }
-    table = Table("limits", columns, keys=2)
+    table = Table("limits", columns, keys=2, stored=count == POINTS)
     with patch.object(blocks, "processors", lambda: 1):
         for name, names, compiled in (
             ("tanh", KERNEL_NAMES, False),

@@ -1,8 +1,7 @@
 """Cost and accuracy of one expectation by each method, kept as results/methods.json: ``python benchmarks/methods.py``.
 
 Each row evaluates E[f(a)g(b)] for many random covariances at once (q, q' up to 4, |ρ| < 0.99) and compares 20 of them with
-30 digits; times are processor
-time for one expectation.
+30 digits; times are processor time for one expectation.
 """
 
 from __future__ import annotations
@@ -61,30 +60,30 @@ def main() -> None:
         ("nested panels", "tanh", lambda cov: quadrature.nested(tanh, tanh, cov).value, 20),
     ]
     columns = {"method": "", "f = g": "", "µs each": ".2g", "largest relative error": ".1e"}
-    with Table("methods", columns, keys=2, packages=("numpy", "mpmath", "python-flint")) as table:
-        for method, name, run, count in rows:
-            cov = covariances(count)
-            if "Gram" in method:
-                q = np.linspace(0.2, 4, 300)
-                cov = make_covariance(q[:, None], q[None, :], cov.rho.reshape(300, 300) * np.sqrt(np.outer(q, q)))
-                cov = Covariance(q=cov.q.ravel(), qp=cov.qp.ravel(), c=cov.c.ravel(), det=cov.det.ravel())
-            start = time.process_time()
-            values = run(cov)
-            seconds = (time.process_time() - start) / count
-            error = 0.0
-            for k in range(0, count, max(1, count // 20)):
-                exact = kc.gaussian_expectation(name, name, cov.q[k], cov.qp[k], cov.c[k], dps=30)
-                error = max(error, float(abs(mpmath.mpf(float(values[k])) / exact - 1)))
-            table.add(method, name, 1e6 * seconds, error)
-        for name in ("erf", "tanh"):
-            start = time.process_time()
-            value = kc.gaussian_expectation(name, name, 1, 2, "0.5", dps=50)
-            seconds = time.process_time() - start
-            # The enclosure with 70 digits comes from another method (extra "certified").
-            ball = kc.gaussian_expectation(name, name, 1, 2, "0.5", dps=70, certified=True)
-            with mpmath.workdps(80):
-                error = float(abs(value / mpmath.mpf(ball.mid().str(75, radius=False)) - 1))
-            table.add("50 digits", name, 1e6 * seconds, error)
+    table = Table("methods", columns, keys=2, packages=("numpy", "mpmath", "python-flint"))
+    for method, name, run, count in rows:
+        cov = covariances(count)
+        if "Gram" in method:
+            q = np.linspace(0.2, 4, 300)
+            cov = make_covariance(q[:, None], q[None, :], cov.rho.reshape(300, 300) * np.sqrt(np.outer(q, q)))
+            cov = Covariance(q=cov.q.ravel(), qp=cov.qp.ravel(), c=cov.c.ravel(), det=cov.det.ravel())
+        start = time.process_time()
+        values = run(cov)
+        seconds = (time.process_time() - start) / count
+        error = 0.0
+        for k in range(0, count, max(1, count // 20)):
+            exact = kc.gaussian_expectation(name, name, cov.q[k], cov.qp[k], cov.c[k], dps=30)
+            error = max(error, float(abs(mpmath.mpf(float(values[k])) / exact - 1)))
+        table.add(method, name, 1e6 * seconds, error)
+    for name in ("erf", "tanh"):
+        start = time.process_time()
+        value = kc.gaussian_expectation(name, name, 1, 2, "0.5", dps=50)
+        seconds = time.process_time() - start
+        # The enclosure with 70 digits comes from another method (extra "certified").
+        ball = kc.gaussian_expectation(name, name, 1, 2, "0.5", dps=70, certified=True)
+        with mpmath.workdps(80):
+            error = float(abs(value / mpmath.mpf(ball.mid().str(75, radius=False)) - 1))
+        table.add("50 digits", name, 1e6 * seconds, error)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Networks of three layers at the start, 32 digits with signs as targets, mean squ
 size differs much from network to network: so everything is per √Tr S² of the same network. Per width: the mean of ‖S‖/√Tr S²
 (Lanczos), n^½ times it, and what stands below it by theory: 1/√rank, if S were spread evenly over the bound 2N(n_1 + n_2) of
 its rank, and √(Tr S⁴)/Tr S², both traces from random signs. Then the exponent: a least-squares line through the logarithms.
+Kept as results/norm_of_s.json and norm_of_s_exponents.json.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from typing import Any
 
 import numpy as np
+from record import Table
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 import kernelcalc as kc
@@ -19,6 +21,7 @@ import kernelcalc as kc
 # Networks of each width.
 NETWORKS = {64: 24, 128: 16, 256: 12, 512: 8, 1024: 6}
 POINTS, PROBES = 32, 8
+NORM = r"$\lVert S\rVert/\sqrt{\mathrm{Tr}\,S^2}$"
 
 
 def norm(s: Any) -> float:
@@ -37,8 +40,8 @@ def powers(s: Any, rng: np.random.Generator) -> tuple[float, float]:
     return float((once**2).sum() / PROBES), float((twice**2).sum() / PROBES)
 
 
-def measure(name: str, depth: int = 3) -> tuple[float, float]:
-    """Print a row a width; the exponent and its standard error."""
+def measure(table: Table, name: str, depth: int = 3) -> tuple[float, float]:
+    """A row a width; the exponent and its standard error."""
     x, labels = kc.datasets.mnist14(POINTS)
     y = kc.datasets.parity(labels)
     net = kc.MLP(name, depth=depth)
@@ -53,11 +56,8 @@ def measure(name: str, depth: int = 3) -> tuple[float, float]:
         norms, below = np.array(found).T
         points += [(np.log(n), np.log(one)) for one in norms]
         error, even = norms.std(ddof=1) / networks**0.5, (2 * POINTS * (depth - 1) * n) ** -0.5
-        print(
-            f"| {name} | {n} | {norms.mean():.4f} ± {error:.4f} | {norms.mean() * n**0.5:.2f} | {even:.4f} | "
-            f"{below.mean():.4f} | {(norms / below).mean():.2f} |",
-            flush=True,
-        )
+        ours, ratio = norms.mean(), (norms / below).mean()
+        table.add(name, n, ours, error, ours * n**0.5, even, below.mean(), ratio)
     log_n, log_norm = np.array(points).T
     design = np.stack([np.ones_like(log_n), log_n], axis=1)
     fit, *_ = np.linalg.lstsq(design, log_norm, rcond=None)
@@ -66,8 +66,14 @@ def measure(name: str, depth: int = 3) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    print("| f | n | ‖S‖/√Tr S² | n^½ times it | 1/√rank bound | √(Tr S⁴)/Tr S² | first over last |")
-    print("|---|---|---|---|---|---|---|")
-    exponents = {name: measure(name) for name in sys.argv[1:] or ("tanh", "gelu", "silu")}
-    for name, (exponent, error) in exponents.items():
-        print(f"\n{name}: ‖S‖/√Tr S² falls as n^({exponent:.3f} ± {error:.3f})")
+    columns = {"f": "", "n": "d", NORM: ".4f", "standard error": ".4f", r"times $\sqrt n$": ".2f"}
+    columns |= {
+        "evenly over the rank": ".4f",
+        r"$\sqrt{\mathrm{Tr}\,S^4}/\mathrm{Tr}\,S^2$": ".4f",
+        "first over last": ".2f",
+    }
+    table = Table("norm_of_s", columns, keys=2)
+    exponents = {name: measure(table, name) for name in sys.argv[1:] or ("tanh", "gelu", "silu")}
+    table = Table("norm_of_s_exponents", {"f": "", "exponent of n": ".3f", "standard error": ".3f"})
+    for name, found in exponents.items():
+        table.add(name, *found)

@@ -1,8 +1,8 @@
 """What a benchmark measured, kept: a table that is printed while it grows and stored in benchmarks/results/NAME.json.
 
 The file has the command, versions, and for every row its date, the machine and its load; the tables of the documentation are
-made from it (``python -m tests.docs.tables``). A row is known by its first cells. Rows that a run does not measure stay, with
-their date: delete the file to start anew.
+made from it (``python -m tests.docs.tables``). A row is known by its first ``keys`` cells. Rows that a run does not measure
+stay, with their date: delete the file to start anew.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _used() -> float:
 
 @dataclass
 class Table:
-    """Rows of one benchmark: ``with Table(name, {column: format}) as table: table.add(...)``."""
+    """Rows of one benchmark: ``Table(name, {column: format})``, then ``add``; only printed where not ``stored``."""
 
     name: str
     columns: dict[str, str]
@@ -73,10 +73,10 @@ class Table:
     options: str = ""
     packages: tuple[str, ...] = ("numpy", "scipy")
     others: dict[str, str] = field(default_factory=dict)
+    stored: bool = True
 
-    def __enter__(self) -> Table:
+    def __post_init__(self) -> None:
         print("\n" + _head(list(self.columns)), flush=True)
-        return self
 
     def add(self, *values: Cell) -> None:
         """One row, printed and stored at once."""
@@ -85,10 +85,8 @@ class Table:
         print(_line(values, self.columns.values()), flush=True)
         machine = f"{processor()}, {os.cpu_count()} cores"
         row = {"measured": date.today().isoformat(), "machine": machine, "load": round(os.getloadavg()[0], 1)}
-        self._store(row | {"cells": list(values)})
-
-    def __exit__(self, *_: Any) -> None:
-        """Every row is stored already."""
+        if self.stored:
+            self._store(row | {"cells": list(values)})
 
     def _store(self, row: dict[str, Any]) -> None:
         rows = read(self.name)["rows"] if exists(self.name) else []
@@ -148,5 +146,12 @@ def _head(columns: list[str]) -> str:
 
 
 def _line(values: Any, formats: Any) -> str:
-    pairs = zip(values, formats, strict=True)
-    return "| " + " | ".join("" if v is None else v if isinstance(v, str) else format(v, f) for v, f in pairs) + " |"
+    return f"| {' | '.join(_shown(v, f) for v, f in zip(values, formats, strict=True))} |"
+
+
+def _shown(value: Cell, how: str) -> str:
+    """A cell as it is shown: large numbers without an exponent."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    text = format(value, how)
+    return f"{float(text):.0f}" if "e+" in text else text

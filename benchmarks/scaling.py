@@ -291,7 +291,7 @@ def fits(cases: tuple[tuple[str, bool], ...], sizes: tuple[int, ...], asked: tup
     print(f"\nZarr folder: {stored_bytes()}")
 
 
-def millions(cases: tuple[tuple[str, bool], ...], chunks: int, least: float) -> None:
+def millions(cases: tuple[tuple[str, bool], ...], chunks: int, least: float, stored: bool) -> None:
     """A million points."""
     print(
         f"\nN = 10^6 at L = 3 in blocks of {chunks}: the time of one pair of blocks times their number, if every core is as "
@@ -299,21 +299,28 @@ def millions(cases: tuple[tuple[str, bool], ...], chunks: int, least: float) -> 
         f"{ENTRY * MILLION**2 / 1e12:.0f} TB a kernel. Moments at t = 0 read {MOMENT_KERNELS} kernels once, "
         f"ten eigenvalues read one kernel {EIGENVALUE_PASSES} times (Lanczos about 40 times)"
     )
-    whole = ("core hours", "core hours at σ_w = 2", "hours on 2 cores", "node hours computing", "writing all six")
+    whole = (
+        "core s a pair of blocks",
+        "core hours",
+        "core hours at σ_w = 2",
+        "hours on 2 cores",
+        "node hours computing",
+        "writing all six",
+    )
     whole += ("reading for the moments", "reading for the eigenvalues", "nodes to do all of it in an hour")
-    with Table("million", {"nonlinearity": "", "core s a pair of blocks": ".3g"} | dict.fromkeys(whole, ".3g")) as rows:
-        rates = {}
-        for case in cases:
-            cells, rates[case] = million(*case, chunks, least)
-            rows.add(*cells)
+    rows = Table("million", {"nonlinearity": ""} | dict.fromkeys(whole, ".3g"), stored=stored)
+    rates = {}
+    for case in cases:
+        cells, rates[case] = million(*case, chunks, least)
+        rows.add(*cells)
     print(
         f"\nSize of blocks for N = 10^6, tanh, any norms; memory of a task beyond its outputs continued linearly from "
         f"chunks={chunks // 4} to {chunks}, time in proportion to chunks²"
     )
     columns = dict.fromkeys(("chunks", "tasks", "files", "files in a folder"), "d")
     columns |= {"MiB a file": ".0f", "GiB a task": ".1f", "core seconds a task": ".0f"}
-    with Table("million_blocks", columns) as rows:
-        files(rows, "tanh", chunks, rates["tanh", False])
+    rows = Table("million_blocks", columns, stored=stored)
+    files(rows, "tanh", chunks, rates["tanh", False])
     print(
         "\nTake the largest blocks whose task fits in a worker's memory twice (one is computed while another is written)."
     )
@@ -323,7 +330,7 @@ def main() -> None:
     """Measure, fit, print; what a million points take is kept as results/million.json and million_blocks.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--million", action="store_true", help="only what a million points take")
-    parser.add_argument("--quick", action="store_true", help="smaller matrices: for a look, not for numbers")
+    parser.add_argument("--quick", action="store_true", help="smaller matrices: for a look, nothing kept")
     options = parser.parse_args()
     quick = options.quick
     sizes, asked, chunks, least = (SIZES[:3], DIGITS[:3], 1024, 0.1) if quick else (SIZES, DIGITS, 2048, 0.3)
@@ -331,7 +338,7 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, NumPy {np.__version__}, Python {platform.python_version()}, {INPUTS} inputs")
     if not options.million:
         fits(cases, sizes, asked, least)
-    millions(cases, chunks, least)
+    millions(cases, chunks, least, stored=not quick)
 
 
 if __name__ == "__main__":

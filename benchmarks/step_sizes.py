@@ -5,7 +5,7 @@ networks runs for 50 steps at 0.9 and at 1.5 times the rate. Counted is how many
 other. With ``--torch`` the other networks are ``torch.nn.Sequential`` with default initialisation, trained by
 ``torch.optim.SGD`` in an environment of their own (then the rate of PyTorch's layers only). 64 digits, one-hot targets (parity
 for binary). ``--wide`` takes chosen settings of widths up to 2048 and depths up to 5, with fewer networks: a quarter of
-an hour of one core.
+an hour of one core. Sums of ``--torch`` and of ``--wide`` are kept as results/step_sizes_torch.json and step_sizes_wide.json.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ WIDE = (
 )
 # Networks of which the rate is taken, and on which it is tried; of --wide.
 NETWORKS, WIDE_NETWORKS, WIDE_TRIED = 5, 3, 5
+# Width, depth, loss, layers, rate over the limit's, and how many diverge at 0.9 and do not at 1.5 times it.
+Row = tuple[int, int, str, str, float, int, int]
 
 
 def setting(loss: str) -> tuple[np.ndarray, np.ndarray, Any]:
@@ -97,16 +99,36 @@ def torchs(net: Any, loss: str, width: int, rates: dict[str, float], tried: int)
     return {"pytorch": (counts[0], counts[1])}
 
 
+def keep(rows: list[Row], tried: int, wide: bool) -> None:
+    """Sums over all settings of ``--torch``, or over those of ``--wide`` that have the same width, depth and layers."""
+
+    def sums(some: list[Row]) -> tuple[int, int, int]:
+        return tried * len(some), sum(row[5] for row in some), sum(row[6] for row in some)
+
+    counts = {"networks": "d", "diverge at 0.9 of the rate": "d", "do not at 1.5 of it": "d"}
+    if not wide:
+        Table("step_sizes_torch", {"layers": ""} | counts, options="--torch").add("pytorch", *sums(rows))
+        return
+    first = {"width": "d", "depth": "d", "losses": "", "layers": "", "rate over the limit's": ""}
+    table = Table("step_sizes_wide", first | counts, keys=4, options="--wide")
+    for width, depth, layers in dict.fromkeys((row[0], row[1], row[3]) for row in rows):
+        some = [row for row in rows if (row[0], row[1], row[3]) == (width, depth, layers)]
+        losses = ", ".join(dict.fromkeys(row[2] for row in some))
+        least, largest = (f"{pick(row[4] for row in some):.2g}" for pick in (min, max))
+        table.add(width, depth, losses, layers, least if len(some) == 1 else f"{least} to {largest}", *sums(some))
+
+
 def compare(
     with_torch: bool = True,
     settings: Iterable[tuple[int, int, str, str]] = QUICK,
     networks: int = NETWORKS,
     tried: int = TRIED,
+    wide: bool = False,
 ) -> int:
-    """Measure and print."""
+    """Measure, print, keep."""
     print("| width | depth | f | loss | layers | rate | of the limit's | diverge at 0.9 | do not at 1.5 |")
     print("|---|---|---|---|---|---|---|---|---|")
-    total: dict[str, np.ndarray] = {name: np.zeros(3, dtype=int) for name in PARAMETRISATIONS}
+    rows: list[Row] = []
     for width, depth, name, loss in settings:
         x, y, law = setting(loss)
         net = kc.MLP(name, depth, n_out=y.shape[1], sigma_w=2**0.5 if name == "relu" else 1.0)
@@ -115,18 +137,15 @@ def compare(
         bounds = (limit.learning_rates[0], limit.standard_learning_rate, limit.pytorch_learning_rate)
         rates = {one: found.rate(one) for one in PARAMETRISATIONS}
         for one, (below, above) in (torchs if with_torch else ours)(net, loss, width, rates, tried).items():
-            total[one] += (below, above, tried)
             part = rates[one] / bounds[PARAMETRISATIONS.index(one)]
+            rows.append((width, depth, loss, one, part, below, above))
             print(
                 f"| {width} | {depth} | {name} | {loss} | {one} | {rates[one]:.3g} | {part:.2g} | {below} of {tried} | "
                 f"{above} of {tried} |",
                 flush=True,
             )
-    columns = {"layers": "", "networks": "d", "diverge at 0.9 of the rate": "d", "do not at 1.5 of it": "d"}
-    table = Table("step_sizes" + ("_torch" if with_torch else ""), columns, options="--torch" if with_torch else "")
-    for one, (below, above, count) in total.items():
-        if count:
-            table.add(one, int(count), int(below), int(above))
+    if with_torch or wide:
+        keep(rows, tried, wide)
     return 0
 
 
@@ -137,5 +156,5 @@ if __name__ == "__main__":
         packages = ["torch", "numpy", "scipy", "sympy", "mpmath", "click", "threadpoolctl", "tqdm"]
         sys.exit(run_with(__file__, packages, __doc__.splitlines()[0], compare))
     if "--wide" in flags:
-        sys.exit(compare(with_torch=False, settings=WIDE, networks=WIDE_NETWORKS, tried=WIDE_TRIED))
+        sys.exit(compare(with_torch=False, settings=WIDE, networks=WIDE_NETWORKS, tried=WIDE_TRIED, wide=True))
     sys.exit(compare(with_torch=False, settings=FULL if "--full" in flags else QUICK))

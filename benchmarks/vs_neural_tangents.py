@@ -188,11 +188,11 @@ def main() -> None:
         }
         version = {"neural-tangents": "0.6.5"}
         columns = {"nonlinearity": "", "N": "d", "kernels here": "", "peer": ".2g"}
-        with Table("peer_closed", columns | here, keys=3, others=version) as table:
-            closed_forms(peer, options.closed_sizes, table)
+        table = Table("peer_closed", columns | here, keys=3, others=version)
+        closed_forms(peer, options.closed_sizes, table)
         columns = {"nonlinearity": "", "N": "d", "peer": ".2g", "its quadrature": ""}
-        with Table("peer_series", columns | here, keys=2, others=version) as table:
-            without_closed_form(peer, options.names, options.sizes, options.batches, table)
+        table = Table("peer_series", columns | here, keys=2, others=version)
+        without_closed_form(peer, options.names, options.sizes, options.batches, table)
         peer.process.kill()
 
 

@@ -69,9 +69,9 @@ def main() -> None:
     found |= elsewhere(options.jax_python, JAX, "with_jax") | elsewhere(options.torch_python, TORCH, "with_torch")
     versions = {package: cells.pop("version") for package, cells in found.items() if package != "kernelcalc"}
     del found["kernelcalc"]["version"]
-    with Table("features", {"": ""} | dict.fromkeys(found, ""), packages=("numpy",), others=versions) as table:
-        for feature in found["kernelcalc"]:
-            table.add(feature, *(cells[feature] for cells in found.values()))
+    table = Table("features", {"": ""} | dict.fromkeys(found, ""), packages=("numpy",), others=versions)
+    for feature in found["kernelcalc"]:
+        table.add(feature, *(cells[feature] for cells in found.values()))
 
 
 if __name__ == "__main__":

@@ -7,23 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from names import CERTIFICATES, FORMULAS, LIMITS, NONE, WIDTHS, none_of
+from names import CERTIFICATES, FORMULAS, LIMITS, NONE, POSTERIOR, WIDTHS, X, Y, keeps, none_of
 
 torch.set_default_dtype(torch.float64)
-X = np.random.default_rng(0).normal(size=(6, 4))
-Y = np.sign(X[:, :1])
-POSTERIOR = X[4:] @ X[:4].T @ np.linalg.solve(X[:4] @ X[:4].T + 0.1 * np.eye(4), Y[:4, 0])
-
-
-def keeps(kernel: Callable[[object], object]) -> str:
-    """Whether numbers of mpmath go through a kernel."""
-    import mpmath
-
-    try:
-        found = np.asarray(kernel(np.vectorize(mpmath.mpf, otypes=[object])(X)))
-    except (TypeError, ValueError):
-        return NONE
-    return NONE if found.dtype != object else "yes"
 
 
 def network() -> tuple[torch.nn.Module, torch.nn.Module, np.ndarray]:
