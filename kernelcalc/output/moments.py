@@ -283,7 +283,7 @@ def curves_figure(
     start = next((one for one in at_width if one is not None), None)
     if start is not None:
         look = {"color": ink(0.75), "ls": "none", "marker": "D"}
-        handles.append(line([], [], label=rf"$\mathrm{{Tr}}\,H$ at width {start.width:g}, first order", **look))
+        handles.append(line([], [], label=rf"$\mathrm{{Tr}}\,H^k$ at width {start.width:g}, first order", **look))
         handles.append(line([], [], mfc=ink(0), label=rf"$\mathrm{{Tr}}\,I^k$ at width {start.width:g}", **look))
     legend_below(figure, handles)
     return figure

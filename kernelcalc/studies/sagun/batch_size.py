@@ -171,16 +171,12 @@ def _draw_switches(axes: Any, course: dict[str, AnyArray], rates: tuple[float, .
     for ax, rate in zip(axes, rates, strict=False):
         for batch, color in zip(batches, shades(len(batches)), strict=True):
             own = (course["rate"] == rate) & (course["batch"] == batch)
-            for part, width in ((1, 0.9), (2, 0.9)):
+            large = "large batch" if batch == batches[0] else None
+            for part, shade, label in ((1, ink(0.8), large), (2, color, f"then {batch}")):
                 now = own & (course["part"] == part)
-                if part == 2:
-                    style = {"color": color, "label": f"then {batch}"}
-                else:
-                    style = {"color": ink(0.8), "label": "large batch" if batch == batches[0] else None}
-                ax.semilogy(course["moment"][now], course["loss"][now], lw=line_width(width), **style)
-                ax.semilogy(
-                    course["moment"][now], course["loss_test"][now], lw=line_width(0.45), alpha=0.7, color=style["color"]
-                )  # fmt: skip
+                steps = course["moment"][now]
+                ax.semilogy(steps, course["loss"][now], lw=line_width(0.9), color=shade, label=label)
+                ax.semilogy(steps, course["loss_test"][now], lw=line_width(0.45), alpha=0.7, color=shade)
         decade_ticks(ax)
         ax.set(xlabel="step", title=rf"step {rate:g}/$λ_{{\max}}$")
     _room(axes[0])
@@ -209,7 +205,7 @@ def _draw_lines(ax: Any, lines: dict[str, AnyArray], rates: tuple[float, ...]) -
                 lines["s"][own], lines["loss"][own], style, color=color_of(index), lw=line_width(0.8), label=label
             )
     decade_ticks(ax)
-    ax.set(xlabel="from large to small batches", title="loss on the line")
+    ax.set(xlabel="from large to small batches", title=f"loss on the line (solid: {batches[0]})")
     _room(ax)
 
 
@@ -220,6 +216,7 @@ def _draw_edges(ax: Any, edges: dict[str, AnyArray]) -> None:
         ax.semilogy(edges["rank"][own], edges["right"][own], "x", label=name, **style)
         ax.semilogy(edges["rank"][own], np.maximum(-edges["left"][own], 1e-12), "v", label=f"{name}, < 0", **style)
     decade_ticks(ax)
+    ax.locator_params(axis="x", integer=True)
     ax.set(xlabel="rank", title="edges of the spectrum")
     _room(ax)
 
