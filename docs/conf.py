@@ -23,18 +23,22 @@ version = release = __version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
     "sphinx_click",
     "sphinx_copybutton",
     "sphinx_design",
+    "sphinx_codeautolink",
     "written_pages",
     "repository_links",
+    "code_links",
 ]
 exclude_patterns = ["_ext", "_build"]
 nitpicky = False
-# words in the types of parameters, such as the kmax of a shape, are taken for names of which there are several
-suppress_warnings = ["ref.python"]
+# words in the types of parameters, such as the kmax of a shape, are taken for names of which there are several;
+# an example whose flags of doctest are not shown has no links
+suppress_warnings = ["ref.python", "codeautolink.match_block"]
 
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "attrs_inline"]
 myst_heading_anchors = 3
@@ -47,6 +51,25 @@ autodoc_inherit_docstrings = True
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+
+# what pages name of other packages, by hand and in plain text: nothing is fetched for a build
+intersphinx_mapping = {
+    name: (url, str(HERE / "inventories" / f"{name}.inv"))
+    for name, url in {
+        "python": "https://docs.python.org/3/",
+        "numpy": "https://numpy.org/doc/stable/",
+        "scipy": "https://docs.scipy.org/doc/scipy/",
+        "sympy": "https://docs.sympy.org/latest/",
+        "matplotlib": "https://matplotlib.org/stable/",
+        "pandas": "https://pandas.pydata.org/docs/",
+        "xarray": "https://docs.xarray.dev/en/stable/",
+        "sklearn": "https://scikit-learn.org/stable/",
+        "dask": "https://docs.dask.org/en/stable/",
+        "torch": "https://docs.pytorch.org/docs/stable/",
+    }.items()
+}
+codeautolink_concat_default = True
+codeautolink_autodoc_inject = False
 
 _MATHJAX = files("mathjax") / "static" / "mathjax" / "es5"
 html_static_path = ["_static", str(_MATHJAX / "tex-svg.js")]

@@ -1,4 +1,4 @@
-"""Pages that are written by a build: those of notebooks, and of names of the front door that no other page has.
+"""Pages that are written by a build: of notebooks, of all pictures, and of names of the front door that no other page has.
 
 A page of notebooks/*.py (percent format) is its text and code with the outputs that are stored in docs/outputs; ``python -m
 tests.docs.notebooks`` stores them, so that a build is quick.
@@ -51,6 +51,24 @@ def page(path: Path, outputs: Path) -> str:
     return "\n\n".join(lines) + "\n"
 
 
+def gallery(docs: Path) -> str:
+    """All pictures that pages make, each with a link to the page whose code makes it."""
+    sections = []
+    for title, folder in (("Tutorials", "learn"), ("Notebooks", "notebooks")):
+        cards = []
+        pages = {path.stem: path.read_text(encoding="utf-8") for path in (docs / folder).glob("*.md")}
+        for name, text in sorted(pages.items(), key=lambda item: item[1]):
+            heading = text.partition("\n")[0].lstrip("# ")
+            for alt, picture in re.findall(r"!\[(.*?)\]\(\.\./(\S+)\)", text):
+                words = "" if alt == "output" else f"{alt}\n"
+                cards.append(
+                    f":::{{grid-item-card}} {heading}\n:img-top: {picture}\n:class-img-top: picture\n"
+                    f":link: {folder}/{name}\n:link-type: doc\n{words}:::"
+                )
+        sections.append("\n".join([f"## {title}", "", "::::{grid} 1 2 2 3", ":gutter: 3", "", *cards, "::::", ""]))
+    return "# Pictures\n\nEach leads to the page whose code makes it.\n\n" + "\n".join(sections)
+
+
 def further_names(folder: Path) -> str:
     """What ``kc`` has and no page of the API names."""
     pages = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*.md") if path.name != "further.md")
@@ -76,6 +94,7 @@ def write_pages(app: Sphinx) -> None:
     (docs / "notebooks").mkdir(exist_ok=True)
     for path in sorted((ROOT / "notebooks").glob("*.py")):
         write(docs / "notebooks" / f"{path.stem}.md", page(path, docs / "outputs" / f"{path.stem}.json"))
+    write(docs / "gallery.md", gallery(docs))
     write(docs / "lookup" / "api" / "further.md", further_names(docs / "lookup" / "api"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -88,6 +89,20 @@ def test_site(tmp_path: Path) -> None:
         "spectrum",
     }:
         assert f'id="kernelcalc.{name}"' in reference or f".{name}" in reference, name
+    tutorial = Page(site / "learn" / "what_will_it_do.html").links  # names in code and in text lead on
+    assert {"../lookup/api/predictions.html#kernelcalc.predict"} <= tutorial
+    assert any(link.startswith("https://numpy.org/") for link in tutorial)
+    assert {"learn/finite_width.html", "notebooks/figure1.html"} <= Page(site / "gallery.html").links
+
+
+@pytest.mark.parametrize("inventory", sorted((ROOT / "docs" / "inventories").glob("*.inv")), ids=lambda path: path.stem)
+def test_names_of_other_packages_exist(inventory: Path) -> None:
+    for line in inventory.read_text(encoding="utf-8").splitlines()[3:]:
+        name, _, page = line.split()
+        assert page.endswith(".html")
+        if name.startswith("torch."):
+            pytest.importorskip("torch")
+        pkgutil.resolve_name(name)
 
 
 def test_dead_ends_are_found(tmp_path: Path) -> None:
