@@ -68,20 +68,29 @@ def determinant(q: np.ndarray, qp: np.ndarray, c: np.ndarray) -> np.ndarray:
     >>> float(determinant(np.float64(1.0), np.float64(1.0), np.float64(1 - 2.0**-53)))
     2.220446049250313e-16
     """
-    first, second = q * qp, c * c
-    det = first - second
+    return determinant_and_close(q, qp, c)[0]
+
+
+def determinant_and_close(
+    q: np.ndarray, qp: np.ndarray, c: np.ndarray
+) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+    """:func:`determinant`, and the indices of all pairs with qq' − c² < qq'/8; None where there are none."""
+    first = q * qp
+    det = first - c * c
     largest = max(float(c.max(initial=0.0)), -float(c.min(initial=0.0)))
     if largest * largest < SURELY_APART * float(q.min(initial=np.inf)) * float(qp.min(initial=np.inf)):
-        return det
+        return det, None
     # Elsewhere the rounding of the products is no more than 8 ulp of their difference.
     close = np.asarray(det < first / 8)
-    if not close.any():
-        return det
-    if close.all():
-        return det + (_product_error(q, qp, first) - _product_error(c, c, second))
-    q, qp, first, second, c = (np.broadcast_to(v, det.shape)[close] for v in (q, qp, first, second, c))
-    det[close] += _product_error(q, qp, first) - _product_error(c, c, second)
-    return det
+    flat = np.flatnonzero(close)  # of one axis: several times as fast
+    if not flat.size:
+        return det, None
+    index = np.unravel_index(flat, close.shape) if close.ndim else ()
+    if flat.size == close.size:
+        return det + (_product_error(q, qp, first) - _product_error(c, c, c * c)), index
+    q, qp, first, c = (np.broadcast_to(v, close.shape)[index] for v in (q, qp, first, c))
+    det[index] += _product_error(q, qp, first) - _product_error(c, c, c * c)
+    return det, index
 
 
 def make_covariance(q: Any, qp: Any, c: Any) -> Covariance:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -81,8 +82,7 @@ class Matrix:
         # Where the block lies on the diagonal both triangles were computed: the upper one counts, exactly mirrored.
         side = rows.stop - rows.start
         array[rows.stop : columns.stop, rows] = turned[:, side:].T
-        i, j = np.triu_indices(side, 1)
-        array[rows.start + j, rows.start + i] = turned[i, j]
+        np.copyto(array[rows, rows], turned[:, :side].T, where=_below(side))
 
 
 def check_finite(values: np.ndarray) -> None:
@@ -97,6 +97,12 @@ def check_finite(values: np.ndarray) -> None:
         raise DivergentExpectationError(
             "finite kernels", "overflow", "smaller points or a smaller σ_w keep them finite"
         )
+
+
+@lru_cache(maxsize=16)
+def _below(side: int) -> np.ndarray:
+    """The entries below the diagonal of a square."""
+    return np.tri(side, k=-1, dtype=bool)
 
 
 def _slices(first: int, total: int, step: int) -> Iterator[slice]:

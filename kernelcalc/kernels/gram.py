@@ -112,7 +112,7 @@ class Block(Pairs):
         same = self.same = self.equal(k, q, qp) if self.same is None else self.same
         c, det = k.sigma, determinant(q, qp, k.sigma)
         if isinstance(source, Source) and scales is not None and step.prepared.small_angles:
-            refine_determinant(source.act, source.cov, (q, qp), det, ~same, scales.weight, scales.bias)
+            refine_determinant(source.act, source.cov, (q, qp), det, same, scales.weight, scales.bias)
         np.maximum(det, 0.0, out=det)
         if same.any():
             # A point with itself has c = q exactly; the series may have rounded otherwise.

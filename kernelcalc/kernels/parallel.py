@@ -29,7 +29,7 @@ def refine_determinant(
     cov: Covariance,
     later: tuple[np.ndarray, np.ndarray],
     det: np.ndarray,
-    wanted: np.ndarray,
+    same: np.ndarray,
     sigma_w2: float,
     beta2: float,
 ) -> None:
@@ -45,15 +45,18 @@ def refine_determinant(
         The next layer's variances, of shapes (B, 1) and (1, M).
     det : ndarray (B, M)
         The next layer's differences, changed in place.
-    wanted : ndarray of bool
-        Pairs of different points.
+    same : ndarray of bool
+        Pairs of equal points, which are left alone.
     sigma_w2, beta2 : float
         σ_w² and β².
     """
     weights = _homogeneous(act)
     exact = weights is None and act.smoothness < 1 and in_algebra(act.expr)
     bound = 1 / 8 if weights is not None else ROUNDING_SHOWS if exact or act.smoothness >= 1 else NEARER_PARALLEL
-    near = wanted & (det < bound * (later[0] * later[1]))
+    near = det < bound * (later[0] * later[1])
+    if not near.any():
+        return
+    near &= ~same
     if not near.any():
         return
 

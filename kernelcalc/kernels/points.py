@@ -9,7 +9,7 @@ import numpy as np
 
 from kernelcalc.arrays import plain
 from kernelcalc.errors import CovarianceError, NotFiniteError, ShapeError
-from kernelcalc.gaussian.covariance import LARGEST, Covariance, determinant
+from kernelcalc.gaussian.covariance import LARGEST, Covariance, determinant_and_close
 from kernelcalc.kernels.layers import Scales
 
 # Pairs closer to |ρ| = 1 than this get their determinant from the difference of the points instead of from the Gram matrix.
@@ -92,9 +92,12 @@ def first_covariance(
 
     With positions x (B, P, n) and x' (B', P, n), at equal ones: c (P, B, B').
     """
-    det = determinant(q, qp, c)
+    det, close = determinant_and_close(q, qp, c)
     same = np.zeros(c.shape, dtype=bool)
-    near = np.nonzero(det <= NEAR_PARALLEL * q * qp)
+    if close is None:
+        return Covariance(q=q, qp=qp, c=c, det=det), same
+    scale = np.broadcast_to(q, c.shape)[close] * np.broadcast_to(qp, c.shape)[close]
+    near = tuple(index[det[close] <= NEAR_PARALLEL * scale] for index in close)
     for start in range(0, near[0].size, _TOGETHER):
         where = tuple(index[start : start + _TOGETHER] for index in near)
         *position, i, j = where

@@ -1,13 +1,14 @@
 r"""Closed forms of E[f(a)g(b)] in float64 for sums of terms (:mod:`kernelcalc.gaussian.floats.kinds`).
 
-Powers of x are removed beforehand, on symbols, by Stein's lemma, E[a h(a,b)] = q E[∂_a h] + c E[∂_b h]: what remains are
-polynomials in q, q' and c times expectations of pairs without powers. Smoothing adds v to a variance and leaves c alone, hence
-the formulas for relu (arc-cosine kernel, Cho and Saul 2009) and the arcsine law (Williams 1997) serve all smoothed kinds.
+Powers of x are removed beforehand, on symbols (:mod:`kernelcalc.gaussian.floats.stein`): what remains are polynomials in
+q, q' and c times expectations of pairs without powers. Smoothing adds v to a variance and leaves c alone, hence the formulas
+for relu (arc-cosine kernel, Cho and Saul 2009) and the arcsine law (Williams 1997) serve all smoothed kinds.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -15,91 +16,16 @@ import numpy as np
 
 from kernelcalc.arrays import EPS
 from kernelcalc.gaussian.covariance import Covariance
-from kernelcalc.gaussian.floats.kinds import Combination, Term, differentiate
+from kernelcalc.gaussian.floats.kinds import Combination, Term
+from kernelcalc.gaussian.floats.stein import Polynomial, evaluate, reduced, regrouped, sizes
 
 # Rounding steps in one pair formula, counted generously, and in a polynomial before it.
 OPERATIONS, POLYNOMIAL_OPERATIONS = 16, 16
-# r − c arctan(r/c) by its series for r below this times c; above, the difference is at least r divided by the second number.
+# t − atan t by its series where atan t is below this; above, the difference is at least t divided by the second number.
 SERIES_BELOW, DIFFERENCE_LOSS = 0.25, 50.0
 
 # Powers of large variances below 10 to minus this are not trusted.
 MOST_DECADES = 250.0
-
-# Σ w q^i q'^j c^k by exponents (i, j, k).
-Polynomial = dict[tuple[int, int, int], float]
-
-
-# On symbols: Stein's lemma -------------------------------------------------------------------------------------------
-
-
-def _add_times(
-    total: dict[tuple[Term, Term], Polynomial],
-    part: dict[tuple[Term, Term], Polynomial],
-    weight: float,
-    raised: tuple[int, int, int] = (0, 0, 0),
-) -> None:
-    for pair, polynomial in part.items():
-        own = total.setdefault(pair, {})
-        for exponents, coefficient in polynomial.items():
-            i, j, k = (e + r for e, r in zip(exponents, raised, strict=True))
-            own[i, j, k] = own.get((i, j, k), 0.0) + weight * coefficient
-
-
-@lru_cache(maxsize=4096)
-def _without_powers(a: Term, b: Term) -> dict[tuple[Term, Term], Polynomial]:
-    """E[a b] of two terms as polynomials times expectations of terms without powers."""
-    if not (a.power or b.power):
-        return {(a, b): {(0, 0, 0): 1.0}}
-    total: dict[tuple[Term, Term], Polynomial] = {}
-    left, right = ({a.lowered(): 1.0}, {b: 1.0}) if a.power else ({a: 1.0}, {b.lowered(): 1.0})
-    by_left, by_right = ((1, 0, 0), (0, 0, 1)) if a.power else ((0, 0, 1), (0, 1, 0))
-    for first, second, raised in ((differentiate(left), right, by_left), (left, differentiate(right), by_right)):
-        for f, weight in first.items():
-            for g, other in second.items():
-                _add_times(total, _without_powers(f, g), weight * other, raised)
-    return total
-
-
-@lru_cache(maxsize=1024)
-def _reduced(
-    f: tuple[tuple[Term, float], ...], g: tuple[tuple[Term, float], ...]
-) -> tuple[tuple[Term, Term, Polynomial], ...]:
-    total: dict[tuple[Term, Term], Polynomial] = {}
-    for a, weight in f:
-        for b, other in g:
-            _add_times(total, _without_powers(a, b), weight * other)
-    kept = ((a, b, {e: w for e, w in polynomial.items() if w}) for (a, b), polynomial in total.items())
-    return tuple((a, b, polynomial) for a, b, polynomial in kept if polynomial)
-
-
-def _regrouped(combination: Combination, least: float) -> tuple[tuple[Term, float], ...]:
-    """x R_1 = R_0 − v R_2 where no variance is below v.
-
-    There the right-hand side hardly cancels, while Stein's lemma on the left loses a factor q/v; below it is the other way
-    round.
-    """
-    result: Combination = {}
-    for term, weight in combination.items():
-        parts = {term: weight}
-        if term.power == 1 and term.kind in ("R", "K") and term.order == 1 and 0 < term.variance <= least:
-            plain, density = (term._replace(power=0, order=order) for order in (0, 2))
-            parts = {plain: weight, density: -term.variance * weight}
-        for part, own in parts.items():
-            result[part] = result.get(part, 0.0) + own
-    return tuple(result.items())
-
-
-def _evaluate(polynomial: Polynomial, q: np.ndarray, qp: np.ndarray, c: np.ndarray) -> np.ndarray | float:
-    """By Horner's scheme in c; q and q' are often vectors, c a matrix."""
-    total: np.ndarray | float = 0.0
-    for k in range(max(k for _, _, k in polynomial), -1, -1):
-        # a float as long as there is nothing to multiply
-        total = total * c if isinstance(total, np.ndarray) or total else total
-        for (i, j, power), weight in polynomial.items():
-            if power == k:
-                term = weight * q**i if i else weight
-                total = total + (term * qp**j if j else term)
-    return total
 
 
 # Pairs without powers ------------------------------------------------------------------------------------------------
@@ -107,15 +33,18 @@ def _evaluate(polynomial: Polynomial, q: np.ndarray, qp: np.ndarray, c: np.ndarr
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Pair:
-    """A value and what its rounding is relative to; None is the value itself, times ``loss``."""
+    """A value and what its rounding is relative to; None is the value itself, times ``loss`` or, pair by pair, ``finer``."""
 
     value: np.ndarray
     magnitude: np.ndarray | None = None
     loss: float = 1.0
+    finer: Callable[[], np.ndarray] | None = None
 
     @property
     def size(self) -> np.ndarray:
-        return self.loss * np.abs(self.value) if self.magnitude is None else self.magnitude
+        if self.magnitude is not None:
+            return self.magnitude
+        return np.abs(self.value) * (self.loss if self.finer is None else self.finer())
 
     @cached_property
     def largest(self) -> float:
@@ -127,7 +56,7 @@ class _Pair:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Smoothed:
-    """Covariance after smoothing: Q = q + v, Q' = q' + v', r² = QQ' − c², and the angle atan(r/|c|)."""
+    """Covariance after smoothing: Q = q + v, Q' = q' + v', r² = QQ' − c²."""
 
     q: np.ndarray
     qp: np.ndarray
@@ -164,23 +93,31 @@ class _Smoothed:
         return not bool(np.all(self.square))
 
     @cached_property
-    def angle(self) -> np.ndarray:
-        return np.arctan2(self.r, np.abs(self.c))
+    def opening(self) -> np.ndarray:
+        """π minus the angle between a and b: atan2(r, −c), 0 where r = c = 0."""
+        turned = np.subtract(0.0, self.c)
+        return np.arctan2(self.r, turned, out=turned)
 
     @cached_property
-    def residual(self) -> np.ndarray:
-        """r − |c| atan(r/|c|), to DIFFERENCE_LOSS times the rounding of its value."""
-        size = np.abs(self.c)
-        tail = self.r - size * self.angle
-        small = self.r < SERIES_BELOW * size
+    def turn(self) -> np.ndarray:
+        """atan2(c, r): the arcsine of c/√(QQ')."""
+        return np.arctan2(self.c, self.r)
+
+    @cached_property
+    def arch(self) -> np.ndarray:
+        """r + c · opening, to DIFFERENCE_LOSS times the rounding of its value."""
+        total = self.c * self.opening
+        total += self.r
+        small = self.opening < SERIES_BELOW
         if small.any():
-            t = self.r[small] / size[small]
-            # Σ_{k≥1} (−1)^{k+1} t^{2k}/(2k+1); at t = 1/4 the sixteenth term is below 1e-19.
-            series = np.zeros_like(t)
+            r, size = self.r[small], -self.c[small]
+            square = np.divide(r, size, out=np.zeros_like(r), where=size > 0) ** 2
+            # t − atan t = t Σ_{k≥1} (−1)^{k+1} t^{2k}/(2k+1); at tan(1/4) the sixteenth term is below 1e-19.
+            series = np.zeros_like(r)
             for k in range(15, 0, -1):
-                series = t**2 * ((-1) ** (k + 1) / (2 * k + 1) + series)
-            tail[small] = self.r[small] * series
-        return tail
+                series = square * ((-1) ** (k + 1) / (2 * k + 1) + series)
+            total[small] = r * series
+        return total
 
 
 def _kink_pair(kind: str, m: int, n: int, s: _Smoothed, *, swap: bool = False) -> _Pair:
@@ -190,12 +127,11 @@ def _kink_pair(kind: str, m: int, n: int, s: _Smoothed, *, swap: bool = False) -
     if n >= 2:
         return _against_density(kind, m, n, s, swap)
     if m == 0 and n == 0:
-        body = np.maximum(s.c, 0.0) if kind == "R" else np.abs(s.c) / 2
-        return _Pair(value=body / 2 + s.residual / (2 * np.pi), loss=DIFFERENCE_LOSS)
+        if kind == "R":
+            return _Pair(value=s.arch / (2 * np.pi), loss=DIFFERENCE_LOSS)
+        return _Pair(value=(s.r + s.c * s.turn) / (2 * np.pi))
     if m == 1:
-        # arctan2(r, −c) and arctan2(c, r) from the angle that the other expectations need as well.
-        opening = np.where(s.c > 0, np.pi - s.angle, s.angle) if kind == "R" else np.arctan2(s.c, s.r)
-        return _Pair(value=opening / (2 * np.pi))
+        return _Pair(value=(s.opening if kind == "R" else s.turn) / (2 * np.pi))
     if kind == "K":
         return _Pair(value=np.zeros_like(s.c))
     # E[relu(a) H(b)] = (√(QQ') + c)/(2√(2πQ')), with the sum rationalised where c < 0.
@@ -271,33 +207,69 @@ def _mixed_kinks(f: Term, g: Term, s: _Smoothed, mirrored: _Smoothed, *, swap: b
     return _Pair(value=value, magnitude=(direct.size + reflected.size) / 2)
 
 
-def _wave_pair(f: Term, g: Term, cov: Covariance) -> _Pair:
-    """exp, sin and cos against each other; cos with rate 0 is the constant 1."""
-    if f.kind == "exp" and g.kind != "exp":
-        return _wave_pair(g, f, cov.swapped())
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Waves:
+    """Two waves of rates w, w': e^{−gap}/2 with gap = (w²q + w'²q')/2 − |ww'c|, and e^{−2|ww'c|} − 1."""
+
+    envelope: np.ndarray
+    decay: np.ndarray
+    largest: float
+    rates: tuple[float, float]
+    cov: Covariance
+
+    @classmethod
+    def of(cls, cov: Covariance, rates: tuple[float, float], largest: float) -> _Waves:
+        gap, *others = _Waves._parts(cov, rates)
+        for other in others:
+            gap += other
+        envelope = np.exp(np.negative(gap, out=gap), out=gap)
+        envelope *= 0.5
+        decay = np.abs(cov.c)
+        decay *= -2 * rates[0] * rates[1]
+        return cls(envelope=envelope, decay=np.expm1(decay, out=decay), largest=largest, rates=rates, cov=cov)
+
+    @staticmethod
+    def _parts(cov: Covariance, rates: tuple[float, float]) -> list[np.ndarray]:
+        w, wp = rates
+        c = np.abs(cov.c)
+        if w == wp:
+            # differences of close numbers are exact, those of their multiples and halves are not
+            return [w**2 / 2 * (cov.q - c), w**2 / 2 * (cov.qp - c)]
+        return [w**2 * cov.q / 2 + wp**2 * cov.qp / 2 - w * wp * c]
+
+    def pair(self, kind: str, *, turned: bool) -> _Pair:
+        """Sines or cosines; ``turned`` where their rates have opposite signs."""
+        if kind == "sin":
+            value = self.envelope * self.decay
+            np.copysign(value, -self.cov.c if turned else self.cov.c, out=value)
+        else:
+            value = self.decay + 2.0
+            value *= self.envelope
+        w, wp = self.rates
+        return _Pair(value=value, loss=2 + 2 * (w**2 + wp**2) * self.largest, finer=self.size)
+
+    def size(self) -> np.ndarray:
+        """Rounding of the exponents, relative to the value."""
+        w, wp = self.rates
+        if w == wp:
+            first, second = self._parts(self.cov, self.rates)
+            return 2 + np.abs(first) + np.abs(second)
+        return 1 + w**2 * self.cov.q / 2 + wp**2 * self.cov.qp / 2 + np.abs(w * wp * self.cov.c)
+
+
+def _exponential_pair(f: Term, g: Term, cov: Covariance) -> _Pair:
+    """exp against exp, sin or cos; cos with rate 0 is the constant 1."""
+    if g.kind != "exp":
+        return _exponential_pair(g, f, cov.swapped())
     exponent_f, exponent_g = f.rate**2 * cov.q / 2, g.rate**2 * cov.qp / 2
     cross = f.rate * g.rate * cov.c
     size = 1 + exponent_f + exponent_g + np.abs(cross)
     if f.kind == "exp":
         value = np.exp(exponent_f + exponent_g + cross)
-    elif g.kind == "exp":
-        wave = np.sin(cross) if f.kind == "sin" else np.cos(cross)
-        envelope = np.exp(exponent_g - exponent_f)
-        return _Pair(value=envelope * wave, magnitude=envelope * size)
-    elif f.kind != g.kind:
-        value = np.zeros_like(cov.c)
-    else:
-        gap = exponent_f + exponent_g - np.abs(cross)
-        if abs(f.rate) == abs(g.rate):
-            # differences of close numbers are exact, those of their multiples and halves are not
-            parts = f.rate**2 / 2 * np.stack([cov.q - np.abs(cov.c), cov.qp - np.abs(cov.c)])
-            gap, size = parts.sum(axis=0), 2 + np.abs(parts).sum(axis=0)
-        envelope = np.exp(-gap) / 2
-        if f.kind == "sin":
-            value = -np.sign(cross) * envelope * np.expm1(-2 * np.abs(cross))
-        else:
-            value = envelope * (1 + np.exp(-2 * np.abs(cross)))
-    return _Pair(value=value, magnitude=np.abs(value) * size)
+        return _Pair(value=value, magnitude=value * size)
+    wave = np.sin(cross) if f.kind == "sin" else np.cos(cross)
+    envelope = np.exp(exponent_g - exponent_f)
+    return _Pair(value=envelope * wave, magnitude=envelope * size)
 
 
 class SharedPairs:
@@ -307,6 +279,7 @@ class SharedPairs:
         self.cov = cov
         self._pairs: dict[tuple[Term, Term], _Pair | None] = {}
         self._smoothed: dict[tuple[float, float, int], _Smoothed] = {}
+        self._waves: dict[tuple[float, float], _Waves] = {}
 
     def __call__(self, f: Term, g: Term) -> _Pair | None:
         """E[F(a) G(b)], or None where there is no rule."""
@@ -320,10 +293,10 @@ class SharedPairs:
         return float(min(np.min(self.cov.q), np.min(self.cov.qp)))
 
     @cached_property
-    def largest(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def largest(self) -> tuple[float, float, float]:
         """The largest q, q' and |c|."""
         c = self.cov.c
-        return np.max(self.cov.q), np.max(self.cov.qp), np.maximum(np.max(c), -np.min(c))
+        return float(np.max(self.cov.q)), float(np.max(self.cov.qp)), max(float(np.max(c)), -float(np.min(c)))
 
     @cached_property
     def reach(self) -> float:
@@ -341,7 +314,17 @@ class SharedPairs:
             if f.kind == g.kind or (f.order >= 2 and g.order >= 2):
                 return _kink_pair(f.kind, f.order, g.order, self._covariance(f, g))
             return _mixed_kinks(f, g, self._covariance(f, g), self._covariance(f, g, -1))
-        return _wave_pair(f, g, self.cov) if {f.kind, g.kind} <= waves else None
+        return self._wave_pair(f, g) if {f.kind, g.kind} <= waves else None
+
+    def _wave_pair(self, f: Term, g: Term) -> _Pair:
+        if "exp" in (f.kind, g.kind):
+            return _exponential_pair(f, g, self.cov)
+        if f.kind != g.kind:
+            return _Pair(value=np.zeros_like(self.cov.c))
+        rates = abs(f.rate), abs(g.rate)
+        if rates not in self._waves:
+            self._waves[rates] = _Waves.of(self.cov, rates, max(self.largest[:2]))
+        return self._waves[rates].pair(f.kind, turned=f.rate * g.rate < 0)
 
     def _covariance(self, f: Term, g: Term, sign: int = 1) -> _Smoothed:
         key = f.variance, g.variance, sign
@@ -358,7 +341,9 @@ def _against_one(f: Term, q: np.ndarray) -> _Pair:
         weight, power = _at_zero(f.kind, f.order)
         return _Pair(value=weight * np.sqrt(q + f.variance) ** power)
     nothing = np.zeros_like(q)
-    return _wave_pair(f, Term(kind="cos"), Covariance(q=q, qp=nothing, c=nothing, det=nothing))
+    pair = SharedPairs(Covariance(q=q, qp=nothing, c=nothing, det=nothing))(f, Term(kind="cos"))
+    assert pair is not None
+    return pair
 
 
 # Sums ----------------------------------------------------------------------------------------------------------------
@@ -376,7 +361,7 @@ class ClosedForm:
     relative: float
     cov: Covariance
     terms: tuple[tuple[_Pair, Polynomial], ...]
-    bounds: tuple[np.ndarray, np.ndarray, np.ndarray]
+    pairs: SharedPairs
 
     @property
     def steps(self) -> float:
@@ -385,22 +370,19 @@ class ClosedForm:
 
     @cached_property
     def largest(self) -> float:
-        with np.errstate(over="ignore", invalid="ignore"):
-            parts = [pair.largest * _evaluate(_sizes(p), *self.bounds) for pair, p in self.terms]
-        return float(self.steps * sum(parts))
+        try:
+            return self.steps * sum(pair.largest * evaluate(sizes(p), *self.pairs.largest) for pair, p in self.terms)
+        except OverflowError:
+            return math.inf
 
     @cached_property
     def error(self) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
-            if math.isfinite(self.relative):
+            if math.isfinite(self.relative) and all(pair.finer is None for pair, _ in self.terms):
                 return self.relative * np.abs(self.value)
             q, qp, c = self.cov.q, self.cov.qp, np.abs(self.cov.c)
-            parts = [pair.size * _evaluate(_sizes(p), q, qp, c) for pair, p in self.terms]
+            parts = [pair.size * evaluate(sizes(p), q, qp, c) for pair, p in self.terms]
             return np.asarray(self.steps * sum(parts))
-
-
-def _sizes(polynomial: Polynomial) -> Polynomial:
-    return {exponents: abs(weight) for exponents, weight in polynomial.items()}
 
 
 def _added(
@@ -431,11 +413,11 @@ def expectation(
     value: np.ndarray | None = None
     own, relative = False, 0.0
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        for a, b, polynomial in _reduced(_regrouped(f, pairs.least), _regrouped(g, pairs.least)):
+        for a, b, polynomial in reduced(regrouped(f, pairs.least), regrouped(g, pairs.least)):
             pair = pairs(a, b)
             if pair is None:
                 return None
-            factor = _evaluate(polynomial, cov.q, cov.qp, cov.c)
+            factor = evaluate(polynomial, cov.q, cov.qp, cov.c)
             value, own = _added(value, own, pair.value, factor)
             terms.append((pair, polynomial))
             single = len(polynomial) == 1 and pair.magnitude is None
@@ -444,4 +426,12 @@ def expectation(
         relative = math.inf
     if value is None:
         value = np.zeros_like(cov.c)
-    return ClosedForm(value=value, relative=relative, cov=cov, terms=tuple(terms), bounds=pairs.largest)
+    return ClosedForm(value=value, relative=relative, cov=cov, terms=tuple(terms), pairs=pairs)
+
+
+@lru_cache(maxsize=1024)
+def never_cancels(f: tuple[tuple[Term, float], ...], g: tuple[tuple[Term, float], ...]) -> bool:
+    """Whether E[f(a) g(b)] is one term whose error is relative to itself, at any covariance."""
+    half, one = np.array([0.5]), np.array([1.0])
+    found = expectation(dict(f), dict(g), Covariance(q=one, qp=one, c=half, det=np.array([0.75])))
+    return found is not None and math.isfinite(found.relative) and not any(t.variance for t, _ in (*f, *g) if t.power)

@@ -20,6 +20,8 @@ from kernelcalc.gaussian.floats.norms import RTOL, enough, lower_norms, smallest
 MANY_PAIRS, SECONDS_ONE_BY_ONE = 2000, (2e-3, 2e-2)
 # Correlations at which closed forms whose terms may cancel are tried before they are used.
 TRIED = (-0.99, -0.5, 0.0, 0.5, 0.99)
+# Closed forms of one term are not tried at variances up to this, whose powers are far from overflow.
+TRUSTED = 1e20
 # Pairs from which on compiled series are faster than closed forms of several terms (measured: gelu, twice at N = 4096).
 MANY_FOR_COMPILED = 2**14
 
@@ -120,16 +122,24 @@ def _closed_forms(points: Points) -> dict[int, Combination] | None:
         if atoms is None:
             return None
         known[k] = atoms
+    far = max(points.q.max(), points.qp.max()) > TRUSTED
+    doubtful = [
+        (i, j)
+        for i, j in points.orders
+        if far or not closed.never_cancels(tuple(known[i].items()), tuple(known[j].items()))
+    ]
+    if not doubtful:
+        return known
     smooth = points.act.smoothness == np.inf
     ends = np.unique([points.q.min(), points.q.max(), points.qp.min(), points.qp.max()])
     q, qp, rho = (v.ravel() for v in np.meshgrid(ends, ends, TRIED))
     shared = closed.SharedPairs(Covariance(q=q, qp=qp, c=rho * np.sqrt(q * qp), det=q * qp * (1 - rho**2)))
     compiled = points.compiled and smooth and points.q.size * points.qp.size >= MANY_FOR_COMPILED
-    for i, j in points.orders:
+    for i, j in doubtful:
         found = closed.expectation(known[i], known[j], shared.cov, shared)
         if found is None or (compiled and len(found.terms) > 1):
             return None
-        if found.relative > points.rtol and smooth:
+        if smooth and not (found.error <= points.rtol * np.abs(found.value)).all():
             norms = (lower_norms(points.functions[k], ends)[np.searchsorted(ends, v)] for k, v in ((i, q), (j, qp)))
             if not enough(found.value, found.error, rho, *norms, rtol=points.rtol).all():
                 return None
@@ -156,7 +166,7 @@ class ClosedBlocks:
         for i, j in self.points.orders:
             found = closed.expectation(self.atoms[i], self.atoms[j], cov, shared)
             assert found is not None  # probed at construction
-            value = np.broadcast_to(found.value, cov.c.shape)
+            value = found.value if found.value.shape == cov.c.shape else np.broadcast_to(found.value, cov.c.shape)
             yield (
                 value,
                 None if self._surely(found, i, j, rows, columns, shared) else self._bad(found, i, j, rows, columns),
@@ -181,6 +191,8 @@ class ClosedBlocks:
             return bool(np.isfinite(found.value.sum()))
         if not found.largest < np.inf:
             return False
+        if found.largest <= self.points.rtol * float(np.abs(found.value).min()):
+            return True
         norms = self.points.norms(i, "rows")[rows], self.points.norms(j, "columns")[columns]
         return found.largest <= self.points.rtol * smallest_scale(*norms, shared.reach)
 
@@ -196,5 +208,15 @@ def diagonal_expectations(
         if (j, i) in result:
             result[i, j] = result[j, i]
         else:
-            result[i, j] = pair_estimate(act.derivative(i), act.derivative(j), cov, rtol=rtol).value[back]
+            result[i, j] = _at_points(act.derivative(i), act.derivative(j), cov, rtol)[back]
     return result
+
+
+def _at_points(f: Activation, g: Activation, cov: Covariance, rtol: float) -> np.ndarray:
+    """The closed form where it surely is exact, without a look at every pair; else by whatever method."""
+    known = kinds.recognise(f), kinds.recognise(g)
+    if known[0] is not None and known[1] is not None:
+        found = closed.expectation(known[0], known[1], cov)
+        if found is not None and (found.error <= rtol * np.abs(found.value)).all() and np.isfinite(found.value).all():
+            return np.broadcast_to(found.value, cov.q.shape)
+    return pair_estimate(f, g, cov, rtol=rtol).value

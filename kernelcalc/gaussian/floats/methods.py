@@ -82,7 +82,10 @@ class Results:
 
     def unseen(self) -> np.ndarray:
         """Where a quadrature has met nothing but zeros, which may be the end of float64 and not of the function."""
-        return (self.scale == 0) & (self.method != "exact") & (self.method != "deterministic")
+        unseen = self.scale == 0
+        if unseen.any():  # comparing names is slow
+            unseen &= (self.method != "exact") & (self.method != "deterministic")
+        return unseen
 
     def put(self, index: np.ndarray, found: Scaled, name: str) -> None:
         """Keep the new estimates that are better than what is there."""
