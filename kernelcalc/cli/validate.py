@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 EMBEDDED_POINTS = 5
+# Processor seconds up to which one process is enough, as each other one takes more than one to start; those of a fully
+# connected network at N points, of two hidden layers of width n: measured, N = 5, n = 64 to 256.
+_FEW_SECONDS, _NETWORK_SECONDS, _SECONDS_A_PRODUCT = 20.0, 0.012, 2e-8
 
 
 class Numbers(click.ParamType):
@@ -56,7 +59,7 @@ class Numbers(click.ParamType):
 @click.option("--times", type=Numbers(float, "0,1,10"), default="0,1,10", show_default=True, help="Times in training.")
 @check_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all that is drawn.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a core, one for few seconds]")
 @click.option("--scheduler", metavar="ADDRESS", help="Run on this dask cluster, such as tcp://host:8786.")
 @click.option(
     "--resume",
@@ -96,7 +99,6 @@ def validate(
     """
     from kernelcalc.kernels.architecture import network_from_text
     from kernelcalc.kernels.distributed.engine import cluster
-    from kernelcalc.machine import processors
     from kernelcalc.output.comparison import comparison_figure
     from kernelcalc.studies.validation.validate import validate as run
 
@@ -109,7 +111,7 @@ def validate(
     with nullcontext() if scheduler is None else cluster(scheduler, 1) as client:
         report = run(
             net, x, y, widths, trials, times, seed,
-            workers=workers or processors(), progress=shows_progress(), path=resume, client=client,
+            workers=workers or _processes(net, x, widths, trials), progress=shows_progress(), path=resume, client=client,
         )  # fmt: skip
     say(report.summary() + ("\n\n" + report.rows_text() if all_rows else ""))
     columns = {name: [record[name] for record in report.table] for name in report.table[0]}
@@ -119,6 +121,18 @@ def validate(
     say_written(written, recipe() | {"passed": report.passed, "validate": columns})
     if not report.passed:
         raise click.exceptions.Exit(1)
+
+
+def _processes(net: Any, x: np.ndarray, widths: tuple[int, ...] | None, trials: int) -> int:
+    """One a core, or one alone where others would take longer to start than they save."""
+    from kernelcalc.kernels.mlp import MLP
+    from kernelcalc.machine import processors
+    from kernelcalc.studies.validation.validate import default_widths
+
+    if not isinstance(net, MLP):
+        return processors()
+    each = [_NETWORK_SECONDS + _SECONDS_A_PRODUCT * (len(x) * n) ** 2 for n in widths or default_widths(net)]
+    return 1 if trials * sum(each) < _FEW_SECONDS else processors()
 
 
 def _read(data: DataOptions, seed: int, convolves: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -356,6 +356,10 @@ def numpy_callable(expr: sp.Expr, symbol: sp.Symbol) -> FloatFunction:
         values = np.asarray(values, dtype=np.float64)
         with np.errstate(all="ignore"):
             raw = compiled(values)
+        # nearly always; what follows is half of the time of a call with few values
+        is_plain = type(raw) is np.ndarray and raw.dtype == np.float64 and raw.shape == values.shape
+        if is_plain and raw is not values and np.isfinite(raw).all():
+            return raw
         if np.iscomplexobj(raw):
             raw = np.where(np.imag(raw) == 0, np.real(raw), np.nan)
         result = np.broadcast_to(np.asarray(raw, dtype=np.float64), values.shape)

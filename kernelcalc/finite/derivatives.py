@@ -230,18 +230,19 @@ def unit_ntk_diagonals(run: Forward, block: int = 64) -> list[AnyArray]:
 def hessian_trace(net: Parameters, x: AnyArray) -> AnyArray:
     r"""g_a(x) = Tr Hf_a(x), (N, n_out), exactly.
 
-    As f is linear in each single parameter's own layer, only σ̈ contributes to the diagonal:
+    A pre-activation is linear in its own layer's parameters, so that its trace comes from those of the layer before alone:
 
-    .. math:: g_a(x) = Σ_{ℓ=1}^{L-1} Σ_i σ̈(z_i^ℓ) \frac{∂f_a}{∂α_i^ℓ} ‖∇_θ z_i^ℓ(x)‖^2
+    .. math:: Tr Hz^{ℓ+1} = c_ℓ W^{ℓT} \left( σ̈(z^ℓ) ‖∇_θ z^ℓ‖^2 + σ̇(z^ℓ)\, Tr Hz^ℓ \right), \qquad Tr Hz^1 = 0
     """
     with blas_threads(net.work(len(x))):
         run = forward(net, x)
-        _, e = run.backward(run.unit_cotangents())
         diagonals = unit_ntk_diagonals(run)
-    total = np.zeros(run.outputs.T.shape, dtype=run.outputs.dtype)
-    for layer in range(1, net.depth):
-        total += np.einsum("asi,si->as", e[layer], run.dd[layer] * diagonals[layer])
-    return total.T
+        traces: Any = np.zeros_like(run.outputs) if net.depth == 1 else 0.0
+        for layer in range(1, net.depth):
+            traces = net.scales[layer] * (
+                (run.dd[layer] * diagonals[layer] + run.d[layer] * traces) @ net.weights[layer]
+            )
+    return np.asarray(traces)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -119,6 +120,10 @@ class Parameters:
         weights, biases = self.split(theta)
         for part in (*weights, *biases):
             part.flags.writeable = False
+        return self.holding(weights, biases)
+
+    def holding(self, weights: Iterable[Any], biases: Iterable[Any]) -> Self:
+        """The same with these arrays, or what multiplies as they do, as they are."""
         other = object.__new__(type(self))
         vars(other).update(vars(self), weights=tuple(weights), biases=tuple(biases))
         return other

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import repeat
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +18,7 @@ from kernelcalc.errors import InputError, IntegrationError, MissingExtraError, U
 from kernelcalc.finite.arrays import AnyArray, finite_array, finite_number, whole_number
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.derivatives import Problem
+from kernelcalc.finite.factored import FactoredSteps, factors_pay
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters
 from kernelcalc.machine import blas_threads, one_blas_thread
@@ -206,7 +208,8 @@ def train(
         def velocity(theta: AnyArray) -> AnyArray:
             return -problem.gradient(net.at(theta))
 
-        states = flow(velocity, net.parameters, plan.times, plan.tol, plan.gradient_norm)
+        steps = partial(FactoredSteps, net, problem) if gradient_norm is None and factors_pay(net, problem) else None
+        states = flow(velocity, net.parameters, plan.times, plan.tol, plan.gradient_norm, steps)
     else:
         states = _descent(net, problem, plan, np.random.default_rng(rng))
     if progress:
@@ -272,10 +275,13 @@ def flow(
     times: AnyArray,
     tol: float,
     gradient_norm: float | None = None,
+    factored: Callable[[float, float], Any] | None = None,
 ) -> Iterator[State]:
-    """θ at the times under θ' = velocity(θ), of θ's own number type; ``tol`` bounds the error of a step in ‖θ‖₂."""
-    # the state is float64 also for float32 networks: small steps would be lost to rounding
-    start, at = theta.astype(np.float64), np.searchsorted(times, 0.0, side="right")
+    """θ at the times under θ' = velocity(θ), of θ's own number type; ``tol`` bounds the error of a step in ‖θ‖₂.
+
+    ``factored`` makes, of the last time and ``tol``, another solver of the same equation.
+    """
+    at = np.searchsorted(times, 0.0, side="right")
     with np.errstate(over="ignore", invalid="ignore"):
         if gradient_norm is not None and np.linalg.norm(velocity(theta)) <= gradient_norm:
             yield State(0.0, theta, is_last=True)
@@ -284,7 +290,11 @@ def flow(
         yield State(0.0, theta)
     if at == len(times):
         return
-    solver = _solver(lambda _, y: velocity(y.astype(theta.dtype, copy=False)), start, float(times[-1]), tol)
+    with np.errstate(over="ignore", invalid="ignore"), one_blas_thread():
+        solver = (factored or partial(_solver, velocity, theta))(float(times[-1]), tol)
+    # from there it would look for a step for ever
+    if not (np.isfinite(solver.f).all() and np.isfinite(solver.h_abs)):
+        raise IntegrationError("the gradient is not finite at the start (an overflow, or NaN from an activation)")
     steps = 0
     while at < len(times):
         with np.errstate(over="ignore", invalid="ignore"), one_blas_thread():
@@ -295,28 +305,32 @@ def flow(
                 f"the flow could not be followed past t={solver.t:.6g}: {message}; raise tol or shorten the times "
                 "(units sliding along a kink, as of relu, may need method='gd')"
             )
-        between, is_last = (
-            solver.dense_output(),
-            gradient_norm is not None and np.linalg.norm(solver.f) <= gradient_norm,
-        )
+        is_last = gradient_norm is not None and np.linalg.norm(solver.f) <= gradient_norm
+        seen = at
         while at < len(times) and (times[at] < solver.t or (times[at] == solver.t and not is_last)):
-            yield State(float(times[at]), between(times[at]).astype(theta.dtype, copy=False))
             at += 1
+        if seen < at:
+            # seven products of the length of θ, for steps with a time in them alone
+            with one_blas_thread():
+                between = solver.dense_output()
+            for time in times[seen:at].tolist():
+                with one_blas_thread():
+                    now = between(time).astype(theta.dtype, copy=False)
+                yield State(time, now)
         if is_last:
             yield State(float(solver.t), solver.y.astype(theta.dtype, copy=False), is_last=True)
             return
 
 
-def _solver(right_hand_side: Callable[[float, AnyArray], AnyArray], start: AnyArray, end: float, tol: float) -> Any:
+def _solver(velocity: Callable[[AnyArray], AnyArray], theta: AnyArray, end: float, tol: float) -> Any:
     from scipy.integrate import RK45
 
-    with np.errstate(over="ignore", invalid="ignore"):
-        # RK45 bounds the root mean square of error/atol, so this is ‖error of a step‖₂ ≤ tol
-        solver = RK45(right_hand_side, 0.0, start, end, rtol=1e-13, atol=tol / np.sqrt(start.size))
-    # from there it would look for a step for ever
-    if not (np.isfinite(solver.f).all() and np.isfinite(solver.h_abs)):
-        raise IntegrationError("the gradient is not finite at the start (an overflow, or NaN from an activation)")
-    return solver
+    def right_hand_side(_: float, y: AnyArray) -> AnyArray:
+        return velocity(y.astype(theta.dtype, copy=False))
+
+    # the state is float64 also for float32 networks: small steps would be lost to rounding; RK45 bounds the root mean square
+    # of error/atol, so this is ‖error of a step‖₂ ≤ tol
+    return RK45(right_hand_side, 0.0, theta.astype(np.float64), end, rtol=1e-13, atol=tol / np.sqrt(theta.size))
 
 
 def _descent(net: Parameters, problem: Problem, plan: Schedule, rng: np.random.Generator) -> Iterator[State]:

@@ -6,6 +6,9 @@ from conftest import CASES, make_problem
 from stand_ins import SOFTPLUS, Architecture
 
 from kernelcalc.finite import FiniteNetwork
+from kernelcalc.finite.curvature.hessian import HessianSplit
+from kernelcalc.finite.curvature.pairs import curvature_pairs, unit_pairs
+from kernelcalc.finite.derivatives import Problem
 
 # Unit roundoff of float32.
 UNIT = 2.0**-24
@@ -38,6 +41,26 @@ def test_every_quantity_keeps_its_type_and_its_digits(name):
     close(single.hessian(X, Y, loss), double.hessian(X, Y, loss), 2 * steps, longest)
     if single.depth > 1:
         close(single.hessian_trace(X), double.hessian_trace(X), 2 * steps, longest)
+
+
+@pytest.mark.parametrize("name", ["two hidden", "two hidden, binary"])
+def test_pairs_of_one_output(name):
+    """Those of ∇C = 1 in float32, weighted, are those of ∇C."""
+    fin, X, Y, loss = make_problem(name)
+    problem = Problem.of(fin, X, Y, loss)
+    split = HessianSplit.at(fin, problem)
+    found, expected = unit_pairs(fin, problem).weighted(split.residual[:, 0]), curvature_pairs(split)
+    for field in ("s", "s_s", "s_i"):
+        one, two = getattr(found, field), getattr(expected, field)
+        assert one.dtype == np.float64
+        # eight passes, sums over units
+        assert np.linalg.norm(one - two) < 10 * 8 * np.sqrt(max(fin.sizes)) * UNIT * np.linalg.norm(two)
+    # in its own type where float32 has no such numbers
+    far = Problem.of(fin, 1e-30 * X, Y, loss)
+    assert unit_pairs(fin, far).s_s.max() > 0
+    given, own = (fin.hessian_moments(X, Y, loss=loss, pairs=pairs) for pairs in (unit_pairs(fin, problem), None))
+    np.testing.assert_allclose(given.trace_s2, own.trace_s2, rtol=1e-4)
+    np.testing.assert_allclose(given.trace_h, own.trace_h, rtol=1e-4)
 
 
 def test_moments_of_a_wide_network():

@@ -16,6 +16,7 @@ from kernelcalc.errors import InputError, NotFiniteError
 from kernelcalc.finite.arrays import AnyArray, whole_number
 from kernelcalc.finite.composition import LayeredForward
 from kernelcalc.finite.curvature.hessian import HessianSplit, weighted_jacobian
+from kernelcalc.finite.curvature.outer import OuterProducts, outer_products_pay
 from kernelcalc.finite.curvature.pairs import CurvaturePairs, curvature_pairs
 from kernelcalc.finite.derivatives import Problem, hessian_trace, parameter_gradient
 from kernelcalc.finite.losses import Loss
@@ -81,6 +82,7 @@ def hessian_moments(
     unit_probes: int = 0,
     whole_probes: int = 0,
     rng: Any = 0,
+    pairs: CurvaturePairs | None = None,
 ) -> HessianMoments:
     r"""Tr I^k, Tr S, Tr S², Tr I S and Tr H^k at the network's parameters.
 
@@ -119,6 +121,8 @@ def hessian_moments(
         all pairs of points, and a relative error of Tr S² that falls with the width (measured: 1 % at width 1000, 8 vectors).
     rng : seed or numpy.random.Generator
         For the probes.
+    pairs : CurvaturePairs, optional
+        :func:`~kernelcalc.finite.curvature.pairs.unit_pairs` of this network at these points, where they are known.
 
     Returns
     -------
@@ -164,13 +168,15 @@ def hessian_moments(
     # an overflow is an error below, so that NumPy need not warn of it as well
     with np.errstate(over="ignore", invalid="ignore"):
         problem = Problem.of(net, X, Y, loss)
+        split = HessianSplit.at(net, problem)
         moments = _moments(
-            HessianSplit.at(net, problem),
-            problem.value(net),
+            split,
+            problem.loss.value(split.run.outputs, problem.targets),
             kmax,
             (probes, deflation, unit_probes, whole_probes),
             dense,
             np.random.default_rng(rng),
+            pairs,
         )
     for name, value in vars(moments).items():
         _require_finite(value, name, net.dtype)
@@ -193,13 +199,16 @@ def _moments(
     sampling: tuple[int, int, int, int],
     dense: bool | None,
     generator: np.random.Generator,
+    pairs: CurvaturePairs | None,
 ) -> HessianMoments:
     probes, deflation, unit_probes, whole_probes = sampling
     net = split.run.net
     gram = gauss_newton_gram(split)
     _require_finite(gram, "trace_i", net.dtype)
     deflated = _Deflated(split=split, gram=gram, count=deflation, kmax=kmax)
-    if split.run.factored and whole_probes:
+    if pairs is not None:
+        pairs = pairs.weighted(split.residual[:, 0])
+    elif split.run.factored and whole_probes:
         pairs = _probed_pairs(split, deflated.q, whole_probes, generator)
     elif split.run.factored:
         pairs = curvature_pairs(split, unit_probes=unit_probes, rng=generator)
@@ -219,6 +228,11 @@ def _moments(
         if dense:
             with blas_threads(net.n_parameters**3):
                 trace_h[2:] = _power_traces(split.h.dense(), kmax)[2:]
+        elif outer_products_pay(split, kmax):
+            with blas_threads(len(gram) * net.work(len(split.residual))):
+                products = OuterProducts(split)
+                drawn = products.gaussian(probes, generator)
+                trace_h[2:], error[2:] = products.high_traces(gram, trace_i, drawn)
         else:
             with blas_threads(LAPACK_BLOCK * max(len(gram) ** 2, net.n_parameters * deflation)):
                 trace_h[2:], error[2:] = _sampled(deflated, trace_i, probes, generator)

@@ -17,8 +17,8 @@ from kernelcalc.arrays import digest
 from kernelcalc.finite.arrays import AnyArray, finite_array, whole_number
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.curvature.moments import hessian_moments
-from kernelcalc.finite.curvature.pairs import curvature_pairs
-from kernelcalc.finite.derivatives import forward
+from kernelcalc.finite.curvature.pairs import curvature_pairs, unit_pairs
+from kernelcalc.finite.derivatives import Problem, forward
 from kernelcalc.finite.ensembles.fingerprint import architecture
 from kernelcalc.finite.ensembles.records import MOMENT_FIELDS
 from kernelcalc.finite.ensembles.trace_gradients import HAND_MADE_DEPTH, SHIFT, STENCIL, trace_derivatives
@@ -210,18 +210,27 @@ class _Task:
         fin = FiniteNetwork.random(self.net, width, shape, np.random.default_rng(draw))
         state = sample.generate_state(1)[0]
 
-        def record(_: float, now: FiniteNetwork) -> dict[str, AnyArray]:
-            moments = hessian_moments(now, self.X, self.Y, kmax=self.kmax, probes=self.probes, dense=False, rng=state)
+        # with one output Υ and Tr S² come from the same sums
+        shared = fin.n_out == 1 and not isinstance(fin, LayeredNetwork)
+        problem = Problem.of(fin, self.X, self.Y, "mse")
+        of_start = unit_pairs(fin, problem) if shared else None
+
+        def record(time: float, now: FiniteNetwork) -> dict[str, AnyArray]:
+            pairs = unit_pairs(now, problem) if shared and time else of_start
+            moments = hessian_moments(
+                now, self.X, self.Y, kmax=self.kmax, probes=self.probes, dense=False, rng=state, pairs=pairs
+            )
             row = {name: np.asarray(getattr(moments, name)) for name in MOMENT_FIELDS}
             return row | {"theta": mean_ntk(now, self.X), "lam": trace_gradient_kernel(now, self.X, rng=state)}
 
         seen = fin.train(self.X, self.Y, self.times, tol=self.tol, record=record).records
         start = readout_kernels(fin, self.X)
+        upsilon = of_start.s_s if of_start else hessian_kernel(fin, self.X, rng=np.random.default_rng([state]))
         return {
             "sigma": start.sigma,
             "phi": start.phi,
             "xi": start.xi,
-            "upsilon": hessian_kernel(fin, self.X, rng=np.random.default_rng([state])),
+            "upsilon": upsilon,
             "controls": centred_products(fin, self.X, self.Y, start),
             **{name: np.stack([row[name] for row in seen]) for name in seen[0]},
         }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import mpmath
@@ -36,6 +37,9 @@ FAINTEST = 1e-300
 NEAR_DEGENERATE = 1e-6
 # Products of coefficients held at once.
 PRODUCTS = 2**20
+# Series kept, of so few variances at a time: at most 32 MiB. The first order in 1/width of few points asks for each of some 40
+# about ten times.
+_KEPT_SERIES, _FEW_VARIANCES = 128, 16
 
 
 class Method:
@@ -338,16 +342,28 @@ class Series(Regular):
         self, f: Activation, g: Activation, rows: np.ndarray, columns: np.ndarray, reach: float
     ) -> tuple[HermiteSeries, HermiteSeries]:
         """Tails bound a product only if both series end at one length."""
-        series_f = hermite_series(f, rows, reach=reach)
+        series_f = _series(f, rows, reach=reach)
         if f == g and np.array_equal(rows, columns):
             return series_f, series_f
-        series_g = hermite_series(g, columns, reach=reach)
+        series_g = _series(g, columns, reach=reach)
         lengths = series_f.coefficients.shape[1], series_g.coefficients.shape[1]
         if lengths[0] < lengths[1]:
-            series_f = hermite_series(f, rows, length=lengths[1])
+            series_f = _series(f, rows, length=lengths[1])
         elif lengths[1] < lengths[0]:
-            series_g = hermite_series(g, columns, length=lengths[0])
+            series_g = _series(g, columns, length=lengths[0])
         return series_f, series_g
+
+
+def _series(f: Activation, q: np.ndarray, *, reach: float | None = None, length: int | None = None) -> HermiteSeries:
+    """:func:`hermite_series`, of a few variances kept."""
+    if q.size > _FEW_VARIANCES:
+        return hermite_series(f, q, reach=reach, length=length)
+    return _kept_series(f, tuple(q.tolist()), reach, length)
+
+
+@lru_cache(maxsize=_KEPT_SERIES)
+def _kept_series(f: Activation, q: tuple[float, ...], reach: float | None, length: int | None) -> HermiteSeries:
+    return hermite_series(f, np.array(q), reach=reach, length=length)
 
 
 class Polar(Regular):

@@ -30,6 +30,7 @@ from kernelcalc.kernels.first_order.finite_width import finite_width
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.kernels.points import check_points
 from kernelcalc.kernels.state import KERNEL_NAMES
+from kernelcalc.machine import one_blas_thread
 from kernelcalc.results.result import seed_of
 from kernelcalc.studies.validation.comparison import Quantity, Validation, compare
 from kernelcalc.studies.validation.control_variates import without_noise
@@ -124,7 +125,7 @@ def validate(
     >>> report.passed
     True
     """
-    sizes, when = _widths(_default_widths(net) if widths is None else widths), _times(times)
+    sizes, when = _widths(default_widths(net) if widths is None else widths), _times(times)
     if isinstance(trials, bool) or not isinstance(trials, int | np.integer) or trials < 2:
         raise InputError("trials, a whole number of at least 2", f"{trials!r}")
     if not isinstance(workers, int | np.integer) or workers < 1:
@@ -134,7 +135,9 @@ def validate(
     if engine is not None:
         check_engine(engine)
     x = check_points(X, positions=net.has_positions)
-    theory = theory_values(net, x, Y, when, kmax)
+    # few points: threads of BLAS would wait for each other
+    with one_blas_thread():
+        theory = theory_values(net, x, Y, when, kmax)
     y = plain(Y, "Y").astype(np.float64).reshape(len(x), -1)
     with task_executor(engine, client, int(workers)) as executor:
         samples = kernels_through_training(
@@ -154,7 +157,9 @@ def validate(
     title = f"{net!r}: {len(x)} points in {x[0].size} dimensions"
     seen = sample_values(samples, x, when)
     compared = {quantity: seen[quantity] for quantity in theory}
-    found = compare(theory, compared, sizes, title=title, first_order=first_orders(net, x, y))
+    with one_blas_thread():
+        slopes = first_orders(net, x, y)
+    found = compare(theory, compared, sizes, title=title, first_order=slopes)
     return found.with_origin(network=repr(net), data=digest(x, y), seed=seed_of(rng))
 
 
@@ -267,7 +272,8 @@ def _parts(name: str, kernel: Array, X: Array) -> dict[str, Array]:
     return parts
 
 
-def _default_widths(net: Any) -> tuple[int, ...]:
+def default_widths(net: Any) -> tuple[int, ...]:
+    """Of fully connected networks, and of others, whose Laplacians cost the cube of the width."""
     return (64, 128, 256) if isinstance(net, MLP) else (24, 48, 96)
 
 
