@@ -145,7 +145,7 @@ class Modes:
         if left < FEW_DIGITS:
             warn(
                 f"{what} at time {time:.4g}: rounding of theta, whose condition number is {self.condition_number:.3g}, leaves "
-                f"{'no digit' if left < 1 else f'about {int(left)} digits'}; {hint}",
+                f"{('no digit', 'about one digit', 'about two digits')[int(left)]}; {hint}",
                 PrecisionWarning,
             )
 

@@ -118,32 +118,32 @@ class Trajectory(Result):
     @cached_property
     def trace_h(self) -> Array:
         """E Tr H(t)^k, shape (kmax, T)."""
-        return _read_only(self.trace_i + self._trace_s_power)
+        return _read_only(self.trace_i + self._trace_s_power, "trace_h")
 
     @cached_property
     def trace_s_std(self) -> Array:
         """Standard deviation of Tr S(t) over initialisations, shape (T,)."""
-        return _read_only(self.deviation("trace_s"))
+        return _read_only(self.deviation("trace_s"), "trace_s_std")
 
     @cached_property
     def trace_s2_std(self) -> Array:
         """Standard deviation of Tr S(t)² over initialisations, shape (T,)."""
-        return _read_only(self.deviation("trace_s2"))
+        return _read_only(self.deviation("trace_s2"), "trace_s2_std")
 
     @cached_property
     def loss_std(self) -> Array:
         """Standard deviation of the loss over initialisations, shape (T,)."""
-        return _read_only(self.deviation("loss"))
+        return _read_only(self.deviation("loss"), "loss_std")
 
     @cached_property
     def trace_i_std(self) -> Array:
         """Standard deviation of Tr I(t)^k over initialisations, shape (kmax, T): zero, for I depends on Θ alone."""
-        return _read_only(np.zeros_like(self.trace_i))
+        return _read_only(np.zeros_like(self.trace_i), "trace_i_std")
 
     @cached_property
     def trace_h_std(self) -> Array:
         """Standard deviation of Tr H(t)^k over initialisations, shape (kmax, T); zero for k ≥ 3."""
-        return _read_only(self._first_two(self.trace_s_std, lambda: self.trace_s2_std))
+        return _read_only(self._first_two(self.trace_s_std, lambda: self.trace_s2_std), "trace_h_std")
 
     @cached_property
     def _trace_s_power(self) -> Array:
@@ -201,7 +201,7 @@ class Trajectory(Result):
         return f"<table><thead><tr><th>t</th>{head}<th>E C</th></tr></thead><tbody>{body}</tbody></table>"
 
 
-def _read_only(values: Any, name: str = "moments") -> Array:
+def _read_only(values: Any, name: str) -> Array:
     out = np.array(values, dtype=np.float64)
     if np.isnan(out).any() or (name != "times" and np.isinf(out).any()):
         hint = "scale points and labels down, or take fewer moments"

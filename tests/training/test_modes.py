@@ -53,13 +53,29 @@ def test_digits_follow_the_condition_number():
         (np.ones((3, 3)), False),  # equal points
         (np.diag([1.0, 1.0, 0.0]), False),
         (np.diag([1.0, 1e-6, 1e-12, 1e-14, 1e-16, 1e-18]), True),  # a spectrum that goes on below rounding
+        (
+            np.diag([1.0, 1.0, 2e-13, 1e-17]),
+            True,
+        ),  # the last one above rounding, 9e-16, is not a thousand times above it
+        # features (1, 0), (1, 1e-9) and (0, 1): two points nearly one, which the third tells apart
+        (np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 1e-9], [0.0, 1e-9, 1.0]]), True),
         (np.eye(3), False),
         (np.outer([1, -1], [1, -1]) * 2.0, False),  # an odd network at x and -x
     ],
 )
 def test_which_zeros_are_certain(theta, hidden):
-    assert Modes.of(theta).hidden == hidden
-    assert (Modes.of(theta).digits(np.inf) == 0) == hidden
+    for scale in (1e-9, 1.0, 1e9):
+        modes = Modes.of(scale * theta)
+        assert modes.hidden == hidden
+        assert (modes.digits(np.inf) == 0) == hidden
+        assert np.isinf(modes.condition_number) == (np.linalg.matrix_rank(theta) < len(theta))
+
+
+def test_a_decay_is_unsure_from_a_thousandth_on():
+    """λ t/N = 1e-13 · 1e11 hardly decays yet; the rounding 1e-14 of λ makes 1e-3 of it."""
+    modes = Modes.of(np.diag([1.0, 1e-13]))
+    assert modes.unsure(2 * 0.98e11).tolist() == [False, False]
+    assert modes.unsure(2 * 1.05e11).tolist() == [True, False]
 
 
 def test_linear_networks_are_singular_and_certain():
@@ -68,7 +84,33 @@ def test_linear_networks_are_singular_and_certain():
 
 
 def test_named_errors():
-    with pytest.raises(InputError, match="semidefinite"):
+    with pytest.raises(
+        InputError, match=r"^expected a positive semidefinite kernel theta, .* -0.1; is it a Gram matrix of ∇f\?$"
+    ):
         Modes.of(np.diag([1.0, -0.1]))
-    with pytest.raises(InputError, match="ridge"):
-        Modes.of(np.eye(2), ridge=-1.0)
+    for ridge in (-1.0, np.inf, np.nan):
+        with pytest.raises(InputError, match=f"a ridge ≥ 0, got {ridge}"):
+            Modes.of(np.eye(2), ridge=ridge)
+
+
+@pytest.mark.parametrize(
+    ("least", "words"), [(3e-14, "no digit"), (3e-13, "about one digit"), (3e-12, "about two digits")]
+)
+def test_the_warning_says_what_is_left(least, words):
+    """The condition number 1/least, times the rounding 1e-14 of Θ."""
+    modes = Modes.of(np.diag([1.0, least]))
+    message = (
+        f"^a sum at time inf: rounding of theta, whose condition number is {1 / least:.3g}, leaves {words}; use less$"
+    )
+    with pytest.warns(PrecisionWarning, match=message.replace("+", r"\+")):
+        modes.warn(np.inf, "a sum", "use less")
+    Modes.of(np.diag([1.0, 2e-11])).warn(np.inf, "a sum", "use less")
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_labels_in_other_units_need_the_same_warning(scale):
+    """Which part of the loss is in a mode that rounding hides counts: a millionth."""
+    modes = Modes.of(np.diag([1.0, 1e-13]))
+    modes.warn_of_decays(np.array([1e13]), scale * np.array([1.0, 5e-7])[::-1])
+    with pytest.warns(PrecisionWarning, match="^moments under MSE at time 1e.13"):
+        modes.warn_of_decays(np.array([1e13]), scale * np.array([1.0, 2e-6])[::-1])

@@ -11,6 +11,8 @@ import pytest
 from scipy.linalg import expm
 
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, SmoothnessError
+from kernelcalc.kernels.mlp import MLP
+from kernelcalc.training.descent import Descent
 from kernelcalc.training.mse import mse_moments, training_times
 
 
@@ -250,8 +252,47 @@ def test_null_direction_that_lam_does_not_share() -> None:
     np.testing.assert_allclose(mse_moments(k, y, times).trace_s, [*expected, 0.0], rtol=1e-12)
     grows = replace(k, lam=np.diag([0.0, 1.0]))
     np.testing.assert_allclose(mse_moments(grows, y, [4.0]).trace_s, -(4 / 2) * (1 + 9.0) / 2)
-    with pytest.raises(InputError, match="null space of theta"):
+    with pytest.raises(
+        InputError, match=r"^expected a kernel lam that vanishes .* a component 1 there; .* use finite times$"
+    ):
         mse_moments(grows, y, [np.inf])
+    # Λ[1, 0] = 1: A_t has the entry 1 - e^{-t/N}, and the residual that it meets stays
+    learns = replace(k, lam=np.array([[0.0, 0.0], [1.0, 0.0]]))
+    np.testing.assert_allclose(mse_moments(learns, y, times).trace_s, np.expm1(-times / 2) * 6.0 / 2, rtol=1e-12)
+
+
+def test_steps_and_moments_of_one_point() -> None:
+    # All kernels 1, target 0, steps of 1/2: p = 1/4 and w = 3/4 after two; Tr S = Φp - Λwp, Tr S² = Υp², C = p²/2.
+    one = np.ones((1, 1))
+    traj = mse_moments(Kernels(*[one] * 6), [0.0], [1.1], descent=Descent(0.5))
+    np.testing.assert_array_equal(traj.times, [1.0])
+    np.testing.assert_allclose([traj.trace_s, traj.trace_s2, traj.loss], [[1 / 16], [1 / 16], [1 / 32]], rtol=1e-14)
+    np.testing.assert_array_equal(traj.trace_i, np.ones((4, 1)))
+
+
+def test_origin_tells_networks_and_targets_apart() -> None:
+    cases = [("tanh", [0.0, 1.0]), ("tanh", [0.0, 2.0]), ("erf", [0.0, 1.0])]
+    first, other, erf = (mse_moments(MLP(name).kernels(np.eye(2)), y, [0.0]).origin for name, y in cases)
+    assert [key for key in first if first[key] != other[key]] == ["targets"]
+    assert first != erf
+    assert first["targets"] == erf["targets"]
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "times"),
+    [
+        ("trace_i", {"theta": 1e200}, [0.0]),
+        ("trace_s", {"phi": 1.5e308, "lam": 1e308}, [0.3]),
+        ("loss_std", {"sigma": 1e200}, [0.0]),
+        ("loss_std", {"sigma": 1e200}, [np.inf]),
+        ("trace_s2_std", {"sigma": 1e200}, [0.0]),
+        ("trace_s_std", {"sigma": 1e200, "xi": 1e200}, [0.0]),
+    ],
+)
+def test_overflow_is_a_named_error(name: str, changed: dict[str, float], times: list[float]) -> None:
+    k = bad(**{"theta": np.eye(3)} | {kernel: size * (0.5 + np.eye(3) / 2) for kernel, size in changed.items()})
+    with pytest.raises(NotFiniteError, match=f"whose {name} is below 1.8e308, got an overflow; scale points"):
+        getattr(mse_moments(k, [1, 2, 3], times), name)
 
 
 def bad(**changes: np.ndarray) -> Kernels:
@@ -271,7 +312,7 @@ SKEW = np.array([[1.0, 0.1, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
         (bad(), [1, np.nan, 3], [0.0], 4, NotFiniteError, "finite Y"),
         (bad(), [1, 2], [0.0], 4, ShapeError, r"\(3,\) or \(3, n_out\)"),
         (bad(), np.zeros((3, 0)), [0.0], 4, ShapeError, "Y"),
-        (bad(), [1, 2, 3], [0.0], 0, InputError, "kmax"),
+        (bad(), [1, 2, 3], [0.0], 0, InputError, "^expected kmax, a whole number of at least 1, got 0$"),
         (bad(), [1, 2, 3], [0.0], 2.5, InputError, "kmax"),
         (bad(sigma=SKEW), [1, 2, 3], [0.0], 4, InputError, "symmetric kernel sigma"),
         (bad(theta=SKEW), [1, 2, 3], [0.0], 4, InputError, "symmetric kernel theta"),
@@ -286,6 +327,11 @@ SKEW = np.array([[1.0, 0.1, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
 def test_bad_input(kernels: object, y: object, times: object, kmax: object, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         mse_moments(kernels, y, times, kmax=kmax)  # type: ignore[arg-type]
+
+
+def test_the_old_name_of_the_labels_is_refused() -> None:
+    with pytest.raises(InputError, match=r"mse_moments\(Y=.*the argument targets is called Y now"):
+        mse_moments(bad(), targets=[1, 2, 3], times=[0.0])  # type: ignore[call-arg]
 
 
 def test_xi_is_needed_only_for_the_deviation_of_trace_s() -> None:
@@ -329,7 +375,11 @@ def test_training_times_span_the_modes() -> None:
     assert times[1] == pytest.approx(6 / 8 / 30, rel=0.5)
     assert times[-1] == pytest.approx(6 / 1.0, rel=0.5)
     np.testing.assert_allclose(np.diff(np.log(times[1:])), np.log(times[-1] / times[1]) / 4)
-    with pytest.raises(InputError, match="positive eigenvalue"):
-        training_times(np.zeros((2, 2)))
-    with pytest.raises(InputError, match="count"):
+    # beside -1, what is positive is rounding
+    for nothing in (np.zeros((2, 2)), np.diag([-1.0, 1e-20])):
+        with pytest.raises(InputError, match="positive eigenvalue"):
+            training_times(nothing)
+    with pytest.raises(InputError, match=r"^expected count, a whole number of at least 2, got 1$"):
         training_times(theta, 1)
+    with pytest.raises(ShapeError, match="a square kernel theta"):
+        training_times(np.ones((2, 3)))

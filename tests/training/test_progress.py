@@ -1,5 +1,6 @@
 """Long calls say so before they begin."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,9 +13,14 @@ from kernelcalc.training.law import mse_quantiles
 from kernelcalc.training.mse import mse_moments
 from kernelcalc.training.progress import warn_if_long, with_bar
 
-A = np.random.default_rng(0).normal(size=(8, 8))
-A = A @ A.T
-KERNELS = SimpleNamespace(sigma=A, theta=A, phi=A / 4, lam=A, upsilon=A, xi=A)
+
+def kernels(n):
+    a = np.random.default_rng(0).normal(size=(n, n))
+    a = a @ a.T
+    return SimpleNamespace(sigma=a, theta=a, phi=a / 4, lam=a, upsilon=a, xi=a)
+
+
+KERNELS = kernels(8)
 Y = np.arange(8) % 2
 
 CALLS = {
@@ -32,6 +38,33 @@ def test_each_says_so(call, monkeypatch):
     monkeypatch.setattr("kernelcalc.training.progress._PATIENCE", 1e-12)
     with pytest.warns(SlowMethodWarning, match="on one core; .* faster"):
         call()
+
+
+@pytest.mark.parametrize(
+    ("read", "what", "hint", "growth"),
+    [
+        (lambda n, count: mse_moments(kernels(n), np.ones(n), np.zeros(count)), "moments of {n} points", "points", 1),
+        (
+            lambda n, count: mse_moments(kernels(n), np.ones(n), np.zeros(count)).trace_s_std,
+            "standard deviations at {count} times for {n} points",
+            "times",
+            3,
+        ),
+    ],
+)
+def test_seconds_grow_with_the_matrix_products(read, what, hint, growth, monkeypatch):
+    """N³ each; means take one, deviations one for every time."""
+    monkeypatch.setattr("kernelcalc.training.progress._SPEED", 1.0)
+    seconds = []
+    for n, count in ((8, 1), (16, 1), (8, 3)):
+        with pytest.warns(SlowMethodWarning) as found:
+            read(n, count)
+        last = str(found[-1].message)
+        matched = re.fullmatch(
+            rf"{what.format(n=n, count=count)}: about (\d+) s on one core; fewer {hint} are faster", last
+        )
+        seconds.append(int(matched[1]))
+    assert seconds[1:] == [8 * seconds[0], growth * seconds[0]]
 
 
 def test_a_bar_replaces_the_warning(monkeypatch):

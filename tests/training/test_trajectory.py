@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
 
-from kernelcalc.errors import MissingExtraError
-from kernelcalc.training.trajectory import Trajectory
+from kernelcalc.errors import InputError, MissingExtraError
+from kernelcalc.training.trajectory import KnownDeviations, Trajectory
 
 
 def example(kmax: int = 3, calls: list[str] | None = None) -> Trajectory:
@@ -71,6 +72,40 @@ def test_data_frame() -> None:
     assert len(frame) == 6
 
 
+def test_axes_and_coordinates() -> None:
+    rows = {f"trace_{name}{std}": ("k", "time") for name in "hi" for std in ("", "_std")}
+    lines = {f"{name}{std}": ("time",) for name in ("trace_s", "trace_s2", "loss") for std in ("", "_std")}
+    assert example().dimensions() == rows | lines
+    found = example().coordinates()
+    assert found.keys() == {"k", "time"}
+    np.testing.assert_array_equal(found["k"], [1, 2, 3])
+    np.testing.assert_array_equal(found["time"], [0.0, 2.0])
+
+
+def test_copies_keep_deviations_or_why_there_are_none() -> None:
+    def deviation(name: str) -> np.ndarray:
+        if name == "loss":
+            raise InputError("a kernel xi")
+        return np.array([0.5, 0.25])
+
+    for times in (1, 2):
+        copied = replace(example(), deviation=deviation)
+        for _ in range(times):
+            copied = pickle.loads(pickle.dumps(copied))
+        np.testing.assert_array_equal(copied.trace_s2_std, [0.5, 0.25])
+        with pytest.raises(InputError, match=r"^expected a standard deviation .*, got loss: expected a kernel xi$"):
+            _ = copied.loss_std
+    np.testing.assert_array_equal(copied.trace_h, example().trace_h)
+    with pytest.raises(InputError, match=r"got another: $"):
+        KnownDeviations.of(deviation)("another")
+
+
+def test_plot_draws_on_the_axes_given() -> None:
+    ax = pytest.importorskip("matplotlib.figure").Figure().subplots()
+    assert example().plot(ax, k=2) is ax
+    np.testing.assert_array_equal(ax.get_lines()[0].get_ydata(), [102, 202])
+
+
 def test_data_frame_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(MissingExtraError, match=r"kernelcalc\[table\]"):
@@ -80,8 +115,12 @@ def test_data_frame_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_representations() -> None:
     assert repr(example()) == "Trajectory(2 times 0..2, E Tr H^k at t=0: [11, 102, 3])"
     html = example()._repr_html_()
-    assert html.count("<tr>") == 3
-    assert "<td>202</td>" in html
+    table = (
+        "<table><thead><tr><th>t</th><th>E Tr H<sup>1</sup></th><th>E Tr H<sup>2</sup></th><th>E Tr H<sup>3</sup></th>"
+        "<th>E C</th></tr></thead><tbody><tr><td>0</td><td>11</td><td>102</td><td>3</td><td>4</td></tr>"
+        "<tr><td>2</td><td>21</td><td>202</td><td>3</td><td>0</td></tr></tbody></table>"
+    )
+    assert table in html
     empty = Trajectory(
         times=[], trace_i=np.zeros((4, 0)), trace_s=[], trace_s2=[], loss=[], deviation=lambda name: np.zeros(0)
     )
