@@ -32,6 +32,8 @@ MAX_DEGREE = 12
 STEP, EVEN, FARTHEST = 1 / 32, 512.0, 2.0**20
 # So many places beyond the even steps are a wave that these do not resolve.
 MOST_FAR = 64
+# Nearest to 0 of the places of one argument: more turns, within the variances' reach, are a wave that no grid follows.
+MOST_PLACES = 2048
 # Grid points between which an argument bends more than this part of its change are taken apart, so often.
 BEND, REFINEMENTS, MOST_GRID = 0.1, 4, 2**17
 # Halvings from 1 at which the width of a feature is looked for: down to 1e-15.
@@ -123,7 +125,8 @@ def _turns(part: sp.Expr, call: FloatFunction, known: list[Feature], low: float,
     found = np.unique(np.concatenate(places))
     far = np.abs(found) > EVEN
     # An argument that turns on and on is not followed where the grid is too wide for it.
-    return found[~far] if far.sum() > MOST_FAR else found
+    found = found[~far] if far.sum() > MOST_FAR else found
+    return found if found.size <= MOST_PLACES else np.sort(found[np.argsort(np.abs(found))[:MOST_PLACES]])
 
 
 def _grid(call: FloatFunction, known: list[Feature], low: float, high: float) -> np.ndarray:

@@ -231,6 +231,9 @@ def _break_candidates(expr: sp.Expr) -> set[sp.Expr]:
 
 
 def _real_roots(switch: sp.Expr) -> set[sp.Expr]:
+    if switch.is_polynomial(x) and sp.degree(switch, x) > 4 and sp.Poly(switch, x).domain in (sp.ZZ, sp.QQ):
+        # No radicals in general, after which SymPy looks for long.
+        return set(sp.real_roots(sp.Poly(switch, x)))
     try:
         solutions = sp.solveset(switch, x, sp.S.Reals)
     except (ArithmeticError, NotImplementedError):

@@ -134,7 +134,7 @@ def difference_determinant(
         rows = slice(start, start + ROWS)
         q, c = cov.q[rows, None], cov.c[rows, None]
         std = np.sqrt(q)
-        z, weight = mesh_rule(((act, std[:, 0], np.zeros(len(std))),), 1.0, PANEL)
+        z, weight, _ = mesh_rule(((act, std[:, 0], np.zeros(len(std))),), 1.0, PANEL)
         weight = weight * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
         a = std * z
         b = (c / q * a)[:, :, None] + (np.sqrt(cov.det[rows, None]) / std)[:, :, None] * nodes

@@ -13,6 +13,7 @@ from kernelcalc.activations.names import ACTIVATIONS, ALIASES, activation, as_ac
 from kernelcalc.errors import ExpressionError, InputError, KernelcalcError, NotFiniteError, UnknownNameError
 from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.compiling import compile_expression
+from tests.fuzz.limits import limited
 
 # Written by hand, for mpmath: the oracle of the catalogue.
 ORACLE = {
@@ -165,6 +166,24 @@ def test_smoothness_classes_and_kinks():
     # A kink that is none: |x|² is a polynomial, and both branches agree.
     assert Activation("abs(x)**2").kinks == ()
     assert Activation("where(x > 1, x**2, x*x)").kinks == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "coefficients"),
+    [
+        ("step((x^3+x)^3+(x^3+x)-22.5)", {9: 1, 7: 3, 5: 3, 3: 2, 1: 1, 0: -22.5}),
+        # siblings
+        ("relu((x^2+x)^3-2*x)", {6: 1, 5: 3, 4: 3, 3: 1, 1: -2}),
+        ("abs((x^3-x)^3+(x^3-x)+0.125)", {9: 1, 7: -3, 5: 3, 1: -1, 0: 0.125}),
+        ("max((x^2-3)^4,(x^3+1)^2+1)", {8: 1, 6: -13, 4: 54, 3: -2, 2: -108, 0: 79}),
+    ],
+)
+def test_kinks_at_zeros_of_polynomials_of_any_degree(text, coefficients):
+    """SymPy's search for radicals took half a minute; the zeros by companion matrix."""
+    zeros = np.roots([coefficients.get(k, 0) for k in range(max(coefficients), -1, -1)])
+    with limited(10.0):
+        kinks = kc.activation(text).kinks
+    np.testing.assert_allclose(kinks, np.unique(zeros[abs(zeros.imag) < 1e-9].real), rtol=1e-9, atol=1e-12)
 
 
 def test_distributional_derivatives():

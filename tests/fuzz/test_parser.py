@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import builtins
 import collections
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ import kernelcalc as kc
 from kernelcalc.errors import ExpressionError, KernelcalcError
 from kernelcalc.expressions.parsing import FUNCTIONS, parse_expression
 from tests.fuzz.grammar import ATTACKS, KINDS, ONE, attack, moderate
+from tests.fuzz.limits import Slow, limited
 
 x = sp.Symbol("x", real=True)
 # Of processor time: other processes do not count.
@@ -49,24 +48,6 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(watch)
-
-
-class Slow(BaseException):
-    """No Exception: what catches those must not catch this."""
-
-
-@contextmanager
-def limited(seconds: float) -> Iterator[None]:
-    def stop(*_: object) -> None:
-        raise Slow
-
-    before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
 
 
 @pytest.fixture

@@ -253,3 +253,73 @@ def test_a_narrow_lorentzian_says_what_rounding_of_its_place_costs():
         result = kc.gaussian_expectation("1/(1+((x-3)*1e7)^2)", "1", 1.0, 1.0, 0.0, full_output=True)
     assert abs(result.value - float(exact)) <= result.error
     assert result.error <= 1e-6 * float(exact)
+
+
+# Rounding in a steep place was left out where panels of a ρ = 1 had no width across.
+STEEP_SQUARES = [
+    ("1/cosh({})", "sigmoid(x)", 260641.75, 0.994873046875, 0.597199340271564),
+    # siblings
+    ("1/(1+({})^2)", "sigmoid(x)", 887917.0, 0.98876953125, 1.846),
+    ("exp(-({})^2)", "tanh(x)", 798079.125, 0.939453125, 2.539),
+    ("1-tanh({})^2", "arctan(x)", 280125.375, 1.471435546875, 0.17),
+]
+
+
+@pytest.mark.parametrize(("outer", "inner", "w", "a", "q"), STEEP_SQUARES)
+@np.errstate(all="ignore")
+def test_squares_say_what_rounding_in_a_steep_place_costs(outer, inner, w, a, q):
+    text = outer.format(f"{w!r}*({inner}-({a!r}))")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrecisionWarning)
+        result = kc.gaussian_expectation(text, text, q, q, q, full_output=True)
+    value, _ = truth(lambda u: OUTER[outer](u) ** 2, INNER[inner][0], w, a, q)
+    assert abs(result.value - value) <= result.error <= 1e-8 * value
+
+
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize(
+    ("text", "function", "q"),
+    [
+        ("sin(989.375*(x*sigmoid(x)-0.3957))", lambda x: np.sin(989.375 * (silu(x) - 0.3957)), 3.5454),
+        # siblings
+        ("cos(900*(x*sigmoid(x)-0.25))", lambda x: np.cos(900 * (silu(x) - 0.25)), 4.0),
+        ("sin(700*sqrt(1+x^2))", lambda x: np.sin(700 * np.sqrt(1 + x * x)), 9.0),
+        ("x*cos(1500*softplus(x))", lambda x: x * np.cos(1500 * np.logaddexp(0, x)), 2.0),
+    ],
+)
+def test_a_wave_that_no_panels_follow_is_no_number_to_trust(text, function, q):
+    """Against a sum whose panels hold less than a tenth of a wave."""
+    reach = 12 * math.sqrt(q)
+    edges = np.linspace(-reach, reach, 400_001)
+    nodes, weights = np.polynomial.legendre.leggauss(4)
+    half = (edges[1] - edges[0]) / 2
+    x = edges[:-1, None] + half * (1 + nodes)
+    exact = float((half * weights * function(x) * np.exp(-(x**2) / (2 * q))).sum() / math.sqrt(2 * math.pi * q))
+    with pytest.warns(PrecisionWarning, match="relative error"):
+        result = kc.gaussian_expectation(text, "1", q, 1.0, 0.0, full_output=True)
+    assert abs(result.value - exact) <= result.error
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "a"),
+    [
+        ("1/(1+({})^2)", "sin(exp(x))", 0.6484375),
+        ("exp(-({})^2)", "sin(exp(x))", 0.75),
+        ("1/cosh({})", "cos(sinh(x))", 0.875),
+        ("tanh({})", "sin(x*exp(x))", 0.125),
+    ],
+)
+@np.errstate(all="ignore")
+def test_features_without_end_are_not_followed(outer, inner, a):
+    """sin(e^x) turns more often than any grid sees, far out; near 0 it is a function like others."""
+    text = outer.format(f"344.25*({inner}-({a!r}))")
+    assert len(kc.activation(text).features) < 10_000
+    names = {"sin": np.sin, "cos": np.cos, "exp": np.exp, "sinh": np.sinh}
+    # Nearer than two standard deviations of what long double cannot follow.
+    inside = lambda x: eval(inner, names, {"x": np.clip(x, -4, 4)})  # noqa: E731
+    result = kc.gaussian_expectation(text, "1", 0.0031, 1.0, 0.0, full_output=True)
+    value, size = truth(OUTER[outer], inside, 344.25, a, 0.0031)
+    assert abs(result.value - value) <= min(result.error + 1e-14 * size, 1e-10 * size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,9 +27,30 @@ MAX_SPLITS, MAX_ROUGH = 40, 200
 LOOKS = 2**15
 
 
+class Mesh(NamedTuple):
+    """Breakpoints, and where halving was given up: panels from ``left`` to ``right``, on which polynomials miss so much."""
+
+    edges: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    missed: np.ndarray
+
+    @property
+    def resolves(self) -> bool:
+        """Whether no panel was given up."""
+        return not self.left.size
+
+    def unresolved(self, values: np.ndarray) -> np.ndarray | float:
+        """What polynomials miss of f at the values."""
+        if self.resolves:
+            return 0.0
+        panel = np.maximum(np.searchsorted(self.left, values, side="right") - 1, 0)
+        return np.where((self.left[panel] <= values) & (values <= self.right[panel]), self.missed[panel], 0.0)
+
+
 @lru_cache(maxsize=128)
 @np.errstate(over="ignore", invalid="ignore")
-def feature_mesh(act: Activation, radius: float) -> np.ndarray:
+def feature_mesh(act: Activation, radius: float) -> Mesh:
     """Breakpoints in [−radius, radius] between which f is resolved by a polynomial of degree 15.
 
     A panel is halved while its last Legendre coefficients, or the interpolation error at samples that crowd geometrically
@@ -63,13 +85,17 @@ def feature_mesh(act: Activation, radius: float) -> np.ndarray:
         np.maximum.at(error, panel, missed / 8)
         rough = ~(error <= resolved * size + SEEN_NOISE * rounding(act, at).max(axis=1))
         if not rough.any() or rough.sum() > MAX_ROUGH + 4 * len(act.features):
+            left, right, missed = left[rough], right[rough], np.nan_to_num(error[rough], nan=0.0, posinf=0.0)
             break
         middle = (left[rough] + right[rough]) / 2
         found.append(middle)
         left, right = np.concatenate([left[rough], middle]), np.concatenate([middle, right[rough]])
         order = np.argsort(left)
         left, right = left[order], right[order]
-    return np.unique(np.concatenate(found))
+    else:
+        # As narrow as floats allow: a jump or a pole, of no weight.
+        left = right = missed = np.empty(0)
+    return Mesh(np.unique(np.concatenate(found)), left, right, missed)
 
 
 def _inner_scale(
@@ -85,6 +111,11 @@ def _inner_scale(
 
 def _splits(radius: float) -> int:
     return MAX_SPLITS + max(0, int(np.ceil(np.log2(radius))))
+
+
+def doubt(act: Activation, mesh: Mesh, values: np.ndarray) -> np.ndarray:
+    """Bound on what rounding and panels that were given up add to f at the values."""
+    return rounding(act, values) + mesh.unresolved(values)
 
 
 def rounding(act: Activation, values: np.ndarray) -> np.ndarray:
@@ -124,8 +155,8 @@ def hidden_beyond(act: Activation, std: np.ndarray, mean: np.ndarray, near: floa
 
 def mesh_rule(
     functions: tuple[tuple[Activation, np.ndarray, np.ndarray], ...], width: float, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss–Legendre nodes z and weights (rows, n) that resolve every f(mean + std·z) of a row.
+) -> tuple[np.ndarray, np.ndarray, list[Mesh]]:
+    """Gauss–Legendre nodes z and weights (rows, n) that resolve every f(mean + std·z) of a row, and the functions' meshes.
 
     On [−Z_MAX, Z_MAX], or [−Z_LAST, Z_LAST] where a kink or feature lies between: it may hold all there is.
 
@@ -141,10 +172,10 @@ def mesh_rule(
     rows = functions[0][1].size
     reach = Z_LAST if any(hidden_beyond(*function).any() for function in functions) else Z_MAX
     uniform = np.linspace(-reach, reach, int(np.ceil(2 * reach / width)) + 1)
-    parts = [np.broadcast_to(uniform, (rows, uniform.size))]
+    parts, meshes = [np.broadcast_to(uniform, (rows, uniform.size))], []
     for act, std, mean in functions:
-        mesh = feature_mesh(act, mesh_radius(float(np.abs(std).max()), float(np.abs(mean).max()), reach))
+        meshes.append(feature_mesh(act, mesh_radius(float(np.abs(std).max()), float(np.abs(mean).max()), reach)))
         with np.errstate(divide="ignore", invalid="ignore"):
-            z = (mesh[None, :] - mean[:, None]) / std[:, None]
+            z = (meshes[-1].edges[None, :] - mean[:, None]) / std[:, None]
         parts.append(np.where(np.isnan(z), reach, np.clip(z, -reach, reach)))
-    return panels(np.sort(np.concatenate(parts, axis=1), axis=1), count)
+    return *panels(np.sort(np.concatenate(parts, axis=1), axis=1), count), meshes

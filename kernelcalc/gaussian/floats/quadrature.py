@@ -6,6 +6,7 @@ error estimate.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -15,7 +16,7 @@ from kernelcalc.arrays import EPS
 from kernelcalc.errors import DivergentExpectationError, NotFiniteError
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.estimate import Scaled
-from kernelcalc.gaussian.floats.mesh import feature_mesh, hidden_beyond, mesh_radius, mesh_rule, rounding
+from kernelcalc.gaussian.floats.mesh import Mesh, doubt, feature_mesh, hidden_beyond, mesh_radius, mesh_rule
 from kernelcalc.gaussian.floats.nodes import Z_LAST, half_line, log_stretch, panels, trapezoid
 
 # Rounding of sums and of functions, in ulp of E|fg|: those that decay like e^(-x) magnify the rounding of their argument x
@@ -89,8 +90,8 @@ def _many(f: Activation, g: Activation, std: np.ndarray, std_p: np.ndarray, *, r
         [np.argmin(np.abs(std)), np.argmax(np.abs(std)), np.argmin(np.abs(std_p)), np.argmax(np.abs(std_p))]
     )
     zero = np.zeros(extreme.size)
-    check, size, _ = _line_once(f, g, std[extreme], std_p[extreme], zero, zero, 1.0, 24)
-    agrees = np.abs(check - value[extreme]) <= np.maximum(1e-12 * size, error[extreme])
+    check, size, noise = _line_once(f, g, std[extreme], std_p[extreme], zero, zero, 1.0, 24)
+    agrees = np.abs(check - value[extreme]) + noise <= np.maximum(1e-12 * size, error[extreme])
     return Scaled(value=value, error=error if agrees.all() else np.full(std.size, np.inf), magnitude=magnitude)
 
 
@@ -104,19 +105,19 @@ def _line_once(
     width: float,
     count: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Value, E|fg| and what rounding in narrow features may add."""
-    value, magnitude, noise = np.empty((3, std.size))
+    """Value, E|fg| and what rounding in narrow features and unresolved ones may add."""
+    value, magnitude, noise = np.zeros((3, std.size))
     for start in range(0, std.size, LINE_ROWS):
         part = slice(start, start + LINE_ROWS)
-        z, weight = mesh_rule(((f, std[part], mean[part]), (g, std_p[part], mean_p[part])), width, count)
+        z, weight, meshes = mesh_rule(((f, std[part], mean[part]), (g, std_p[part], mean_p[part])), width, count)
         density = weight * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
         at, at_p = mean[part, None] + std[part, None] * z, mean_p[part, None] + std_p[part, None] * z
         left, right = f(at), g(at_p)
         raw = left * right
         product = raw * density
-        noise[part] = (
-            0.0 if not (f.narrow or g.narrow) else (_rounding(f, g, at, at_p, left, right) * density).sum(axis=1)
-        )
+        if _doubtful(f, g, meshes):
+            lost, lost_p = doubt(f, meshes[0], at), doubt(g, meshes[1], at_p)
+            noise[part] = ((np.abs(left) * lost_p + np.abs(right) * lost) * density).sum(axis=1)
         value[part], magnitude[part] = product.sum(axis=1), np.abs(product).sum(axis=1)
         # What the integrand is worth at the ends of the range, a unit of z wide.
         ends = (np.abs(raw) * np.exp(-(z**2) / 2))[:, [0, -1]].max(axis=1)
@@ -124,11 +125,9 @@ def _line_once(
     return value, magnitude, noise
 
 
-def _rounding(
-    f: Activation, g: Activation, a: np.ndarray, b: np.ndarray, left: np.ndarray, right: np.ndarray
-) -> np.ndarray:
-    """Bound on the rounding of f(a)g(b) where the functions have narrow features."""
-    return np.abs(left) * rounding(g, b) + np.abs(right) * rounding(f, a)
+def _doubtful(f: Activation, g: Activation, meshes: Sequence[Mesh]) -> bool:
+    """Whether values have more than the usual rounding."""
+    return f.narrow or g.narrow or not all(mesh.resolves for mesh in meshes)
 
 
 # Polar coordinates ---------------------------------------------------------------------------------------------------
@@ -254,15 +253,16 @@ def _nested_pair(f: Activation, g: Activation, q: float, qp: float, c: float, de
 def _nested_once(
     f: Activation, g: Activation, q: float, qp: float, c: float, det: float, reach: float, count: int
 ) -> tuple[float, float, float, float]:
-    """Value, E|fg|, what is left at the ends of the range, and what rounding in narrow features may add."""
+    """Value, E|fg|, what is left at the ends of the range, and what rounding and unresolved features may add."""
     std, spread, slope = np.sqrt(q), np.sqrt(det / q), c / q
     f_mesh = feature_mesh(f, mesh_radius(std, reach=reach))
     g_mesh = feature_mesh(g, mesh_radius(np.sqrt(qp) + spread, reach=reach))
     steps = np.arange(-reach, reach + 0.5)
-    outer = [std * steps, f_mesh]
+    outer = [std * steps, f_mesh.edges]
+    doubtful = _doubtful(f, g, (f_mesh, g_mesh))
     if slope != 0:
         # E[g(b)|a] has g's features, smoothed over `spread`: finer ones need no panels, kinks a graded set.
-        fine = g_mesh[np.concatenate([[True], np.diff(g_mesh) > spread / 4])]
+        fine = g_mesh.edges[np.concatenate([[True], np.diff(g_mesh.edges) > spread / 4])]
         outer.append(fine / slope)
         doublings = np.ceil(np.log2(reach * std * abs(slope) / spread)) if spread > 0 else 0
         grades = spread * 2.0 ** np.arange(-1, min(doublings, 60))
@@ -271,16 +271,16 @@ def _nested_once(
     breaks = np.unique(np.clip(np.concatenate(outer), -reach * std, reach * std))
     a, a_weight = panels(breaks, count)
     outside = a_weight * np.exp(-(a**2) / (2 * q)) / (std * np.sqrt(2 * np.pi))
-    left, lost = f(a) * outside, rounding(f, a) * outside
+    left, lost = f(a) * outside, doubt(f, f_mesh, a) * outside
     value = magnitude = noise = 0.0
     faces, ends = np.zeros(2), np.empty(a.size)
-    rows = max(1, VALUES_AT_ONCE // ((g_mesh.size + steps.size) * count))
+    rows = max(1, VALUES_AT_ONCE // ((g_mesh.edges.size + steps.size) * count))
     for start in range(0, a.size, rows):
         part = slice(start, start + rows)
         mean = slope * a[part, None]
         if spread > 0:
             # In units of the conditional deviation: b − mean would cancel where it is far below the mean.
-            inside = np.clip((g_mesh - mean) / spread, -reach, reach)
+            inside = np.clip((g_mesh.edges - mean) / spread, -reach, reach)
             uniform = np.broadcast_to(steps, (*mean.shape[:1], steps.size))
             z, z_weight = panels(np.sort(np.concatenate([inside, uniform], axis=1), axis=1), count)
             density = z_weight * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
@@ -288,13 +288,16 @@ def _nested_once(
             raw = g(b)
             right = raw * density
             terms = left[part, None] * right
-            if f.narrow or g.narrow:
-                own = np.abs(left[part, None]) * rounding(g, b) * density
+            if doubtful:
+                own = np.abs(left[part, None]) * doubt(g, g_mesh, b) * density
                 noise += float((own + lost[part, None] * np.abs(right)).sum())
             faces += (np.abs(left[part, None] * raw) * np.exp(-(z**2) / 2))[:, [0, -1]].sum(axis=0)
         else:
             right = g(mean)
             terms = left[part, None] * right
+            if doubtful:
+                own = np.abs(left[part, None]) * doubt(g, g_mesh, mean)
+                noise += float((own + lost[part, None] * np.abs(right)).sum())
         value += float(terms.sum())
         magnitude += float(np.abs(terms).sum())
         ends[part] = np.abs(right).sum(axis=1)

@@ -20,7 +20,7 @@ from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import NotFiniteError
 from kernelcalc.gaussian.floats.jumps import MOST_BY_QUADRATURE, exponential_parts, jump_coefficients, jumps_of
-from kernelcalc.gaussian.floats.mesh import mesh_rule, rounding
+from kernelcalc.gaussian.floats.mesh import doubt, mesh_rule
 from kernelcalc.gaussian.floats.nodes import rule, scaled_kinks
 from kernelcalc.gaussian.floats.norms import Cut
 from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE, taylor_coefficients
@@ -138,13 +138,13 @@ def _separate(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
     spill = np.empty(std.size)
     for start in range(0, std.size, ROW_BLOCK // 4):
         rows = slice(start, start + ROW_BLOCK // 4)
-        z, weight = mesh_rule(((act, std[rows], np.zeros_like(std[rows])),), 1.0, count)
+        z, weight, (mesh,) = mesh_rule(((act, std[rows], np.zeros_like(std[rows])),), 1.0, count)
         values = act(std[rows, None] * z)
         half = np.exp(-(z**2) / 4) / (2 * np.pi) ** 0.25
         spill[rows] = _spill(values, z)
-        if act.narrow:
-            # By Bessel's inequality the coefficients feel the rounding of the values at most by its norm.
-            spill[rows] += np.sqrt((rounding(act, std[rows, None] * z) ** 2 * weight * half**2).sum(axis=-1))
+        if act.narrow or not mesh.resolves:
+            # By Bessel's inequality the coefficients feel errors of the values at most by their norm.
+            spill[rows] += np.sqrt((doubt(act, mesh, std[rows, None] * z) ** 2 * weight * half**2).sum(axis=-1))
         weighted = values * weight * half
         energy[rows] = (weighted * values * half).sum(axis=-1)
         before, now = np.zeros_like(half), half
@@ -175,15 +175,15 @@ def _together(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
     for value in np.unique(octave):
         members = np.flatnonzero(octave == value)
         ends = [np.array([extreme]) for extreme in (std[members].min(), std[members].max())]
-        z, weight = mesh_rule(tuple((act, end, np.zeros(1)) for end in ends), width, count)
+        z, weight, meshes = mesh_rule(tuple((act, end, np.zeros(1)) for end in ends), width, count)
         z, weight = z[0], weight[0]
         half = np.exp(-(z**2) / 4) / (2 * np.pi) ** 0.25
         for start in range(0, members.size, ROW_BLOCK):
             rows = members[start : start + ROW_BLOCK]
             values = act(std[rows, None] * z)
             spill[rows] = _spill(values, z)
-            if act.narrow:
-                spill[rows] += np.sqrt(rounding(act, std[rows, None] * z) ** 2 @ (weight * half**2))
+            if act.narrow or not meshes[-1].resolves:
+                spill[rows] += np.sqrt(doubt(act, meshes[-1], std[rows, None] * z) ** 2 @ (weight * half**2))
             weighted = values * (weight * half)
             energy[rows] = (weighted * values) @ half
             before, now = np.zeros_like(half), half
@@ -333,7 +333,7 @@ def _sees_everything(act: Activation, std: np.ndarray) -> bool:
     """Whether the finest shared nodes give the same E f² as panels that resolve f, at the smallest and largest variance."""
     ends = np.array([std.min(), std.max()])
     _, energy, _ = _shared(act, ends, MAX_LEVEL, 1)
-    z, weight = mesh_rule(((act, ends, np.zeros(2)),), 1.0, 24)
+    z, weight, _ = mesh_rule(((act, ends, np.zeros(2)),), 1.0, 24)
     resolved = (act(ends[:, None] * z) ** 2 * weight * np.exp(-(z**2) / 2)).sum(axis=1) / np.sqrt(2 * np.pi)
     return bool((np.abs(energy - resolved) <= 1e-9 * resolved).all())
 

@@ -1,0 +1,532 @@
+r"""Adversarial draws: E[f(a)g(b)] of f = outer(w (inner(x) − a)), w to 10⁶, against panels that know nothing of the package.
+
+``python -m tests.gaussian.draws 1000 --seed 3`` makes draws and names each whose true error exceeds the stated one, or 1e-10
+of √(E f² E g²) without a warning. A draw is a mean, a square, a pair with ρ = ±1, 0 or anything, a mean in 20 or 30 digits,
+an enclosure, or a callable.
+
+The truth: panels in long double, graded towards the zeros and turns of inner − a and halved until the integral stays;
+inner − a is in long double, so that w does not magnify rounding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import mpmath as mp
+import numpy as np
+
+import kernelcalc as kc
+from kernelcalc.errors import KernelcalcError, PrecisionWarning, ResolutionWarning
+from tests.fuzz.grammar import moderate
+from tests.fuzz.limits import Slow, limited
+
+LD = np.longdouble
+ROOT2, PI = np.sqrt(LD(2)), LD("3.14159265358979323846264338327950288")
+
+
+def erfc(u: Any) -> np.ndarray:
+    """1 − erf in long double: the series of positive terms up to 2, beyond it Laplace's continued fraction."""
+    u = np.asarray(u, LD)
+    near = np.where(np.abs(u) < 2, u, 0)
+    term = near.copy()
+    total = near.copy()
+    for n in range(1, 70):
+        term = term * 2 * near**2 / (2 * n + 1)
+        total += term
+    far = np.where(np.abs(u) < 2, 3, np.abs(u))
+    below = far
+    for n in range(80, 0, -1):
+        below = far + LD(n) / 2 / below
+    tail = np.exp(-(far**2)) / (np.sqrt(PI) * below)
+    return np.where(np.abs(u) < 2, 1 - 2 / np.sqrt(PI) * np.exp(-(near**2)) * total, np.where(u > 0, tail, 2 - tail))
+
+
+def erf(u: Any) -> np.ndarray:
+    """As ``erfc``; near 0 to relative accuracy."""
+    small = np.abs(u) < 0.1
+    v = np.where(small, u, 0)
+    series = (
+        2 / np.sqrt(PI) * v * sum((-1) ** n * v ** (2 * n) / LD(math.factorial(n) * (2 * n + 1)) for n in range(12))
+    )
+    return np.where(small, series, 1 - erfc(u))
+
+
+# What may be written, with numbers in long double.
+LONG: dict[str, Any] = {
+    name: getattr(np, name) for name in ("exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "sinh", "cosh", "tanh")
+}
+LONG |= {"asinh": np.arcsinh, "arcsinh": np.arcsinh, "atan": np.arctan, "arctan": np.arctan, "abs": np.abs}
+LONG |= {"Abs": np.abs, "sign": np.sign, "max": np.maximum, "Max": np.maximum, "min": np.minimum, "Min": np.minimum}
+LONG |= {"ln": np.log, "where": np.where, "pi": PI, "e": np.exp(LD(1))}
+LONG |= {
+    "E": LONG["e"],
+    "erf": erf,
+    "erfc": erfc,
+    "sech": lambda u: 1 / np.cosh(u),
+    "sinc": lambda u: np.where(u == 0, 1, np.sin(PI * u) / (PI * np.where(u == 0, 1, u))),
+    "sigmoid": lambda u: 1 / (1 + np.exp(-u)),
+    "softplus": lambda u: np.logaddexp(LD(0), u),
+    "relu": lambda u: np.maximum(u, 0),
+    "step": lambda u: np.where(u == 0, LD("0.5"), u > 0),
+    "Phi": lambda u: erfc(-u / ROOT2) / 2,
+    "number": LD,
+}
+LONG |= {"Heaviside": LONG["step"], "normcdf": LONG["Phi"], "logistic": LONG["sigmoid"]}
+LONG |= {"silu": lambda u: u / (1 + np.exp(-u)), "gelu": lambda u: u * erfc(-u / ROOT2) / 2}
+LONG |= {"swish": LONG["silu"]}
+DIGITS: dict[str, Any] = {
+    name: getattr(mp, name) for name in ("exp", "log", "sin", "cos", "sinh", "cosh", "tanh", "erf", "sech", "sqrt")
+}
+DIGITS |= {
+    "arctan": mp.atan,
+    "max": max,
+    "min": min,
+    "abs": abs,
+    "sign": mp.sign,
+    "sigmoid": lambda u: 1 / (1 + mp.exp(-u)),
+    "softplus": lambda u: max(u, 0) + mp.log1p(mp.exp(-abs(u))),
+    "relu": lambda u: max(u, 0),
+    "step": lambda u: mp.mpf(int(u > 0)),
+    "number": mp.mpf,
+}
+# As the package reads it: as the truth does, and where it has kinks.
+OUTER: dict[str, tuple[str, tuple[float, ...]]] = {
+    "tanh({})": ("tanh({})", ()),
+    "1/cosh({})": ("sech({})", ()),
+    "1-tanh({})^2": ("sech({})^2", ()),
+    "exp(-({})^2)": ("exp(-({})^2)", ()),
+    "1/(1+({})^2)": ("1/(1+({})^2)", ()),
+    "sigmoid({})": ("sigmoid({})", ()),
+    "erf({})": ("erf({})", ()),
+    "softplus({})": ("softplus({})", ()),
+    "arctan({})": ("arctan({})", ()),
+    "sin({})": ("sin({})", ()),
+    "({})^3": ("({})^3", ()),
+    "step({})": ("step({})", (0.0,)),
+    "relu({})": ("relu({})", (0.0,)),
+    "abs({})": ("abs({})", (0.0,)),
+    "sign({})": ("sign({})", (0.0,)),
+    "max(-1,min(1,{}))": ("max(-1,min(1,{}))", (-1.0, 1.0)),
+}
+INNER = (
+    "x", "tanh(x)", "sigmoid(x)", "exp(x)", "arctan(x)", "sin(x)", "(x^3+x)", "softplus(x)", "x^2", "abs(x)", "erf(x)",
+    "exp(-x^2)", "cos(2*x)", "x*sigmoid(x)", "x^3",
+)  # fmt: skip
+PLAIN = (
+    "tanh(x)",
+    "relu(x)",
+    "x",
+    "erf(x)",
+    "x^2",
+    "sin(3*x)",
+    "step(x)",
+    "sigmoid(x)",
+    "exp(-x^2)",
+    "abs(x)",
+    "x*tanh(x)",
+)
+KINDS = {
+    "mean": 0.2, "square": 0.2, "line": 0.1, "apart": 0.08, "pair": 0.27, "digits": 0.05, "certified": 0.03, "callable": 0.07,
+}  # fmt: skip
+# Standard deviations, seconds of a call, nodes of a pair, panels of a function.
+REACH, NEAR, SECONDS, MOST_PAIRS, MOST_PANELS = 39, 13, 20.0, 4e7, 4000
+
+
+class NoTruth(Exception):
+    """The panels do not settle: nothing is known of this draw."""
+
+
+@cache
+def compiled(text: str) -> Any:
+    return compile(
+        re.sub(r"(?<![\w.])(\d[\d_]*\.?\d*(?:e-?\d+)?)", r"number('\1')", text.replace("^", "**")), text, "eval"
+    )
+
+
+def function(text: str, names: dict[str, Any] = LONG) -> Callable[[Any], Any]:
+    """A text as a function, not by the parser of the package."""
+    return lambda at: eval(compiled(text), {"__builtins__": {}}, {**names, "x": at}) + 0 * at
+
+
+class Drawn(NamedTuple):
+    """f as the package reads it and as the truth does, and inner − a with its kinks at these values."""
+
+    text: str
+    truth: str
+    inner: str
+    scale: float
+    kinks: tuple[float, ...] = ()
+    within: str = "x"
+
+    @property
+    def smooth(self) -> bool:
+        return not re.search("step|relu|abs|sign|max|min|where|Heav|Abs|Max|Min", self.text)
+
+
+def drawn(rng: np.random.Generator, std: float, highest: float = 1e6) -> Drawn:
+    """outer(w (inner(x) − a)) with a zero of inner − a some standard deviations out."""
+    kind = rng.random()
+    within = "x"
+    if kind < 0.6:
+        inner = str(rng.choice(INNER))
+    elif kind < 0.85:
+        within = str(rng.choice(INNER[1:]))
+        inner = re.sub(r"\bx\b", f"({within})", str(rng.choice(INNER[1:])))
+    else:
+        inner = moderate(rng)
+    outer = str(rng.choice(list(OUTER)))
+    w = max(round(2 ** rng.uniform(0, math.log2(highest)) * 8) / 8, 1.0)
+    with np.errstate(all="ignore"):
+        level = float(function(inner)(LD(rng.normal() * std * rng.choice([1.0, 1.0, 3.0, 8.0]))))
+    if not 1e-3 < abs(level) < 1e6:
+        level = 0.734375
+    a = round(level * 4096) / 4096
+    if a in (-1.0, 0.0, 1.0):
+        # Where inner ends, long double does not tell a touch from a zero.
+        a += 3 / 4096
+    shifted = f"({inner}-({a!r}))"
+    truth, kinks = OUTER[outer]
+    argument = f"{w!r}*{shifted}"
+    return Drawn(outer.format(argument), truth.format(argument), shifted, w, kinks, within)
+
+
+def marks(f: Drawn, std: float) -> np.ndarray:
+    """Zeros and turns of inner − a, its kinks and those of outer, in long double."""
+    inner, within = function(f.inner), function(f.within)
+    reach = REACH * std
+    half = np.concatenate(
+        [np.linspace(0, reach, 20001), np.linspace(0, min(reach, 8.0), 12001), np.geomspace(1e-9, 1, 300)]
+    )
+    grid = np.unique(np.concatenate([-half, half])).astype(LD)
+    found = [np.zeros(1, LD)]
+    levels = sorted({0.0, *f.kinks})
+    for call in [*(lambda x, k=k: inner(x) - LD(k) / LD(f.scale) for k in levels), within]:
+        sign = np.sign(call(grid))
+        k = np.flatnonzero(sign[:-1] * sign[1:] <= 0)
+        left, right, at_left = grid[k], grid[k + 1], sign[k]
+        for _ in range(70):
+            middle = (left + right) / 2
+            same = np.sign(call(middle)) == at_left
+            left, right = np.where(same, middle, left), np.where(same, right, middle)
+        found.append((left + right) / 2)
+    values = inner(grid)
+    step = np.sign(np.diff(values))
+    k = np.flatnonzero(step[:-1] * step[1:] < 0)
+    left, right, top = grid[k], grid[k + 2], step[k]
+    for _ in range(90):
+        one, two = left + (right - left) / 3, right - (right - left) / 3
+        up = (inner(two) - inner(one)) * top > 0
+        left, right = np.where(up, one, left), np.where(up, right, two)
+    found.append((left + right) / 2)
+    places = np.unique(np.concatenate(found))
+    if places.size > 400:
+        raise NoTruth
+    return places
+
+
+LEGENDRE = {n: tuple(v.astype(LD) for v in np.polynomial.legendre.leggauss(n)) for n in (10, 14)}
+
+
+def nodes(edges: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Along the last axis."""
+    z, weight = LEGENDRE[count]
+    half, centre = np.diff(edges)[..., None] / 2, (edges[..., 1:] + edges[..., :-1])[..., None] / 2
+    return (centre + half * z).reshape(*edges.shape[:-1], -1), (half * weight).reshape(*edges.shape[:-1], -1)
+
+
+class Panels(NamedTuple):
+    """Between these edges f φ is a polynomial; E f, E |f| and E f² for x ~ N(0, std²)."""
+
+    call: Callable[[np.ndarray], np.ndarray]
+    edges: np.ndarray
+    places: np.ndarray
+    mean: float
+    size: float
+    square: float
+
+    def longest(self, length: LD) -> np.ndarray:
+        """The edges with no panel longer than this."""
+        parts = np.ceil(np.diff(self.edges) / length).astype(int)
+        extra = [
+            left + (right - left) * np.arange(n) / n
+            for left, right, n in zip(self.edges[:-1], self.edges[1:], parts, strict=True)
+        ]
+        return np.append(np.concatenate(extra), self.edges[-1])
+
+
+def resolved(f: Drawn, q: float) -> Panels:
+    """Halved until the integrals of f φ and f² φ stay."""
+    std = np.sqrt(LD(q))
+    call, reach = function(f.truth), REACH * std
+    places = marks(f, float(std))
+    scales = np.minimum(std, 1) * LD(2) ** -np.arange(0, 52)
+    inner = function(f.inner)
+    edges = [np.linspace(-reach, reach, int(min(2 * max(2 * REACH, float(reach)), 2000)) * 2 + 1), places]
+    for place in places[np.abs(places) < reach]:
+        change = LD(f.scale) * np.maximum(*(np.abs(inner(place + s * scales) - inner(place)) for s in (-1, 1)))
+        near = scales[: int(np.argmax(change < 0.25)) + 1 or None]
+        edges += [place + near, place - near]
+    edges = np.unique(np.clip(np.concatenate(edges), -reach, reach))
+
+    def parts(edges: np.ndarray) -> np.ndarray:
+        at, weight = nodes(edges, 14)
+        values, density = call(at), weight * np.exp(-(at**2) / (2 * std**2)) / (std * np.sqrt(2 * PI))
+        table = np.stack([values, np.abs(values), values**2]) * density
+        return table.reshape(3, *edges.shape[:-1], -1, 14).sum(axis=-1)
+
+    todo = np.stack([edges[:-1], edges[1:]], axis=1)
+    done: list[np.ndarray] = []
+    coarse = parts(todo)[..., 0]
+    kept = np.zeros((3, 0), LD)
+    for _ in range(60):
+        total = np.concatenate([kept, coarse], axis=1).sum(axis=1)
+        if not np.isfinite(total).all() or sum(len(d) for d in done) + len(todo) > MOST_PANELS:
+            raise NoTruth
+        middle = todo.mean(axis=1)
+        fine = parts(np.stack([todo[:, 0], middle, todo[:, 1]], axis=1))
+        miss = np.abs(fine.sum(axis=-1) - coarse)[[0, 2]]
+        rough = (miss > 1e-18 * total[[1, 2], None]).any(axis=0)
+        done.append(todo[~rough])
+        kept = np.concatenate([kept, coarse[:, ~rough]], axis=1)
+        left, right = np.stack([todo[:, 0], middle], axis=1)[rough], np.stack([middle, todo[:, 1]], axis=1)[rough]
+        todo, coarse = np.concatenate([left, right]), np.concatenate([fine[:, rough, 0], fine[:, rough, 1]], axis=1)
+        if not len(todo):
+            break
+    else:
+        raise NoTruth
+    return Panels(call, np.unique(np.concatenate(done)), places, *map(float, kept.sum(axis=1)))
+
+
+def on_a_line(f: Panels, g: Panels, q: float, qp: float, sign: int) -> tuple[float, float, float]:
+    """E f(a) g(±a√(q'/q)), E |…| and the difference of two rules."""
+    std, ratio = np.sqrt(LD(q)), sign * np.sqrt(LD(qp) / LD(q))
+    edges = np.unique(np.concatenate([f.edges, np.clip(g.edges / ratio, f.edges[0], f.edges[-1])]))
+    found = []
+    for count in (10, 14):
+        at, weight = nodes(edges, count)
+        terms = f.call(at) * g.call(ratio * at) * weight * np.exp(-(at**2) / (2 * std**2)) / (std * np.sqrt(2 * PI))
+        found.append((float(terms.sum()), float(np.abs(terms).sum())))
+    return *found[1], abs(found[1][0] - found[0][0])
+
+
+def of_a_pair(f: Panels, g: Panels, q: float, qp: float, c: float) -> tuple[float, float, float]:
+    """E f(a) g(b), E |…| and the difference of two rules: a table of the density, or near ±1 g's mean given a."""
+    det = LD(q) * LD(qp) - LD(c) ** 2
+    rule = _table if float(det / (LD(q) * LD(qp))) > 0.1 else _given
+    for reach in (NEAR, REACH):
+        coarse, fine = (rule(f, g, LD(q), LD(qp), LD(c), det, reach, count) for count in (10, 14))
+        lost = math.erfc(reach / 2) if reach == NEAR else 0.0
+        if lost * math.sqrt(f.square * g.square) < 1e-17 * fine[1]:
+            break
+    return *fine, abs(fine[0] - coarse[0])
+
+
+def _within(edges: np.ndarray, reach: Any) -> np.ndarray:
+    return np.unique(np.clip(edges, -reach, reach))
+
+
+def _table(f: Panels, g: Panels, q: Any, qp: Any, c: Any, det: Any, reach: int, count: int) -> tuple[float, float]:
+    share = np.sqrt(det / (q * qp)) / 2
+    a, wa = nodes(_within(f.longest(share * np.sqrt(q)), reach * np.sqrt(q)), count)
+    b, wb = nodes(_within(g.longest(share * np.sqrt(qp)), reach * np.sqrt(qp)), count)
+    if a.size * b.size > MOST_PAIRS:
+        raise NoTruth
+    left, right = np.float64(f.call(a) * wa), np.float64(g.call(b) * wb)
+    value = size = 0.0
+    for rows in np.array_split(np.arange(a.size), a.size * b.size // 2**21 + 1):
+        at = a[rows, None]
+        exponent = -((at - c / qp * b) ** 2) * (qp / (2 * det)) - b * b / (2 * qp)
+        high = np.float64(exponent)
+        density = np.exp(high) * (1 + np.float64(exponent - high))
+        value += left[rows] @ (density @ right)
+        size += np.abs(left[rows]) @ (density @ np.abs(right))
+    scale = 1 / (2 * math.pi * float(np.sqrt(det)))
+    return value * scale, size * scale
+
+
+def _given(f: Panels, g: Panels, q: Any, qp: Any, c: Any, det: Any, reach: int, count: int) -> tuple[float, float]:
+    std, spread, slope = np.sqrt(q), np.sqrt(det / q), c / q
+    coarse = g.edges[:-1][np.diff(g.edges) > spread / 2]
+    grades = spread * LD(2) ** np.arange(-2, 40)
+    smooth = np.concatenate([coarse, g.places, *((p + s * grades) for p in g.places for s in (-1, 1))]) / slope
+    a, wa = nodes(_within(np.concatenate([f.edges, smooth]), reach * std), count)
+    left = f.call(a) * wa * np.exp(-(a**2) / (2 * q)) / (std * np.sqrt(2 * PI))
+    even = np.linspace(-NEAR, NEAR, 27).astype(LD)
+    value = size = LD(0)
+    work = 0.0
+    for rows in np.array_split(np.arange(a.size), a.size // 16 + 1):
+        mean = slope * a[rows, None]
+        near = g.edges[(g.edges > mean.min() - NEAR * spread) & (g.edges < mean.max() + NEAR * spread)]
+        inside = np.clip((near - mean) / spread, -NEAR, NEAR)
+        z, wz = nodes(np.sort(np.concatenate([inside, np.broadcast_to(even, (rows.size, 27))], axis=1), axis=1), count)
+        work += z.size
+        if work > MOST_PAIRS / 4:
+            raise NoTruth
+        terms = g.call(mean + spread * z) * wz * np.exp(-(z**2) / 2) / np.sqrt(2 * PI)
+        value += left[rows] @ terms.sum(axis=1)
+        size += np.abs(left[rows]) @ np.abs(terms).sum(axis=1)
+    return float(value), float(size)
+
+
+def in_digits(f: Drawn, panels: Panels, q: float, power: int, dps: int) -> tuple[Any, Any]:
+    """E f^power with mpmath on the panels, and the difference of two rules."""
+    with mp.workdps(dps + 15):
+        inner, outer = function(f.inner, DIGITS), function(f.truth, DIGITS)
+        edges = [_exact(e) for e in panels.edges]
+        for level in f.kinks:
+            for k, edge in enumerate(edges):
+                if abs(inner(edge) - mp.mpf(level) / f.scale) < mp.mpf(10) ** -14:
+                    edges[k] = mp.findroot(lambda x, k=level: inner(x) - mp.mpf(k) / f.scale, edge)
+        keep = [e for e in edges if abs(e) < 16 * mp.sqrt(q)]
+        rule, found = mp.calculus.quadrature.GaussLegendre(mp.mp), []
+        std = mp.sqrt(mp.mpf(q))
+        for degree in (4, 5):
+            table = rule.calc_nodes(degree, mp.mp.prec)
+            total = mp.mpf(0)
+            for left, right in zip(keep, keep[1:], strict=False):
+                half, middle = (right - left) / 2, (right + left) / 2
+                at = [(middle + half * z, half * w) for z, w in table]
+                total += mp.fsum(w * outer(z) ** power * mp.npdf(z, 0, std) for z, w in at)
+            found.append(total)
+        return found[1], abs(found[1] - found[0])
+
+
+def _exact(value: Any) -> Any:
+    high = float(value)
+    return mp.mpf(high) + mp.mpf(float(value - LD(high)))
+
+
+class Draw(NamedTuple):
+    """One question to the package: the kind, f, g or None for 1, the covariance and options."""
+
+    kind: str
+    f: Drawn
+    g: Drawn | None
+    cov: tuple[float, float, float]
+    options: dict[str, Any]
+
+    def ask(self) -> tuple[Any, list[Any]]:
+        """The package's answer and the warnings."""
+        text = function(self.f.truth, FLOATS) if self.kind == "callable" else self.f.text
+        other = "1" if self.g is None else text if self.g is self.f else self.g.text
+        with warnings.catch_warnings(record=True) as caught, limited(SECONDS):
+            warnings.simplefilter("always")
+            answer = kc.gaussian_expectation(text, other, *self.cov, full_output=True, **self.options)
+        return answer, [w.category for w in caught]
+
+
+FLOATS = {**LONG, "number": np.float64, "pi": math.pi, "e": math.e, "E": math.e}
+
+
+def draw(rng: np.random.Generator, kinds: dict[str, float] = KINDS) -> Draw:
+    """Variances from 1e-3 to 100, ρ anywhere or within 1e-1 to 1e-11 of ±1."""
+    kind = str(rng.choice(list(kinds), p=np.array(list(kinds.values())) / sum(kinds.values())))
+    q, qp = (float(10 ** rng.uniform(-3, 2)) for _ in range(2))
+    options: dict[str, Any] = {}
+    f = drawn(rng, math.sqrt(q), 300.0 if kind == "callable" else 1e6)
+    if kind == "digits":
+        options = {"dps": int(rng.choice([20, 30]))}
+    if kind == "certified":
+        options = {"certified": True}
+    if kind in ("mean", "digits", "certified", "callable") and rng.random() < 0.6:
+        return Draw(kind, f, None, (q, 1.0, 0.0), options)
+    if kind in ("mean", "square", "digits", "certified", "callable"):
+        return Draw(kind, f, f, (q, q, q), options)
+    if kind == "line":
+        qp = q * 4.0 ** int(rng.integers(-2, 3))
+    plain = str(rng.choice(PLAIN))
+    g = drawn(rng, math.sqrt(qp)) if rng.random() < 0.5 else Drawn(plain, plain, "x", 1.0, (0.0,))
+    if kind == "line":
+        return Draw(kind, f, g, (q, qp, float(rng.choice([-1, 1])) * math.sqrt(qp / q) * q), options)
+    if kind == "apart":
+        return Draw(kind, f, g, (q, qp, 0.0), options)
+    rho = rng.uniform(-1, 1) if rng.random() < 0.7 else rng.choice([-1, 1]) * (1 - 10 ** rng.uniform(-11, -1))
+    return Draw(kind, f, g, (q, qp, float(rho * math.sqrt(q) * math.sqrt(qp))), options)
+
+
+def truth(d: Draw) -> tuple[Any, Any, float]:
+    """The value, a bound of its own error, and √(E f² E g²)."""
+    q, qp, c = d.cov
+    f = resolved(d.f, q)
+    if d.options.get("dps"):
+        value, own = in_digits(d.f, f, q, 1 if d.g is None else 2, d.options["dps"])
+        return value, own, math.sqrt(f.square) if d.g is None else f.square
+    if d.g is None:
+        return f.mean, 2e-15 * f.size, math.sqrt(f.square)
+    if d.g is d.f and c == q:
+        return f.square, 2e-15 * f.square, f.square
+    g = resolved(d.g, qp)
+    norm = math.sqrt(f.square * g.square)
+    if c == 0:
+        return f.mean * g.mean, 4e-15 * f.size * g.size, norm
+    value, size, own = on_a_line(f, g, q, qp, int(np.sign(c))) if d.kind == "line" else of_a_pair(f, g, q, qp, c)
+    if own > 1e-12 * size:
+        raise NoTruth
+    return value, own + 5e-15 * size, norm
+
+
+def judge(d: Draw) -> tuple[str, str]:
+    """What came of a draw, in a word, and what there is to say of it."""
+    try:
+        with np.errstate(all="ignore"), limited(SECONDS):
+            value, own, norm = truth(d)
+    except (NoTruth, Slow, ArithmeticError, TypeError, ValueError, NameError):
+        # the last few: what a formula of the grammar is outside of its domain, or for mpmath
+        return "no truth", ""
+    try:
+        answer, warned = d.ask()
+    except Slow:
+        return "slow", repr(d)
+    except KernelcalcError as error:
+        return type(error).__name__, repr(d)
+    if d.kind == "certified":
+        found, stated = mp.mpf(answer.value.mid().str(25, radius=False)), float(answer.error)
+    else:
+        found, stated = answer.value, answer.error
+    error = float(abs(found - value))
+    said = (
+        f"{d!r} got {found} ± {float(stated):.3g}, not {value} ± {float(own):.3g}: {error:.3g} of {norm:.3g} {warned}"
+    )
+    if d.kind == "callable":
+        if answer.resolution > 0.25 / d.f.scale:
+            return "unseen", ""
+        # what its own arithmetic rounds is the callable
+        own += 1e-13 * norm
+    if not error <= stated + own + 1e-300:
+        return "LIE", said
+    quiet = not any(issubclass(w, PrecisionWarning) and w is not ResolutionWarning for w in warned)
+    if quiet and not error <= 1e-10 * norm + own + 1e-300:
+        return "BROKEN PROMISE", said
+    return "held" if quiet else "warned", ""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("count", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS))
+    options = parser.parse_args()
+    rng = np.random.default_rng([77, options.seed])
+    came: Counter[tuple[str, str]] = Counter()
+    for k in range(options.count):
+        d = draw(rng, {kind: KINDS[kind] for kind in options.kinds})
+        started = time.process_time()
+        word, said = judge(d)
+        came[d.kind, word] += 1
+        if said and word not in ("ExpressionError", "NotCertifiableError", "no truth"):
+            print(f"{k} {word} {time.process_time() - started:.1f} s: {said}", flush=True)
+    for (kind, word), count in sorted(came.items()):
+        print(f"{kind:10} {word:30} {count}")
+    return sum(count for (_, word), count in came.items() if word.isupper())
+
+
+if __name__ == "__main__":
+    raise SystemExit(bool(main()))
