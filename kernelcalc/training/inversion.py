@@ -36,7 +36,13 @@ _SMALL_TERM, _SUMMED_ORDER = 0.05, 12
 class Standard:
     """A :class:`~kernelcalc.training.quadratic.QuadraticLaw` shifted and scaled to mean 0, variance 1, both ways round."""
 
-    def __init__(self, weights: Array, linear: Array, copies: int, std: float) -> None:
+    def __init__(self, weights: Array, squares: Array, counts: Array, copies: int) -> None:
+        self.upper: Tail = Tail(weights, squares, counts, copies)
+        self.lower: Tail = Tail(-weights, squares, counts, copies)
+
+    @classmethod
+    def of(cls, weights: Array, linear: Array, copies: int, std: float) -> Standard:
+        """Of all terms of a law."""
         keep = np.abs(weights) + np.abs(linear) > 1e-13 * std * math.sqrt(copies)
         scale = std * copies
         weights, squares = weights[keep] / scale, (linear[keep] / scale) ** 2
@@ -44,8 +50,7 @@ class Standard:
         weights, where = np.unique(weights, return_inverse=True)
         counts = np.bincount(where).astype(np.float64)
         squares = np.bincount(where, squares).astype(np.float64)
-        self.upper: Tail = Tail(weights, squares, counts, copies)
-        self.lower: Tail = Tail(-weights, squares, counts, copies)
+        return cls(weights, squares, counts, copies)
 
     def cdf_and_pdf(self, u: float) -> tuple[float, float]:
         if u >= 0:

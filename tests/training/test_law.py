@@ -10,6 +10,7 @@ from kernelcalc.training.flow import gradient_flow, hessian_moments
 from kernelcalc.training.law import QuadraticLaw, mse_law, mse_quantiles
 from kernelcalc.training.losses import MeanSquaredError
 from kernelcalc.training.mse import mse_moments
+from kernelcalc.training.quadratic import Form, Leading, nodes_of
 from kernelcalc.training.start import initial_draws
 
 
@@ -209,3 +210,43 @@ def test_constant_law():
 def test_named_errors(kernels, call, error):
     with pytest.raises(error):
         call(kernels)
+
+
+@pytest.mark.parametrize("name", ["trace_s", "trace_s2", "loss"])
+def test_leading_eigenvalues_and_four_cumulants_are_enough(name):
+    rng = np.random.default_rng(3)
+    points, times = rng.standard_normal((140, 12)), [0.0, 3.0, 300.0, 3e4]
+    kernels, y = MLP("tanh", depth=2).kernels(points), rng.standard_normal((140, 2))
+    for copies in (1, 5):
+        whole = mse_quantiles(kernels, y, times, name, [0.05, 0.5, 0.95], copies=copies)
+        few = mse_quantiles(kernels, y, times, name, [0.05, 0.5, 0.95], copies=copies, tol=1e-4)
+        assert (few != whole).all()
+        for i, time in enumerate(times):
+            levels = mse_law(kernels, y, time, name).averaged(copies).cdf(few[:, i])
+            np.testing.assert_allclose(levels, [0.05, 0.5, 0.95], atol=1e-4)
+
+
+def test_no_more_error_than_is_allowed():
+    form = Form(inner=np.diag(np.linspace(-1, 1, 150) ** 3), image=np.ones((150, 1)), constant=0.5)
+    leading, law = Leading.of(form, 1), form.law()
+    assert (leading.mean, leading.std) == pytest.approx((law.mean, law.std), rel=1e-12)
+    assert 0 < leading.error < 1e-2
+    found = np.array([form.quantiles(np.array([0.1]), tol=tol)[0] for tol in (0.0, leading.error / 2, leading.error)])
+    assert found[0] == found[1] != found[2]
+    assert abs(law.cdf(found[2]) - 0.1) < leading.error
+    constant = Leading.of(Form(inner=np.zeros((2, 2)), image=np.zeros((2, 1)), constant=3.0), 1)
+    assert constant.quantiles(np.array([0.1, 0.9])).tolist() == [3.0, 3.0]
+
+
+def test_few_terms_have_the_moments_of_many():
+    rng = np.random.default_rng(0)
+    for weights in (rng.uniform(0, 1, 30), rng.uniform(-1, 1, 30)):
+        shares = rng.uniform(0, 1, 30)
+        moments = [np.sum(shares * weights**n) for n in range(3)]
+        nodes = np.array(nodes_of(moments, 1.0))
+        np.testing.assert_allclose([np.sum(nodes[:, 1] * nodes[:, 0] ** n) for n in range(3)], moments)
+        assert np.abs(nodes[:, 0]).max() <= 1
+        assert nodes[:, 1].min() >= 0
+    # rounding alone
+    assert nodes_of([1e-9, 1e-8, 1e-8], 1.0) == [(0.0, 1e-9)]
+    assert nodes_of([-1e-9, 0.0, 0.0], 1.0) == [(0.0, 0.0)]

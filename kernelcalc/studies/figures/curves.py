@@ -30,6 +30,8 @@ CROSS_TIMES = 8
 # An explicit integrator needs about λ_max t/2N steps; beyond this many units N/λ_max crosses cost more than they tell.
 HORIZON = 100.0
 LEVELS = (0.05, 0.95)
+# Allowed in a level: 1e-3 of a standard deviation there, a line's width (measured for the default data: 3e-5 of one).
+LEVEL_ERROR = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -281,7 +283,7 @@ class Curves:
                 continue
             low, high = trajectory.trace_i.copy(), trajectory.trace_i.copy()
             for k, moment in enumerate(("trace_s", "trace_s2")[: trajectory.kmax]):
-                spread = mse_quantiles(limit, y, trajectory.times, moment, LEVELS, copies=copies)
+                spread = mse_quantiles(limit, y, trajectory.times, moment, LEVELS, copies=copies, tol=LEVEL_ERROR)
                 low[k] += spread[0]
                 high[k] += spread[1]
             columns |= {f"{prefix}q05": low, f"{prefix}q95": high}
