@@ -79,7 +79,7 @@ def ways() -> list[Way]:
         Way("closed forms of blocks", layer, "_closed_forms", no, erf, points(1024, True)),
         Way("coefficients interpolated in log q", table, "TABLE_NODES", (), tanh, points(1024, True)),
         Way("every other coefficient left out", blocks, "_has_parity", lambda *_: False, tanh, points(1024, True)),
-        Way("pairs near |ρ| = 1 apart", blocks, "NEAR_ONE", 2.0, tanh, np.repeat(points(512, True), 2, axis=0)),
+        Way("pairs near |ρ| = 1 apart", blocks, "EDGES", (), tanh, np.repeat(points(512, True), 2, axis=0)),
         Way("machine code", gram, "compiling_pays", lambda *_: False, tanh, points(4096, True)),
         Way("threads over blocks", matrices, "processors", lambda: 1, gelu, points(2048, True)),
     ]

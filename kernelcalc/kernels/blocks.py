@@ -14,6 +14,9 @@ from kernelcalc.machine import keep_freed_memory, one_blas_thread, processors
 
 # Rows and columns of a block: 128 × 256 doubles (256 KiB) stay in the second-level cache through a whole polynomial.
 BLOCK_ROWS, BLOCK_COLUMNS = 128, 256
+# Machine code needs the cache less; larger blocks have less to look after (measured: tanh, N = 3000, 1.5 times as fast). For
+# matrices of at least so many pairs, or threads would wait for the last block.
+COMPILED_SIDES, PAIRS_FOR_THEM = (256, 512), 2**20
 # Series of the points of a panel, all layers and derivatives together: beyond this a large matrix is done in several panels.
 PANEL_BYTES = 2**28
 

@@ -8,8 +8,9 @@ whose bound is too large go through quadrature. ``benchmarks/ways.py`` takes eac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
@@ -21,7 +22,7 @@ from kernelcalc.arrays import AnyArray
 from kernelcalc.gaussian.covariance import Covariance, determinant
 from kernelcalc.gaussian.floats.kinds import feels_small_angles, recognise
 from kernelcalc.gaussian.floats.layer import LayerExpectations, diagonal_expectations
-from kernelcalc.kernels.blocks import Matrix, check_finite
+from kernelcalc.kernels.blocks import COMPILED_SIDES, PAIRS_FOR_THEM, Matrix, check_finite
 from kernelcalc.kernels.few_points import few_points
 from kernelcalc.kernels.fold import (
     INPUT,
@@ -292,9 +293,11 @@ class KernelComputation:
                 self._store(output, kernels, rows, columns)
 
         every = [step.prepared.expectations for step in fold.nonlinearities]
-        for panel in self.matrix.panels(sum(expectations.bytes_per_point for expectations in every)):
-            for expectations in every:
-                expectations.focus(*panel)
+        if any(one.compiled for one in every) and math.prod(self.matrix.shape) >= PAIRS_FOR_THEM:
+            self.matrix = replace(self.matrix, sides=COMPILED_SIDES)
+        for panel in self.matrix.panels(sum(one.bytes_per_point for one in every)):
+            for one in every:
+                one.focus(*panel)
             self.matrix.every_block(work, panel)
         return outputs
 

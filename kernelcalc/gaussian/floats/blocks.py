@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.gaussian.covariance import Covariance
-from kernelcalc.gaussian.floats.norms import enough, lower_norms, series_error, smallest_scale
-from kernelcalc.gaussian.floats.series import SeriesBounds, damping_tier, hermite_series, relative_tails
-from kernelcalc.gaussian.floats.sums import mehler_block, mehler_sum
+from kernelcalc.gaussian.floats.norms import Cut, enough, lower_norms, series_error, smallest_scale
+from kernelcalc.gaussian.floats.series import DAMPINGS, SeriesBounds, damping_tier, hermite_series, relative_tails
+from kernelcalc.gaussian.floats.sums import mehler_block, mehler_pairs
 from kernelcalc.gaussian.floats.table import many_series
 
 Order = tuple[int, int]
 Index: TypeAlias = "slice | np.ndarray"
 
-# A block on the diagonal holds pairs with ρ = 1, whose series are several times longer than at ρ = 0.9.
-NEAR_ONE = 0.9
+# A few pairs near |ρ| = 1 need series several times longer than at 0.8: they are summed apart where at most such a part of a
+# block lies beyond an edge, and those beyond a later edge apart again (measured: digits, tanh).
+EDGES = ((0.8, 1 / 32), (0.9, 1 / 8), (0.97, 0.0))
 # Coefficients beyond this relative tail are rounding.
 SHORTEST_TAIL = 4 * EPS
 # Terms kept whatever their size: at tiny variances the first ones of f and g may not meet, and the product starts later.
@@ -41,6 +44,7 @@ class Points:
     rtol: float
     compiled: bool
     _norms: dict[tuple[int, str], np.ndarray] = field(default_factory=dict)
+    _least: dict[tuple[int, str], np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def functions(self) -> dict[int, Activation]:
@@ -53,7 +57,13 @@ class Points:
         if key not in self._norms:
             unique, back = np.unique(self.q if key[1] == "rows" else self.qp, return_inverse=True)
             self._norms[key] = _norms(self.functions[order], unique)[back]
+            self._least[key] = self._norms[key].min(axis=0, keepdims=True)
         return self._norms[key]
+
+    def least(self, order: int, side: str) -> np.ndarray:
+        """The smallest of all points, (1, exponents)."""
+        self.norms(order, side)
+        return self._least[order, "rows" if self.q is self.qp else side]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,6 +81,11 @@ class Side:
     damping: np.ndarray
     offset: int = 0
     stride: int = 1
+
+    @cached_property
+    def cuts(self) -> tuple[Cut, ...]:
+        """For each of DAMPINGS one bound for all points."""
+        return tuple(self.bounds.widest(reach) for reach in DAMPINGS)
 
     @classmethod
     def of(cls, function: Activation, q: np.ndarray, length: int, parity: int | None) -> Side:
@@ -94,25 +109,38 @@ class Side:
         )
 
 
+class Near(NamedTuple):
+    """Pairs near |ρ| = 1 that are summed together: their indices and the largest |ρ|."""
+
+    pairs: tuple[np.ndarray, ...]
+    reach: float
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Correlations:
-    """ρ of a block; ``near`` indexes the few pairs beyond NEAR_ONE, ``reach`` is the largest |ρ| of all others."""
+    """ρ of a block; ``near`` are the few pairs beyond one of EDGES, ``reach`` is the largest |ρ| of all others."""
 
     rho: np.ndarray
     square: np.ndarray
-    near: tuple[np.ndarray, ...]
+    near: tuple[Near, ...]
     reach: float
 
     @classmethod
     def of(cls, cov: Covariance) -> Correlations:
         rho = cov.rho
         size = np.abs(rho)
-        near = size > NEAR_ONE
-        count = np.count_nonzero(near)
-        if 0 < count <= near.size // 8:
-            return cls(rho=rho, square=rho * rho, near=np.nonzero(near), reach=float(size[~near].max()))
-        none = np.empty(0, dtype=np.intp)
-        return cls(rho=rho, square=rho * rho, near=(none, none), reach=float(size.max()))
+        reach, near = float(size.max()), []
+        for place, (edge, most) in enumerate(EDGES):
+            beyond = size > edge
+            if 0 < np.count_nonzero(beyond) <= most * size.size:
+                pairs = np.nonzero(beyond)
+                reach, at = float(size.max(where=~beyond, initial=0.0)), size[pairs]
+                for low, high in pairwise((*(e for e, _ in EDGES[place:]), np.inf)):
+                    chosen = (at > low) & (at <= high)
+                    if chosen.any():
+                        near.append(Near(tuple(index[chosen] for index in pairs), float(at[chosen].max())))
+                break
+        return cls(rho=rho, square=rho * rho, near=tuple(near), reach=reach)
 
 
 class SeriesBlocks:
@@ -161,24 +189,47 @@ class SeriesBlocks:
         at = Correlations.of(cov)
         for i, j in self.points.orders:
             left, right = self._rows[i], self._columns[j]
-            bounds = left.bounds[within[0]], right.bounds[within[1]]
-            norms = self.points.norms(i, "rows")[rows], self.points.norms(j, "columns")[columns]
             value = _mehler(left, right, *within, at, self.points.compiled)
-            error = series_error(at.reach**self.length, *(b.widest(at.reach) for b in bounds))
-            surely = error <= self.points.rtol * smallest_scale(*norms, at.reach)
-            doubtful = at.near if surely else tuple(np.indices(value.shape).reshape(2, -1))
-            yield value, self._bad(value, bounds, norms, at.rho, doubtful) if doubtful[0].size else None
+            sure = [self._surely((i, j), rows, columns, reach) for reach in (at.reach, *(n.reach for n in at.near))]
+            if all(sure):
+                yield value, None
+                continue
+            everywhere = tuple(np.indices(value.shape).reshape(2, -1))
+            doubtful = [n.pairs for n, sure_ in zip(at.near, sure[1:], strict=True) if not sure_]
+            yield value, self._bad(value, (i, j), rows, columns, at.rho, doubtful if sure[0] else [everywhere])
+
+    def _surely(self, order: Order, rows: slice, columns: Index, reach: float) -> bool:
+        """Whether one bound shows that no pair with |ρ| ≤ reach has too large an error: for all points, or for the block's."""
+        (i, j), beyond, points = order, reach**self.length, self.points
+        left, right, tier = self._rows[i], self._columns[j], damping_tier(reach)
+        error = series_error(beyond, left.cuts[tier], right.cuts[tier])
+        if error <= points.rtol * smallest_scale(points.least(i, "rows"), points.least(j, "columns"), reach):
+            return True
+        bounds, norms = self._of_block(order, rows, columns)
+        error = series_error(beyond, *(b.widest(reach) for b in bounds))
+        return bool(error <= points.rtol * smallest_scale(*norms, reach))
+
+    def _of_block(
+        self, order: Order, rows: slice, columns: Index
+    ) -> tuple[tuple[SeriesBounds, SeriesBounds], tuple[np.ndarray, np.ndarray]]:
+        """Bounds and lower norms of the rows and of the columns."""
+        assert self._focus is not None
+        (i, j), (first, second) = order, self._focus
+        bounds = self._rows[i].bounds[_within(rows, first)], self._columns[j].bounds[_within(columns, second)]
+        return bounds, (self.points.norms(i, "rows")[rows], self.points.norms(j, "columns")[columns])
 
     def _bad(
         self,
         value: np.ndarray,
-        bounds: tuple[SeriesBounds, SeriesBounds],
-        norms: tuple[np.ndarray, np.ndarray],
+        order: Order,
+        rows: slice,
+        columns: Index,
         rho: np.ndarray,
-        pairs: tuple[np.ndarray, ...],
+        doubtful: list[tuple[np.ndarray, ...]],
     ) -> np.ndarray:
         """Those of the pairs whose own error bound is too large."""
-        i, j = pairs
+        bounds, norms = self._of_block(order, rows, columns)
+        pairs = i, j = tuple(np.concatenate(indices) for indices in zip(*doubtful, strict=True))
         at, found, rtol = np.abs(rho[pairs]), value[pairs], self.points.rtol
         error = series_error(at**self.length, bounds[0][i].cut(at), bounds[1][j].cut(at))
         open_ = np.flatnonzero(~(error <= rtol * np.abs(found)))
@@ -232,16 +283,14 @@ def _norms(function: Activation, q: np.ndarray) -> np.ndarray:
 
 
 def _mehler(left: Side, right: Side, rows: slice, columns: Index, at: Correlations, compiled: bool) -> np.ndarray:
-    """Mehler sums of a block, as long as its bulk of ρ needs; the few pairs near |ρ| = 1 get more terms, one by one."""
+    """Mehler sums of a block, as long as its bulk of ρ needs; the few pairs near |ρ| = 1 get more terms."""
     variable = at.rho if left.stride == 1 else at.square
     count = _terms(left, right, at.reach)
     value = mehler_block(left.terms[:count, rows], right.terms[:count, columns], variable, compiled=compiled)
-    if at.near[0].size:
-        i, j = at.near
-        count = _terms(left, right, float(np.abs(at.rho[at.near]).max()))
-        f = np.take(left.terms[:count, rows], i, axis=1)
-        g = np.take(right.terms[:count, columns], j, axis=1)
-        value[at.near] = mehler_sum(f, g, variable[at.near])
+    for near in at.near:
+        count = _terms(left, right, near.reach)
+        f, g = left.terms[:count, rows], right.terms[:count, columns]
+        value[near.pairs] = mehler_pairs(f, g, near.pairs, variable[near.pairs], compiled=compiled)
     if left.offset:
         value *= at.rho
     return value
@@ -250,11 +299,9 @@ def _mehler(left: Side, right: Side, rows: slice, columns: Index, at: Correlatio
 def _terms(left: Side, right: Side, reach: float) -> int:
     """Fewest terms whose remainder at |ρ| ≤ reach stays below half an ulp of the size of the sum (or all there are).
 
-    The size is that of the damped norms, in which the error bound counts rounding.
+    The size is that of the damped norms, in which the error bound counts rounding; the remainder falls with every term.
     """
-    count = min(left.remains.size, right.remains.size)
-    remainder = left.remains[:count] * right.remains[:count] * reach ** np.arange(count)
-    tier = damping_tier(reach)
-    small = np.flatnonzero(remainder <= EPS / 4 * left.damping[tier] * right.damping[tier])
-    needed = int(small[0]) if small.size else count
+    count, tier = min(left.remains.size, right.remains.size), damping_tier(reach)
+    f, g, least = left.remains, right.remains, EPS / 4 * left.damping[tier] * right.damping[tier]
+    needed = bisect_left(range(count), True, key=lambda k: bool(f[k] * g[k] * reach**k <= least))
     return max(1, -(-(max(needed, min(count, FEWEST_TERMS)) - left.offset) // left.stride))

@@ -77,6 +77,11 @@ class LayerExpectations:
         self._blocks: Blocks = SeriesBlocks(self.points) if atoms is None else ClosedBlocks(self.points, atoms)
 
     @property
+    def compiled(self) -> bool:
+        """Whether machine code sums series."""
+        return self.points.compiled and isinstance(self._blocks, SeriesBlocks)
+
+    @property
     def bytes_per_point(self) -> int:
         """What the series of one point take, at most."""
         return self._blocks.bytes_per_point

@@ -20,6 +20,7 @@ RTOL = 1e-11
 P_NORMS = (0.9, 0.75, 0.5, 0.25, 0.125, 1 / 64)
 NARROWED = (0.5, 0.125, 1 / 64, 1 / 1024)
 NORM_EXPONENTS = P_NORMS + NARROWED
+_REACHES = 1 - np.array(NORM_EXPONENTS)
 
 
 def lower_norms(act: Activation, q: np.ndarray) -> np.ndarray:
@@ -63,9 +64,8 @@ def scale_below(norms_f: np.ndarray, norms_g: np.ndarray, rho: np.ndarray, value
 
 def smallest_scale(norms_f: np.ndarray, norms_g: np.ndarray, reach: float) -> float:
     """A lower bound of E|f(a)g(b)| for every row of the norms of f and of g and every |ρ| ≤ reach."""
-    allowed = [index for index, p in enumerate(NORM_EXPONENTS) if reach <= 1 - p]
-    products = norms_f[:, allowed].min(axis=0) * norms_g[:, allowed].min(axis=0)
-    return float(products.max(initial=0.0))
+    products = norms_f.min(axis=0) * norms_g.min(axis=0)
+    return float(products.max(where=reach <= _REACHES, initial=0.0))
 
 
 def enough(

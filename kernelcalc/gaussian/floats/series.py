@@ -10,6 +10,7 @@ The second identity (Parseval) says how much is left out after K terms, so the t
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
@@ -73,18 +74,18 @@ class SeriesBounds:
 
     def cut(self, size: np.ndarray) -> Cut:
         """Each row at its own |ρ| = ``size``, shape (rows,)."""
-        rows, tier = np.arange(size.size), damping_tier(size)
+        rows, tier = np.arange(size.size), np.minimum(np.searchsorted(DAMPINGS, size), len(DAMPINGS) - 1)
         return Cut(tail=self.tail, size=self.damped[rows, tier], noise=self.noise[rows, tier])
 
     def widest(self, reach: float) -> Cut:
         """One bound for all rows at |ρ| ≤ reach."""
-        tier = int(damping_tier(reach))
+        tier = damping_tier(reach)
         return Cut(tail=self.tail.max(), size=self.damped[:, tier].max(), noise=self.noise[:, tier].max())
 
 
-def damping_tier(size: np.ndarray | float) -> np.ndarray:
-    """Which of DAMPINGS stands for these |ρ|."""
-    return np.minimum(np.searchsorted(DAMPINGS, size), len(DAMPINGS) - 1)
+def damping_tier(size: float) -> int:
+    """Which of DAMPINGS stands for this |ρ|."""
+    return min(bisect_left(DAMPINGS, size), len(DAMPINGS) - 1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -382,6 +383,10 @@ def relative_tails(series: HermiteSeries) -> np.ndarray:
 
     Not relative to ‖f‖, of which the coefficients of a narrow peak hold a tiny part.
     """
-    energy = np.cumsum(series.coefficients[:, ::-1] ** 2, axis=1)[:, ::-1]
-    whole = np.where(energy[:, :1] > 0, energy[:, :1], 1.0)
-    return np.sqrt(energy / whole).max(axis=0)
+    largest = np.zeros(series.coefficients.shape[1])
+    for start in range(0, len(series.coefficients), ROW_BLOCK):
+        energy = np.cumsum(series.coefficients[start : start + ROW_BLOCK, ::-1] ** 2, axis=1)
+        whole = np.where(energy[:, -1:] > 0, energy[:, -1:], 1.0)
+        energy /= whole
+        np.maximum(largest, energy.max(axis=0)[::-1], out=largest)
+    return np.sqrt(largest)

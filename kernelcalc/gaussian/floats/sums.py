@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,13 +40,39 @@ def mehler_block(f: np.ndarray, g: np.ndarray, rho: np.ndarray, *, compiled: boo
     if not compiled:
         return mehler_sum(f[:, :, None], g[:, None, :], rho)
     out = np.empty(rho.shape)
-    compiled_block()(np.ascontiguousarray(f), np.ascontiguousarray(g), np.ascontiguousarray(rho), out)
+    compiled_sums().block(f, np.ascontiguousarray(g), np.ascontiguousarray(rho), out)
     return out
 
 
+def mehler_pairs(
+    f: np.ndarray, g: np.ndarray, pairs: tuple[np.ndarray, ...], rho: np.ndarray, *, compiled: bool = False
+) -> np.ndarray:
+    """The same at pairs (i, j) of a block, ρ of shape (pairs,).
+
+    Examples
+    --------
+    >>> f, g = np.array([[1.0, 2.0], [1.0, 2.0]]), np.ones((2, 3))
+    >>> mehler_pairs(f, g, (np.array([1]), np.array([2])), np.array([0.5])).tolist()
+    [3.0]
+    """
+    i, j = pairs
+    if not compiled:
+        return mehler_sum(np.take(f, i, axis=1), np.take(g, j, axis=1), rho)
+    out = np.empty(rho.shape)
+    compiled_sums().pairs(f, g, i, j, np.ascontiguousarray(rho), out)
+    return out
+
+
+class CompiledSums(NamedTuple):
+    """Machine code for a block and for single pairs of it."""
+
+    block: Callable[..., None]
+    pairs: Callable[..., None]
+
+
 @lru_cache(maxsize=1)
-def compiled_block() -> Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]:
-    """The same Horner scheme as one pass over a row of ρ for each term, with fused multiply-adds.
+def compiled_sums() -> CompiledSums:
+    """The same Horner scheme, four terms in one pass over a row of ρ, with fused multiply-adds; pairs term by term.
 
     Raises
     ------
@@ -58,19 +85,40 @@ def compiled_block() -> Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray
         raise MissingExtraError("numba", "fast", "compiled=True") from error
 
     # "contract" allows a·b + c in one rounding and nothing else: no reordering, the same result in every run.
-    @numba.njit(
-        "void(float64[:, ::1], float64[:, ::1], float64[:, ::1], float64[:, ::1])",
-        fastmath={"contract"},
-        nogil=True,
-        cache=True,
-    )
+    compiled: Any = {"fastmath": {"contract"}, "nogil": True, "cache": True}
+
+    @numba.njit("void(float64[:, :], float64[:, ::1], float64[:, ::1], float64[:, ::1])", **compiled)
     def block(f, g, rho, out):  # type: ignore[no-untyped-def]
+        last = f.shape[0] - 1
+        whole = last - f.shape[0] % 4
         for i in range(rho.shape[0]):
             total, at = out[i], rho[i]
             total[:] = 0.0
-            for k in range(f.shape[0] - 1, -1, -1):
+            for k in range(last, whole, -1):
                 weight, row = f[k, i], g[k]
                 for j in range(total.size):
                     total[j] = total[j] * at[j] + weight * row[j]
+            for k in range(whole, -1, -4):
+                a, b, c, d = f[k, i], f[k - 1, i], f[k - 2, i], f[k - 3, i]
+                p, q, r, s = g[k], g[k - 1], g[k - 2], g[k - 3]
+                for j in range(total.size):
+                    v = at[j]
+                    total[j] = (((total[j] * v + a * p[j]) * v + b * q[j]) * v + c * r[j]) * v + d * s[j]
 
-    return block
+    @numba.njit("void(float64[:, :], float64[:, :], intp[:], intp[:], float64[::1], float64[::1])", **compiled)
+    def pairs(f, g, i, j, rho, out):  # type: ignore[no-untyped-def]
+        last = f.shape[0] - 1
+        whole = last - f.shape[0] % 4
+        out[:] = 0.0
+        for k in range(last, whole, -1):
+            for n in range(rho.size):
+                out[n] = out[n] * rho[n] + f[k, i[n]] * g[k, j[n]]
+        for k in range(whole, -1, -4):
+            a, b, c, d = f[k], f[k - 1], f[k - 2], f[k - 3]
+            p, q, r, s = g[k], g[k - 1], g[k - 2], g[k - 3]
+            for n in range(rho.size):
+                v, x, y = rho[n], i[n], j[n]
+                total = (out[n] * v + a[x] * p[y]) * v + b[x] * q[y]
+                out[n] = (total * v + c[x] * r[y]) * v + d[x] * s[y]
+
+    return CompiledSums(block=block, pairs=pairs)

@@ -9,20 +9,24 @@ import pytest
 import kernelcalc as kc
 from kernelcalc.errors import MissingExtraError
 from kernelcalc.gaussian.floats import sums as mehler
-from kernelcalc.gaussian.floats.sums import mehler_block, mehler_sum
+from kernelcalc.gaussian.floats.sums import mehler_block, mehler_pairs, mehler_sum
 
 RNG = np.random.default_rng(3)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_against_rational_arithmetic(compiled):
-    f, g = RNG.normal(size=(9, 2)), RNG.normal(size=(9, 3))
+@pytest.mark.parametrize("count", [3, 8, 9])
+def test_against_rational_arithmetic(count, compiled):
+    f, g = RNG.normal(size=(count, 2)), RNG.normal(size=(count, 3))
     rho = RNG.uniform(-1, 1, size=(2, 3))
     found = mehler_block(f, g, rho, compiled=compiled)
+    pairs = np.array([1, 0, 1]), np.array([2, 1, 0])
+    apart = mehler_pairs(f, g, pairs, rho[pairs], compiled=compiled)
     for i in range(2):
         for j in range(3):
-            terms = [Fraction(f[k, i]) * Fraction(g[k, j]) * Fraction(rho[i, j]) ** k for k in range(9)]
-            assert abs(found[i, j] - float(sum(terms))) < 1e-15 * float(sum(abs(t) for t in terms))
+            terms = [Fraction(f[k, i]) * Fraction(g[k, j]) * Fraction(rho[i, j]) ** k for k in range(count)]
+            for value in (found[i, j], *apart[(pairs[0] == i) & (pairs[1] == j)]):
+                assert abs(value - float(sum(terms))) < 1e-15 * float(sum(abs(t) for t in terms))
 
 
 def test_pairs_one_by_one_and_series_of_one_term():
@@ -41,7 +45,7 @@ def test_without_numba(monkeypatch):
         return real(name, *arguments, **options)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    mehler.compiled_block.cache_clear()
+    mehler.compiled_sums.cache_clear()
     with pytest.raises(MissingExtraError, match=r"kernelcalc\[fast\]"):
         mehler_block(np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1)), compiled=True)
 
@@ -56,3 +60,13 @@ def test_gram_matrices_agree(name):
         wanted = getattr(plain, kernel)
         atol = 1e-14 * np.abs(wanted).max()
         np.testing.assert_allclose(getattr(fast, kernel), wanted, rtol=1e-13, atol=atol, err_msg=kernel)
+
+
+def test_large_blocks_hold_the_same_numbers():
+    points = RNG.normal(size=(1030, 6)) * RNG.uniform(0.5, 2, size=(1030, 1))
+    net = kc.MLP("tanh", 2)
+    at = [0, 300, 1029]
+    whole, rows = net.kernels(points, engine="numba"), net.kernels(points[at], points)
+    for kernel in whole.available:
+        wanted = getattr(rows, kernel)
+        np.testing.assert_allclose(getattr(whole, kernel)[at], wanted, rtol=0, atol=1e-14 * np.abs(wanted).max())

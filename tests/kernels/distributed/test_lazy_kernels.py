@@ -229,10 +229,9 @@ def test_compiled_without_the_extra(monkeypatch):
 def test_compiled_sums_on_the_workers(tmp_path, monkeypatch):
     pytest.importorskip("numba")
     seen = []
-    honest = mehler.compiled_block()
-    monkeypatch.setattr(
-        mehler, "compiled_block", lambda: lambda *arrays: (seen.append(len(arrays[3])), honest(*arrays))
-    )
+    honest = mehler.compiled_sums()
+    block = lambda *arrays: (seen.append(len(arrays[3])), honest.block(*arrays))  # noqa: E731
+    monkeypatch.setattr(mehler, "compiled_sums", lambda: honest._replace(block=block))
     net = kc.MLP("tanh", depth=3)
     expected = net.kernels(X)
     assert seen == []
