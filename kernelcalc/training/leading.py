@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _RANKS = (6, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48)
 # Smallest number of points for which the first rank is faster than the exact traces (measured).
 FEWEST = 128
+# Tolerance from which the products of matrices are made in float32.
+_SINGLE_RTOL = 1e-4
 # Hessians in one matrix product: its outputs stay below 16 MiB at N = 256, ten classes, rank 24.
 _AT_ONCE = 2
 
@@ -61,6 +63,9 @@ class LeadingTraces:
         self._first: int = 0
         self._products: dict[int, Array] = {}
         self._values: Array = np.empty(0)
+        self.dtype = np.float32 if rtol >= _SINGLE_RTOL else np.float64
+        # measured in float32, ten classes, N = 256: 40
+        self._rounding: float = 64 * float(np.finfo(self.dtype).eps)
         if rtol > 0 and len(theta) >= FEWEST:
             values, vectors = np.linalg.eigh(theta)
             if values[0] >= -len(theta) * EPS * values[-1]:
@@ -113,7 +118,8 @@ class LeadingTraces:
         if rank not in self._products:
             self._products.clear()
             root = self._root
-            self._products[rank] = (root[:, :rank, None] * root[:, None, :]).reshape(len(root), -1)
+            pairs = (root[:, :rank, None] * root[:, None, :]).reshape(len(root), -1)
+            self._products[rank] = pairs.astype(self.dtype)
         return self._products[rank]
 
     @staticmethod
@@ -123,12 +129,12 @@ class LeadingTraces:
         upper = np.triu_indices(c)
         unpack = np.empty((c, c), dtype=np.intp)
         unpack[upper] = unpack.T[upper] = np.arange(len(upper[0]))
-        packed = blocks[:, :, upper[0], upper[1]].transpose(0, 2, 1).reshape(-1, n)
+        packed = blocks[:, :, upper[0], upper[1]].transpose(0, 2, 1).reshape(-1, n).astype(pairs.dtype)
         entries = (packed @ pairs).reshape(count, -1, rank, n)
         sums = np.empty((count, 8))
         for s, planes in enumerate(entries):
             # Rows of (A, X) are (class, a), columns (class, e): a, e number eigenvectors.
-            rows = np.empty((c, rank, c, n))
+            rows = np.empty((c, rank, c, n), dtype=pairs.dtype)
             for a in range(c):
                 for b in range(c):
                     rows[a, :, b] = planes[unpack[a, b]]
@@ -145,7 +151,7 @@ class LeadingTraces:
     def _bounded(self, sums: Array, blocks: Array, second: Array, rank: int) -> tuple[Array, Array]:
         aa, q, a_s, a_q, s_s, s_q, q_q, aq_aq = sums.T
         low = np.stack([a_s + 3 * a_q, s_s + 4 * s_q + 2 * q_q], axis=1)
-        f2 = np.maximum(second - aa - 2 * q, 0.0) + len(self.theta) * EPS * second
+        f2 = np.maximum(second - aa - 2 * q, 0.0) + self._rounding * second
         # The largest row sum is not below the largest eigenvalue of a block.
         largest = np.abs(blocks).sum(axis=-1).max(axis=(1, 2))
         f = np.sqrt(f2)
@@ -154,7 +160,8 @@ class LeadingTraces:
         third = 3 * np.minimum(z * q, f * size) + z * f2
         fourth = 4 * np.minimum(z * a_q, f * mixed) + 4 * np.minimum(z**2 * q, f2 * size) + z**2 * f2
         bound = np.stack([third, fourth], axis=1)
-        return low, bound
+        slack = self._rounding * low
+        return low - slack, bound + 2 * slack
 
 
 def _semidefinite(blocks: Array) -> bool:

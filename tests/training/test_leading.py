@@ -94,3 +94,17 @@ def test_a_trajectory_carries_the_bound_of_its_means():
     assert (missing <= quick.trace_i_bound + 1e-12 * exact.trace_i).all()
     with pytest.raises(InputError, match="below 1"):
         kc.hessian_moments(kernels, labels, times, "softmax", trace_rtol=1.0)
+
+
+def test_float32_is_for_tolerances_it_keeps():
+    theta, blocks = theta_of(3.0), hessians(1.0)
+    loose, fine = (
+        bounded_moments(theta, blocks, 4, LeadingTraces(theta, rtol), has_blocks=True) for rtol in (1e-3, 9e-5)
+    )
+    assert (LeadingTraces(theta, 1e-3).dtype, LeadingTraces(theta, 9e-5).dtype) == (np.float32, np.float64)
+    for found, bounds in (loose, fine):
+        missing = np.stack([literal(theta, blocks, k) for k in (3, 4)], axis=1) - found[:, 2:]
+        assert (missing >= 0).all()
+        assert (missing <= bounds[:, 2:]).all()
+    # a fifth of the slack is what rounding was
+    assert (loose[1][:, 2:] > 64 * np.finfo(np.float32).eps * loose[0][:, 2:]).all()
