@@ -1,0 +1,54 @@
+"""How long a whole command takes: ``python benchmarks/waits.py [ROWS]``, kept in benchmarks/results/waits.json.
+
+Processor seconds of the process and its workers, with one BLAS thread and with the threads that it takes by itself; ROWS are
+beginnings of the rows to measure.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+
+from record import Table, cpu_seconds
+
+SOFTMAX = (
+    "import kernelcalc as kc, numpy as np; X, labels = kc.datasets.mnist14(); K = kc.MLP('tanh', 3, n_out=10).kernels(X); "
+    "kc.hessian_moments(K, labels, np.r_[0, np.geomspace(0.02, 3e3, 49)], 'softmax', samples=64)"
+)
+NETWORK = (
+    "import kernelcalc as kc; from kernelcalc.finite import moments_through_training; X, labels = kc.datasets.mnist14(256); "
+    "net = kc.MLP('smooth_relu', depth=3, n_out=10); moments_through_training(net, X, kc.datasets.one_hot(labels), "
+    "[0, 0.2, 0.6, 2, 6, 20], width=1000, trials=1, tol=1e-3, probes=4, deflation=10, whole_probes=8, dtype='float32')"
+)
+WAITS = {
+    "`kernelcalc validate`": ("-m", "kernelcalc.cli", "validate"),
+    "`kernelcalc curves`": ("-m", "kernelcalc.cli", "curves"),
+    "`kernelcalc curves --band quantiles`": ("-m", "kernelcalc.cli", "curves", "--band", "quantiles"),
+    "`hessian_moments`, softmax, tanh, 256 digits, 64 samples at 50 times": ("-c", SOFTMAX),
+    "one of the 40 networks of `kernelcalc figure 1`": ("-c", NETWORK),
+}
+
+
+def process(arguments: tuple[str, ...], folder: str, **variables: str) -> Callable[[], object]:
+    """Work that is one Python process."""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | variables
+    command = [sys.executable, *arguments]
+    return lambda: subprocess.run(command, check=True, cwd=folder, capture_output=True, env=environment)
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    wanted = tuple(sys.argv[1:])
+    table = Table("waits", {"what": "", "one thread, processor seconds": ".3g", "by itself, processor seconds": ".3g"})
+    with tempfile.TemporaryDirectory() as folder:
+        for what, arguments in WAITS.items():
+            if not wanted or what.startswith(wanted):
+                one = cpu_seconds(process(arguments, folder, OMP_NUM_THREADS="1"), 2)
+                table.add(what, one, cpu_seconds(process(arguments, folder), 2))
+
+
+if __name__ == "__main__":
+    main()
