@@ -46,8 +46,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for what, arguments in WAITS.items():
             if not wanted or what.startswith(wanted):
-                one = cpu_seconds(process(arguments, folder, OMP_NUM_THREADS="1"), 2)
-                table.add(what, one, cpu_seconds(process(arguments, folder), 2))
+                one = cpu_seconds(process(arguments, folder, OMP_NUM_THREADS="1"), 1)
+                table.add(what, one, cpu_seconds(process(arguments, folder), 1))
 
 
 if __name__ == "__main__":

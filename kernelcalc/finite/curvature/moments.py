@@ -206,10 +206,11 @@ def _moments(
     gram = gauss_newton_gram(split)
     _require_finite(gram, "trace_i", net.dtype)
     deflated = _Deflated(split=split, gram=gram, count=deflation, kmax=kmax)
+    images: tuple[_Images, ...] = ()
     if pairs is not None:
         pairs = pairs.weighted(split.residual[:, 0])
     elif split.run.factored and whole_probes:
-        pairs = _probed_pairs(split, deflated.q, whole_probes, generator)
+        pairs, images = _probed_pairs(split, deflated.q, whole_probes, generator)
     elif split.run.factored:
         pairs = curvature_pairs(split, unit_probes=unit_probes, rng=generator)
     else:
@@ -235,7 +236,7 @@ def _moments(
                 trace_h[2:], error[2:] = products.high_traces(gram, trace_i, drawn)
         else:
             with blas_threads(LAPACK_BLOCK * max(len(gram) ** 2, net.n_parameters * deflation)):
-                trace_h[2:], error[2:] = _sampled(deflated, trace_i, probes, generator)
+                trace_h[2:], error[2:] = _sampled(deflated, trace_i, probes, generator, images)
     return HessianMoments(
         trace_i=trace_i,
         trace_h=trace_h,
@@ -261,16 +262,35 @@ def _whole_pairs(split: HessianSplit, probes: int, dense: bool, rng: np.random.G
     return CurvaturePairs(s=trace, s_s=total[0], s_i=total[1], batches=np.zeros((0, 2)) if dense else values)
 
 
-def _probed_pairs(split: HessianSplit, q: AnyArray, probes: int, rng: np.random.Generator) -> CurvaturePairs:
-    """Tr S exactly; Tr S² and Tr I S on the leading eigenvectors of I exactly, on their complement by random signs."""
-    v = _complementary(q, probes, rng)
-    values = []
-    for rows in (q, v):
-        s, i = (split.product(rows, part) for part in ("s", "i"))
-        values.append(np.stack([np.einsum("vp,vp->v", s, one, dtype=np.float64) for one in (s, i)], axis=1))
-    total = values[0].sum(axis=0) + values[1].mean(axis=0)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Images:
+    """Vectors (m, P) with their products with S and I."""
+
+    rows: AnyArray
+    s: AnyArray
+    i: AnyArray
+
+    @classmethod
+    def of(cls, split: HessianSplit, rows: AnyArray) -> _Images:
+        return cls(rows=rows, s=split.product(rows, "s"), i=split.product(rows, "i"))
+
+    def forms(self) -> AnyArray:
+        """v·S²v and v·S I v of every vector, (m, 2)."""
+        return np.stack([np.einsum("vp,vp->v", self.s, one, dtype=np.float64) for one in (self.s, self.i)], axis=1)
+
+
+def _probed_pairs(
+    split: HessianSplit, q: AnyArray, probes: int, rng: np.random.Generator
+) -> tuple[CurvaturePairs, tuple[_Images, _Images]]:
+    """Tr S exactly; Tr S² and Tr I S on the leading eigenvectors of I exactly, on their complement by random signs.
+
+    Also returns what the vectors of both became.
+    """
+    known, sampled = (_Images.of(split, rows) for rows in (q, _complementary(q, probes, rng)))
+    batches = sampled.forms()
+    total = known.forms().sum(axis=0) + batches.mean(axis=0)
     trace = np.array([np.vdot(split.residual, hessian_trace(split.run.net, split.run.a[0]))])
-    return CurvaturePairs(s=trace, s_s=total[0], s_i=total[1], batches=values[1])
+    return CurvaturePairs(s=trace, s_s=total[0], s_i=total[1], batches=batches), (known, sampled)
 
 
 def _batch_error(values: AnyArray) -> float:
@@ -382,14 +402,20 @@ class _Deflated:
 
 
 def _sampled(
-    deflated: _Deflated, trace_i: AnyArray, probes: int, rng: np.random.Generator
+    deflated: _Deflated, trace_i: AnyArray, probes: int, rng: np.random.Generator, images: tuple[_Images, ...]
 ) -> tuple[AnyArray, AnyArray]:
-    """Tr H^k for k = 3..kmax and the standard errors."""
+    """Tr H^k for k = 3..kmax and the standard errors; ``images`` of Q and of enough vectors serve again."""
     kmax, split, q = len(trace_i), deflated.split, deflated.q
     known_i = deflated.leading[2]
-    exact = _quadratic_moments(split, q, kmax, "h").sum(axis=1)
-    v = _complementary(q, probes, rng)
-    difference = _quadratic_moments(split, v, kmax, "h") - _quadratic_moments(split, v, kmax, "i")
+    if images and len(images[1].rows) >= probes:
+        on_q, on_v = images
+        v, first_i = on_v.rows[:probes], on_v.i[:probes]
+        first_q, first_v = on_q.s + on_q.i, on_v.s[:probes] + first_i
+    else:
+        v = _complementary(q, probes, rng)
+        (first_q, first_v), first_i = (split.product(rows, "h") for rows in (q, v)), split.product(v, "i")
+    exact = _quadratic_moments(split, [q, first_q], kmax, "h").sum(axis=1)
+    difference = _quadratic_moments(split, [v, first_v], kmax, "h") - _quadratic_moments(split, [v, first_i], kmax, "i")
     mean = exact + (trace_i[2:] - known_i) + difference.mean(axis=1)
     return mean, difference.std(axis=1, ddof=1) / np.sqrt(probes)
 
@@ -401,9 +427,8 @@ def _complementary(q: AnyArray, probes: int, rng: np.random.Generator) -> AnyArr
     return v
 
 
-def _quadratic_moments(split: HessianSplit, rows: AnyArray, kmax: int, part: Any) -> AnyArray:
-    """vᵀ A^k v for k = 3..kmax and every row v, (kmax − 2, m)."""
-    powers = [rows]
+def _quadratic_moments(split: HessianSplit, powers: list[AnyArray], kmax: int, part: Any) -> AnyArray:
+    """vᵀ A^k v for k = 3..kmax and every row v, (kmax − 2, m); ``powers`` begins with v and A v."""
     while 2 * (len(powers) - 1) < kmax:
         powers.append(split.product(powers[-1], part))
     return np.array(

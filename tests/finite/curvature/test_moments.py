@@ -96,6 +96,16 @@ def test_unit_probes_are_unbiased_with_an_honest_error(name):
     assert (exact.trace_s2_error, exact.trace_is_error) == (0, 0)
 
 
+@pytest.mark.parametrize("probes", [6, 10])
+def test_high_moments_with_whole_probes_are_unbiased(probes):
+    """Six of the eight vectors serve again, ten are drawn anew."""
+    fin, X, Y, loss = make_problem("two hidden", n=8)
+    exact = fin.hessian_moments(X, Y, loss=loss).trace_h[2:]
+    options = {"loss": loss, "dense": False, "probes": probes, "whole_probes": 8, "deflation": 3}
+    deviation = np.array([fin.hessian_moments(X, Y, **options, rng=seed).trace_h[2:] for seed in range(300)]) - exact
+    assert np.all(np.abs(deviation.mean(axis=0)) < 4 * deviation.std(axis=0) / np.sqrt(300))
+
+
 @pytest.mark.parametrize("deflation", [0, 3])
 @pytest.mark.parametrize("name", ["two hidden, softmax", "three hidden"])
 def test_whole_probes_are_unbiased_with_an_honest_error(name, deflation):
