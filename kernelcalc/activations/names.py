@@ -75,6 +75,15 @@ _NUMBER = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*")
 def from_text(text: str) -> Activation:
     """An activation from text: a name, a name with parameters, "normalized ...", or an expression in x.
 
+    Raises
+    ------
+    UnknownNameError
+        An unknown name.
+    InputError
+        A parameter that the activation has not.
+    ExpressionError
+        No function of one real variable.
+
     Examples
     --------
     >>> from_text("normalized smooth_relu(scale=0.5)").name
@@ -121,6 +130,15 @@ def _parameter(part: str) -> tuple[str, Any]:
 
 def as_activation(value: Activation | str | sp.Expr | Callable[[Any], Any]) -> Activation:
     """An Activation from itself, a name with optional parameters, an expression, or a NumPy callable.
+
+    Raises
+    ------
+    InputError
+        Something else, or a parameter that the activation has not.
+    UnknownNameError
+        An unknown name.
+    ExpressionError
+        No function of one real variable.
 
     Examples
     --------

@@ -130,7 +130,13 @@ def split(y: ArrayLike, n_test: int, *, rng: Any = 0) -> tuple[NDArray[np.int64]
 
 
 def has_classes(y: ArrayLike) -> bool:
-    """Whether :func:`choose` and :func:`split` see classes in these labels or targets."""
+    """Whether :func:`choose` and :func:`split` see classes in these labels or targets.
+
+    Raises
+    ------
+    ShapeError, NotFiniteError
+        Labels that are not (N,) or (N, n_out), or hold NaN or infinity.
+    """
     return _classes(y)[1].size > 1
 
 

@@ -79,6 +79,11 @@ def two_blobs(n: int = 100, *, std: float = 0.5, rng: Any = 0) -> tuple[Array, N
         Standard deviation of each coordinate; the centres are 2√2/std standard deviations apart.
     rng : seed or Generator
 
+    Raises
+    ------
+    InputError
+        A count that is no whole number of at least 1, a deviation that is not positive and finite.
+
     References
     ----------
     Sagun, Bottou, LeCun (2016), Section 3.
@@ -108,6 +113,13 @@ def random_patterns(
     scale : {"sphere", "raw"}
         As for :func:`mnist14`.
     rng : seed or Generator
+
+    Raises
+    ------
+    InputError
+        A count that is no whole number of at least 1.
+    UnknownNameError
+        Another scale.
 
     References
     ----------

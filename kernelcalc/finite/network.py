@@ -121,15 +121,33 @@ class FiniteNetwork(Parameters):
         return derivatives.forward(self, self.points(X)).outputs
 
     def jacobian(self, X: Any) -> AnyArray:
-        """∂f/∂θ, (N, n_out, P)."""
+        """∂f/∂θ, (N, n_out, P).
+
+        Raises
+        ------
+        ShapeError, NotFiniteError
+            X is not (N, n_in), or holds NaN or infinity.
+        """
         return derivatives.jacobian(self, self.points(X))
 
     def ntk(self, X: Any, X2: Any = None) -> AnyArray:
-        """Empirical NTK ∇f(x)·∇f(x'): (N, M) for one output, else (N, M, n_out, n_out); no array of length P."""
+        """Empirical NTK ∇f(x)·∇f(x'): (N, M) for one output, else (N, M, n_out, n_out); no array of length P.
+
+        Raises
+        ------
+        ShapeError, NotFiniteError
+            X is not (N, n_in), or holds NaN or infinity.
+        """
         return derivatives.ntk(self, self.points(X), None if X2 is None else self.points(X2))
 
     def hessian_trace(self, X: Any) -> AnyArray:
-        """g(x) = Tr Hf(x), exactly, (N, n_out)."""
+        """g(x) = Tr Hf(x), exactly, (N, n_out).
+
+        Raises
+        ------
+        ShapeError, NotFiniteError
+            X is not (N, n_in), or holds NaN or infinity.
+        """
         return derivatives.hessian_trace(self, self.points(X))
 
     def loss(self, X: Any, Y: Any, loss: str | Loss = "mse") -> float:
@@ -149,13 +167,29 @@ class FiniteNetwork(Parameters):
         return self.curvature(X, Y, loss).h.dense()
 
     def output_hessian(self, X: Any) -> AnyArray:
-        """Dense Hessians of every output at every point, (N, n_out, P, P)."""
+        """Dense Hessians of every output at every point, (N, n_out, P, P).
+
+        Raises
+        ------
+        ShapeError, NotFiniteError
+            X is not (N, n_in), or holds NaN or infinity.
+        """
         return output_hessian(self, self.points(X))
 
     def hessian_moments(
         self, X: Any, Y: Any, loss: str | Loss = "mse", kmax: int = 4, **options: Any
     ) -> HessianMoments:
-        """Tr I^k, Tr S, Tr S², Tr IS and Tr H^k; see :func:`kernelcalc.finite.curvature.moments.hessian_moments`."""
+        """Tr I^k, Tr S, Tr S², Tr IS and Tr H^k; see :func:`kernelcalc.finite.curvature.moments.hessian_moments`.
+
+        Raises
+        ------
+        ShapeError, NotFiniteError
+            X or Y that do not fit the network, or hold NaN or infinity.
+        InputError
+            ``kmax`` < 1.
+        UnknownNameError
+            Another loss.
+        """
         found = hessian_moments(self, X, Y, loss, kmax, **options)
         return found.with_origin(**self._origin(X, Y), seed=seed_of(options.get("rng", 0)))
 
@@ -170,7 +204,19 @@ class FiniteNetwork(Parameters):
         record: Callable[[float, FiniteNetwork], Any] | None = None,
         **options: Any,
     ) -> Training[FiniteNetwork]:
-        """Train from the present parameters; see :func:`kernelcalc.finite.training.train`."""
+        """Train from the present parameters; see :func:`kernelcalc.finite.training.train`.
+
+        Raises
+        ------
+        ShapeError, NotFiniteError
+            X or Y that do not fit the network, or hold NaN or infinity.
+        InputError
+            Times that decrease or are negative.
+        UnknownNameError
+            Another loss or method.
+        IntegrationError
+            The flow cannot be followed, or a step diverges.
+        """
         run = train(self, X, Y, times, loss=loss, method=method, record=record, **options)
         return run.with_origin(**self._origin(X, Y), seed=seed_of(options.get("rng", 0)))
 

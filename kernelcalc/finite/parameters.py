@@ -148,7 +148,15 @@ class Parameters:
         return max(n * m for n, m in self.weight_shapes)
 
     def points(self, X: Any) -> AnyArray:
-        """X checked: real, finite, (N, n_in), in the network's number type."""
+        """X checked: real, finite, (N, n_in), in the network's number type.
+
+        Raises
+        ------
+        InputError
+            X is not real.
+        ShapeError, NotFiniteError
+            X is not (N, n_in), or holds NaN, infinity or what overflows when squared.
+        """
         x = real_array(X, "X")
         if x.ndim != 2 or x.shape[1] != self.sizes[0] or len(x) == 0:
             raise ShapeError(f"X of shape (N, {self.sizes[0]})", f"shape {x.shape}", "one row a point")

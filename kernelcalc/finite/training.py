@@ -240,7 +240,13 @@ def _with_bar(states: Iterator[State], total: int) -> Iterator[State]:
 
 
 def largest_eigenvalue(net: Parameters, problem: Problem, tol: float = 0.01, most: int = 100) -> float:
-    """|λ|_max of H by power iteration, to a relative change of ``tol`` (from below, usually within a few ``tol``)."""
+    """|λ|_max of H by power iteration, to a relative change of ``tol`` (from below, usually within a few ``tol``).
+
+    Raises
+    ------
+    IntegrationError
+        Products with H overflow.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         return _largest_eigenvalue(net, problem, tol, most)
 
@@ -280,6 +286,11 @@ def flow(
     """θ at the times under θ' = velocity(θ), of θ's own number type; ``tol`` bounds the error of a step in ‖θ‖₂.
 
     ``factored`` makes, of the last time and ``tol``, another solver of the same equation.
+
+    Raises
+    ------
+    IntegrationError
+        The flow cannot be followed to the last time.
     """
     at = np.searchsorted(times, 0.0, side="right")
     with np.errstate(over="ignore", invalid="ignore"):

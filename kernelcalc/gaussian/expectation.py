@@ -94,6 +94,8 @@ def gaussian_expectation(
     ------
     CovarianceError, NotFiniteError, ShapeError
         For (q1, q2, c) that are no covariance, not finite, or do not broadcast.
+    InputError
+        ``rtol`` or ``dps`` out of their ranges.
     DivergentExpectationError
         If the expectation is infinite or overflows.
     MissingExtraError, NotCertifiableError

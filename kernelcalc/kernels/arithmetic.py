@@ -29,7 +29,13 @@ class Floats:
 
 @dataclass(frozen=True)
 class Digits:
-    """Object arrays of mpmath numbers with this many decimal digits, for a few points."""
+    """Object arrays of mpmath numbers with this many decimal digits, for a few points.
+
+    Raises
+    ------
+    InputError
+        ``dps`` that is no whole number of at least 1.
+    """
 
     dps: int
 
@@ -39,7 +45,13 @@ class Digits:
 
 @dataclass(frozen=True)
 class Balls:
-    """Object arrays of ``flint.arb`` balls that provably contain the kernels (extra ``certified``)."""
+    """Object arrays of ``flint.arb`` balls that provably contain the kernels (extra ``certified``).
+
+    Raises
+    ------
+    InputError
+        ``dps`` that is no whole number of at least 1.
+    """
 
     dps: int = DEFAULT_DIGITS
 

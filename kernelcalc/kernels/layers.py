@@ -67,6 +67,11 @@ class Dense(Layer):
         w = (σ_w/√n) W itself has n/σ_w².
     bias_gradient : float, optional
         r_b β², the squared derivative in the bias times its rate: β² by default, 1 where βb itself is trained.
+
+    Raises
+    ------
+    InputError
+        A scale or rate that is not finite, not positive (σ_w) or negative.
     """
 
     sigma_w: float = 1.0
@@ -123,6 +128,11 @@ class Nonlinearity(Layer):
     ----------
     activation : Activation or str
         σ, or its name.
+
+    Raises
+    ------
+    InputError, UnknownNameError, ExpressionError
+        What is no activation: see :func:`~kernelcalc.activations.names.as_activation`.
     """
 
     activation: Activation
@@ -332,7 +342,13 @@ def dense_layers(layers: Iterable[Layer]) -> list[Dense]:
 
 
 def as_layer(layer: Layer | Activation | str) -> Layer:
-    """A layer, where an activation or its name stands for its nonlinearity."""
+    """A layer, where an activation or its name stands for its nonlinearity.
+
+    Raises
+    ------
+    InputError, UnknownNameError, ExpressionError
+        Neither a layer nor an activation.
+    """
     if isinstance(layer, Activation | str):
         return Nonlinearity(as_activation(layer))
     if not isinstance(layer, Layer):

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from kernelcalc.errors import InputError, renamed
 from kernelcalc.kernels.layers import Dense, Layer, Residual, Serial, dense_layers
 from kernelcalc.kernels.mlp import Sequential
+from kernelcalc.kernels.network import positive_integer
 from kernelcalc.kernels.points import check_points
 from kernelcalc.kernels.sizes import weight_sizes
 
@@ -192,11 +193,15 @@ def pytorch_kernels(net: Sequential, X: ArrayLike, widths: Sequence[int]) -> tup
 def pytorch_defaults(width: int) -> dict[str, float]:
     """σ_w and β of PyTorch's default ``Linear`` layer with this many inputs, both from U(-1/√n, 1/√n).
 
+    Raises
+    ------
+    InputError
+        A width that is no whole number of at least 1.
+
     Examples
     --------
     >>> pytorch_defaults(3)
     {'sigma_w': 0.577..., 'beta': 0.333...}
     """
-    if width < 1:
-        raise InputError("a width of at least 1", repr(width))
+    width = positive_integer("width", width)
     return {"sigma_w": math.sqrt(1 / 3), "beta": math.sqrt(1 / (3 * width))}

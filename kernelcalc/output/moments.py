@@ -187,6 +187,13 @@ def plot_finite(moments: FiniteMoments, ax: Any = None, *, k: int | Iterable[int
     Returns
     -------
     matplotlib.axes.Axes
+
+    Raises
+    ------
+    InputError
+        A moment k that there is not.
+    MissingExtraError
+        Without matplotlib.
     """
     mean, std = np.asarray(moments.trace_h), np.asarray(moments.trace_h_std)
     powers = _powers(k, mean.shape[0])
@@ -253,6 +260,11 @@ def curves_figure(
     -------
     matplotlib.figure.Figure
         Not attached to any window.
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
     """
     lines, patches = matplotlib_part("lines"), matplotlib_part("patches")
     figure, axes = panels(len(shown), most=2 if len(shown) in (2, 4) else 3)

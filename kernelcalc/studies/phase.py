@@ -91,6 +91,11 @@ def fixed_points(activation: Any, sigma_w: float = 1.0, beta: float = 0.1) -> tu
         By increasing q. Empty when the variance grows without bound. A map that is linear in q (relu with σ_w = √2 and
         β = 0) keeps every q: then q = 0 alone is reported, with slope 1.
 
+    Raises
+    ------
+    InputError, UnknownNameError, ExpressionError
+        What is no activation, or a negative scale.
+
     References
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Remark 2.
@@ -186,7 +191,15 @@ class PhaseDiagram(Result):
         return {"beta": self.beta, "sigma_w": self.sigma_w}
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
-        """Draw the plane; see :func:`kernelcalc.output.phase.plot_phase`. Returns the axes."""
+        """Draw the plane; see :func:`kernelcalc.output.phase.plot_phase`. Returns the axes.
+
+        Raises
+        ------
+        InputError
+            Another quantity.
+        MissingExtraError
+            Without matplotlib.
+        """
         return plot_phase(self, ax, **options)
 
 
@@ -241,6 +254,13 @@ def normalized_position(activation: Any, beta: float = 0.1) -> FixedPoint:
 
     χ = (1 - β²) E[σ̄̇(Z)²], and E[σ̄̇²] ≥ Var σ̄ = 1 (Poincaré), with equality for a linear σ only: without bias it is
     chaotic.
+
+    Raises
+    ------
+    InputError
+        β outside of [0, 1), or a constant nonlinearity.
+    UnknownNameError, ExpressionError
+        What is no activation.
 
     References
     ----------

@@ -25,7 +25,7 @@ from kernelcalc.studies.fisher import fisher_statistics as fisher_statistics
 from kernelcalc.studies.proportional import at_width as at_width
 from kernelcalc.studies.sample_covariance import MarchenkoPastur as MarchenkoPastur
 from kernelcalc.studies.sample_covariance import sampled_outliers as sampled_outliers
-from kernelcalc.training.checks import check_number, floats, gram
+from kernelcalc.training.checks import check_number, finite, floats, gram
 from kernelcalc.training.losses import curvature_sqrt, resolve_loss
 from kernelcalc.training.progress import warn_if_long
 from kernelcalc.training.weighted import symmetric_weighted_kernel
@@ -62,7 +62,13 @@ class Spectrum(Result):
         return float(np.sum(self.values**k))
 
     def outliers(self, method: str = "gap", cutoff: float | None = None) -> int:
-        """Number of outliers; see :func:`count_outliers`."""
+        """Number of outliers; see :func:`count_outliers`.
+
+        Raises
+        ------
+        InputError
+            Another method, or a cutoff that is no finite number.
+        """
         return count_outliers(self.values, method, cutoff)
 
 
@@ -134,6 +140,11 @@ def rank_bound_s(n: int, widths: Sequence[int]) -> int:
 
     Proposition 3 has a factor n_out more, which is not needed: for each point S is the Hessian of one scalar function.
 
+    Raises
+    ------
+    InputError
+        A width below 1.
+
     Examples
     --------
     >>> rank_bound_s(2, (30, 25))
@@ -165,11 +176,18 @@ def bulk_scale(trace_s2: ArrayLike, n: int, widths: Sequence[int]) -> Any:
     """Root mean square (Tr S²/rank)^½ of the eigenvalues of S: the scale of the bulk at these widths.
 
     The rank is taken at its bound; were it smaller, the bulk would be wider.
+
+    Raises
+    ------
+    InputError
+        No hidden layer, a width below 1, or ``trace_s2`` that is no number.
+    NotFiniteError
+        ``trace_s2`` of NaN or infinity.
     """
     bound = rank_bound_s(n, widths)
     if bound == 0:
         raise InputError("at least one hidden layer", "none", "S vanishes for a linear network")
-    result = np.sqrt(np.maximum(floats(trace_s2, "trace_s2", "numbers"), 0.0) / bound)
+    result = np.sqrt(np.maximum(finite(trace_s2, "trace_s2"), 0.0) / bound)
     return float(result) if result.ndim == 0 else result
 
 
@@ -210,7 +228,7 @@ def count_outliers(values: ArrayLike, method: str = "gap", cutoff: float | None 
     if not np.isfinite(v).all():
         raise NotFiniteError("finite eigenvalues", "NaN or infinity")
     if method == "cutoff" and cutoff is not None:
-        return int((v > cutoff).sum())
+        return int((v > check_number("cutoff", cutoff, -math.inf)).sum())
     top = max(v[0], 0.0) if v.size else 0.0
     v = np.where(v > _ROUNDING * top, v, 0.0)
     positive = v[v > 0]
@@ -246,12 +264,19 @@ def cluster_spectrum(theta: ArrayLike, hessian: ArrayLike, clusters: ArrayLike) 
     ndarray
         Descending.
 
+    Raises
+    ------
+    ShapeError, NotFiniteError
+        Θ, the Hessian and the clusters do not fit together, or hold NaN or infinity.
+    InputError
+        They are no numbers.
+
     Examples
     --------
     >>> cluster_spectrum(np.ones((4, 4)), np.full((4, 1), 0.25), [0, 0, 1, 1]).round(12) + 0.0
     array([1., 0.])
     """
-    matrix, h = floats(theta, "theta", "an array (N, N)"), floats(hessian, "hessian", "numbers")
+    matrix, h = finite(theta, "theta"), finite(hessian, "hessian")
     h = h[:, None] if h.ndim == 1 else h
     names, index = np.unique(np.asarray(clusters), return_inverse=True)
     if matrix.shape != (len(h), len(h)) or index.shape != (len(h),):
@@ -274,6 +299,11 @@ def cluster_spectrum(theta: ArrayLike, hessian: ArrayLike, clusters: ArrayLike) 
 def marchenko_pastur_edges(gamma: float, variance: float = 1.0) -> tuple[float, float]:
     """Support σ²(1 ∓ √γ)² of the nonzero spectrum of a sample covariance of p variables and n samples, γ = p/n.
 
+    Raises
+    ------
+    InputError
+        γ or σ² that is not positive and finite.
+
     Examples
     --------
     >>> marchenko_pastur_edges(0.25)
@@ -287,13 +317,20 @@ def marchenko_pastur_edges(gamma: float, variance: float = 1.0) -> tuple[float, 
 def marchenko_pastur_density(x: ArrayLike, gamma: float, variance: float = 1.0) -> Array:
     r"""Density :math:`\sqrt{(b - x)(x - a)}/(2πσ^2 γ x)` on [a, b]; for γ > 1 an atom 1 - 1/γ at zero comes on top.
 
+    Raises
+    ------
+    InputError
+        x that is no number, γ or σ² that is not positive.
+    NotFiniteError
+        x of NaN or infinity.
+
     Examples
     --------
     >>> float(marchenko_pastur_density(1.0, 1.0).round(6))
     0.275664
     """
     low, high = marchenko_pastur_edges(gamma, variance)
-    v = floats(x, "x", "numbers")
+    v = finite(x, "x")
     inside = (v > low) & (v < high)
     safe = np.where(inside, v, 1.0)
     root = np.sqrt(np.maximum((high - v) * (v - low), 0.0))
@@ -305,13 +342,20 @@ def bbp_outlier(spike: ArrayLike, gamma: float) -> Array:
 
     Below that threshold, the edge (1 + √γ)²: the spike hides in the bulk.
 
+    Raises
+    ------
+    InputError
+        A spike that is no number, or γ that is not positive.
+    NotFiniteError
+        A spike of NaN or infinity.
+
     Examples
     --------
     >>> bbp_outlier([1.2, 3.0], 0.25)
     array([2.25 , 3.375])
     """
     _, edge = marchenko_pastur_edges(gamma)
-    ell = floats(spike, "spike", "numbers")
+    ell = finite(spike, "spike")
     above = ell > 1 + math.sqrt(gamma)
     return np.where(above, ell * (1 + gamma / np.where(above, ell - 1, 1.0)), edge)
 

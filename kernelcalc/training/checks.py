@@ -191,3 +191,19 @@ def floats(values: ArrayLike, what: str, expected: str) -> Array:
         return np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"{what}, {expected}", type(values).__name__) from error
+
+
+def finite(values: ArrayLike, what: str) -> Array:
+    """The values as float64.
+
+    Raises
+    ------
+    InputError
+        As :func:`floats`.
+    NotFiniteError
+        NaN or infinity.
+    """
+    given = floats(values, what, "numbers")
+    if not np.isfinite(given).all():
+        raise NotFiniteError(f"{what}, finite numbers", "NaN or infinity")
+    return given

@@ -181,6 +181,10 @@ def hessian_moments(
 
     Raises
     ------
+    ShapeError, NotFiniteError
+        The kernels and Y do not fit together, or hold NaN or infinity.
+    InputError, UnknownNameError
+        Times, numbers or options out of their ranges, or another loss.
     CovarianceError
         The covariance of (Y(0), G(0)) has a negative eigenvalue beyond rounding.
     IntegrationError

@@ -71,6 +71,11 @@ class Trajectory(Result):
         ``deviation(name)`` gives the standard deviation over initialisations of ``"trace_s"``, ``"trace_s2"`` or
         ``"loss"``; it is called on first access of the properties below.
 
+    Raises
+    ------
+    NotFiniteError
+        An array holds NaN or infinity: something overflowed.
+
     References
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1.

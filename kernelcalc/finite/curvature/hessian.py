@@ -113,14 +113,32 @@ class HessianSplit(Result):
         return self.operator("s")
 
     def operator(self, part: Part) -> CurvatureOperator:
-        """The one of that name; UnknownNameError for another."""
+        """The one of that name; UnknownNameError for another.
+
+        Raises
+        ------
+        UnknownNameError
+            Another part.
+        """
         _require_part(part)
         return CurvatureOperator(split=self, part=part)
 
     def product(self, vectors: AnyArray, part: Part = "h") -> AnyArray:
-        """H, I or S times the rows of ``vectors`` (m, P), in batches of bounded memory."""
+        """H, I or S times the rows of ``vectors`` (m, P), in batches of bounded memory.
+
+        Raises
+        ------
+        UnknownNameError
+            Another part.
+        ShapeError
+            Vectors that are not (m, P).
+        """
         _require_part(part)
         net = self.run.net
+        if np.ndim(vectors) != 2 or np.shape(vectors)[1] != net.n_parameters:
+            raise ShapeError(
+                f"vectors of shape (m, {net.n_parameters})", f"shape {np.shape(vectors)}", "one row a vector"
+            )
         row = max(net.n_parameters, len(self.run.outputs) * sum(net.sizes))
         step = max(1, _BATCH // row)
         result = np.empty(vectors.shape, dtype=np.result_type(vectors, self.run.outputs))

@@ -46,7 +46,15 @@ class SpectralDensity(Result):
         return float(values.mean()), float(error)
 
     def density(self, grid: Any, width: float) -> AnyArray:
-        """φ smoothed by a Gaussian of standard deviation ``width``, at the grid's points."""
+        """φ smoothed by a Gaussian of standard deviation ``width``, at the grid's points.
+
+        Raises
+        ------
+        InputError
+            A width that is not positive.
+        NotFiniteError
+            A grid or width of NaN or infinity.
+        """
         if not finite_number(width, "width") > 0:
             raise InputError("a positive width", f"width={width}")
         at = finite_array(grid, "grid")
@@ -172,7 +180,7 @@ def _checked(operator: Any) -> tuple[Any, int]:
     if isinstance(operator, np.ndarray) or hasattr(operator, "detach"):
         operator = real_array(operator, "operator")
     shape = tuple(getattr(operator, "shape", ()))
-    if len(shape) != 2 or shape[0] != shape[1] or not hasattr(operator, "__matmul__"):
+    if len(shape) != 2 or shape[0] != shape[1] or shape[0] < 1 or not hasattr(operator, "__matmul__"):
         raise ShapeError("a symmetric operator with shape (P, P) and @", f"{type(operator).__name__} of shape {shape}")
     return operator, int(shape[0])
 
@@ -197,6 +205,15 @@ def spectral_density(operator: Any, *, steps: int = 80, probes: int = 4, rng: An
         Number of random starting vectors (independent signs).
     rng : seed or numpy.random.Generator
         For these.
+
+    Raises
+    ------
+    ShapeError
+        An operator that is not (P, P) with P ≥ 1.
+    InputError
+        ``steps`` or ``probes`` below 1.
+    NotFiniteError
+        A product of NaN or infinity.
 
     References
     ----------

@@ -81,7 +81,13 @@ class NetworkBatch:
         rng: Any = 0,
         dtype: Any = np.float64,
     ) -> NetworkBatch:
-        """``size`` networks, the i-th from the i-th seed spawned from ``rng``; see :meth:`FiniteNetwork.random`."""
+        """``size`` networks, the i-th from the i-th seed spawned from ``rng``; see :meth:`FiniteNetwork.random`.
+
+        Raises
+        ------
+        InputError
+            ``size`` or a width below 1, or not one width for each hidden layer.
+        """
         size = whole_number(size, "size")
         if size < 1:
             raise InputError("at least one network", f"size={size}")

@@ -60,6 +60,11 @@ def trace_gradient_kernel(net: FiniteNetwork, X: Any, probes: int = 8, rng: Any 
 
     .. math:: Λ(x, x') = E_v \frac{d^2}{dh^2} ∇f(x; θ + h v)·∇f(x'; θ)\Big|_{h=0}
 
+    Raises
+    ------
+    ShapeError, NotFiniteError
+        X is not (N, n_in), or holds NaN or infinity.
+
     References
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Proposition 4 and Lemma 3.
@@ -147,6 +152,11 @@ def readout_kernels(net: FiniteNetwork, X: Any) -> ReadoutKernels:
 
     These fluctuate by 1/√width over the hidden layers, products of samples of f and g by order one.
 
+    Raises
+    ------
+    ShapeError, NotFiniteError
+        X is not (N, n_in), or holds NaN or infinity.
+
     References
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Lemmas 3 and 5.
@@ -172,6 +182,11 @@ def centred_products(net: FiniteNetwork, X: Any, Y: AnyArray, readout: ReadoutKe
     Changing the sign of the last layer changes that of f and g, so :math:`f^T M Y` and :math:`g^T M Y` have mean zero; and
     so have :math:`f^T M f - Tr MΣ` and :math:`g^T M f - Tr MΦ` with Σ, Φ of :func:`readout_kernels`, for any fixed matrix
     M: here Id and X Xᵀ, for the quadratic ones also Y Yᵀ.
+
+    Raises
+    ------
+    ShapeError, NotFiniteError
+        X or Y that do not fit the network, or hold NaN or infinity.
     """
     x = net.points(X)
     y = finite_array(Y, "Y").reshape(len(x), net.n_out)
@@ -288,6 +303,13 @@ def kernels_through_training(
         ``sigma``, ``phi``, ``xi``, ``upsilon`` (trials, W, N, N) at t = 0, the first three averaged over the last layer;
         ``theta``, ``lam`` (trials, W, T, N, N); ``trace_i``, ``trace_h`` (trials, W, T, kmax); ``trace_s``, ``trace_s2``,
         ``trace_is``, ``loss`` (trials, W, T); ``controls`` (trials, W, 10), see :func:`centred_products`.
+
+    Raises
+    ------
+    ShapeError, NotFiniteError
+        X or Y that do not fit, or hold NaN or infinity.
+    InputError
+        Times that decrease or are negative, ``trials``, ``workers`` or a width below 1, ``tol`` that is not positive.
     """
     task = _Task(
         net=net,

@@ -136,7 +136,13 @@ def run_tasks(tasks: Sequence[Any], *, label: str, progress: bool = False, clien
 
 @contextmanager
 def local_client(workers: int) -> Iterator[Any]:
-    """A client of a cluster of processes on this machine, one thread each, for as long as the block lasts."""
+    """A client of a cluster of processes on this machine, one thread each, for as long as the block lasts.
+
+    Raises
+    ------
+    MissingExtraError
+        Without dask's distributed.
+    """
     distributed = require("distributed", "a cluster of processes")
     with (
         distributed.LocalCluster(

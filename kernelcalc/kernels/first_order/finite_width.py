@@ -134,7 +134,17 @@ class FiniteWidth(Result):
         return {name: ("row", "column") for name in self.arrays}
 
     def array(self, name: str) -> AnyArray:
-        """The one of that name, refused where the nonlinearity has none or where it was not asked for."""
+        """The one of that name, refused where the nonlinearity has none or where it was not asked for.
+
+        Raises
+        ------
+        SmoothnessError
+            The nonlinearity has too few derivatives for it.
+        InputError
+            It needs ``hessian=True``.
+        UnknownNameError
+            Another name.
+        """
         if name in self.refused:
             raise self.refused[name]
         if name in HESSIAN_ENTRIES and name not in self.arrays:

@@ -27,6 +27,11 @@ def to_numpy(expr: sp.Expr, args: tuple[sp.Symbol, ...] = ARGUMENTS) -> Callable
     closed form is computed by :func:`kernelcalc.gaussian_expectation`. At coinciding points use the kernel with
     ``diagonal=True``: the off-diagonal formula of a deep kinked network cannot know there that its inputs are equal.
 
+    Raises
+    ------
+    InputError
+        The expression has other symbols than ``args``.
+
     Examples
     --------
     >>> f = to_numpy(sp.asin(algebra.c / sp.sqrt(algebra.q * algebra.qp)))

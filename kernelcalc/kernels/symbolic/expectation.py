@@ -11,7 +11,7 @@ from mpmath import mp
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
-from kernelcalc.errors import ExpressionError
+from kernelcalc.errors import ExpressionError, InputError
 from kernelcalc.expressions import exact as algebra
 from kernelcalc.expressions.atoms import NotInAlgebra, exact_numbers, heaviside_form, x
 from kernelcalc.expressions.parsing import to_sympy
@@ -117,6 +117,11 @@ class GaussianExpectation(sp.Expr):
     def hermite_series(self, n: int, rho: sp.Expr | None = None) -> sp.Expr:
         r"""Terms up to ρⁿ of Mehler's series :math:`\sum_k f_k(q)\, g_k(q')\, ρ^k` with c = ρ√(qq').
 
+        Raises
+        ------
+        InputError
+            n that is no whole number.
+
         Examples
         --------
         >>> GaussianExpectation(sp.Max(x, 0), sp.Max(x, 0), 1, 1).hermite_series(4, sp.Symbol("r"))
@@ -143,11 +148,20 @@ class GaussianExpectation(sp.Expr):
 def hermite_coefficient(f: Any, k: int, q: Any = 1) -> sp.Expr:
     r"""f_k(q) = E[f(√q Z) He_k(Z)]/√k!, so that E[f(a)g(b)] = Σ_k f_k(q) g_k(q') ρᵏ (Mehler).
 
+    Raises
+    ------
+    InputError
+        k that is no whole number of at least 0.
+    UnknownNameError, ExpressionError
+        f or q that is not known.
+
     Examples
     --------
     >>> [hermite_coefficient(sp.erf(x), k) for k in (1, 3)]
     [2*sqrt(3)/(3*sqrt(pi)), -2*sqrt(2)/(9*sqrt(pi))]
     """
+    if k != int(k) or k < 0:
+        raise InputError("a whole number k ≥ 0", repr(k))
     # f_k = q^{k/2} E[f⁽ᵏ⁾]/√k! (Stein), in the sense of distributions.
     function, q = _function(f).expr, exact_numbers(to_sympy(q))
     scale = sp.sqrt(q) ** k / sp.sqrt(sp.factorial(k))

@@ -86,6 +86,15 @@ def equations(name: str, net: Network, *, sigma_w: Any = None, beta: Any = None)
 
     ``Sigma_2`` is Σ^(2)(x, x'), ``Sigma_2_row`` its value at (x, x) and ``Sigma_2_column`` at (x', x').
 
+    Raises
+    ------
+    UnknownNameError
+        Another kernel.
+    SmoothnessError
+        The nonlinearity has too few derivatives for it.
+    InputError
+        A network with positions.
+
     Examples
     --------
     >>> import kernelcalc as kc
@@ -111,7 +120,13 @@ class Symbols(Numbers):
         return sp.S.Zero
 
     def number(self, value: float) -> sp.Expr:
-        """The decimal that was typed."""
+        """The decimal that was typed.
+
+        Raises
+        ------
+        ExpressionError
+            No number.
+        """
         return exact_numbers(to_sympy(value))
 
     def scales(self, dense: Dense) -> Scales:
@@ -247,6 +262,11 @@ def _named(values: Any, suffix: str, lines: list[sp.Eq]) -> Any:
 
 def squared(scale: Any) -> sp.Expr:
     """σ_w² or β² as an exact number: of a float the simple fraction it rounds to, else the decimal that was typed.
+
+    Raises
+    ------
+    ExpressionError
+        No number.
 
     Examples
     --------

@@ -34,6 +34,17 @@ rho: Any = sp.Symbol("rho", real=True)
 def on_sphere(name: str, net: Any, *, radius2: Any = 1, sigma_w: Any = None, beta: Any = None) -> sp.Expr:
     r"""h(ρ): a limiting kernel at inputs of |x|² = |x'|² = n_0 · ``radius2`` and cosine ρ.
 
+    Raises
+    ------
+    UnknownNameError
+        Another kernel.
+    SmoothnessError
+        The nonlinearity has too few derivatives for it.
+    InputError
+        A network with positions.
+    ExpressionError
+        ``radius2`` that is no number.
+
     Examples
     --------
     >>> import kernelcalc as kc
@@ -101,6 +112,8 @@ def mercer(h: sp.Expr | Callable[..., Any], dimension: int, kmax: int = 20, *, r
     ------
     PrecisionError
         If 4096 nodes do not reach the tolerance.
+    InputError
+        A dimension below 2, or ``kmax`` < 0.
 
     Examples
     --------

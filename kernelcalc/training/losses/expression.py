@@ -42,12 +42,35 @@ class ConvexLoss(Loss):
         return _of_callables, (self.name, self.c, self.first, self.second)
 
     def point_values(self, y: Array, t: Array) -> Array:
+        """c(y) summed over outputs.
+
+        Raises
+        ------
+        NotFiniteError
+            c is not finite there.
+        """
         return np.sum(self._called(self.c, y, t, "c"), axis=-1)
 
     def slope(self, y: Array, t: Array) -> Array:
+        """c'(y).
+
+        Raises
+        ------
+        NotFiniteError
+            c' is not finite there.
+        """
         return self._called(self.first, y, t, "c'")
 
     def curvature(self, y: Array, t: Array) -> Array:
+        """c''(y).
+
+        Raises
+        ------
+        NotFiniteError
+            c'' is not finite there.
+        InputError
+            c'' is negative there: the loss is not convex.
+        """
         h = self._called(self.second, y, t, "c''")
         if h.size and h.min() < -1e-12 * np.abs(h).max():
             at = np.unravel_index(int(h.argmin()), h.shape)

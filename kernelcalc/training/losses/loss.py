@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arrays import plain
 from kernelcalc.errors import AssumptionWarning, NotFiniteError, ShapeError, renamed, warn
-from kernelcalc.training.checks import check_number, columns
+from kernelcalc.training.checks import check_number, columns, floats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -86,6 +85,11 @@ class Loss(ABC):
         float
             Infinite, with a warning, where no bound is known.
 
+        Raises
+        ------
+        InputError
+            A level that is no finite number.
+
         Warns
         -----
         AssumptionWarning
@@ -133,33 +137,73 @@ class Loss(ABC):
 
     @renamed(labels="Y")
     def value(self, outputs: ArrayLike, Y: ArrayLike) -> Any:
-        """C(Y); outputs (N,), (N, n_out) or (..., N, n_out) → scalar or (...)."""
+        """C(Y); outputs (N,), (N, n_out) or (..., N, n_out) → scalar or (...).
+
+        Raises
+        ------
+        ShapeError, NotFiniteError
+            Outputs that do not fit Y, or hold NaN or infinity.
+        InputError
+            They are no numbers, or Y no labels of this loss.
+        """
         y, t, _ = self._arguments(outputs, Y)
         result = self.point_values(y, t).mean(axis=-1)
         return float(result) if result.ndim == 0 else result
 
     @renamed(labels="Y")
     def gradient(self, outputs: ArrayLike, Y: ArrayLike) -> Array:
-        """∇C(Y), in the shape of the outputs, with the 1/N."""
+        """∇C(Y), in the shape of the outputs, with the 1/N.
+
+        Raises
+        ------
+        ShapeError, NotFiniteError
+            Outputs that do not fit Y, or hold NaN or infinity.
+        InputError
+            They are no numbers, or Y no labels of this loss.
+        """
         y, t, flat = self._arguments(outputs, Y)
         result = self.slope(y, t) / t.shape[0]
         return result[:, 0] if flat else result
 
     @renamed(labels="Y")
     def hessian(self, outputs: ArrayLike, Y: ArrayLike) -> Array:
-        r"""The non-zero part of 𝓗C(Y), with the 1/N: one diagonal entry or one (n_out, n_out) block a point."""
+        r"""The non-zero part of 𝓗C(Y), with the 1/N: one diagonal entry or one (n_out, n_out) block a point.
+
+        Raises
+        ------
+        ShapeError, NotFiniteError
+            Outputs that do not fit Y, or hold NaN or infinity.
+        InputError
+            They are no numbers, or Y no labels of this loss.
+        """
         y, t, flat = self._arguments(outputs, Y)
         result = self.curvature(y, t) / t.shape[0]
         return result[:, 0] if flat and not self.has_blocks else result
 
     @renamed(labels="Y")
     def hessian_product(self, outputs: ArrayLike, Y: ArrayLike, vector: ArrayLike) -> Array:
-        """𝓗C(Y) v for v in the shape of the outputs."""
+        """𝓗C(Y) v for v in the shape of the outputs.
+
+        Raises
+        ------
+        ShapeError, NotFiniteError
+            Outputs that do not fit Y or the vector, or hold NaN or infinity.
+        InputError
+            They are no numbers, or Y no labels of this loss.
+        """
         return self._apply(self.hessian(outputs, Y), outputs, vector)
 
     @renamed(labels="Y")
     def hessian_sqrt(self, outputs: ArrayLike, Y: ArrayLike) -> Array:
-        """𝓗C(Y)^½, the symmetric root, in the form of :meth:`hessian`."""
+        """𝓗C(Y)^½, the symmetric root, in the form of :meth:`hessian`.
+
+        Raises
+        ------
+        ShapeError, NotFiniteError
+            Outputs that do not fit Y, or hold NaN or infinity.
+        InputError
+            They are no numbers, or Y no labels of this loss.
+        """
         return curvature_sqrt(self.hessian(outputs, Y), self.has_blocks)
 
     def _apply(self, h: Array, outputs: ArrayLike, vector: ArrayLike) -> Array:
@@ -170,7 +214,7 @@ class Loss(ABC):
         return np.einsum("...nab,...nb->...na", h, v) if self.has_blocks else h * v
 
     def _arguments(self, outputs: ArrayLike, Y: ArrayLike) -> tuple[Array, Array, bool]:
-        y = plain(outputs, "outputs").astype(np.float64)
+        y = floats(outputs, "outputs", "numbers")
         if not np.isfinite(y).all():
             raise NotFiniteError("finite outputs", "NaN or infinity")
         flat = y.ndim == 1
