@@ -10,6 +10,8 @@ from pathlib import Path
 
 import kernelcalc as kc
 
+# What a notebook calls to show a result, nobody by hand.
+HOOKS = {"plot_small", "small_figure"}
 PAGES = Path(__file__).parents[1] / "docs" / "lookup" / "api"
 
 
@@ -33,7 +35,7 @@ def parts(name, value):
     if isinstance(value, type):
         for part, raw in vars(value).items():
             method = getattr(raw, "__func__", raw)
-            if not part.startswith("_") and inspect.isfunction(method):
+            if not part.startswith("_") and part not in HOOKS and inspect.isfunction(method):
                 yield f"{name}.{part}", inspect.unwrap(method), value
 
 

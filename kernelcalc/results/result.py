@@ -209,23 +209,11 @@ class Result:
         raise InputError("a result with an array of one or two axes", repr(self))
 
     def plot_small(self, ax: Any) -> None:
-        """What a notebook shows of :meth:`plot`.
-
-        Raises
-        ------
-        InputError, MissingExtraError
-            As :meth:`plot`.
-        """
+        """What a notebook shows of :meth:`plot`."""
         self.plot(ax)
 
     def small_figure(self) -> Any:
-        """The picture that a notebook shows.
-
-        Raises
-        ------
-        MissingExtraError
-            Without matplotlib.
-        """
+        """The picture that a notebook shows."""
         figure = matplotlib_part("figure").Figure(figsize=_INCHES, layout="constrained")
         self.plot_small(figure.subplots())
         return figure

@@ -59,14 +59,23 @@ def test_last_digits_and_rounding_belong_to_the_machine(one: str, other: str, sa
     assert Checker().check_output(one + "\n", other + "\n", 0) is same
 
 
-def test_twenty_questions_have_answers() -> None:
-    """Each question leads to a page of the site, and the README's first screen to the questions."""
+def anchors(page: Path) -> set[str]:
+    """What links to headings of a page end in."""
+    headings = re.findall(r"^#{1,3} (.*)", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_questions_have_answers() -> None:
+    """Each leads to a page of the site or a heading there, and the README's first screen to the questions."""
     questions = re.split(r"^\d+\. ", (DOCS / "questions.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    assert len(questions) == 20
+    assert len(questions) == 26
     for question in questions:
-        pages_named = re.findall(r"\]\(([\w/]+\.md)\)", question)
-        assert pages_named, question
-        assert all((DOCS / name).exists() for name in pages_named), question
+        links = re.findall(r"\]\(([\w/]+\.md)#?([^)]*)\)", question)
+        assert links, question
+        assert len(links) == question.count("]("), question
+        for name, heading in links:
+            assert not heading or heading in anchors(DOCS / name), question
+            assert (DOCS / name).exists(), question
     assert "docs/questions.md" in "\n".join((ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:20])
 
 

@@ -141,10 +141,8 @@ class Loss(ABC):
 
         Raises
         ------
-        ShapeError, NotFiniteError
-            Outputs that do not fit Y, or hold NaN or infinity.
-        InputError
-            They are no numbers, or Y no labels of this loss.
+        InputError, ShapeError, NotFiniteError
+            Outputs or Y that are no finite numbers, or do not fit together.
         """
         y, t, _ = self._arguments(outputs, Y)
         result = self.point_values(y, t).mean(axis=-1)
@@ -156,10 +154,8 @@ class Loss(ABC):
 
         Raises
         ------
-        ShapeError, NotFiniteError
-            Outputs that do not fit Y, or hold NaN or infinity.
-        InputError
-            They are no numbers, or Y no labels of this loss.
+        InputError, ShapeError, NotFiniteError
+            Outputs or Y that are no finite numbers, or do not fit together.
         """
         y, t, flat = self._arguments(outputs, Y)
         result = self.slope(y, t) / t.shape[0]
@@ -171,10 +167,8 @@ class Loss(ABC):
 
         Raises
         ------
-        ShapeError, NotFiniteError
-            Outputs that do not fit Y, or hold NaN or infinity.
-        InputError
-            They are no numbers, or Y no labels of this loss.
+        InputError, ShapeError, NotFiniteError
+            Outputs or Y that are no finite numbers, or do not fit together.
         """
         y, t, flat = self._arguments(outputs, Y)
         result = self.curvature(y, t) / t.shape[0]
@@ -186,10 +180,8 @@ class Loss(ABC):
 
         Raises
         ------
-        ShapeError, NotFiniteError
-            Outputs that do not fit Y or the vector, or hold NaN or infinity.
-        InputError
-            They are no numbers, or Y no labels of this loss.
+        InputError, ShapeError, NotFiniteError
+            Outputs or Y that are no finite numbers, or do not fit together.
         """
         return self._apply(self.hessian(outputs, Y), outputs, vector)
 
@@ -199,10 +191,8 @@ class Loss(ABC):
 
         Raises
         ------
-        ShapeError, NotFiniteError
-            Outputs that do not fit Y, or hold NaN or infinity.
-        InputError
-            They are no numbers, or Y no labels of this loss.
+        InputError, ShapeError, NotFiniteError
+            Outputs or Y that are no finite numbers, or do not fit together.
         """
         return curvature_sqrt(self.hessian(outputs, Y), self.has_blocks)
 
