@@ -50,7 +50,7 @@ class Covariance:
         return Covariance(q=self.qp, qp=self.q, c=self.c, det=self.det)
 
 
-def _product_error(a: np.ndarray, b: np.ndarray, product: np.ndarray) -> np.ndarray:
+def product_error(a: np.ndarray, b: np.ndarray, product: np.ndarray) -> np.ndarray:
     """a·b − fl(a·b) exactly (Dekker, Numerische Mathematik 18, 1971)."""
     a_high = _SPLITTER * a
     a_high = a_high - (a_high - a)
@@ -74,22 +74,22 @@ def determinant(q: np.ndarray, qp: np.ndarray, c: np.ndarray) -> np.ndarray:
 def determinant_and_close(
     q: np.ndarray, qp: np.ndarray, c: np.ndarray
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-    """:func:`determinant`, and the indices of all pairs with qq' − c² < qq'/8; None where there are none."""
+    """:func:`determinant`, and the indices of all pairs with qq' − c² ≤ qq'/8; None where there are none."""
     first = q * qp
     det = first - c * c
     largest = max(float(c.max(initial=0.0)), -float(c.min(initial=0.0)))
     if largest * largest < SURELY_APART * float(q.min(initial=np.inf)) * float(qp.min(initial=np.inf)):
         return det, None
     # Elsewhere the rounding of the products is no more than 8 ulp of their difference.
-    close = np.asarray(det < first / 8)
+    close = np.asarray(det <= first / 8)
     flat = np.flatnonzero(close)  # of one axis: several times as fast
     if not flat.size:
         return det, None
     index = np.unravel_index(flat, close.shape) if close.ndim else ()
     if flat.size == close.size:
-        return det + (_product_error(q, qp, first) - _product_error(c, c, c * c)), index
+        return det + (product_error(q, qp, first) - product_error(c, c, c * c)), index
     q, qp, first, c = (np.broadcast_to(v, close.shape)[index] for v in (q, qp, first, c))
-    det[index] += _product_error(q, qp, first) - _product_error(c, c, c * c)
+    det[index] += product_error(q, qp, first) - product_error(c, c, c * c)
     return det, index
 
 

@@ -13,12 +13,13 @@ from kernelcalc.arrays import EPS
 from kernelcalc.gaussian.covariance import Covariance, determinant
 from kernelcalc.gaussian.floats.closed import SharedPairs, expectation
 from kernelcalc.gaussian.floats.kinds import Combination, feels_small_angles, recognise
+from kernelcalc.gaussian.floats.layer import angle_growth
 from kernelcalc.gaussian.floats.norms import NORM_EXPONENTS, RTOL
 from kernelcalc.gaussian.floats.table import octave_tables
 from kernelcalc.kernels.fold import Numbers, Pairs, Step, first_kernels, plan, through
 from kernelcalc.kernels.layers import Order
 from kernelcalc.kernels.network import Network
-from kernelcalc.kernels.points import NEAR_PARALLEL
+from kernelcalc.kernels.points import LARGEST_GROWTH, NEAR_PARALLEL
 from kernelcalc.kernels.state import DiagonalKernels, PairKernels, turned, with_transposes
 
 # Most points, rows and columns together, treated this way.
@@ -28,16 +29,20 @@ MOST_POINTS = 8
 class KeptTables(Numbers):
     """float64 expectations of a few pairs: closed forms, or series of smooth nonlinearities from tables that are kept."""
 
+    def __init__(self) -> None:
+        self.growth = 1.0
+
     def expectations(self, step: Step, k: PairKernels, pairs: Pairs) -> tuple[dict[Order, np.ndarray], Any]:
         """E_ij of all pairs.
 
         Raises
         ------
         AnotherWayError
-            No closed form and no table is good enough.
+            No closed form and no table is good enough, or rounding has grown.
         """
         assert isinstance(pairs, OwnDiagonal)
         act = step.activation
+        self._watch(act, k.sigma, pairs)
         of_layer = act, step.orders, k.sigma, pairs.rows, pairs.columns, pairs.count
         found = _closed_forms(*of_layer)
         if found is None and act.smoothness == math.inf:
@@ -45,6 +50,14 @@ class KeptTables(Numbers):
         if found is None:
             raise AnotherWayError
         return found, None
+
+    def _watch(self, act: Activation, sigma: np.ndarray, pairs: OwnDiagonal) -> None:
+        """Leave nearly parallel points to the Gram matrix's way where the layers take them, and Σ's rounding, far apart."""
+        self.growth *= angle_growth(act, sigma[: pairs.count])
+        if self.growth > LARGEST_GROWTH:
+            q, qp, c = (v[pairs.count :] for v in (sigma[pairs.rows], sigma[pairs.columns], sigma))
+            if (determinant(q, qp, c) <= NEAR_PARALLEL * (q * qp)).any():
+                raise AnotherWayError
 
 
 class AnotherWayError(Exception):
@@ -185,7 +198,7 @@ def _closed_forms(
         return None
     det = np.maximum(determinant(q, qp, sigma), 0.0)
     det[:count] = 0.0
-    if feels_small_angles(act) and not (det[count:] > NEAR_PARALLEL * (q * qp)[count:]).all():
+    if feels_small_angles(act, float(q.max())) and not (det[count:] > NEAR_PARALLEL * (q * qp)[count:]).all():
         return None
     shared = SharedPairs(Covariance(q=q, qp=qp, c=sigma, det=det))
     result = {}

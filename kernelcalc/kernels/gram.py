@@ -21,7 +21,7 @@ from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import AnyArray
 from kernelcalc.gaussian.covariance import Covariance, determinant
 from kernelcalc.gaussian.floats.kinds import feels_small_angles, recognise
-from kernelcalc.gaussian.floats.layer import LayerExpectations, diagonal_expectations
+from kernelcalc.gaussian.floats.layer import LayerExpectations, angle_growth, diagonal_expectations
 from kernelcalc.kernels.blocks import COMPILED_SIDES, PAIRS_FOR_THEM, Matrix, check_finite
 from kernelcalc.kernels.few_points import few_points
 from kernelcalc.kernels.fold import (
@@ -41,7 +41,7 @@ from kernelcalc.kernels.layer import Scales
 from kernelcalc.kernels.layers import Dense, Layer
 from kernelcalc.kernels.network import Network
 from kernelcalc.kernels.parallel import refine_determinant
-from kernelcalc.kernels.points import Points, check_variances, first_covariance
+from kernelcalc.kernels.points import LARGEST_GROWTH, NEAR_PARALLEL, Points, check_variances, first_covariance
 from kernelcalc.kernels.sphere import CorrelationTable, correlation_table, one_norm
 from kernelcalc.kernels.state import KERNELS, DiagonalKernels, PairKernels, turned, with_transposes
 
@@ -56,10 +56,11 @@ WORTH_COMPILING = 2**23
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared:
-    """What one nonlinearity needs for all pairs; whether it or a later one tells small angles apart."""
+    """What one nonlinearity needs for all pairs; whether it or a later one feels small angles, or all make them large."""
 
     expectations: LayerExpectations
     small_angles: bool
+    chaotic: bool
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,8 +113,10 @@ class Block(Pairs):
             return cov
         same = self.same = self.equal(k, q, qp) if self.same is None else self.same
         c, det = k.sigma, determinant(q, qp, k.sigma)
-        if isinstance(source, Source) and scales is not None and step.prepared.small_angles:
-            refine_determinant(source.act, source.cov, (q, qp), det, same, scales.weight, scales.bias)
+        prepared = step.prepared
+        if isinstance(source, Source) and scales is not None and (prepared.small_angles or prepared.chaotic):
+            least = NEAR_PARALLEL if prepared.chaotic else 0.0
+            refine_determinant(source.act, source.cov, (q, qp), det, same, scales, least)
         np.maximum(det, 0.0, out=det)
         if same.any():
             # A point with itself has c = q exactly; the series may have rounded otherwise.
@@ -200,15 +203,17 @@ class Fold:
         """The steps that cost expectations, prepared for all points."""
         self.take_diagonals(*self.diagonals)
         found = [one for step in self.steps for one in step.nonlinearities]
-        small_angles = False
+        small_angles, growth = False, 1.0
         for step in reversed(found):
             act = step.activation
-            small_angles = small_angles or feels_small_angles(act)
             q, qp = (at.sigma for at in step.diagonals)
+            small_angles = small_angles or feels_small_angles(act, float(max(q.max(), qp.max())))
+            growth *= angle_growth(act, q if q is qp else np.concatenate([q, qp]))
             compiled = compiling_pays(act, q.size * qp.size) if self._compiled is None else self._compiled
             step.prepared = Prepared(
                 expectations=LayerExpectations(act, q, qp, step.orders, compiled=compiled),
                 small_angles=small_angles,
+                chaotic=growth > LARGEST_GROWTH,
             )
         return found
 

@@ -12,6 +12,7 @@ from kernelcalc.expressions.exact import evaluate, in_algebra
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.floats import kinds as combination
 from kernelcalc.gaussian.floats.mesh import mesh_rule
+from kernelcalc.kernels.layer import Scales
 from kernelcalc.machine import MULTIPRECISION
 
 # The expectations of kinked functions bend like √(1 − ρ²) near ρ = ±1; below this qq' − c², relative to qq', the rounding of
@@ -30,8 +31,8 @@ def refine_determinant(
     later: tuple[np.ndarray, np.ndarray],
     det: np.ndarray,
     same: np.ndarray,
-    sigma_w2: float,
-    beta2: float,
+    scales: Scales,
+    least: float,
 ) -> None:
     """Recompute in place qq' − c² of the next layer where the difference has cancelled.
 
@@ -47,13 +48,16 @@ def refine_determinant(
         The next layer's differences, changed in place.
     same : ndarray of bool
         Pairs of equal points, which are left alone.
-    sigma_w2, beta2 : float
-        σ_w² and β².
+    scales : Scales
+        σ_w² and β² of the layer of weights between.
+    least : float
+        Pairs are refined at least where the difference is below this times qq'.
     """
+    sigma_w2, beta2 = scales.weight, scales.bias
     weights = _homogeneous(act)
     exact = weights is None and act.smoothness < 1 and in_algebra(act.expr)
     bound = 1 / 8 if weights is not None else ROUNDING_SHOWS if exact or act.smoothness >= 1 else NEARER_PARALLEL
-    near = det < bound * (later[0] * later[1])
+    near = det < max(bound, least) * (later[0] * later[1])
     if not near.any():
         return
     near &= ~same
@@ -137,7 +141,10 @@ def difference_determinant(
         z, weight, _ = mesh_rule(((act, std[:, 0], np.zeros(len(std))),), 1.0, PANEL)
         weight = weight * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
         a = std * z
-        b = (c / q * a)[:, :, None] + (np.sqrt(cov.det[rows, None]) / std)[:, :, None] * nodes
+        # b given a; where a is 0, b is on its own
+        slope = np.divide(c, q, out=np.zeros_like(q), where=q > 0)
+        spread = np.divide(np.sqrt(cov.det[rows, None]), std, out=np.sqrt(cov.qp[rows, None]), where=std > 0)
+        b = (slope * a)[:, :, None] + spread[:, :, None] * nodes
         sign = np.where(c > 0, 1.0, -1.0)[:, :, None]
         first, second = act(a)[:, :, None], sign * act(b)
         apart, together = first - second, first + second

@@ -9,11 +9,13 @@ import numpy as np
 
 from kernelcalc.arrays import plain
 from kernelcalc.errors import CovarianceError, NotFiniteError, ShapeError
-from kernelcalc.gaussian.covariance import LARGEST, Covariance, determinant_and_close
+from kernelcalc.gaussian.covariance import LARGEST, Covariance, determinant_and_close, product_error
 from kernelcalc.kernels.layers import Scales
 
 # Pairs closer to |ρ| = 1 than this get their determinant from the difference of the points instead of from the Gram matrix.
-NEAR_PARALLEL = 1e-6
+NEAR_PARALLEL = 1e-4
+# Where 1 − ρ may grow by more than this through the layers, the rounding of Σ would grow with it beyond 1e-12.
+LARGEST_GROWTH = 4500.0
 # Below, products of variances of nearly parallel points underflow.
 SMALLEST = 1e-100
 # Pairs whose points are compared at once.
@@ -112,7 +114,11 @@ def _determinant_from_points(x: np.ndarray, xp: np.ndarray, scales: Scales) -> t
     n0 = x.shape[1]
     square = np.einsum("ij,ij->i", x, x)
     ratio = np.divide(np.einsum("ij,ij->i", x, xp), square, out=np.zeros_like(square), where=square > 0)
-    residual = xp - ratio[:, None] * x
+    along = ratio[:, None] * x
+    # the product's own rounding is as large as what is left of nearly parallel points; then once more what lies along x
+    residual = (xp - along) - product_error(ratio[:, None], x, along)
+    more = np.divide(np.einsum("ij,ij->i", x, residual), square, out=np.zeros_like(square), where=square > 0)
+    residual -= more[:, None] * x
     gram = square * np.einsum("ij,ij->i", residual, residual) / n0**2
     distance = np.einsum("ij,ij->i", x - xp, x - xp) / n0
     return scales.weight**2 * gram + scales.weight * scales.bias * distance, distance == 0

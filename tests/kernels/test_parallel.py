@@ -89,3 +89,57 @@ def test_chaos_multiplies_one_rounding_by_the_tangent_kernel(depth):
             # and float64 is as good as that
             assert abs(found.sigma[0, 1] - sigma) < 4 * eps * theta
             assert abs(found.theta[0, 1] - theta) < 4 * eps * theta * theta / sigma
+
+
+@pytest.mark.parametrize(
+    ("hidden", "network", "sigma", "theta"),
+    [
+        # all units of a zero row are c = σ(0): Σ = E relu(c Z)² = c²/2, Θ = c² E H(c Z)² + c²/2
+        (["cos", "relu"], {}, 0.5, 1.0),
+        (["softplus", "relu"], {}, np.log(2) ** 2 / 2, np.log(2) ** 2),
+        (["sigmoid", "relu"], {}, 0.125, 0.25),
+        (["exp(0.3*x)", "relu"], {}, 0.5, 1.0),
+        ("Heaviside(x)", {"depth": 3}, 0.5, None),
+    ],
+)
+def test_zero_rows_without_a_bias_are_equal_points(hidden, network, sigma, theta):
+    x = np.array([[0.0, 0, 0], [1, 2, 3], [0, 0, 0]])
+    names = ("sigma",) if theta is None else ("sigma", "theta")
+    found = kc.MLP(hidden, beta=0.0, **network).kernels(x, only=names)
+    for i, j in ((0, 0), (0, 2), (2, 2)):
+        assert abs(found.sigma[i, j] - sigma) < 1e-15
+        assert theta is None or abs(found.theta[i, j] - theta) < 1e-15
+
+
+def test_a_step_at_zero_is_one_half():
+    x = np.array([[0.0, 0, 0], [1, 2, 3], [-1, 5, 2], [0, 0, 0], *RNG.normal(size=(6, 3))])
+    dot = kc.MLP("relu", depth=2, beta=0.0).kernels(x, only="sigma_dot").sigma_dot
+    np.testing.assert_array_equal(dot[0, 1:], 0.25)  # E[H(0) H(b)] = ½ · ½
+    leaky = kc.MLP("leaky_relu", depth=2, beta=0.0).kernels(x, only="sigma_dot").sigma_dot
+    np.testing.assert_allclose(leaky[0], 0.505**2, rtol=1e-15)  # slopes 1 and 0.01, their mean twice
+
+
+@pytest.mark.parametrize(
+    ("name", "sigma_w", "depth", "scale", "apart"),
+    [
+        ("sin(2*x+1)", 2.5, 9, 1.0, 1e-5),  # χ = 12 a layer: rounding would grow to 1e-8
+        ("sin(2*x+1)", 2.5, 9, 1.0, 1e-9),
+        ("erf", 3.0, 30, 1.0, 1e-9),
+        ("gelu", 1.0, 4, 1e9, 1e-9),  # a kink at this distance
+        ("smooth_relu", 1.0, 4, 1e9, 1e-6),
+        ("erf", 1.0, 4, 1e9, 1e-9),
+        ("sin", 1.0, 4, 1e4, 1e-9),
+        ("sin(30*x)", 1.0, 4, 1.0, 1e-9),
+    ],
+)
+@pytest.mark.parametrize("others", [0, 9])
+def test_nearly_parallel_points_that_come_apart(name, sigma_w, depth, scale, apart, others):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 6))
+    pair = scale * np.array([a, a + apart * b])
+    net = kc.MLP(name, depth=depth, sigma_w=sigma_w)
+    found = net.kernels(np.concatenate([pair, rng.normal(size=(others, 6))]), only=("sigma", "theta"))
+    exact = net.kernels(pair, dps=25, only=("sigma", "theta"))
+    for kernel in ("sigma", "theta"):
+        error = abs(found[kernel][0, 1] - float(exact[kernel][0, 1])) / float(exact[kernel][0, 0])
+        assert error < 1e-11, (kernel, error)

@@ -94,9 +94,12 @@ class _Smoothed:
 
     @cached_property
     def opening(self) -> np.ndarray:
-        """π minus the angle between a and b: atan2(r, −c), 0 where r = c = 0."""
+        """π minus the angle between a and b: atan2(r, −c), π/2 where a or b is 0: a step there is ½."""
         turned = np.subtract(0.0, self.c)
-        return np.arctan2(self.r, turned, out=turned)
+        opening = np.arctan2(self.r, turned, out=turned)
+        if not (np.all(self.q) and np.all(self.qp)):
+            opening = np.where((self.q == 0) | (self.qp == 0), np.pi / 2, opening)
+        return opening
 
     @cached_property
     def turn(self) -> np.ndarray:
@@ -219,9 +222,7 @@ class _Waves:
 
     @classmethod
     def of(cls, cov: Covariance, rates: tuple[float, float], largest: float) -> _Waves:
-        gap, *others = _Waves._parts(cov, rates)
-        for other in others:
-            gap += other
+        gap = _Waves._gap(cov, rates)
         envelope = np.exp(np.negative(gap, out=gap), out=gap)
         envelope *= 0.5
         decay = np.abs(cov.c)
@@ -229,13 +230,22 @@ class _Waves:
         return cls(envelope=envelope, decay=np.expm1(decay, out=decay), largest=largest, rates=rates, cov=cov)
 
     @staticmethod
-    def _parts(cov: Covariance, rates: tuple[float, float]) -> list[np.ndarray]:
+    def _gap(cov: Covariance, rates: tuple[float, float]) -> np.ndarray:
+        """(w√q − w'√q')²/2 + ww' (√(qq') − |c|), by w²q − w'²q' and qq' − c²: fast waves would feel the rounding of c."""
         w, wp = rates
-        c = np.abs(cov.c)
-        if w == wp:
-            # differences of close numbers are exact, those of their multiples and halves are not
-            return [w**2 / 2 * (cov.q - c), w**2 / 2 * (cov.qp - c)]
-        return [w**2 * cov.q / 2 + wp**2 * cov.qp / 2 - w * wp * c]
+        root, other = np.sqrt(cov.q), np.sqrt(cov.qp)
+        both = np.abs(cov.c)
+        both += root * other
+        gap = np.divide(cov.det, both, out=np.zeros_like(both), where=both > 0) if not both.all() else cov.det / both
+        gap *= w * wp
+        # differences of close numbers are exact, those of their multiples and roots are not
+        apart = w * (cov.q - cov.qp) if w == wp else w**2 * cov.q - wp**2 * cov.qp
+        total = root + other if w == wp else w * root + wp * other
+        apart = np.divide(apart, total, out=np.zeros_like(apart), where=total > 0) if not total.all() else apart / total
+        apart *= apart
+        apart *= 0.5
+        gap += apart
+        return gap
 
     def pair(self, kind: str, *, turned: bool) -> _Pair:
         """Sines or cosines; ``turned`` where their rates have opposite signs."""
@@ -249,12 +259,10 @@ class _Waves:
         return _Pair(value=value, loss=2 + 2 * (w**2 + wp**2) * self.largest, finer=self.size)
 
     def size(self) -> np.ndarray:
-        """Rounding of the exponents, relative to the value."""
+        """Rounding of the exponents, relative to the value; that of x is at most 1 in e^{−x} − 1."""
         w, wp = self.rates
-        if w == wp:
-            first, second = self._parts(self.cov, self.rates)
-            return 2 + np.abs(first) + np.abs(second)
-        return 1 + w**2 * self.cov.q / 2 + wp**2 * self.cov.qp / 2 + np.abs(w * wp * self.cov.c)
+        multiples = 0.0 if w == wp else w**2 * self.cov.q + wp**2 * self.cov.qp
+        return 2 + self._gap(self.cov, self.rates) + multiples
 
 
 def _exponential_pair(f: Term, g: Term, cov: Covariance) -> _Pair:

@@ -201,19 +201,25 @@ def homogeneous_weights(combination: Combination) -> tuple[float, float] | None:
     return linear, absolute
 
 
-# Smoothed kinks narrower than this variance bend like kinks between nearly parallel points.
+# Smoothed kinks narrower than this, relative to the points' own variance, bend like kinks between nearly parallel points.
 SHARP = 1e-2
 
 
-def feels_small_angles(act: Activation) -> bool:
+def feels_small_angles(act: Activation, largest: float = 1.0) -> bool:
     """Whether expectations of σ depend on the angle of nearly parallel points more finely than their covariances hold it.
 
-    That is so for kinks, where it is of first order, and for kinks smoothed over less than the points' own size (erf(100 x)).
+    That is so for kinks, where it is of first order, and for kinks smoothed over less than the points' own size: erf(100 x),
+    and every nonlinearity at points of a variance far above 1. ``largest`` is the largest variance.
 
     Examples
     --------
     >>> [feels_small_angles(Activation(text)) for text in ("tanh(x)", "Abs(x)", "erf(100*x)")]
     [False, True, True]
+    >>> feels_small_angles(Activation("tanh(x)"), 1e4)
+    True
     """
-    terms = recognise(act) or {}
-    return act.smoothness < 1 or any(t.kind in ("R", "K") and t.variance < SHARP for t in terms)
+    terms = recognise(act)
+    sharp = SHARP * max(1.0, largest)
+    if act.smoothness < 1 or (terms is None and sharp > 1):
+        return True
+    return any(t.kind in ("R", "K") and t.variance < sharp for t in terms or {})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
-from kernelcalc.errors import SlowMethodWarning, warn
+from kernelcalc.errors import DivergentExpectationError, SlowMethodWarning, warn
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.floats import closed, kinds
 from kernelcalc.gaussian.floats.blocks import Index, Order, Points, SeriesBlocks
@@ -225,3 +228,25 @@ def _at_points(f: Activation, g: Activation, cov: Covariance, rtol: float) -> np
         if found is not None and (found.error <= rtol * np.abs(found.value)).all() and np.isfinite(found.value).all():
             return np.broadcast_to(found.value, cov.q.shape)
     return pair_estimate(f, g, cov, rtol=rtol).value
+
+
+def angle_growth(act: Activation, q: np.ndarray) -> float:
+    """How much 1 − ρ of nearly parallel points grows in the layer, at most: q E[σ'²]/E[σ²], at the ends of q's octaves."""
+    known = q[q > 0]
+    return (
+        max((_growth(act, math.frexp(float(end))[1]) for end in (known.min(), known.max())), default=1.0)
+        if known.size
+        else 1.0
+    )
+
+
+@lru_cache(maxsize=4096)
+def _growth(act: Activation, octave: int) -> float:
+    q = np.array([2.0**octave])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an estimate
+            found = diagonal_expectations(act, q, ((0, 0), (1, 1)))
+    except DivergentExpectationError:
+        return 1.0  # slopes are infinite: no kernel that needs them is asked for
+    return float(q[0] * found[1, 1][0] / found[0, 0][0]) if found[0, 0][0] > 0 else 1.0
