@@ -128,13 +128,16 @@ def jump_coefficients(jumps: Jumps, std: Array, low: Array, terms: int) -> Array
     return np.ascontiguousarray(found.T)
 
 
-def exponential_parts(act: Activation, jumps: Jumps) -> list[Activation]:
+@lru_cache(maxsize=256)
+def exponential_parts(act: Activation) -> tuple[Activation, ...]:
     """The multiples of e^{λx} alone, as functions of their own."""
     parts = [_parts(piece) for piece in act.form.pieces]
+    jumps = jumps_of(act)
+    assert jumps is not None
     made = []
     for rate in jumps.exponential:
         wanted = next(one for part in parts if part is not None for one in part if float(one) == rate)
         pieces = tuple((part or {}).get(wanted, sp.S.Zero) * sp.exp(wanted * x) for part in parts)
         form = type(act.form)(breaks=act.form.breaks, pieces=pieces, stable=pieces)
         made.append(Activation(form, name=f"{act.name}, e^({rate:g}x)"))
-    return made
+    return tuple(made)

@@ -161,7 +161,7 @@ def _by_jumps(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
     assert jumps is not None
     first = min(terms, jumps.by_quadrature(float(std.max()) ** 2))
     low, energy, spill = _separate(act, std, count, first)
-    parts = [_separate(part, std, count, first)[0] for part in exponential_parts(act, jumps)]
+    parts = [_separate(part, std, count, first)[0] for part in exponential_parts(act)]
     return jump_coefficients(jumps, std, np.stack([*parts, low]), terms), energy, spill
 
 
@@ -177,7 +177,8 @@ def _together(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
         members = np.flatnonzero(octave == value)
         ends = [np.array([extreme]) for extreme in (std[members].min(), std[members].max())]
         z, weight, meshes = mesh_rule(tuple((act, end, np.zeros(1)) for end in ends), width, count)
-        z, weight = z[0], weight[0]
+        # Panels of the two ends that coincide, or lie beyond the range, are empty.
+        z, weight = z[weight > 0], weight[weight > 0]
         half = np.exp(-(z**2) / 4) / (2 * np.pi) ** 0.25
         for start in range(0, members.size, ROW_BLOCK):
             rows = members[start : start + ROW_BLOCK]
@@ -187,14 +188,32 @@ def _together(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
                 spill[rows] += np.sqrt(doubt(act, meshes[-1], std[rows, None] * z) ** 2 @ (weight * half**2))
             weighted = values * (weight * half)
             energy[rows] = (weighted * values) @ half
-            before, now = np.zeros_like(half), half
-            for first in range(0, terms, TERM_BLOCK):
-                basis = np.empty((min(TERM_BLOCK, terms - first), z.size))
-                for k in range(first, first + len(basis)):
-                    basis[k - first] = now
-                    before, now = now, (z * now - np.sqrt(k) * before) / np.sqrt(k + 1)
-                coefficients[rows, first : first + len(basis)] = weighted @ basis.T
+            coefficients[rows] = _hermite_sums(weighted, z, half, terms)
     return coefficients, energy, spill
+
+
+def _hermite_sums(weighted: np.ndarray, z: np.ndarray, start: np.ndarray, terms: int) -> np.ndarray:
+    """Σ_z weighted(z) start(z) h_k(z) for k < terms, (rows, nodes) to (rows, terms); half of symmetric nodes is enough."""
+    middle = z.size // 2
+    even = odd = weighted
+    if np.array_equal(z, -z[::-1]):
+        left, right = weighted[:, :middle][:, ::-1], weighted[:, middle:]
+        even, odd, z, start = left + right, right - left, z[middle:], start[middle:]
+    found = np.empty((len(weighted), terms))
+    roots = np.sqrt(np.arange(terms + 1.0)).tolist()
+    before, now, after = np.zeros_like(start), start.copy(), np.empty_like(start)
+    for first in range(0, terms, TERM_BLOCK):
+        last = min(first + TERM_BLOCK, terms)
+        basis = np.empty((last - first, z.size))
+        for k in range(first, last):
+            basis[k - first] = now
+            np.multiply(z, now, out=after)
+            np.subtract(after, np.multiply(before, roots[k], out=before), out=after)
+            np.divide(after, roots[k + 1], out=after)
+            before, now, after = now, after, before
+        found[:, first:last:2] = even @ basis[::2].T
+        found[:, first + 1 : last : 2] = odd @ basis[1::2].T
+    return found
 
 
 def _spill(values: np.ndarray, z: np.ndarray) -> np.ndarray:
