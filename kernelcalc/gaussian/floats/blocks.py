@@ -56,8 +56,10 @@ class Points:
         key = order, "rows" if self.q is self.qp else side
         if key not in self._norms:
             unique, back = np.unique(self.q if key[1] == "rows" else self.qp, return_inverse=True)
-            self._norms[key] = _norms(self.functions[order], unique)[back]
-            self._least[key] = self._norms[key].min(axis=0, keepdims=True)
+            found = _norms(self.functions[order], unique)[back]
+            # last what other threads look for
+            self._least[key] = found.min(axis=0, keepdims=True)
+            self._norms[key] = found
         return self._norms[key]
 
     def least(self, order: int, side: str) -> np.ndarray:
