@@ -22,7 +22,7 @@ from kernelcalc.errors import InputError
 from kernelcalc.gaussian.expectation import gaussian_expectation
 from kernelcalc.results.result import Result, axes
 from kernelcalc.studies.sample_covariance import MarchenkoPastur
-from kernelcalc.training.checks import check_count, check_number, square
+from kernelcalc.training.checks import check_count, check_number, levels_of, square
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -53,7 +53,7 @@ class FisherSpectrum(Result):
     def quantile(self, level: ArrayLike) -> Array:
         """Eigenvalues below which a share lies."""
         middle = np.cumsum(self.weights) - self.weights / 2
-        return np.asarray(np.interp(np.asarray(level, dtype=np.float64), middle, self.values))
+        return np.asarray(np.interp(levels_of(level), middle, self.values))
 
 
 def fisher_spectrum(

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
-from kernelcalc.training.checks import check_count, check_number, floats
+from kernelcalc.training.checks import check_count, check_number, floats, levels_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -216,7 +216,7 @@ class MarchenkoPastur:
         starts = np.cumsum([0.0, *(mass[-1] for _, mass in self._masses)])
         shares = np.concatenate([a + mass for a, (_, mass) in zip(starts, self._masses, strict=False)]) / starts[-1]
         points = np.concatenate([known for known, _ in self._masses])
-        return np.asarray(np.interp(floats(level, "level", "numbers"), shares, points))
+        return np.asarray(np.interp(levels_of(level), shares, points))
 
     def outlier(self, spike: ArrayLike) -> Array:
         """Limit of the sample eigenvalue of a single eigenvalue ℓ added to the population: ψ(ℓ) where ψ'(ℓ) > 0, else nan.

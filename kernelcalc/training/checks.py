@@ -136,6 +136,21 @@ def sorted_times(times: ArrayLike) -> tuple[Array, NDArray[np.intp]]:
     return unique, where
 
 
+def levels_of(levels: ArrayLike, *, ends: bool = True) -> Array:
+    """Levels of quantiles, between 0 and 1, with these or without (``ends``).
+
+    Raises
+    ------
+    InputError
+        Not numbers, or outside.
+    """
+    given = floats(levels, "levels", "numbers between 0 and 1")
+    inside = (given >= 0) & (given <= 1) if ends else (given > 0) & (given < 1)
+    if not inside.all():
+        raise InputError("levels between 0 and 1", f"{levels!r}")
+    return given
+
+
 def check_count(name: str, value: Any, least: int) -> None:
     """Refuse what is not a whole number of at least ``least``.
 

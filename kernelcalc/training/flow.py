@@ -20,7 +20,7 @@ from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, renamed
 from kernelcalc.machine import one_blas_thread, processors
 from kernelcalc.results.result import axes, origin_of, seed_of
-from kernelcalc.training.checks import check_count, check_number, floats, gram, sorted_times
+from kernelcalc.training.checks import check_count, check_number, gram, levels_of, sorted_times
 from kernelcalc.training.integrator import integrate
 from kernelcalc.training.leading import FEWEST, LeadingTraces
 from kernelcalc.training.losses import ConvexLoss, Loss, resolve_loss
@@ -111,9 +111,7 @@ class SampledTrajectory(Trajectory):
         known = ("trace_i", "trace_s", "trace_s2", "trace_h", "loss")
         if name not in known:
             raise InputError(f"one of {', '.join(known)}", repr(name))
-        return np.asarray(
-            np.quantile(getattr(self, f"sample_{name}"), floats(levels, "levels", "numbers between 0 and 1"), axis=0)
-        )
+        return np.asarray(np.quantile(getattr(self, f"sample_{name}"), levels_of(levels), axis=0))
 
 
 @renamed(labels="Y")

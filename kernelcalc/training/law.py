@@ -16,11 +16,11 @@ import numpy as np
 
 from kernelcalc.errors import InputError, renamed
 from kernelcalc.machine import one_blas_thread, processors
-from kernelcalc.training.checks import check_count, check_number, columns, gram, times_of
+from kernelcalc.training.checks import check_count, check_number, columns, gram, levels_of, times_of
 from kernelcalc.training.descent import Descent
 from kernelcalc.training.modes import Modes
 from kernelcalc.training.progress import warn_if_long
-from kernelcalc.training.quadratic import Form, QuadraticLaw, levels_of
+from kernelcalc.training.quadratic import Form, QuadraticLaw
 from kernelcalc.training.start import covariance_root, initial_covariance
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def mse_quantiles(
     >>> mse_quantiles(ones, [0.0], [0.0], "trace_s2", [0.5]).round(4)
     array([[0.4549]])
     """
-    wanted = levels_of(np.atleast_1d(levels))
+    wanted = levels_of(np.atleast_1d(levels), ends=False)
     check_count("copies", copies, 1)
     check_number("a tolerance tol", tol, 0.0)
     workers = processors()

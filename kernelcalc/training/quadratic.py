@@ -16,7 +16,7 @@ import numpy as np
 
 from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError
 from kernelcalc.results.result import Result, axes
-from kernelcalc.training.checks import check_count, floats, generator
+from kernelcalc.training.checks import check_count, floats, generator, levels_of
 from kernelcalc.training.inversion import Standard
 from kernelcalc.training.start import covariance_root
 
@@ -115,14 +115,6 @@ class Leading:
         if self.standard is None:
             return np.full(len(levels), self.mean)
         return np.array([self.mean + self.std * self.standard.quantile(float(level)) for level in levels])
-
-
-def levels_of(level: ArrayLike) -> Array:
-    """Levels checked."""
-    levels = floats(level, "levels", "numbers between 0 and 1")
-    if not ((levels > 0) & (levels < 1)).all():
-        raise InputError("levels between 0 and 1", f"{level!r}")
-    return levels
 
 
 def _few_terms(sums: Array, squares: Array, largest: float) -> Array:
@@ -272,7 +264,7 @@ class QuadraticLaw(Result):
 
     def quantile(self, level: ArrayLike) -> Any:
         """Point x with P(Q ≤ x) = level, to 1e-10 in the level."""
-        return self._each(self._quantile, levels_of(level))
+        return self._each(self._quantile, levels_of(level, ends=False))
 
     def sample(self, count: int, rng: Any = 0) -> Array:
         """Draws, (count,)."""

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import kernelcalc as kc
+from kernelcalc.errors import InputError
 from kernelcalc.kernels.layers import Dense, LayerNorm, Residual
 from kernelcalc.kernels.parametrisation import pytorch, pytorch_defaults, standard, standard_theta
 from kernelcalc.kernels.state import KERNEL_NAMES
@@ -113,6 +114,35 @@ def test_trained_weights_themselves(which):
         assert (np.abs(mean - getattr(limit, name)) < allowed).all(), (name, mean, getattr(limit, name))
     if which == "standard":
         np.testing.assert_allclose(limit.theta, standard_theta(net, X, (n, n)), rtol=1e-13)
+
+
+@pytest.mark.parametrize("build", [residual, normalised], ids=lambda build: build.__name__)
+@pytest.mark.parametrize("dps", [None, 20])
+def test_two_sets_are_a_block_of_their_union(build, dps):
+    net, points = LIMITS[build], np.random.default_rng(2).normal(size=(5, 3))
+    rows, columns = points[:2], points[2:] if dps is None else points[2:3]
+    union = net.kernels(np.concatenate([rows, columns]), dps=dps)
+    for name, block in net.kernels(rows, columns, dps=dps).items():
+        scale = max(float(abs(value)) for value in block.ravel())
+        error = np.abs((block - union[name][:2, 2:]).astype(float))
+        assert error.max() < (1e-12 if dps is None else 1e-19) * scale, name
+
+
+@pytest.mark.parametrize("dps", [None, 20])
+def test_a_point_without_variance_before_layernorm_is_refused_in_either_set(dps):
+    net = kc.Sequential(Dense(W, 0.0), LayerNorm(), "tanh", Dense(W, B))
+    for sets in ((X, 0 * X), (0 * X, X), (np.concatenate([X, 0 * X]),)):
+        with pytest.raises(InputError, match=r"a variance above 0, got a variance of 0.*; beta > 0 before LayerNorm"):
+            net.kernels(*sets, dps=dps)
+
+
+@pytest.mark.parametrize("dps", [None, 20])
+def test_rates_of_one_layer(dps):
+    """Θ = r_w σ_w² x·x/n_0 + r_b β², and Σ has no rates."""
+    K = kc.Sequential(Dense(W, B, weight_rate=3.0, bias_gradient=0.5)).kernels([[1.0, 2.0]], dps=dps)
+    np.testing.assert_allclose(
+        [float(K.sigma[0, 0]), float(K.theta[0, 0])], [1.44 * 2.5 + 0.16, 3 * 1.44 * 2.5 + 0.5], rtol=1e-15
+    )
 
 
 @pytest.mark.parametrize("one_norm", [False, True])

@@ -1,12 +1,15 @@
 """Every function of training refuses the same kernels, labels and times with the same words."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
+from kernelcalc.studies.fisher import fisher_spectrum
 from kernelcalc.studies.meanfield import mean_field_moments
+from kernelcalc.studies.sample_covariance import MarchenkoPastur
 from kernelcalc.studies.spectrum import spectrum_of_i
 from kernelcalc.training.checks import gram, sorted_times
 from kernelcalc.training.flow import hessian_moments
@@ -78,6 +81,25 @@ def test_rounding_is_no_asymmetry_and_is_removed():
     found = gram(kernels(theta=given), "theta")
     np.testing.assert_array_equal(found, found.T)
     assert found[0, 1] == 5e-13
+
+
+LEVELS = {
+    "samples": partial(hessian_moments(kernels(), np.ones(3), [0.0], samples=3).quantiles, "loss"),
+    "a law": mse_law(kernels(), np.ones(3), 0.0, "loss").quantile,
+    "fisher": fisher_spectrum("tanh", 2, 3, 2, quantiles=4).quantile,
+    "eigenvalues": MarchenkoPastur.of([1.0], 0.5).positive_quantile,
+}
+
+
+@pytest.mark.parametrize("quantile", LEVELS.values(), ids=LEVELS.keys())
+def test_levels_of_quantiles(quantile):
+    low, high = quantile([0.2, 0.8])
+    assert low < high
+    for wrong in (1.5, [-0.1], np.nan):
+        with pytest.raises(InputError, match=r"^expected levels between 0 and 1, got "):
+            quantile(wrong)
+    with pytest.raises(InputError, match="levels, numbers between 0 and 1, got str"):
+        quantile("a")
 
 
 def test_times_are_sorted_and_found_again():

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,13 +37,14 @@ def test_mse_agrees_with_corollary_1_within_sampling_error(kernels, n_out):
     np.testing.assert_allclose(sampled.trace_i, exact.trace_i, rtol=1e-12)
 
 
-@pytest.mark.parametrize("rtol", [1e-4, 1e-6])
-def test_each_initialisation_follows_the_closed_form_to_tolerance(kernels, rtol):
+@pytest.mark.parametrize(("rtol", "unit"), [(1e-4, 1.0), (1e-6, 1.0), (1e-4, 1e-6), (1e-4, 1e6)])
+def test_each_initialisation_follows_the_closed_form_to_tolerance(kernels, rtol, unit):
+    # Θ in other units, times in theirs
     labels = np.sin(np.arange(N))[:, None]
     y0, _ = initial_draws(kernels, 1, 5, rng=3)
     values, vectors = np.linalg.eigh(kernels.theta)
     times = np.geomspace(0.01, 1e5, 12)
-    flow = gradient_flow(kernels.theta, y0, labels, resolve_loss("mse"), times, rtol=rtol)
+    flow = gradient_flow(unit * kernels.theta, y0, labels, resolve_loss("mse"), times / unit, rtol=rtol)
     for t, (_, y) in zip(times, flow, strict=True):
         exact = labels + (vectors * np.exp(-t * values / N)) @ vectors.T @ (y0 - labels)
         error = np.sqrt(np.mean((y - exact) ** 2, axis=1)) / np.sqrt(np.mean(y0**2, axis=1))
@@ -121,6 +123,10 @@ def test_workers_and_order_of_times_change_nothing(kernels):
 def test_statistics_over_samples(kernels):
     moments = hessian_moments(kernels, LABELS > 0, TIMES, loss="binary", samples=50)
     assert moments.samples == 50
+    for name in ("trace_s", "trace_s2", "loss"):
+        drawn = getattr(moments, f"sample_{name}")
+        spread = np.sqrt(np.sum((drawn - drawn.mean(axis=0)) ** 2, axis=0) / 49)
+        np.testing.assert_allclose(getattr(moments, f"{name}_std"), spread, rtol=1e-12)
     np.testing.assert_allclose(moments.trace_i_std, moments.sample_trace_i.std(axis=0, ddof=1))
     low, middle, high = moments.quantiles("trace_h")
     assert (low <= middle).all()
@@ -128,8 +134,35 @@ def test_statistics_over_samples(kernels):
     assert low.shape == (4, TIMES.size)
     np.testing.assert_allclose(middle, np.median(moments.sample_trace_h, axis=0))
     np.testing.assert_allclose(moments.trace_h_std[0], moments.sample_trace_h[:, 0].std(axis=0, ddof=1))
-    with pytest.raises(InputError, match="trace_x"):
+    with pytest.raises(InputError, match="one of trace_i, trace_s, trace_s2, trace_h, loss, got 'trace_x'"):
         moments.quantiles("trace_x")
+
+
+def test_defaults_axes_and_origin():
+    moments = hessian_moments(MLP("erf").kernels(np.eye(3)), [0, 1, 1], [0.0, 1.0], loss="binary")
+    assert (moments.samples, moments.kmax, moments.loss_name, moments.origin["seed"]) == (64, 4, "binary", 0)
+    rows = {
+        "sample_trace_h": ("k",),
+        "sample_trace_i": ("k",),
+        "sample_trace_s": (),
+        "sample_trace_s2": (),
+        "sample_loss": (),
+    }
+    dimensions = {name: ("initialisation", *own, "time") for name, own in rows.items()} | {
+        "trace_i_bound": ("k", "time")
+    }
+    assert dimensions.items() <= moments.dimensions().items()
+    for name, own in dimensions.items():
+        assert moments.array(name).shape == tuple({"initialisation": 64, "k": 4, "time": 2}[axis] for axis in own)
+    others = [
+        hessian_moments(MLP("tanh").kernels(np.eye(3)), [0, 1, 1], [0.0], loss="binary", samples=2),
+        hessian_moments(MLP("erf").kernels(np.eye(3)), [0, 1, 1], [0.0], loss="binary", samples=2),
+        hessian_moments(MLP("erf").kernels(np.eye(3)), [0, 0, 1], [0.0], loss="binary", samples=2),
+        hessian_moments(MLP("erf").kernels(np.eye(3)), [0, 0, 1], [0.0], loss="binary", samples=2, rng=7),
+    ]
+    changed = [[key for key in a.origin if a.origin[key] != b.origin[key]] for a, b in pairwise(others)]
+    assert changed == [["network"], ["targets"], ["seed"]]
+    assert others[-1].origin["seed"] == 7
 
 
 def test_spectrum_of_i_is_constant_under_mse_and_drifts_under_cross_entropy(kernels):
@@ -190,27 +223,31 @@ def with_kernel(kernels, **changed):
 
 
 @pytest.mark.parametrize(
-    ("changes", "options", "error"),
+    ("changes", "options", "error", "message"),
     [
-        ({"phi": 1e3 * np.ones((N, N))}, {}, CovarianceError),
-        ({"xi": None}, {}, InputError),
-        ({"lam": np.ones((2, 2))}, {}, ShapeError),
-        ({"theta": np.full((N, N), np.nan)}, {}, NotFiniteError),
-        ({}, {"times": [-1.0]}, InputError),
-        ({}, {"times": [np.inf]}, NotFiniteError),
-        ({}, {"times": []}, ShapeError),
-        ({}, {"samples": 1}, InputError),
-        ({}, {"kmax": 0}, InputError),
-        ({}, {"workers": 0}, InputError),
-        ({}, {"rtol": 0}, InputError),
-        ({}, {"rtol": 1e-13}, InputError),
-        ({}, {"loss": "sofmax"}, UnknownNameError),
-        ({}, {"Y": [1, 2]}, ShapeError),
+        ({"phi": 1e3 * np.ones((N, N))}, {}, CovarianceError, "eigenvalue"),
+        ({"xi": None}, {}, InputError, "the array xi"),
+        ({"lam": np.ones((2, 2))}, {}, ShapeError, r"\(14, 14\)"),
+        ({"theta": np.full((N, N), np.nan)}, {}, NotFiniteError, "finite kernel theta"),
+        ({}, {"times": [-1.0]}, InputError, "times ≥ 0, got -1"),
+        ({}, {"times": [np.inf]}, NotFiniteError, "finite times"),
+        ({}, {"times": []}, ShapeError, "times of the shape"),
+        ({}, {"samples": 1}, InputError, "samples"),
+        ({}, {"rtol": 0}, InputError, "^expected a tolerance rtol, a finite number of at least 1e-11, got 0$"),
+        ({}, {"rtol": 1e-13}, InputError, "at least 1e-11"),
+        ({}, {"loss": "sofmax"}, UnknownNameError, "did you mean 'softmax'"),
+        ({}, {"Y": [1, 2]}, ShapeError, "shape"),
+        ({}, {"rtol": 1.0}, InputError, "^expected a tolerance rtol below 1, got 1.0$"),
+        ({}, {"trace_rtol": -1.0}, InputError, "^expected a tolerance trace_rtol, "),
+        ({}, {"trace_rtol": 1.0}, InputError, "^expected a tolerance trace_rtol below 1, got 1.0$"),
+        ({}, {"n_out": 0}, InputError, "^expected n_out, a whole number of at least 1, got 0$"),
+        ({}, {"workers": 0}, InputError, "^expected workers, a whole number of at least 1, got 0$"),
+        ({}, {"kmax": 0}, InputError, "^expected kmax, a whole number of at least 1, got 0$"),
     ],
 )
-def test_named_errors(kernels, changes, options, error):
+def test_named_errors(kernels, changes, options, error, message):
     arguments = {"Y": LABELS, "times": [0.0, 1.0], "samples": 2} | options
-    with pytest.raises(error):
+    with pytest.raises(error, match=message):
         hessian_moments(with_kernel(kernels, **changes), **arguments)
 
 

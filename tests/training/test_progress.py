@@ -76,3 +76,25 @@ def test_a_bar_replaces_the_warning(monkeypatch):
 def test_short_ones_do_not():
     warn_if_long(1e10, "what", "hint")
     assert list(with_bar([1, 2], "steps", False)) == [1, 2]
+
+
+def test_seconds_of_sampled_moments_grow_with_what_is_computed(monkeypatch):
+    """One share for each initialisation and time, none saved by a bar; products of blocks for each pair of outputs."""
+    monkeypatch.setattr("kernelcalc.training.progress._SPEED", 1e-3)
+
+    def seconds(loss, y, samples=2, count=1, kmax=1, workers=1):
+        options = {"samples": samples, "kmax": kmax, "workers": workers}
+        with pytest.warns(
+            SlowMethodWarning, match=f"^moments of 8 points, {samples} initialisations at {count} "
+        ) as found:
+            hessian_moments(KERNELS, y, np.arange(float(count)), loss, **options)
+        return int(re.search(r"about (\d+) s", str(found[-1].message))[1])
+
+    one = seconds("binary", Y)
+    assert [seconds("binary", Y, 6), seconds("binary", Y, 2, 3), 2 * seconds("binary", Y, workers=2)] == [
+        3 * one,
+        3 * one,
+        one,
+    ]
+    two, three = (seconds("softmax", np.arange(8) % c, kmax=4) - seconds("softmax", np.arange(8) % c) for c in (2, 3))
+    assert three == 3 * two

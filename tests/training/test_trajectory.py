@@ -5,11 +5,13 @@ from __future__ import annotations
 import pickle
 import sys
 from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kernelcalc.errors import InputError, MissingExtraError
+from kernelcalc.results.storage import load
 from kernelcalc.training.trajectory import KnownDeviations, Trajectory
 
 
@@ -34,7 +36,8 @@ def example(kmax: int = 3, calls: list[str] | None = None) -> Trajectory:
 def test_moments_of_h() -> None:
     np.testing.assert_array_equal(example().trace_h, [[11, 21], [102, 202], [3, 3]])
     np.testing.assert_array_equal(example().trace_h_std, [[0.5, 0.25], [5, 2.5], [0, 0]])
-    np.testing.assert_array_equal(example(kmax=1).trace_h, [[11, 21]])
+    for kmax in (1, 2):
+        np.testing.assert_array_equal(example(kmax=kmax).trace_h, [[11, 21], [102, 202]][:kmax])
 
 
 def test_deviations_are_computed_once_and_only_when_read() -> None:
@@ -82,20 +85,20 @@ def test_axes_and_coordinates() -> None:
     np.testing.assert_array_equal(found["time"], [0.0, 2.0])
 
 
-def test_copies_keep_deviations_or_why_there_are_none() -> None:
+def test_files_and_copies_keep_deviations_or_why_there_are_none(tmp_path: Path) -> None:
     def deviation(name: str) -> np.ndarray:
         if name == "loss":
             raise InputError("a kernel xi")
         return np.array([0.5, 0.25])
 
-    for times in (1, 2):
-        copied = replace(example(), deviation=deviation)
-        for _ in range(times):
-            copied = pickle.loads(pickle.dumps(copied))
+    first = pickle.loads(pickle.dumps(replace(example(), deviation=deviation)))
+    for copied in (first, pickle.loads(pickle.dumps(first)), load(first.save(tmp_path / "a.npz"))):
         np.testing.assert_array_equal(copied.trace_s2_std, [0.5, 0.25])
-        with pytest.raises(InputError, match=r"^expected a standard deviation .*, got loss: expected a kernel xi$"):
+        with pytest.raises(
+            InputError, match=r"^expected a standard deviation that could be computed, got loss: expected a kernel xi$"
+        ):
             _ = copied.loss_std
-    np.testing.assert_array_equal(copied.trace_h, example().trace_h)
+        np.testing.assert_array_equal(copied.trace_h, example().trace_h)
     with pytest.raises(InputError, match=r"got another: $"):
         KnownDeviations.of(deviation)("another")
 
@@ -121,6 +124,19 @@ def test_representations() -> None:
         "<tr><td>2</td><td>21</td><td>202</td><td>3</td><td>0</td></tr></tbody></table>"
     )
     assert table in html
+    many = np.arange(20.0)
+    long = Trajectory(
+        times=many, trace_i=[many], trace_s=many, trace_s2=many, loss=many, deviation=lambda name: np.zeros(20)
+    )
+    assert [row.split("</td>")[0] for row in long.html_table().split("<tr><td>")[1:]] == [
+        "0",
+        "3",
+        "6",
+        "9",
+        "12",
+        "15",
+        "19",
+    ]
     empty = Trajectory(
         times=[], trace_i=np.zeros((4, 0)), trace_s=[], trace_s2=[], loss=[], deviation=lambda name: np.zeros(0)
     )
