@@ -57,9 +57,9 @@ def gallery(docs: Path) -> str:
     for title, folder in (("Tutorials", "learn"), ("Notebooks", "notebooks")):
         cards = []
         pages = {path.stem: path.read_text(encoding="utf-8") for path in (docs / folder).glob("*.md")}
-        for name, text in sorted(pages.items(), key=lambda item: item[1]):
-            heading = text.partition("\n")[0].lstrip("# ")
-            for alt, picture in re.findall(r"!\[(.*?)\]\(\.\./(\S+)\)", text):
+        headings = {name: re.findall(r"^# (.+)", text, re.MULTILINE)[0] for name, text in pages.items()}
+        for name, heading in sorted(headings.items(), key=lambda item: item[1]):
+            for alt, picture in re.findall(r"!\[(.*?)\]\(\.\./(\S+)\)", pages[name]):
                 words = "" if alt == "output" else f"{alt}\n"
                 cards.append(
                     f":::{{grid-item-card}} {heading}\n:img-top: {picture}\n:class-img-top: picture\n"

@@ -73,7 +73,7 @@ SYMBOLS = dict(zip(KERNEL_NAMES, "ΣΘΦΛΥΞ", strict=True))
 HEAD = "| name | here | function | expectations | kernels |\n|---|---|---|---|---|"
 TEXT = """# Activations
 
-Written by `python -m tests.docs.make_activations > docs/activations.md`; a test fails where it is not current.
+<!-- written by python -m tests.docs.make_activations > docs/activations.md; a test fails where it is not current -->
 
 Names are read without regard to case and `_`; parameters go by position or by their names in PyTorch and JAX,
 `LeakyReLU(0.2)`, `leaky_relu(negative_slope=0.2)`, `softplus(beta=2)`. A closed form is one of E[σ(a)σ(b)] and E[σ'(a)σ'(b)]

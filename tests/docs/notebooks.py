@@ -38,7 +38,7 @@ def run_cell(code: str, session: dict[str, Any]) -> tuple[str, list[Figure]]:
         if last is not None:
             value = eval(compile(ast.Expression(last.value), "notebook", "eval"), session)
             drawn = isinstance(value, Figure) or repr(value).startswith(
-                ("<Axes", "array([<Axes", "[<matplotlib", "Text(")
+                ("<Axes", "array([<Axes", "[<matplotlib", "<matplotlib", "Text(")
             )
             if value is not None and not drawn:
                 print(value if hasattr(value, "_repr_html_") else repr(value))
