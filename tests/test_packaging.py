@@ -95,6 +95,16 @@ def test_the_version_stands_once() -> None:
     assert recipe["context"]["version"] == kc.__version__
 
 
+def test_the_pythons_named_are_those_that_were_tested() -> None:
+    named = [one.rpartition(" ")[2] for one in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", one)]
+    release = (ROOT / "docs" / "contribute" / "release.md").read_text(encoding="utf-8")
+    tested = re.search(r"(3\.\d+) runs all checks; (.*?) passed", release, flags=re.DOTALL)
+    assert tested
+    assert named == [tested[1], *re.findall(r"(3\.\d+)\.\d+", tested[2])]
+    assert PROJECT["requires-python"] == f">={named[0]}"
+    assert f"1:-{named[-1]}}}" in (ROOT / ".ci" / "newer").read_text(encoding="utf-8")
+
+
 def test_the_recipe_asks_for_what_the_package_does() -> None:
     recipe = yaml.safe_load((ROOT / "packaging" / "conda" / "recipe.yaml").read_text(encoding="utf-8"))
     asked = {one.replace(" ", "") for one in recipe["requirements"]["run"]} - {f"python{PROJECT['requires-python']}"}
