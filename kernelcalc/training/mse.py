@@ -16,6 +16,7 @@ import numpy as np
 
 from kernelcalc.arrays import EPS, digest
 from kernelcalc.errors import InputError, renamed
+from kernelcalc.machine import blas_threads
 from kernelcalc.results.result import origin_of
 from kernelcalc.training.checks import check_count, columns, gram, square, times_of
 from kernelcalc.training.descent import Descent
@@ -110,23 +111,24 @@ def mse_moments(
     y = columns(Y, len(theta), what="Y")
     # the eigendecomposition, and four kernels in its basis
     warn_if_long(18.0 * len(theta) ** 3, f"moments of {len(theta)} points", "fewer points are faster")
-    basis = _Eigenbasis.of(kernels, theta, y, descent)
-    decay, ramp = basis.flow(t)
-    basis.modes.warn_of_decays(t, np.diagonal(basis.m))
-    n, n_out = y.shape
-    # L∘m and u∘m: entry-wise products turn traces of five matrices into bilinear forms in the decays.
-    drift = _bilinear(ramp, (basis.lam * basis.m).T, decay)
-    initial = n_out * (decay @ np.diagonal(basis.phi))
-    powers = np.arange(1, kmax + 1)[:, None]
-    trace_i = n_out * np.sum((basis.modes.values / n) ** powers, axis=1)
-    return Trajectory(
-        times=t,
-        trace_i=np.broadcast_to(trace_i[:, None], (int(kmax), t.size)),
-        trace_s=(initial - drift) / n,
-        trace_s2=np.maximum(_bilinear(decay, basis.upsilon * basis.m, decay) / n**2, 0.0),  # below zero by rounding
-        loss=decay**2 @ np.diagonal(basis.m) / (2 * n),
-        deviation=partial(_deviation, basis, kernels, t),
-    ).with_origin(**origin_of(kernels), targets=digest(y))
+    with blas_threads(len(theta) ** 3):
+        basis = _Eigenbasis.of(kernels, theta, y, descent)
+        decay, ramp = basis.flow(t)
+        basis.modes.warn_of_decays(t, np.diagonal(basis.m))
+        n, n_out = y.shape
+        # L∘m and u∘m: entry-wise products turn traces of five matrices into bilinear forms in the decays.
+        drift = _bilinear(ramp, (basis.lam * basis.m).T, decay)
+        initial = n_out * (decay @ np.diagonal(basis.phi))
+        powers = np.arange(1, kmax + 1)[:, None]
+        trace_i = n_out * np.sum((basis.modes.values / n) ** powers, axis=1)
+        return Trajectory(
+            times=t,
+            trace_i=np.broadcast_to(trace_i[:, None], (int(kmax), t.size)),
+            trace_s=(initial - drift) / n,
+            trace_s2=np.maximum(_bilinear(decay, basis.upsilon * basis.m, decay) / n**2, 0.0),  # below zero by rounding
+            loss=decay**2 @ np.diagonal(basis.m) / (2 * n),
+            deviation=partial(_deviation, basis, kernels, t),
+        ).with_origin(**origin_of(kernels), targets=digest(y))
 
 
 def training_times(theta: ArrayLike, count: int = 60) -> Array:
@@ -153,7 +155,9 @@ def training_times(theta: ArrayLike, count: int = 60) -> Array:
     [0.0, 0.03, 7.746, 2000.0]
     """
     check_count("count", count, 2)
-    values = np.linalg.eigvalsh(square(theta, "theta"))
+    matrix = square(theta, "theta")
+    with blas_threads(len(matrix) ** 3):
+        values = np.linalg.eigvalsh(matrix)
     n = values.size
     positive = values[values > n * EPS * max(abs(values[0]), abs(values[-1]))]
     if not positive.size:
@@ -208,8 +212,13 @@ class _Eigenbasis:
             )
 
 
-@np.errstate(over="ignore", invalid="ignore")
 def _deviation(basis: _Eigenbasis, kernels: Any, t: Array, name: str) -> Array:
+    with blas_threads(len(basis.y) ** 3):
+        return _standard_deviation(basis, kernels, t, name)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _standard_deviation(basis: _Eigenbasis, kernels: Any, t: Array, name: str) -> Array:
     r"""Standard deviation of a quadratic form of the Gaussian (r_0, G(0)) with mean (-Y*, 0).
 
     For :math:`Q = z^T A z`, :math:`z \sim N(μ, C)` per output, Var Q = 2 n_L Tr(ACAC) + 4 Σ_k μ_kᵀ A C A μ_k, with

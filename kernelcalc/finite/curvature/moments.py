@@ -1,7 +1,7 @@
 r"""Moments of the Hessian of a finite network.
 
 Second order and I^k exactly, without a P × P matrix (:mod:`kernelcalc.finite.curvature.pairs`); Tr H³ and Tr H⁴ by deflation
-and probes.
+and probes, of few points by outer products (:mod:`kernelcalc.finite.curvature.outer`).
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def hessian_moments(
     .. math::
         Tr H^k = Tr Q^T H^k Q + Tr Π I^k + E[v^T Π (H^k - I^k) Π v]
 
-    where only the last term is sampled (v with independent signs); it vanishes with S.
+    where only the last term is sampled (v with independent signs); it vanishes with S. Of few points and wide layers all terms
+    with I are exact, and Tr S^k is sampled (:mod:`kernelcalc.finite.curvature.outer`).
 
     Parameters
     ----------
