@@ -145,11 +145,13 @@ def difference_determinant(
         slope = np.divide(c, q, out=np.zeros_like(q), where=q > 0)
         spread = np.divide(np.sqrt(cov.det[rows, None]), std, out=np.sqrt(cov.qp[rows, None]), where=std > 0)
         b = (slope * a)[:, :, None] + spread[:, :, None] * nodes
-        sign = np.where(c > 0, 1.0, -1.0)[:, :, None]
-        first, second = act(a)[:, :, None], sign * act(b)
+        first, second = act(a)[:, :, None], act(b)
+        # what σ makes of nearly opposite points is nearly opposite (odd), equal (even), or neither, and then not close
+        sign = np.where(np.einsum("rij,ri,j->r", first * second, weight, density) > 0, 1.0, -1.0)
+        second = sign[:, None, None] * second
         apart, together = first - second, first + second
         wide = sigma_w2 * np.einsum("rij,ri,j->r", apart**2, weight, density)
-        wide += np.where(c[:, 0] > 0, 0.0, 4 * beta2)
+        wide += np.where(sign > 0, 0.0, 4 * beta2)
         uneven = sigma_w2 * np.einsum("rij,ri,j->r", apart * together, weight, density)
         total = later[0][rows] + later[1][rows]
         result[rows] = total * wide / 2 - wide**2 / 4 - uneven**2 / 4

@@ -143,3 +143,16 @@ def test_nearly_parallel_points_that_come_apart(name, sigma_w, depth, scale, apa
     for kernel in ("sigma", "theta"):
         error = abs(found[kernel][0, 1] - float(exact[kernel][0, 1])) / float(exact[kernel][0, 0])
         assert error < 1e-11, (kernel, error)
+
+
+@pytest.mark.parametrize(("beta", "apart"), [(0.0, 0.0), (0.1, 0.0), (0.0, 1e-7)])
+def test_even_functions_make_opposite_points_equal(beta, apart):
+    """x erf x is |x| at this size; Υ and Ξ hold 1/√(qq' − c²)."""
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(2, 6))
+    pair = 1e3 * np.array([a, -a + apart * b])
+    net = kc.MLP("x*erf(x)", depth=4, sigma_w=10, beta=beta)
+    found, exact = net.kernels(pair), net.kernels(pair, dps=25)
+    for kernel in ("sigma", "theta", "upsilon", "xi"):
+        error = abs(found[kernel][0, 1] - float(exact[kernel][0, 1])) / float(exact[kernel][0, 0])
+        assert error < 1e-10, (kernel, error)
