@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import kernelcalc as kc
+from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.finite import FiniteNetwork, NetworkBatch, layers
 from kernelcalc.finite.composition import Architecture
@@ -242,3 +243,41 @@ def test_other_layers_points_and_batches_are_refused():
         fin(x[:, :5])
     with pytest.raises(InputError, match="one by one"):
         NetworkBatch(first=fin, parameters=fin.parameters[None])
+
+
+@pytest.mark.parametrize("name", ["residual", "layer norm", "plane, pools"])
+def test_last_units_and_directions(name):
+    """f = Wu + βb with the last Dense's W, b; Tr Hf = W Tr Hu; ∇f·v from the Jacobian."""
+    fin, x = drawn(name)[:2]
+    v = np.random.default_rng(3).normal(size=(2, fin.n_parameters))
+    units, traces, beta = fin.last_units(x)
+    np.testing.assert_allclose(units @ fin.weights[-1] + beta * fin.biases[-1], fin(x), rtol=1e-12)
+    np.testing.assert_allclose(traces @ fin.weights[-1], fin.hessian_trace(x), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(
+        fin.directional(x, v), np.einsum("sap,vp->vsa", fin.jacobian(x), v), rtol=1e-10, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    "net", [kc.MLP("tanh", 2), kc.Sequential(*CASES["layer norm"][0])], ids=["layers", "composition"]
+)
+def test_seeds_and_what_results_remember(net):
+    x, y = np.eye(3), np.arange(3.0)
+    fin, same, other = (FiniteNetwork.random(net, 4, 3, rng=seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(fin.parameters, same.parameters)
+    assert (fin.parameters != other.parameters).all()
+    known = {"network": repr(fin), "data": digest(x, y)}
+    for found, seed in (
+        (fin.hessian_moments(x, y, probes=2, rng=5), 5),
+        (fin.hessian_moments(x, y, probes=2), 0),
+        (fin.train(x, y, [0.1]), 0),
+    ):
+        assert found.origin == known | {"seed": seed}
+
+
+def test_default_sizes():
+    """Pictures of 14 × 14 pixels, two layers of 64 units; of a composition every layer."""
+    plain = FiniteNetwork.random(kc.MLP("tanh", 3))
+    made = type(drawn("residual")[0]).random(kc.Sequential(L.Dense(), "tanh", L.Dense()))
+    assert [set(w.shape) for w in plain.weights] == [{64, 196}, {64}, {64, 1}]
+    assert [set(w.shape) for w in made.weights] == [{64, 196}, {64, 1}]
