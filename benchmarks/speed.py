@@ -58,7 +58,7 @@ def main() -> None:
         cpu_seconds(kernels("tanh", uneven, engine="numba"), 2),
     )
     table.add("Σ and Θ, relu, L = 3, N = 4096, many norms", cpu_seconds(kernels("relu", uneven)))
-    for name in ("elu", "hard_tanh", "hard_swish"):
+    for name in ("elu", "selu", "hard_tanh", "relu6", "hard_swish"):
         table.add(f"Σ and Θ, {name}, L = 3, N = 256, many norms", cpu_seconds(kernels(name, uneven[:256])))
     for name, what in (("tanh", "six kernels"), ("gelu", "six kernels"), ("relu", "Σ and Θ")):
         net = kc.MLP(name, depth=3)
