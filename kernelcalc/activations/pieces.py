@@ -226,8 +226,14 @@ def _break_candidates(expr: sp.Expr) -> set[sp.Expr]:
         found |= set(breaks)
         for piece in smooth:
             if piece.has(x):
-                found |= _real_roots(piece)
+                found |= _real_roots(piece) | _infinities(piece)
     return found
+
+
+def _infinities(switch: sp.Expr) -> set[sp.Expr]:
+    """Where a switch may change its sign through infinity."""
+    bases = {power.base for power in switch.atoms(sp.Pow) if power.base.has(x) and power.exp.is_negative}
+    return {root for base in bases if not (base.is_positive or base.is_negative) for root in _real_roots(base)}
 
 
 def _real_roots(switch: sp.Expr) -> set[sp.Expr]:

@@ -186,6 +186,25 @@ def test_kinks_at_zeros_of_polynomials_of_any_degree(text, coefficients):
     np.testing.assert_allclose(kinks, np.unique(zeros[abs(zeros.imag) < 1e-9].real), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("text", "kinks", "jumps"),
+    [
+        ("step(1/(x-1))", [1], [1]),
+        # siblings
+        ("step(1/x+4)", [-1 / 4, 0], [-1, 1]),
+        ("sign(x^3/(x^2-1))/2", [-1, 0, 1], [1, -1, 1]),
+        ("step(exp(1/x)-2)", [0, 1 / math.log(2)], [1, -1]),
+        ("sign(1/(exp(x)-2)+0.3)/2", [math.log(2)], [1]),
+    ],
+)
+def test_an_argument_may_change_its_sign_through_infinity(text, kinks, jumps):
+    """E[x f(x)] = E f' (Stein): the density at every jump, times its height."""
+    f = kc.activation(text)
+    np.testing.assert_allclose(f.kinks, kinks, atol=1e-15)
+    exact = sum(jump * math.exp(-(at**2) / 2) for at, jump in zip(kinks, jumps, strict=True)) / math.sqrt(2 * math.pi)
+    assert float(kc.gaussian_expectation(f, "x", 1, 1, 1)) == pytest.approx(exact, rel=1e-13)
+
+
 def test_distributional_derivatives():
     relu = activation("relu")
     assert [(d.at, d.order, d.weight) for d in relu.derivative(2).deltas] == [(0, 0, 1)]

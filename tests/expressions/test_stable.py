@@ -79,3 +79,23 @@ def test_exponentials_of_huge_negative_numbers_are_no_work() -> None:
     started = time.perf_counter()
     assert act(np.array([0.0, 5.0, 30.0])) == pytest.approx([1 + np.exp(-np.e), 0.0, 0.0])
     assert time.perf_counter() - started < 5
+
+
+mpf = mpmath.mpf
+CANCELLING = {
+    "sin(756.25*(max(x,sinh(atan(64)))-2.262451171875))": lambda z: mpmath.sin(
+        mpf("756.25") * (max(z, mpmath.sinh(mpmath.atan(64))) - mpf("2.262451171875"))
+    ),
+    # siblings
+    "tanh(x^2+1e4*(sqrt(2)-1.41421356))": lambda z: mpmath.tanh(z**2 + 10**4 * (mpmath.sqrt(2) - mpf("1.41421356"))),
+    "exp(x+1e5*(pi-3.14159265))": lambda z: mpmath.exp(z + 10**5 * (mpmath.pi - mpf("3.14159265"))),
+    "relu(x+1e6*(exp(1)-2.718281828))": lambda z: max(z + 10**6 * (mpmath.e - mpf("2.718281828")), 0),
+}
+
+
+@pytest.mark.parametrize("text", CANCELLING)
+def test_constants_that_cancel_lose_no_digits(text: str) -> None:
+    values = [-1.5, -0.25, 0.5, 1.75]
+    with mpmath.workdps(50):
+        exact = [float(CANCELLING[text](mpf(v))) for v in values]
+    np.testing.assert_allclose(kc.activation(text)(np.array(values)), exact, rtol=4e-16)
