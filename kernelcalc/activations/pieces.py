@@ -13,6 +13,7 @@ import sympy as sp
 from sympy.core.function import AppliedUndef
 
 from kernelcalc.activations.features import Feature, features_between, rounding_callable
+from kernelcalc.arrays import EPS
 from kernelcalc.errors import ExpressionError
 from kernelcalc.expressions.atoms import Delta, x
 from kernelcalc.expressions.parsing import to_sympy
@@ -28,6 +29,8 @@ ELEMENTARY: tuple[Any, ...] = (
 )
 # Functions with poles for some argument.
 WITH_POLES = (sp.tan, sp.cot, sp.sec, sp.csc, sp.csch, sp.coth)
+# Numbers in an expression, and ulp of its largest values, from which on rounding is looked at.
+STEEP, MAGNIFIED = 64.0, 512.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,6 +146,21 @@ class PiecewiseForm:
         parts = [lost(values) for lost in self._lost]
         return np.choose(np.searchsorted(np.asarray(self.kinks), values), parts) if self.breaks else parts[0]
 
+    @cached_property
+    def magnifies(self) -> bool:
+        """Whether the largest values near 0 have far more rounding than usual, that of the argument included.
+
+        As in sigmoid(3000 (tanh(x²) − 1.01)), which varies as slowly as it is wide.
+        """
+        if not any(abs(float(n)) > STEEP for piece in self.stable for n in piece.atoms(sp.Number)):
+            return False
+        at = np.concatenate([-(2.0 ** np.linspace(-6, 6, 97)), 2.0 ** np.linspace(-6, 6, 97)])
+        parts = [np.abs(numpy_callable(piece, x)(at)) for piece in self.stable]
+        size = np.choose(np.searchsorted(np.asarray(self.kinks), at), parts)
+        lost = self.rounding(at)
+        near = [np.abs(at) <= reach for reach in (0.125, 1.0, 8.0, 64.0)]
+        return any(lost[k].max() > MAGNIFIED * EPS * size[k].max() for k in near)
+
     def poles(self, reach: float) -> set[float]:
         """Where a piece has a pole within its interval and [−reach, reach]."""
         return {
@@ -161,6 +179,8 @@ def _poles(expr: sp.Expr, low: float, high: float) -> set[float]:
     """Zeros of denominators in [low, high]: exact for polynomials, by a change of sign for others."""
     found: set[float] = set()
     for base in {p.base for p in expr.atoms(sp.Pow) if p.exp.is_negative and p.base.has(x)}:
+        if base.is_positive or base.is_negative:
+            continue
         if base.is_polynomial(x):
             found |= {float(sp.re(r)) for r in sp.Poly(base, x).nroots(n=20, maxsteps=200) if abs(sp.im(r)) < 1e-12}
         else:

@@ -18,3 +18,20 @@ def compile_expression(arguments: Any, expr: Any, modules: Any, cse: bool = Fals
     function = sp.lambdify(arguments, expr, modules=modules, cse=cse, docstring_limit=0)
     linecache.cache.pop(function.__code__.co_filename, None)
     return function
+
+
+def one_constant(total: sp.Expr) -> sp.Expr:
+    """A sum with its constants, which may cancel, as one float64.
+
+    Examples
+    --------
+    >>> one_constant(sp.Symbol("x") + 10**9 * sp.pi - 3141592653)
+    x + 0.5897932384626434
+    """
+    constant, rest = total.as_independent(*total.free_symbols, as_Add=True)
+    if not constant.is_Add:
+        return total
+    value = sp.N(constant, 20)
+    # functions of our own have no digits until they are written in SymPy's
+    value = value if value.is_Float else sp.N(constant.rewrite(sp.exp), 20)
+    return sp.Float(value, 17) + rest if value.is_Float else total

@@ -17,7 +17,7 @@ import numpy as np
 import sympy as sp
 
 from kernelcalc.errors import SlowMethodWarning
-from kernelcalc.expressions.compiling import compile_expression
+from kernelcalc.expressions.compiling import compile_expression, one_constant
 from kernelcalc.expressions.sinc import sinc_digits, sinc_floats
 from kernelcalc.machine import MULTIPRECISION
 
@@ -395,17 +395,9 @@ def _one_by_one(function: Callable[[Any], Any], values: np.ndarray, expr: sp.Exp
 
 def _in_floats(expr: sp.Expr) -> sp.Expr:
     """As float64: whole numbers and fractions that NumPy has no type for, and sums of constants, which may cancel."""
-    expr = expr.replace(lambda e: e.is_Add, _one_constant)
+    expr = expr.replace(lambda e: e.is_Add, one_constant)
     large = [n for n in expr.atoms(sp.Rational) if max(abs(n.p), n.q) >= 2**53]
     return expr.xreplace({n: sp.Float(n, 17) for n in large})
-
-
-def _one_constant(total: sp.Expr) -> sp.Expr:
-    constants = [a for a in total.args if not a.free_symbols]
-    if len(constants) < 2:
-        return total
-    value = sp.N(plain(sp.Add(*constants)), 20)
-    return sp.Add(sp.Float(value, 17), *(a for a in total.args if a.free_symbols)) if value.is_Float else total
 
 
 def _overflowing(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[Any], Any]:

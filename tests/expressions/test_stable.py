@@ -88,6 +88,7 @@ CANCELLING = {
     ),
     # siblings
     "tanh(x^2+1e4*(sqrt(2)-1.41421356))": lambda z: mpmath.tanh(z**2 + 10**4 * (mpmath.sqrt(2) - mpf("1.41421356"))),
+    "x+2.125*erf(cos(2))+15453/16384": lambda z: z + 2.125 * mpmath.erf(mpmath.cos(2)) + mpf(15453) / 16384,
     "exp(x+1e5*(pi-3.14159265))": lambda z: mpmath.exp(z + 10**5 * (mpmath.pi - mpf("3.14159265"))),
     "relu(x+1e6*(exp(1)-2.718281828))": lambda z: max(z + 10**6 * (mpmath.e - mpf("2.718281828")), 0),
 }
@@ -95,7 +96,7 @@ CANCELLING = {
 
 @pytest.mark.parametrize("text", CANCELLING)
 def test_constants_that_cancel_lose_no_digits(text: str) -> None:
-    values = [-1.5, -0.25, 0.5, 1.75]
+    values = [-1.5, -0.25, 0.0, 0.5, 1.75]
     with mpmath.workdps(50):
         exact = [float(CANCELLING[text](mpf(v))) for v in values]
     np.testing.assert_allclose(kc.activation(text)(np.array(values)), exact, rtol=4e-16)

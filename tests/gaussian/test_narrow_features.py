@@ -323,3 +323,26 @@ def test_features_without_end_are_not_followed(outer, inner, a):
     result = kc.gaussian_expectation(text, "1", 0.0031, 1.0, 0.0, full_output=True)
     value, size = truth(OUTER[outer], inside, 344.25, a, 0.0031)
     assert abs(result.value - value) <= min(result.error + 1e-14 * size, 1e-10 * size)
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "w", "a", "q"),
+    [
+        ("sigmoid({})", "tanh(x)", 3335.125, 4098.5 / 4096, 0.25),
+        # siblings
+        ("exp(-({})^2)", "tanh(x)", 90000.0, 1 + 2.0**-16, 9.0),
+        ("1/cosh({})", "sigmoid(x)", 40000.0, 1 + 2.0**-15, 16.0),
+        ("sigmoid({})", "sigmoid(x)", 30000.0, 1 + 2.0**-14, 25.0),
+    ],
+)
+@np.errstate(all="ignore")
+def test_rounding_is_felt_where_nothing_is_narrow_too(outer, inner, w, a, q):
+    """inner only comes near a: f is as wide as inner, and its argument is a difference of what is w times larger."""
+    text = outer.format(f"{w!r}*({inner}-({a!r}))")
+    assert kc.activation(text).rounds
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrecisionWarning)
+        result = kc.gaussian_expectation(text, "1", q, 1.0, 0.0, full_output=True)
+    value, size = truth(OUTER[outer], INNER[inner][0], w, a, q)
+    assert abs(result.value - value) <= result.error + 1e-15 * size
+    assert w * np.finfo(float).eps / 100 <= result.error / size <= 1e-8

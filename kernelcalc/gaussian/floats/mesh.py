@@ -119,8 +119,8 @@ def doubt(act: Activation, mesh: Mesh, values: np.ndarray) -> np.ndarray:
 
 
 def rounding(act: Activation, values: np.ndarray) -> np.ndarray:
-    """Bound on the rounding errors of a function with narrow features at float64 values; 0 for others."""
-    return act.form.rounding(values) if act.narrow else np.zeros(np.shape(values))
+    """Bound on the rounding errors of a function that feels them at float64 values; 0 for others."""
+    return act.form.rounding(values) if act.rounds else np.zeros(np.shape(values))
 
 
 def resolution(radius: float) -> float:

@@ -372,7 +372,7 @@ class Polar(Regular):
     name = "polar"
 
     def covers(self, f: Activation, g: Activation, cov: Covariance) -> np.ndarray:
-        return np.full(cov.q.shape, f.centred and g.centred)
+        return np.full(cov.q.shape, f.centred and g.centred and not (f.rounds or g.rounds))
 
     def estimate(self, f: Activation, g: Activation, cov: Covariance, rtol: float) -> Scaled:
         return quadrature.polar(f, g, cov, rtol=rtol)
@@ -409,7 +409,8 @@ class Nested(Regular):
     name = "nested"
 
     def covers(self, f: Activation, g: Activation, cov: Covariance) -> np.ndarray:
-        return (cov.q > 0) & (cov.qp > 0)
+        # On a line it would sum the same once more.
+        return cov.det > 0
 
     def estimate(self, f: Activation, g: Activation, cov: Covariance, rtol: float) -> Scaled:
         return quadrature.nested(f, g, cov)

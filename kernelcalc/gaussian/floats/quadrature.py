@@ -49,7 +49,7 @@ def line(
     mean, mean_p = np.broadcast_to(mean, std.shape), np.broadcast_to(mean_p, std.shape)
     value, error, magnitude, previous = (np.full(std.shape, np.nan) for _ in range(4))
     todo = np.arange(std.size)
-    if std.size >= MANY_ROWS and not (f.kinks or g.kinks or mean.any() or mean_p.any()):
+    if std.size >= MANY_ROWS and not (f.kinks or g.kinks or f.rounds or g.rounds or mean.any() or mean_p.any()):
         quick = _many(f, g, std, std_p, rtol=rtol)
         value[:], error[:], magnitude[:] = quick.value, quick.error, quick.magnitude
         todo = np.flatnonzero(~(error <= rtol * magnitude))
@@ -127,7 +127,7 @@ def _line_once(
 
 def _doubtful(f: Activation, g: Activation, meshes: Sequence[Mesh]) -> bool:
     """Whether values have more than the usual rounding."""
-    return f.narrow or g.narrow or not all(mesh.resolves for mesh in meshes)
+    return f.rounds or g.rounds or not all(mesh.resolves for mesh in meshes)
 
 
 # Polar coordinates ---------------------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ def _separate(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
         values = act(std[rows, None] * z)
         half = np.exp(-(z**2) / 4) / (2 * np.pi) ** 0.25
         spill[rows] = _spill(values, z)
-        if act.narrow or not mesh.resolves:
+        if act.rounds or not mesh.resolves:
             # By Bessel's inequality the coefficients feel errors of the values at most by their norm.
             spill[rows] += np.sqrt((doubt(act, mesh, std[rows, None] * z) ** 2 * weight * half**2).sum(axis=-1))
         weighted = values * weight * half
@@ -184,7 +184,7 @@ def _together(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
             rows = members[start : start + ROW_BLOCK]
             values = act(std[rows, None] * z)
             spill[rows] = _spill(values, z)
-            if act.narrow or not meshes[-1].resolves:
+            if act.rounds or not meshes[-1].resolves:
                 spill[rows] += np.sqrt(doubt(act, meshes[-1], std[rows, None] * z) ** 2 @ (weight * half**2))
             weighted = values * (weight * half)
             energy[rows] = (weighted * values) @ half
