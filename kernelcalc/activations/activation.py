@@ -152,11 +152,6 @@ class Activation(NamedExpression):
         """Whether some feature is narrow: rules must know of it, and rounding is felt in it."""
         return any(feature.narrow for feature in self.features)
 
-    @cached_property
-    def rounds(self) -> bool:
-        """Whether rounding is felt more than usual, in narrow features or everywhere."""
-        return self.narrow or (self.form.known and self.form.magnifies)
-
     @property
     def centred(self) -> bool:
         """Whether every kink and feature lies at 0."""

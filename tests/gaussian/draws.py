@@ -464,7 +464,7 @@ def truth(d: Draw) -> tuple[Any, Any, float]:
     if d.g is d.f and c == q:
         return f.square, 2e-15 * f.square, f.square
     g = resolved(d.g, qp)
-    norm = math.sqrt(f.square * g.square)
+    norm = math.sqrt(f.square) * math.sqrt(g.square)
     if c == 0:
         return f.mean * g.mean, 4e-15 * f.size * g.size, norm
     value, size, own = on_a_line(f, g, q, qp, int(np.sign(c))) if d.kind == "line" else of_a_pair(f, g, q, qp, c)
@@ -481,6 +481,8 @@ def judge(d: Draw) -> tuple[str, str]:
     except (NoTruth, Slow, ArithmeticError, TypeError, ValueError, NameError):
         # the last few: what a formula of the grammar is outside of its domain, or for mpmath
         return "no truth", ""
+    if not own < math.inf or norm < 1e-150:
+        return "no truth", ""
     try:
         answer, warned = d.ask()
     except Slow:
@@ -496,7 +498,7 @@ def judge(d: Draw) -> tuple[str, str]:
         f"{d!r} got {found} ± {float(stated):.3g}, not {value} ± {float(own):.3g}: {error:.3g} of {norm:.3g} {warned}"
     )
     if d.kind == "callable":
-        if answer.resolution > 0.25 / d.f.scale:
+        if not d.f.smooth or answer.resolution > 0.25 / d.f.scale:
             return "unseen", ""
         # what its own arithmetic rounds is the callable
         own += 1e-13 * norm

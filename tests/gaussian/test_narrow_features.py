@@ -13,6 +13,7 @@ import pytest
 
 import kernelcalc as kc
 from kernelcalc.errors import PrecisionWarning, ResolutionWarning
+from kernelcalc.gaussian.floats.mesh import rounds
 
 LD = np.longdouble
 
@@ -339,10 +340,35 @@ def test_features_without_end_are_not_followed(outer, inner, a):
 def test_rounding_is_felt_where_nothing_is_narrow_too(outer, inner, w, a, q):
     """inner only comes near a: f is as wide as inner, and its argument is a difference of what is w times larger."""
     text = outer.format(f"{w!r}*({inner}-({a!r}))")
-    assert kc.activation(text).rounds
+    assert rounds(kc.activation(text))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PrecisionWarning)
         result = kc.gaussian_expectation(text, "1", q, 1.0, 0.0, full_output=True)
     value, size = truth(OUTER[outer], INNER[inner][0], w, a, q)
     assert abs(result.value - value) <= result.error + 1e-15 * size
     assert w * np.finfo(float).eps / 100 <= result.error / size <= 1e-8
+
+
+@pytest.mark.parametrize(
+    ("smooth", "function", "w", "at", "q", "qp", "c"),
+    [
+        ("tanh(cos(2*x))", lambda a: np.tanh(np.cos(2 * a)), 40216.5, 2.3125, 0.125, 5.625, -0.59),
+        # siblings
+        ("tanh", np.tanh, 300000.0, 0.75, 1.0, 1.0, 0.5),
+        ("arctan", np.arctan, 900000.0, -1.5, 2.0, 3.0, 0.75),
+        ("sin(x)", np.sin, 100000.0, 3.125, 1.0, 4.0, -1.0),
+    ],
+)
+def test_a_steep_ramp_says_what_its_jumps_cost(smooth, function, w, at, q, qp, c):
+    """E f(a) clip(w (b − k)): the mean of the clip given a is a difference of two ∫Φ, which is averaged over [−1, 1]."""
+    z = np.arange(-13 * 64, 13 * 64 + 1).astype(LD) / 64
+    spread = np.sqrt((LD(q) * LD(qp) - LD(c) ** 2) / LD(q))
+    mean = LD(c) / np.sqrt(LD(q)) * z
+    nodes, weights = np.polynomial.legendre.leggauss(12)
+    # d/du of E clip is the probability of the ramp: clip = ∫ sign(w(b − k) − u) du/2 over [−1, 1]
+    places = (mean - at - nodes[:, None] / w) / spread / math.sqrt(2)
+    inside = weights @ erf(places) / 2
+    exact = float((function(np.sqrt(LD(q)) * z) * inside * np.exp(-(z**2) / 2)).sum() / 64 / np.sqrt(2 * LD(np.pi)))
+    result = kc.gaussian_expectation(smooth, f"max(-1,min(1,{w!r}*(x-({at!r}))))", q, qp, c, full_output=True)
+    assert abs(result.value - exact) <= result.error + 2e-16
+    assert result.error <= 1e-10

@@ -24,7 +24,7 @@ import numpy as np
 import sympy as sp
 
 from kernelcalc.activations.activation import Activation
-from kernelcalc.arrays import Array
+from kernelcalc.arrays import EPS, Array
 from kernelcalc.expressions.atoms import x
 
 # Coefficients below λ²q come from quadrature, whose cost grows with them.
@@ -45,6 +45,13 @@ class Jumps:
         """How many coefficients the formulas do not give at variances up to q."""
         steepest = max((rate * rate for rate in self.exponential), default=0.0)
         return max(len(self.polynomial), math.ceil(steepest * q)) + 1
+
+    def rounding(self, std: Array) -> Array:
+        """Norm of what the coefficients lose where jumps are far larger than the function, as those of a steep ramp are."""
+        z = np.array(self.kinks)[:, None] / std
+        weight = (1 + np.abs(z)) * np.exp(-(z**2) / 4)
+        orders = [np.abs(row)[:, None] * std**j for j, row in enumerate(self.polynomial) if j]
+        return EPS * sum(((order * weight).sum(axis=0) for order in orders), np.zeros(std.size))
 
 
 @lru_cache(maxsize=256)

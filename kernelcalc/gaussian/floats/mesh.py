@@ -118,9 +118,14 @@ def doubt(act: Activation, mesh: Mesh, values: np.ndarray) -> np.ndarray:
     return rounding(act, values) + mesh.unresolved(values)
 
 
+def rounds(act: Activation) -> bool:
+    """Whether rounding is felt more than usual, in narrow features or everywhere."""
+    return act.narrow or (act.form.known and act.form.magnifies)
+
+
 def rounding(act: Activation, values: np.ndarray) -> np.ndarray:
     """Bound on the rounding errors of a function that feels them at float64 values; 0 for others."""
-    return act.form.rounding(values) if act.rounds else np.zeros(np.shape(values))
+    return act.form.rounding(values) if rounds(act) else np.zeros(np.shape(values))
 
 
 def resolution(radius: float) -> float:

@@ -20,6 +20,7 @@ from kernelcalc.expressions.exact import evaluate, in_algebra
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.estimate import Estimate, Scaled
 from kernelcalc.gaussian.floats import closed, kinds, quadrature
+from kernelcalc.gaussian.floats.mesh import rounds
 from kernelcalc.gaussian.floats.norms import RTOL, lower_norms, scale_below, series_error
 from kernelcalc.gaussian.floats.series import LENGTHS, MODEST, HermiteSeries, hermite_series
 from kernelcalc.gaussian.floats.singular import delta_expectation, regular_part
@@ -372,7 +373,7 @@ class Polar(Regular):
     name = "polar"
 
     def covers(self, f: Activation, g: Activation, cov: Covariance) -> np.ndarray:
-        return np.full(cov.q.shape, f.centred and g.centred and not (f.rounds or g.rounds))
+        return np.full(cov.q.shape, f.centred and g.centred and not (rounds(f) or rounds(g)))
 
     def estimate(self, f: Activation, g: Activation, cov: Covariance, rtol: float) -> Scaled:
         return quadrature.polar(f, g, cov, rtol=rtol)

@@ -16,7 +16,7 @@ from kernelcalc.arrays import EPS
 from kernelcalc.errors import DivergentExpectationError, NotFiniteError
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.estimate import Scaled
-from kernelcalc.gaussian.floats.mesh import Mesh, doubt, feature_mesh, hidden_beyond, mesh_radius, mesh_rule
+from kernelcalc.gaussian.floats.mesh import Mesh, doubt, feature_mesh, hidden_beyond, mesh_radius, mesh_rule, rounds
 from kernelcalc.gaussian.floats.nodes import Z_LAST, half_line, log_stretch, panels, trapezoid
 
 # Rounding of sums and of functions, in ulp of E|fg|: those that decay like e^(-x) magnify the rounding of their argument x
@@ -49,7 +49,7 @@ def line(
     mean, mean_p = np.broadcast_to(mean, std.shape), np.broadcast_to(mean_p, std.shape)
     value, error, magnitude, previous = (np.full(std.shape, np.nan) for _ in range(4))
     todo = np.arange(std.size)
-    if std.size >= MANY_ROWS and not (f.kinks or g.kinks or f.rounds or g.rounds or mean.any() or mean_p.any()):
+    if std.size >= MANY_ROWS and not (f.kinks or g.kinks or rounds(f) or rounds(g) or mean.any() or mean_p.any()):
         quick = _many(f, g, std, std_p, rtol=rtol)
         value[:], error[:], magnitude[:] = quick.value, quick.error, quick.magnitude
         todo = np.flatnonzero(~(error <= rtol * magnitude))
@@ -127,7 +127,7 @@ def _line_once(
 
 def _doubtful(f: Activation, g: Activation, meshes: Sequence[Mesh]) -> bool:
     """Whether values have more than the usual rounding."""
-    return f.rounds or g.rounds or not all(mesh.resolves for mesh in meshes)
+    return rounds(f) or rounds(g) or not all(mesh.resolves for mesh in meshes)
 
 
 # Polar coordinates ---------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import NotFiniteError
 from kernelcalc.gaussian.floats.jumps import MOST_BY_QUADRATURE, exponential_parts, jump_coefficients, jumps_of
-from kernelcalc.gaussian.floats.mesh import doubt, mesh_rule
+from kernelcalc.gaussian.floats.mesh import doubt, mesh_rule, rounds
 from kernelcalc.gaussian.floats.nodes import rule, scaled_kinks
 from kernelcalc.gaussian.floats.norms import Cut
 from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE, taylor_coefficients
@@ -143,7 +143,7 @@ def _separate(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
         values = act(std[rows, None] * z)
         half = np.exp(-(z**2) / 4) / (2 * np.pi) ** 0.25
         spill[rows] = _spill(values, z)
-        if act.rounds or not mesh.resolves:
+        if rounds(act) or not mesh.resolves:
             # By Bessel's inequality the coefficients feel errors of the values at most by their norm.
             spill[rows] += np.sqrt((doubt(act, mesh, std[rows, None] * z) ** 2 * weight * half**2).sum(axis=-1))
         weighted = values * weight * half
@@ -162,7 +162,7 @@ def _by_jumps(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
     first = min(terms, jumps.by_quadrature(float(std.max()) ** 2))
     low, energy, spill = _separate(act, std, count, first)
     parts = [_separate(part, std, count, first)[0] for part in exponential_parts(act)]
-    return jump_coefficients(jumps, std, np.stack([*parts, low]), terms), energy, spill
+    return jump_coefficients(jumps, std, np.stack([*parts, low]), terms), energy, spill + jumps.rounding(std)
 
 
 def _together(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -184,7 +184,7 @@ def _together(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
             rows = members[start : start + ROW_BLOCK]
             values = act(std[rows, None] * z)
             spill[rows] = _spill(values, z)
-            if act.rounds or not meshes[-1].resolves:
+            if rounds(act) or not meshes[-1].resolves:
                 spill[rows] += np.sqrt(doubt(act, meshes[-1], std[rows, None] * z) ** 2 @ (weight * half**2))
             weighted = values * (weight * half)
             energy[rows] = (weighted * values) @ half
