@@ -26,7 +26,7 @@ def one_constant(total: sp.Expr) -> sp.Expr:
     Examples
     --------
     >>> one_constant(sp.Symbol("x") + 10**9 * sp.pi - 3141592653)
-    x + 0.5897932384626434
+    x + 0.58979323846264338
     """
     constant, rest = total.as_independent(*total.free_symbols, as_Add=True)
     if not constant.is_Add:

@@ -45,6 +45,7 @@ def _without_powers(a: Term, b: Term) -> dict[tuple[Term, Term], Polynomial]:
 def reduced(
     f: tuple[tuple[Term, float], ...], g: tuple[tuple[Term, float], ...]
 ) -> tuple[tuple[Term, Term, Polynomial], ...]:
+    """f(a) g(b) without powers, as pairs of terms with the polynomial that stands before them."""
     total: dict[tuple[Term, Term], Polynomial] = {}
     for a, weight in f:
         for b, other in g:
@@ -84,4 +85,5 @@ def evaluate(polynomial: Polynomial, q: Any, qp: Any, c: Any) -> Any:
 
 
 def sizes(polynomial: Polynomial) -> Polynomial:
+    """The polynomial with the sizes of its coefficients."""
     return {exponents: abs(weight) for exponents, weight in polynomial.items()}
