@@ -304,3 +304,13 @@ def test_a_delta_beside_an_odd_function_is_nothing_and_says_so(name):
     """E[δ(a) g(b)] = φ_q(0) E[g(b) | a = 0] = 0 by symmetry, without a warning."""
     found = kc.gaussian_expectation(kc.activation("relu").derivative(2), name, 1, 2, 0.3, full_output=True)
     assert abs(found.value) <= found.error < 1e-13
+
+
+@pytest.mark.parametrize(("first", "second"), [("tanh", "x*exp(-x**2)"), ("tanh", "1/(1+x**2)"), ("tanh", "softplus")])
+def test_polar_coordinates_of_even_and_odd_functions_agree_with_panels(first, second):
+    f, g = kc.activation(first), kc.activation(second)
+    q, qp, c = np.array([4.0, 0.3]), np.array([2.0, 9.0]), np.array([1.5, -1.2])
+    cov = make_covariance(q, qp, c)
+    found, wanted = quadrature.polar(f, g, cov, rtol=1e-11), quadrature.nested(f, g, cov)
+    np.testing.assert_allclose(found.value, wanted.value, rtol=0, atol=1e-12 * wanted.magnitude.max())
+    np.testing.assert_allclose(found.magnitude, wanted.magnitude, rtol=1e-3)

@@ -15,6 +15,7 @@ from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import DivergentExpectationError, NotFiniteError
 from kernelcalc.gaussian.covariance import Covariance
+from kernelcalc.gaussian.digits.zeros import parity
 from kernelcalc.gaussian.estimate import Scaled
 from kernelcalc.gaussian.floats.mesh import Mesh, doubt, feature_mesh, hidden_beyond, mesh_radius, mesh_rule, rounds
 from kernelcalc.gaussian.floats.nodes import Z_LAST, half_line, log_stretch, panels, trapezoid
@@ -191,6 +192,8 @@ def _polar_once(
     """Value, E|fg| and what the outermost radius still carries."""
     near, far, angle_weight, radius, radius_weight = _polar_rule(per_unit, stretch)
     value, magnitude, spill = np.zeros((3, cov.q.size))
+    # Of even and odd functions f(−a)g(−b) is f(a)g(b) or its opposite.
+    mirrored = parity(f.form.pieces, f.form.breaks) * parity(g.form.pieces, g.form.breaks)
     rows = max(1, VALUES_AT_ONCE // (near.size * radius.size))
     for start in range(0, cov.q.size, rows):
         part = slice(start, start + rows)
@@ -201,13 +204,13 @@ def _polar_once(
             a_angle, b_angle = np.sin(width[:, None] * near), np.sin(width[:, None] * far)
             a = np.sqrt(cov.q[part])[:, None, None] * a_angle[:, :, None] * radius
             b = b_sign * np.sqrt(cov.qp[part])[:, None, None] * b_angle[:, :, None] * radius
-            for flip in (1.0, -1.0):
+            for flip in (1.0,) if mirrored else (1.0, -1.0):
                 product = f(flip * a) * g(flip * b)
                 weighted = width * ((product @ radius_weight) @ angle_weight)
                 value[part] += weighted
                 magnitude[part] += width * ((np.abs(product) @ radius_weight) @ angle_weight)
                 spill[part] += width * (np.abs(product[..., -1]) @ angle_weight) * radius_weight[-1] * per_unit
-    return value, magnitude, spill
+    return (value * (1 + mirrored), 2 * magnitude, 2 * spill) if mirrored else (value, magnitude, spill)
 
 
 # Nested panels -------------------------------------------------------------------------------------------------------
