@@ -183,10 +183,20 @@ def test_float32_moments():
         np.testing.assert_allclose(getattr(one, name), getattr(two, name), rtol=1e-4)
 
 
-def test_bad_numbers():
+@pytest.mark.parametrize(
+    "wrong",
+    [{"kmax": 0}, {"probes": 1}, {"deflation": -1}, {"unit_probes": -1}, {"whole_probes": -1}, {"whole_probes": 1}],
+)
+def test_bad_numbers(wrong):
     fin, X, Y, _ = make_problem("two hidden")
-    with pytest.raises(InputError, match="kmax"):
-        fin.hessian_moments(X, Y, kmax=0)
+    ((name, value),) = wrong.items()
+    with pytest.raises(InputError, match=rf"^expected kmax >= 1, probes >= 2, .*, got .*\b{name}={value}\b"):
+        fin.hessian_moments(X, Y, **wrong)
+
+
+def test_rows_are_the_powers():
+    fin, X, Y, _ = make_problem("two hidden")
+    assert fin.hessian_moments(X, Y).dimensions() == dict.fromkeys(("trace_h", "trace_h_error", "trace_i"), ("k",))
 
 
 @pytest.mark.parametrize("dense", [True, False])
