@@ -26,7 +26,7 @@ from kernelcalc.expressions.stable import (
     StableTanh,
 )
 
-# Polynomials of a higher degree are not asked for their zeros.
+# Polynomials of a higher degree are followed as any other argument is.
 MAX_DEGREE = 12
 # The grid: even steps up to its first reach, then as a geometric series up to the second, the last of the variances' reach.
 STEP, EVEN, FARTHEST = 1 / 32, 512.0, 2.0**20
@@ -67,9 +67,7 @@ def features_between(expr: sp.Expr, low: float, high: float) -> tuple[Feature, .
     found: list[Feature] = []
     for part, outer in _arguments(expr):
         call = _compiled(part)
-        if part.is_polynomial(x):
-            if sp.degree(part, x) > MAX_DEGREE:
-                continue
+        if part.is_polynomial(x) and sp.degree(part, x) <= MAX_DEGREE:
             places = np.array([float(sp.re(root)) for root in sp.Poly(part, x).nroots(n=17, maxsteps=200)])
         else:
             places = _turns(part, call, found, low, high)

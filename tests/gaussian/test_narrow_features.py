@@ -372,3 +372,23 @@ def test_a_steep_ramp_says_what_its_jumps_cost(smooth, function, w, at, q, qp, c
     result = kc.gaussian_expectation(smooth, f"max(-1,min(1,{w!r}*(x-({at!r}))))", q, qp, c, full_output=True)
     assert abs(result.value - exact) <= result.error + 2e-16
     assert result.error <= 1e-10
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "function", "w", "a", "q"),
+    [
+        ("exp(-({})^2)", "(x^9+x^3)", lambda x: x**9 + x**3, 5.125, -7788.75, 2.625),
+        # siblings
+        ("exp(-({})^2)", "(x^9+x^3)", lambda x: x**9 + x**3, 30.0, 600.5, 1.0),
+        ("1/cosh({})", "(x^13+x)", lambda x: x**13 + x, 20.0, 500.25, 1.5),
+        ("1-tanh({})^2", "(x^13+x)", lambda x: x**13 + x, 100.0, -40.0, 4.0),
+    ],
+)
+@np.errstate(all="ignore")
+def test_features_in_polynomials_of_a_high_degree_are_seen(outer, inner, function, w, a, q):
+    """The argument of the first is of degree 18: nothing was seen of it, and the mean was 0."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrecisionWarning)
+        result = kc.gaussian_expectation(outer.format(f"{w!r}*({inner}-({a!r}))"), "1", q, 1.0, 0.0, full_output=True)
+    value, _ = truth(OUTER[outer], function, w, a, q)
+    assert abs(result.value - value) <= result.error <= 1e-8 * value
