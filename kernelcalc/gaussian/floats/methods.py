@@ -410,8 +410,7 @@ class Nested(Regular):
     name = "nested"
 
     def covers(self, f: Activation, g: Activation, cov: Covariance) -> np.ndarray:
-        # On a line it would sum the same once more.
-        return cov.det > 0
+        return (cov.q > 0) & (cov.qp > 0)
 
     def estimate(self, f: Activation, g: Activation, cov: Covariance, rtol: float) -> Scaled:
         return quadrature.nested(f, g, cov)
