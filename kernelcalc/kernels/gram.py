@@ -22,7 +22,7 @@ from kernelcalc.arrays import AnyArray
 from kernelcalc.gaussian.covariance import Covariance, determinant
 from kernelcalc.gaussian.floats.kinds import feels_small_angles, recognise
 from kernelcalc.gaussian.floats.layer import LayerExpectations, angle_growth, diagonal_expectations
-from kernelcalc.kernels.blocks import COMPILED_SIDES, PAIRS_FOR_THEM, Matrix, check_finite
+from kernelcalc.kernels.blocks import COMPILED_SIDES, PAIRS_FOR_THEM, Matrix, check_finite, sides_for
 from kernelcalc.kernels.few_points import few_points
 from kernelcalc.kernels.fold import (
     INPUT,
@@ -261,7 +261,8 @@ class KernelComputation:
         assert isinstance(first, Dense)
         for points in {id(side): side for side in (self.rows, self.columns)}.values():
             check_variances(first.sigma_w**2 * points.square + first.beta**2)
-        self.matrix: Matrix = Matrix(shape=(len(x), len(self.columns.x)), symmetric=x2 is None)
+        shape = len(x), len(self.columns.x)
+        self.matrix: Matrix = Matrix(shape=shape, symmetric=x2 is None, sides=sides_for(shape[0]))
 
     def fold(self, every_layer: bool = False) -> Fold:
         """The network's steps for these points; CovarianceError for points that are too large or too small."""
