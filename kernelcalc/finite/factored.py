@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +62,24 @@ class _Slope:
 
 class FactoredSteps:
     """The steps of SciPy's RK45 for θ' = −∇C(θ), with the same control of errors and the attributes of its solver."""
+
+    net: Parameters
+    problem: Problem
+    end: float
+    tol: float
+    a: AnyArray
+    b: AnyArray
+    c: AnyArray
+    e: AnyArray
+    p: AnyArray
+    t: float
+    y: AnyArray
+    old: AnyArray
+    status: str
+    slopes: list[_Slope]
+    f: Any
+    h: float
+    h_abs: float
 
     def __init__(self, net: Parameters, problem: Problem, end: float, tol: float) -> None:
         from scipy.integrate import RK45

@@ -30,7 +30,7 @@ class KeptTables(Numbers):
     """float64 expectations of a few pairs: closed forms, or series of smooth nonlinearities from tables that are kept."""
 
     def __init__(self) -> None:
-        self.growth = 1.0
+        self.growth: float = 1.0
 
     def expectations(self, step: Step, k: PairKernels, pairs: Pairs) -> tuple[dict[Order, np.ndarray], Any]:
         """E_ij of all pairs.

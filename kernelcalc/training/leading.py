@@ -63,7 +63,7 @@ class LeadingTraces:
         self._first: int = 0
         self._products: dict[int, Array] = {}
         self._values: Array = np.empty(0)
-        self.dtype = np.float32 if rtol >= _SINGLE_RTOL else np.float64
+        self.dtype: type[np.floating[Any]] = np.float32 if rtol >= _SINGLE_RTOL else np.float64
         # measured in float32, ten classes, N = 256: 40
         self._rounding: float = 64 * float(np.finfo(self.dtype).eps)
         if rtol > 0 and len(theta) >= FEWEST:

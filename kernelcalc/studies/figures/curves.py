@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -119,7 +119,7 @@ class CurvesReport(Result):
     average : int, optional
     """
 
-    TABLE = "activation time k"
+    TABLE: ClassVar[str] = "activation time k"
 
     title: str
     curves: tuple[Curve, ...]
