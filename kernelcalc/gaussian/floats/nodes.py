@@ -41,17 +41,6 @@ def trapezoid(level: int) -> tuple[np.ndarray, np.ndarray]:
     return z, np.full(steps + 1, 2 * Z_MAX / steps)
 
 
-def rule(kinks: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights (n,) on [−Z_MAX, Z_MAX] for kinks (m,) in units of z; each level halves the spacing.
-
-    Without kinks the trapezoidal rule, else Gauss–Legendre panels of width 2^{−level} split at the kinks.
-    """
-    if kinks.size == 0:
-        return trapezoid(level)
-    uniform = np.linspace(-Z_MAX, Z_MAX, int(2 * Z_MAX) * 2**level + 1)
-    return panels(np.sort(np.concatenate([uniform, np.clip(kinks, -Z_MAX, Z_MAX)])), PANEL_NODES)
-
-
 def scaled_kinks(act: Activation, std: np.ndarray, mean: np.ndarray | float = 0.0) -> np.ndarray:
     """Kinks of x = mean + std·z in units of z, shape (rows, m); out of reach where std is 0."""
     kinks = np.asarray(act.kinks, dtype=np.float64)

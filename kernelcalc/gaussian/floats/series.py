@@ -22,27 +22,25 @@ from kernelcalc.arrays import EPS
 from kernelcalc.errors import NotFiniteError
 from kernelcalc.gaussian.floats.jumps import MOST_BY_QUADRATURE, exponential_parts, jump_coefficients, jumps_of
 from kernelcalc.gaussian.floats.mesh import doubt, mesh_rule, rounds
-from kernelcalc.gaussian.floats.nodes import rule, scaled_kinks
 from kernelcalc.gaussian.floats.norms import Cut
+from kernelcalc.gaussian.floats.steps import ROW_BLOCK, TERM_BLOCK, by_steps
 from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE, taylor_coefficients
 
 # Series lengths tried one after the other. tanh at q = 1 needs about 60 terms for 1e-15, at q = 25 about 1000; the longest
 # ends by ρ^k alone up to MODEST, whatever the function.
 LENGTHS = (48, 96, 192, 512, 1024, 2048)
 MODEST = 0.98
-# 1280 steps resolve series of this length; longer ones and rows that need more use panels adapted to the function.
-SHARED_TERMS, MAX_LEVEL = 1024, 3
+# Panels of width 1 hold less than four waves of series of this length; a tail that ends later is no cheaper than quadrature.
+WIDE_TERMS = 1024
 # |ρ| up to which a damped norm stands; at large variances most of a function's energy sits in terms that ρ^k suppresses.
 DAMPINGS = (0.25, 0.5, 0.75, 0.9, 0.95, MODEST, 1.0)
+# Rounding of the energy and of a series' own, of which the tail is the difference (seen: 17).
+ROUNDING_LEFT = 32
 # From here on the low coefficients of derivatives come from those of the function.
 LARGE_VARIANCE = 16.0
 AGREED = 1e-12
 # Difference allowed between an expansion and quadrature, which may see a function like log(1 + x²) through its rounding.
 CHECKED = 1e-10
-# Coefficients made at once from functions on panels.
-TERM_BLOCK = 64
-# Rows treated at once: bounds the table of function values to a few MiB.
-ROW_BLOCK = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,40 +98,8 @@ class HermiteSeries:
     relative: np.ndarray
 
 
-@lru_cache(maxsize=MAX_LEVEL + 1)
-def _basis(level: int, kinks: tuple[float, ...]) -> np.ndarray:
-    """h_k(z) φ(z) dz at the shared nodes for the longest series, shape (n, SHARED_TERMS)."""
-    z, weight = rule(np.array(kinks), level)
-    table = np.empty((SHARED_TERMS, z.size))
-    # Times φ^{1/2} the recurrence stays bounded for every k; the other half of the weight comes last.
-    half = np.exp(-(z**2) / 4) / (2 * np.pi) ** 0.25
-    table[0], table[1] = half, z * half
-    for k in range(1, SHARED_TERMS - 1):
-        table[k + 1] = (z * table[k] - np.sqrt(k) * table[k - 1]) / np.sqrt(k + 1)
-    table *= weight * half
-    table.flags.writeable = False
-    return table.T
-
-
-def _shared(act: Activation, std: np.ndarray, level: int, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    kinks = tuple(float(k) for k in scaled_kinks(act, std[:1])[0])
-    basis = _basis(level, kinks)[:, :terms]
-    z, _ = rule(np.array(kinks), level)
-    density = basis[:, 0]
-    coefficients = np.empty((std.size, terms))
-    energy = np.empty(std.size)
-    spill = np.empty(std.size)
-    for start in range(0, std.size, ROW_BLOCK):
-        rows = slice(start, start + ROW_BLOCK)
-        values = act(std[rows, None] * z)
-        coefficients[rows] = values @ basis
-        energy[rows] = values**2 @ density
-        spill[rows] = _spill(values, z)
-    return coefficients, energy, spill
-
-
 def _separate(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As :func:`_shared` on panels that resolve f at every row: the recurrence runs over all rows of a block at once."""
+    """Coefficients, energies E f² and |f| √φ at the ends by panels that resolve f at every row: one recurrence for a block."""
     coefficients = np.empty((std.size, terms))
     energy = np.empty(std.size)
     spill = np.empty(std.size)
@@ -172,7 +138,7 @@ def _together(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
     spill = np.empty(std.size)
     octave = np.floor(np.log2(np.maximum(std, np.finfo(np.float64).tiny)))
     # Half a unit of z holds less than four waves of the longest series.
-    width = 1.0 if terms <= SHARED_TERMS else 0.5
+    width = 1.0 if terms <= WIDE_TERMS else 0.5
     for value in np.unique(octave):
         members = np.flatnonzero(octave == value)
         ends = [np.array([extreme]) for extreme in (std[members].min(), std[members].max())]
@@ -243,23 +209,25 @@ def hermite_series(
     Notes
     -----
     Smooth functions use the trapezoidal rule, whose error falls as e^{−2πd/h} with the distance d of the nearest pole
-    (Trefethen and Weideman, SIAM Review 56, 2014), kinks at 0 split Gauss–Legendre panels; rows whose coefficients still
-    move when the spacing is halved, or whose energy is not that of the panels which resolve f, use those panels. The last
-    movement is part of the error. Overflow shows as an infinite or undefined error. Small variances take the coefficients
-    from the Taylor expansion at 0 where there is one.
+    (Trefethen and Weideman, SIAM Review 56, 2014). Functions with kinks, rows whose coefficients still move when the step is
+    halved, or whose energy is not that of panels which resolve f, use those panels. The last movement is part of the error.
+    Overflow shows as an infinite or undefined error. Small variances take the coefficients from the Taylor expansion at 0
+    where there is one.
     """
     q = np.asarray(q, dtype=np.float64)
     std = np.sqrt(q)
-    kinks = scaled_kinks(act, std)
     by_jumps = _jumps_suffice(act, float(q.max(initial=0.0)))
-    shared = not by_jumps and bool((kinks == kinks[:1]).all()) and _sees_everything(act, std)
-    level, aim = 0, 1.0 if reach is None else reach
+    smooth = not by_jumps and not act.kinks
+    ends = np.array([np.argmin(q), np.argmax(q)])
+    resolved = _resolved_energy(act, std[ends]) if smooth else np.empty(2)
+    aim = 1.0 if reach is None else reach
     panels = _by_jumps if by_jumps else _together if act.centred else _separate
     for terms in LENGTHS if length is None else (length,):
-        if shared and terms <= SHARED_TERMS:
-            coefficients, energy, spill, moved, level = _halving(act, std, terms, level)
+        if smooth:
+            coefficients, energy, spill, moved = by_steps(act, std, terms)
             lost = np.flatnonzero(~(moved <= 64 * EPS * np.sqrt(energy)))
-        else:
+            smooth = bool((np.abs(energy[ends] - resolved) <= 1e-9 * resolved).all())
+        if not smooth:
             coefficients, energy, spill, moved = (np.empty((std.size, terms)), *np.empty((3, std.size)))
             lost = np.arange(std.size)
         if lost.size:
@@ -270,6 +238,8 @@ def hermite_series(
         left = energy - np.einsum("ik,ik->i", coefficients, coefficients)
         tail = np.sqrt(np.maximum(left, 2 * EPS * energy))
         relative_tail = tail / np.where(norm > 0, norm, 1.0)
+        if _faded(coefficients, left, energy):
+            break
         if reach is None and not _ended(relative_tail, terms, aim) and _hopeless(relative_tail, terms, aim):
             aim = min(aim, MODEST)
         if _ended(relative_tail, terms, aim) or _hopeless(relative_tail, terms, aim):
@@ -330,37 +300,27 @@ def _expansion_holds(act: Activation) -> bool:
     return bool(np.linalg.norm(coefficients[0] - expanded[first]) <= CHECKED * np.sqrt(energy[0]))
 
 
-def _halving(
-    act: Activation, std: np.ndarray, terms: int, level: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
-    """Shared nodes at twice the density until the coefficients stay: they, energy, spill, movement, level before the last."""
-    previous, _, _ = _shared(act, std, level, terms)
-    while True:
-        coefficients, energy, spill = _shared(act, std, level + 1, terms)
-        moved = np.linalg.norm(coefficients - previous, axis=1)
-        if level + 1 >= MAX_LEVEL or (moved <= 16 * EPS * np.sqrt(energy)).all():
-            return coefficients, energy, spill, moved, level
-        previous, level = coefficients, level + 1
-
-
 def _jumps_suffice(act: Activation, q: float) -> bool:
     """Whether a few coefficients by quadrature and the jumps give all."""
     jumps = jumps_of(act)
     return jumps is not None and jumps.by_quadrature(q) <= MOST_BY_QUADRATURE
 
 
-def _sees_everything(act: Activation, std: np.ndarray) -> bool:
-    """Whether the finest shared nodes give the same E f² as panels that resolve f, at the smallest and largest variance."""
-    ends = np.array([std.min(), std.max()])
-    _, energy, _ = _shared(act, ends, MAX_LEVEL, 1)
-    z, weight, _ = mesh_rule(((act, ends, np.zeros(2)),), 1.0, 24)
-    resolved = (act(ends[:, None] * z) ** 2 * weight * np.exp(-(z**2) / 2)).sum(axis=1) / np.sqrt(2 * np.pi)
-    return bool((np.abs(energy - resolved) <= 1e-9 * resolved).all())
+def _resolved_energy(act: Activation, std: np.ndarray) -> np.ndarray:
+    """E f² by panels that resolve f."""
+    z, weight, _ = mesh_rule(((act, std, np.zeros(std.size)),), 1.0, 24)
+    return (act(std[:, None] * z) ** 2 * weight * np.exp(-(z**2) / 2)).sum(axis=1) / np.sqrt(2 * np.pi)
 
 
 def _ended(tail: np.ndarray, terms: int, reach: float) -> bool:
     """Whether what a product leaves out, |ρ|^K times both relative tails, is below rounding in every row."""
     return bool((tail * reach ** (terms / 2) <= np.sqrt(4 * EPS)).all())
+
+
+def _faded(coefficients: np.ndarray, left: np.ndarray, energy: np.ndarray) -> bool:
+    """Whether what is left is the rounding of energies: the second half of the coefficients has next to none of it."""
+    last = np.einsum("ik,ik->i", *(coefficients[:, coefficients.shape[1] // 2 :],) * 2)
+    return bool(((left <= ROUNDING_LEFT * EPS * energy) & (last <= EPS * energy / 4)).all())
 
 
 def _hopeless(tail: np.ndarray, terms: int, reach: float) -> bool:
@@ -369,7 +329,7 @@ def _hopeless(tail: np.ndarray, terms: int, reach: float) -> bool:
     For a pole at distance d the tail falls as e^{−d√(2K)}, so √K extrapolates its logarithm; kinks fall more slowly.
     """
     # Beyond MODEST a still longer series is no cheaper than quadrature.
-    longest = LENGTHS[-1] if reach <= MODEST else SHARED_TERMS
+    longest = LENGTHS[-1] if reach <= MODEST else WIDE_TERMS
     if terms >= longest or not np.isfinite(tail).all():
         return True
     expected = tail.max() ** np.sqrt(longest / terms) * reach ** (longest / 2)

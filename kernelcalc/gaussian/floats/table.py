@@ -12,7 +12,8 @@ from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import KernelcalcError
 from kernelcalc.gaussian.floats.norms import lower_norms
-from kernelcalc.gaussian.floats.series import ROW_BLOCK, HermiteSeries, SeriesBounds, hermite_series, with_bounds
+from kernelcalc.gaussian.floats.series import HermiteSeries, SeriesBounds, hermite_series, with_bounds
+from kernelcalc.gaussian.floats.steps import ROW_BLOCK
 from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE
 
 # Chebyshev nodes in log q tried one after the other.

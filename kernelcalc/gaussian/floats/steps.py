@@ -1,0 +1,96 @@
+"""Hermite coefficients of smooth functions by the trapezoidal rule.
+
+Steps are powers of 2, so nodes are exact: a node rounded by δ moves a coefficient by some √k δ. Half a step adds the nodes
+between, and what they add to half of the coefficients is how far these move.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from kernelcalc.activations.activation import Activation
+from kernelcalc.arrays import EPS
+from kernelcalc.gaussian.floats.nodes import Z_MAX
+
+# The widest step, and how often it is halved at most: down to 1/128, which resolves poles 0.1 from the line.
+WIDEST_STEP, MOST_HALVINGS = 2.0**-3, 4
+# Polynomials made at once; those for 2048 terms at all nodes are 28 MiB.
+TERM_BLOCK = 128
+# Rows treated at once: bounds the table of function values to a few MiB.
+ROW_BLOCK = 256
+# Steps are halved until coefficients move no more than so many ε, relative to the norm: a little more than rounding moves them.
+SETTLED = 16.0
+
+
+@cache
+def _fresh(level: int) -> tuple[np.ndarray, np.ndarray]:
+    """The nodes z ≥ 0 that a level adds, and the step times √φ there; half of it at 0, which stands for both signs."""
+    step = WIDEST_STEP / 2**level
+    z = np.arange(1.0 if level else 0.0, Z_MAX / step + 1, 2.0 if level else 1.0) * step
+    weight = step * _root_density(z)
+    if level == 0:
+        weight[0] /= 2
+    z.flags.writeable = weight.flags.writeable = False
+    return z, weight
+
+
+def _root_density(z: np.ndarray) -> np.ndarray:
+    return np.exp(-(z**2) / 4) / (2 * np.pi) ** 0.25
+
+
+@cache
+def _polynomials(level: int, block: int) -> np.ndarray:
+    """h_k √φ at the fresh nodes for TERM_BLOCK values of k, (TERM_BLOCK, nodes): times √φ they stay bounded for every k."""
+    z, _ = _fresh(level)
+    table = np.empty((TERM_BLOCK, z.size))
+    before, now = np.zeros_like(z), _root_density(z)
+    if block:
+        earlier = _polynomials(level, block - 1)
+        k = block * TERM_BLOCK - 1
+        before, now = earlier[-1].copy(), (z * earlier[-1] - np.sqrt(k) * earlier[-2]) / np.sqrt(k + 1)
+    roots, after = np.sqrt(np.arange(block * TERM_BLOCK, (block + 1) * TERM_BLOCK + 1.0)).tolist(), np.empty_like(z)
+    for k in range(TERM_BLOCK):
+        table[k] = now
+        np.multiply(z, now, out=after)
+        np.multiply(before, roots[k], out=before)
+        np.subtract(after, before, out=after)
+        np.divide(after, roots[k + 1], out=after)
+        before, now, after = now, after, before
+    table.flags.writeable = False
+    return table
+
+
+def _added(act: Activation, std: np.ndarray, level: int, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the fresh nodes of a level add to coefficients and energy, and |f| √φ at the last one."""
+    z, weight = _fresh(level)
+    right, left = act(std[:, None] * z), act(-std[:, None] * z)
+    energy = (right**2 + left**2) @ (weight * _root_density(z))
+    last = np.maximum(np.abs(right[:, -1]), np.abs(left[:, -1])) * np.exp(-(z[-1] ** 2) / 4)
+    found = np.zeros((std.size, terms))
+    for parity, part in enumerate(((right + left) * weight, (right - left) * weight)):
+        if not part.any():
+            continue
+        for first in range(0, terms, TERM_BLOCK):
+            some = found[:, first + parity : first + TERM_BLOCK : 2]
+            some[:] = part @ _polynomials(level, first // TERM_BLOCK)[parity::2][: some.shape[1]].T
+    return found, energy, last
+
+
+def by_steps(act: Activation, std: np.ndarray, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Coefficients f_k (rows, terms), energies E f², |f| √φ at the ends of the range, how far the last halving moved."""
+    coefficients = np.empty((std.size, terms))
+    energy, spill, moved = np.empty((3, std.size))
+    for start in range(0, std.size, ROW_BLOCK):
+        rows = np.arange(start, min(start + ROW_BLOCK, std.size))
+        coefficients[rows], energy[rows], spill[rows] = _added(act, std[rows], 0, terms)
+        for level in range(1, MOST_HALVINGS + 1):
+            found, more, _ = _added(act, std[rows], level, terms)
+            half = coefficients[rows] / 2
+            coefficients[rows], energy[rows] = half + found, energy[rows] / 2 + more
+            moved[rows] = np.linalg.norm(found - half, axis=1)
+            rows = rows[~(moved[rows] <= SETTLED * EPS * np.sqrt(energy[rows]))]
+            if not rows.size:
+                break
+    return coefficients, energy, spill, moved
