@@ -20,28 +20,38 @@ ROOT2, PI = np.sqrt(LD(2)), LD("3.14159265358979323846264338327950288")
 def erfc(u: Any) -> np.ndarray:
     """1 − erf in long double: the series of positive terms up to 2, beyond it Laplace's continued fraction."""
     u = np.asarray(u, LD)
-    near = np.where(np.abs(u) < 2, u, 0)
-    term = near.copy()
-    total = near.copy()
-    for n in range(1, 70):
-        term = term * 2 * near**2 / (2 * n + 1)
-        total += term
-    far = np.where(np.abs(u) < 2, 3, np.abs(u))
-    below = far
-    for n in range(80, 0, -1):
-        below = far + LD(n) / 2 / below
-    tail = np.exp(-(far**2)) / (np.sqrt(PI) * below)
-    return np.where(np.abs(u) < 2, 1 - 2 / np.sqrt(PI) * np.exp(-(near**2)) * total, np.where(u > 0, tail, 2 - tail))
+    far = np.abs(u)
+    found = np.where(u > 0, 0, LD(2))
+    near = far < 2
+    found[near] = 1 - _series(u[near])
+    for low, high, terms in ((2, 4, 80), (4, 110, 25)):
+        there = (far >= low) & (far < high)
+        at = far[there]
+        below = at
+        for n in range(terms, 0, -1):
+            below = at + LD(n) / 2 / below
+        tail = np.exp(-(at**2)) / (np.sqrt(PI) * below)
+        found[there] = np.where(u[there] > 0, tail, 2 - tail)
+    return np.where(np.isnan(u), u, found)
+
+
+def _series(u: np.ndarray) -> np.ndarray:
+    square = 2 * u**2
+    term, total = u, u
+    for n in range(1, 45):
+        term = term * square / (2 * n + 1)
+        total = total + term
+    return 2 / np.sqrt(PI) * np.exp(-(u**2)) * total
 
 
 def erf(u: Any) -> np.ndarray:
     """As ``erfc``; near 0 to relative accuracy."""
-    small = np.abs(u) < 0.1
-    v = np.where(small, u, 0)
-    series = (
-        2 / np.sqrt(PI) * v * sum((-1) ** n * v ** (2 * n) / LD(math.factorial(n) * (2 * n + 1)) for n in range(12))
-    )
-    return np.where(small, series, 1 - erfc(u))
+    u = np.asarray(u, LD)
+    near = np.abs(u) < 2
+    found = np.where(u < 0, LD(-1), 1)
+    found[near] = _series(u[near])
+    found[~near] = 1 - erfc(u[~near])
+    return found
 
 
 # What may be written, with numbers in long double.

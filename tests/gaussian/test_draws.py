@@ -20,21 +20,42 @@ def steep(outer: str, a: float, w: float, kinks: tuple[float, ...] = ()) -> Draw
     return Drawn(outer.format(argument), outer.format(argument), f"(tanh(x)-({a!r}))", w, kinks)
 
 
-@pytest.mark.parametrize("rho", [0.5, -0.999])
+@pytest.mark.parametrize("rho", [0.5, -0.999, 0.999999])
 def test_the_truth_knows_orthants(rho: float) -> None:
     """Steps of w(tanh x − a) are steps of x − artanh a: P(a > h, b > h) by one integral of mpmath."""
     f = steep("step({})", 0.5, 1000.0, (0.0,))
     value, own, _ = draws.truth(Draw("pair", f, f, (1.0, 1.0, rho), {}))
     h, sine = mp.atanh(0.5), mp.sqrt(1 - mp.mpf(rho) ** 2)
-    exact = mp.quad(lambda z: mp.npdf(z) * mp.ncdf((rho * z - h) / sine), [h, h + 0.05, h + 0.2, 1, 2, 4, 9])
+    cuts = [h, h + 0.001, h + 0.004, h + 0.01, h + 0.05, h + 0.2, 1, 2, 4, 9]
+    exact = mp.quad(lambda z: mp.npdf(z) * mp.ncdf((rho * z - h) / sine), cuts)
     assert abs(value - exact) <= own + 1e-15
 
 
-def test_the_truth_knows_a_mean_in_digits() -> None:
+@pytest.mark.parametrize("q", [2.0, 0.0019])
+def test_the_truth_knows_a_mean_in_digits(q: float) -> None:
+    """The second step stands 12.6 standard deviations out: 10⁻³⁶, whose digits lie further out."""
     f = steep("step({})", 0.5, 1000.0, (0.0,))
-    value, own, _ = draws.truth(Draw("digits", f, None, (2.0, 1.0, 0.0), {"dps": 20}))
-    with mp.workdps(30):
-        assert abs(value - mp.ncdf(-mp.atanh(0.5) / mp.sqrt(2))) <= own + mp.mpf(10) ** -22
+    value, own, _ = draws.truth(Draw("digits", f, None, (q, 1.0, 0.0), {"dps": 20}))
+    with mp.workdps(40):
+        exact = mp.ncdf(-mp.atanh(0.5) / mp.sqrt(mp.mpf(q)))
+        assert abs(value - exact) <= own + mp.mpf(10) ** -22 * exact
+        assert own <= mp.mpf(10) ** -22 * exact
+
+
+def test_the_truth_does_not_know_differences_of_constants() -> None:
+    """A difference of constants, whose last digits are those of e."""
+    f = Drawn("(12.5*(exp(e)-(15.1542)))^3", "(12.5*(exp(e)-(15.1542)))^3", "(exp(e)-(15.1542))", 12.5)
+    assert draws.judge(Draw("square", f, f, (1.0, 1.0, 1.0), {}))[0] == "no truth"
+
+
+def test_the_truth_knows_narrow_features_beside_waves() -> None:
+    """E f(a) sin(3b), ρ = 0.8: the mean of sin given a is a wave, and the integral over a is mpmath's."""
+    f, g = steep("exp(-({})^2)", 0.5, 1000.0), Drawn("sin(3*x)", "sin(3*x)", "x", 1.0, (0.0,))
+    value, own, _ = draws.truth(Draw("pair", f, g, (1.0, 1.0, 0.8), {}))
+    h = mp.atanh(0.5)
+    wave = lambda z: mp.exp(-((1000 * (mp.tanh(z) - 0.5)) ** 2)) * mp.npdf(z) * mp.sin(2.4 * z)  # noqa: E731
+    exact = mp.exp(-4.5 * 0.36) * mp.quad(wave, [h + k / 1000 for k in range(-12, 13, 2)])
+    assert abs(value - exact) <= own + 1e-18
 
 
 def test_a_lie_is_called_one(monkeypatch: pytest.MonkeyPatch) -> None:
