@@ -216,7 +216,7 @@ def hermite_series(
     """
     q = np.asarray(q, dtype=np.float64)
     std = np.sqrt(q)
-    by_jumps = _jumps_suffice(act, float(q.max(initial=0.0)))
+    by_jumps = _jumps_suffice(act, float(q.max()))
     smooth = not by_jumps and not act.kinks
     ends = np.array([np.argmin(q), np.argmax(q)])
     resolved = _resolved_energy(act, std[ends]) if smooth else np.empty(2)
