@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from kernelcalc.arrays import EPS
-from kernelcalc.gaussian.covariance import Covariance
+from kernelcalc.gaussian.covariance import Covariance, make_covariance
 from kernelcalc.gaussian.floats.kinds import Combination, Term
 from kernelcalc.gaussian.floats.stein import Polynomial, evaluate, reduced, regrouped, sizes
 
@@ -50,7 +50,7 @@ class _Pair:
     def largest(self) -> float:
         """The largest ``size``; infinite if anything is not finite."""
         values = self.value if self.magnitude is None else self.magnitude
-        found = self.loss * max(float(values.max()), -float(values.min())) if values.size else 0.0
+        found = self.loss * max(float(values.max()), -float(values.min()))
         return found if math.isfinite(found) else math.inf
 
 
@@ -212,7 +212,7 @@ def _mixed_kinks(f: Term, g: Term, s: _Smoothed, mirrored: _Smoothed, *, swap: b
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Waves:
-    """Two waves of rates w, w': e^{−gap}/2 with gap = (w²q + w'²q')/2 − |ww'c|, and e^{−2|ww'c|} − 1."""
+    """Two waves of rates w, w' ≥ 0: e^{−gap}/2 with gap = (w²q + w'²q')/2 − |ww'c|, and e^{−2|ww'c|} − 1."""
 
     envelope: np.ndarray
     decay: np.ndarray
@@ -247,11 +247,11 @@ class _Waves:
         gap += apart
         return gap
 
-    def pair(self, kind: str, *, turned: bool) -> _Pair:
-        """Sines or cosines; ``turned`` where their rates have opposite signs."""
+    def pair(self, kind: str) -> _Pair:
+        """Sines or cosines."""
         if kind == "sin":
             value = self.envelope * self.decay
-            np.copysign(value, -self.cov.c if turned else self.cov.c, out=value)
+            np.copysign(value, self.cov.c, out=value)
         else:
             value = self.decay + 2.0
             value *= self.envelope
@@ -329,10 +329,10 @@ class SharedPairs:
             return _exponential_pair(f, g, self.cov)
         if f.kind != g.kind:
             return _Pair(value=np.zeros_like(self.cov.c))
-        rates = abs(f.rate), abs(g.rate)
+        rates = f.rate, g.rate
         if rates not in self._waves:
             self._waves[rates] = _Waves.of(self.cov, rates, max(self.largest[:2]))
-        return self._waves[rates].pair(f.kind, turned=f.rate * g.rate < 0)
+        return self._waves[rates].pair(f.kind)
 
     def _covariance(self, f: Term, g: Term, sign: int = 1) -> _Smoothed:
         key = f.variance, g.variance, sign
@@ -440,6 +440,5 @@ def expectation(
 @lru_cache(maxsize=1024)
 def never_cancels(f: tuple[tuple[Term, float], ...], g: tuple[tuple[Term, float], ...]) -> bool:
     """Whether E[f(a) g(b)] is one term whose error is relative to itself, at any covariance."""
-    half, one = np.array([0.5]), np.array([1.0])
-    found = expectation(dict(f), dict(g), Covariance(q=one, qp=one, c=half, det=np.array([0.75])))
+    found = expectation(dict(f), dict(g), make_covariance([1.0], 1.0, 0.5))
     return found is not None and math.isfinite(found.relative) and not any(t.variance for t, _ in (*f, *g) if t.power)

@@ -33,7 +33,7 @@ MAX_WAVES = 8
 
 
 class Term(NamedTuple):
-    """x^power · F(x); ``order`` and ``variance`` for R and K, ``rate`` for exp, sin and cos."""
+    """x^power · F(x); ``order`` and ``variance`` for R and K, ``rate`` for exp, sin and cos (of waves, 0 or more)."""
 
     power: int = 0
     kind: str = "one"
