@@ -1,7 +1,7 @@
 r"""Traces of powers of the weighted kernel from the leading eigenvectors of Θ, with a bound on what is left out.
 
-With Θ = L Lᵀ, L = (V, W), V the r leading eigenvectors times the roots of their eigenvalues, the traces of 𝓗C Θ are those
-of the positive semidefinite
+With weights d of the points, :math:`d^½ Θ d^½ = U λ U^T` and :math:`L = d^{-½} U λ^½ = (V, W)`, V the first r columns, λ
+decreasing, Θ = L Lᵀ and the traces of 𝓗C Θ are those of the positive semidefinite
 
 .. math::
     M = L^T 𝓗C L = \begin{pmatrix} A & X \\ X^T & Z \end{pmatrix}.
@@ -14,11 +14,20 @@ Tr M and Tr M² need entries only. With Q = X Xᵀ, whose size is that of A, eve
         + 4 \mathrm{Tr} A X Z X^T + 4 |X Z|^2 + |Z^2|^2.
 
 The terms with Z, all ≥ 0, are left out. With the Frobenius norm f of Z, :math:`f^2 = \mathrm{Tr} M^2 - |A|^2 - 2\mathrm{Tr} Q`,
-and :math:`z = \min(f, λ_{r+1} \max_i |B_i|)`, not below its largest eigenvalue, they are at most
+and :math:`z = \min(f, λ_{r+1} \max_i |B_i| / d_i)`, not below its largest eigenvalue, they are at most
 
 .. math::
     3 \min(z\,\mathrm{Tr} Q, f |Q|) + z f^2, \qquad
     4 \min(z \langle A, Q \rangle, f \sqrt{\mathrm{Tr}(AQ)^2}) + 4 \min(z^2\,\mathrm{Tr} Q, f^2 |Q|) + z^2 f^2.
+
+Of the columns of X the first R eigenvectors' are kept: Q = P + T, T from the others, is taken as P, which leaves out
+
+.. math::
+    3 \langle A, T \rangle \le 3 a τ, \qquad
+    4 \langle A^2, T \rangle + 2 (|Q|^2 - |P|^2) \le 4 a^2 τ + 4 |P| τ + 2 τ^2
+
+more, where :math:`a^4 = \mathrm{Tr} A^4` and :math:`τ = \mathrm{Tr}\, T = \sum_{ik} (V V^T)_{ik} Θ^{>R}_{ik} \mathrm{Tr}\, B_i B_k` needs entries
+only. In the bounds above Tr Q = Tr P + τ, |Q| ≤ |P| + τ, ⟨A, Q⟩ ≤ ⟨A, P⟩ + aτ, √Tr (AQ)² ≤ √Tr (AP)² + aτ.
 """
 
 from __future__ import annotations
@@ -29,17 +38,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.arrays import EPS
+from kernelcalc.training.packed import Overlaps, packed, places, side, unpacked
 
 if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
 # Ranks tried, one after the other: beyond the last the exact traces are as fast (measured at N = 256, ten classes).
-_RANKS = (6, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48)
+_RANKS = (6, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48)
+# Columns of X kept, over the rank: fewest operations for a tolerance of 1e-3 (measured, tanh, 256 digits, whole training).
+_COLUMNS = 8
+# Least weight of a point, relative to their mean.
+_LEAST = 1e-3
 # Smallest number of points for which the first rank is faster than the exact traces (measured).
 FEWEST = 128
 # Tolerance from which the products of matrices are made in float32.
 _SINGLE_RTOL = 1e-4
-# Hessians in one matrix product: its outputs stay below 16 MiB at N = 256, ten classes, rank 24.
+# Hessians that one call of ``each`` is for.
 _AT_ONCE = 2
 
 
@@ -60,25 +74,30 @@ class LeadingTraces:
         self.theta: Array = theta
         self.rtol: float = rtol
         self.each: Callable[..., Iterable[Any]] = each
-        self._first: int = 0
-        self._products: dict[int, Array] = {}
+        self._levels: Array = np.zeros(0, dtype=np.intp)
         self._values: Array = np.empty(0)
         self.dtype: type[np.floating[Any]] = np.float32 if rtol >= _SINGLE_RTOL else np.float64
         # measured in float32, ten classes, N = 256: 40
         self._rounding: float = 64 * float(np.finfo(self.dtype).eps)
         if rtol > 0 and len(theta) >= FEWEST:
-            values, vectors = np.linalg.eigh(theta)
-            if values[0] >= -len(theta) * EPS * values[-1]:
-                self._values = np.maximum(values[::-1], 0.0)
-                self._root = np.ascontiguousarray(vectors[:, ::-1] * np.sqrt(self._values))
+            self._decompose(np.ones(len(theta)))
 
-    def traces(self, blocks: Array, second: Array) -> tuple[Array, Array]:
+    def _decompose(self, weights: Array) -> None:
+        root = np.sqrt(weights)
+        values, vectors = np.linalg.eigh(root[:, None] * self.theta * root)
+        if values[0] >= -len(root) * EPS * values[-1]:
+            self._weights, self._values = weights, np.maximum(values[::-1], 0.0)
+            self._root = np.ascontiguousarray(vectors[:, ::-1] * np.sqrt(self._values) / root[:, None])
+
+    def traces(self, entries: Array, sizes: Array, second: Array) -> tuple[Array, Array]:
         """Traces below the true ones by at most the bounds.
 
         Parameters
         ----------
-        blocks : ndarray, (S, N, c, c)
-            𝓗C with its 1/N, positive semidefinite.
+        entries : ndarray, (S, N, c (c + 1) / 2)
+            𝓗C with its 1/N, positive semidefinite blocks by their entries on and above the diagonal.
+        sizes : ndarray, (S, N)
+            Not below the largest eigenvalues of the blocks.
         second : ndarray, (S,)
             Tr (𝓗C Θ)².
 
@@ -87,78 +106,80 @@ class LeadingTraces:
         traces, bounds : ndarray, (S, 2)
             Not a number where no rank meets the tolerance.
         """
-        out = np.full((2, len(blocks), 2), np.nan)
+        out = np.full((2, len(entries), 2), np.nan)
         # A loss that is not convex shows it at the first Hessian, or the bounds mean nothing.
-        if not self._values.size or not _semidefinite(blocks[0]):
+        if not self._values.size or not _semidefinite(unpacked(entries[0])):
             return out[0], out[1]
-        # The first Hessian finds the rank to begin with: training asks for more and more.
-        while (
-            self._first < len(_RANKS) and not self._fill(out, blocks, second, np.array([0]), _RANKS[self._first]).size
-        ):
-            self._first += 1
-        left = np.arange(1, len(blocks))
-        for rank in _RANKS[self._first :]:
-            if not left.size:
-                break
-            left = np.setdiff1d(left, self._fill(out, blocks, second, left, rank))
+        if len(self._levels) != len(entries):
+            self._levels = np.zeros(len(entries), dtype=np.intp)
+        # Training asks for more and more: each Hessian begins where it ended, none before the first one. That one first
+        # has the points weighted anew: the fewer count, the faster the eigenvalues fall.
+        levels, first, anew = self._levels, np.array([0]), True
+        while levels[0] < len(_RANKS) and not self._fill(out, entries, sizes, second, first, levels[0]).size:
+            if anew:
+                traces = np.abs(entries[..., packed(np.eye(side(entries.shape[-1]))) > 0]).sum(axis=(0, 2))
+                self._decompose(np.maximum(traces / (traces.mean() or 1.0), _LEAST))
+            levels[0] += not anew
+            anew = False
+        np.maximum(levels, levels[0], out=levels)
+        for level in range(levels[0], len(_RANKS)):
+            which = np.flatnonzero(levels == level)
+            which = which[which > 0]
+            if which.size:
+                levels[np.setdiff1d(which, self._fill(out, entries, sizes, second, which, level))] += 1
         return out[0], out[1]
 
-    def _fill(self, out: Array, blocks: Array, second: Array, which: Any, rank: int) -> Any:
+    def _fill(self, out: Array, entries: Array, sizes: Array, second: Array, which: Array, level: int) -> Array:
         """Enter traces and bounds of those Hessians that meet the tolerance at a rank, and say which."""
-        pairs = self._pairs(rank)
+        rank = _RANKS[level]
+        pairs, tail = self._pairs(rank)
         parts = np.array_split(which, -(-len(which) // _AT_ONCE))
-        sums = np.concatenate(list(self.each(lambda part: self._of_rank(pairs, rank, blocks[part]), parts)))
-        low, bound = self._bounded(sums, blocks[which], second[which], rank)
+        sums = np.concatenate(list(self.each(lambda part: self._of_rank(pairs, tail, rank, entries[part]), parts)))
+        low, bound = self._bounded(sums, (sizes[which] / self._weights).max(axis=1), second[which], rank)
         good = (bound <= self.rtol * low).all(axis=1)
         out[:, which[good]] = low[good], bound[good]
-        return which[good]
+        return np.asarray(which[good])
 
-    def _pairs(self, rank: int) -> Array:
-        """V_ia L_ie, (N, r N)."""
-        if rank not in self._products:
-            self._products.clear()
-            root = self._root
-            pairs = (root[:, :rank, None] * root[:, None, :]).reshape(len(root), -1)
-            self._products[rank] = pairs.astype(self.dtype)
-        return self._products[rank]
+    def _pairs(self, rank: int) -> tuple[Array, Array]:
+        """V_ia L_ie for the columns e that are kept, (N, r R); the weights of τ, (N, N)."""
+        root, kept = self._root, min(_COLUMNS * rank, len(self._root))
+        lead, rest = root[:, :rank], root[:, kept:]
+        pairs = (lead[:, :, None] * root[:, None, :kept]).reshape(len(root), -1)
+        return pairs.astype(self.dtype), ((lead @ lead.T) * (rest @ rest.T)).astype(self.dtype)
 
     @staticmethod
-    def _of_rank(pairs: Array, rank: int, blocks: Array) -> Array:
-        """|A|², Tr Q, ⟨A, A²⟩, ⟨A, Q⟩, |A²|², ⟨A², Q⟩, |Q|², Tr (AQ)² of each Hessian."""
-        count, n, c, _ = blocks.shape
-        upper = np.triu_indices(c)
-        unpack = np.empty((c, c), dtype=np.intp)
-        unpack[upper] = unpack.T[upper] = np.arange(len(upper[0]))
-        packed = blocks[:, :, upper[0], upper[1]].transpose(0, 2, 1).reshape(-1, n).astype(pairs.dtype)
-        entries = (packed @ pairs).reshape(count, -1, rank, n)
-        sums = np.empty((count, 8))
-        for s, planes in enumerate(entries):
-            # Rows of (A, X) are (class, a), columns (class, e): a, e number eigenvectors.
-            rows = np.empty((c, rank, c, n), dtype=pairs.dtype)
-            for a in range(c):
-                for b in range(c):
-                    rows[a, :, b] = planes[unpack[a, b]]
+    def _of_rank(pairs: Array, tail: Array, rank: int, entries: Array) -> Array:
+        """|A|², Tr P, ⟨A, A²⟩, ⟨A, P⟩, |A²|², ⟨A², P⟩, |P|², Tr (AP)², τ of each Hessian."""
+        place = places(side(entries.shape[-1]))
+        c = len(place)
+        # Rows of (A, X) are (class, a), columns (class, e): a, e number eigenvectors.
+        order = place[:, None, :] * rank + np.arange(rank)[:, None]
+        sums = np.empty((len(entries), 9))
+        for s, blocks in enumerate(entries.astype(pairs.dtype)):
+            rows = np.take((blocks.T @ pairs).reshape(len(blocks.T) * rank, -1), order, axis=0)
             inner = np.ascontiguousarray(rows[..., :rank]).reshape(c * rank, -1)
             whole = rows.reshape(c * rank, -1)
             square = inner @ inner.T
-            q = whole @ whole.T - square
-            aq = inner @ q
-            pair = (inner, inner), (inner, square), (inner, q), (square, square), (square, q), (q, q), (aq, aq.T)
+            p = whole @ whole.T - square
+            ap = inner @ p
+            pair = (inner, inner), (inner, square), (inner, p), (square, square), (square, p), (p, p), (ap, ap.T)
             values = [float(np.vdot(x, y)) for x, y in pair]
-            sums[s] = values[0], np.trace(q), *values[1:]
+            sums[s] = values[0], np.trace(p), *values[1:], Overlaps(blocks).weighted(tail)
         return sums
 
-    def _bounded(self, sums: Array, blocks: Array, second: Array, rank: int) -> tuple[Array, Array]:
-        aa, q, a_s, a_q, s_s, s_q, q_q, aq_aq = sums.T
-        low = np.stack([a_s + 3 * a_q, s_s + 4 * s_q + 2 * q_q], axis=1)
+    def _bounded(self, sums: Array, sizes: Array, second: Array, rank: int) -> tuple[Array, Array]:
+        aa, p, a_s, a_p, s_s, s_p, p_p, ap_ap, t = np.maximum(sums, 0.0).T
+        low = np.stack([a_s + 3 * a_p, s_s + 4 * s_p + 2 * p_p], axis=1)
+        if _COLUMNS * rank < len(self._root):
+            t = t + self._rounding * second
+        a, q = s_s**0.25, p + t
         f2 = np.maximum(second - aa - 2 * q, 0.0) + self._rounding * second
-        # The largest row sum is not below the largest eigenvalue of a block.
-        largest = np.abs(blocks).sum(axis=-1).max(axis=(1, 2))
         f = np.sqrt(f2)
-        z = np.minimum(f, self._values[rank] * largest)
-        q, a_q, size, mixed = np.maximum(q, 0.0), np.maximum(a_q, 0.0), np.sqrt(q_q), np.sqrt(np.maximum(aq_aq, 0.0))
-        third = 3 * np.minimum(z * q, f * size) + z * f2
-        fourth = 4 * np.minimum(z * a_q, f * mixed) + 4 * np.minimum(z**2 * q, f2 * size) + z**2 * f2
+        z = np.minimum(f, self._values[rank] * sizes)
+        a_q, size, mixed = a_p + a * t, np.sqrt(p_p) + t, np.sqrt(ap_ap) + a * t
+        third = 3 * a * t + 3 * np.minimum(z * q, f * size) + z * f2
+        fourth = 4 * (a**2 + np.sqrt(p_p)) * t + 2 * t**2
+        fourth += 4 * np.minimum(z * a_q, f * mixed) + 4 * np.minimum(z**2 * q, f2 * size) + z**2 * f2
         bound = np.stack([third, fourth], axis=1)
         slack = self._rounding * low
         return low - slack, bound + 2 * slack

@@ -24,6 +24,7 @@ from kernelcalc.arrays import EPS
 from kernelcalc.errors import ShapeError
 from kernelcalc.training.leading import LeadingTraces
 from kernelcalc.training.losses import curvature_sqrt
+from kernelcalc.training.packed import Overlaps, packed, places, side, unpacked
 
 if TYPE_CHECKING:
     from kernelcalc.arrays import Array
@@ -93,20 +94,21 @@ def bounded_moments(
     exact = np.zeros((len(hessians), kmax))
     if not has_blocks:
         return _diagonal_moments(theta, hessians, kmax, each), exact
-    blocks = _without_null_direction(hessians)
-    if blocks.shape[-1] == 1:
-        return _diagonal_moments(theta, blocks[..., 0], kmax, each), exact
+    entries, sizes = _without_null_direction(hessians)
+    if entries.shape[-1] == 1:
+        return _diagonal_moments(theta, entries, kmax, each), exact
     if kmax > 4:
-        return np.array(list(each(lambda b: _power_traces(_assembled(theta, b), kmax), blocks))), exact
-    out, bounds = np.empty((len(blocks), kmax)), exact
-    out[:, 0] = np.einsum("i,siaa->s", np.diagonal(theta), blocks)
+        return np.array(list(each(lambda b: _power_traces(_assembled(theta, unpacked(b)), kmax), entries))), exact
+    out, bounds = np.empty((len(entries), kmax)), exact
+    c = side(entries.shape[-1])
+    out[:, 0] = np.matmul(np.diagonal(theta), entries)[:, packed(np.eye(c)) > 0].sum(axis=-1)
     if kmax >= 2:
-        flat = blocks.reshape(*blocks.shape[:2], -1)
-        out[:, 1] = np.einsum("sic,sic->s", theta**2 @ flat, flat)
+        squares = theta**2
+        out[:, 1] = list(each(lambda b: Overlaps(b).weighted(squares), entries))
     if kmax >= 3:
-        high, slack = leading.traces(blocks, out[:, 1])
+        high, slack = leading.traces(entries, sizes, out[:, 1])
         rest = np.isnan(high[:, 0])
-        high[rest], slack[rest] = _high_traces(theta, blocks[rest], each), 0.0
+        high[rest], slack[rest] = _high_traces(theta, unpacked(entries[rest]), each), 0.0
         out[:, 2:], bounds[:, 2:] = high[:, : kmax - 2], slack[:, : kmax - 2]
     return out, bounds
 
@@ -161,16 +163,23 @@ def _assembled(theta: Array, blocks: Array) -> Array:
     return symmetric_weighted_kernel(theta, curvature_sqrt(blocks, True), has_blocks=True)
 
 
-def _without_null_direction(blocks: Array) -> Array:
-    """Blocks in an orthonormal basis of the sum-zero subspace, when (as for softmax) they vanish on (1, ..., 1)."""
+def _without_null_direction(blocks: Array) -> tuple[Array, Array]:
+    """Packed blocks, (S, N, ·), and bounds of their eigenvalues, (S, N).
+
+    They are in an orthonormal basis of the sum-zero subspace, when (as for softmax) they vanish on (1, ..., 1).
+    """
     c = blocks.shape[-1]
-    size = np.abs(blocks).sum(axis=-1)
-    if c == 1 or (np.abs(blocks.sum(axis=-1)) > 8 * c * EPS * size).any():
-        return blocks
+    flat, ones = blocks.reshape(-1, c * c), np.kron(np.eye(c), np.ones((c, 1)))
+    # The largest row sum is not below the largest eigenvalue. BLAS sums short rows faster than NumPy.
+    rows = np.abs(flat) @ ones
+    sizes = rows.max(axis=-1).reshape(blocks.shape[:2])
+    if c == 1 or (np.abs(flat @ ones) > 8 * c * EPS * rows).any():
+        return packed(blocks), sizes
     q = np.array([[1.0] * k + [-float(k)] + [0.0] * (c - k - 1) for k in range(1, c)])
     q /= np.linalg.norm(q, axis=1, keepdims=True)
-    reduced = q @ blocks @ q.T
-    return (reduced + np.swapaxes(reduced, -1, -2)) / 2
+    products = np.einsum("xa,yb->xyab", q, q)
+    change = packed(np.moveaxis(products + products.swapaxes(0, 1), (0, 1), (2, 3))).reshape(c * c, -1) / 2
+    return (flat @ change).reshape(*blocks.shape[:2], -1), sizes
 
 
 def _high_traces(theta: Array, blocks: Array, each: Any) -> Array:
@@ -196,17 +205,15 @@ def _row_block(theta: Array, blocks: Array, first: int) -> Array:
 def _tile(theta: Array, blocks: Array, rows: slice, columns: slice) -> Array:
     """Σ over a rectangle of pairs (i, k) of Θ_ik Tr B_i D_ik B_k and of Tr B_i D_ik B_k D_ik, for every Hessian."""
     count, n, c, _ = blocks.shape
-    upper = np.triu_indices(c)
-    unpack = np.empty((c, c), dtype=np.intp)
-    unpack[upper] = unpack.T[upper] = np.arange(len(upper[0]))
+    unpack = places(c)
     near = np.ascontiguousarray(theta[rows, None, columns])
     shape = (near.shape[0], near.shape[2])
     pairs = (theta[rows, None, :] * theta[None, columns, :]).reshape(-1, n)
     out = np.empty((count, 2))
     for begin in range(0, count, _HESSIANS):
         batch = blocks[begin : begin + _HESSIANS]
-        packed = np.moveaxis(batch[:, :, upper[0], upper[1]], 0, 1)
-        sums = (pairs @ packed.reshape(n, -1)).reshape(len(pairs), len(batch), -1)
+        entries = np.moveaxis(packed(batch), 0, 1)
+        sums = (pairs @ entries.reshape(n, -1)).reshape(len(pairs), len(batch), -1)
         for s, b in enumerate(batch):
             d = np.take(sums[:, s], unpack.ravel(), axis=1).reshape(*shape, c, c)
             left = np.matmul(b[rows, None], d)

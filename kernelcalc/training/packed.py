@@ -1,0 +1,70 @@
+"""Symmetric blocks by their entries on and above the diagonal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from kernelcalc.arrays import Array
+
+
+def places(c: int) -> Array:
+    """Where each entry of a symmetric (c, c) block stands among those on and above its diagonal, row by row.
+
+    Examples
+    --------
+    >>> places(2)
+    array([[0, 1],
+           [1, 2]])
+    """
+    upper = np.triu_indices(c)
+    found = np.empty((c, c), dtype=np.intp)
+    found[upper] = found.T[upper] = np.arange(len(upper[0]))
+    return found
+
+
+def side(entries: int) -> int:
+    """The c of c (c + 1) / 2 entries.
+
+    Examples
+    --------
+    >>> side(45)
+    9
+    """
+    return round(((8 * entries + 1) ** 0.5 - 1) / 2)
+
+
+def packed(blocks: Array) -> Array:
+    """(..., c, c) -> (..., c (c + 1) / 2)."""
+    upper = np.triu_indices(blocks.shape[-1])
+    return np.asarray(blocks[..., upper[0], upper[1]])
+
+
+def unpacked(entries: Array) -> Array:
+    """(..., c (c + 1) / 2) -> (..., c, c)."""
+    return np.asarray(entries[..., places(side(entries.shape[-1]))])
+
+
+class Overlaps:
+    r"""The sums :math:`\sum_{ik} w_{ik} \mathrm{Tr}\, B_i B_k` of the blocks of one Hessian, for symmetric weights w.
+
+    Examples
+    --------
+    Points whose blocks are 1 and 2:
+
+    >>> Overlaps(np.array([[1.0], [2.0]])).weighted(np.ones((2, 2)))
+    9.0
+    """
+
+    def __init__(self, entries: Array) -> None:
+        c = side(entries.shape[1])
+        # entries off the diagonal count twice
+        root = np.where(packed(np.eye(c)) > 0, 1.0, 2.0**0.5).astype(entries.dtype)
+        scaled = entries * root
+        self._products: Array = scaled @ scaled.T
+
+    def weighted(self, weights: Array) -> float:
+        """The sum for one (N, N) array of weights."""
+        return float(np.vdot(self._products, weights))
