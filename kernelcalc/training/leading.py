@@ -26,8 +26,9 @@ Of the columns of X the first R eigenvectors' are kept: Q = P + T, T from the ot
     3 \langle A, T \rangle \le 3 a τ, \qquad
     4 \langle A^2, T \rangle + 2 (|Q|^2 - |P|^2) \le 4 a^2 τ + 4 |P| τ + 2 τ^2
 
-more, where :math:`a^4 = \mathrm{Tr} A^4` and :math:`τ = \mathrm{Tr}\, T = \sum_{ik} (V V^T)_{ik} Θ^{>R}_{ik} \mathrm{Tr}\, B_i B_k` needs entries
-only. In the bounds above Tr Q = Tr P + τ, |Q| ≤ |P| + τ, ⟨A, Q⟩ ≤ ⟨A, P⟩ + aτ, √Tr (AQ)² ≤ √Tr (AP)² + aτ.
+more, where :math:`a^4 = \mathrm{Tr} A^4` and, with L' the columns of L beyond R,
+:math:`τ = \mathrm{Tr}\, T = \sum_{ik} (V V^T)_{ik} (L' L'^T)_{ik} \mathrm{Tr}\, B_i B_k` needs entries only. Above,
+Tr Q = Tr P + τ, |Q| ≤ |P| + τ, ⟨A, Q⟩ ≤ ⟨A, P⟩ + aτ, √Tr (AQ)² ≤ √Tr (AP)² + aτ.
 """
 
 from __future__ import annotations
@@ -41,14 +42,16 @@ from kernelcalc.arrays import EPS
 from kernelcalc.training.packed import Overlaps, packed, places, side, unpacked
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from kernelcalc.arrays import Array
 
 # Ranks tried, one after the other: beyond the last the exact traces are as fast (measured at N = 256, ten classes).
 _RANKS = (6, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48)
 # Columns of X kept, over the rank: fewest operations for a tolerance of 1e-3 (measured, tanh, 256 digits, whole training).
-_COLUMNS = 8
+_KEPT_COLUMNS = 8
 # Least weight of a point, relative to their mean.
-_LEAST = 1e-3
+_LEAST_WEIGHT = 1e-3
 # Smallest number of points for which the first rank is faster than the exact traces (measured).
 FEWEST = 128
 # Tolerance from which the products of matrices are made in float32.
@@ -74,7 +77,7 @@ class LeadingTraces:
         self.theta: Array = theta
         self.rtol: float = rtol
         self.each: Callable[..., Iterable[Any]] = each
-        self._levels: Array = np.zeros(0, dtype=np.intp)
+        self._levels: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
         self._values: Array = np.empty(0)
         self.dtype: type[np.floating[Any]] = np.float32 if rtol >= _SINGLE_RTOL else np.float64
         # measured in float32, ten classes, N = 256: 40
@@ -118,7 +121,7 @@ class LeadingTraces:
         while levels[0] < len(_RANKS) and not self._fill(out, entries, sizes, second, first, levels[0]).size:
             if anew:
                 traces = np.abs(entries[..., packed(np.eye(side(entries.shape[-1]))) > 0]).sum(axis=(0, 2))
-                self._decompose(np.maximum(traces / (traces.mean() or 1.0), _LEAST))
+                self._decompose(np.maximum(traces / (traces.mean() or 1.0), _LEAST_WEIGHT))
             levels[0] += not anew
             anew = False
         np.maximum(levels, levels[0], out=levels)
@@ -129,7 +132,9 @@ class LeadingTraces:
                 levels[np.setdiff1d(which, self._fill(out, entries, sizes, second, which, level))] += 1
         return out[0], out[1]
 
-    def _fill(self, out: Array, entries: Array, sizes: Array, second: Array, which: Array, level: int) -> Array:
+    def _fill(
+        self, out: Array, entries: Array, sizes: Array, second: Array, which: NDArray[np.intp], level: int
+    ) -> NDArray[np.intp]:
         """Enter traces and bounds of those Hessians that meet the tolerance at a rank, and say which."""
         rank = _RANKS[level]
         pairs, tail = self._pairs(rank)
@@ -138,11 +143,11 @@ class LeadingTraces:
         low, bound = self._bounded(sums, (sizes[which] / self._weights).max(axis=1), second[which], rank)
         good = (bound <= self.rtol * low).all(axis=1)
         out[:, which[good]] = low[good], bound[good]
-        return np.asarray(which[good])
+        return np.asarray(which[good], dtype=np.intp)
 
     def _pairs(self, rank: int) -> tuple[Array, Array]:
         """V_ia L_ie for the columns e that are kept, (N, r R); the weights of τ, (N, N)."""
-        root, kept = self._root, min(_COLUMNS * rank, len(self._root))
+        root, kept = self._root, min(_KEPT_COLUMNS * rank, len(self._root))
         lead, rest = root[:, :rank], root[:, kept:]
         pairs = (lead[:, :, None] * root[:, None, :kept]).reshape(len(root), -1)
         return pairs.astype(self.dtype), ((lead @ lead.T) * (rest @ rest.T)).astype(self.dtype)
@@ -170,7 +175,7 @@ class LeadingTraces:
     def _bounded(self, sums: Array, sizes: Array, second: Array, rank: int) -> tuple[Array, Array]:
         aa, p, a_s, a_p, s_s, s_p, p_p, ap_ap, t = np.maximum(sums, 0.0).T
         low = np.stack([a_s + 3 * a_p, s_s + 4 * s_p + 2 * p_p], axis=1)
-        if _COLUMNS * rank < len(self._root):
+        if _KEPT_COLUMNS * rank < len(self._root):
             t = t + self._rounding * second
         a, q = s_s**0.25, p + t
         f2 = np.maximum(second - aa - 2 * q, 0.0) + self._rounding * second

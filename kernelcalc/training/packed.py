@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from kernelcalc.arrays import Array
 
 
-def places(c: int) -> Array:
+def places(c: int) -> NDArray[np.intp]:
     """Where each entry of a symmetric (c, c) block stands among those on and above its diagonal, row by row.
 
     Examples

@@ -32,9 +32,11 @@ def literal(theta, blocks, k):
     return np.trace(np.linalg.matrix_power(full, k), axis1=1, axis2=2)
 
 
+@pytest.mark.parametrize("kept", [1, 3, 8])
 @pytest.mark.parametrize("scale", [1.0, 20.0])
 @pytest.mark.parametrize("decay", [1.5, 3.0])
-def test_true_traces_are_within_the_bounds_and_the_bounds_within_the_tolerance(decay, scale):
+def test_true_traces_are_within_the_bounds_and_the_bounds_within_the_tolerance(decay, scale, kept, monkeypatch):
+    monkeypatch.setattr("kernelcalc.training.leading._KEPT_COLUMNS", kept)
     theta, blocks, rtol = theta_of(decay), hessians(scale), 1e-2
     found, bounds = bounded_moments(theta, blocks, 4, LeadingTraces(theta, rtol), has_blocks=True)
     assert (bounds[:, :2] == 0).all()
@@ -45,6 +47,30 @@ def test_true_traces_are_within_the_bounds_and_the_bounds_within_the_tolerance(d
         assert (missing >= -1e-12 * true).all()
         assert (missing <= slack + 1e-12 * true).all()
         assert (slack <= rtol * true).all()
+
+
+def test_bounds_hold_where_most_columns_are_left_out():
+    theta, blocks = theta_of(1.0), hessians(1.0)
+    for rtol in (0.5, 0.2):
+        found, bounds = bounded_moments(theta, blocks, 4, LeadingTraces(theta, rtol), has_blocks=True)
+        missing = np.stack([literal(theta, blocks, k) for k in (3, 4)], axis=1) - found[:, 2:]
+        assert (missing > 0).all()
+        assert (missing <= bounds[:, 2:]).all()
+        assert (bounds[:, 2:] <= rtol * found[:, 2:]).all()
+
+
+@pytest.mark.parametrize("rtol", [1e-2, 5e-5])
+def test_batches_that_need_more_and_more(rtol):
+    theta = theta_of(2.0)
+    leading = LeadingTraces(theta, rtol)
+    for scale in (0.0, 3.0, 60.0, 1.0):
+        blocks = hessians(scale, seed=7)
+        found, bounds = bounded_moments(theta, blocks, 4, leading, has_blocks=True)
+        for k in (3, 4):
+            missing = literal(theta, blocks, k) - found[:, k - 1]
+            assert (missing >= -1e-12 * found[:, k - 1]).all()
+            assert (missing <= bounds[:, k - 1] + 1e-12 * found[:, k - 1]).all()
+            assert (bounds[:, k - 1] <= rtol * found[:, k - 1]).all()
 
 
 def test_what_no_rank_can_do_is_exact():

@@ -1,0 +1,25 @@
+"""Packed symmetric blocks beside whole ones."""
+
+import numpy as np
+import pytest
+
+from kernelcalc.training.packed import Overlaps, packed, side, unpacked
+
+
+@pytest.mark.parametrize("c", [1, 2, 5, 10])
+def test_unpacking_undoes_packing(c):
+    blocks = np.random.default_rng(c).normal(size=(3, 4, c, c))
+    blocks += blocks.swapaxes(-1, -2)
+    entries = packed(blocks)
+    assert entries.shape == (3, 4, c * (c + 1) // 2)
+    assert side(entries.shape[-1]) == c
+    np.testing.assert_array_equal(unpacked(entries), blocks)
+
+
+def test_overlaps_against_a_double_sum():
+    rng = np.random.default_rng(1)
+    blocks, weights = rng.normal(size=(6, 3, 3)), rng.normal(size=(6, 6))
+    blocks += blocks.swapaxes(-1, -2)
+    weights += weights.T
+    expected = sum(weights[i, k] * np.trace(blocks[i] @ blocks[k]) for i in range(6) for k in range(6))
+    assert Overlaps(packed(blocks)).weighted(weights) == pytest.approx(expected, rel=1e-13)
