@@ -159,7 +159,7 @@ def hessian_moments(
     rtol : float
         Relative tolerance of Y(t), and of the integral of ∇C that drives G(t); see :func:`gradient_flow`.
     trace_rtol : float
-        Tr I³ and Tr I⁴ of a loss that couples outputs may lack this part of themselves, which makes them two to seventeen
+        Tr I³ and Tr I⁴ of a loss that couples outputs may lack this part of themselves, which makes them five to forty
         times faster for many points (measured, 256 digits: benchmarks/shortcuts.py); what they lack at most is in the result.
         The default lay below the standard error of 64 initialisations where both were measured (Tr I⁴, smooth_relu and tanh,
         256 digits), and a fifth to a half of it was missing there. 0 leaves rounding.
@@ -253,7 +253,7 @@ def hessian_moments(
 def _warn_if_long(law: Loss, sizes: tuple[int, int, int, int, int], quick: bool, workers: int) -> None:
     samples, count, n, n_out, kmax = sizes
     pairs = n_out * (n_out - 1) / 2 if law.has_blocks else n_out
-    work = samples * count * n**2 * (2 * n * pairs * max(kmax - 1, 0) / 3 + 100 * n_out) / (5 if quick else 1)
+    work = samples * count * n**2 * (2 * n * pairs * max(kmax - 1, 0) / 3 + 100 * n_out) / (10 if quick else 1)
     what = f"moments of {n} points, {samples} initialisations at {count} times"
     warn_if_long(work / workers, what, "progress=True shows a bar; fewer points, samples or times are faster")
 
