@@ -267,3 +267,48 @@ def test_sharp_smooth_functions_of_nearly_parallel_points(text, depth, gap):
     for name in ("theta", "upsilon"):
         error = abs(getattr(found, name)[0, 1] / float(getattr(exact, name)[0, 1]) - 1)
         assert error < np.finfo(float).eps * condition, name
+
+
+@pytest.mark.parametrize(
+    ("f", "function", "g", "given", "covariance"),
+    [
+        (
+            "x*exp(-x^2)",
+            lambda a: a * mp.exp(-a * a),
+            "(1-x^2)*step(x)",
+            lambda m, s: (1 - m * m - s * s) * mp.ncdf(m / s) - m * s * mp.npdf(m / s),
+            (2402411425.253904, 112205.50887893292, 16418398.109541222),
+        ),
+        # siblings
+        (
+            "tanh(x)*exp(-x^2)",
+            lambda a: mp.tanh(a) * mp.exp(-a * a),
+            "x^2*step(x)",
+            lambda m, s: (m * m + s * s) * mp.ncdf(m / s) + m * s * mp.npdf(m / s),
+            (2402411425.253904, 112205.50887893292, 16418398.109541222),
+        ),
+        (
+            "x/cosh(x)",
+            lambda a: a * mp.sech(a),
+            "relu(x)",
+            lambda m, s: m * mp.ncdf(m / s) + s * mp.npdf(m / s),
+            (1e9, 1e5, 1e7 * (1 - 2.0**-34)),
+        ),
+        (
+            "exp(-x^2)*sin(x)",
+            lambda a: mp.exp(-a * a) * mp.sin(a),
+            "step(x)",
+            lambda m, s: mp.ncdf(m / s),
+            (1e10, 1.0, -1e5 * (1 - 1e-9)),
+        ),
+    ],
+)
+def test_what_lives_near_zero_is_seen_in_sectors_as_wide_as_a_half_circle(f, function, g, given, covariance):
+    """E[g(b)|a] in closed form, the mean over a by mpmath: the sine of an angle next to π had lost ten digits."""
+    found = kc.gaussian_expectation(f, g, *covariance, full_output=True)
+    with mp.workdps(40):
+        q, qp, c = map(mp.mpf, covariance)
+        spread = mp.sqrt((q * qp - c * c) / q)
+        places = [-60, -20, -9, -6, -4, -2, -1, -0.3, 0, 0.3, 1, 2, 4, 6, 9, 20, 60]
+        exact = mp.quad(lambda a: function(a) * given(c / q * a, spread) * mp.npdf(a, 0, mp.sqrt(q)), places)
+        assert abs(mp.mpf(float(found.value)) - exact) <= min(float(found.error), 1e-14 * abs(exact))

@@ -199,9 +199,10 @@ def _polar_once(
         part = slice(start, start + rows)
         root = np.sqrt(cov.det[part])
         theta, supplement = np.arctan2(root, cov.c[part]), np.arctan2(root, -cov.c[part])
-        for width, b_sign in ((theta, -1.0), (supplement, 1.0)):
-            # a vanishes at one side of the sector, b at the other.
-            a_angle, b_angle = np.sin(width[:, None] * near), np.sin(width[:, None] * far)
+        for width, other, b_sign in ((theta, supplement, -1.0), (supplement, theta, 1.0)):
+            # a vanishes at one side of the sector, b at the other; near π the sine is that of what is left to it.
+            one, two = width[:, None] * near, width[:, None] * far
+            a_angle, b_angle = (np.sin(np.minimum(v, other[:, None] + w)) for v, w in ((one, two), (two, one)))
             a = np.sqrt(cov.q[part])[:, None, None] * a_angle[:, :, None] * radius
             b = b_sign * np.sqrt(cov.qp[part])[:, None, None] * b_angle[:, :, None] * radius
             for flip in (1.0,) if mirrored else (1.0, -1.0):
