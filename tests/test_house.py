@@ -17,7 +17,7 @@ PACKAGE = Path(kernelcalc.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A folder (or file at the root), and what it may import besides itself.
-_GROUND = {"errors", "version", "arrays", "machine"}
+_GROUND = {"errors", "version", "arrays", "machine", "patience"}
 _EXPRESSIONS = _GROUND | {"expressions"}
 _ACTIVATIONS = _EXPRESSIONS | {"activations"}
 _GAUSSIAN = _ACTIVATIONS | {"gaussian", "results", "output"}
@@ -29,6 +29,7 @@ ALLOWED = {
     "version": set(),
     "arrays": {"errors"},
     "machine": set(),
+    "patience": {"errors"},
     "output": _GROUND,
     "results": _GROUND | {"output"},
     "finite": _GROUND | {"results"},

@@ -20,7 +20,7 @@ from kernelcalc.errors import (
 )
 from kernelcalc.expressions.compiling import compile_expression
 from kernelcalc.gaussian.covariance import make_covariance
-from kernelcalc.gaussian.floats import quadrature
+from kernelcalc.gaussian.floats import nested, quadrature
 from tests.gaussian import make_reference
 
 REFERENCE = json.loads(Path(__file__).with_name("reference.json").read_text())
@@ -80,7 +80,7 @@ def test_all_methods_agree_over_a_seeded_sweep(long):
         rho = rng.choice([rng.uniform(-1, 1), 1 - 10 ** rng.uniform(-13, -1), -1 + 10 ** rng.uniform(-13, -1)])
         cov = make_covariance([q], [qp], [rho * math.sqrt(q) * math.sqrt(qp)])
         result = kc.gaussian_expectation(f, g, q, qp, cov.c[0], full_output=True)
-        slow = quadrature.nested(f, g, cov)
+        slow = nested.nested(f, g, cov)
         difference = abs(float(result.value) - slow.value[0])
         assert difference <= 1e-10 * slow.magnitude[0] + slow.error[0], (f.name, g.name, q, qp, rho, result)
         assert difference <= result.error + slow.error[0], (f.name, g.name, q, qp, rho, result)
@@ -311,6 +311,6 @@ def test_polar_coordinates_of_even_and_odd_functions_agree_with_panels(first, se
     f, g = kc.activation(first), kc.activation(second)
     q, qp, c = np.array([4.0, 0.3]), np.array([2.0, 9.0]), np.array([1.5, -1.2])
     cov = make_covariance(q, qp, c)
-    found, wanted = quadrature.polar(f, g, cov, rtol=1e-11), quadrature.nested(f, g, cov)
+    found, wanted = quadrature.polar(f, g, cov, rtol=1e-11), nested.nested(f, g, cov)
     np.testing.assert_allclose(found.value, wanted.value, rtol=0, atol=1e-12 * wanted.magnitude.max())
     np.testing.assert_allclose(found.magnitude, wanted.magnitude, rtol=1e-3)

@@ -10,7 +10,7 @@ import pytest
 
 import kernelcalc as kc
 from kernelcalc.gaussian.covariance import make_covariance
-from kernelcalc.gaussian.floats import layer, quadrature
+from kernelcalc.gaussian.floats import layer, nested
 from kernelcalc.gaussian.floats.norms import NORM_EXPONENTS, lower_norms
 from kernelcalc.gaussian.floats.series import _separate
 from kernelcalc.gaussian.floats.taylor import taylor_coefficients
@@ -149,7 +149,7 @@ def test_lower_norms_are_below():
         for index, p in enumerate(NORM_EXPONENTS):
             rho = -(1 - p) if index % 2 else 1 - p
             cov = make_covariance([q], [2 * q], [rho * q * math.sqrt(2)])
-            size = quadrature.nested(f, g, cov).magnitude[0]
+            size = nested.nested(f, g, cov).magnitude[0]
             assert norms[index] <= size * (1 + 1e-9)
     # Where the functions are narrow, here at q = 10⁴, the bound is a good one: ρ = 63/64 against E|fg| at 1023/1024.
     assert norms[-2] > 0.01 * size

@@ -21,6 +21,7 @@ from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.estimate import Estimate, Scaled
 from kernelcalc.gaussian.floats import closed, kinds, quadrature
 from kernelcalc.gaussian.floats.mesh import rounds
+from kernelcalc.gaussian.floats.nested import nested
 from kernelcalc.gaussian.floats.norms import RTOL, lower_norms, scale_below, series_error
 from kernelcalc.gaussian.floats.series import LENGTHS, MODEST, HermiteSeries, hermite_series
 from kernelcalc.gaussian.floats.singular import delta_expectation, regular_part
@@ -413,7 +414,7 @@ class Nested(Regular):
         return (cov.q > 0) & (cov.qp > 0)
 
     def estimate(self, f: Activation, g: Activation, cov: Covariance, rtol: float) -> Scaled:
-        return quadrature.nested(f, g, cov)
+        return nested(f, g, cov)
 
     def aim(self, rtol: float) -> float:
         """The slowest method is for what the others leave above the guarantee."""

@@ -1,4 +1,4 @@
-"""Direct quadrature of E[f(a)g(b)]: on a line (ρ = ±1), in polar coordinates, and nested panels.
+"""Direct quadrature of E[f(a)g(b)]: on a line (ρ = ±1) and in polar coordinates.
 
 Every rule computes its value at two resolutions and takes the difference, plus rounding relative to E|f(a)g(b)|, as its
 error estimate.
@@ -13,12 +13,11 @@ import numpy as np
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
-from kernelcalc.errors import DivergentExpectationError, NotFiniteError
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.digits.zeros import parity
 from kernelcalc.gaussian.estimate import Scaled
-from kernelcalc.gaussian.floats.mesh import Mesh, doubt, feature_mesh, hidden_beyond, mesh_radius, mesh_rule, rounds
-from kernelcalc.gaussian.floats.nodes import Z_LAST, half_line, log_stretch, panels, trapezoid
+from kernelcalc.gaussian.floats.mesh import Mesh, doubt, mesh_rule, rounds
+from kernelcalc.gaussian.floats.nodes import half_line, log_stretch, trapezoid
 
 # Rounding of sums and of functions, in ulp of E|fg|: those that decay like e^(-x) magnify the rounding of their argument x
 # by a dozen or more where it counts.
@@ -212,100 +211,3 @@ def _polar_once(
                 magnitude[part] += width * ((np.abs(product) @ radius_weight) @ angle_weight)
                 spill[part] += width * (np.abs(product[..., -1]) @ angle_weight) * radius_weight[-1] * per_unit
     return (value * (1 + mirrored), 2 * magnitude, 2 * spill) if mirrored else (value, magnitude, spill)
-
-
-# Nested panels -------------------------------------------------------------------------------------------------------
-
-# Standard deviations covered, tried in turn: e^{−z²/2} is below 1e-22 at 10, and at 38 it is the smallest double.
-REACHES = (10.0, 16.0, 26.0, Z_LAST)
-# Below this what is left there is the end of float64, not a function that grows too fast.
-FAINT = 1e-200
-
-
-def nested(f: Activation, g: Activation, cov: Covariance) -> Scaled:
-    """E[f(a) E[g(b)|a]] by Gauss–Legendre panels, one pair after the other: slow, for any kinks and features.
-
-    Raises
-    ------
-    DivergentExpectationError
-        If f(a)g(b) grows too fast for the Gaussian weight.
-    """
-    pairs = zip(cov.q, cov.qp, cov.c, cov.det, strict=True)
-    results = np.array([_nested_pair(f, g, *map(float, pair)) for pair in pairs]).reshape(-1, 3)
-    return Scaled(value=results[:, 0], error=results[:, 1], magnitude=results[:, 2])
-
-
-def _nested_pair(f: Activation, g: Activation, q: float, qp: float, c: float, det: float) -> tuple[float, float, float]:
-    far = [hidden_beyond(h, np.sqrt([v]), np.zeros(1), REACHES[0])[0] for h, v in ((f, q), (g, qp))]
-    for reach in REACHES[-1:] if any(far) else REACHES:
-        try:
-            value, magnitude, spill, noise = _nested_once(f, g, q, qp, c, det, reach, 20)
-        except NotFiniteError:
-            break
-        last = reach == REACHES[-1] and spill < FAINT
-        if last or (spill <= 1e-15 * magnitude and magnitude > 0):
-            coarse, *_ = _nested_once(f, g, q, qp, c, det, reach, 12)
-            error = abs(value - coarse) + ROUNDING_STEPS * EPS * magnitude + noise
-            return value, error + (2 * REACHES[-1] * spill if last else 0.0), magnitude
-    raise DivergentExpectationError(
-        "f(a)g(b) that a Gaussian can integrate",
-        f"{f.name}, {g.name} at q1={q}, q2={qp}, c={c}",
-        "use smaller variances",
-    )
-
-
-def _nested_once(
-    f: Activation, g: Activation, q: float, qp: float, c: float, det: float, reach: float, count: int
-) -> tuple[float, float, float, float]:
-    """Value, E|fg|, what is left at the ends of the range, and what rounding and unresolved features may add."""
-    std, spread, slope = np.sqrt(q), np.sqrt(det / q), c / q
-    f_mesh = feature_mesh(f, mesh_radius(std, reach=reach))
-    g_mesh = feature_mesh(g, mesh_radius(np.sqrt(qp) + spread, reach=reach))
-    steps = np.arange(-reach, reach + 0.5)
-    outer = [std * steps, f_mesh.edges]
-    doubtful = _doubtful(f, g, (f_mesh, g_mesh))
-    if slope != 0:
-        # E[g(b)|a] has g's features, smoothed over `spread`: finer ones need no panels, kinks a graded set.
-        fine = g_mesh.edges[np.concatenate([[True], np.diff(g_mesh.edges) > spread / 4])]
-        outer.append(fine / slope)
-        doublings = np.ceil(np.log2(reach * std * abs(slope) / spread)) if spread > 0 else 0
-        grades = spread * 2.0 ** np.arange(-1, min(doublings, 60))
-        outer.extend((k + s * grades) / slope for k in g.kinks for s in (-1, 1))
-        outer.append(np.array(g.kinks) / slope)
-    breaks = np.unique(np.clip(np.concatenate(outer), -reach * std, reach * std))
-    a, a_weight = panels(breaks, count)
-    outside = a_weight * np.exp(-(a**2) / (2 * q)) / (std * np.sqrt(2 * np.pi))
-    left, lost = f(a) * outside, doubt(f, f_mesh, a) * outside
-    value = magnitude = noise = 0.0
-    faces, ends = np.zeros(2), np.empty(a.size)
-    rows = max(1, VALUES_AT_ONCE // ((g_mesh.edges.size + steps.size) * count))
-    for start in range(0, a.size, rows):
-        part = slice(start, start + rows)
-        mean = slope * a[part, None]
-        if spread > 0:
-            # In units of the conditional deviation: b − mean would cancel where it is far below the mean.
-            inside = np.clip((g_mesh.edges - mean) / spread, -reach, reach)
-            uniform = np.broadcast_to(steps, (*mean.shape[:1], steps.size))
-            z, z_weight = panels(np.sort(np.concatenate([inside, uniform], axis=1), axis=1), count)
-            density = z_weight * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-            b = mean + spread * z
-            raw = g(b)
-            right = raw * density
-            terms = left[part, None] * right
-            if doubtful:
-                own = np.abs(left[part, None]) * doubt(g, g_mesh, b) * density
-                noise += float((own + lost[part, None] * np.abs(right)).sum())
-            faces += (np.abs(left[part, None] * raw) * np.exp(-(z**2) / 2))[:, [0, -1]].sum(axis=0)
-        else:
-            right = g(mean)
-            terms = left[part, None] * right
-            if doubtful:
-                own = np.abs(left[part, None]) * doubt(g, g_mesh, mean)
-                noise += float((own + lost[part, None] * np.abs(right)).sum())
-        value += float(terms.sum())
-        magnitude += float(np.abs(terms).sum())
-        ends[part] = np.abs(right).sum(axis=1)
-    # What the integrand is worth at the ends of both ranges, a unit of z wide; a panel's last node has little of it.
-    edge = (np.abs(f(a)) * np.exp(-(a**2) / (2 * q)) * ends)[[0, -1]]
-    spill = float(max(edge.max(), faces.max()))
-    return value, magnitude, spill, noise

@@ -1,0 +1,120 @@
+"""No expectation takes more than ten seconds without a word that says what is faster."""
+
+import math
+
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc import patience
+from kernelcalc.activations.activation import Activation
+from kernelcalc.errors import SlowMethodWarning
+from kernelcalc.gaussian.covariance import make_covariance
+from kernelcalc.gaussian.floats.nested import nested
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """A limit of no seconds at all."""
+    monkeypatch.setattr(patience, "PATIENCE", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("f", "g", "q", "rho"),
+    [
+        ("max(tanh(x-1),0)", "max(tanh(x-1),0)", 1.0, 0.99),
+        ("where(x>1,sin(x),0)", "abs(tanh(x)-0.5)", 4.0, -0.999),
+        ("where(x>1,1/x,0)", "max(arctan(x),0.2)", 0.25, 0.998),
+    ],
+)
+def test_nested_panels_say_how_long_they_take(impatient, f, g, q, rho):
+    with pytest.warns(SlowMethodWarning, match=r"nested panels: some \d+ s on one core; wider features"):
+        kc.gaussian_expectation(f, g, q, 1.0, rho * math.sqrt(q))
+
+
+def test_a_short_wait_needs_no_word():
+    kc.gaussian_expectation("max(tanh(x-1),0)", "max(tanh(x-1),0)", 1.0, 1.0, 0.99)
+
+
+def test_the_word_comes_once_and_with_the_time_of_the_whole(monkeypatch):
+    clock = iter([0.0, 0.9, 2.0, 30.0])
+    monkeypatch.setattr(patience.time, "thread_time", lambda: next(clock))
+    one = patience.Patience("all of it", "less is faster")
+    one.done(0.01)
+    with pytest.warns(SlowMethodWarning, match="all of it: some 20 s on one core; less is faster"):
+        one.done(0.1)
+    one.done(0.5)
+
+
+def test_what_was_in_vain_foretells_nothing(monkeypatch):
+    clock = iter([0.0, 4.0, 6.0, 8.5])
+    monkeypatch.setattr(patience.time, "thread_time", lambda: next(clock))
+    one = patience.Patience("all of it", "less is faster")
+    one.again()
+    one.done(0.4)
+    with pytest.warns(SlowMethodWarning, match="some 13 s"):
+        one.done(0.5)
+
+
+def logistic(x):
+    return np.exp(-np.logaddexp(0.0, -x))
+
+
+def graded(places, width, low, high):
+    """Twelve nodes a panel, panels halved towards the places down to the width."""
+    steps = 2.0 ** np.arange(np.floor(np.log2(width)), 3)
+    edges = np.concatenate([np.arange(low, high), [high], *[np.r_[p - steps, p, p + steps] for p in places]])
+    edges = np.unique(np.clip(edges, low, high))
+    at, weight = np.polynomial.legendre.leggauss(12)
+    half = np.diff(edges)[:, None] / 2
+    return ((edges[1:] + edges[:-1])[:, None] / 2 + half * at).ravel(), (half * weight).ravel()
+
+
+def brute(f, g, q, qp, rho):
+    """E[f(a)g(b)] on panels split at places given by hand, of unit variances."""
+    (f, f_places, f_width), (g, g_places, g_width) = f, g
+    (a, a_weight), (b, b_weight) = (
+        graded(f_places, f_width, -16 * q**0.5, 16 * q**0.5),
+        graded(g_places, g_width, -32, 32),
+    )
+    det = q * qp * (1 - rho**2)
+    c, right, total = rho * (q * qp) ** 0.5, g(b) * b_weight, 0.0
+    for part in np.array_split(np.arange(a.size), 64):
+        one = a[part, None]
+        density = np.exp(-((b - c / q * one) ** 2) * q / (2 * det) - one**2 / (2 * q)) / (2 * np.pi * det**0.5)
+        total += float((f(a[part]) * a_weight[part]) @ (density @ right))
+    return total
+
+
+TURNS = [s * math.acos(0.852) / 2 + k * math.pi for k in range(-4, 5) for s in (-1, 1)]
+STEP = lambda x: logistic(3418.9 * (x**2 - 23.8)), [-(23.8**0.5), 23.8**0.5], 1e-5
+BEATS = lambda x: np.tanh(788.75 * (np.cos(2 * x) - 0.852)), TURNS, 1e-4
+SPIKE = lambda x: 1 - np.tanh(2729.6 * (logistic(x) - 0.809)) ** 2, [math.log(0.809 / 0.191)], 1e-4
+RAMP = lambda x: np.logaddexp(0.0, 693525 * (np.abs(x) - 1.153)), [-1.153, 1.153], 1e-8
+BELL = lambda x: np.exp(-np.logaddexp(30 * (x - 1), -30 * (x - 1)) + math.log(2)), [1.0], 0.01
+FAR = lambda x: np.where(x > 12, 1.0, 0.0), [12.0], 0.1
+
+
+@pytest.mark.parametrize(
+    ("texts", "f", "g", "q", "qp", "rho"),
+    [
+        (("sigmoid(3418.9*(x^2-23.8))", "tanh(788.75*(cos(2*x)-0.852))"), STEP, BEATS, 1.0, 1.0, 0.3),
+        (("1-tanh(2729.6*(sigmoid(x)-0.809))^2", "softplus(693525*(abs(x)-1.153))"), SPIKE, RAMP, 1.0, 1.0, 0.3),
+        (("where(x>12,1,0)", "1/cosh(30*(x-1))"), FAR, BELL, 1.0, 1.0, 0.1),
+    ],
+)
+def test_the_features_of_both_functions_add_up(monkeypatch, texts, f, g, q, qp, rho):
+    """Their products are from 10⁹ values on; the value is that of panels split by hand."""
+    count, values = [0], Activation.__call__
+
+    def counted(self, at, **options):
+        count[0] += np.size(at)
+        return values(self, at, **options)
+
+    monkeypatch.setattr(Activation, "__call__", counted)
+    cov = make_covariance(np.array([q]), np.array([qp]), np.array([rho * (q * qp) ** 0.5]))
+    found = nested(kc.activation(texts[0]), kc.activation(texts[1]), cov)
+    exact = brute(f, g, q, qp, rho)
+    assert abs(found.value[0] - exact) <= found.error[0] + 1e-12 * abs(exact)
+    assert found.error[0] < 1e-8 * found.magnitude[0]
+    assert count[0] < 5e7
