@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kernelcalc.errors import ShapeError
+from kernelcalc.training import weighted
 from kernelcalc.training.losses import SoftmaxCrossEntropy, curvature_sqrt
 from kernelcalc.training.weighted import symmetric_weighted_kernel, weighted_moments
 
@@ -83,7 +84,22 @@ def test_symmetric_form_has_the_moments_as_power_sums():
 
 
 def test_shapes_are_checked():
-    with pytest.raises(ShapeError):
+    with pytest.raises(ShapeError, match=r"hessians of 3 points, got shape \(1, 4, 1\)"):
         weighted_moments(np.eye(3), np.ones((1, 4, 1)))
-    with pytest.raises(ShapeError):
+    with pytest.raises(ShapeError, match=r"got shape \(1, 3, 1\)"):
         weighted_moments(np.eye(3), np.ones((1, 3, 1)), has_blocks=True)
+
+
+def test_a_faint_block_that_keeps_its_null_direction_counts():
+    """Beside one 10²⁵ times as large; a row of its own decides."""
+    rng = np.random.default_rng(7)
+    theta = gram(rng, 2)
+    blocks = SoftmaxCrossEntropy().curvature(rng.normal(size=(1, 2, C)), np.zeros((2, C)))
+    assert weighted._without_null_direction(blocks)[0].shape == (1, 2, (C - 1) * C // 2)
+    blocks = np.stack([blocks[:, 0], 1e-25 * np.eye(C)[None]], axis=1)
+    entries, sizes = weighted._without_null_direction(blocks)
+    assert entries.shape == (1, 2, C * (C + 1) // 2)
+    assert sizes[0, 1] == 1e-25
+    assert sizes[0, 0] >= np.linalg.eigvalsh(blocks[0, 0])[-1]
+    alone = weighted_moments(theta[1:, 1:], blocks[:, 1:], 3, has_blocks=True)
+    np.testing.assert_allclose(alone, [[C * (1e-25 * theta[1, 1]) ** k for k in (1, 2, 3)]], rtol=1e-12)
