@@ -204,6 +204,8 @@ def _moments(
 ) -> HessianMoments:
     probes, deflation, unit_probes, whole_probes = sampling
     net = split.run.net
+    if dense is None:
+        dense = net.n_parameters <= DENSE_MOMENTS
     gram = gauss_newton_gram(split)
     _require_finite(gram, "trace_i", net.dtype)
     deflated = _Deflated(split=split, gram=gram, count=deflation, kmax=kmax)
@@ -215,7 +217,7 @@ def _moments(
     elif split.run.factored:
         pairs = curvature_pairs(split, unit_probes=unit_probes, rng=generator)
     else:
-        pairs = _whole_pairs(split, probes, net.n_parameters <= DENSE_MOMENTS if dense is None else dense, generator)
+        pairs = _whole_pairs(split, probes, dense, generator)
     with blas_threads(len(gram) ** 3):
         trace_i = _power_traces(gram, kmax)
     trace_s, trace_s2, trace_is = (float(v.sum(dtype=np.float64)) for v in (pairs.s, pairs.s_s, pairs.s_i))
@@ -225,8 +227,6 @@ def _moments(
         trace_h[1] = trace_i[1] + 2 * trace_is + trace_s2
         error[1] = _batch_error(pairs.batches @ np.array([1.0, 2.0]))
     if kmax > 2:
-        if dense is None:
-            dense = net.n_parameters <= DENSE_MOMENTS
         if dense:
             with blas_threads(net.n_parameters**3):
                 trace_h[2:] = _power_traces(split.h.dense(), kmax)[2:]
@@ -254,12 +254,13 @@ def _moments(
 def _whole_pairs(split: HessianSplit, probes: int, dense: bool, rng: np.random.Generator) -> CurvaturePairs:
     """Tr S, Tr S² and Tr I S from products with all unit vectors, or with ``probes`` vectors of independent signs."""
     p, run = split.run.net.n_parameters, split.run
+    assert isinstance(run, LayeredForward)
     rows = np.eye(p) if dense else rng.choice(np.array([-1.0, 1.0]), size=(probes, p))
     rows = rows.astype(run.outputs.dtype)
     s, i = (split.product(rows, part) for part in ("s", "i"))
     values = np.stack([np.einsum("vp,vp->v", s, one, dtype=np.float64) for one in (s, i)], axis=1)
     total = values.sum(axis=0) if dense else values.mean(axis=0)
-    trace = np.array([np.vdot(split.residual, run.hessian_trace())]) if isinstance(run, LayeredForward) else np.zeros(1)
+    trace = np.array([np.vdot(split.residual, run.hessian_trace())])
     return CurvaturePairs(s=trace, s_s=total[0], s_i=total[1], batches=np.zeros((0, 2)) if dense else values)
 
 
@@ -305,9 +306,10 @@ def gauss_newton_gram(split: HessianSplit) -> AnyArray:
         rows = weighted_jacobian(split)
         return rows @ rows.T
     run, zeta = split.run, split.root_cotangents
-    size = zeta[-1].shape[0] * zeta[-1].shape[1]
+    n, n_out, _ = zeta[-1].shape
+    size = n * n_out
     total = np.zeros((size, size), dtype=run.outputs.dtype)
-    blocks = total.reshape(zeta[-1].shape[0], zeta[-1].shape[1], zeta[-1].shape[0], zeta[-1].shape[1])
+    blocks = total.reshape(n, n_out, n, n_out)
     with blas_threads(size**2 * max(run.net.sizes)):
         for layer, kernel in enumerate(run.layer_kernels()):
             flat = zeta[layer + 1].reshape(size, -1)
