@@ -116,6 +116,8 @@ def _calls(node: ast.Call) -> Iterator[ast.AST]:
     for field in ("args", "keywords"):
         given = getattr(node, field)
         for i, one in enumerate(given):
+            if field == "keywords" and one.arg == "strict":
+                continue
             plain = field == "keywords" or not isinstance(one, ast.Starred)
             value = one.value if field == "keywords" else one
             if plain and not (isinstance(value, ast.Constant) and value.value is None):

@@ -148,9 +148,11 @@ def test_samples_are_the_functions_and_halving_keeps_what_is_there(monkeypatch):
     monkeypatch.setattr(lattice, "_together", counted)
     with mp.workprec(200):
         one = lattice.Samples((sp.tanh(X), sp.cos(X) + 1), mp.mpf(3) / 7, 120, 9.0)
-        # the finest that a Gaussian asks for: the next power of two leaves more than 2^−bits of it
+        # the widest that a Gaussian allows: the next power of two leaves more than 2^−bits of it
+        for bits in (60, 120, 300):
+            h = samples(sp.tanh(X), 1, bits).spacing
+            assert mp.exp(-2 * mp.pi**2 / h**2) <= mp.mpf(2) ** -bits < mp.exp(-2 * mp.pi**2 / (2 * h) ** 2)
         h = one.spacing
-        assert mp.exp(-2 * mp.pi**2 / h**2) <= mp.mpf(2) ** -120 < mp.exp(-2 * mp.pi**2 / (2 * h) ** 2)
         coarse = one.at(h)
         n = int(9 / h)
         assert len(calls) == 2 * n + 1
@@ -228,6 +230,29 @@ def test_what_grows_too_fast_is_refused():
     grows = (sp.exp(X**2),)
     with mp.workdps(60), pytest.raises(PrecisionError, match="grow too fast"):
         lattice_expectations(grows, grows, mp.mpf(1), mp.mpf(1), mp.mpf(1) / 2, [(0, 0)], 20)
+
+
+@pytest.mark.parametrize(("name", "steps"), [("tanh", 0), ("grows", 1)])
+def test_boxes_are_as_wide_as_digits_ask(monkeypatch, name, steps):
+    """Nine tenths of the first leave 2^−bits of the density, a tenth or so more would do; then it grows by a quarter."""
+    asked, made = [], lattice._samples
+
+    def counted(expressions, q, bits, reach):
+        asked.append((bits, reach))
+        return made(expressions, q, bits, reach)
+
+    monkeypatch.setattr(lattice, "_samples", counted)
+    one, f = mp.mpf(1), sp.tanh(X) if name == "tanh" else sp.exp(X**2 / 8) * sp.sinh(3 * X)
+    with mp.workdps(60):
+        lattice_expectations((f,), (f,), one, one, one / 2, [(0, 0)], 25)
+    bits = asked[0][0]
+    reaches = list(dict.fromkeys(reach for now, reach in asked if now == bits))
+    least = (2 * bits * np.log(2)) ** 0.5
+    assert least <= 0.9 * reaches[0]
+    assert reaches[0] <= 1.2 * least + 3
+    assert len(reaches) > steps
+    assert all(1.25 * small <= wide <= 1.25 * small + 1 for small, wide in zip(reaches[:-1], reaches[1:], strict=True))
+    assert len(reaches) == 1 or name == "grows"
 
 
 def attempts(monkeypatch):
