@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import kernelcalc as kc
-from kernelcalc.errors import NotFiniteError, ShapeError
+from kernelcalc.errors import IntegrationError, NotFiniteError, ShapeError
+from kernelcalc.training import direction as module
 from kernelcalc.training.direction import layer_directions, train_along
 
 RNG = np.random.default_rng(3)
@@ -81,9 +82,43 @@ def test_kinks_have_no_g():
 
 
 def test_what_is_refused():
-    with pytest.raises(ShapeError):
+    with pytest.raises(
+        ShapeError, match=r"expected the direction D\(0\) of the shape \(4,\) or \(4, n_out\), got the shape \(3,\)"
+    ):
         train_along(K, lambda t: np.ones(3), [1.0])
+    with pytest.raises(ShapeError, match=r"expected the direction D\(0\.\d+\) of the shape .*, got the shape \(4, 2\)"):
+        train_along(K, lambda t: np.ones((4, 1 + (t > 0))), [1.0])
     with pytest.raises(NotFiniteError):
         train_along(K, lambda t: np.full(4, np.nan), [1.0])
-    with pytest.raises(ShapeError):
+    with pytest.raises(ShapeError, match="a direction for 4 points, got 3"):
         layer_directions(NET, X, np.ones(3))
+    with pytest.raises(NotFiniteError, match="finite the direction"):
+        layer_directions(NET, X, np.full(4, np.nan))
+
+
+def test_a_direction_that_is_too_wild(monkeypatch):
+    """What is integrated to a millionth only is refused, whatever its size."""
+    integrate = module.quad_vec
+
+    def rough(*given, **options):
+        step, _, *rest = integrate(*given, **options)
+        return step, 1e-6 * np.abs(step).max(), *rest
+
+    monkeypatch.setattr(module, "quad_vec", rough)
+    with pytest.raises(IntegrationError, match=r"is integrated to .* only between 0 and 2"):
+        train_along(K, lambda t: 1e-3 * np.ones(4), [2.0])
+
+
+def test_faint_directions_have_all_digits():
+    """D = 10⁻⁵⁰ sin(40 t): 10⁻⁵⁰ (1 − cos 40t)/40."""
+    found = train_along(K, lambda t: 1e-50 * np.sin(40 * t) * np.ones((4, 2)), [0.3, 2.0])
+    wanted = 1e-50 * (1 - np.cos(40 * np.array([0.3, 2.0]))) / 40
+    np.testing.assert_allclose(found.integral, np.broadcast_to(wanted[:, None, None], (2, 4, 2)), rtol=1e-8)
+    assert found.integral.shape == found.outputs.shape == found.g.shape == (2, 4, 2)
+    assert found.dimensions() == {
+        "times": ("time",),
+        "integral": ("time", "point", "output"),
+        "outputs": ("time", "point", "output"),
+        "g": ("time", "point", "output"),
+        "length": ("time",),
+    }
