@@ -300,6 +300,7 @@ def test_words_of_refusals(call, error, message):
 def test_what_is_let_through():
     assert checks.columns([1, 2]).shape == (2, 1)
     assert checks.columns(np.ones((2, 3)), 2, 3).shape == (2, 3)
+    assert checks.columns([[1.0, 2.0]], 1, 2).shape == (1, 2)
     assert checks.columns([1.0, 2.0], 2, 1).tolist() == [[1], [2]]
     assert checks.columns([1e150]).tolist() == [[1e150]]
     assert checks.times_of(2.0, endless=False).tolist() == [2.0]
