@@ -51,6 +51,26 @@ def test_each_initialisation_follows_the_closed_form_to_tolerance(kernels, rtol,
         assert error.max() < rtol
 
 
+def test_linear_solves_in_float32_keep_to_the_tolerance(kernels, monkeypatch):
+    loss, (y0, _) = resolve_loss("softmax"), initial_draws(kernels, 3, 20, rng=6)
+    targets, times, found = loss.encode(LABELS), np.geomspace(1.0, 3e3, 9), {}
+    for single in (0.005, 0.0):
+        monkeypatch.setattr("kernelcalc.training.flow._SINGLE_SOLVES", single)
+        found[single] = np.array([y for _, y in gradient_flow(kernels.theta, y0, targets, loss, times)])
+    exact = np.array([y for _, y in gradient_flow(kernels.theta, y0, targets, loss, times, rtol=1e-9)])
+    assert not np.array_equal(found[0.005], found[0.0])
+    size = np.sqrt(np.mean(exact**2, axis=(2, 3)))
+    assert (np.sqrt(np.mean((found[0.005] - exact) ** 2, axis=(2, 3))) < 1e-5 * size).all()
+
+
+def test_steps_too_long_for_float32_are_solved_in_float64(kernels, monkeypatch):
+    loss, (y0, _) = resolve_loss("softmax"), initial_draws(kernels, 3, 2, rng=6)
+    targets, times = loss.encode(LABELS), np.array([1.0, 1e9])
+    usual = [y for _, y in gradient_flow(kernels.theta, y0, targets, loss, times)]
+    monkeypatch.setattr("kernelcalc.training.flow._SINGLE_SOLVES", 0.0)
+    np.testing.assert_array_equal(usual, [y for _, y in gradient_flow(kernels.theta, y0, targets, loss, times)])
+
+
 @pytest.mark.parametrize("name", ["binary", "softmax", "log(cosh(y - t))", "(y - t)^4/4", "max(0, 1 - t*y)^2"])
 def test_flow_against_radau_at_a_tight_tolerance(kernels, name):
     loss = resolve_loss(name)
