@@ -325,8 +325,8 @@ def gradient_flow(
         return loss.curvature_product(outputs(group, w).transpose(1, 2, 0), group[1])
 
     def acted(curvature: Callable[[Array], Array], v: Array) -> Array:
-        moved = np.matmul(rough, v.astype(rough.dtype)).astype(np.float64)
-        return curvature(moved.transpose(1, 2, 0)).transpose(2, 0, 1) / -n
+        moved = np.matmul(rough, v.astype(rough.dtype)).transpose(1, 2, 0)
+        return curvature(moved.astype(np.float64)).transpose(2, 0, 1) / -n
 
     def derivative(w: Array) -> Array:
         return whole(each(slope, y0, parts(w)))
@@ -337,9 +337,7 @@ def gradient_flow(
 
     # Entries of W below this change Y by less than the tolerance, in units of Y(0) or of its distance to the minimum.
     largest, zero = float(np.linalg.norm(theta, 2)), np.zeros(ends[-1])
-    # Linear solves in float32, where a step times the rounding of a product is small beside the solves' own accuracy.
-    steepest = largest * loss.curvature_bound / n * (float(times[-1]) if len(times) else 0.0)
-    rough = theta.astype(np.float32) if steepest * float(np.finfo(np.float32).eps) < _SINGLE_SOLVES else theta
+    rough = _for_solves(theta, largest * loss.curvature_bound / n, times)
 
     def floor(y: Array, slope: Array) -> Array:
         size = np.sqrt(np.mean(y**2, axis=(0, 1))) + n * np.sqrt(np.mean(slope**2, axis=(0, 1)))
@@ -352,6 +350,12 @@ def gradient_flow(
             np.concatenate([np.ascontiguousarray(a.transpose(2, 1, 0)) for a in x]) for x in zip(*both, strict=True)
         ]
         yield by_sample[0], by_sample[1]
+
+
+def _for_solves(theta: Array, steepest: float, times: Array) -> Any:
+    """Θ in float32, if a step of all the time, times the rounding of a product, is small beside the accuracy of solves."""
+    rounding = steepest * float(np.finfo(np.float32).eps) * float(times[-1] if len(times) else 0.0)
+    return theta.astype(np.float32) if rounding < _SINGLE_SOLVES else theta
 
 
 def _check_gradients(law: Loss, targets: Array) -> None:
