@@ -255,9 +255,8 @@ def _whole_pairs(split: HessianSplit, probes: int, dense: bool, rng: np.random.G
     """Tr S, Tr S² and Tr I S from products with all unit vectors, or with ``probes`` vectors of independent signs."""
     p, run = split.run.net.n_parameters, split.run
     assert isinstance(run, LayeredForward)
-    rows = np.eye(p) if dense else rng.choice(np.array([-1.0, 1.0]), size=(probes, p))
-    rows = rows.astype(run.outputs.dtype)
-    s, i = (split.product(rows, part) for part in ("s", "i"))
+    rows = np.eye(p, dtype=run.outputs.dtype) if dense else _signs(rng, (probes, p), run.outputs.dtype)
+    s, i = split.images(rows)
     values = np.stack([np.einsum("vp,vp->v", s, one, dtype=np.float64) for one in (s, i)], axis=1)
     total = values.sum(axis=0) if dense else values.mean(axis=0)
     trace = np.array([np.vdot(split.residual, run.hessian_trace())])
@@ -274,7 +273,8 @@ class _Images:
 
     @classmethod
     def of(cls, split: HessianSplit, rows: AnyArray) -> _Images:
-        return cls(rows=rows, s=split.product(rows, "s"), i=split.product(rows, "i"))
+        s, i = split.images(rows)
+        return cls(rows=rows, s=s, i=i)
 
     def forms(self) -> AnyArray:
         """v·S²v and v·S I v of every vector, (m, 2)."""
@@ -425,9 +425,14 @@ def _sampled(
 
 def _complementary(q: AnyArray, probes: int, rng: np.random.Generator) -> AnyArray:
     """Random signs without their part along the rows of Q, (probes, P)."""
-    v = rng.choice(np.array([-1.0, 1.0]), size=(probes, q.shape[1])).astype(q.dtype)
+    v = _signs(rng, (probes, q.shape[1]), q.dtype)
     v -= (v @ q.T) @ q
     return v
+
+
+def _signs(rng: np.random.Generator, shape: tuple[int, int], dtype: Any) -> AnyArray:
+    """Independent ±1: the draws of ``rng.choice``, in a quarter of its time."""
+    return np.asarray(2 * rng.integers(0, 2, size=shape).astype(dtype) - 1)
 
 
 def _quadratic_moments(split: HessianSplit, powers: list[AnyArray], kmax: int, part: Any) -> AnyArray:

@@ -54,6 +54,18 @@ def test_products_are_those_of_the_matrix(problem, part, monkeypatch):
     np.testing.assert_allclose(operator @ v, expected, rtol=1e-11, atol=1e-12)
 
 
+def test_images_are_the_products_with_both_parts(problem, monkeypatch):
+    fin, X, Y, loss = problem
+    split = fin.curvature(X, Y, loss)
+    v = np.random.default_rng(5).standard_normal((4, fin.n_parameters))
+    for batch in (module._BATCH, 1):
+        monkeypatch.setattr(module, "_BATCH", batch)
+        for image, operator in zip(split.images(v), (split.s, split.i), strict=True):
+            np.testing.assert_allclose(image, v @ operator.dense(), rtol=1e-11, atol=1e-12)
+    with pytest.raises(ShapeError):
+        split.images(v[0])
+
+
 def test_ranks_of_proposition_3():
     fin = FiniteNetwork.random(alternating(3, n_out=3), (12, 10), 3, rng=1)
     X, Y = np.random.default_rng(0).standard_normal((2, 3)), np.zeros((2, 3))
