@@ -195,16 +195,14 @@ class HessianSplit(Result):
         gw, gb = net.split(out)
         for layer in range(net.depth - 1, -1, -1):
             c = net.scales[layer]
-            weight_part: Any = 0.0
             if d_eta is not None:
-                weight_part = run.a[layer].T @ d_eta
+                np.matmul(run.a[layer].T, c * d_eta, out=gw[layer])
                 gb[layer][...] = net.beta * d_eta.sum(axis=1)
             else:
-                gb[layer][...] = 0.0
+                gw[layer][...] = gb[layer][...] = 0.0
             tangent_a = da[layer]
             if with_s and tangent_a is not None:
-                weight_part = weight_part + tangent_a.swapaxes(1, 2) @ eta[layer + 1]
-            gw[layer][...] = c * weight_part
+                gw[layer][...] += tangent_a.swapaxes(1, 2) @ (c * eta[layer + 1])
             if layer == 0:
                 break
             de: Any = 0.0

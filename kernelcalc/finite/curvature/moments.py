@@ -369,10 +369,12 @@ def pull_back(split: HessianSplit, vectors: AnyArray) -> AnyArray:
     if not split.run.factored:
         return vectors.T @ weighted_jacobian(split)
     run, zeta = split.run, split.root_cotangents
-    weight = vectors.T.reshape(-1, *zeta[-1].shape[:2])
-    result = np.empty((len(weight), run.net.n_parameters), dtype=run.outputs.dtype)
-    for m, u in enumerate(weight):
-        result[m] = parameter_gradient(run, [np.einsum("rs,rsi->si", u, z) for z in zeta])
+    # points first: one small matrix product for each
+    weight = vectors.T.reshape(-1, *zeta[-1].shape[:2]).transpose(2, 0, 1).astype(run.outputs.dtype)
+    summed = [np.matmul(weight, z.swapaxes(0, 1)) for z in zeta]
+    result = np.empty((weight.shape[1], run.net.n_parameters), dtype=run.outputs.dtype)
+    for m, row in enumerate(result):
+        row[:] = parameter_gradient(run, [one[:, m] for one in summed])
     return result
 
 
