@@ -103,6 +103,7 @@ def _separate(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
     coefficients = np.empty((std.size, terms))
     energy = np.empty(std.size)
     spill = np.empty(std.size)
+    roots = np.sqrt(np.arange(terms + 1.0)).tolist()
     for start in range(0, std.size, ROW_BLOCK // 4):
         rows = slice(start, start + ROW_BLOCK // 4)
         z, weight, (mesh,) = mesh_rule(((act, std[rows], np.zeros_like(std[rows])),), 1.0, count)
@@ -114,10 +115,13 @@ def _separate(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
             spill[rows] += np.sqrt((doubt(act, mesh, std[rows, None] * z) ** 2 * weight * half**2).sum(axis=-1))
         weighted = values * weight * half
         energy[rows] = (weighted * values * half).sum(axis=-1)
-        before, now = np.zeros_like(half), half
+        before, now, after = np.zeros_like(half), half, np.empty_like(half)
         for k in range(terms):
             coefficients[rows, k] = np.einsum("in,in->i", weighted, now)
-            before, now = now, (z * now - np.sqrt(k) * before) / np.sqrt(k + 1)
+            np.multiply(z, now, out=after)
+            np.subtract(after, np.multiply(before, roots[k], out=before), out=after)
+            np.divide(after, roots[k + 1], out=after)
+            before, now, after = now, after, before
     return coefficients, energy, spill
 
 
