@@ -85,6 +85,11 @@ class Side:
     stride: int = 1
 
     @cached_property
+    def tails(self) -> list[float]:
+        """``remains`` as numbers of Python, which are faster one by one."""
+        return self.remains.tolist()
+
+    @cached_property
     def cuts(self) -> tuple[Cut, ...]:
         """For each of DAMPINGS one bound for all points."""
         return tuple(self.bounds.widest(reach) for reach in DAMPINGS)
@@ -303,7 +308,7 @@ def _terms(left: Side, right: Side, reach: float) -> int:
 
     The size is that of the damped norms, in which the error bound counts rounding; the remainder falls with every term.
     """
-    count, tier = min(left.remains.size, right.remains.size), damping_tier(reach)
-    f, g, least = left.remains, right.remains, EPS / 4 * left.damping[tier] * right.damping[tier]
-    needed = bisect_left(range(count), True, key=lambda k: bool(f[k] * g[k] * reach**k <= least))
+    f, g, tier = left.tails, right.tails, damping_tier(reach)
+    count, least = min(len(f), len(g)), EPS / 4 * float(left.damping[tier] * right.damping[tier])
+    needed = bisect_left(range(count), True, key=lambda k: f[k] * g[k] * reach**k <= least)
     return max(1, -(-(max(needed, min(count, FEWEST_TERMS)) - left.offset) // left.stride))

@@ -351,7 +351,10 @@ def with_bounds(
     left = energy - np.einsum("ik,ik->i", coefficients, coefficients)
     tail = np.sqrt(np.maximum(left, slack * energy))
     powers = np.array(DAMPINGS)[None, :] ** np.arange(coefficients.shape[1])[:, None]
-    damped = np.sqrt(coefficients**2 @ powers)
+    damped = np.empty((norm.size, len(DAMPINGS)))
+    for start in range(0, norm.size, ROW_BLOCK):  # squares that stay in the cache
+        rows = slice(start, start + ROW_BLOCK)
+        damped[rows] = np.sqrt(coefficients[rows] ** 2 @ powers)
     return HermiteSeries(
         coefficients=coefficients,
         bounds=SeriesBounds(

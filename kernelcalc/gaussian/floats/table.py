@@ -48,16 +48,16 @@ class SeriesTable:
     slack: float
     norms: np.ndarray
 
-    def values(self, q: np.ndarray) -> np.ndarray:
-        """Coefficients and energy at variances of shape (n,), as (n, K + 1)."""
+    def values(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients (n, K) and energies (n,) at variances of shape (n,)."""
         u = (2 * np.log(q) - self.low - self.high) / max(self.high - self.low, EPS)
         angle = np.arccos(np.minimum(np.maximum(u, -1.0), 1.0))
-        return np.cos(np.arange(len(self.table)) * angle[:, None]) @ self.table
+        polynomials = np.cos(np.arange(len(self.table)) * angle[:, None])
+        return polynomials @ self.table[:, :-1], polynomials @ self.table[:, -1]
 
     def __call__(self, q: np.ndarray) -> HermiteSeries:
-        values = self.values(q)
-        error = self.error * np.sqrt(values[:, -1])
-        return with_bounds(np.ascontiguousarray(values[:, :-1]), values[:, -1], error, slack=self.slack)
+        coefficients, energy = self.values(q)
+        return with_bounds(coefficients, energy, self.error * np.sqrt(energy), slack=self.slack)
 
 
 def series_table(act: Activation, low: float, high: float, *, length: int, nodes: int) -> SeriesTable | None:
@@ -78,9 +78,9 @@ def series_table(act: Activation, low: float, high: float, *, length: int, nodes
     found = SeriesTable(
         low=first, high=last, table=table, error=0.0, slack=0.0, norms=lower_norms(act, q[:nodes]).min(axis=0)
     )
-    change = found.values(q[nodes:]) - known[nodes:]
-    moved = np.linalg.norm(change[:, :-1], axis=1) / norm[nodes:]
-    energy = np.abs(change[:, -1]) / known[nodes:, -1]
+    coefficients, energy = found.values(q[nodes:])
+    moved = np.linalg.norm(coefficients - known[nodes:, :-1], axis=1) / norm[nodes:]
+    energy = np.abs(energy - known[nodes:, -1]) / known[nodes:, -1]
     if not (moved <= INTERPOLATED).all() or not (energy <= INTERPOLATED).all():
         return None
     error = float((series.bounds.error / norm).max() + 2 * moved.max())
