@@ -66,7 +66,7 @@ def test_better_estimates_are_kept():
     second = Scaled(
         value=np.array([1.1, 1.1, np.inf, 5, 3]),
         error=np.array([0.05, 0.3, np.inf, np.inf, 0.2]),
-        magnitude=np.array([2.1, 7.0, 1.0, 0.0, 4.0]),
+        magnitude=np.array([2.1, 7.0, 1.0, 0.0, 0.4]),
     )
     table.put(index, second, "two")
     # finer; coarser; diverges; something where there was nothing; more than zeros
@@ -74,7 +74,7 @@ def test_better_estimates_are_kept():
     assert table.value[:5].tolist() == [1.1, 1, np.inf, 5, 3]
     assert table.error[:5].tolist() == [0.05, 0.1, np.inf, np.inf, 0.2]
     # a resolved E|fg| counts whichever value is kept
-    assert table.scale[:5].tolist() == [2.1, 7.0, 1.0, 0.0, 4.0]
+    assert table.scale[:5].tolist() == [2.1, 7.0, 1.0, 0.0, 0.4]
     third = Scaled(value=np.array([9.0]), error=np.array([0.3]), magnitude=np.array([0.5]))
     table.put(np.array([1]), third, "three")
     assert (table.value[1], table.scale[1]) == (1, 7.0)
@@ -154,8 +154,14 @@ def test_a_constant_beside_delta_functions():
     # 2·2 at the constant 0 of g, 1/2 of cos of the other
     other = method.estimate(f, g, covariance((2, 0, 0)), RTOL)
     np.testing.assert_allclose(other.value, [2 * (1 + math.exp(-1))], rtol=1e-12)
-    with pytest.raises(DivergentExpectationError, match="under a delta function"):
-        method.estimate(f, function("max(x,0)", 2), cov, RTOL)
+    # a delta at 0 beside a constant of the other alone
+    kink = function("max(x,0)", 2)
+    np.testing.assert_allclose(
+        method.estimate(f, kink, cov.take(np.array([0])), RTOL).value, 2 * density(0, 2.0), rtol=1e-12
+    )
+    for open_ in (cov, cov.take(np.array([1]))):
+        with pytest.raises(DivergentExpectationError, match="expected q > 0 under a delta function, got q = 0"):
+            method.estimate(f, kink, open_, RTOL)
     with pytest.raises(DivergentExpectationError, match="under a delta function"):
         method.estimate(function("max(x,0)", 2), f, cov.swapped(), RTOL)
 
@@ -364,6 +370,9 @@ def test_nested_panels_are_for_what_is_above_the_guarantee():
     tanh = function("tanh(x)")
     assert method.applies(tanh, tanh, covariance((1, 1, 0), (0, 1, 0), (1, 0, 0))).tolist() == [True, False, False]
     assert not method.applies(function("max(x,0)", 2), tanh, covariance((1, 1, 0))).any()
+    found = method.estimate(function("max(tanh(x-1),0)"), tanh, covariance((4, 1, -2)), RTOL)
+    value, size = on_a_line("max(tanh(x-1),0)", "tanh(x)", 2.0, -1.0)
+    assert abs(found.value[0] - value) <= 1e-13 * size <= found.error[0] * 100
 
 
 def test_an_estimate_is_value_and_error():
