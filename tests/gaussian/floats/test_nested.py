@@ -1,0 +1,98 @@
+"""Panels within panels beside plain ones in two dimensions and beside closed values."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc.gaussian.covariance import make_covariance
+from kernelcalc.gaussian.floats import nested as module
+from kernelcalc.gaussian.floats.nested import nested
+from tests.gaussian.floats.test_quadrature import EPS, FUNCTIONS, in_the_plane, judge, on_a_line, panels
+
+
+@pytest.mark.parametrize(
+    ("f", "g"), [("max(tanh(x-1),0)", "min(max(x,-1),1)"), ("tanh(x)", "max(tanh(x-1),0)"), ("tanh(x)", "tanh(x)")]
+)
+def test_nested(f, g):
+    covariances = [(1.0, 1.0, 0.5), (0.3, 4.0, -1.05), (2.0, 0.5, 0.99999)]
+    cov = make_covariance(*(np.array(v) for v in zip(*covariances, strict=True)))
+    found = nested(kc.Activation(f), kc.Activation(g), cov)
+    for index, covariance in enumerate(covariances):
+        judge(found, index, *in_the_plane(f, g, *covariance))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_nested_on_a_line_and_at_no_correlation(sign):
+    f, g = "max(tanh(x-1),0)", "min(max(x,-1),1)"
+    cov = make_covariance(np.array([4.0, 4.0]), np.array([1.0, 1.0]), np.array([2.0 * sign, 0.0]))
+    found = nested(kc.Activation(f), kc.Activation("tanh(x)"), cov)
+    judge(found, 0, *on_a_line(f, "tanh(x)", 2.0, 1.0 * sign))
+    apart = nested(kc.Activation(f), kc.Activation(f), cov.take(np.array([1])))
+    FUNCTIONS["1"] = (np.ones_like, ())
+    means = [on_a_line(f, "1", std, 1.0)[0] for std in (2.0, 1.0)]
+    judge(apart, 0, means[0] * means[1], means[0] * means[1])
+    assert nested(kc.Activation(f), kc.Activation(g), cov.take(np.array([], dtype=int))).value.shape == (0,)
+
+
+@pytest.mark.parametrize(("rate", "reach"), [(1.0, 10.0), (4.0, 16.0), (9.0, 26.0)])
+def test_nested_reaches_as_far_as_growth_asks(monkeypatch, rate, reach):
+    """E[e^{γa} e^{γb}] = e^{γ²(1 + ρ)}, most of which is γ(1 + ρ) standard deviations away."""
+    asked, rule = [], module._Rule
+
+    def counted(*given, reads):
+        asked.append(given[-2:])
+        return rule(*given, reads=reads)
+
+    monkeypatch.setattr(module, "_Rule", counted)
+    grows = kc.Activation(f"exp({rate}*x)")
+    found = nested(grows, grows, make_covariance(np.ones(1), np.ones(1), np.full(1, 0.5)))
+    assert asked[-2:] == [(reach, 12), (reach, 20)]
+    wanted = math.exp(rate**2 * 1.5)
+    assert found.value[0] == pytest.approx(wanted, rel=2e-12)
+    assert abs(found.value[0] - wanted) <= found.error[0] + 1e-13 * rate**2 * wanted
+
+
+def test_nested_of_a_bump_in_the_tail():
+    """E[e^{−50(a − 20)²}] = e^{−50·400/101}/√101."""
+    bump, one = kc.Activation("exp(-50*(x-20)**2)"), kc.Activation("1+0*x")
+    found = nested(bump, one, make_covariance(np.ones(1), np.ones(1), np.full(1, 0.3)))
+    wanted = math.exp(-50 * 400 / 101) / 101**0.5
+    assert found.value[0] == pytest.approx(wanted, rel=1e-10, abs=0)
+    assert abs(found.value[0] - wanted) <= found.error[0] <= 1e-8 * wanted
+
+
+@pytest.mark.parametrize("rho", [0.5, 1.0])
+def test_rounding_of_steep_functions_in_nested_panels(rho):
+    """|f| δ_g + |g| δ_f again."""
+    f, g = kc.Activation("exp(-3000*tanh(x)**2)"), kc.Activation("exp(-2000*tanh(x-0.1)**2)")
+    q, c, det = 0.25, 0.25 * rho, 0.0625 * (1 - rho**2)
+    patient = SimpleNamespace(done=lambda part: None)
+    value, size, _, noise = module._Rule(f, g, (q, q, c, det), 10.0, 20, reads=False).sums(patient)
+    u, outer = panels([0.0], pieces=240)
+    spread, total, own = math.sqrt(det / q), 0.0, 0.0
+    v, inner = panels([0.0], pieces=120) if rho < 1 else (np.zeros(1), np.ones(1))
+    keep = np.abs(u) < 1.0
+    a = 0.5 * u[keep][:, None]
+    b = rho * a + spread * v
+    weight = outer[keep][:, None] * inner
+    total = float(np.sum(weight * f(a) * g(b)))
+    own = float(np.sum(weight * (f(a) * g.form.rounding(b) + g(b) * f.form.rounding(a))))
+    assert value == size == pytest.approx(total, rel=1e-9, abs=0)
+    assert noise == pytest.approx(own, rel=1e-3, abs=0)
+    found = nested(f, g, make_covariance(np.full(1, q), np.full(1, q), np.full(1, c)))
+    assert noise + 64 * EPS * size <= found.error[0] * (1 + 1e-9)
+
+
+def test_nested_in_blocks(monkeypatch):
+    f, cov = kc.Activation("max(tanh(x-1),0)"), make_covariance(np.ones(1), np.ones(1), np.full(1, 0.5))
+    whole = nested(f, f, cov)
+    monkeypatch.setattr(module, "VALUES_AT_ONCE", 2**14)
+    parts = nested(f, f, cov)
+    for name in ("value", "magnitude"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-15)
+    assert parts.error <= 1e-15
