@@ -64,10 +64,14 @@ def test_large_outputs_do_not_overflow():
     one = LOSSES["softmax"].prepare([2], 1, 3)
     assert LOSSES["softmax"].value(logits, one) == 2000.0
     np.testing.assert_array_equal(LOSSES["softmax"].gradient(logits, one), [[1.0, 0.0, -1.0]])
+    # each point by its own largest output
+    both = np.array([[1e3, 0.0, -1e3], [-2e3, -2e3, -2e3]])
+    two = LOSSES["softmax"].prepare([0, 1], 2, 3)
+    assert LOSSES["softmax"].value(both, two) == pytest.approx(np.log(3) / 2, rel=1e-13)
 
 
 def test_targets_are_checked():
-    with pytest.raises(ShapeError):
+    with pytest.raises(ShapeError, match=r"Y of shape \(4, 1\), got shape \(3, 1\); one row a point, one column"):
         LOSSES["mse"].prepare(np.zeros(3), 4, 1)
     with pytest.raises(NotFiniteError):
         LOSSES["mse"].prepare([np.inf, 0.0], 2, 1)
@@ -77,9 +81,9 @@ def test_targets_are_checked():
         LOSSES["softmax"].prepare([0, 3], 2, 3)
     with pytest.raises(InputError, match="sum to 1"):
         LOSSES["softmax"].prepare(np.ones((2, 3)), 2, 3)
-    with pytest.raises(ShapeError):
+    with pytest.raises(ShapeError, match=r"Y of shape \(2,\) or one-hot rows \(2, 3\), got shape \(2, 2\)"):
         LOSSES["softmax"].prepare(np.zeros((2, 2)), 2, 3)
-    with pytest.raises(UnknownNameError, match="softmax"):
+    with pytest.raises(UnknownNameError, match="a loss of finite networks, got 'sofmax'; did you mean 'softmax'"):
         get_loss("sofmax")
 
 
@@ -104,3 +108,30 @@ def test_own_losses_are_checked_as_well():
     own = dataclasses.replace(LOSSES["mse"], name="own", prepare=lambda Y, n, n_out: np.full((n, n_out), np.nan))
     with pytest.raises(NotFiniteError, match="Y"):
         fin.gradient(X, Y, own)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_single_precision_stays(name):
+    f = OUTPUTS.astype(np.float32)
+    loss = LOSSES[name]
+    targets = loss.targets(TARGETS[name], 4, 3, np.float32)
+    for part in (targets, loss.gradient(f, targets), loss.hessian_root(f, targets), loss.hessian(f, targets)):
+        assert part.dtype == np.float32
+
+
+def test_a_curvature_that_depends_on_the_targets():
+    """C = Σ T²F²/2 has the Hessian T²."""
+    own = dataclasses.replace(
+        LOSSES["mse"],
+        name="own",
+        value=lambda f, y: float((y**2 * f**2).sum() / 2),
+        gradient=lambda f, y: y**2 * f,
+        hessian_root=lambda f, y: y[:, :, None] * np.eye(f.shape[1]),
+    )
+    y = TARGETS["mse"]
+    np.testing.assert_allclose(own.hessian(OUTPUTS, y), y[:, :, None] ** 2 * np.eye(3), rtol=1e-15)
+    fin, X, _, _ = make_problem("two hidden")
+    Y = np.arange(1.0, 7.0)
+    jac = fin.jacobian(X)
+    wanted = np.einsum("sap,s,saq->pq", jac, Y**2, jac)
+    np.testing.assert_allclose(fin.curvature(X, Y, own).i.dense(), wanted, rtol=1e-11, atol=1e-13)

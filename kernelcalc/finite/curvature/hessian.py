@@ -267,10 +267,7 @@ class CurvatureOperator:
         """As :class:`scipy.sparse.linalg.LinearOperator`."""
         from scipy.sparse.linalg import LinearOperator
 
-        def apply(v: AnyArray) -> AnyArray:
-            return self @ (v[:, 0] if v.ndim == 2 and v.shape[1] == 1 else v)
-
-        dtype = self.split.run.outputs.dtype
+        apply, dtype = self.__matmul__, self.split.run.outputs.dtype
         return LinearOperator(self.shape, matvec=apply, rmatvec=apply, matmat=apply, rmatmat=apply, dtype=dtype)
 
 

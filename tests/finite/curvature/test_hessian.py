@@ -6,7 +6,7 @@ from scipy.sparse.linalg import aslinearoperator
 from stand_ins import alternating
 
 import kernelcalc.finite.curvature.hessian as module
-from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.errors import InputError, ShapeError, UnknownNameError
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.derivatives import Problem
 from kernelcalc.finite.losses import get_loss
@@ -48,6 +48,9 @@ def test_products_are_those_of_the_matrix(problem, part, monkeypatch):
     linear = operator.linear_operator()
     np.testing.assert_allclose(linear @ v, expected, rtol=1e-11, atol=1e-12)
     np.testing.assert_allclose(linear.H @ v[:, :1], expected[:, :1], rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(linear @ v[:, :2], expected[:, :2], rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(linear.matvec(v[:, 0]), expected[:, 0], rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(linear.matvec(v[:, :1]), expected[:, :1], rtol=1e-11, atol=1e-12)
     assert aslinearoperator(linear).shape == operator.shape
     # batches of one vector
     monkeypatch.setattr(module, "_BATCH", 1)
@@ -79,14 +82,23 @@ def test_float32_products():
     net = alternating(3, n_out=2)
     single, double = (FiniteNetwork.random(net, 6, 3, rng=1, dtype=t) for t in (np.float32, np.float64))
     assert single.hessian(X, Y).dtype == np.float32
+    assert single.output_hessian(X).dtype == np.float32
+    assert single.curvature(X, Y).s.linear_operator().dtype == np.float32
     np.testing.assert_allclose(single.hessian(X, Y), double.hessian(X, Y), rtol=1e-3, atol=1e-5)
 
 
 def test_too_large_and_wrong_shapes(monkeypatch):
     fin = FiniteNetwork.random(alternating(2), 4, 3)
     split = fin.curvature(np.ones((2, 3)), np.zeros(2))
-    with pytest.raises(ShapeError):
+    p = fin.n_parameters
+    with pytest.raises(ShapeError, match=rf"vectors of shape \({p},\) or \({p}, m\), got shape \(3,\)"):
         split.h @ np.zeros(3)
+    with pytest.raises(UnknownNameError, match="a part of the Hessian, got 'k'"):
+        split.product(np.zeros((1, p)), "k")
+    with pytest.raises(InputError, match="expected vectors: real numbers"):
+        split.h @ np.array(["a"] * p)
+    with pytest.raises(ShapeError, match=rf"vectors of shape \(m, {p}\), got shape \(3,\); one row a vector"):
+        split.product(np.zeros(3), "h")
     monkeypatch.setattr(module, "DENSE_LIMIT", 10)
     with pytest.raises(InputError, match="at most 10 parameters"):
         split.h.dense()

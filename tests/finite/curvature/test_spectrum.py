@@ -61,12 +61,21 @@ def test_moments_and_density(operator):
 
 
 def test_bad_numbers(operator):
-    with pytest.raises(InputError, match="P - 1"):
-        extreme_eigenvalues(operator, operator.shape[0])
+    p = operator.shape[0]
+    with pytest.raises(InputError, match=rf"between 1 and P - 1 = {p - 1} eigenvalues, got count={p}$"):
+        extreme_eigenvalues(operator, p)
     with pytest.raises(InputError, match="steps"):
         spectral_density(operator, steps=0)
     with pytest.raises(InputError, match="width"):
         spectral_density(operator, steps=2, probes=1).density([0.0], 0.0)
+    with pytest.raises(NotFiniteError, match=r"\bgrid\b"):
+        spectral_density(operator, steps=2, probes=1).density([np.nan], 1.0)
+
+
+def test_one_probe_has_no_error():
+    value, error = spectral_density(np.diag([1.0, 3.0]), steps=2, probes=1).moment(2)
+    assert value == pytest.approx(5.0)
+    assert np.isnan(error)
 
 
 VALUES = np.array([-3.0, -1.0, 0.5, 2.0, 5.0, 7.0])
@@ -80,6 +89,19 @@ class Diagonal:
 
     def __matmul__(self, v):
         return (self.values * v.T).T
+
+
+class Lost(Diagonal):
+    """∞ − ∞ in every product."""
+
+    def __matmul__(self, v):
+        return np.inf * v - np.inf * v
+
+
+def test_products_that_are_no_numbers():
+    for find in (lambda one: extreme_eigenvalues(one, 2), spectral_density):
+        with np.errstate(all="raise"), pytest.raises(NotFiniteError):
+            find(Lost(VALUES))
 
 
 @pytest.mark.parametrize("kind", [np.diag, diags_array, lambda v: aslinearoperator(np.diag(v)), Diagonal])
@@ -116,7 +138,7 @@ def test_bad_operators(monkeypatch):
         extreme_eigenvalues(np.eye(4), 2, which="la")
     with pytest.raises(InputError, match="whole number"):
         extreme_eigenvalues(np.eye(4), 1.5)
-    with pytest.raises(InputError, match="tol"):
+    with pytest.raises(InputError, match=r"^expected tol >= 0, got tol=-1\.0$"):
         extreme_eigenvalues(np.eye(4), 1, tol=-1.0)
     for find in (eigenvalues, extreme_eigenvalues, spectral_density):
         for bad in (np.ones((3, 4)), np.ones(3), [[1.0]], None):
