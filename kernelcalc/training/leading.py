@@ -57,7 +57,7 @@ FEWEST = 128
 # Tolerance from which the products of matrices are made in float32.
 _SINGLE_RTOL = 1e-4
 # Hessians that one call of ``each`` is for.
-_AT_ONCE = 2
+_AT_ONCE = 4
 
 
 class LeadingTraces:
@@ -160,8 +160,10 @@ class LeadingTraces:
         # Rows of (A, X) are (class, a), columns (class, e): a, e number eigenvectors.
         order = place[:, None, :] * rank + np.arange(rank)[:, None]
         sums = np.empty((len(entries), 9))
-        for s, blocks in enumerate(entries.astype(pairs.dtype)):
-            rows = np.take((blocks.T @ pairs).reshape(len(blocks.T) * rank, -1), order, axis=0)
+        together = entries.astype(pairs.dtype)
+        products = together.transpose(0, 2, 1).reshape(-1, len(pairs)) @ pairs
+        for s, (blocks, planes) in enumerate(zip(together, np.split(products, len(together)), strict=True)):
+            rows = np.take(planes.reshape(len(blocks.T) * rank, -1), order, axis=0)
             inner = np.ascontiguousarray(rows[..., :rank]).reshape(c * rank, -1)
             whole = rows.reshape(c * rank, -1)
             square = inner @ inner.T

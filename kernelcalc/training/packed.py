@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
 
+@lru_cache(maxsize=8)
 def places(c: int) -> NDArray[np.intp]:
     """Where each entry of a symmetric (c, c) block stands among those on and above its diagonal, row by row.
 
@@ -24,6 +26,7 @@ def places(c: int) -> NDArray[np.intp]:
     upper = np.triu_indices(c)
     found = np.empty((c, c), dtype=np.intp)
     found[upper] = found.T[upper] = np.arange(len(upper[0]))
+    found.flags.writeable = False
     return found
 
 
@@ -49,6 +52,14 @@ def unpacked(entries: Array) -> Array:
     return np.asarray(entries[..., places(side(entries.shape[-1]))])
 
 
+@lru_cache(maxsize=8)
+def _roots(c: int) -> Array:
+    """Roots of how often entries stand in a block: once on the diagonal, else twice."""
+    found = np.where(packed(np.eye(c)) > 0, 1.0, 2.0**0.5)
+    found.flags.writeable = False
+    return found
+
+
 class Overlaps:
     r"""The sums :math:`\sum_{ik} w_{ik} \mathrm{Tr}\, B_i B_k` of the blocks of one Hessian, for symmetric weights w.
 
@@ -61,10 +72,7 @@ class Overlaps:
     """
 
     def __init__(self, entries: Array) -> None:
-        c = side(entries.shape[1])
-        # entries off the diagonal count twice
-        root = np.where(packed(np.eye(c)) > 0, 1.0, 2.0**0.5).astype(entries.dtype)
-        scaled = entries * root
+        scaled = entries * _roots(side(entries.shape[1])).astype(entries.dtype)
         self._products: Array = scaled @ scaled.T
 
     def weighted(self, weights: Array) -> float:
