@@ -29,7 +29,7 @@ from kernelcalc.gaussian.floats import blocks as series_blocks
 from kernelcalc.gaussian.floats import closed as closed_form
 from kernelcalc.gaussian.floats import layer
 from kernelcalc.gaussian.floats.kinds import recognise
-from kernelcalc.kernels import blocks, gram
+from kernelcalc.kernels import blocks, point_blocks
 from kernelcalc.kernels.blocks import Matrix
 from kernelcalc.kernels.fold import plan
 from kernelcalc.kernels.gram import KernelComputation
@@ -183,7 +183,7 @@ def report(
     x = np.random.default_rng(0).normal(size=(count, DIMENSION))
     KernelComputation(net, x[:300], None, names, compiled=compiled).run(layers=False)
     timed = {
-        "Gram matrix and ρ": (gram, "first_covariance", Timed),
+        "Gram matrix and ρ": (point_blocks, "first_covariance", Timed),
         "coefficients of the points": (layer.LayerExpectations, "__init__", Timed),
         "expectations": (layer.LayerExpectations, "block", Timed),
         "of which series": (series_blocks, "mehler_block", Series),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,14 @@ class Covariance:
         scale = np.sqrt(self.q) * np.sqrt(self.qp)
         return np.divide(self.c, scale, out=np.zeros(np.shape(scale)), where=scale > 0)
 
+    def of_rows(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """function(q)."""
+        return function(self.q)
+
+    def of_columns(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """function(q')."""
+        return function(self.qp)
+
     def take(self, mask: np.ndarray) -> Covariance:
         """The pairs selected by a mask or index."""
         return Covariance(q=self.q[mask], qp=self.qp[mask], c=self.c[mask], det=self.det[mask])
@@ -48,6 +57,24 @@ class Covariance:
     def swapped(self) -> Covariance:
         """The covariance of (b, a)."""
         return Covariance(q=self.qp, qp=self.q, c=self.c, det=self.det)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PointCovariance(Covariance):
+    """Of pairs of few points: functions of a variance are computed once a point.
+
+    ``variances`` (n,) are those of the points, ``rows`` and ``columns`` the points of each pair.
+    """
+
+    variances: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+
+    def of_rows(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        return function(self.variances).take(self.rows)
+
+    def of_columns(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        return function(self.variances).take(self.columns)
 
 
 def product_error(a: np.ndarray, b: np.ndarray, product: np.ndarray) -> np.ndarray:
@@ -60,28 +87,34 @@ def product_error(a: np.ndarray, b: np.ndarray, product: np.ndarray) -> np.ndarr
     return ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
-def determinant(q: np.ndarray, qp: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """qq' − c² with both products' rounding errors accounted for.
+def determinant(q: np.ndarray, qp: np.ndarray, c: np.ndarray, own: int = 0) -> np.ndarray:
+    """qq' − c² with both products' rounding errors accounted for; 0 for the first ``own``, points with themselves.
 
     Examples
     --------
     >>> float(determinant(np.float64(1.0), np.float64(1.0), np.float64(1 - 2.0**-53)))
     2.220446049250313e-16
     """
-    return determinant_and_close(q, qp, c)[0]
+    return determinant_and_close(q, qp, c, own)[0]
 
 
 def determinant_and_close(
-    q: np.ndarray, qp: np.ndarray, c: np.ndarray
+    q: np.ndarray, qp: np.ndarray, c: np.ndarray, own: int = 0
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-    """:func:`determinant`, and the indices of all pairs with qq' − c² ≤ qq'/8; None where there are none."""
+    """:func:`determinant`, and the indices of all other pairs with qq' − c² ≤ qq'/8; None where there are none."""
     first = q * qp
-    det = first - c * c
-    largest = max(float(c.max(initial=0.0)), -float(c.min(initial=0.0)))
+    det = np.asarray(first - c * c)
+    others = c
+    if own:
+        det[:own] = 0.0
+        others = c[own:]
+    largest = max(float(others.max(initial=0.0)), -float(others.min(initial=0.0)))
     if largest * largest < SURELY_APART * float(q.min(initial=np.inf)) * float(qp.min(initial=np.inf)):
         return det, None
     # Elsewhere the rounding of the products is no more than 8 ulp of their difference.
     close = np.asarray(det <= first / 8)
+    if own:
+        close[:own] = False
     flat = np.flatnonzero(close)  # of one axis: several times as fast
     if not flat.size:
         return det, None

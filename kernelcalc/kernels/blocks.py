@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,11 +29,15 @@ PANEL_BYTES = 2**28
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """The shape (N, M) of a Gram matrix, whether rows and columns are the same points, rows and columns of a block."""
+    """The shape (N, M) of a Gram matrix, whether rows and columns are the same points, rows and columns of a block.
+
+    With ``packed`` the squares on the diagonal are blocks of their own, for which :class:`Triangle` names the pairs.
+    """
 
     shape: tuple[int, int]
     symmetric: bool
     sides: tuple[int, int] = (BLOCK_ROWS, BLOCK_COLUMNS)
+    packed: bool = False
 
     def panels(self, bytes_per_point: int) -> Iterator[tuple[slice, slice]]:
         """The matrix, or its upper triangle, in parts whose points' series fit into :data:`PANEL_BYTES`."""
@@ -49,7 +54,7 @@ class Matrix:
         """Do all blocks of a panel, or of the matrix; each writes where no other does, so the order does not matter."""
         keep_freed_memory()
         blocks = list(self._blocks(*(panel or (slice(0, self.shape[0]), slice(0, self.shape[1])))))
-        workers = min(processors(), len(blocks) // 2)
+        workers = min(processors(), (len(blocks) + self.packed) // 2)
         if workers < 2:
             # products of a block are too small for threads of BLAS, which would wait for each other
             with one_blas_thread():
@@ -69,7 +74,11 @@ class Matrix:
         """Blocks that cover a panel, or its upper triangle with the diagonal squares."""
         triangle = self.symmetric and rows == columns
         for part in _slices(rows.start, rows.stop, self.sides[0]):
-            for other in _slices(part.start if triangle else columns.start, columns.stop, self.sides[1]):
+            first = part.start if triangle else columns.start
+            if triangle and self.packed:
+                yield part, part
+                first = part.stop
+            for other in _slices(first, columns.stop, self.sides[1]):
                 yield part, other
 
     def write(self, array: np.ndarray, block: np.ndarray, turned: np.ndarray, rows: slice, columns: slice) -> None:
@@ -97,6 +106,46 @@ class Matrix:
         np.copyto(array[rows, rows], turned[:, :side].T, where=_below(side))
 
 
+class Triangle(NamedTuple):
+    """The pairs i ≤ j of so many points, those with themselves first, and where they stand in the square.
+
+    ``flat`` is where the pairs are in the flattened square, ``place`` (side, side) where k(x_i, x_j) is among the values of
+    a symmetric kernel, ``turned`` where k(x_i, x_j) and k(x_j, x_i) are among those of another one and its transpose.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    flat: np.ndarray
+    place: np.ndarray
+    turned: np.ndarray
+
+    def square(self, values: np.ndarray, transposed: np.ndarray) -> np.ndarray:
+        """The values of a kernel and of its transpose as a square.
+
+        Raises
+        ------
+        DivergentExpectationError
+            For NaN or infinity.
+        """
+        both = [np.broadcast_to(values, self.rows.shape)]
+        if transposed is not values:
+            both.append(np.broadcast_to(transposed, self.rows.shape))
+        known = both[0] if len(both) == 1 else np.concatenate(both)
+        check_finite(known)
+        return known.take(self.place if len(both) == 1 else self.turned)
+
+
+@lru_cache(maxsize=4)
+def triangle(side: int) -> Triangle:
+    """Pairs of so many points."""
+    own = np.arange(side)
+    i, j = np.triu_indices(side, 1)
+    rows, columns = np.concatenate([own, i]), np.concatenate([own, j])
+    place = np.empty((side, side), dtype=np.intp)
+    place[rows, columns] = place[columns, rows] = np.arange(rows.size)
+    return Triangle(rows, columns, rows * side + columns, place, place + rows.size * _below(side))
+
+
 def check_finite(values: np.ndarray) -> None:
     """Refuse kernels that have overflowed.
 
@@ -114,6 +163,12 @@ def check_finite(values: np.ndarray) -> None:
 def sides_for(rows: int) -> tuple[int, int]:
     """Rows and columns of a block of a matrix with so many rows."""
     return SHARED_SIDES if rows >= ROWS_FOR_THEM else (BLOCK_ROWS, BLOCK_COLUMNS)
+
+
+def even_sides(rows: int) -> tuple[int, int]:
+    """Rows and columns of a block where squares on the diagonal are halved: parts of one size."""
+    side = -(-rows // -(-rows // SHARED_SIDES[0]))
+    return side, side
 
 
 @lru_cache(maxsize=16)

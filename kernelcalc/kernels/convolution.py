@@ -16,11 +16,12 @@ from kernelcalc.arrays import EPS, AnyArray
 from kernelcalc.gaussian.covariance import Covariance, determinant
 from kernelcalc.kernels.blocks import BLOCK_COLUMNS, BLOCK_ROWS, Matrix
 from kernelcalc.kernels.fold import INPUT, Step, first_kernels, take_diagonals
-from kernelcalc.kernels.gram import Block, Floats, Fold
+from kernelcalc.kernels.gram import Floats, Fold
 from kernelcalc.kernels.layers import Layer
 from kernelcalc.kernels.layouts import laid_out
 from kernelcalc.kernels.network import Network
-from kernelcalc.kernels.points import check_variances, first_covariance
+from kernelcalc.kernels.point_blocks import Block
+from kernelcalc.kernels.points import Places, check_variances, first_covariance
 from kernelcalc.kernels.positions import Average, Layout
 from kernelcalc.kernels.state import DIAGONAL, DiagonalKernels, PairKernels, turned, with_transposes
 
@@ -91,12 +92,14 @@ class PositionBlock(Block):
         by_position = {name: values.reshape(shape[0], -1)[:, part] for name, values in parts.items()}
         return DiagonalKernels(**by_position).take(..., shape)
 
-    def first(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> tuple[Covariance, np.ndarray]:
+    def first(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> tuple[Covariance, Places]:
         """From the windows of the points, so that nearly parallel ones are told apart."""
         n, scales = self.x.shape[-1], k.origin[1]
         if k.sigma.ndim == 2:
-            return first_covariance(self.x.reshape(-1, n), self.xp.reshape(-1, n), q, qp, k.sigma, scales)
-        return first_covariance(self.x, self.xp, q, qp, k.sigma, scales)
+            rows, columns = self.x.reshape(-1, n), self.xp.reshape(-1, n)
+            return first_covariance(lambda at: (rows[at[0]], columns[at[1]]), q, qp, k.sigma, scales)
+        # at equal positions
+        return first_covariance(lambda at: (self.x[at[1], at[0]], self.xp[at[2], at[0]]), q, qp, k.sigma, scales)
 
     def covariance(self, step: Step, k: PairKernels) -> Covariance:
         """Σ before a nonlinearity; behind the first one receptive fields that are equal but for rounding are equal."""

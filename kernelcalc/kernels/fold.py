@@ -22,6 +22,8 @@ from kernelcalc.kernels.state import DIAGONAL, DiagonalKernels, PairKernels, no_
 Orders = tuple[tuple[int, int], ...]
 # The origin of the first layer's Σ.
 INPUT = "input"
+# Formulas of fresh weights read no diagonals.
+_NOTHING = DiagonalKernels()
 
 
 class Numbers:
@@ -186,13 +188,15 @@ class Step:
 
     def pairs(self, k: PairKernels, numbers: Numbers, pairs: Pairs) -> PairKernels:
         """All kernels behind the layer."""
+        if isinstance(self.layer, Dense):
+            given = self.given(numbers)
+            return self.layer.apply(k, _NOTHING, _NOTHING, given, self.after, (k.origin, given))
         row, column = pairs.sides(self, k)
         self.check_spread(row, column)
         if isinstance(self.layer, Nonlinearity):
             given, origin = numbers.expectations(self, k, pairs)
         else:
-            given = self.given(numbers)
-            origin = (k.origin, given) if isinstance(self.layer, Dense) else None
+            given, origin = self.given(numbers), None
         return self.layer.apply(k, row, column, given, self.after, origin)
 
 
@@ -309,8 +313,8 @@ def first_diagonal(step: Step, gram: Any, numbers: Numbers) -> DiagonalKernels:
 
 def first_kernels(step: Step, gram: Any, numbers: Numbers) -> PairKernels:
     """All kernels behind the first layer of weights, from x·x'/n_0 of the pairs."""
-    k, nothing, scales = no_weights_yet(gram, numbers.zeros(gram)), DiagonalKernels(), step.given(numbers)
-    return step.layer.apply(k, nothing, nothing, scales, step.after, (INPUT, scales))
+    k, scales = no_weights_yet(gram, numbers.zeros(gram)), step.given(numbers)
+    return step.layer.apply(k, _NOTHING, _NOTHING, scales, step.after, (INPUT, scales))
 
 
 def through(steps: Iterable[Step], k: PairKernels, numbers: Numbers, pairs: Pairs) -> Iterator[PairKernels]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
@@ -18,14 +18,19 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
-from kernelcalc.arrays import AnyArray
-from kernelcalc.gaussian.covariance import Covariance, determinant
 from kernelcalc.gaussian.floats.kinds import feels_small_angles, recognise
 from kernelcalc.gaussian.floats.layer import LayerExpectations, angle_growth, diagonal_expectations
-from kernelcalc.kernels.blocks import COMPILED_SIDES, PAIRS_FOR_THEM, Matrix, check_finite, sides_for
+from kernelcalc.kernels.blocks import (
+    COMPILED_SIDES,
+    PAIRS_FOR_THEM,
+    Matrix,
+    check_finite,
+    even_sides,
+    sides_for,
+    triangle,
+)
 from kernelcalc.kernels.few_points import few_points
 from kernelcalc.kernels.fold import (
-    INPUT,
     Numbers,
     Orders,
     Pairs,
@@ -37,11 +42,11 @@ from kernelcalc.kernels.fold import (
     take_diagonals,
     through,
 )
-from kernelcalc.kernels.layer import Scales
+from kernelcalc.kernels.layer import UNITY, Scales
 from kernelcalc.kernels.layers import Dense, Layer
 from kernelcalc.kernels.network import Network
-from kernelcalc.kernels.parallel import refine_determinant
-from kernelcalc.kernels.points import LARGEST_GROWTH, NEAR_PARALLEL, Points, check_variances, first_covariance
+from kernelcalc.kernels.point_blocks import Block, CorrelationBlock, PointBlock, Prepared, Source, TriangleBlock
+from kernelcalc.kernels.points import LARGEST_GROWTH, Points, check_variances
 from kernelcalc.kernels.sphere import CorrelationTable, correlation_table, one_norm
 from kernelcalc.kernels.state import KERNELS, DiagonalKernels, PairKernels, turned, with_transposes
 
@@ -54,23 +59,6 @@ KINKED_REACH, SMOOTH_REACH = 0.9, 1 - 1e-6
 WORTH_COMPILING = 2**23
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Prepared:
-    """What one nonlinearity needs for all pairs; whether it or a later one feels small angles, or all make them large."""
-
-    expectations: LayerExpectations
-    small_angles: bool
-    chaotic: bool
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Source:
-    """The nonlinearity and covariance that a later Σ came from."""
-
-    act: Activation
-    cov: Covariance
-
-
 def compiling_pays(act: Activation, pairs: int) -> bool:
     """Whether numba is there, and the time it saves on a series outweighs its import."""
     return pairs >= WORTH_COMPILING and recognise(act) is None and find_spec("numba") is not None
@@ -78,6 +66,11 @@ def compiling_pays(act: Activation, pairs: int) -> bool:
 
 class Floats(Numbers):
     """float64: expectations of whole blocks, prepared once for all points."""
+
+    def scales(self, dense: Dense) -> Scales:
+        """The numbers of a dense layer; σ_w = 1 multiplies nothing."""
+        scales = super().scales(dense)
+        return replace(scales, weight=UNITY) if dense.sigma_w == 1 else scales
 
     def on_diagonal(self, step: Step, at: DiagonalKernels, orders: Orders) -> dict[tuple[int, int], Any]:
         """E_ij at (x, x)."""
@@ -88,75 +81,6 @@ class Floats(Numbers):
         assert isinstance(pairs, Block)
         cov = pairs.covariance(step, k)
         return step.prepared.expectations.block(pairs.rows, pairs.columns, cov), Source(act=step.activation, cov=cov)
-
-
-class Block(Pairs):
-    """A block of pairs: it finds Σ with its determinant qq' − c² before every nonlinearity."""
-
-    same: np.ndarray | None = None
-
-    def equal(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> np.ndarray:
-        """Which pairs are equal points, where another layer stands between the first one and a nonlinearity."""
-        raise NotImplementedError
-
-    def first(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> tuple[Covariance, np.ndarray]:
-        """The first layer's covariance, and which pairs are equal points."""
-        raise NotImplementedError
-
-    def covariance(self, step: Step, k: PairKernels) -> Covariance:
-        """Σ before a nonlinearity."""
-        row, column = self.sides(step, k)
-        q, qp = row.sigma, column.sigma
-        source, scales = k.origin or (None, None)
-        if source is INPUT:
-            cov, self.same = self.first(k, q, qp)
-            return cov
-        same = self.same = self.equal(k, q, qp) if self.same is None else self.same
-        c, det = k.sigma, determinant(q, qp, k.sigma)
-        prepared = step.prepared
-        if isinstance(source, Source) and scales is not None and (prepared.small_angles or prepared.chaotic):
-            least = NEAR_PARALLEL if prepared.chaotic else 0.0
-            refine_determinant(source.act, source.cov, (q, qp), det, same, scales, least)
-        np.maximum(det, 0.0, out=det)
-        if same.any():
-            # A point with itself has c = q exactly; the series may have rounded otherwise.
-            c, det = np.where(same, np.minimum(q, qp), c), np.where(same, 0.0, det)
-        return Covariance(q=q, qp=qp, c=c, det=det)
-
-
-class PointBlock(Block):
-    """All pairs of some rows with some columns."""
-
-    x: AnyArray
-    xp: AnyArray
-
-    def __init__(self, rows: slice, columns: slice, x: np.ndarray, xp: np.ndarray) -> None:
-        super().__init__(rows, columns)
-        self.x, self.xp = x, xp
-
-    def first(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> tuple[Covariance, np.ndarray]:
-        """From the points, so that nearly parallel ones are told apart."""
-        return first_covariance(self.x, self.xp, q, qp, k.sigma, k.origin[1])
-
-    def equal(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> np.ndarray:
-        """Looked for among nearly parallel points; scales do not matter."""
-        return first_covariance(self.x, self.xp, q, qp, k.sigma, Scales(weight=1.0, bias=0.0))[1]
-
-
-class CorrelationBlock(Block):
-    """Pairs of two points of one variance at given correlations."""
-
-    def __init__(self, rho: np.ndarray) -> None:
-        super().__init__(slice(0, 1), np.zeros(rho.size, dtype=np.intp))
-        self.rho: AnyArray = rho[None, :]
-
-    def first(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> tuple[Covariance, np.ndarray]:
-        """q² (1 − ρ)(1 + ρ) has no difference of rounded numbers."""
-        return Covariance(q=q, qp=qp, c=k.sigma, det=q * q * (1 - self.rho) * (1 + self.rho)), self.rho == 1
-
-    def equal(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> np.ndarray:
-        """Those of correlation 1."""
-        return self.rho == 1
 
 
 class Fold:
@@ -294,11 +218,15 @@ class KernelComputation:
 
         def work(rows: slice, columns: slice) -> None:
             x, xp = self.rows.x[rows], self.columns.x[columns]
-            every = fold.layers(x @ xp.T / x.shape[1], PointBlock(rows, columns, x, xp))
+            halved = self.matrix.packed and rows == columns
+            block = TriangleBlock(rows, x) if halved else PointBlock(rows, columns, x, xp)
+            every = fold.layers(block.gram(), block)
             for output, kernels in zip(outputs, every if layers else every[-1:], strict=True):
                 self._store(output, kernels, rows, columns)
 
         every = [step.prepared.expectations for step in fold.nonlinearities]
+        if self.matrix.symmetric and all(one.pair_by_pair for one in every):
+            self.matrix = replace(self.matrix, sides=even_sides(self.matrix.shape[0]), packed=True)
         if any(one.compiled for one in every) and math.prod(self.matrix.shape) >= PAIRS_FOR_THEM:
             self.matrix = replace(self.matrix, sides=COMPILED_SIDES)
         for panel in self.matrix.panels(sum(one.bytes_per_point for one in every)):
@@ -308,6 +236,11 @@ class KernelComputation:
         return outputs
 
     def _store(self, output: dict[str, np.ndarray], kernels: PairKernels, rows: slice, columns: slice) -> None:
+        if self.matrix.packed and rows == columns:
+            pairs = triangle(rows.stop - rows.start)
+            for name, array in output.items():
+                array[rows, columns] = pairs.square(getattr(kernels, name), getattr(kernels, turned(name)))
+            return
         shape = rows.stop - rows.start, columns.stop - columns.start
         for name, array in output.items():
             block = np.broadcast_to(getattr(kernels, name), shape)

@@ -78,6 +78,10 @@ class Unity:
         return other
 
     __rmul__ = __mul__
+    __rtruediv__ = __mul__
+
+    def __pow__(self, power: float) -> Unity:
+        return self
 
 
 UNITY = Unity()

@@ -13,6 +13,7 @@ from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.floats import kinds as combination
 from kernelcalc.gaussian.floats.mesh import mesh_rule
 from kernelcalc.kernels.layer import Scales
+from kernelcalc.kernels.points import Places
 from kernelcalc.machine import MULTIPRECISION
 
 # The expectations of kinked functions bend like √(1 − ρ²) near ρ = ±1; below this qq' − c², relative to qq', the rounding of
@@ -30,7 +31,7 @@ def refine_determinant(
     cov: Covariance,
     later: tuple[np.ndarray, np.ndarray],
     det: np.ndarray,
-    same: np.ndarray,
+    same: Places,
     scales: Scales,
     least: float,
 ) -> None:
@@ -46,7 +47,7 @@ def refine_determinant(
         The next layer's variances, of shapes (B, 1) and (1, M).
     det : ndarray (B, M)
         The next layer's differences, changed in place.
-    same : ndarray of bool
+    same : tuple of index arrays or None
         Pairs of equal points, which are left alone.
     scales : Scales
         σ_w² and β² of the layer of weights between.
@@ -60,9 +61,10 @@ def refine_determinant(
     near = det < max(bound, least) * (later[0] * later[1])
     if not near.any():
         return
-    near &= ~same
-    if not near.any():
-        return
+    if same is not None:
+        near[same] = False
+        if not near.any():
+            return
 
     def take(values: np.ndarray) -> np.ndarray:
         return np.broadcast_to(values, det.shape)[near]

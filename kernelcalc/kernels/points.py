@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -20,6 +21,9 @@ LARGEST_GROWTH = 4500.0
 SMALLEST = 1e-100
 # Pairs whose points are compared at once.
 _TOGETHER = 4096
+
+# Where in a block something holds; None for nowhere.
+Places: TypeAlias = "tuple[Any, ...] | None"
 
 
 def check_points(x: Any, name: str = "X", *, positions: bool = False) -> np.ndarray:
@@ -88,25 +92,43 @@ def check_variances(q: np.ndarray) -> np.ndarray:
 
 
 def first_covariance(
-    x: np.ndarray, xp: np.ndarray, q: np.ndarray, qp: np.ndarray, c: np.ndarray, scales: Scales
-) -> tuple[Covariance, np.ndarray]:
-    """The first layer's covariance of all x with all x', and which pairs are equal points.
+    points: Callable[[Any], tuple[np.ndarray, np.ndarray]],
+    q: np.ndarray,
+    qp: np.ndarray,
+    c: np.ndarray,
+    scales: Scales,
+    own: int = 0,
+) -> tuple[Covariance, Places]:
+    """The first layer's covariance of pairs of points, and the places of those that are equal.
 
-    With positions x (B, P, n) and x' (B', P, n), at equal ones: c (P, B, B').
+    ``points`` gives x and x' at some places; at the first ``own`` they are known to be the same.
     """
-    det, close = determinant_and_close(q, qp, c)
-    same = np.zeros(c.shape, dtype=bool)
+    det, close = determinant_and_close(q, qp, c, own)
+    cov, same = Covariance(q=q, qp=qp, c=c, det=det), (slice(own),) if own else None
     if close is None:
-        return Covariance(q=q, qp=qp, c=c, det=det), same
+        return with_equal_points(cov, same), same
     scale = np.broadcast_to(q, c.shape)[close] * np.broadcast_to(qp, c.shape)[close]
     near = tuple(index[det[close] <= NEAR_PARALLEL * scale] for index in close)
+    found = []
     for start in range(0, near[0].size, _TOGETHER):
         where = tuple(index[start : start + _TOGETHER] for index in near)
-        *position, i, j = where
-        det[where], same[where] = _determinant_from_points(x[(i, *position)], xp[(j, *position)], scales)
-    if near[0].size:
-        c = np.where(same, np.minimum(q, qp), c)
-    return Covariance(q=q, qp=qp, c=c, det=det), same
+        det[where], equal = _determinant_from_points(*points(where), scales)
+        found.append(equal)
+    if any(equal.any() for equal in found):
+        equal = np.concatenate(found)
+        others = tuple(index[equal] for index in near)
+        same = (np.concatenate([np.arange(own), others[0]]),) if own else others
+    return with_equal_points(cov, same), same
+
+
+def with_equal_points(cov: Covariance, same: Places) -> Covariance:
+    """A point with itself has c = q exactly, and no determinant, however both were rounded; ``cov.det`` is changed in place."""
+    if same is None:
+        return cov
+    c = cov.c.copy()
+    c[same] = np.minimum(*(np.broadcast_to(v, c.shape)[same] for v in (cov.q, cov.qp)))
+    cov.det[same] = 0.0
+    return Covariance(q=cov.q, qp=cov.qp, c=c, det=cov.det)
 
 
 def _determinant_from_points(x: np.ndarray, xp: np.ndarray, scales: Scales) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
@@ -112,6 +114,26 @@ class DiagonalKernels:
             return None if values is None else values[index] if shape is None else values[index].reshape(shape)
 
         return DiagonalKernels(sigma=part(self.sigma), theta=part(self.theta), phi=part(self.phi))
+
+
+class Gathered:
+    """:class:`DiagonalKernels` of many pairs of few points: each attribute once, when it is asked for.
+
+    Parameters
+    ----------
+    at : DiagonalKernels
+        Of the points.
+    index : ndarray of int
+        Each pair's point.
+    """
+
+    def __init__(self, at: DiagonalKernels, index: np.ndarray) -> None:
+        self._at, self._index = at, index
+
+    def __getattr__(self, name: str) -> Any:
+        values = getattr(self._at, name).take(self._index)
+        setattr(self, name, values)
+        return values
 
 
 DIAGONAL = ("sigma", "theta", "phi")

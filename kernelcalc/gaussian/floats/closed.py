@@ -9,20 +9,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 
 from kernelcalc.arrays import EPS
 from kernelcalc.gaussian.covariance import Covariance, make_covariance
+from kernelcalc.gaussian.floats import densities
+from kernelcalc.gaussian.floats.densities import Group, at_zero, split
 from kernelcalc.gaussian.floats.kinds import Combination, Term
-from kernelcalc.gaussian.floats.stein import Polynomial, evaluate, reduced, regrouped, sizes
+from kernelcalc.gaussian.floats.stein import Polynomial, evaluate, regrouped, sizes
 
 # Rounding steps in one pair formula, counted generously, and in a polynomial before it.
 OPERATIONS, POLYNOMIAL_OPERATIONS = 16, 16
 # t − atan t by its series where atan t is below this; above, the difference is at least t divided by the second number.
 SERIES_BELOW, DIFFERENCE_LOSS = 0.25, 50.0
+# Up to this w²q the rounding of w√q is less than that counted for a wave's exponent.
+SLOW_WAVE = 100.0
+
+# The factor of what is complete.
+WHOLE: Polynomial = {(0, 0, 0): 1.0}
 
 # Powers of large variances below 10 to minus this are not trusted.
 MOST_DECADES = 250.0
@@ -54,20 +61,26 @@ class _Pair:
         return found if math.isfinite(found) else math.inf
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class _Smoothed:
     """Covariance after smoothing: Q = q + v, Q' = q' + v', r² = QQ' − c²."""
 
-    q: np.ndarray
-    qp: np.ndarray
-    c: np.ndarray
-    square: np.ndarray
-    _powers: dict[int, np.ndarray] = field(default_factory=dict)
+    def __init__(self, cov: Covariance, v: float, vp: float, sign: int = 1) -> None:
+        self.cov, self.variances = cov, (v, vp)
+        self.c: np.ndarray = sign * cov.c if sign < 0 else cov.c
+        self.square: np.ndarray = cov.det
+        if v or vp:
+            self.square = cov.of_rows(lambda q: vp * q + v * vp) + cov.det
+            self.square += cov.of_columns(lambda q: v * q)
+        self._powers: dict[int, np.ndarray] = {}
+        self._factors: dict[tuple[str, int, int], np.ndarray] = {}
 
-    @classmethod
-    def of(cls, cov: Covariance, v: float, vp: float, sign: int = 1) -> _Smoothed:
-        square = cov.det if v == vp == 0 else cov.det + (v * cov.qp + (vp * cov.q + v * vp))
-        return cls(q=cov.q + v, qp=cov.qp + vp, c=sign * cov.c if sign < 0 else cov.c, square=square)
+    @cached_property
+    def q(self) -> np.ndarray:
+        return self.cov.q + self.variances[0] if self.variances[0] else self.cov.q
+
+    @cached_property
+    def qp(self) -> np.ndarray:
+        return self.cov.qp + self.variances[1] if self.variances[1] else self.cov.qp
 
     @cached_property
     def r(self) -> np.ndarray:
@@ -82,10 +95,37 @@ class _Smoothed:
                 self._powers[exponent] = self.power(exponent + 2) / self.square
         return self._powers[exponent]
 
+    def c_power(self, exponent: int) -> np.ndarray:
+        """c to a positive power."""
+        if exponent == 1:
+            return self.c
+        key = "c", exponent, 0
+        if key not in self._factors:
+            self._factors[key] = self.c * self.c if exponent == 2 else self.c_power(exponent - 1) * self.c
+        return self._factors[key]
+
+    def row_factor(self, e: int, i: int) -> np.ndarray | None:
+        """√Q^e q^i; None for 1."""
+        return self._factor("q", e, i, self.variances[0]) if e or i else None
+
+    def column_factor(self, e: int, j: int) -> np.ndarray | None:
+        """√Q'^e q'^j; None for 1."""
+        return self._factor("qp", e, j, self.variances[1]) if e or j else None
+
+    def _factor(self, side: str, e: int, i: int, v: float) -> np.ndarray:
+        def function(q: np.ndarray) -> np.ndarray:
+            root = (q + v) ** (e // 2 if e % 2 == 0 else e / 2) if e else q**i
+            return root * q**i if e and i else root
+
+        if (side, e, i) not in self._factors:
+            self._factors[side, e, i] = (self.cov.of_rows if side == "q" else self.cov.of_columns)(function)
+        return self._factors[side, e, i]
+
     @cached_property
     def scale(self) -> float:
         """Decades of the largest variance above 1."""
-        return math.log10(max(1.0, float(np.max(self.q)), float(np.max(self.qp))))
+        v, vp = self.variances
+        return math.log10(max(1.0, float(np.max(self.cov.q)) + v, float(np.max(self.cov.qp)) + vp))
 
     @cached_property
     def degenerate(self) -> bool:
@@ -97,7 +137,7 @@ class _Smoothed:
         """π minus the angle between a and b: atan2(r, −c), π/2 where a or b is 0: a step there is ½."""
         turned = np.subtract(0.0, self.c)
         opening = np.arctan2(self.r, turned, out=turned)
-        if not (np.all(self.q) and np.all(self.qp)):
+        if not all(self.variances) and not (np.all(self.q) and np.all(self.qp)):
             opening = np.where((self.q == 0) | (self.qp == 0), np.pi / 2, opening)
         return opening
 
@@ -127,8 +167,6 @@ def _kink_pair(kind: str, m: int, n: int, s: _Smoothed, *, swap: bool = False) -
     """E[F_m(a) F_n(b)] for two R or two K (variances already added); with ``swap`` E[F_m(b) F_n(a)]."""
     if n < m:
         return _kink_pair(kind, n, m, s, swap=not swap)
-    if n >= 2:
-        return _against_density(kind, m, n, s, swap)
     if m == 0 and n == 0:
         if kind == "R":
             return _Pair(value=s.arch / (2 * np.pi), loss=DIFFERENCE_LOSS)
@@ -142,62 +180,6 @@ def _kink_pair(kind: str, m: int, n: int, s: _Smoothed, *, swap: bool = False) -
     safe = np.where(s.c < 0, root - s.c, 1.0)
     total = np.where(s.c < 0, s.square / safe, root + s.c)
     return _Pair(value=total / (2 * np.sqrt(2 * np.pi * (s.q if swap else s.qp))))
-
-
-def _double_factorial(k: int) -> int:
-    """k!! with (−1)!! = 1."""
-    return math.prod(range(k, 0, -2))
-
-
-def _at_zero(kind: str, order: int) -> tuple[float, int]:
-    """R_order or K_order, smoothed by the variance u, at x = 0, as a number times a power of √u."""
-    if order < 2:
-        return ((2 * np.pi) ** -0.5, 1) if order == 0 else (0.5 if kind == "R" else 0.0, 0)
-    k = order - 2
-    return (0.0, 0) if k % 2 else ((-1) ** (k // 2) * _double_factorial(k - 1) * (2 * np.pi) ** -0.5, -k - 1)
-
-
-@lru_cache(maxsize=256)
-def _density_terms(kind: str, m: int, n: int) -> tuple[tuple[float, int, int, int], ...]:
-    """Terms (w, e, j, p) of E[F_m(a) F_n(b)] = Σ w √Q'^e c^j r^p for n ≥ 2; see :func:`_against_density`."""
-    k, terms = n - 2, []
-    for j in range(k + 1):
-        density, below = _at_zero("R", k - j + 2)
-        value, p = _at_zero(kind, m + j)
-        weight = (-1) ** k * math.comb(k, j) * density * value
-        if weight:
-            terms.append((weight, below - 2 * j - p, j, p))
-    return tuple(terms)
-
-
-def _against_density(kind: str, m: int, n: int, s: _Smoothed, swap: bool) -> _Pair:
-    """E[F_m(a) F_n(b)] for n ≥ 2: F_n is a derivative of a density, which picks b = 0.
-
-    E = (−1)^k d^k/dv^k [φ_{Q'}(v) F_m(cv/Q'; variance r²/Q')] at v = 0, k = n − 2.
-    """
-    terms, root = _density_terms(kind, m, n), np.sqrt(s.q if swap else s.qp)
-    values = []
-    for weight, e, j, p in terms:
-        # small arrays first: q and q' are often vectors
-        value = weight * root**e
-        for _ in range(j):
-            value = value * s.c
-        if p:
-            finite = s.power(p)
-            if p < 0 and s.degenerate:
-                # 0 · ∞ on a degenerate covariance: this derivative vanishes identically there
-                finite = np.where(value == 0, 0.0, finite)
-            value = value * finite
-        values.append(value)
-    if not values:
-        return _Pair(value=np.zeros_like(s.c))
-    if s.scale * max(abs(e) / 2 + j + abs(p) for _, e, j, p in terms) > MOST_DECADES:
-        # A factor may have underflowed, which nothing else would tell: other methods take these variances.
-        return _Pair(value=values[0], magnitude=np.full_like(s.c, np.inf))
-    total = sum(values[1:], values[0])
-    # all exponents of c are odd or all are even, so terms with weights of one sign do not cancel
-    one_sign = len({weight > 0 for weight, *_ in terms}) == 1
-    return _Pair(value=total, magnitude=None if one_sign else sum(map(np.abs, values[1:]), np.abs(values[0])))
 
 
 def _mixed_kinks(f: Term, g: Term, s: _Smoothed, mirrored: _Smoothed, *, swap: bool = False) -> _Pair:
@@ -222,7 +204,7 @@ class _Waves:
 
     @classmethod
     def of(cls, cov: Covariance, rates: tuple[float, float], largest: float) -> _Waves:
-        gap = _Waves._gap(cov, rates)
+        gap = _Waves._gap(cov, rates, largest)
         envelope = np.exp(np.negative(gap, out=gap), out=gap)
         envelope *= 0.5
         decay = np.abs(cov.c)
@@ -230,16 +212,22 @@ class _Waves:
         return cls(envelope=envelope, decay=np.expm1(decay, out=decay), largest=largest, rates=rates, cov=cov)
 
     @staticmethod
-    def _gap(cov: Covariance, rates: tuple[float, float]) -> np.ndarray:
+    def _gap(cov: Covariance, rates: tuple[float, float], largest: float) -> np.ndarray:
         """(w√q − w'√q')²/2 + ww' (√(qq') − |c|), by w²q − w'²q' and qq' − c²: fast waves would feel the rounding of c."""
         w, wp = rates
-        root, other = np.sqrt(cov.q), np.sqrt(cov.qp)
         both = np.abs(cov.c)
-        both += root * other
+        both += cov.of_rows(np.sqrt) * cov.of_columns(np.sqrt)
         gap = np.divide(cov.det, both, out=np.zeros_like(both), where=both > 0) if not both.all() else cov.det / both
         gap *= w * wp
+        if max(w, wp) ** 2 * largest <= SLOW_WAVE:
+            half = math.sqrt(0.5)
+            apart = cov.of_rows(lambda q: half * w * np.sqrt(q)) - cov.of_columns(lambda q: half * wp * np.sqrt(q))
+            apart *= apart
+            gap += apart
+            return gap
         # differences of close numbers are exact, those of their multiples and roots are not
         apart = w * (cov.q - cov.qp) if w == wp else w**2 * cov.q - wp**2 * cov.qp
+        root, other = cov.of_rows(np.sqrt), cov.of_columns(np.sqrt)
         total = root + other if w == wp else w * root + wp * other
         apart = np.divide(apart, total, out=np.zeros_like(apart), where=total > 0) if not total.all() else apart / total
         apart *= apart
@@ -262,7 +250,7 @@ class _Waves:
         """Rounding of the exponents, relative to the value; that of x is at most 1 in e^{−x} − 1."""
         w, wp = self.rates
         multiples = 0.0 if w == wp else w**2 * self.cov.q + wp**2 * self.cov.qp
-        return 2 + self._gap(self.cov, self.rates) + multiples
+        return 2 + self._gap(self.cov, self.rates, self.largest) + multiples
 
 
 def _exponential_pair(f: Term, g: Term, cov: Covariance) -> _Pair:
@@ -288,6 +276,7 @@ class SharedPairs:
         self._pairs: dict[tuple[Term, Term], _Pair | None] = {}
         self._smoothed: dict[tuple[float, float, int], _Smoothed] = {}
         self._waves: dict[tuple[float, float], _Waves] = {}
+        self._groups: dict[Group, _Pair] = {}
 
     def __call__(self, f: Term, g: Term) -> _Pair | None:
         """E[F(a) G(b)], or None where there is no rule."""
@@ -319,9 +308,10 @@ class SharedPairs:
             return _against_one(other, q)
         kinks, waves = ({"R", "K"}, {"exp", "sin", "cos"})
         if {f.kind, g.kind} <= kinks:
-            if f.kind == g.kind or (f.order >= 2 and g.order >= 2):
-                return _kink_pair(f.kind, f.order, g.order, self._covariance(f, g))
-            return _mixed_kinks(f, g, self._covariance(f, g), self._covariance(f, g, -1))
+            if f.kind == g.kind:
+                return _kink_pair(f.kind, f.order, g.order, self._covariance(f.variance, g.variance))
+            sides = (self._covariance(f.variance, g.variance, sign) for sign in (1, -1))
+            return _mixed_kinks(f, g, *sides)
         return self._wave_pair(f, g) if {f.kind, g.kind} <= waves else None
 
     def _wave_pair(self, f: Term, g: Term) -> _Pair:
@@ -334,10 +324,19 @@ class SharedPairs:
             self._waves[rates] = _Waves.of(self.cov, rates, max(self.largest[:2]))
         return self._waves[rates].pair(f.kind)
 
-    def _covariance(self, f: Term, g: Term, sign: int = 1) -> _Smoothed:
-        key = f.variance, g.variance, sign
+    def group(self, group: Group) -> _Pair:
+        """A group of densities, infinitely uncertain where a factor may have underflowed, which nothing else would tell."""
+        if group not in self._groups:
+            s = self._covariance(*group.variances)
+            value = densities.evaluate(group, s)
+            far = s.scale * group.rate > MOST_DECADES
+            self._groups[group] = _Pair(value=value, magnitude=np.full_like(value, np.inf) if far else None)
+        return self._groups[group]
+
+    def _covariance(self, v: float, vp: float, sign: int = 1) -> _Smoothed:
+        key = v, vp, sign
         if key not in self._smoothed:
-            self._smoothed[key] = _Smoothed.of(self.cov, *key)
+            self._smoothed[key] = _Smoothed(self.cov, *key)
         return self._smoothed[key]
 
 
@@ -346,7 +345,7 @@ def _against_one(f: Term, q: np.ndarray) -> _Pair:
     if f.kind == "one":
         return _Pair(value=np.ones_like(q))
     if f.kind in ("R", "K"):
-        weight, power = _at_zero(f.kind, f.order)
+        weight, power = at_zero(f.kind, f.order)
         return _Pair(value=weight * np.sqrt(q + f.variance) ** power)
     nothing = np.zeros_like(q)
     pair = SharedPairs(Covariance(q=q, qp=nothing, c=nothing, det=nothing))(f, Term(kind="cos"))
@@ -369,12 +368,13 @@ class ClosedForm:
     relative: float
     cov: Covariance
     terms: tuple[tuple[_Pair, Polynomial], ...]
+    summands: int
     pairs: SharedPairs
 
     @property
     def steps(self) -> float:
         """Rounding of all terms together, relative to the sum of their sizes."""
-        return (OPERATIONS + POLYNOMIAL_OPERATIONS + len(self.terms)) * EPS
+        return (OPERATIONS + POLYNOMIAL_OPERATIONS + self.summands) * EPS
 
     @cached_property
     def largest(self) -> float:
@@ -417,24 +417,27 @@ def expectation(
     The value's shape may be smaller than that of c, which it broadcasts with.
     """
     pairs = SharedPairs(cov) if shared is None else shared
+    parts = split(regrouped(f, pairs.least), regrouped(g, pairs.least))
     terms: list[tuple[_Pair, Polynomial]] = []
     value: np.ndarray | None = None
-    own, relative = False, 0.0
+    own, relative = False, math.inf
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        for a, b, polynomial in reduced(regrouped(f, pairs.least), regrouped(g, pairs.least)):
+        for a, b, polynomial in parts.pairs:
             pair = pairs(a, b)
             if pair is None:
                 return None
-            factor = evaluate(polynomial, cov.q, cov.qp, cov.c)
-            value, own = _added(value, own, pair.value, factor)
+            value, own = _added(value, own, pair.value, evaluate(polynomial, cov.q, cov.qp, cov.c))
             terms.append((pair, polynomial))
-            single = len(polynomial) == 1 and pair.magnitude is None
-            relative = (OPERATIONS + POLYNOMIAL_OPERATIONS) * EPS * pair.loss if single else math.inf
-    if len(terms) > 1:
-        relative = math.inf
+        for group in parts.groups:
+            pair = pairs.group(group)
+            value, own = _added(value, own, pair.value, 1.0)
+            terms.append((pair, WHOLE))
+    if parts.one_sign or (parts.summands == 1 and len(terms[0][1]) == 1):
+        losses = [pair.loss if pair.magnitude is None else math.inf for pair, _ in terms]
+        relative = (OPERATIONS + POLYNOMIAL_OPERATIONS + parts.summands - 1) * EPS * max(losses)
     if value is None:
-        value = np.zeros_like(cov.c)
-    return ClosedForm(value=value, relative=relative, cov=cov, terms=tuple(terms), pairs=pairs)
+        value, relative = np.zeros_like(cov.c), 0.0
+    return ClosedForm(value=value, relative=relative, cov=cov, terms=tuple(terms), summands=parts.summands, pairs=pairs)
 
 
 @lru_cache(maxsize=1024)

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from kernelcalc.gaussian.floats.norms import RTOL, enough, lower_norms, smallest
 MANY_PAIRS, SECONDS_ONE_BY_ONE = 2000, (2e-3, 2e-2)
 # Correlations at which closed forms whose terms may cancel are tried before they are used.
 TRIED = (-0.99, -0.5, 0.0, 0.5, 0.99)
+# Norms vary smoothly with log q: so many are looked at in an octave, and the least of them taken a little smaller.
+PER_OCTAVE, LITTLE_LESS = 4, 0.9
 # Closed forms of one term are not tried at variances up to this, whose powers are far from overflow.
 TRUSTED = 1e20
 # Pairs from which on compiled series are faster than closed forms of several terms (measured: gelu, twice at N = 4096).
@@ -39,7 +41,7 @@ class Blocks(Protocol):
     def focus(self, rows: slice, columns: slice) -> None:
         """Prepare these points; later blocks must lie within them. By default all points are prepared at once."""
 
-    def values(self, rows: slice, columns: Index, cov: Covariance) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    def values(self, rows: Any, columns: Index, cov: Covariance) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """For each order the values of a block and where their error is too large, None for nowhere."""
 
 
@@ -85,6 +87,11 @@ class LayerExpectations:
         return self.points.compiled and isinstance(self._blocks, SeriesBlocks)
 
     @property
+    def pair_by_pair(self) -> bool:
+        """Whether blocks may be arrays of pairs of any shape: rows and columns are then indices, one for each pair."""
+        return isinstance(self._blocks, ClosedBlocks)
+
+    @property
     def bytes_per_point(self) -> int:
         """What the series of one point take, at most."""
         return self._blocks.bytes_per_point
@@ -93,8 +100,8 @@ class LayerExpectations:
         """Prepare the series of these points; later blocks must lie within them. By default all points are prepared at once."""
         self._blocks.focus(rows, columns)
 
-    def block(self, rows: slice, columns: Index, cov: Covariance) -> dict[Order, np.ndarray]:
-        """Every E_ij on a block; cov.q has shape (B, 1), cov.qp (1, M), cov.c and cov.det (B, M)."""
+    def block(self, rows: Index, columns: Index, cov: Covariance) -> dict[Order, np.ndarray]:
+        """Every E_ij on a block; cov.q has shape (B, 1), cov.qp (1, M), cov.c and cov.det (B, M), or all (P,) for pairs."""
         result: dict[Order, np.ndarray] = {}
         for order, (value, bad) in zip(self.orders, self._blocks.values(rows, columns, cov), strict=True):
             if bad is not None and bad.any():
@@ -124,32 +131,46 @@ class LayerExpectations:
 
 def _closed_forms(points: Points) -> dict[int, Combination] | None:
     """All derivatives as sums of atoms, if there are closed forms and they do not cancel where a series would not."""
+    ends = tuple(_octaves(q) for q in (points.q, points.qp))
+    compiled = points.compiled and points.q.size * points.qp.size >= MANY_FOR_COMPILED
+    return _closed_between(points.act, points.orders, ends, points.rtol, compiled)
+
+
+def _octaves(q: np.ndarray) -> tuple[float, float]:
+    """Powers of two around all variances; 0 is below them."""
+    low, high = float(q.min()), float(q.max())
+    return 2.0 ** (math.frexp(low)[1] - 1) if low > 0 else 0.0, 2.0 ** math.frexp(high)[1] if high > 0 else 0.0
+
+
+@lru_cache(maxsize=1024)
+def _closed_between(
+    act: Activation, orders: tuple[Order, ...], ends: tuple[tuple[float, float], ...], rtol: float, compiled: bool
+) -> dict[int, Combination] | None:
+    """:func:`_closed_forms` for variances between these ends."""
+    functions = {k: act.derivative(k) for order in orders for k in order}
     known = {}
-    for k, f in points.functions.items():
+    for k, f in functions.items():
         atoms = kinds.recognise(f)
         if atoms is None:
             return None
         known[k] = atoms
-    far = max(points.q.max(), points.qp.max()) > TRUSTED
+    far = max(high for _, high in ends) > TRUSTED
     doubtful = [
-        (i, j)
-        for i, j in points.orders
-        if far or not closed.never_cancels(tuple(known[i].items()), tuple(known[j].items()))
+        (i, j) for i, j in orders if far or not closed.never_cancels(tuple(known[i].items()), tuple(known[j].items()))
     ]
     if not doubtful:
         return known
-    smooth = points.act.smoothness == np.inf
-    ends = np.unique([points.q.min(), points.q.max(), points.qp.min(), points.qp.max()])
-    q, qp, rho = (v.ravel() for v in np.meshgrid(ends, ends, TRIED))
+    smooth = act.smoothness == np.inf
+    at = np.unique(ends)
+    q, qp, rho = (v.ravel() for v in np.meshgrid(at, at, TRIED))
     shared = closed.SharedPairs(Covariance(q=q, qp=qp, c=rho * np.sqrt(q * qp), det=q * qp * (1 - rho**2)))
-    compiled = points.compiled and smooth and points.q.size * points.qp.size >= MANY_FOR_COMPILED
     for i, j in doubtful:
         found = closed.expectation(known[i], known[j], shared.cov, shared)
-        if found is None or (compiled and len(found.terms) > 1):
+        if found is None or (compiled and smooth and found.summands > 1):
             return None
-        if smooth and not (found.error <= points.rtol * np.abs(found.value)).all():
-            norms = (lower_norms(points.functions[k], ends)[np.searchsorted(ends, v)] for k, v in ((i, q), (j, qp)))
-            if not enough(found.value, found.error, rho, *norms, rtol=points.rtol).all():
+        if smooth and not (found.error <= rtol * np.abs(found.value)).all():
+            norms = (lower_norms(functions[k], at)[np.searchsorted(at, v)] for k, v in ((i, q), (j, qp)))
+            if not enough(found.value, found.error, rho, *norms, rtol=rtol).all():
                 return None
     return known
 
@@ -159,16 +180,18 @@ class ClosedBlocks:
 
     points: Points
     atoms: dict[int, Combination]
+    ends: tuple[tuple[float, float], tuple[float, float]]
 
     bytes_per_point = 0
 
     def __init__(self, points: Points, atoms: dict[int, Combination]) -> None:
         self.points, self.atoms = points, atoms
+        self.ends = _octaves(points.q), _octaves(points.qp)
 
     def focus(self, rows: slice, columns: slice) -> None:
         """Nothing is prepared."""
 
-    def values(self, rows: slice, columns: Index, cov: Covariance) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    def values(self, rows: Index, columns: Index, cov: Covariance) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """See :class:`Blocks`."""
         shared = closed.SharedPairs(cov)
         for i, j in self.points.orders:
@@ -180,18 +203,24 @@ class ClosedBlocks:
                 None if self._surely(found, i, j, rows, columns, shared) else self._bad(found, i, j, rows, columns),
             )
 
-    def _bad(self, found: closed.ClosedForm, i: int, j: int, rows: slice, columns: Index) -> np.ndarray:
+    def _bad(self, found: closed.ClosedForm, i: int, j: int, rows: Index, columns: Index) -> np.ndarray:
         cov, rtol = found.cov, self.points.rtol
         value, error = (np.broadcast_to(v, cov.c.shape) for v in (found.value, found.error))
         bad = ~(error <= rtol * np.abs(value))
         if bad.any():
-            k, m = np.nonzero(bad)
-            norms = self.points.norms(i, "rows")[rows][k], self.points.norms(j, "columns")[columns][m]
-            bad[k, m] = ~enough(value[k, m], error[k, m], cov.rho[k, m], *norms, rtol=rtol)
+            at = np.nonzero(bad)
+            left, right = _points(rows, at[0]), _points(columns, at[-1])
+            norms = self.points.norms(i, "rows")[left], self.points.norms(j, "columns")[right]
+            bad[at] = ~enough(value[at], error[at], cov.rho[at], *norms, rtol=rtol)
         return bad
 
+    def _octave_norms(self, i: int, j: int) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest norms of both functions over octaves of variances."""
+        functions, (rows, columns) = self.points.functions, self.ends
+        return _least_norms(functions[i], rows), _least_norms(functions[j], columns)
+
     def _surely(
-        self, found: closed.ClosedForm, i: int, j: int, rows: slice, columns: Index, shared: closed.SharedPairs
+        self, found: closed.ClosedForm, i: int, j: int, rows: Index, columns: Index, shared: closed.SharedPairs
     ) -> bool:
         """Whether bounds for a whole block show that no pair's error is too large."""
         if found.relative <= self.points.rtol:
@@ -201,8 +230,31 @@ class ClosedBlocks:
             return False
         if found.largest <= self.points.rtol * float(np.abs(found.value).min()):
             return True
-        norms = self.points.norms(i, "rows")[rows], self.points.norms(j, "columns")[columns]
+        if found.largest <= self.points.rtol * smallest_scale(*self._octave_norms(i, j), shared.reach):
+            return True
+        norms = self.points.norms(i, "rows")[_reach(rows)], self.points.norms(j, "columns")[_reach(columns)]
         return found.largest <= self.points.rtol * smallest_scale(*norms, shared.reach)
+
+
+@lru_cache(maxsize=4096)
+def _least_norms(function: Activation, ends: tuple[float, float]) -> np.ndarray:
+    """The smallest lower norms between two variances, (1, exponents), a little less than at some of them."""
+    q = (
+        np.linspace(*ends, num=2)
+        if ends[0] <= 0
+        else np.geomspace(*ends, num=1 + PER_OCTAVE * round(math.log2(ends[1] / ends[0])))
+    )
+    return LITTLE_LESS * lower_norms(function, q).min(axis=0, keepdims=True)
+
+
+def _points(index: Index, at: np.ndarray) -> np.ndarray:
+    """Places in an index as numbers of points."""
+    return index.start + at if isinstance(index, slice) else index[at]
+
+
+def _reach(index: Index) -> slice:
+    """The points from the first to the last one of an index."""
+    return index if isinstance(index, slice) else slice(index.min(), index.max() + 1)
 
 
 def diagonal_expectations(

@@ -1,0 +1,149 @@
+r"""Expectations with a derivative of a normal density, as sums of products of powers.
+
+For n ≥ 2, F_n is a derivative of the density of N(0, v'), which picks b = 0: with Q = q + v, Q' = q' + v', r² = QQ' − c²,
+
+.. math:: E[F_m(a) F_n(b)] = (-1)^k \frac{d^k}{du^k} \Bigl[φ_{Q'}(u)\, F_m(cu/Q';\ \text{variance}\ r^2/Q')\Bigr]_{u=0},
+    \qquad k = n - 2 ≥ m - 2,
+
+a sum of w √Q'^e c^j r^p. All pairs of two sums of terms together are sorted by p, by the parity of j and by sign, so that
+nothing cancels within one group and r^p is multiplied once.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kernelcalc.gaussian.floats.kinds import Term
+from kernelcalc.gaussian.floats.stein import Polynomial, reduced
+
+Sum = tuple[tuple[Term, float], ...]
+
+
+class Monomial(NamedTuple):
+    """weight · √Q^row q^i · √Q'^column q'^j · c^k; ``rate`` is the growth in a variance of its largest factors."""
+
+    weight: float
+    row: tuple[int, int]
+    column: tuple[int, int]
+    power: int
+    rate: float
+
+
+class Group(NamedTuple):
+    """r^power times monomials of one sign, for the smoothing variances (v, v')."""
+
+    variances: tuple[float, float]
+    power: int
+    odd: bool
+    positive: bool
+    monomials: tuple[Monomial, ...]
+
+    @property
+    def rate(self) -> float:
+        """The largest of its monomials."""
+        return max(one.rate for one in self.monomials)
+
+
+class Split(NamedTuple):
+    """Pairs of terms with their polynomials, those with densities apart."""
+
+    pairs: tuple[tuple[Term, Term, Polynomial], ...]
+    groups: tuple[Group, ...]
+
+    @property
+    def one_sign(self) -> bool:
+        """Whether there are groups only, and all of one sign."""
+        return not self.pairs and len({(group.odd, group.positive) for group in self.groups}) == 1
+
+    @property
+    def summands(self) -> int:
+        """How many there are."""
+        return len(self.pairs) + sum(len(group.monomials) for group in self.groups)
+
+
+@lru_cache(maxsize=1024)
+def split(f: Sum, g: Sum) -> Split:
+    """f(a) g(b) without powers of x."""
+    pairs: list[tuple[Term, Term, Polynomial]] = []
+    groups: dict[tuple[tuple[float, float], int, bool, bool], dict[Any, float]] = {}
+    for a, b, polynomial in reduced(f, g):
+        if not {a.kind, b.kind} <= {"R", "K"} or max(a.order, b.order) < 2:
+            pairs.append((a, b, polynomial))
+            continue
+        swap = a.order > b.order
+        lower, upper = (b, a) if swap else (a, b)
+        # derivatives of one density: K_n = R_n for n ≥ 2
+        for weight, e, k, p in terms(lower.kind, lower.order, upper.order):
+            rate = abs(e) / 2 + k + abs(p)
+            for (i, j, more), coefficient in polynomial.items():
+                row, column = ((e if swap else 0), i), ((0 if swap else e), j)
+                total = weight * coefficient
+                key = (a.variance, b.variance), p, bool((k + more) % 2), total > 0
+                found, one = groups.setdefault(key, {}), (row, column, k + more, rate)
+                found[one] = found.get(one, 0.0) + total
+    made = [
+        Group(variances, p, odd, positive, tuple(Monomial(weight, *powers) for powers, weight in monomials.items()))
+        for (variances, p, odd, positive), monomials in groups.items()
+    ]
+    return Split(tuple(pairs), tuple(made))
+
+
+@lru_cache(maxsize=256)
+def terms(kind: str, m: int, n: int) -> tuple[tuple[float, int, int, int], ...]:
+    """Terms (w, e, j, p) of E[F_m(a) F_n(b)] = Σ w √Q'^e c^j r^p for n ≥ 2, n ≥ m."""
+    k, found = n - 2, []
+    for j in range(k + 1):
+        density, below = at_zero("R", k - j + 2)
+        value, p = at_zero(kind, m + j)
+        weight = (-1) ** k * math.comb(k, j) * density * value
+        if weight:
+            found.append((weight, below - 2 * j - p, j, p))
+    return tuple(found)
+
+
+def at_zero(kind: str, order: int) -> tuple[float, int]:
+    """R_order or K_order, smoothed by the variance u, at x = 0, as a number times a power of √u."""
+    if order < 2:
+        return ((2 * np.pi) ** -0.5, 1) if order == 0 else (0.5 if kind == "R" else 0.0, 0)
+    k = order - 2
+    return (0.0, 0) if k % 2 else ((-1) ** (k // 2) * _double_factorial(k - 1) * (2 * np.pi) ** -0.5, -k - 1)
+
+
+def _double_factorial(k: int) -> int:
+    """k!! with (−1)!! = 1."""
+    return math.prod(range(k, 0, -2))
+
+
+def evaluate(group: Group, s: Any) -> np.ndarray:
+    """The group's value at a smoothed covariance."""
+    if not group.power:
+        return np.asarray(_inner(group.monomials, s))
+    r = s.power(group.power)
+    if not s.degenerate:
+        return np.asarray(_inner(group.monomials, s) * r)
+    values = [_inner((one,), s) for one in group.monomials]
+    # 0 · ∞ where r = 0: this derivative vanishes identically there
+    parts = [value * np.where(value == 0, 0.0, r) for value in values]
+    return np.asarray(sum(parts[1:], parts[0]))
+
+
+def _inner(monomials: tuple[Monomial, ...], s: Any) -> Any:
+    """Σ weight √Q^e q^i √Q'^e' q'^j c^k, by Horner's scheme in c."""
+    coefficients: dict[int, Any] = {}
+    for one in monomials:
+        value: Any = one.weight
+        for factor in (s.row_factor(*one.row), s.column_factor(*one.column)):
+            value = value if factor is None else value * factor
+        coefficients[one.power] = coefficients[one.power] + value if one.power in coefficients else value
+    powers = sorted(coefficients, reverse=True)
+    total = coefficients[powers[0]]
+    for power, following in zip(powers, [*powers[1:], 0], strict=True):
+        if power > following:
+            total = s.c_power(power - following) * total
+        if following != power and following in coefficients:
+            total = total + coefficients[following]
+    return total

@@ -1,0 +1,170 @@
+"""Blocks of pairs of points in float64: where their Σ comes from, and how nearly parallel and equal points are told apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kernelcalc.activations.activation import Activation
+from kernelcalc.arrays import AnyArray
+from kernelcalc.gaussian.covariance import Covariance, PointCovariance, determinant
+from kernelcalc.gaussian.floats.layer import LayerExpectations
+from kernelcalc.kernels.blocks import Triangle, triangle
+from kernelcalc.kernels.fold import INPUT, Pairs, Step
+from kernelcalc.kernels.layer import Scales
+from kernelcalc.kernels.parallel import refine_determinant
+from kernelcalc.kernels.points import NEAR_PARALLEL, Places, first_covariance, with_equal_points
+from kernelcalc.kernels.state import Gathered, PairKernels
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """What one nonlinearity needs for all pairs; whether it or a later one feels small angles, or all make them large."""
+
+    expectations: LayerExpectations
+    small_angles: bool
+    chaotic: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """The nonlinearity and covariance that a later Σ came from."""
+
+    act: Activation
+    cov: Covariance
+
+
+class Block(Pairs):
+    """A block of pairs: it finds Σ with its determinant qq' − c² before every nonlinearity."""
+
+    same: Places = None
+    looked: bool = False
+
+    def equal(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> Places:
+        """Which pairs are equal points, where another layer stands between the first one and a nonlinearity."""
+        raise NotImplementedError
+
+    def first(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> tuple[Covariance, Places]:
+        """The first layer's covariance, and which pairs are equal points."""
+        raise NotImplementedError
+
+    def covariance(self, step: Step, k: PairKernels) -> Covariance:
+        """Σ before a nonlinearity."""
+        row, column = self.sides(step, k)
+        q, qp = row.sigma, column.sigma
+        source, scales = k.origin or (None, None)
+        if source is INPUT:
+            cov, self.same = self.first(k, q, qp)
+            self.looked = True
+            return cov
+        if not self.looked:
+            self.same, self.looked = self.equal(k, q, qp), True
+        det = self.determinant(k, q, qp)
+        prepared = step.prepared
+        if isinstance(source, Source) and scales is not None and (prepared.small_angles or prepared.chaotic):
+            least = NEAR_PARALLEL if prepared.chaotic else 0.0
+            refine_determinant(source.act, source.cov, (q, qp), det, self.same, scales, least)
+        np.maximum(det, 0.0, out=det)
+        return with_equal_points(Covariance(q=q, qp=qp, c=k.sigma, det=det), self.same)
+
+    def determinant(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> np.ndarray:
+        """qq' − c², at least that of pairs of different points."""
+        return determinant(q, qp, k.sigma)
+
+
+class PointBlock(Block):
+    """All pairs of some rows with some columns."""
+
+    x: AnyArray
+    xp: AnyArray
+
+    def __init__(self, rows: slice, columns: slice, x: np.ndarray, xp: np.ndarray) -> None:
+        super().__init__(rows, columns)
+        self.x, self.xp = x, xp
+
+    def gram(self) -> np.ndarray:
+        """x·x'/n_0."""
+        return self.x @ self.xp.T / self.x.shape[1]
+
+    def first(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> tuple[Covariance, Places]:
+        """From the points, so that nearly parallel ones are told apart."""
+        return first_covariance(self.points, q, qp, k.sigma, k.origin[1])
+
+    def equal(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> Places:
+        """Looked for among nearly parallel points; scales do not matter."""
+        return first_covariance(self.points, q, qp, k.sigma, Scales(weight=1.0, bias=0.0))[1]
+
+    def points(self, at: Any) -> tuple[np.ndarray, np.ndarray]:
+        """x and x' at some places."""
+        return self.x[at[0]], self.xp[at[1]]
+
+
+class TriangleBlock(Block):
+    """All pairs of some points, each once; first the points with themselves."""
+
+    x: AnyArray
+
+    def __init__(self, part: slice, x: np.ndarray) -> None:
+        self.part: slice = part
+        self.triangle: Triangle = triangle(len(x))
+        super().__init__(part.start + self.triangle.rows, part.start + self.triangle.columns)
+        self.x: AnyArray = x
+        self._sides: tuple[Any, Any, Any] = (None, None, None)
+
+    def sides(self, step: Step, k: PairKernels) -> tuple[Any, Any]:
+        """Σ, Θ, Φ and κ of the rows' and the columns' points, each gathered at first use."""
+        if self._sides[0] is not step:
+            at = step.diagonals[0].take(self.part)
+            self._sides = step, Gathered(at, self.triangle.rows), Gathered(at, self.triangle.columns)
+        return self._sides[1:]
+
+    def covariance(self, step: Step, k: PairKernels) -> Covariance:
+        """Σ before a nonlinearity, with the variances of the points."""
+        cov, pairs = super().covariance(step, k), self.triangle
+        at = step.diagonals[0].sigma[self.part]
+        return PointCovariance(
+            q=cov.q, qp=cov.qp, c=cov.c, det=cov.det, variances=at, rows=pairs.rows, columns=pairs.columns
+        )
+
+    def gram(self) -> np.ndarray:
+        """x·x'/n_0."""
+        return (self.x @ self.x.T).take(self.triangle.flat) / self.x.shape[1]
+
+    def first(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> tuple[Covariance, Places]:
+        """From the points, so that nearly parallel ones are told apart."""
+        return first_covariance(self.points, q, qp, k.sigma, k.origin[1], len(self.x))
+
+    def equal(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> Places:
+        """Looked for among nearly parallel points; scales do not matter."""
+        return first_covariance(self.points, q, qp, k.sigma, Scales(weight=1.0, bias=0.0), len(self.x))[1]
+
+    def determinant(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> np.ndarray:
+        """qq' − c², 0 where the points are the same."""
+        return determinant(q, qp, k.sigma, len(self.x))
+
+    def points(self, at: Any) -> tuple[np.ndarray, np.ndarray]:
+        """x and x' at some places."""
+        return self.x[self.triangle.rows[at]], self.x[self.triangle.columns[at]]
+
+
+class CorrelationBlock(Block):
+    """Pairs of two points of one variance at given correlations."""
+
+    def __init__(self, rho: np.ndarray) -> None:
+        super().__init__(slice(0, 1), np.zeros(rho.size, dtype=np.intp))
+        self.rho: AnyArray = rho[None, :]
+
+    def first(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> tuple[Covariance, Places]:
+        """q² (1 − ρ)(1 + ρ) has no difference of rounded numbers."""
+        return Covariance(q=q, qp=qp, c=k.sigma, det=q * q * (1 - self.rho) * (1 + self.rho)), self._ones
+
+    def equal(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> Places:
+        """Those of correlation 1."""
+        return self._ones
+
+    @property
+    def _ones(self) -> Places:
+        ones = np.nonzero(self.rho == 1)
+        return ones if ones[0].size else None

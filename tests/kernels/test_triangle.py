@@ -1,0 +1,110 @@
+"""Squares on the diagonal of a Gram matrix, each pair once: against all pairs of the same points as two sets."""
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc.errors import DivergentExpectationError
+from kernelcalc.kernels import blocks
+from kernelcalc.kernels.blocks import Matrix, even_sides, triangle
+from kernelcalc.kernels.state import KERNEL_NAMES
+
+RNG = np.random.default_rng(3)
+
+
+def test_a_triangle_has_each_pair_once():
+    pairs = triangle(5)
+    assert sorted(zip(pairs.rows.tolist(), pairs.columns.tolist(), strict=True)) == [
+        (i, j) for i in range(5) for j in range(i, 5)
+    ]
+    assert pairs.rows[:5].tolist() == pairs.columns[:5].tolist() == list(range(5))
+    whole = RNG.normal(size=(5, 5))
+    np.testing.assert_array_equal(whole.ravel()[pairs.flat], whole[pairs.rows, pairs.columns])
+    upper, lower = whole[pairs.rows, pairs.columns], whole[pairs.columns, pairs.rows]
+    np.testing.assert_array_equal(pairs.square(upper, lower), whole)
+    np.testing.assert_array_equal(pairs.square(upper, upper), np.triu(whole) + np.triu(whole, 1).T)
+    upper[3] = np.nan
+    with pytest.raises(DivergentExpectationError):
+        pairs.square(upper, upper)
+
+
+@pytest.mark.parametrize("rows", [1, 9, 255, 256, 257, 300, 1000, 1025])
+def test_every_pair_is_in_one_block(rows):
+    sides = even_sides(rows)
+    assert max(sides) <= 256
+    seen = np.zeros((rows, rows), dtype=int)
+    matrix = Matrix(shape=(rows, rows), symmetric=True, sides=sides, packed=True)
+    matrix.every_block(lambda r, c: seen.__setitem__((r, c), seen[r, c] + 1))
+    assert (np.triu(seen) == np.triu(np.ones_like(seen)) + np.triu(seen - 1)).all()
+    assert (seen[np.triu_indices(rows)] == 1).all()
+
+
+def points(count):
+    """Many norms; also equal, opposite, nearly parallel and tiny ones, and one of zeros."""
+    x = RNG.normal(size=(count, 7)) * RNG.uniform(0.3, 3, size=(count, 1))
+    x[1], x[2], x[3] = x[0], -x[0], x[0] + 1e-9 * x[5]
+    x[4], x[-1], x[-2] = 1e-6 * x[4], 2 * x[0], 0.0
+    return x
+
+
+@pytest.mark.parametrize("count", [12, 300])
+@pytest.mark.parametrize(
+    ("name", "beta"),
+    [("relu", 0.0), ("abs", 0.3), ("erf", 0.0), ("gelu", 0.1), ("sin(2*x) + x", 0.1), ("x*erf(x)", 0.0)],
+)
+def test_as_two_sets_of_points(name, beta, count):
+    x = points(count)
+    net = kc.MLP(name, depth=4, sigma_w=1.3, beta=beta)
+    names = ("sigma", "theta") if name in ("relu", "abs") else KERNEL_NAMES
+    one, two = net.kernels(x, only=names), net.kernels(x, x.copy(), only=names)
+    for kernel in names:
+        values, expected = getattr(one, kernel), getattr(two, kernel)
+        scale = np.sqrt(np.abs(np.outer(np.diagonal(expected), np.diagonal(expected)))) + np.abs(expected)
+        assert (np.abs(values - expected) <= 2e-12 * scale.clip(1e-30)).all(), kernel
+        if kernel not in ("phi", "lam"):
+            np.testing.assert_array_equal(values, values.T)
+
+
+def gelu_and_slope(mean, variance):
+    """E g(b) and E g'(b), b ~ N(mean, variance), g(b) = b Φ(b)."""
+    t = mp.sqrt(1 + variance)
+    u = mean / t
+    return (
+        mean * mp.ncdf(u) + variance / t * mp.npdf(u),
+        mp.ncdf(u) + mean / t * mp.npdf(u) - variance / t**2 * u * mp.npdf(u),
+    )
+
+
+def test_against_twenty_digits():
+    """Σ and Θ of gelu by the recursion written out, its expectations as integrals over a of those given a."""
+    x = points(10)
+    K = kc.MLP("gelu", depth=2, sigma_w=1.3, beta=0.4).kernels(x)
+    with mp.workdps(20):
+        w2, b2 = mp.mpf(1.3) ** 2, mp.mpf(0.4) ** 2
+
+        def first(i, j):
+            return w2 * mp.fsum(mp.mpf(a) * mp.mpf(b) for a, b in zip(x[i], x[j], strict=True)) / 7 + b2
+
+        for i, j in ((0, 1), (0, 2), (5, 6), (4, 8), (8, 8), (0, 9), (7, 7)):
+            q, qp, c = first(i, i), first(j, j), first(i, j)
+            root, rest = mp.sqrt(q), mp.mpf(0) if i == j else qp - c * c / q
+            ends = [root * z for z in (-12, -6, -2, 0, 2, 6, 12)]
+            both = [
+                mp.quad(
+                    lambda a, k=k: gelu_and_slope(a, 0)[k] * gelu_and_slope(c / q * a, rest)[k] * mp.npdf(a, 0, root),  # noqa: B023
+                    ends,
+                )
+                for k in (0, 1)
+            ]
+            for value, expected in ((K.sigma, w2 * both[0] + b2), (K.theta, w2 * (c * both[1] + both[0]) + b2)):
+                assert abs(value[i, j] - expected) <= 2e-14 * abs(expected), (i, j)
+
+
+def test_threads_and_strips_change_nothing(monkeypatch):
+    x = points(600)
+    found = []
+    for count in (1, 3):
+        monkeypatch.setattr(blocks, "processors", lambda count=count: count)
+        found.append(kc.MLP("gelu", 3).kernels(x).lam)
+    np.testing.assert_array_equal(*found)
