@@ -17,7 +17,7 @@ import numpy as np
 from kernelcalc.arrays import EPS
 from kernelcalc.gaussian.covariance import Covariance, make_covariance
 from kernelcalc.gaussian.floats import densities
-from kernelcalc.gaussian.floats.densities import Group, at_zero, split
+from kernelcalc.gaussian.floats.densities import Group, Split, at_zero, split
 from kernelcalc.gaussian.floats.kinds import Combination, Term
 from kernelcalc.gaussian.floats.stein import Polynomial, evaluate, regrouped, sizes
 
@@ -368,13 +368,13 @@ class ClosedForm:
     relative: float
     cov: Covariance
     terms: tuple[tuple[_Pair, Polynomial], ...]
-    summands: int
+    parts: Split
     pairs: SharedPairs
 
     @property
     def steps(self) -> float:
         """Rounding of all terms together, relative to the sum of their sizes."""
-        return (OPERATIONS + POLYNOMIAL_OPERATIONS + self.summands) * EPS
+        return (OPERATIONS + POLYNOMIAL_OPERATIONS + self.parts.summands) * EPS
 
     @cached_property
     def largest(self) -> float:
@@ -437,7 +437,7 @@ def expectation(
         relative = (OPERATIONS + POLYNOMIAL_OPERATIONS + parts.summands - 1) * EPS * max(losses)
     if value is None:
         value, relative = np.zeros_like(cov.c), 0.0
-    return ClosedForm(value=value, relative=relative, cov=cov, terms=tuple(terms), summands=parts.summands, pairs=pairs)
+    return ClosedForm(value=value, relative=relative, cov=cov, terms=tuple(terms), parts=parts, pairs=pairs)
 
 
 @lru_cache(maxsize=1024)

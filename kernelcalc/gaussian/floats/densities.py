@@ -49,10 +49,11 @@ class Group(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Pairs of terms with their polynomials, those with densities apart."""
+    """Pairs of terms with their polynomials, those with densities apart; whether there were powers of x."""
 
     pairs: tuple[tuple[Term, Term, Polynomial], ...]
     groups: tuple[Group, ...]
+    has_powers: bool
 
     @property
     def one_sign(self) -> bool:
@@ -89,7 +90,7 @@ def split(f: Sum, g: Sum) -> Split:
         Group(variances, p, odd, positive, tuple(Monomial(weight, *powers) for powers, weight in monomials.items()))
         for (variances, p, odd, positive), monomials in groups.items()
     ]
-    return Split(tuple(pairs), tuple(made))
+    return Split(tuple(pairs), tuple(made), any(term.power for term, _ in (*f, *g)))
 
 
 @lru_cache(maxsize=256)

@@ -18,6 +18,7 @@ from kernelcalc.gaussian.floats.blocks import Index, Order, Points, SeriesBlocks
 from kernelcalc.gaussian.floats.kinds import Combination
 from kernelcalc.gaussian.floats.methods import pair_estimate
 from kernelcalc.gaussian.floats.norms import RTOL, enough, lower_norms, smallest_scale
+from kernelcalc.gaussian.floats.stein import regrouped_from
 
 # Pairs of a layer sent to quadrature from which on a warning says so, and what one takes.
 MANY_PAIRS, SECONDS_ONE_BY_ONE = 2000, (2e-3, 2e-2)
@@ -125,8 +126,15 @@ class LayerExpectations:
         full = Covariance(
             q=np.broadcast_to(cov.q, cov.c.shape), qp=np.broadcast_to(cov.qp, cov.c.shape), c=cov.c, det=cov.det
         )
-        functions = self.points.functions
-        return pair_estimate(functions[i], functions[j], full.take(bad), rtol=self.points.rtol).value
+        f, g = self.points.functions[i], self.points.functions[j]
+        pairs = full.take(bad)
+        # closed forms are of one form for all pairs, by their smallest variance
+        above = np.minimum(pairs.q, pairs.qp) >= max(regrouped_from(kinds.recognise(one)) for one in (f, g))
+        result = np.empty(pairs.q.shape)
+        for part in (above, ~above):
+            if part.any():
+                result[part] = pair_estimate(f, g, pairs.take(part), rtol=self.points.rtol).value
+        return result
 
 
 def _closed_forms(points: Points) -> dict[int, Combination] | None:
@@ -166,7 +174,7 @@ def _closed_between(
     shared = closed.SharedPairs(Covariance(q=q, qp=qp, c=rho * np.sqrt(q * qp), det=q * qp * (1 - rho**2)))
     for i, j in doubtful:
         found = closed.expectation(known[i], known[j], shared.cov, shared)
-        if found is None or (compiled and smooth and found.summands > 1):
+        if found is None or (compiled and smooth and found.parts.summands > 1):
             return None
         if smooth and not (found.error <= rtol * np.abs(found.value)).all():
             norms = (lower_norms(functions[k], at)[np.searchsorted(at, v)] for k, v in ((i, q), (j, qp)))

@@ -219,7 +219,7 @@ class ClosedForm(Method):
         if found is None:
             return _nothing(cov)
         value, error = (np.array(np.broadcast_to(v, cov.q.shape)) for v in (found.value, found.error))
-        if any(polynomial.keys() != {(0, 0, 0)} for _, polynomial in found.terms):
+        if found.parts.has_powers:
             # Powers of the variances may overflow where the expectation does not.
             lost = ~(np.isfinite(value) & np.isfinite(error))
             value[lost], error[lost] = np.nan, np.inf

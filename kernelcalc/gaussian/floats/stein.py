@@ -63,12 +63,21 @@ def regrouped(combination: Combination, least: float) -> tuple[tuple[Term, float
     result: Combination = {}
     for term, weight in combination.items():
         parts = {term: weight}
-        if term.power == 1 and term.kind in ("R", "K") and term.order == 1 and 0 < term.variance <= least:
+        if _has_two_forms(term) and term.variance <= least:
             plain, density = (term._replace(power=0, order=order) for order in (0, 2))
             parts = {plain: weight, density: -term.variance * weight}
         for part, own in parts.items():
             result[part] = result.get(part, 0.0) + own
     return tuple(result.items())
+
+
+def _has_two_forms(term: Term) -> bool:
+    return term.power == 1 and term.kind in ("R", "K") and term.order == 1 and term.variance > 0
+
+
+def regrouped_from(combination: Combination | None) -> float:
+    """The smallest variance at which :func:`regrouped` takes the other form of all terms; 0 where there is one form."""
+    return max((term.variance for term in combination or () if _has_two_forms(term)), default=0.0)
 
 
 def evaluate(polynomial: Polynomial, q: Any, qp: Any, c: Any) -> Any:
