@@ -48,7 +48,7 @@ def points(count):
     return x
 
 
-@pytest.mark.parametrize("count", [12, 300])
+@pytest.mark.parametrize("count", [12, 270])
 @pytest.mark.parametrize(
     ("name", "beta"),
     [("relu", 0.0), ("abs", 0.3), ("erf", 0.0), ("gelu", 0.1), ("sin(2*x) + x", 0.1), ("x*erf(x)", 0.0)],
