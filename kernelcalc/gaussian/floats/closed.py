@@ -29,7 +29,7 @@ SERIES_BELOW, DIFFERENCE_LOSS = 0.25, 50.0
 SLOW_WAVE = 100.0
 
 # The factor of what is complete.
-COMPLETE: Polynomial = {(0, 0, 0): 1.0}
+AS_IT_IS: Polynomial = {(0, 0, 0): 1.0}
 
 # Powers of large variances below 10 to minus this are not trusted.
 MOST_DECADES = 250.0
@@ -431,7 +431,7 @@ def expectation(
         for group in parts.groups:
             pair = pairs.group(group)
             value, own = _added(value, own, pair.value, 1.0)
-            terms.append((pair, COMPLETE))
+            terms.append((pair, AS_IT_IS))
     if parts.one_sign or (parts.summands == 1 and len(terms[0][1]) == 1):
         losses = [pair.loss if pair.magnitude is None else math.inf for pair, _ in terms]
         relative = (OPERATIONS + POLYNOMIAL_OPERATIONS + parts.summands - 1) * EPS * max(losses)
