@@ -69,8 +69,9 @@ class _Smoothed:
         self.c: np.ndarray = sign * cov.c if sign < 0 else cov.c
         self.square: np.ndarray = cov.det
         if v or vp:
-            self.square = cov.of_rows(lambda q: vp * q + v * vp) + cov.det
-            self.square += cov.of_columns(lambda q: v * q)
+            # the same for (b, a)
+            self.square = cov.of_rows(lambda q: vp * q + v * vp / 2) + cov.of_columns(lambda q: v * q + v * vp / 2)
+            self.square += cov.det
         self._powers: dict[int, np.ndarray] = {}
         self._factors: dict[tuple[str, int, int], np.ndarray] = {}
 

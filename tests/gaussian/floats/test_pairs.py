@@ -83,7 +83,7 @@ def added(f, g, covariances, wanted):
     """What a formula adds up: K is the half difference of R and its mirror image, R₀R₀ may lose two digits."""
     right = f.kind == g.kind == "R"
     parts = [wanted]
-    if f.kind != g.kind and min(f.order, g.order) < 2:
+    if f.kind != g.kind and max(f.order, g.order) < 2:
         f, g = (one._replace(kind="R") for one in (f, g))
         parts, right = [integrals(f, g, covariances) / 2, integrals(f, g, covariances, -1) / 2], True
     return sum(map(np.abs, parts)) * (50 if right and f.order == g.order == 0 else 1)
@@ -98,11 +98,13 @@ def test_kinks_against_an_integral(g):
         given = COVARIANCES[:7] if step else COVARIANCES
         found, wanted = pair(f, g, *given.T), integrals(f, g, given)
         np.testing.assert_allclose(found.value, wanted, rtol=1e-13, atol=1e-14, err_msg=str(f))
-        assert found.error.max() <= found.largest <= 1.1 * found.error.max()
-        apart = f.kind != g.kind and min(f.order, g.order) < 2
+        # derivatives of a density are those of R and of K alike
+        apart = f.kind != g.kind and max(f.order, g.order) < 2
         # only these terms have both signs
         mixed = not apart and {f.order, g.order} == {0, 4}
         assert math.isinf(found.relative) == (apart or mixed)
+        # the largest of several powers of r need not be at one place
+        assert found.error.max() <= found.largest <= (1.5 if len(found.terms) > 1 else 1.1) * found.error.max()
         size = EPS * added(f, g, given, wanted)
         assert (found.error >= 20 * size - 1e-29).all()
         if {f.order, g.order} != {0, 4}:
