@@ -88,6 +88,8 @@ def test_what_is_refused():
         train_along(K, lambda t: np.ones(3), [1.0])
     with pytest.raises(ShapeError, match=r"expected the direction D\(0\.\d+\) of the shape .*, got the shape \(4, 2\)"):
         train_along(K, lambda t: np.ones((4, 1 + (t > 0))), [1.0])
+    with pytest.raises(ShapeError, match=r"expected the direction D\(0\.\d+\) of the shape .*, got the shape \(5,\)"):
+        train_along(K, lambda t: np.ones(4 + (t > 0)), [1.0])
     with pytest.raises(NotFiniteError):
         train_along(K, lambda t: np.full(4, np.nan), [1.0])
     with pytest.raises(ShapeError, match="a direction for 4 points, got 3"):

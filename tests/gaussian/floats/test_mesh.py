@@ -52,6 +52,26 @@ def test_polynomials_of_degree_fifteen_on_the_panels(text):
     assert np.all(mesh.unresolved(values) == 0)
 
 
+def test_faint_bumps_and_those_in_the_first_panel_are_resolved():
+    """Errors are relative to what the function is on a panel, and features are looked at to the very end."""
+    cases = {
+        "exp(x)+exp(-10000*(x+5)**2)/1000": (lambda v: np.exp(v) + np.exp(-10000 * (v + 5) ** 2) / 1000, (-8, -2)),
+        "sin(x)+exp(-100000*(x+15.9)**2)": (lambda v: np.sin(v) + np.exp(-100000 * (v + 15.9) ** 2), (-16, -8)),
+    }
+    for text, (function, (low, high)) in cases.items():
+        edges = feature_mesh(kc.Activation(text), 16.0).edges
+        assert missed(function, edges[(edges >= low) & (edges <= high)]) < 1e-11
+
+
+def test_the_largest_value_nearer_to_0():
+    """Of e^{−x} it is e^d at the distance d, of both sides."""
+    act, samples = kc.Activation("exp(-x)"), np.array([0.5])
+    distances, largest = module._inner_scale(act, 8.0, samples, act(samples))
+    assert distances.size == largest.size == 403
+    np.testing.assert_allclose(largest[distances > 0], np.exp(distances[distances > 0]), rtol=0.05)
+    assert largest[-1] == np.exp(8.0)
+
+
 def missed(function, edges):
     """The largest difference between a function and its interpolation on panels."""
     nodes = np.polynomial.legendre.leggauss(16)[0]
