@@ -138,3 +138,27 @@ def test_warnings_point_to_the_line_of_the_user():
             warnings.simplefilter("always")
             call()
         assert [Path(one.filename).name for one in caught if one.category is kind] == [Path(__file__).name], kind
+
+
+NO_NETWORK = [
+    lambda net: kc.symbolic.equations("theta", net),
+    lambda net: kc.symbolic.on_sphere("sigma", net),
+    lambda net: kc.symbolic.kernel("theta", net),
+    lambda net: kc.symbolic.finite_width("theta", net),
+    lambda net: kc.finite_width(net, X),
+    lambda net: kc.hessian_moments_at_width(net, X, Y, 10),
+    lambda net: kc.predict(net, X, Y, width=8),
+    lambda net: kc.held_out(net, X, Y, X, Y),
+    lambda net: kc.learning_curves(net, X, Y, X, Y, [0.0]),
+    lambda net: kc.nngp_posterior(net, X, Y, X),
+    lambda net: predict_outputs(net, X, Y, X),
+    lambda net: kc.validate(net, X, Y),
+    lambda net: kc.distributed.kernels(net, X),
+]
+
+
+@pytest.mark.parametrize("net", [None, "tanh", 3, [1, 2]], ids=repr)
+def test_what_is_no_network_is_named(net):
+    for call in NO_NETWORK:
+        with pytest.raises(InputError, match=f"expected a network, such as MLP.*, got {type(net).__name__}"):
+            call(net)

@@ -115,7 +115,7 @@ class PiecewiseForm:
         """Jump of the order-th derivative of the pieces at every break."""
         derivatives = [sp.diff(piece, x, order) for piece in self.pieces]
         return [
-            _simplified(_value_at(right, at) - _value_at(left, at))
+            _simplified(_value_at(right, at) - _value_at(left, at), at)
             for at, left, right in zip(self.breaks, derivatives[:-1], derivatives[1:], strict=True)
         ]
 
@@ -190,12 +190,12 @@ def _poles(expr: sp.Expr, low: float, high: float) -> set[float]:
     return {root for root in found if low <= root <= high}
 
 
-def _simplified(value: Any) -> Any:
+def _simplified(value: Any, at: Any) -> Any:
     value = sp.nsimplify(value) if value.is_Float else value
     if value.is_number and not value.is_Rational:
         number = abs(sp.N(value, 30))
         if number is sp.nan:
-            raise ExpressionError("one-sided derivatives at the kinks", f"none with a value in {value}")
+            raise ExpressionError("finite values and slopes at its kinks", f"infinite ones on both sides of x = {at}")
         if number < sp.Float(10) ** -25:
             return sp.S.Zero
     return value

@@ -23,6 +23,8 @@ MAX_LENGTH = 2000
 MAX_NODES = 400
 MAX_DIGITS = 60
 MAX_EXPONENT = 64
+# Of powers within each other: their derivatives at a kink take a second (measured).
+MAX_RAISED_EXPONENT = 512
 # Functions and powers within each other: SymPy's time grows with the square of their depth, exponentially for constants,
 # whose sign it looks for at every step (measured by tests/fuzz/test_parser.py: a second at 5 to 12 for constants).
 MAX_DEPTH = 8
@@ -283,7 +285,16 @@ def _depth(node: ast.AST) -> int:
 
 
 def _bounded(value: Any) -> Any:
-    """A constant that SymPy can compute with in a moment; anything else as it is."""
+    """A value whose constants SymPy can compute with in a moment: it raises those of where(...) and of products one by one."""
+    expected = "constants from 1e-330 to 1e100, of at most 1000 digits"
+    long = [r for r in value.atoms(sp.Rational) if max(abs(r.p), r.q) > MAX_RATIONAL]
+    if long:
+        raise ExpressionError(expected, str(long[0].evalf(5)))
+    steep = [p for p in value.atoms(sp.Pow) if p.exp.is_Rational and abs(p.exp) > MAX_RAISED_EXPONENT]
+    if steep:
+        raise ExpressionError(
+            f"powers of powers between -{MAX_RAISED_EXPONENT} and {MAX_RAISED_EXPONENT}", str(steep[0].exp)
+        )
     if not value.is_number or not value.is_finite:
         return value
     number = value if value.is_Rational else value.evalf(15)
@@ -291,9 +302,8 @@ def _bounded(value: Any) -> Any:
         raise ExpressionError("a formula with real constants", str(value))
     if number.is_Float and number._prec == 1:
         raise ExpressionError("constants that a hundred digits tell from each other", f"{value} near 0")
-    fits = number == 0 or MIN_CONSTANT < abs(number) < 2 * MAX_CONSTANT
-    if not fits or any(max(abs(r.p), r.q) > MAX_RATIONAL for r in value.atoms(sp.Rational)):
-        raise ExpressionError("constants from 1e-330 to 1e100, of at most 1000 digits", str(value.evalf(5)))
+    if number != 0 and not MIN_CONSTANT < abs(number) < 2 * MAX_CONSTANT:
+        raise ExpressionError(expected, str(value.evalf(5)))
     return value
 
 

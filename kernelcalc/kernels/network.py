@@ -142,3 +142,15 @@ class Network:
             if name in refused:
                 raise refused[name].error()
         return names
+
+
+def check_network(net: Any) -> None:
+    """Refuse what is no network.
+
+    Raises
+    ------
+    InputError
+        Anything else than an MLP, or layers in a Sequential.
+    """
+    if not isinstance(net, Network):
+        raise InputError("a network, such as MLP('tanh', depth=3)", type(net).__name__)

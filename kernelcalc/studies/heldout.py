@@ -20,6 +20,7 @@ from scipy.special import ndtr
 
 from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, renamed
+from kernelcalc.kernels.network import check_network
 from kernelcalc.kernels.points import check_points
 from kernelcalc.results.result import Result, axes, seed_of
 from kernelcalc.studies.regression import predict_outputs
@@ -175,6 +176,7 @@ def held_out(
     >>> found.mean.round(12), found.accuracy
     (array([[1.]]), 1.0)
     """
+    check_network(net)
     law, time = resolve_loss(loss), check_number("time", time, finite=False)
     positions = net.has_positions
     x, new = (check_points(v, name, positions=positions) for v, name in ((X, "X"), (X_test, "X_test")))

@@ -15,6 +15,7 @@ import numpy as np
 
 from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, ShapeError, renamed
+from kernelcalc.kernels.network import check_network
 from kernelcalc.kernels.points import check_points
 from kernelcalc.results.result import Result, axes, seed_of
 from kernelcalc.studies.heldout import right_answers
@@ -171,6 +172,7 @@ def learning_curves(
     >>> float(found.loss.round(12)[1]) + 0.0, float(found.accuracy[1])
     (0.0, 1.0)
     """
+    check_network(net)
     law = resolve_loss(loss)
     x, new = (check_points(v, k, positions=net.has_positions) for v, k in ((X, "X"), (X_test, "X_test")))
     y = law.encode(Y, net.n_out if net.n_out > 1 else None)

@@ -15,6 +15,7 @@ from kernelcalc.arrays import digest
 from kernelcalc.errors import renamed
 from kernelcalc.kernels.layers import Dense, Nonlinearity, dense_layers
 from kernelcalc.kernels.mlp import Sequential
+from kernelcalc.kernels.network import check_network
 from kernelcalc.kernels.parametrisation import pytorch_kernels, standard_theta
 from kernelcalc.kernels.points import check_points
 from kernelcalc.results.result import seed_of
@@ -112,8 +113,8 @@ def predict(
     2 points of 2 inputs, 1 output, loss mse
     ...
     """
-    law = resolve_loss(loss)
-    x = check_points(X, "X", positions=net.has_positions)
+    check_network(net)
+    law, x = resolve_loss(loss), check_points(X, "X", positions=net.has_positions)
     targets = law.encode(Y, n_out or (net.n_out if net.n_out > 1 else None))
     held = net.kernels(x)
     kernels = with_defined_kernels(held)

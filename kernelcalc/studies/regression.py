@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from kernelcalc.errors import renamed
+from kernelcalc.kernels.network import check_network
 from kernelcalc.results.result import Result, axes
 from kernelcalc.training.checks import check_number, columns, gram, square
 from kernelcalc.training.descent import Descent
@@ -126,6 +127,7 @@ def predict_outputs(
     >>> prediction.mean.round(12)
     array([[1.]])
     """
+    check_network(net)
     time = check_number("time", time, finite=False)
     inner, cross, outer = net.kernels(X), net.kernels(X_test, X), net.kernels(X_test)
     y, theta = columns(Y, inner.shape[0], what="Y"), gram(inner, "theta")
@@ -249,6 +251,7 @@ def nngp_posterior(
     >>> found.mean.round(12), found.covariance.round(12), round(found.log_marginal_likelihood, 4)
     (array([[1.]]), array([[0.5]]), -2.2655)
     """
+    check_network(net)
     time = check_number("time", time, finite=False)
     only = ("sigma",)
     inner, cross, outer = (net.kernels(*points, only=only).sigma for points in ((X,), (X_test, X), (X_test,)))

@@ -335,3 +335,11 @@ def test_public_constructors():
     assert kc.activation("relu") == kc.activation("relu")
     assert kc.Activation("x").expr == x
     assert len({kc.activation("relu"), kc.activation("relu")}) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["log(abs(x))", "log(abs(x-1))+relu(x)", "abs(x)^-0.5", "1/abs(x)", "where(x>0,log(x),0)"]
+)
+def test_what_is_infinite_at_a_kink_is_said(text):
+    with pytest.raises(ExpressionError, match=r"at its kinks.* infinite"):
+        kc.activation(text)

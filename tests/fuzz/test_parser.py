@@ -174,6 +174,12 @@ def test_the_grammar_knows_every_function() -> None:
         "(1)(2)",
         "1e-4000000*x",
         "2**(1e60 - x)",
+        "where(x>0,where(x>0,where(x>0,where(x>0,3**64,x)**64,x)**64,x)**64,x)",
+        "where(x>0,where(x>0,where(x>0,x*7**64,x)**64,x)**64,x)**64",
+        "((((x/3**64)**64)*2)**64)**64",
+        "((x+3)**64)**64",
+        "where(x>0,where(x>0,(x+3)**64,x)**64,x)**64",
+        "max((tanh(x)**-64)**64, x)",
     ],
 )
 def test_what_was_slow_is_refused(text: str) -> None:

@@ -23,7 +23,7 @@ from kernelcalc.errors import DataFileError, InputError, OutputFileError
 from kernelcalc.kernels.distributed.blocks import BlockSource, digest, kernel_block
 from kernelcalc.kernels.distributed.engine import CHUNKS, require, run_tasks
 from kernelcalc.kernels.distributed.lazy_kernels import LazyKernels, SeparateKernels
-from kernelcalc.kernels.network import Network
+from kernelcalc.kernels.network import Network, check_network
 from kernelcalc.kernels.state import turned
 from kernelcalc.version import __version__
 
@@ -63,6 +63,7 @@ def kernels(
     InputError, ShapeError, NotFiniteError
         See :meth:`kernelcalc.MLP.kernels`.
     """
+    check_network(net)
     net.require_vectors("kernels as dask arrays")
     source = BlockSource.of(net, X, X2, net.names(only), chunks, compiled=compiled)
     return LazyKernels(SeparateKernels(source), refused=net.refused, title=repr(net), source=source, write=write_source)
@@ -129,6 +130,7 @@ def write_kernels(
     ...     float(abs(K.theta - K.theta.T).max().compute())
     0.0
     """
+    check_network(net)
     if engine not in ("dask", "dask+numba"):
         raise InputError('engine="dask" or "dask+numba"', repr(engine))
     lazy = kernels(net, X, X2, only=only, chunks=chunks, compiled=engine == "dask+numba")

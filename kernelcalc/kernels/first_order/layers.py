@@ -13,7 +13,7 @@ from kernelcalc.kernels.first_order.features import Entry, Index
 from kernelcalc.kernels.first_order.recursion import Expectations, State, Tensor
 from kernelcalc.kernels.fold import Numbers
 from kernelcalc.kernels.layers import Dense, Nonlinearity
-from kernelcalc.kernels.network import Network
+from kernelcalc.kernels.network import Network, check_network
 
 
 class Lazy(Mapping[Any, Any]):
@@ -56,6 +56,7 @@ def hidden_layers(network: Network, relative_widths: Sequence[float]) -> list[Hi
     InputError
         For a network that is no alternation of weights and nonlinearities, or widths that do not fit it.
     """
+    check_network(network)
     layers = network.layers
     pairs = list(zip(layers[1::2], layers[2::2], strict=False))
     if len(layers) % 2 == 0 or not all(isinstance(a, Nonlinearity) and isinstance(b, Dense) for a, b in pairs):

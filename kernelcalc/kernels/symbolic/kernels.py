@@ -26,7 +26,7 @@ from kernelcalc.kernels.fold import (
     take_diagonals,
 )
 from kernelcalc.kernels.layers import UNITY, Dense, Order, Scales
-from kernelcalc.kernels.network import Network, refusals
+from kernelcalc.kernels.network import Network, check_network, refusals
 from kernelcalc.kernels.state import DIAGONAL, KERNELS, DiagonalKernels, PairKernels, plain
 from kernelcalc.kernels.symbolic.expectation import GaussianExpectation
 
@@ -171,6 +171,7 @@ class _Recursion:
     def __init__(self, name: str, net: Network, sigma_w: Any, beta: Any, depth: int | None) -> None:
         if name not in KERNELS:
             raise UnknownNameError("a kernel", name, KERNELS)
+        check_network(net)
         net.require_vectors("kernels as formulas")
         ends = [place for place, layer in enumerate(net.layers, start=1) if ends_a_layer(layer)]
         depth = len(ends) if depth is None else depth

@@ -24,6 +24,7 @@ from kernelcalc.errors import InputError, PrecisionError
 from kernelcalc.expressions import exact as algebra
 from kernelcalc.expressions.atoms import exact_numbers
 from kernelcalc.expressions.parsing import to_sympy
+from kernelcalc.kernels.network import check_network
 from kernelcalc.kernels.symbolic.code import to_numpy
 from kernelcalc.kernels.symbolic.kernels import kernel, squared
 from kernelcalc.results.result import Result, axes
@@ -51,6 +52,7 @@ def on_sphere(name: str, net: Any, *, radius2: Any = 1, sigma_w: Any = None, bet
     >>> on_sphere("sigma", kc.MLP("erf", depth=2, beta=0))
     2*asin(2*rho/3)/pi
     """
+    check_network(net)
     sigma_w2 = squared(net.sigma_w if sigma_w is None else sigma_w)
     beta2 = squared(net.beta if beta is None else beta)
     expr = kernel(name, net, sigma_w=sigma_w, beta=beta)

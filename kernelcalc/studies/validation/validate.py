@@ -28,6 +28,7 @@ from kernelcalc.finite.ensembles.kernels import kernels_through_training
 from kernelcalc.kernels.distributed.engine import check_engine, task_executor
 from kernelcalc.kernels.first_order.finite_width import finite_width
 from kernelcalc.kernels.mlp import MLP
+from kernelcalc.kernels.network import check_network
 from kernelcalc.kernels.points import check_points
 from kernelcalc.kernels.state import KERNEL_NAMES
 from kernelcalc.machine import one_blas_thread
@@ -125,6 +126,7 @@ def validate(
     >>> report.passed
     True
     """
+    check_network(net)
     sizes, when = _widths(default_widths(net) if widths is None else widths), _times(times)
     if isinstance(trials, bool) or not isinstance(trials, int | np.integer) or trials < 2:
         raise InputError("trials, a whole number of at least 2", f"{trials!r}")
