@@ -28,6 +28,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from kernelcalc.machine import MULTIPRECISION
 
+# Squared distance from 0 beyond which a quadrant's probability, below 1e-13, is integrated by itself.
+FAR_QUADRANT = 60
+
 
 def nicholson_v(h: Any, y: Any) -> Any:
     """V(h, y) at the current mpmath precision; real or complex arguments.
@@ -68,6 +71,15 @@ def owens_t(h: Any, a: Any) -> Any:
 
 def binormal_cdf(h: Any, k: Any, cosine: Any, sine: Any) -> Any:
     """Φ₂(h, k, ρ) with ρ = cosine and √(1−ρ²) = sine > 0, given apart so that no digits are lost near ρ = ±1."""
+    # The point of the quadrant that is nearest to 0 lies in the corner, or at one side.
+    left, below = h - cosine * k, k - cosine * h
+    if left < 0 and below < 0:
+        if h * h + (below / sine) ** 2 > FAR_QUADRANT:
+            return _far_quadrant(min(h, k), max(h, k), cosine, sine)
+    elif h < 0 <= below and h * h > FAR_QUADRANT:
+        return _far_quadrant(h, k, cosine, sine)
+    elif k < 0 <= left and k * k > FAR_QUADRANT:
+        return _far_quadrant(k, h, cosine, sine)
     angle = mpmath.atan2(sine, cosine)
     out = (_half_erf(h) + _half_erf(k) + 1) / 2 - angle / (2 * mp.pi)
     if h != 0:
@@ -75,6 +87,31 @@ def binormal_cdf(h: Any, k: Any, cosine: Any, sine: Any) -> Any:
     if k != 0:
         out += nicholson_v(k, (h - cosine * k) / sine)
     return out
+
+
+def _far_quadrant(h: Any, k: Any, cosine: Any, sine: Any) -> Any:
+    """∫_{−∞}^h φ(u) Φ((k − ρu)/√(1−ρ²)) du whose integrand falls from h on: no digits cancel, however small it is."""
+    start = (k - cosine * h) / sine
+    first = mpmath.ncdf(start)
+    # Concave logarithms fall at least as fast as at first, and as φ does.
+    rate = -h - cosine / sine * mpmath.npdf(start) / first
+    depth = mp.prec * mpmath.log(2) + 10
+    end = min(depth / rate, mpmath.sqrt(2 * depth)) if rate > 0 else mpmath.sqrt(2 * depth)
+    width = min(1 / rate, sine) if rate > 0 else sine
+    width = min(width, end)
+    places = {mpmath.mpf(0), end} | {width * 2**n for n in range(int(mpmath.log(end / width, 2)) + 1)}
+    if cosine != 0:
+        # Here the other condition begins or ends to hold.
+        turn = (cosine * h - k) / cosine
+        places |= {turn + n * sine for n in (-9, -6, -3, -1, 0, 1, 3, 6, 9) if 0 < turn + n * sine < end}
+
+    def integrand(t: Any) -> Any:
+        return mpmath.exp(h * t - t * t / 2) * mpmath.ncdf(start + cosine / sine * t) / first
+
+    # In units of the width, so that the integral is of the size of 1.
+    cuts = [place / width for place in sorted(places)]
+    area = mpmath.quad(lambda t: integrand(width * t), cuts, method="gauss-legendre")
+    return mpmath.npdf(h) * first * width * area
 
 
 def _half_erf(h: Any) -> Any:

@@ -10,7 +10,8 @@ from mpmath import mp
 from scipy import special
 from scipy.stats import multivariate_normal
 
-from kernelcalc.expressions.orthant import BinormalCDF, OwensT, binormal_cdf_float, owens_t
+import kernelcalc as kc
+from kernelcalc.expressions.orthant import BinormalCDF, OwensT, binormal_cdf, binormal_cdf_float, owens_t
 
 
 @pytest.mark.parametrize("h", [0.0, 1e-3, 0.7, -2.0, 6.0, 30.0])
@@ -81,3 +82,58 @@ def test_owens_t_derivatives_and_rewriting():
         assert abs(float(got) - float(expected)) < 1e-14
     two = BinormalCDF(sp.Rational(1, 2), -1, sp.Rational(1, 3))
     assert abs((two.rewrite(OwensT) - two).evalf(25, chop=True)) < 1e-22
+
+
+@pytest.mark.parametrize(
+    ("h", "k", "rho"),
+    [
+        (-9.0, 2.0, 0.5),
+        (2.5, -11.0, -0.365),
+        (-8.0, -7.5, -0.5),
+        (-9.0, -9.25, 0.75),
+        (3.0, -9.0, 0.875),
+        (-8.0, 1.0, -0.9375),
+        (8.875, -13.5, -0.96875),
+    ],
+)
+def test_far_quadrants_have_all_digits(h, k, rho):
+    """10⁻¹⁵ to 10⁻¹¹⁰ at 30 digits, against Plackett's integral over the correlation at 200."""
+    with mp.workdps(30):
+        found = binormal_cdf(mp.mpf(h), mp.mpf(k), mp.mpf(rho), mp.sqrt(1 - mp.mpf(rho) ** 2))
+    with mp.workdps(200):
+        weight = lambda r: mp.exp(-(h * h - 2 * h * k * r + k * k) / (2 * (1 - r * r))) / mp.sqrt(1 - r * r)  # noqa: E731
+        exact = mp.ncdf(h) * mp.ncdf(k) + mp.quad(weight, mp.linspace(0, rho, 9)) / (2 * mp.pi)
+        assert abs(found / exact - 1) < mp.mpf(10) ** -27
+
+
+ELU = lambda m, v: mp.exp(m + v / 2) * mp.ncdf(-(m + v) / mp.sqrt(v)) - mp.ncdf(-m / mp.sqrt(v))  # noqa: E731
+HALF = lambda m, v: mp.exp(m + v / 2) * mp.ncdf(-(m + v) / mp.sqrt(v))  # noqa: E731
+TWICE = lambda m, v: mp.exp(2 * m + 2 * v) * mp.ncdf(-(m + 2 * v) / mp.sqrt(v))  # noqa: E731
+
+
+@pytest.mark.parametrize(
+    ("f", "given", "g", "function", "covariance"),
+    [
+        # −21801 without a word, of two terms that were exactly 0 after cancelling
+        (
+            "min(0,exp(x)-1)",
+            ELU,
+            "x^2*erf(x)",
+            lambda b: b * b * mp.erf(b),
+            (175628188908.03, 4.273988197327348, 151333.47),
+        ),
+        # siblings
+        ("min(0,exp(x)-1)", ELU, "x^2*step(x)", lambda b: b * b * (b > 0), (1e11, 4.0, 107000.0)),
+        ("exp(x)*step(-x)", HALF, "step(x)", lambda b: mp.mpf(b > 0), (1e4, 4.0, 34.0)),
+        ("exp(2*x)*step(-x)", TWICE, "relu(x)", lambda b: max(b, 0), (1e8, 4.0, -3400.0)),
+    ],
+)
+def test_digits_of_what_dies_at_once_beside_a_large_variance(f, given, g, function, covariance):
+    """The mean of f given b in closed form, and one integral over b by mpmath."""
+    found = kc.gaussian_expectation(f, g, *covariance, dps=20)
+    with mp.workdps(40):
+        q, qp, c = map(mp.mpf, covariance)
+        left = q - c * c / qp
+        places = [-30, -20, -12, -6, -3, -1, 0, 1, 3, 6, 12, 20, 30]
+        exact = mp.quad(lambda b: function(b) * given(c / qp * b, left) * mp.npdf(b, 0, mp.sqrt(qp)), places)
+        assert abs(found / exact - 1) < mp.mpf(10) ** -19
