@@ -249,3 +249,32 @@ def test_root_of_a_semidefinite_block():
     block = np.array([[1.0, -1.0], [-1.0, 1.0]])
     root = curvature_sqrt(block, True)
     np.testing.assert_allclose(root @ root, block, atol=1e-15)
+
+
+def test_labels_of_classes_are_counted():
+    softmax = SoftmaxCrossEntropy()
+    assert softmax.encode([0, 0]).shape == (2, 2)
+    assert softmax.encode([0, 1]).tolist() == [[1, 0], [0, 1]]
+    assert softmax.encode([3, 1]).shape == (2, 4)
+    assert softmax.encode([0, 1], 5).shape == (2, 5)
+    with pytest.raises(InputError, match=r"expected class labels 0, 1, \.\.\., got 0\.5"):
+        softmax.encode([0.5, 1])
+    with pytest.raises(InputError, match=r"expected class labels 0, 1, \.\.\., got -1"):
+        softmax.encode([1, -1])
+    with pytest.raises(ShapeError, match=r"Y of the shape \(N,\) or \(N, n_out\), got the shape \(1, 1, 2\)"):
+        softmax.encode(np.ones((1, 1, 2)))
+    with pytest.raises(ShapeError, match=r"Y of shape \(N,\) or \(N, 3\), got \(1, 2\)"):
+        softmax.encode(np.full((1, 2), 0.5), 3)
+
+
+def test_bounds_of_the_named_losses():
+    assert MeanSquaredError().bounded_gradient(3.0, 2) == pytest.approx(np.sqrt(3.0))
+    # the logistic curvature p (1 − p) is largest at p = 1/2
+    y = np.linspace(-3, 3, 601)[:, None]
+    assert BinaryCrossEntropy().curvature(y, np.ones((1, 1))).max() == BinaryCrossEntropy.curvature_bound
+
+
+def test_entries_of_several_targets_are_bounded_together():
+    """c = (y − t)²/2: on {C ≤ a} every |y − t| ≤ √(2Na), so ‖∇C‖ ≤ √(N · 2Na)/N."""
+    found = convex_loss("(y - t)^2/2").bounded_gradient(0.7, Y=[1.0, 2.0, 2.0])
+    assert found == pytest.approx(np.sqrt(3 * 2 * 3 * 0.7) / 3, rel=1e-6)

@@ -106,7 +106,7 @@ class SoftmaxCrossEntropy(Loss):
 
     def encode(self, Y: ArrayLike, n_out: int | None = None) -> Array:
         given = columns(Y)
-        if given.ndim == 2 and given.shape[1] == 1:
+        if given.shape[1] == 1:
             given = given[:, 0]
         if given.ndim == 1:
             classes = given.astype(np.int64)
@@ -116,8 +116,8 @@ class SoftmaxCrossEntropy(Loss):
             if classes.max() >= count:
                 raise InputError(f"class labels below n_out={count}", f"{classes.max()}")
             return np.eye(count)[classes]
-        if given.ndim != 2 or (n_out is not None and given.shape[1] != n_out):
-            raise ShapeError(f"Y of shape (N,) or (N, {n_out or 'n_out'})", f"{given.shape}")
+        if n_out is not None and given.shape[1] != n_out:
+            raise ShapeError(f"Y of shape (N,) or (N, {n_out})", f"{given.shape}")
         if (given < 0).any() or not np.allclose(given.sum(axis=1), 1, rtol=0, atol=1e-9):
             raise InputError("rows of class probabilities that sum to 1", f"a row {given[0]}")
         return given
