@@ -7,7 +7,7 @@ import pytest
 
 import kernelcalc as kc
 from kernelcalc.arrays import digest
-from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.finite import FiniteNetwork, NetworkBatch, layers
 from kernelcalc.finite.composition import Architecture
 from tests.kernels import finite_compositions as twin
@@ -209,22 +209,50 @@ class Unknown:
     layers = ()
 
 
+TWO = (L.Dense(), "tanh", L.Dense())
+ENDS = ("tanh", L.Flatten(), L.Dense())
+
+
 @pytest.mark.parametrize(
-    ("parts", "widths", "shape"),
+    ("parts", "widths", "shape", "said"),
     [
-        ((L.Dense(), L.Residual("tanh", L.Dense()), L.Dense()), (4, 5), 3),
-        ((L.Dense(), "tanh", L.Dense()), (4, 5), 3),
-        ((L.Dense(), L.LayerNorm(), L.Dense()), 1, 3),
-        ((L.Conv(3, stride=2), "tanh", L.Flatten(), L.Dense()), 4, (5, 2)),
-        ((L.Conv(3, padding="valid"), "tanh", L.Flatten(), L.Dense()), 4, (2, 2)),
-        ((L.Conv((2, 2)), "tanh", L.Flatten(), L.Dense()), 4, (4, 2)),
-        ((L.Conv(3), "tanh", L.Flatten(), L.Dense()), 4, 5),
-        ((L.Dense(), "tanh", L.Dense(weight_rate=2.0)), 4, 5),
+        ((L.Dense(), L.Residual("tanh", L.Dense()), L.Dense()), (4, 5), 3, r"branches of one shape, got .*\(\(\), 5\)"),
+        (TWO, (4, 5), 3, r"1 widths, one for each Dense and Conv but the last, got widths=\(4, 5\)$"),
+        (TWO, 4.5, 3, "widths: a whole number, got 4.5$"),
+        (TWO, 4, 2.5, "n_in: a whole number, got 2.5$"),
+        (TWO, 0, 3, r"sizes of at least 1, got n_in=\(3,\), widths=\(0, 1\)$"),
+        ((L.Dense(), L.LayerNorm(), L.Dense()), 1, 3, "at least two units for LayerNorm, got 1$"),
+        (
+            (L.Conv(3, stride=2), *ENDS),
+            4,
+            (5, 2),
+            "strides that divide .*, windows within them, got 5 positions, 3, 2$",
+        ),
+        ((L.Conv(3, padding="valid"), *ENDS), 4, (2, 2), "windows that end .*, got 2 positions, window 3, stride 1$"),
+        ((L.Conv((2, 2)), *ENDS), 4, (4, 2), r"one number an axis of positions, 1, got \(2, 2\)$"),
+        ((L.Conv(3), *ENDS), 4, 5, "points with positions for Conv, got points without"),
+        ((L.Dense(), "tanh", L.Dense(weight_rate=2.0)), 4, 5, "layers in NTK parametrisation, got Dense"),
     ],
 )
-def test_what_does_not_fit_is_refused(parts, widths, shape):
-    with pytest.raises(InputError):
+def test_what_does_not_fit_is_refused(parts, widths, shape, said):
+    with pytest.raises(InputError, match=f"^expected {said}"):
         FiniteNetwork.random(kc.Sequential(*parts), widths, shape)
+
+
+def test_two_units_are_enough_for_a_norm():
+    """They become ±1."""
+    fin = FiniteNetwork.random(kc.Sequential(L.Dense(), L.LayerNorm(), L.Dense(1.0, 0.0)), 2, 3, rng=0)
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    w = fin.weights[1][:, 0] / np.sqrt(2)
+    np.testing.assert_allclose(np.abs(fin(x)[:, 0]), abs(w[0] - w[1]), rtol=1e-12)
+
+
+def test_a_stride_beyond_the_window():
+    """Of five positions 0, 1 and 3, 4 are read."""
+    fin = FiniteNetwork.random(kc.Sequential(L.Conv(2, stride=3, padding="valid"), *ENDS), 4, (5, 2), rng=0)
+    x = np.random.default_rng(0).standard_normal((1, 5, 2))
+    moved = np.array([fin(x + np.eye(5)[k][:, None])[0, 0] for k in range(5)])
+    assert ((moved != fin(x)[0, 0]) == [True, True, False, True, True]).all()
 
 
 def test_other_layers_points_and_batches_are_refused():
@@ -239,8 +267,10 @@ def test_other_layers_points_and_batches_are_refused():
     with pytest.raises(InputError, match="with a Dense"):
         Architecture.of(Description(), (), 3)
     fin, x, _ = drawn("convolutions, flatten")
-    with pytest.raises(ShapeError):
+    with pytest.raises(ShapeError, match=r"X of shape \('N', 6, 2\), got shape \(3, 5, 2\)$"):
         fin(x[:, :5])
+    with pytest.raises(NotFiniteError, match=r"^expected X: finite numbers"):
+        fin(np.full_like(x, np.nan))
     with pytest.raises(InputError, match="one by one"):
         NetworkBatch(first=fin, parameters=fin.parameters[None])
 

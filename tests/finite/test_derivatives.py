@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from conftest import make_problem
 from stand_ins import alternating
 
 from kernelcalc.errors import NotFiniteError, ShapeError
 from kernelcalc.finite import FiniteNetwork
-from kernelcalc.finite.derivatives import forward
+from kernelcalc.finite.derivatives import Problem, forward
 from kernelcalc.finite.losses import get_loss
 
 STEP = 1e-30
@@ -97,3 +98,13 @@ def test_points_are_checked():
         fin(np.zeros(3))
     with pytest.raises(NotFiniteError):
         fin(np.array([[0.0, np.nan, 1.0]]))
+
+
+@pytest.mark.parametrize("name", ["two hidden, binary", "two hidden, softmax", "two hidden"])
+def test_some_of_the_points(name):
+    """The same loss, as a mean over these."""
+    fin, X, Y, loss = make_problem(name)
+    rows = np.array([4, 1, 2])
+    part = Problem.of(fin, X, Y, loss).batch(rows)
+    assert part.value(fin) == pytest.approx(fin.loss(X[rows], Y[rows], loss), rel=1e-14)
+    np.testing.assert_allclose(part.gradient(fin), fin.gradient(X[rows], Y[rows], loss), rtol=1e-13)
