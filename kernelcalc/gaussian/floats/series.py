@@ -41,6 +41,8 @@ LARGE_VARIANCE = 16.0
 AGREED = 1e-12
 # Difference allowed between an expansion and quadrature, which may see a function like log(1 + x²) through its rounding.
 CHECKED = 1e-10
+# The share of the norm that |f| √φ at the end of the range may have if what lies beyond is no more than that.
+UNCOVERED = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -249,6 +251,8 @@ def hermite_series(
         if _ended(relative_tail, terms, aim) or _hopeless(relative_tail, terms, aim):
             break
     error = moved + spill + 4 * EPS * norm
+    # f φ may grow on beyond the range
+    error[spill > UNCOVERED * norm] = np.inf
     noise = np.repeat(error[:, None], len(DAMPINGS), axis=1)
     large = q >= LARGE_VARIANCE
     if act.order and not act.kinks and large.any():
