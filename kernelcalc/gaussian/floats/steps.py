@@ -1,7 +1,8 @@
 """Hermite coefficients of smooth functions by the trapezoidal rule.
 
 Steps are powers of 2, so nodes are exact: a node rounded by δ moves a coefficient by some √k δ. Half a step adds the nodes
-between, and what they add to half of the coefficients is how far these move.
+between, and what they add to half of the coefficients is how far these move. A wave that is too fast for the nodes looks like
+a slow one there, and may look the same at half a step: what has settled is compared with nodes in between.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ TERM_BLOCK = 128
 ROW_BLOCK = 256
 # Steps are halved until coefficients move no more than so many ε, relative to the norm: a little more than rounding moves them.
 SETTLED = 16.0
+# Where the nodes of the comparison lie, in steps: no small multiple of it is close to a whole number, so waves that are too
+# fast have other phases there. In units of 2⁻⁷, for nodes to be exact.
+BETWEEN = 49 / 128
 
 
 @cache
@@ -78,6 +82,33 @@ def _added(act: Activation, std: np.ndarray, level: int, terms: int) -> tuple[np
     return found, energy, last
 
 
+@cache
+def _signs(terms: int) -> np.ndarray:
+    """±1 for every coefficient, at random."""
+    return np.random.default_rng(terms).choice([-1.0, 1.0], terms)
+
+
+@cache
+def _between(level: int, terms: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes z between those of a level, and weights of the sum of all coefficients times :func:`_signs`."""
+    step = WIDEST_STEP / 2**level
+    z = (np.arange(-Z_MAX / step, Z_MAX / step) + BETWEEN) * step
+    half = _root_density(z)
+    before, now, total = np.zeros_like(z), half, np.zeros_like(z)
+    for k, sign in enumerate(_signs(terms).tolist()):
+        total += sign * now
+        before, now = now, (z * now - np.sqrt(k) * before) / np.sqrt(k + 1)
+    return z, step * half * total
+
+
+def _confirmed(act: Activation, std: np.ndarray, level: int, coefficients: np.ndarray, norm: np.ndarray) -> np.ndarray:
+    """Which rows' coefficients, added with random signs, are the same at nodes between."""
+    terms = coefficients.shape[1]
+    z, weight = _between(level, terms)
+    apart = np.abs(act(std[:, None] * z) @ weight - coefficients @ _signs(terms))
+    return np.asarray(apart <= SETTLED * EPS * np.sqrt(terms) * norm)
+
+
 def by_steps(act: Activation, std: np.ndarray, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Coefficients f_k (rows, terms), energies E f², |f| √φ at the ends of the range, how far the last halving moved."""
     coefficients = np.empty((std.size, terms))
@@ -90,7 +121,11 @@ def by_steps(act: Activation, std: np.ndarray, terms: int) -> tuple[np.ndarray, 
             half = coefficients[rows] / 2
             coefficients[rows], energy[rows] = half + found, energy[rows] / 2 + more
             moved[rows] = np.linalg.norm(found - half, axis=1)
-            rows = rows[~(moved[rows] <= SETTLED * EPS * np.sqrt(energy[rows]))]
+            norm = np.sqrt(energy[rows])
+            settled = moved[rows] <= SETTLED * EPS * norm
+            settled[settled] = _confirmed(act, std[rows[settled]], level, coefficients[rows[settled]], norm[settled])
+            rows = rows[~settled]
             if not rows.size:
                 break
+        moved[rows] = np.inf
     return coefficients, energy, spill, moved

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import kernelcalc as kc
 from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.gaussian.floats.series import hermite_series
@@ -44,3 +45,38 @@ def test_a_feature_between_the_first_nodes_is_not_missed() -> None:
     density = np.exp(-(at**2) / 2) / np.sqrt(2 * np.pi)
     added = (series.coefficients - missed.coefficients)[1, :2]
     np.testing.assert_allclose(added, mass * density * np.array([1, at]), rtol=1e-4)
+
+
+@pytest.mark.parametrize("speed", [60, 92, 97, 104, 193, 209, 395, 410, 800])
+def test_waves_too_fast_for_the_nodes_are_never_taken_for_slow_ones(speed: int) -> None:
+    """At a step of 1/8, cos(97 z) looks like cos(3.5 z), and so it does at 1/16."""
+    terms, act = 192, Activation("cos(x) + tanh(x/1000)")
+    found, _, _, moved = by_steps(act, np.array([float(speed)]), terms)
+    slow, _, _, _ = by_steps(Activation("tanh(x/1000)"), np.array([float(speed)]), terms)
+    # E[cos(wZ) h_k(Z)] is w^k e^{−w²/2}/√k! at most
+    assert np.linalg.norm(found - slow) < 1e-13 or moved[0] > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("f", "g", "std"),
+    [
+        ("x*erf(x)", "x*cos(x)", 92.2),
+        ("tanh(x/50)", "sin(x)", 97.0),
+        ("tanh(x)", "sin(x) + x/1000", 104.0),
+    ],
+)
+def test_fast_waves_average_out(f: str, g: str, std: float) -> None:
+    """Waves that turn many times within the width of b given a: what is left is below e^{−100}, but for E[tanh(a) b]."""
+    rho = 0.96
+    found = kc.gaussian_expectation(
+        Activation(f) if f != "softplus(x)" else "softplus",
+        Activation(g),
+        std**2,
+        std**2,
+        rho * std**2,
+        full_output=True,
+    )
+    z = np.linspace(-12, 12, 200001)
+    slow = np.sum(np.tanh(std * z) * std * z / 1000 * rho * np.exp(-(z**2) / 2)) * (z[1] - z[0]) / np.sqrt(2 * np.pi)
+    assert abs(found.value - (slow if f == "tanh(x)" else 0.0)) <= found.error + 1e-12
+    assert found.error < 1e-9
