@@ -25,7 +25,7 @@ ROW_BLOCK = 256
 SETTLED = 16.0
 # Where the nodes of the comparison lie, in steps: no small multiple of it is close to a whole number, so waves that are too
 # fast have other phases there. In units of 2⁻⁷, for nodes to be exact.
-BETWEEN = 49 / 128
+SHIFTED = 49 / 128
 
 
 @cache
@@ -92,7 +92,7 @@ def _signs(terms: int) -> np.ndarray:
 def _between(level: int, terms: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes z between those of a level, and weights of the sum of all coefficients times :func:`_signs`."""
     step = WIDEST_STEP / 2**level
-    z = (np.arange(-Z_MAX / step, Z_MAX / step) + BETWEEN) * step
+    z = (np.arange(-Z_MAX / step, Z_MAX / step) + SHIFTED) * step
     half = _root_density(z)
     before, now, total = np.zeros_like(z), half, np.zeros_like(z)
     for k, sign in enumerate(_signs(terms).tolist()):
