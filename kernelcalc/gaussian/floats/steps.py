@@ -84,27 +84,41 @@ def _added(act: Activation, std: np.ndarray, level: int, terms: int) -> tuple[np
 
 @cache
 def _signs(terms: int) -> np.ndarray:
-    """±1 for every coefficient, at random."""
-    return np.random.default_rng(terms).choice([-1.0, 1.0], terms)
+    """±1 for every coefficient, at random; longer series begin alike."""
+    return np.resize(np.random.default_rng(0).choice([-1.0, 1.0], 4096), terms)
 
 
 @cache
-def _between(level: int, terms: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes z between those of a level, and weights of the sum of all coefficients times :func:`_signs`."""
+def _between(level: int) -> np.ndarray:
+    """Nodes z between those of a level."""
     step = WIDEST_STEP / 2**level
-    z = (np.arange(-Z_MAX / step, Z_MAX / step) + SHIFTED) * step
-    half = _root_density(z)
-    before, now, total = np.zeros_like(z), half, np.zeros_like(z)
-    for k, sign in enumerate(_signs(terms).tolist()):
-        total += sign * now
-        before, now = now, (z * now - np.sqrt(k) * before) / np.sqrt(k + 1)
-    return z, step * half * total
+    return (np.arange(-Z_MAX / step, Z_MAX / step) + SHIFTED) * step
+
+
+@cache
+def _signed(level: int, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """h_{K−1} √φ, h_K √φ and Σ_{k<K} ± h_k √φ at the nodes between, K = terms."""
+    z = _between(level)
+    if not terms:
+        return np.zeros_like(z), _root_density(z), np.zeros_like(z)
+    first = terms // 2
+    before, now, total = (values.copy() for values in _signed(level, first))
+    roots, after = np.sqrt(np.arange(terms + 1.0)).tolist(), np.empty_like(z)
+    for k, sign in zip(range(first, terms), _signs(terms)[first:].tolist(), strict=True):
+        (np.add if sign > 0 else np.subtract)(total, now, out=total)
+        np.multiply(z, now, out=after)
+        np.multiply(before, roots[k], out=before)
+        np.subtract(after, before, out=after)
+        np.divide(after, roots[k + 1], out=after)
+        before, now, after = now, after, before
+    return before, now, total
 
 
 def _confirmed(act: Activation, std: np.ndarray, level: int, coefficients: np.ndarray, norm: np.ndarray) -> np.ndarray:
     """Which rows' coefficients, added with random signs, are the same at nodes between."""
     terms = coefficients.shape[1]
-    z, weight = _between(level, terms)
+    z = _between(level)
+    weight = WIDEST_STEP / 2**level * _root_density(z) * _signed(level, terms)[-1]
     apart = np.abs(act(std[:, None] * z) @ weight - coefficients @ _signs(terms))
     return np.asarray(apart <= SETTLED * EPS * np.sqrt(terms) * norm)
 
