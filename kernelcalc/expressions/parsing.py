@@ -25,6 +25,8 @@ MAX_DIGITS = 60
 MAX_EXPONENT = 64
 # Of powers within each other: their derivatives at a kink take a second (measured).
 MAX_RAISED_EXPONENT = 512
+# Roots of constants: SymPy gathers all their factors under one root, in numbers of thousands of digits.
+MAX_ROOT = 1000
 # Functions and powers within each other: SymPy's time grows with the square of their depth, exponentially for constants,
 # whose sign it looks for at every step (measured by tests/fuzz/test_parser.py: a second at 5 to 12 for constants).
 MAX_DEPTH = 8
@@ -237,6 +239,8 @@ class _Reader:
                 raise ExpressionError(f"powers between -{MAX_EXPONENT} and {MAX_EXPONENT}", str(right)[:40])
             if left.is_number and right.is_number and not right.is_Integer and left.evalf(15) < 0:
                 raise ExpressionError("a formula with real constants", repr(ast.unparse(node)))
+            if left.is_number and left not in (0, 1):
+                self._check_root(right, node)
             return left**right
         raise self.refuse(node)
 
@@ -256,7 +260,21 @@ class _Reader:
             raise ExpressionError(f"{count} for {identifier}", f"{len(arguments)}")
         if identifier in TWO_OR_MORE:
             _told_apart(arguments)
+        if identifier == "exp":
+            for part in sp.Add.make_args(arguments[0]):
+                if any(one.args[0].is_number for one in part.atoms(sp.log)):
+                    self._check_root(part.as_coeff_Mul()[0], node)
         return FUNCTIONS[identifier](*arguments)
+
+    @staticmethod
+    def _check_root(power: Any, node: ast.expr) -> None:
+        """Refuse powers of constants whose roots SymPy would take minutes to gather under one sign."""
+        if power.is_Rational and power.q > MAX_ROOT:
+            raise ExpressionError(
+                f"powers of constants that are at most {MAX_ROOT}th roots",
+                repr(ast.unparse(node)),
+                "write its value as a number",
+            )
 
     def where(self, node: ast.Call) -> Any:
         if len(node.args) != 3 or not isinstance(node.args[0], ast.Compare) or len(node.args[0].ops) != 1:

@@ -1,8 +1,12 @@
 """Text to expression: the whitelist lets formulas through and nothing else."""
 
+import time
+
+import numpy as np
 import pytest
 import sympy as sp
 
+import kernelcalc as kc
 from kernelcalc.errors import ExpressionError, UnknownNameError
 from kernelcalc.expressions.parsing import parse_expression, to_sympy
 
@@ -113,3 +117,26 @@ def test_text_never_reaches_sympys_own_parser(tmp_path):
         with pytest.raises(ValueError, match="expected"):
             door()
     assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sign(sigmoid(sech(((1/3)/(1e3))**((3)*(1e-60)))))*x",
+        "(1/3000)**0.0003*x",
+        "exp(3*log(1/3000)/1000001)*x",
+        "sqrt(1/3000)**(3/1000001)*x",
+        "(pi/3000)**0.00012345678*x",
+    ],
+)
+def test_high_roots_of_constants_are_refused_at_once(text):
+    start = time.process_time()
+    with pytest.raises(ExpressionError, match="at most 1000th roots"):
+        kc.activation(text)
+    assert time.process_time() - start < 1
+
+
+def test_other_roots_of_constants_stay():
+    assert kc.activation("10**0.25*tanh(x)")(1.0) == pytest.approx(10**0.25 * np.tanh(1.0), rel=1e-15)
+    assert kc.activation("exp(log(2)/3 + x)")(1.0) == pytest.approx(2 ** (1 / 3) * np.e, rel=1e-15)
+    assert kc.activation("exp(0.123456*x)")(1.0) == pytest.approx(np.exp(0.123456), rel=1e-15)
