@@ -66,6 +66,39 @@ def test_as_two_sets_of_points(name, beta, count):
             np.testing.assert_array_equal(values, values.T)
 
 
+@pytest.mark.parametrize("count", [12, 270])
+def test_other_layers_before_the_first_nonlinearity(count):
+    """Equal points are then looked for by their directions: multiples of a point are equal behind LayerNorm without a bias."""
+    x, layers = points(count)[:-2], kc.layers
+    for first in (layers.Dense(1.3, 0.0), layers.Dense(1.3, 0.4)):
+        net = kc.Sequential(
+            first,
+            layers.LayerNorm(),
+            "gelu",
+            layers.Dense(1.1, 0.2),
+            layers.Residual("erf", layers.Dense()),
+            "sin",
+            layers.Dense(),
+        )
+        one, two = net.kernels(x), net.kernels(x, x.copy())
+        for kernel in KERNEL_NAMES:
+            values, expected = getattr(one, kernel), getattr(two, kernel)
+            scale = np.sqrt(np.abs(np.outer(np.diagonal(expected), np.diagonal(expected)))) + np.abs(expected)
+            assert (np.abs(values - expected) <= 1e-11 * scale).all(), kernel
+
+
+@pytest.mark.parametrize("two_sets", [False, True])
+def test_equal_points_behind_layer_norm_are_equal(two_sets):
+    """Their angle is 0, not the root of a rounding: Θ of relu would show it at 1e-8."""
+    one, layers = RNG.normal(size=(40, 50)), kc.layers
+    x = np.concatenate([one, one])
+    net = kc.Sequential(layers.Dense(1.3, 0.4), layers.LayerNorm(), "relu", layers.Dense(), "relu", layers.Dense())
+    K = net.kernels(x, x.copy() if two_sets else None, only=("sigma", "theta"))
+    for values in (K.sigma, K.theta):
+        np.testing.assert_allclose(np.diagonal(values[:40, 40:]), np.diagonal(values)[:40], rtol=1e-13)
+        np.testing.assert_allclose(np.diagonal(values[40:, :40]), np.diagonal(values)[:40], rtol=1e-13)
+
+
 def gelu_and_slope(mean, variance):
     """E g(b) and E g'(b), b ~ N(mean, variance), g(b) = b Φ(b)."""
     t = mp.sqrt(1 + variance)

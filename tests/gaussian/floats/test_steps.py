@@ -33,6 +33,9 @@ def test_rows_settle_by_themselves() -> None:
     both, alone = by_steps(act, std, 200), by_steps(act, std[:1], 200)
     for many, one in zip(both, alone, strict=True):
         np.testing.assert_allclose(many[0], one[0], rtol=0, atol=4 * EPS)
+    # each row says how far its own coefficients moved
+    moved = by_steps(act, np.array([1.0, 100.0]), 200)[3]
+    assert moved[0] < 16 * EPS < 1e-6 < moved[1]
 
 
 def test_a_feature_between_the_first_nodes_is_not_missed() -> None:
