@@ -17,15 +17,16 @@ from kernelcalc.gaussian.floats import closed, kinds
 from kernelcalc.gaussian.floats.blocks import Index, Order, Points, SeriesBlocks
 from kernelcalc.gaussian.floats.kinds import Combination
 from kernelcalc.gaussian.floats.methods import pair_estimate
-from kernelcalc.gaussian.floats.norms import RTOL, enough, lower_norms, smallest_scale
+from kernelcalc.gaussian.floats.norms import NORM_EXPONENTS, RTOL, enough, lower_norms, smallest_scale
 from kernelcalc.gaussian.floats.stein import regrouped_from
 
 # Pairs of a layer sent to quadrature from which on a warning says so, and what one takes.
 MANY_PAIRS, SECONDS_ONE_BY_ONE = 2000, (2e-3, 2e-2)
 # Correlations at which closed forms whose terms may cancel are tried before they are used.
 TRIED = (-0.99, -0.5, 0.0, 0.5, 0.99)
-# Norms vary smoothly with log q: so many are looked at in an octave, and the least of them taken a little smaller.
-PER_OCTAVE, LITTLE_LESS = 4, 0.9
+# So many norms are looked at in an octave, and this part of the least of them is taken: between them norms fall to 0.6 of it
+# (seen: waves), or 0.86 where functions nearly vanish.
+PER_OCTAVE, LITTLE_LESS = 4, 0.25
 # Closed forms of one term are not tried at variances up to this, whose powers are far from overflow.
 TRUSTED = 1e20
 # Pairs from which on compiled series are faster than closed forms of several terms (measured: gelu, twice at N = 4096).
@@ -246,12 +247,10 @@ class ClosedBlocks:
 
 @lru_cache(maxsize=4096)
 def _least_norms(function: Activation, ends: tuple[float, float]) -> np.ndarray:
-    """The smallest lower norms between two variances, (1, exponents), a little less than at some of them."""
-    q = (
-        np.linspace(*ends, num=2)
-        if ends[0] <= 0
-        else np.geomspace(*ends, num=1 + PER_OCTAVE * round(math.log2(ends[1] / ends[0])))
-    )
+    """No more than the lower norms between two variances, (1, exponents): a part of the smallest at some of them."""
+    if ends[0] <= 0:
+        return np.zeros((1, len(NORM_EXPONENTS)))
+    q = np.geomspace(*ends, num=1 + PER_OCTAVE * round(math.log2(ends[1] / ends[0])))
     return LITTLE_LESS * lower_norms(function, q).min(axis=0, keepdims=True)
 
 

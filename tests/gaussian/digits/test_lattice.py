@@ -91,8 +91,9 @@ def test_digits_that_cancel_are_made_up():
         assert odd == 0
 
 
-def test_values_serve_every_covariance_of_a_variance(monkeypatch):
-    lattice._samples.cache_clear()
+@pytest.fixture
+def calls(monkeypatch):
+    """One entry for each place where functions are evaluated."""
     calls = []
     together = lattice._together
 
@@ -101,6 +102,11 @@ def test_values_serve_every_covariance_of_a_variance(monkeypatch):
         return lambda at: calls.append(1) or inner(at)
 
     monkeypatch.setattr(lattice, "_together", counted)
+    return calls
+
+
+def test_values_serve_every_covariance_of_a_variance(calls):
+    lattice._samples.cache_clear()
     layer("tanh", 1, 1, 1, 30)
     once = len(calls)
     layer("tanh", 1, 1, 0.25, 30)
@@ -137,15 +143,7 @@ def samples(expression, q, bits=120, reach=14.0):
         return lattice.Samples((expression,), mp.mpf(q), bits, reach)
 
 
-def test_samples_are_the_functions_and_halving_keeps_what_is_there(monkeypatch):
-    calls = []
-    together = lattice._together
-
-    def counted(expressions):
-        inner = together(expressions)
-        return lambda at: calls.append(1) or inner(at)
-
-    monkeypatch.setattr(lattice, "_together", counted)
+def test_samples_are_the_functions_and_halving_keeps_what_is_there(calls):
     with mp.workprec(200):
         one = lattice.Samples((sp.tanh(X), sp.cos(X) + 1), mp.mpf(3) / 7, 120, 9.0)
         # the widest that a Gaussian allows: the next power of two leaves more than 2^−bits of it
