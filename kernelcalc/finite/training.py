@@ -6,7 +6,7 @@ k · step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
@@ -18,17 +18,16 @@ from kernelcalc.errors import InputError, IntegrationError, MissingExtraError, U
 from kernelcalc.finite.arrays import AnyArray, finite_array, finite_number, whole_number
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.derivatives import Problem
-from kernelcalc.finite.factored import FactoredSteps, factors_pay
+from kernelcalc.finite.factored import factors_pay, networks_together
+from kernelcalc.finite.flow import State, flow, side_by_side
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters
-from kernelcalc.machine import blas_threads, one_blas_thread
+from kernelcalc.machine import blas_threads
 from kernelcalc.results.result import Result, axes
 
 Net = TypeVar("Net", bound=Parameters)
 
 TRAINING_METHODS = ("flow", "gd", "sgd")
-# An explicit method needs λ_max t/3 steps; this is a time of 6·10⁴/λ_max.
-_MAX_STEPS = 20_000
 # Beyond, whole numbers have gaps as floats.
 _MOST_COUNTED = 2.0**53
 
@@ -70,15 +69,6 @@ class Schedule:
         if batch_size < 1:
             raise InputError("a batch size of at least 1", f"batch_size={batch_size}")
         vars(self).update(times=when.copy(), batch_size=batch_size, **positive)
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """Parameters on the way, and whether the gradient is so small that training ends there."""
-
-    time: float
-    theta: AnyArray
-    is_last: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -208,8 +198,11 @@ def train(
         def velocity(theta: AnyArray) -> AnyArray:
             return -problem.gradient(net.at(theta))
 
-        steps = partial(FactoredSteps, net, problem) if gradient_norm is None and factors_pay(net, problem) else None
-        states = flow(velocity, net.parameters, plan.times, plan.tol, plan.gradient_norm, steps)
+        if gradient_norm is None and factors_pay(net, problem):
+            passed = side_by_side(net, net.parameters[None], problem, plan.times, plan.tol)
+            states: Iterator[State] = (State(time, theta[0]) for time, theta in passed)
+        else:
+            states = flow(velocity, net.parameters, plan.times, plan.tol, plan.gradient_norm)
     else:
         states = _descent(net, problem, plan, np.random.default_rng(rng))
     if progress:
@@ -219,16 +212,70 @@ def train(
         # not copied: no loop writes to a state that it has handed out
         now = net.at(state.theta)
         seen.append(state.time)
-        with np.errstate(over="ignore", invalid="ignore"):
-            losses.append(problem.value(now))
-        if not np.isfinite(losses[-1]):
-            raise IntegrationError(
-                f"the loss is not finite at t={state.time:.6g} (an overflow, or NaN from an activation)"
-            )
+        losses.append(_loss(now, problem, state.time))
         if record is not None:
             records.append(record(state.time, now))
         stopped = state.time if state.is_last else None
     return Training(times=np.array(seen), loss=np.array(losses), network=now, records=records, stopped=stopped)
+
+
+def train_together(
+    nets: Sequence[Net],
+    X: Any,
+    Y: Any,
+    times: Any,
+    *,
+    record: Callable[[int, float, Net], Any],
+    loss: str | Loss = "mse",
+    tol: float = 1e-4,
+) -> list[Training[Net]]:
+    """Gradient flow of networks of one architecture, side by side where that is faster; each as in :func:`train`.
+
+    Parameters
+    ----------
+    nets : sequence of FiniteNetwork
+        Where training starts.
+    X, Y, times, loss, tol
+        See :func:`train`.
+    record : callable
+        ``record(i, t, network)``, called for the i-th network at every time; its values are kept.
+
+    Returns
+    -------
+    list of Training
+        One a network.
+
+    Raises
+    ------
+    InputError, NotFiniteError, IntegrationError
+        As :func:`train`, of any of the networks.
+    """
+    first, plan = nets[0], Schedule(times=times, tol=tol)
+    problem = Problem.of(first, X, Y, loss)
+    size = networks_together(first, problem)
+    if size == 1 or len(nets) == 1:
+        return [train(net, X, Y, times, loss=loss, tol=tol, record=partial(record, i)) for i, net in enumerate(nets)]
+    found: list[Training[Net]] = []
+    for start in range(0, len(nets), size):
+        now = list(nets[start : start + size])
+        theta, losses, records = np.stack([net.parameters for net in now]), [], []
+        for time, passed in side_by_side(first, theta, problem, plan.times, plan.tol):
+            now = [first.at(one) for one in passed]
+            losses.append([_loss(net, problem, time) for net in now])
+            records.append([record(i, time, net) for i, net in enumerate(now, start)])
+        found += [
+            Training(times=plan.times, loss=np.array(values), network=net, records=list(rows))
+            for net, values, rows in zip(now, zip(*losses, strict=True), zip(*records, strict=True), strict=True)
+        ]
+    return found
+
+
+def _loss(net: Parameters, problem: Problem, time: float) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = problem.value(net)
+    if not np.isfinite(value):
+        raise IntegrationError(f"the loss is not finite at t={time:.6g} (an overflow, or NaN from an activation)")
+    return value
 
 
 def _with_bar(states: Iterator[State], total: int) -> Iterator[State]:
@@ -273,75 +320,6 @@ def _largest_eigenvalue(net: Parameters, problem: Problem, tol: float, most: int
             break
         previous = norm
     return norm
-
-
-def flow(
-    velocity: Callable[[AnyArray], AnyArray],
-    theta: AnyArray,
-    times: AnyArray,
-    tol: float,
-    gradient_norm: float | None = None,
-    factored: Callable[[float, float], Any] | None = None,
-) -> Iterator[State]:
-    """θ at the times under θ' = velocity(θ), of θ's own number type; ``tol`` bounds the error of a step in ‖θ‖₂.
-
-    ``factored`` makes, of the last time and ``tol``, another solver of the same equation.
-
-    Raises
-    ------
-    IntegrationError
-        The flow cannot be followed to the last time.
-    """
-    at = np.searchsorted(times, 0.0, side="right")
-    with np.errstate(over="ignore", invalid="ignore"):
-        if gradient_norm is not None and np.linalg.norm(velocity(theta)) <= gradient_norm:
-            yield State(0.0, theta, is_last=True)
-            return
-    for _ in range(at):
-        yield State(0.0, theta)
-    if at == len(times):
-        return
-    with np.errstate(over="ignore", invalid="ignore"), one_blas_thread():
-        solver = (factored or partial(_solver, velocity, theta))(float(times[-1]), tol)
-    # from there it would look for a step for ever
-    if not (np.isfinite(solver.f).all() and np.isfinite(solver.h_abs)):
-        raise IntegrationError("the gradient is not finite at the start (an overflow, or NaN from an activation)")
-    steps = 0
-    while at < len(times):
-        with np.errstate(over="ignore", invalid="ignore"), one_blas_thread():
-            message = solver.step() if steps < _MAX_STEPS else f"no end after {steps} steps"
-        steps += 1
-        if solver.status == "failed" or steps > _MAX_STEPS:
-            raise IntegrationError(
-                f"the flow could not be followed past t={solver.t:.6g}: {message}; raise tol or shorten the times "
-                "(units sliding along a kink, as of relu, may need method='gd')"
-            )
-        is_last = gradient_norm is not None and np.linalg.norm(solver.f) <= gradient_norm
-        seen = at
-        while at < len(times) and (times[at] < solver.t or (times[at] == solver.t and not is_last)):
-            at += 1
-        if seen < at:
-            # seven products of the length of θ, for steps with a time in them alone
-            with one_blas_thread():
-                between = solver.dense_output()
-            for time in times[seen:at].tolist():
-                with one_blas_thread():
-                    now = between(time).astype(theta.dtype, copy=False)
-                yield State(time, now)
-        if is_last:
-            yield State(float(solver.t), solver.y.astype(theta.dtype, copy=False), is_last=True)
-            return
-
-
-def _solver(velocity: Callable[[AnyArray], AnyArray], theta: AnyArray, end: float, tol: float) -> Any:
-    from scipy.integrate import RK45
-
-    def right_hand_side(_: float, y: AnyArray) -> AnyArray:
-        return velocity(y.astype(theta.dtype, copy=False))
-
-    # the state is float64 also for float32 networks: small steps would be lost to rounding; RK45 bounds the root mean square
-    # of error/atol, so this is ‖error of a step‖₂ ≤ tol
-    return RK45(right_hand_side, 0.0, theta.astype(np.float64), end, rtol=1e-13, atol=tol / np.sqrt(theta.size))
 
 
 def _descent(net: Parameters, problem: Problem, plan: Schedule, rng: np.random.Generator) -> Iterator[State]:

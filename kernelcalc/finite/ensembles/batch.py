@@ -20,10 +20,10 @@ from kernelcalc.finite.arrays import AnyArray, finite_array, finite_number, whol
 from kernelcalc.finite.curvature.moments import HessianMoments
 from kernelcalc.finite.derivatives import Problem, forward, ntk
 from kernelcalc.finite.ensembles.trials import trial_seeds
+from kernelcalc.finite.flow import flow
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.network import FiniteNetwork, LayeredNetwork
 from kernelcalc.finite.parameters import Parameters
-from kernelcalc.finite.training import flow
 from kernelcalc.machine import blas_threads
 
 

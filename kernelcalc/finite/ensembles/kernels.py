@@ -17,20 +17,22 @@ from kernelcalc.arrays import digest
 from kernelcalc.finite.arrays import AnyArray, finite_array, whole_number
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.curvature.moments import hessian_moments
-from kernelcalc.finite.curvature.pairs import curvature_pairs, unit_pairs
+from kernelcalc.finite.curvature.pairs import CurvaturePairs, curvature_pairs, unit_pairs
 from kernelcalc.finite.derivatives import Problem, forward
 from kernelcalc.finite.ensembles.fingerprint import architecture
 from kernelcalc.finite.ensembles.records import MOMENT_FIELDS
 from kernelcalc.finite.ensembles.trace_gradients import HAND_MADE_DEPTH, SHIFT, STENCIL, trace_derivatives
 from kernelcalc.finite.ensembles.trials import run_trials
 from kernelcalc.finite.network import FiniteNetwork, LayeredNetwork
-from kernelcalc.finite.training import Schedule
+from kernelcalc.finite.training import Schedule, train_together
 from kernelcalc.results.result import Result, axes
 
 # Σ weight F(s h) = h² F''(0) + O(h⁶), F(0) once
 _SECOND = ((-2.0, -1 / 12), (-1.0, 4 / 3), (0.0, -5 / 2), (1.0, 4 / 3), (2.0, -1 / 12))
 # Random directions of unit components move pre-activations by this much: the error is about its fourth power.
 _SWING = 4e-3
+# Trials together at most, and parameters of all their networks (about two seconds at few points).
+_MOST_TRIALS, _TOGETHER = 16, 2**21
 
 
 def mean_ntk(net: FiniteNetwork, X: Any) -> AnyArray:
@@ -202,6 +204,15 @@ def centred_products(net: FiniteNetwork, X: Any, Y: AnyArray, readout: ReadoutKe
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Start:
+    """What is known of a network before training: the seed of its probes, its unit pairs, fields by name."""
+
+    state: Any
+    pairs: CurvaturePairs | None
+    values: dict[str, AnyArray]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Task:
     """One trial: a network of every width, so that a process can run it alone."""
 
@@ -216,39 +227,60 @@ class _Task:
 
     def run(self, seed: np.random.SeedSequence) -> dict[str, AnyArray]:
         """Fields by name with the width as first axis, then the time where there is one."""
-        found = [self._one(width, own) for width, own in zip(self.widths, seed.spawn(len(self.widths)), strict=True)]
-        return {name: np.stack([one[name] for one in found]) for name in found[0]}
+        return self.together([seed])[0]
 
-    def _one(self, width: int, seed: np.random.SeedSequence) -> dict[str, AnyArray]:
-        draw, sample = seed.spawn(2)
+    def together(self, seeds: Sequence[np.random.SeedSequence]) -> list[dict[str, AnyArray]]:
+        """Those of several trials, whose networks of a width are trained side by side."""
+        own = zip(*(seed.spawn(len(self.widths)) for seed in seeds), strict=True)
+        found = [self._of_width(width, column) for width, column in zip(self.widths, own, strict=True)]
+        return [{name: np.stack([one[name] for one in row]) for name in row[0]} for row in zip(*found, strict=True)]
+
+    def _of_width(self, width: int, seeds: Sequence[np.random.SeedSequence]) -> list[dict[str, AnyArray]]:
         shape = self.X.shape[1] if self.X.ndim == 2 else self.X.shape[1:]
-        fin = FiniteNetwork.random(self.net, width, shape, np.random.default_rng(draw))
+        drawn = [seed.spawn(2) for seed in seeds]
+        nets = [FiniteNetwork.random(self.net, width, shape, np.random.default_rng(draw)) for draw, _ in drawn]
+        starts = [self._start(net, sample) for net, (_, sample) in zip(nets, drawn, strict=True)]
+        trained = train_together(
+            nets, self.X, self.Y, self.times, tol=self.tol, record=lambda i, *at: self._record(starts[i], *at)
+        )
+        return [
+            start.values | {name: np.stack([row[name] for row in run.records]) for name in run.records[0]}
+            for start, run in zip(starts, trained, strict=True)
+        ]
+
+    def _start(self, fin: FiniteNetwork, sample: np.random.SeedSequence) -> _Start:
         state = sample.generate_state(1)[0]
-
+        readout = readout_kernels(fin, self.X)
+        pairs = None
         # with one output Υ and Tr S² come from the same sums
-        shared = fin.n_out == 1 and not isinstance(fin, LayeredNetwork)
-        problem = Problem.of(fin, self.X, self.Y, "mse")
-        of_start = unit_pairs(fin, problem) if shared else None
-
-        def record(time: float, now: FiniteNetwork) -> dict[str, AnyArray]:
-            pairs = unit_pairs(now, problem) if shared and time else of_start
-            moments = hessian_moments(
-                now, self.X, self.Y, kmax=self.kmax, probes=self.probes, dense=False, rng=state, pairs=pairs
-            )
-            row = {name: np.asarray(getattr(moments, name)) for name in MOMENT_FIELDS}
-            return row | {"theta": mean_ntk(now, self.X), "lam": trace_gradient_kernel(now, self.X, rng=state)}
-
-        seen = fin.train(self.X, self.Y, self.times, tol=self.tol, record=record).records
-        start = readout_kernels(fin, self.X)
-        upsilon = of_start.s_s if of_start else hessian_kernel(fin, self.X, rng=np.random.default_rng([state]))
-        return {
-            "sigma": start.sigma,
-            "phi": start.phi,
-            "xi": start.xi,
-            "upsilon": upsilon,
-            "controls": centred_products(fin, self.X, self.Y, start),
-            **{name: np.stack([row[name] for row in seen]) for name in seen[0]},
+        if fin.n_out == 1 and not isinstance(fin, LayeredNetwork):
+            pairs = unit_pairs(fin, Problem.of(fin, self.X, self.Y, "mse"))
+        values = {
+            "sigma": readout.sigma,
+            "phi": readout.phi,
+            "xi": readout.xi,
+            "upsilon": pairs.s_s if pairs else hessian_kernel(fin, self.X, rng=np.random.default_rng([state])),
+            "controls": centred_products(fin, self.X, self.Y, readout),
         }
+        return _Start(state=state, pairs=pairs, values=values)
+
+    def _record(self, start: _Start, time: float, now: FiniteNetwork) -> dict[str, AnyArray]:
+        pairs = start.pairs
+        if pairs and time:
+            pairs = unit_pairs(now, Problem.of(now, self.X, self.Y, "mse"))
+        moments = hessian_moments(
+            now, self.X, self.Y, kmax=self.kmax, probes=self.probes, dense=False, rng=start.state, pairs=pairs
+        )
+        row = {name: np.asarray(getattr(moments, name)) for name in MOMENT_FIELDS}
+        return row | {"theta": mean_ntk(now, self.X), "lam": trace_gradient_kernel(now, self.X, rng=start.state)}
+
+    def group(self) -> int:
+        """Trials that may be run together: of large networks few, which take long and are kept when they are done."""
+        if not hasattr(self.net, "sigma_w"):
+            return 1
+        hidden = max(1, len(self.net.activations))
+        each = sum((hidden - 1) * width**2 + width * (self.X.shape[-1] + self.net.n_out) for width in self.widths)
+        return max(1, min(_MOST_TRIALS, _TOGETHER // each))
 
     def settings(self) -> dict[str, Any]:
         """What defines a trial, as JSON values; activations are known by their values."""
@@ -331,4 +363,6 @@ def kernels_through_training(
         settings=settings,
         progress=progress,
         executor=executor,
+        together=task.together,
+        group=task.group(),
     )

@@ -10,21 +10,25 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, as_completed
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kernelcalc.errors import InputError, MissingExtraError, WorkerError, warn
+from kernelcalc.errors import InputError, KernelcalcError, MissingExtraError, WorkerError, warn
 from kernelcalc.finite.arrays import AnyArray, whole_number
 from kernelcalc.finite.ensembles.trial_log import Result, TrialLog, as_result, fields
 from kernelcalc.machine import processors
 
 Trial = Callable[[np.random.SeedSequence], dict[str, Any]]
+Trials = Callable[[list[np.random.SeedSequence]], list[dict[str, Any]]]
 
 _UNGUARDED = (
     'in a script, what starts workers stands under if __name__ == "__main__":, as each reads it (workers=1: none)'
 )
+# Enough for workers to end at about the same time.
+_GROUPS_A_WORKER = 4
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -38,6 +42,8 @@ def run_trials(
     settings: dict[str, Any] | None = None,
     progress: bool = False,
     executor: Executor | None = None,
+    together: Trials | None = None,
+    group: int = 1,
 ) -> dict[str, AnyArray]:
     """Results of ``trial(seed)`` for the first ``trials`` spawned seeds, stacked by name with the trial as first axis.
 
@@ -67,6 +73,10 @@ def run_trials(
     executor : concurrent.futures.Executor, optional
         Where to run instead of in own processes, for example ``client.get_executor()`` of a ``dask.distributed`` client;
         it is not shut down, and ``workers`` has no effect.
+    together : callable, optional
+        Takes several seeds and returns what ``trial`` would of each, faster; after an error ``trial`` takes them one by one.
+    group : int
+        How many seeds ``together`` gets at most; fewer where workers would be left without.
 
     Raises
     ------
@@ -99,7 +109,9 @@ def run_trials(
         if log is not None and missing:
             log.require_writable()
         # closing: an error here must not leave the processes waiting for more
-        with closing(_computed(trial, missing, workers, executor)) as stream:
+        work = _Work(trial=trial, together=together)
+        size = max(1, min(group, len(missing) // (_GROUPS_A_WORKER * workers))) if workers > 1 else group
+        with closing(_computed(work, _groups(missing, size), workers, executor)) as stream:
             for index, result in _with_bar(stream, len(missing)) if progress else stream:
                 done[index] = as_result(result)
                 known = fields(next(iter(done.values())))
@@ -116,10 +128,13 @@ def trial_seeds(rng: Any, trials: int) -> list[np.random.SeedSequence]:
         sequence: Any = rng.bit_generator.seed_seq
         return list(sequence.spawn(trials))
     if isinstance(rng, np.random.SeedSequence):
-        # spawning from a copy leaves the caller's sequence as it was
-        rng = np.random.SeedSequence(rng.entropy, spawn_key=rng.spawn_key, pool_size=rng.pool_size)
-        return rng.spawn(trials)
+        return _copy(rng).spawn(trials)
     return np.random.SeedSequence(rng).spawn(trials)
+
+
+def _copy(seed: np.random.SeedSequence) -> np.random.SeedSequence:
+    """Another one of the same: what it spawns leaves the caller's sequence as it was."""
+    return np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key, pool_size=seed.pool_size)
 
 
 def trial_file(folder: str | os.PathLike[str], name: str, settings: dict[str, Any], rng: Any) -> Path:
@@ -138,21 +153,50 @@ def _identity(seed: np.random.SeedSequence) -> tuple[Any, ...]:
     return seed.entropy, tuple(seed.spawn_key)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """Trials one by one, or several together."""
+
+    trial: Trial
+    together: Trials | None
+
+    def results(self, seeds: list[np.random.SeedSequence]) -> Iterator[dict[str, Any]]:
+        """In the order of the seeds; those before a trial with an error come before the error."""
+        if self.together is not None and len(seeds) > 1:
+            try:
+                yield from self.together([_copy(seed) for seed in seeds])
+                return
+            except (KernelcalcError, FloatingPointError):
+                # which of them it was, the trials alone will tell
+                pass
+        for seed in seeds:
+            yield self.trial(seed)
+
+    def __call__(self, seeds: list[np.random.SeedSequence]) -> list[dict[str, Any]]:
+        return list(self.results(seeds))
+
+
+def _groups(seeds: dict[int, np.random.SeedSequence], size: int) -> list[dict[int, np.random.SeedSequence]]:
+    """The seeds by number, so many at a time."""
+    numbers = list(seeds)
+    return [{i: seeds[i] for i in numbers[at : at + size]} for at in range(0, len(numbers), size)]
+
+
 def _computed(
-    trial: Trial, seeds: dict[int, np.random.SeedSequence], workers: int, executor: Executor | None
+    work: _Work, groups: list[dict[int, np.random.SeedSequence]], workers: int, executor: Executor | None
 ) -> Generator[tuple[int, dict[str, Any]], None, None]:
     if executor is not None:
-        yield from _as_finished(trial, seeds, executor)
+        yield from _as_finished(work, groups, executor)
         return
-    if workers == 1 or len(seeds) <= 1 or not _can_start():
-        for index, seed in seeds.items():
-            yield index, trial(seed)
+    if workers == 1 or len(groups) <= 1 or not _can_start():
+        for group in groups:
+            yield from zip(group, work.results(list(group.values())), strict=True)
         return
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
-    count = min(workers, len(seeds))
+    count = min(workers, len(groups))
     # spawn: forked processes inherit the locks of BLAS threads
     context = get_context("spawn")
     stopped, stop = context.Pipe(duplex=False)
@@ -164,7 +208,7 @@ def _computed(
         closing(stop),
     ):
         try:
-            yield from _as_finished(trial, seeds, pool)
+            yield from _as_finished(work, groups, pool)
         except BrokenProcessPool as error:
             raise WorkerError(
                 f"a worker process ended before its trial was done, killed for want of memory or otherwise; {_UNGUARDED}"
@@ -209,12 +253,12 @@ def _end_with_parent(stopped: Any) -> None:
 
 
 def _as_finished(
-    trial: Trial, seeds: dict[int, np.random.SeedSequence], executor: Executor
+    work: _Work, groups: list[dict[int, np.random.SeedSequence]], executor: Executor
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    futures = {executor.submit(trial, seed): index for index, seed in seeds.items()}
+    futures = {executor.submit(work, list(group.values())): group for group in groups}
     try:
         for future in as_completed(futures):
-            yield futures[future], future.result()
+            yield from zip(futures[future], future.result(), strict=True)
     finally:
         for future in futures:
             future.cancel()

@@ -1,0 +1,90 @@
+"""Networks trained side by side against each of them trained alone by SciPy's solver."""
+
+import numpy as np
+import pytest
+from conftest import CASES, make_problem
+from stand_ins import alternating
+
+import kernelcalc.finite.training as module
+from kernelcalc.errors import IntegrationError
+from kernelcalc.finite import FiniteNetwork
+from kernelcalc.finite.derivatives import Problem
+from kernelcalc.finite.factored import networks_together
+from kernelcalc.finite.training import train_together
+
+TIMES = np.array([0.0, 0.2, 0.3, 2.0, 10.0])
+
+
+def like(fin, count, largest=3.0):
+    """Networks of one architecture that take different numbers of steps."""
+    rng = np.random.default_rng(7)
+    sizes = np.linspace(0.3, largest, count)
+    return [fin.with_parameters((a * rng.standard_normal(fin.n_parameters)).astype(fin.dtype)) for a in sizes]
+
+
+def alone(monkeypatch, nets, X, Y, times=TIMES, **options):
+    monkeypatch.setattr(module, "factors_pay", lambda *_: False)
+    return [net.train(X, Y, times, record=lambda t, now: (t, now.parameters), **options) for net in nets]
+
+
+def together(monkeypatch, nets, X, Y, times=TIMES, size=3, **options):
+    monkeypatch.setattr(module, "networks_together", lambda *_: size)
+    return train_together(nets, X, Y, times, record=lambda i, t, now: (i, t, now.parameters), **options)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "relu"])
+def test_each_goes_where_it_goes_alone(monkeypatch, name):
+    fin, X, Y, loss = make_problem(name)
+    nets = like(fin, 5)
+    expected = alone(monkeypatch, nets, X, Y, loss=loss, tol=1e-4)
+    found = together(monkeypatch, nets, X, Y, loss=loss, tol=1e-4)
+    for number, (one, other) in enumerate(zip(found, expected, strict=True)):
+        assert [row[:2] for row in one.records] == [(number, t) for t, _ in other.records]
+        np.testing.assert_allclose([row[2] for row in one.records], [theta for _, theta in other.records], atol=1e-9)
+        np.testing.assert_allclose(one.loss, other.loss, rtol=1e-8, atol=1e-12)
+        np.testing.assert_array_equal(one.times, other.times)
+        np.testing.assert_array_equal(one.network.parameters, one.records[-1][2])
+
+
+def test_rejected_steps_of_some(monkeypatch):
+    """Far targets make the first step of the large networks too long, not that of the small ones."""
+    fin, X, Y, loss = make_problem("two hidden")
+    nets = like(fin, 4, largest=8.0)
+    expected = alone(monkeypatch, nets, X, 30 * Y, [0.1, 0.4], loss=loss, tol=1e-3)
+    found = together(monkeypatch, nets, X, 30 * Y, [0.1, 0.4], size=4, loss=loss, tol=1e-3)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.records[1][2], other.records[1][1], rtol=1e-6, atol=1e-7)
+
+
+def test_float32(monkeypatch):
+    fin, X, Y, loss = make_problem("two hidden", dtype=np.float32)
+    nets = like(fin, 3)
+    expected = alone(monkeypatch, nets, X, Y, loss=loss)
+    for one, other in zip(together(monkeypatch, nets, X, Y, loss=loss), expected, strict=True):
+        assert one.network.dtype == np.float32
+        np.testing.assert_allclose(one.network.parameters, other.network.parameters, rtol=0, atol=1e-5)
+
+
+def test_times_that_are_all_zero(monkeypatch):
+    fin, X, Y, loss = make_problem("two hidden")
+    nets = like(fin, 3)
+    for net, run in zip(nets, together(monkeypatch, nets, X, Y, [0.0, 0.0], loss=loss), strict=True):
+        assert len(run.records) == 2
+        np.testing.assert_array_equal(run.network.parameters, net.parameters)
+
+
+def test_one_that_cannot_be_followed(monkeypatch):
+    fin, X, Y, loss = make_problem("two hidden")
+    nets = [*like(fin, 2), fin.with_parameters(1e120 * fin.parameters)]
+    with pytest.raises(IntegrationError):
+        together(monkeypatch, nets, X, Y, loss=loss)
+    assert len(together(monkeypatch, nets[:2], X, Y, loss=loss)) == 2
+
+
+def test_many_small_networks_and_few_large_ones():
+    net, points = alternating(3), np.ones((4, 3))
+    problem = Problem.of(FiniteNetwork.random(net, 64, 3, rng=0), points, np.zeros(4), "mse")
+    sizes = [networks_together(FiniteNetwork.random(net, width, 3, rng=0), problem) for width in (64, 128, 256, 1024)]
+    assert sizes[0] > 8 > 1 == sizes[-1]
+    assert sizes == sorted(sizes, reverse=True)
+    assert networks_together(FiniteNetwork.random(net, 16, 3, rng=0), problem) == 1
