@@ -2,7 +2,8 @@
 
 Nothing here imports the theory side, only what stands at the ground (errors, arrays); networks come in as plain callables
 and numbers, data as plain arrays. From below: ``arrays`` (a caller's numbers, checked), ``parameters`` (weights and the flat
-vector), ``losses``, ``derivatives``, ``curvature`` (H = I + S), ``flow``, ``training``, ``network`` (what a user holds), ``ensembles``.
+vector), ``losses``, ``derivatives``, ``curvature`` (H = I + S), ``flow``, ``training``, ``network`` (what a user holds),
+``ensembles``.
 """
 
 from kernelcalc.finite import derivatives, losses, network, training

@@ -32,7 +32,7 @@ _SECOND = ((-2.0, -1 / 12), (-1.0, 4 / 3), (0.0, -5 / 2), (1.0, 4 / 3), (2.0, -1
 # Random directions of unit components move pre-activations by this much: the error is about its fourth power.
 _SWING = 4e-3
 # Trials together at most, and parameters of all their networks (about two seconds at few points).
-_MOST_TRIALS, _TOGETHER = 16, 2**21
+_MOST_TRIALS, _PARAMETERS_OF_TRIALS = 16, 2**21
 
 
 def mean_ntk(net: FiniteNetwork, X: Any) -> AnyArray:
@@ -280,7 +280,7 @@ class _Task:
             return 1
         hidden = max(1, len(self.net.activations))
         each = sum((hidden - 1) * width**2 + width * (self.X.shape[-1] + self.net.n_out) for width in self.widths)
-        return max(1, min(_MOST_TRIALS, _TOGETHER // each))
+        return max(1, min(_MOST_TRIALS, _PARAMETERS_OF_TRIALS // each))
 
     def settings(self) -> dict[str, Any]:
         """What defines a trial, as JSON values; activations are known by their values."""
