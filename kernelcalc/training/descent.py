@@ -121,7 +121,7 @@ class Descent:
     def _matrices(self, values: Array, n: int) -> Array:
         """One step on (p, v, w), (N, 3, 3)."""
         rate, mu = self.step / n, self.momentum
-        kept = mu * (1 - rate * values) if self.nesterov else np.full_like(values, mu)
+        kept = mu * (1 - rate * values) if self.nesterov else mu
         made = np.zeros((len(values), 3, 3))
         made[:, 1, 0] = made[:, 2, 0] = rate
         made[:, 1, 1] = made[:, 2, 1] = kept

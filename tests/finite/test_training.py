@@ -1,5 +1,7 @@
 """Training against solved problems and SciPy's integrators."""
 
+import sys
+
 import numpy as np
 import pytest
 from conftest import make_problem
@@ -7,10 +9,10 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 from stand_ins import RELU, Architecture, alternating
 
-from kernelcalc.errors import InputError, IntegrationError, NotFiniteError, UnknownNameError
+from kernelcalc.errors import InputError, IntegrationError, MissingExtraError, NotFiniteError, UnknownNameError
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.derivatives import Problem
-from kernelcalc.finite.training import largest_eigenvalue
+from kernelcalc.finite.training import Schedule, largest_eigenvalue
 
 
 def test_flow_of_a_linear_network_is_a_matrix_exponential():
@@ -86,6 +88,113 @@ def test_largest_eigenvalue(problem):
     fin, X, Y, loss = problem
     exact = np.abs(np.linalg.eigvalsh(fin.hessian(X, Y, loss))).max()
     assert largest_eigenvalue(fin, Problem.of(fin, X, Y, loss)) == pytest.approx(exact, rel=0.1)
+
+
+def test_the_largest_eigenvalue_is_sought_from_the_gradient():
+    fin, X, Y, loss = make_problem("two hidden, softmax")
+    hessian, gradient = fin.hessian(X, Y, loss), fin.gradient(X, Y, loss)
+    problem = Problem.of(fin, X, Y, loss)
+    exact = np.abs(np.linalg.eigvalsh(hessian)).max()
+    assert largest_eigenvalue(fin, problem, tol=1e-12, most=10_000) == pytest.approx(exact, rel=1e-6)
+    # after one and two products
+    start = gradient / np.linalg.norm(gradient)
+    once = np.linalg.norm(hessian @ start)
+    assert largest_eigenvalue(fin, problem, most=1) == pytest.approx(once, rel=1e-2)
+    twice = np.linalg.norm(hessian @ hessian @ start) / once
+    assert largest_eigenvalue(fin, problem, most=2) == pytest.approx(twice, rel=1e-2)
+    # from a start without a gradient, where H = DᵀD/N
+    fitted = Problem.of(fin, X, fin(X), "mse")
+    exact = np.linalg.eigvalsh(fin.hessian(X, fin(X), "mse"))[-1]
+    assert largest_eigenvalue(fin, fitted, tol=1e-12, most=10_000) == pytest.approx(exact, rel=1e-6)
+    for bad in (1e200, 1e308):
+        with pytest.raises(IntegrationError, match="not finite at the start"):
+            largest_eigenvalue(fin, Problem.of(fin, X, bad * np.ones((6, 3)), "mse"))
+
+
+def test_where_nothing_curves_nothing_moves():
+    fin = FiniteNetwork(weights=[np.ones((2, 1))], biases=[np.zeros(1)], activations=[], beta=0.0)
+    X, Y = np.zeros((3, 2)), np.ones(3)
+    assert 0 < largest_eigenvalue(fin, Problem.of(fin, X, Y, "mse")) < 1e-300
+    run = fin.train(X, Y, [0.0, 5.0], method="gd")
+    assert run.loss.tolist() == [0.5, 0.5]
+    np.testing.assert_array_equal(run.network.parameters, fin.parameters)
+
+
+def test_the_default_step_is_one_over_the_largest_eigenvalue():
+    fin, X, Y, loss = make_problem("two hidden, softmax")
+    step = 1 / np.linalg.eigvalsh(fin.hessian(X, Y, loss)).max()
+    # the nearest multiple of the step
+    assert fin.train(X, Y, [step], loss=loss, method="gd").times == pytest.approx([step], rel=0.1)
+
+
+def test_defaults_of_sgd():
+    fin, X, Y, _ = make_problem("two hidden", n=70)
+    orders, theta = np.random.default_rng(0), fin.parameters
+    for _ in range(2):
+        # two batches of 32 an epoch, six points are left out
+        order = orders.permutation(70)
+        for part in (order[:32], order[32:64]):
+            theta = theta - 0.05 * fin.with_parameters(theta).gradient(X[part], Y[part])
+    found = fin.train(X, Y, [0.2], method="sgd", step=0.05).network.parameters
+    np.testing.assert_allclose(found, theta, rtol=1e-12)
+
+
+def test_a_batch_of_all_points_is_an_epoch():
+    fin, X, Y, _ = make_problem("two hidden")
+    whole = fin.train(X, Y, [0.0, 1.0], method="gd", step=0.1)
+    for size in (6, 100):
+        found = fin.train(X, Y, [0.0, 1.0], method="sgd", step=0.1, batch_size=size)
+        np.testing.assert_allclose(found.network.parameters, whole.network.parameters, rtol=1e-12)
+
+
+def test_a_schedule_holds_numbers_and_times_of_its_own():
+    given = np.array([0.0, 2.0])
+    plan = Schedule(times=given, step=np.float32(0.5), batch_size=np.float64(8), gradient_norm=np.array(0.25), tol=1)
+    given[1] = 7.0
+    assert plan.times.tolist() == [0.0, 2.0]
+    assert (plan.step, plan.batch_size, plan.gradient_norm, plan.tol) == (0.5, 8, 0.25, 1.0)
+    assert [type(x) for x in (plan.step, plan.batch_size, plan.gradient_norm, plan.tol)] == [float, int, float, float]
+    plan = Schedule(times=3)
+    assert (plan.times.tolist(), plan.method, plan.step, plan.gradient_norm) == ([3.0], "flow", None, None)
+    assert (plan.batch_size, plan.tol) == (32, 1e-4)
+    for name in ("step", "tol", "gradient_norm"):
+        for bad in (0.0, -0.5):
+            with pytest.raises(InputError, match=f"expected a positive {name}, got {name}={bad}"):
+                Schedule(times=[0.0], **{name: bad})
+    with pytest.raises(InputError, match="expected tol: a real number, got None"):
+        Schedule(times=[0.0], tol=None)
+    with pytest.raises(InputError, match=r"a batch size of at least 1, got batch_size=-2"):
+        Schedule(times=[0.0], batch_size=-2)
+    with pytest.raises(InputError, match=r"times: non-negative, not decreasing numbers, got \[\[0.0\]\]"):
+        Schedule(times=[[0.0]])
+
+
+def test_the_flow_gives_up_after_many_steps(monkeypatch):
+    fin, X, Y, _ = make_problem("two hidden")
+    monkeypatch.setattr("kernelcalc.finite.flow._MAX_STEPS", 3)
+    with pytest.raises(IntegrationError, match=r"past t=.*: no end after 3 steps; raise tol"):
+        fin.train(X, Y, [50.0], tol=1e-6)
+    assert fin.train(X, Y, [1e-3]).times.tolist() == [1e-3]
+
+
+def test_a_bar_counts_times(capsys, monkeypatch):
+    pytest.importorskip("tqdm")
+    fin, X, Y, _ = make_problem("two hidden")
+    run = fin.train(X, Y, [0.0, 0.5], method="gd", step=0.1, progress=True)
+    shown = capsys.readouterr().err
+    assert "training: 100%" in shown
+    assert "2/2" in shown
+    plain = fin.train(X, Y, [0.0, 0.5], method="gd", step=0.1)
+    np.testing.assert_array_equal(run.loss, plain.loss)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.raises(MissingExtraError, match=r"a progress bar.*tqdm.*kernelcalc\[progress\]"):
+        fin.train(X, Y, [0.0], progress=True)
+
+
+def test_the_parameters_that_overflow_are_named():
+    fin, X, Y, _ = make_problem("two hidden")
+    with pytest.raises(IntegrationError, match=r"parameters overflow before step \d+; try a step below 1e\+100"):
+        fin.train(X, Y, [1e102], method="gd", step=1e100)
 
 
 def test_float32_flow():

@@ -1,13 +1,16 @@
 """Definition 1 and Proposition 2: bounds of ‖∇C‖ over sublevel sets, against maximisation by sampling and closed forms."""
 
+import math
 import warnings
 
 import numpy as np
 import pytest
+from scipy.special import lambertw
 
 import kernelcalc as kc
 from kernelcalc.errors import AssumptionWarning, InputError
 from kernelcalc.training.losses import resolve_loss
+from kernelcalc.training.losses.sublevel import bound, least, steepest
 
 RNG = np.random.default_rng(0)
 
@@ -94,3 +97,86 @@ def test_empty_sets_and_wrong_levels():
     assert resolve_loss("mse").bounded_gradient(-1.0) == 0
     with pytest.raises(InputError):
         law.bounded_gradient("much")
+
+
+@pytest.mark.parametrize(
+    ("text", "exact"),
+    [
+        # y e^(-y) = e^(-a) has the solutions -W(-e^(-a)); the left one is steeper
+        ("y - log(y)", lambda a: -1 / lambertw(-np.exp(-a)).real - 1),
+        ("y - t*log(y)", lambda a: -1 / lambertw(-np.exp(-a)).real - 1),
+        ("-y - log(-y)", lambda a: -1 / lambertw(-np.exp(-a)).real - 1),
+        ("-log(1 - y**2)", lambda a: 2 * np.exp(a) * np.sqrt(1 - np.exp(-a))),
+        # u (3 - u) = e^(-a), u = y - 2
+        ("-log(y - 2) - log(5 - y)", lambda a: np.exp(a) * np.sqrt(9 - 4 * np.exp(-a))),
+        ("-log(-2 - y) - log(5 + y)", lambda a: np.exp(a) * np.sqrt(9 - 4 * np.exp(-a))),
+        # nowhere below 2 + log(1000)
+        ("1000*y - log(y - 1/1000)", lambda a: a > 8.9 and -1000 / lambertw(-np.exp(1 - a) * 1000).real - 1000),
+    ],
+)
+@pytest.mark.parametrize("level", [1.5, 9.0])
+def test_losses_with_a_domain(text, exact, level):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = kc.convex_loss(text).bounded_gradient(level, Y=[1.0])
+    assert found == pytest.approx(float(exact(level)), rel=1e-9)
+
+
+def test_a_domain_that_is_not_seen():
+    with pytest.warns(AssumptionWarning, match="bounded gradients"):
+        assert kc.convex_loss("-log(y - 2.0001) - log(2.0002 - y)").bounded_gradient(1e3, Y=[1.0]) == np.inf
+
+
+def test_the_least_value_of_a_function():
+    # a kink that no float meets
+    third = math.nextafter(1 / 3, 1)
+    at, low = least(lambda y: abs(y - 1 / 3) + 2, lambda y: -1.0 if y < third else 1.0)
+    assert (at, low) == pytest.approx((1 / 3, 2), rel=1e-15)
+    for sign in (1.0, -1.0):
+        # least at the end of the domain, on either side
+        at, low = least(
+            lambda y, s=sign: s * y if s * y >= 0.3 else math.inf, lambda y, s=sign: s if s * y >= 0.3 else math.nan
+        )
+        assert (at, low) == pytest.approx((sign * 0.3, 0.3), rel=1e-15)
+        # flat far out
+        at, low = least(lambda y, s=sign: max(s * y, -5.0), lambda y, s=sign: s * float(s * y > -5))
+        assert low == -5
+        assert sign * at <= -5
+        # falling on for ever, of which less than a billionth of the size is not seen
+        for height, rate, sinks in ((0.0, 1e-9, True), (0.0, 1e-11, False), (100.0, 1e-5, True), (1e6, 1e-5, False)):
+            _, low = least(
+                lambda y, s=sign, h=height, r=rate: h + r * (-math.log(s * y) if s * y > 1 else 1 - s * y),
+                lambda y, s=sign, r=rate: -r * s / max(s * y, 1.0),
+            )
+            assert math.isinf(low) == sinks
+        # falling to a limit
+        at, low = least(
+            lambda y, s=sign: 1 / (s * y) if s * y > 1 else 2 - s * y, lambda y, s=sign: -s / max(s * y, 1.0) ** 2
+        )
+        assert (abs(at), low) == (1e12, pytest.approx(0, abs=1e-9))
+    at, low = least(lambda y: (y + 7) ** 2, lambda y: 2 * (y + 7))
+    assert (at, low) == pytest.approx((-7, 0), abs=1e-12)
+
+
+def test_the_steepest_slope_of_a_sublevel_set():
+    """Of c = k (y − s)²/2 it is √(2ka), however narrow the set is and wherever it is."""
+    for stiffness, at in ((1e12, 0.0), (1.0, 0.0), (1e-6, 0.0), (1.0, 1e6), (1.0, -300.0)):
+        found = steepest(
+            lambda y, k=stiffness, s=at: k * (y - s) ** 2 / 2, lambda y, k=stiffness, s=at: k * (y - s), at, 2.0
+        )
+        assert found == pytest.approx(2 * np.sqrt(stiffness), rel=1e-9)
+    # only to one side
+    for sign in (1.0, -1.0):
+        found = steepest(lambda y, s=sign: math.exp(s * y), lambda y, s=sign: s * math.exp(s * y), -sign * 30, 5.0)
+        assert found == pytest.approx(5.0, rel=1e-12)
+    assert steepest(lambda y: 0.5 * y if y > 0 else 3 * -y, lambda y: 0.5 if y > 0 else -3.0, 0.0, 1.0) == 3.0
+
+
+def test_targets_share_what_is_above_their_least_values():
+    """c = (y − t)² + t, t = 1, 1, 3: an entry has (y − t)² ≤ 3a − 5."""
+    targets = np.array([[1.0], [3.0], [1.0]])
+    for level in (2.0, 7.0):
+        found = bound(lambda y, t: (y - t) ** 2 + t, lambda y, t: 2 * (y - t), targets, level)
+        assert found == pytest.approx(np.sqrt(3 * 4 * (3 * level - 5)) / 3, rel=1e-9)
+    assert bound(lambda y, t: (y - t) ** 2 + t, lambda y, t: 2 * (y - t), targets, 1.6) == 0
+    assert bound(lambda y, t: (y - t) ** 2, lambda y, t: 2 * (y - t), targets, 0.0) == pytest.approx(0, abs=1e-12)

@@ -1,5 +1,6 @@
 """Steps of gradient descent under MSE against the loop over steps written out, and against a finite network."""
 
+from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
@@ -86,9 +87,51 @@ def test_a_finite_network_takes_these_steps():
     np.testing.assert_allclose(run.loss[1], expected, rtol=0.02)
 
 
+@pytest.mark.parametrize("descent", [kc.Descent(0.5), kc.Descent(0.5, 0.75), kc.Descent(0.5, 0.75, True)], ids=str)
+def test_modes_are_the_recursion_in_exact_fractions(descent):
+    values, n, times = [0.0, 0.25, 3.0, 8.0], 3, np.array([4.4, 0.0, np.inf, 20.0, 0.5])
+    decay, ramp = descent.modes(np.array(values), n, times)
+    eta, mu = Fraction(descent.step), Fraction(descent.momentum)
+    for j, eigenvalue in enumerate(map(Fraction, values)):
+        p, v, w = Fraction(1), Fraction(0), Fraction(0)
+        seen = [(p, w)]
+        for _ in range(40):
+            felt = p - eigenvalue * mu * v if descent.nesterov else p
+            v = mu * v + eta / n * felt
+            p, w = p - eigenvalue * v, w + v
+            seen.append((p, w))
+        # 4.4 is nearest to 9 steps of 0.5
+        for i, steps in ((0, 9), (1, 0), (3, 40), (4, 1)):
+            np.testing.assert_allclose([decay[i, j], ramp[i, j]], np.array(seen[steps], float), rtol=1e-11, atol=1e-13)
+    np.testing.assert_array_equal(decay[2], [1, 0, 0, 0])
+    np.testing.assert_allclose(ramp[2], [0, 4, 1 / 3, 1 / 8], rtol=1e-15)
+
+
+def test_times_are_whole_numbers_of_steps():
+    descent = kc.Descent(0.5)
+    assert descent.at(np.array([0.0, 0.3, 1.2, np.inf])).tolist() == [0.0, 0.5, 1.0, np.inf]
+    # from 2^53 on float64 has no odd numbers
+    assert kc.Descent(1.0).at(np.array([2.0**53 - 1])).tolist() == [2.0**53 - 1]
+    with pytest.raises(InputError, match=r"expected fewer steps, got a time of 9\.0072e\+15 in steps of 1$"):
+        kc.Descent(1.0).at(np.array([1.0, 2.0**53]))
+
+
+def test_a_mode_on_the_threshold_does_not_end():
+    for descent in (kc.Descent(2.0), kc.Descent(3.0, 0.5), kc.Descent(1.5, 0.5, True)):
+        assert descent.largest_step_times_curvature == descent.step
+        with pytest.raises(InputError, match=r"a step below .*, got .*; the fastest mode diverges"):
+            descent.modes(np.array([0.5, 4.0]), 4, np.array([np.inf]))
+        decay, ramp = descent.modes(np.array([0.5, 3.9]), 4, np.array([np.inf]))
+        assert decay.tolist() == [[0.0, 0.0]]
+        np.testing.assert_allclose(ramp, [[2.0, 1 / 3.9]], rtol=1e-15)
+
+
 def test_what_is_refused():
-    for bad in ({"step": 0.0}, {"step": 0.1, "momentum": 1.0}, {"step": -1.0}):
-        with pytest.raises(InputError):
+    for bad in ({"step": 0.0}, {"step": 0.1, "momentum": 1.0}):
+        with pytest.raises(InputError, match=r"expected step > 0 and 0 ≤ momentum < 1, got step=0.*, momentum=[01].0"):
+            kc.Descent(**bad)
+    for bad, name in (({"step": -1.0}, "step"), ({"step": 1.0, "momentum": -0.1}, "momentum")):
+        with pytest.raises(InputError, match=f"expected {name}"):
             kc.Descent(**bad)
     with pytest.raises(InputError, match="fewer steps"):
         kc.mse_moments(K, Y, [1e9], descent=kc.Descent(1e-9))
