@@ -17,7 +17,7 @@ PACKAGE = Path(kernelcalc.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A folder (or file at the root), and what it may import besides itself.
-_GROUND = {"errors", "version", "arrays", "machine", "patience"}
+_GROUND = {"errors", "version", "arrays", "arguments", "machine", "patience"}
 _EXPRESSIONS = _GROUND | {"expressions"}
 _ACTIVATIONS = _EXPRESSIONS | {"activations"}
 _GAUSSIAN = _ACTIVATIONS | {"gaussian", "results", "output"}
@@ -28,6 +28,7 @@ ALLOWED = {
     "errors": set(),
     "version": set(),
     "arrays": {"errors"},
+    "arguments": {"errors", "arrays"},
     "machine": set(),
     "patience": {"errors"},
     "output": _GROUND,

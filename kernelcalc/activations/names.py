@@ -11,6 +11,7 @@ import sympy as sp
 from kernelcalc.activations.activation import Activation, CallableActivation
 from kernelcalc.activations.catalogue import ACTIVATIONS, ALIASES, PARAMETERS, REFUSED, canonical
 from kernelcalc.activations.frameworks import known_function
+from kernelcalc.arguments import shown
 from kernelcalc.errors import InputError, UnknownNameError
 from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.parsing import TWO_OR_MORE
@@ -91,6 +92,8 @@ def from_text(text: str) -> Activation:
     >>> from_text("x*tanh(x)").expr
     x*tanh(x)
     """
+    if not isinstance(text, str):
+        raise InputError("text, a name or an expression in x", shown(text))
     text = text.strip()
     for prefix in ("normalized ", "normalised ", "normalized:", "normalised:"):
         if text.startswith(prefix):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arguments import shown
 from kernelcalc.arrays import plain
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 
@@ -77,23 +78,31 @@ def _of_one_kind(labels: NDArray[np.object_]) -> NDArray[Any]:
     return np.array(labels.tolist())
 
 
-def are_classes(y: NDArray[Any]) -> bool:
+def are_classes(y: ArrayLike) -> bool:
     """Whether labels name classes: text, or one whole number a point that is not a measurement.
 
     More than 20 different numbers, with less than five points each, are one.
+
+    Raises
+    ------
+    InputError
+        Neither numbers nor text.
 
     Examples
     --------
     >>> are_classes(np.array([0.0, 1.0])), are_classes(np.array([0.5, 1.0])), are_classes(np.array([[0.0, 1.0]]))
     (True, False, False)
     """
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim != 1 or y.dtype.kind in "US":
-        return y.ndim == 1
-    different = np.unique(y).size
-    whole = y.dtype.kind != "f" or bool(np.equal(np.mod(y, 1), 0).all())
-    return whole and not too_many_classes(different, len(y))
+    labels = plain(y, "y")
+    if labels.dtype.kind not in "biufUS" or labels.ndim == 0:
+        raise InputError("labels y, an array of numbers or text", shown(y))
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or labels.dtype.kind in "US":
+        return labels.ndim == 1
+    different = np.unique(labels).size
+    whole = labels.dtype.kind != "f" or bool(np.equal(np.mod(labels, 1), 0).all())
+    return whole and not too_many_classes(different, len(labels))
 
 
 def too_many_classes(different: int, n: int) -> bool:

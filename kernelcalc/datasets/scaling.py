@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernelcalc.arrays import plain
-from kernelcalc.errors import InputError, UnknownNameError
+from kernelcalc.arguments import check_name, floats
+from kernelcalc.errors import InputError, ShapeError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -21,7 +21,9 @@ def rescale(X: ArrayLike, scale: str) -> Array:
     Raises
     ------
     InputError
-        A zero point has no direction.
+        X that is no numbers; a zero point has no direction.
+    ShapeError
+        X that is no matrix.
     UnknownNameError
         Unknown scale.
 
@@ -30,14 +32,15 @@ def rescale(X: ArrayLike, scale: str) -> Array:
     >>> rescale([[3.0, 4.0]], "sphere").tolist()
     [[0.848528137423857, 1.131370849898476]]
     """
-    x = plain(X, "X").astype(np.float64)
+    x = floats(X, "X", "numbers")
+    check_name("a scale", scale, ("sphere", "raw"))
+    if x.ndim != 2 or x.shape[1] == 0:
+        raise ShapeError("X of the shape (N, n_in)", f"the shape {x.shape}")
     if scale == "raw":
         return x
-    if scale != "sphere":
-        raise UnknownNameError("a scale", scale, ("sphere", "raw"))
     # The largest entry first: squares of huge or tiny points leave the range of float64.
     largest = np.abs(x).max(axis=1, keepdims=True)
     if (largest == 0).any():
         raise InputError("points that are not zero", f"zero in row {int(np.argmin(largest))}", "use scale='raw'")
-    x /= largest
+    x = x / largest
     return x * (np.sqrt(x.shape[1]) / np.linalg.norm(x, axis=1, keepdims=True))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arguments import floats
 from kernelcalc.arrays import plain
 from kernelcalc.datasets.labels import label_vector, too_many_classes
 from kernelcalc.errors import InputError, ShapeError
@@ -43,7 +44,7 @@ def balanced(
     >>> balanced([[0.0], [1.0], [2.0], [3.0]], [7, 7, 5, 7], 1)
     (array([[0.], [2.]]), array([7, 5]))
     """
-    points, labels = plain(X, "X").astype(np.float64), label_vector(y)
+    points, labels = floats(X, "X", "numbers"), label_vector(y)
     if points.ndim != 2 or len(points) != len(labels):
         raise ShapeError("points (N, n_in) and labels (N,)", f"{points.shape} and {labels.shape}")
     per_class = _whole("per_class", per_class, 1)

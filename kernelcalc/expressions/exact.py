@@ -42,6 +42,8 @@ q: Any
 qp: Any
 q, qp = sp.symbols("q q'", positive=True)
 c: Any = sp.Symbol("c", real=True)
+# What the symbols are called in a text.
+LETTERS = {"q": q, "qp": qp, "c": c}
 
 
 def in_algebra(f: sp.Expr) -> bool:

@@ -26,6 +26,7 @@ import sympy as sp
 from mpmath import mp
 from numpy.typing import ArrayLike, NDArray
 
+from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.machine import MULTIPRECISION
 
 # Squared distance from 0 beyond which a quadrant's probability, below 1e-13, is integrated by itself.
@@ -178,6 +179,10 @@ class OwensT(sp.Function):
     is_real = True
     _imp_ = staticmethod(_owens_t_float)
 
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        """Arguments that are expressions or numbers; a text is read by the whitelist."""
+        return super().__new__(cls, *map(to_sympy, args), **options)
+
     @classmethod
     def eval(cls, h: sp.Expr, a: sp.Expr) -> sp.Expr | None:
         """Value at the special points."""
@@ -220,6 +225,10 @@ class BinormalCDF(sp.Function):
     nargs = 3
     is_real = True
     _imp_ = staticmethod(binormal_cdf_float)
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        """Arguments that are expressions or numbers; a text is read by the whitelist."""
+        return super().__new__(cls, *map(to_sympy, args), **options)
 
     @classmethod
     def eval(cls, h: sp.Expr, k: sp.Expr, rho: sp.Expr) -> sp.Expr | None:

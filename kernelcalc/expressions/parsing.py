@@ -14,6 +14,7 @@ from itertools import combinations
 from typing import Any
 
 import sympy as sp
+from sympy.logic.boolalg import Boolean
 
 from kernelcalc.errors import ExpressionError, InputError, UnknownNameError
 from kernelcalc.expressions.sinc import Sinc
@@ -165,9 +166,13 @@ def to_sympy(value: Any, symbols: Mapping[str, sp.Symbol] | None = None) -> Any:
     if isinstance(value, str):
         return parse_expression(value, symbols or {})
     try:
-        return sp.sympify(value, strict=True)
-    except sp.SympifyError as error:
+        found = sp.sympify(value, strict=True)
+    except (sp.SympifyError, TypeError, ValueError) as error:
         raise ExpressionError("a number, a text or a SymPy expression", type(value).__name__) from error
+    # lists, arrays and dicts have SymPy forms that are no expressions
+    if not isinstance(found, sp.Expr | Boolean):
+        raise ExpressionError("a number, a text or a SymPy expression", type(value).__name__)
+    return found
 
 
 class _Reader:

@@ -40,6 +40,8 @@ class Architecture:
             Widths that are not one a Dense or Conv but the last, or below 1; layers that cannot follow each other or are not
             known; windows that do not fit the positions.
         """
+        if not hasattr(net, "layers") or not hasattr(net, "n_out"):
+            raise InputError("net, a network's description, such as MLP('tanh', depth=3)", type(net).__name__)
         shape = tuple(whole_number(n, "n_in") for n in np.atleast_1d(plain(n_in, "n_in")).tolist())
         count = sum(1 for layer in _flat(net.layers) if _kind(layer) in ("Dense", "Conv")) - 1
         if count < 0:

@@ -21,7 +21,7 @@ import numpy as np
 
 from kernelcalc.finite.arrays import AnyArray
 from kernelcalc.finite.losses import Loss, get_loss
-from kernelcalc.finite.parameters import Parameters
+from kernelcalc.finite.parameters import Parameters, require_network
 from kernelcalc.machine import blas_threads, keep_freed_memory
 
 
@@ -256,6 +256,7 @@ class Problem:
     @classmethod
     def of(cls, net: Parameters, X: Any, Y: Any, loss: str | Loss) -> Problem:
         """Check X and Y for this network."""
+        require_network(net)
         chosen = get_loss(loss)
         x = net.points(X)
         return cls(x=x, targets=chosen.targets(Y, len(x), net.n_out, net.dtype), loss=chosen)

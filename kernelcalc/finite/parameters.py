@@ -31,6 +31,9 @@ class Parameters:
     scales: tuple[float, ...] = field(init=False)
 
     def __post_init__(self) -> None:
+        for name in ("weights", "biases", "activations"):
+            if not isinstance(getattr(self, name), Iterable):
+                raise InputError(f"{name}, one a layer in a sequence", repr(getattr(self, name)))
         weights = [real_array(w, "weights") for w in self.weights]
         biases = [real_array(b, "biases") for b in self.biases]
         activations, depth = tuple(self.activations), len(weights)
@@ -217,3 +220,15 @@ def kept_copy(array: AnyArray, dtype: Any) -> AnyArray:
     copy = finite_array(np.array(array, dtype=dtype, order="C"), "parameters", dtype)
     copy.flags.writeable = False
     return copy
+
+
+def require_network(net: Any) -> None:
+    """Refuse what is no finite network.
+
+    Raises
+    ------
+    InputError
+    """
+    if not isinstance(net, Parameters):
+        hint = "FiniteNetwork.random(net) draws one" if hasattr(net, "layers") else ""
+        raise InputError("net, a finite network, such as FiniteNetwork.random(MLP('tanh'))", type(net).__name__, hint)

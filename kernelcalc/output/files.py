@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arguments import path_of
 from kernelcalc.errors import OutputFileError, ShapeError
 from kernelcalc.output.recipe import metadata
 from kernelcalc.output.style import finish
@@ -29,7 +30,7 @@ def writable_folder(path: str | os.PathLike[str]) -> Path:
     OutputFileError
         It cannot be created or written to.
     """
-    folder = Path(path)
+    folder = path_of(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -57,7 +58,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     ...     pathlib.Path(folder, "a.txt").read_text()
     'whole'
     """
-    target = Path(path)
+    target = path_of(path)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
     try:
         with unfinished.open("wb") as file:

@@ -140,10 +140,11 @@ def plot_moments(
     Raises
     ------
     InputError
-        A moment the trajectory does not have.
+        No trajectory, or a moment that it does not have.
     MissingExtraError
         matplotlib is not installed.
     """
+    _require(trajectory, "trajectory", Moments)
     powers = _powers(k, trajectory.kmax)
     ax = axes_or_new(ax)
     order = np.argsort(trajectory.times)
@@ -191,10 +192,11 @@ def plot_finite(moments: FiniteMoments, ax: Any = None, *, k: int | Iterable[int
     Raises
     ------
     InputError
-        A moment k that there is not.
+        No moments, or a moment k that there is not.
     MissingExtraError
         Without matplotlib.
     """
+    _require(moments, "moments", FiniteMoments)
     mean, std = np.asarray(moments.trace_h), np.asarray(moments.trace_h_std)
     powers = _powers(k, mean.shape[0])
     ax = axes_or_new(ax)
@@ -226,7 +228,16 @@ def plot_start(moments: MomentsAtStart, ax: Any, *, kmax: int = 2) -> Any:
     Returns
     -------
     matplotlib.axes.Axes
+
+    Raises
+    ------
+    InputError
+        No moments at a width, or no axes.
     """
+    _require(moments, "moments", MomentsAtStart)
+    if ax is None:
+        raise InputError("ax, axes of matplotlib", "None", "those that plot_moments has returned")
+    ax = axes_or_new(ax)
     look = {"ls": "none", "marker": "D", "ms": marker_size(0.9), "zorder": 5, "clip_on": False}
     ax.plot([0.0], [moments.trace_h], color=shaded(0), **look)
     ax.errorbar(
@@ -263,9 +274,13 @@ def curves_figure(
 
     Raises
     ------
+    InputError
+        No such sequence.
     MissingExtraError
         Without matplotlib.
     """
+    if not isinstance(shown, list | tuple) or not shown or not all(isinstance(one, list | tuple) for one in shown):
+        raise InputError("shown, a sequence of (title, trajectory, finite moments or None)", type(shown).__name__)
     lines, patches = matplotlib_part("lines"), matplotlib_part("patches")
     figure, axes = panels(len(shown), most=2 if len(shown) in (2, 4) else 3)
     for index, (ax, (title, trajectory, finite)) in enumerate(zip(axes, shown, strict=True)):
@@ -349,3 +364,10 @@ def _powers(k: int | Iterable[int] | None, kmax: int) -> list[int]:
     if any(not 1 <= power <= kmax for power in powers):
         raise InputError(f"moments k from 1 to {kmax}", f"{powers}")
     return powers
+
+
+def _require(value: Any, what: str, protocol: type) -> None:
+    """Refuse what has not the attributes of the protocol."""
+    names = [name for name, kind in vars(protocol).items() if isinstance(kind, property)]
+    if not all(hasattr(value, name) for name in names):
+        raise InputError(f"{what} with {', '.join(names)}", type(value).__name__)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arguments import shown
 from kernelcalc.arrays import AnyArray
 from kernelcalc.errors import InputError, MissingExtraError, UnknownNameError
 
@@ -89,7 +90,15 @@ def require_matplotlib() -> None:
 
 
 def axes_or_new(ax: Any) -> Any:
-    """The axes given, or new ones."""
+    """The axes given, or new ones.
+
+    Raises
+    ------
+    InputError
+        Something else than axes.
+    """
+    if ax is not None and not callable(getattr(ax, "errorbar", None)):
+        raise InputError("ax, axes of matplotlib", shown(ax))
     return matplotlib_part("pyplot").subplots(layout="constrained")[1] if ax is None else ax
 
 

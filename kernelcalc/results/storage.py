@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc import errors
+from kernelcalc.arguments import path_of
 from kernelcalc.arrays import AnyArray
 from kernelcalc.errors import DataFileError, InputError, KernelcalcError
 from kernelcalc.output.files import write_npz
@@ -50,7 +51,7 @@ def write_result(path: str | os.PathLike[str], result: Any, origin: Mapping[str,
     OutputFileError
         The file cannot be written.
     """
-    target = Path(path)
+    target = path_of(path)
     if target.suffix != ".npz":
         raise InputError("a file name that ends in .npz", str(path), f"for example {target.stem or 'result'}.npz")
     arrays: dict[str, AnyArray] = {}

@@ -27,10 +27,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from scipy.special import softmax
 
+from kernelcalc.arguments import floats
 from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, ShapeError, renamed
 from kernelcalc.results.result import Result, axes, origin_of
-from kernelcalc.training.checks import columns, floats, gram
+from kernelcalc.training.checks import columns, gram
 from kernelcalc.training.losses import Loss, resolve_loss
 from kernelcalc.training.progress import warn_if_long
 

@@ -18,11 +18,12 @@ import numpy as np
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
+from kernelcalc.arguments import check_count, check_number
 from kernelcalc.errors import InputError
 from kernelcalc.gaussian.expectation import gaussian_expectation
 from kernelcalc.results.result import Result, axes
 from kernelcalc.studies.sample_covariance import MarchenkoPastur
-from kernelcalc.training.checks import check_count, check_number, levels_of, square
+from kernelcalc.training.checks import levels_of, square
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

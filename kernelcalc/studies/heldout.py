@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import ndtr
 
+from kernelcalc.arguments import check_number
 from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, renamed
 from kernelcalc.kernels.network import check_network
 from kernelcalc.kernels.points import check_points
 from kernelcalc.results.result import Result, axes, seed_of
 from kernelcalc.studies.regression import predict_outputs
-from kernelcalc.training.checks import check_number, with_defined_kernels
+from kernelcalc.training.checks import with_defined_kernels
 from kernelcalc.training.flow import gradient_flow
 from kernelcalc.training.losses import Loss, resolve_loss
 from kernelcalc.training.modes import FEW_DIGITS

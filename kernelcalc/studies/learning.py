@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from kernelcalc.arguments import check_count, check_number, floats, generator
 from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, ShapeError, renamed
 from kernelcalc.kernels.network import check_network
 from kernelcalc.kernels.points import check_points
 from kernelcalc.results.result import Result, axes, seed_of
 from kernelcalc.studies.heldout import right_answers
-from kernelcalc.training.checks import check_count, check_number, floats, generator, gram, sorted_times, times_of
+from kernelcalc.training.checks import gram, sorted_times, times_of
 from kernelcalc.training.descent import Descent
 from kernelcalc.training.flow import gradient_flow
 from kernelcalc.training.losses import Loss, resolve_loss

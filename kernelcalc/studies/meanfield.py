@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arguments import check_count
 from kernelcalc.arrays import digest
 from kernelcalc.errors import renamed
 from kernelcalc.results.result import Result, origin_of
-from kernelcalc.training.checks import check_count, gram
+from kernelcalc.training.checks import gram
 from kernelcalc.training.losses import resolve_loss
 
 if TYPE_CHECKING:

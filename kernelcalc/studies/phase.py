@@ -17,13 +17,13 @@ from scipy.optimize import brentq
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
+from kernelcalc.arguments import check_number, floats
 from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.output.phase import plot_phase
 from kernelcalc.results.result import Result, axes
 from kernelcalc.studies.depth import DepthProfile as DepthProfile
 from kernelcalc.studies.depth import depth_profile as depth_profile
 from kernelcalc.studies.variance import SCAN, ScannedMap, scanned, slope_map, variance_map
-from kernelcalc.training.checks import check_number, floats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

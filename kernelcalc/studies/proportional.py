@@ -28,13 +28,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from kernelcalc.arguments import check_count, check_number, floats
 from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, IntegrationError
 from kernelcalc.gaussian.expectation import gaussian_expectation
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.kernels.points import check_points
 from kernelcalc.results.result import Result, axes
-from kernelcalc.training.checks import check_count, check_number, floats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arrays import plain
-from kernelcalc.errors import renamed
+from kernelcalc.arguments import floats
+from kernelcalc.errors import ShapeError, renamed
 from kernelcalc.results.result import Result, axes
 from kernelcalc.training.checks import square
 from kernelcalc.training.flow import gradient_flow
@@ -73,8 +73,10 @@ def largest_learning_rate(theta: ArrayLike, outputs: ArrayLike, Y: ArrayLike, lo
     >>> round(largest_learning_rate(np.diag([1.0, 4.0]), [0.0, 0.0], [0.0, 0.0]), 12)
     1.0
     """
-    y = plain(outputs, "outputs").astype(np.float64)
+    y = floats(outputs, "outputs", "numbers")
     y = y[:, None] if y.ndim == 1 else y
+    if y.ndim != 2:
+        raise ShapeError("outputs of shape (N,) or (N, n_out)", f"{y.shape}")
     top = top_eigenvalue(square(theta, "theta", len(y)), resolve_loss(loss).hessian(y, Y))
     return 2 / top if top > 0 else math.inf
 

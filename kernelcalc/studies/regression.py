@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from kernelcalc.arguments import check_number
 from kernelcalc.errors import renamed
 from kernelcalc.kernels.network import check_network
 from kernelcalc.results.result import Result, axes
-from kernelcalc.training.checks import check_number, columns, gram, square
+from kernelcalc.training.checks import columns, gram, square
 from kernelcalc.training.descent import Descent
 from kernelcalc.training.modes import Modes
 

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arguments import check_count, check_number, floats
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
-from kernelcalc.training.checks import check_count, check_number, floats, levels_of
+from kernelcalc.training.checks import levels_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

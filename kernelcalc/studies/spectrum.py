@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from kernelcalc.arrays import digest, plain
+from kernelcalc.arguments import check_count, check_number, counts, finite, floats
+from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, renamed
 from kernelcalc.results.result import Result, axes, origin_of
 from kernelcalc.studies.class_structure import class_hierarchy as class_hierarchy
@@ -25,7 +26,7 @@ from kernelcalc.studies.fisher import fisher_statistics as fisher_statistics
 from kernelcalc.studies.proportional import at_width as at_width
 from kernelcalc.studies.sample_covariance import MarchenkoPastur as MarchenkoPastur
 from kernelcalc.studies.sample_covariance import sampled_outliers as sampled_outliers
-from kernelcalc.training.checks import check_number, finite, floats, gram
+from kernelcalc.training.checks import gram
 from kernelcalc.training.losses import curvature_sqrt, resolve_loss
 from kernelcalc.training.progress import warn_if_long
 from kernelcalc.training.weighted import symmetric_weighted_kernel
@@ -58,7 +59,14 @@ class Spectrum(Result):
     components: Array
 
     def moment(self, k: int) -> float:
-        """Tr I^k."""
+        """Tr I^k.
+
+        Raises
+        ------
+        InputError
+            k that is no whole number of at least 1.
+        """
+        check_count("k", k, 1)
         return float(np.sum(self.values**k))
 
     def outliers(self, method: str = "gap", cutoff: float | None = None) -> int:
@@ -106,7 +114,7 @@ def spectrum_of_i(kernels: Any, outputs: ArrayLike, Y: ArrayLike, loss: Any = "m
     array([1.5, 0.5])
     """
     law = resolve_loss(loss)
-    y = plain(outputs, "outputs").astype(np.float64)
+    y = floats(outputs, "outputs", "numbers")
     y = y[:, None] if y.ndim == 1 else y
     if y.ndim != 2:
         raise ShapeError("outputs of shape (N,) or (N, n_out)", f"{y.shape}")
@@ -131,7 +139,15 @@ def spectrum_of_i(kernels: Any, outputs: ArrayLike, Y: ArrayLike, loss: Any = "m
 
 
 def rank_bound_i(n: int, n_out: int) -> int:
-    """Rank I ≤ N n_out (Proposition 3)."""
+    """Rank I ≤ N n_out (Proposition 3).
+
+    Raises
+    ------
+    InputError
+        No whole numbers of at least 1.
+    """
+    check_count("n", n, 1)
+    check_count("n_out", n_out, 1)
     return n * n_out
 
 
@@ -143,22 +159,26 @@ def rank_bound_s(n: int, widths: Sequence[int]) -> int:
     Raises
     ------
     InputError
-        A width below 1.
+        ``n`` or a width that is no whole number of at least 1.
 
     Examples
     --------
     >>> rank_bound_s(2, (30, 25))
     220
     """
-    if any(w < 1 for w in widths):
-        raise InputError("hidden widths of at least 1", f"{tuple(widths)}")
-    return 2 * n * sum(widths)
+    check_count("n", n, 1)
+    return 2 * n * sum(counts("hidden widths", widths, 1))
 
 
 def solution_dimension(parameters: int, n: int, n_out: int) -> int:
     """Least dimension P - N n_out of the manifold of solutions at a point where the loss is least, 0 where P is smaller.
 
     There C = 0 is N n_out equations of P unknowns: the null space of their derivatives, on which H vanishes, is its tangent.
+
+    Raises
+    ------
+    InputError
+        No whole numbers.
 
     References
     ----------
@@ -169,6 +189,7 @@ def solution_dimension(parameters: int, n: int, n_out: int) -> int:
     >>> solution_dimension(100, 6, 10), solution_dimension(50, 6, 10)
     (40, 0)
     """
+    check_count("parameters", parameters, 0)
     return max(parameters - rank_bound_i(n, n_out), 0)
 
 
@@ -279,7 +300,7 @@ def cluster_spectrum(theta: ArrayLike, hessian: ArrayLike, clusters: ArrayLike) 
     matrix, h = finite(theta, "theta"), finite(hessian, "hessian")
     h = h[:, None] if h.ndim == 1 else h
     names, index = np.unique(np.asarray(clusters), return_inverse=True)
-    if matrix.shape != (len(h), len(h)) or index.shape != (len(h),):
+    if h.ndim not in (2, 3) or matrix.shape != (len(h), len(h)) or index.shape != (len(h),):
         raise ShapeError(
             "theta (N, N), hessian of N points and N clusters", f"{matrix.shape}, {h.shape}, {index.shape}"
         )

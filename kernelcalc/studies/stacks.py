@@ -29,6 +29,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from kernelcalc.activations.activation import Activation
+from kernelcalc.arguments import check_number
 from kernelcalc.errors import DivergentExpectationError, InputError
 from kernelcalc.gaussian.expectation import gaussian_expectation
 from kernelcalc.kernels.fold import ends_a_layer
@@ -37,7 +38,6 @@ from kernelcalc.kernels.mlp import Sequential
 from kernelcalc.kernels.network import positive_integer
 from kernelcalc.output.phase import plot_stack
 from kernelcalc.results.result import Result, axes
-from kernelcalc.training.checks import check_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

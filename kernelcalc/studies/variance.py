@@ -16,9 +16,9 @@ import numpy as np
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
+from kernelcalc.arguments import floats
 from kernelcalc.errors import DivergentExpectationError, SlowMethodWarning, warn
 from kernelcalc.gaussian.expectation import gaussian_expectation
-from kernelcalc.training.checks import floats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

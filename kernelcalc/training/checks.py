@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arrays import plain
+from kernelcalc.arguments import floats, shown
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, SmoothnessError
 from kernelcalc.kernels.state import KERNEL_NAMES
 
@@ -77,14 +76,29 @@ def with_defined_kernels(kernels: Any) -> Any:
     SmoothnessError
         Not even Θ exists.
     """
-    if "xi" in kernels.available:
+    known = defined(kernels)
+    if "xi" in known:
         return kernels
-    if "theta" not in kernels.available:
+    if "theta" not in known:
         raise SmoothnessError("a continuous nonlinearity", "one that jumps", "use erf or probit for a smooth step")
-    zero = np.zeros(kernels.shape)
-    return SimpleNamespace(
-        **{name: getattr(kernels, name) if name in kernels.available else zero for name in KERNEL_NAMES}
-    )
+    zero = np.zeros(np.shape(kernels.theta))
+    return SimpleNamespace(**{name: getattr(kernels, name) if name in known else zero for name in KERNEL_NAMES})
+
+
+def defined(kernels: Any) -> tuple[str, ...]:
+    """The names of the kernels there are.
+
+    Raises
+    ------
+    InputError
+        None at all: something else than kernels.
+    """
+    names = getattr(kernels, "available", None)
+    if names is None:
+        names = tuple(name for name in KERNEL_NAMES if getattr(kernels, name, None) is not None)
+    if not names:
+        raise InputError("kernels, such as net.kernels(X)", shown(kernels))
+    return tuple(names)
 
 
 def columns(values: ArrayLike, n: int | None = None, n_out: int | None = None, what: str = "Y") -> Array:
@@ -148,77 +162,4 @@ def levels_of(levels: ArrayLike, *, ends: bool = True) -> Array:
     inside = (given >= 0) & (given <= 1) if ends else (given > 0) & (given < 1)
     if not inside.all():
         raise InputError("levels between 0 and 1", f"{levels!r}")
-    return given
-
-
-def check_count(name: str, value: Any, least: int) -> None:
-    """Refuse what is not a whole number of at least ``least``.
-
-    Raises
-    ------
-    InputError
-    """
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise InputError(f"{name}, a whole number of at least {least}", f"{value!r}")
-
-
-def check_number(name: str, value: Any, least: float = 0.0, *, finite: bool = True) -> float:
-    """The number, refused below ``least``, when NaN, and when infinite unless ``finite`` is False.
-
-    Raises
-    ------
-    InputError
-    """
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name}, a number of at least {least:g}", f"{value!r}") from error
-    if not number >= least or (finite and math.isinf(number)):
-        raise InputError(f"{name}, a{' finite' if finite else ''} number of at least {least:g}", f"{value!r}")
-    return number
-
-
-def generator(rng: Any) -> np.random.Generator:
-    """A random generator from a seed or a generator.
-
-    Raises
-    ------
-    InputError
-    """
-    try:
-        return np.random.default_rng(rng)
-    except (TypeError, ValueError) as error:
-        raise InputError("rng, a seed (a whole number ≥ 0) or a numpy.random.Generator", f"{rng!r}") from error
-
-
-def floats(values: ArrayLike, what: str, expected: str) -> Array:
-    """The values as float64.
-
-    Raises
-    ------
-    InputError
-        They are not numbers, complex ones, or some are masked.
-    """
-    given = plain(values, what)
-    if given.dtype.kind in "cmMV":
-        raise InputError(f"{what}: real numbers", f"dtype {given.dtype}", "pass numbers")
-    try:
-        return np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{what}, {expected}", type(values).__name__) from error
-
-
-def finite(values: ArrayLike, what: str) -> Array:
-    """The values as float64.
-
-    Raises
-    ------
-    InputError
-        As :func:`floats`.
-    NotFiniteError
-        NaN or infinity.
-    """
-    given = floats(values, what, "numbers")
-    if not np.isfinite(given).all():
-        raise NotFiniteError(f"{what}, finite numbers", "NaN or infinity")
     return given

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kernelcalc.arguments import check_count, check_number, floats
 from kernelcalc.errors import InputError
-from kernelcalc.training.checks import check_number
 
 if TYPE_CHECKING:
     from kernelcalc.arrays import Array
@@ -84,11 +84,12 @@ class Descent:
         Raises
         ------
         InputError
-            More steps than can be counted.
+            Times that are no numbers; more steps than can be counted.
         """
-        count = np.rint(times / self.step)
+        at = floats(times, "times", "numbers")
+        count = np.rint(at / self.step)
         if (count[np.isfinite(count)] >= _UNCOUNTABLE).any():
-            raise InputError("fewer steps", f"a time of {times.max():g} in steps of {self.step:g}")
+            raise InputError("fewer steps", f"a time of {at.max():g} in steps of {self.step:g}")
         return np.asarray(count * self.step)
 
     def modes(self, values: Array, n: int, times: Array) -> tuple[Array, Array]:
@@ -99,8 +100,11 @@ class Descent:
         Raises
         ------
         InputError
-            A step so long that a mode overflows, or at an infinite time diverges.
+            No numbers; a step so long that a mode overflows, or at an infinite time diverges.
         """
+        check_count("n", n, 1)
+        values = np.atleast_1d(floats(values, "values", "numbers"))
+        times = np.atleast_1d(floats(times, "times", "numbers"))
         counts = np.rint(times / self.step)
         decay, ramp = (np.empty((len(times), len(values))) for _ in range(2))
         state, done = np.zeros((len(values), 3, 1)), 0

@@ -27,10 +27,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from scipy.integrate import quad_vec
 
-from kernelcalc.errors import IntegrationError, ShapeError
+from kernelcalc.arguments import shown
+from kernelcalc.errors import InputError, IntegrationError, ShapeError
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.results.result import Result, axes, origin_of
-from kernelcalc.training.checks import columns, gram, sorted_times, with_defined_kernels
+from kernelcalc.training.checks import columns, defined, gram, sorted_times, with_defined_kernels
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -86,6 +87,8 @@ def train_along(kernels: Any, direction: Callable[[float], Any], times: ArrayLik
 
     Raises
     ------
+    InputError
+        ``direction`` that is no function, kernels that are none.
     ShapeError, NotFiniteError
         D of another shape, or NaN.
     IntegrationError
@@ -103,7 +106,9 @@ def train_along(kernels: Any, direction: Callable[[float], Any], times: ArrayLik
     >>> found.outputs.ravel().round(12), found.g.ravel().round(12), found.length.round(12)
     (array([2.]), array([4.]), array([2.]))
     """
-    smooth = "xi" in kernels.available
+    if not callable(direction):
+        raise InputError("direction, a function of the time", shown(direction))
+    smooth = "xi" in defined(kernels)
     theta = gram(kernels, "theta")
     lam = gram(with_defined_kernels(kernels), "lam", len(theta))
     unique, where = sorted_times(times)

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arguments import check_count, check_number
 from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, renamed
 from kernelcalc.machine import one_blas_thread, processors
 from kernelcalc.results.result import axes, origin_of, seed_of
-from kernelcalc.training.checks import check_count, check_number, gram, levels_of, sorted_times
+from kernelcalc.training.checks import gram, levels_of, sorted_times
 from kernelcalc.training.integrator import integrate
 from kernelcalc.training.leading import FEWEST, LeadingTraces
 from kernelcalc.training.losses import ConvexLoss, Loss, resolve_loss

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arguments import check_count, check_number
 from kernelcalc.errors import InputError, renamed
 from kernelcalc.machine import one_blas_thread, processors
-from kernelcalc.training.checks import check_count, check_number, columns, gram, levels_of, times_of
+from kernelcalc.training.checks import columns, gram, levels_of, times_of
 from kernelcalc.training.descent import Descent
 from kernelcalc.training.modes import Modes
 from kernelcalc.training.progress import warn_if_long
@@ -153,7 +154,7 @@ def _mse_forms(
     kernels: Any, targets: ArrayLike, times: ArrayLike, moment: str, descent: Descent | None
 ) -> Iterator[Callable[[], Form]]:
     """For each time what computes the quadratic form."""
-    if moment not in ("trace_s", "trace_s2", "loss"):
+    if not isinstance(moment, str) or moment not in ("trace_s", "trace_s2", "loss"):
         raise InputError("moment 'trace_s', 'trace_s2' or 'loss'", repr(moment))
     t = times_of(times, endless=False)
     t = t if descent is None else descent.at(t)

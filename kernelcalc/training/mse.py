@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arguments import check_count
 from kernelcalc.arrays import EPS, digest
 from kernelcalc.errors import InputError, renamed
 from kernelcalc.machine import blas_threads
 from kernelcalc.results.result import origin_of
-from kernelcalc.training.checks import check_count, columns, gram, square, times_of
+from kernelcalc.training.checks import columns, gram, square, times_of
 from kernelcalc.training.descent import Descent
 from kernelcalc.training.modes import Modes
 from kernelcalc.training.progress import warn_if_long

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arguments import check_count, floats, generator
 from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError
 from kernelcalc.results.result import Result, axes
-from kernelcalc.training.checks import check_count, floats, generator, levels_of
+from kernelcalc.training.checks import levels_of
 from kernelcalc.training.inversion import Standard
 from kernelcalc.training.start import covariance_root
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arguments import check_count, generator
 from kernelcalc.errors import CovarianceError
-from kernelcalc.training.checks import check_count, generator, gram
+from kernelcalc.training.checks import gram
 
 if TYPE_CHECKING:
     from kernelcalc.arrays import Array

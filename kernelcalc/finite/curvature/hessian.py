@@ -20,7 +20,7 @@ from kernelcalc.finite.arrays import AnyArray, real_array
 from kernelcalc.finite.composition import LayeredForward
 from kernelcalc.finite.derivatives import Forward, Problem, forward
 from kernelcalc.finite.losses import Loss
-from kernelcalc.finite.parameters import Parameters
+from kernelcalc.finite.parameters import Parameters, require_network
 from kernelcalc.machine import blas_threads
 from kernelcalc.results.result import Result, axes
 
@@ -60,6 +60,7 @@ class HessianSplit(Result):
     @classmethod
     def of(cls, net: Parameters, X: Any, Y: Any, loss: str | Loss = "mse") -> HessianSplit:
         """At the network's present parameters."""
+        require_network(net)
         # the pass keeps the points, so later changes of the caller's array must not reach it
         return cls.at(net, Problem.of(net, net.points(X).copy(), Y, loss))
 
@@ -216,7 +217,7 @@ class HessianSplit(Result):
 
 
 def _require_part(part: object) -> None:
-    if part not in PARTS:
+    if not isinstance(part, str) or part not in PARTS:
         raise UnknownNameError("a part of the Hessian", part, PARTS)
 
 
@@ -226,6 +227,11 @@ class CurvatureOperator:
 
     split: HessianSplit
     part: Part
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.split, HessianSplit):
+            raise InputError("split, a HessianSplit, such as fin.curvature(X, Y)", type(self.split).__name__)
+        _require_part(self.part)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -40,7 +40,16 @@ class SpectralDensity(Result):
     size: int
 
     def moment(self, k: int) -> tuple[float, float]:
-        """(1/P) Tr A^k and its standard error over the probes; a probe's own rule is exact up to k = 2·steps − 1."""
+        """(1/P) Tr A^k and its standard error over the probes; a probe's own rule is exact up to k = 2·steps − 1.
+
+        Raises
+        ------
+        InputError
+            k that is no whole number of at least 0.
+        """
+        k = whole_number(k, "k")
+        if k < 0:
+            raise InputError("k of at least 0", f"k={k}")
         values = (self.weights * self.nodes**k).sum(axis=1)
         error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
         return float(values.mean()), float(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -80,7 +80,15 @@ class FiniteMoments(Result):
 
     @classmethod
     def from_samples(cls, times: AnyArray, width: int | tuple[int, ...], samples: dict[str, AnyArray]) -> FiniteMoments:
-        """Mean and standard deviation over the first axis of every sample array."""
+        """Mean and standard deviation over the first axis of every sample array.
+
+        Raises
+        ------
+        InputError
+            No such arrays.
+        """
+        if not isinstance(samples, Mapping) or not set(MOMENT_FIELDS) - {"trace_h_error"} <= samples.keys():
+            raise InputError(f"samples, arrays by the names {', '.join(MOMENT_FIELDS)}", type(samples).__name__)
         trials = len(samples["loss"])
         summary: dict[str, AnyArray] = {}
         for name in MOMENT_FIELDS:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.arrays import digest
-from kernelcalc.finite.arrays import AnyArray, finite_array, whole_number
+from kernelcalc.finite.arrays import AnyArray, finite_array, whole_number, whole_numbers
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.curvature.moments import hessian_moments
 from kernelcalc.finite.curvature.pairs import CurvaturePairs, curvature_pairs, unit_pairs
@@ -348,7 +348,7 @@ def kernels_through_training(
         X=finite_array(X, "X"),
         Y=finite_array(Y, "Y"),
         times=Schedule(times=times, tol=tol).times,
-        widths=tuple(whole_number(width, "widths") for width in widths),
+        widths=whole_numbers(widths, "widths"),
         kmax=kmax,
         tol=tol,
         probes=probes,

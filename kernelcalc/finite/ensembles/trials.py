@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arguments import path_of
 from kernelcalc.errors import InputError, KernelcalcError, MissingExtraError, WorkerError, warn
 from kernelcalc.finite.arrays import AnyArray, whole_number
 from kernelcalc.finite.ensembles.trial_log import Result, TrialLog, as_result, fields
@@ -96,6 +97,8 @@ def run_trials(
     >>> run_trials(trial, 3)["mean"].shape
     (3,)
     """
+    if not callable(trial):
+        raise InputError("trial, a function of a seed", repr(trial))
     trials, workers = whole_number(trials, "trials"), whole_number(workers, "workers")
     if trials < 1 or workers < 1:
         raise InputError("at least one trial and one worker", f"trials={trials}, workers={workers}")
@@ -123,13 +126,22 @@ def run_trials(
 
 
 def trial_seeds(rng: Any, trials: int) -> list[np.random.SeedSequence]:
-    """One seed a trial; the first ones do not depend on how many are asked for."""
+    """One seed a trial; the first ones do not depend on how many are asked for.
+
+    Raises
+    ------
+    InputError
+        No seed.
+    """
     if isinstance(rng, np.random.Generator):
         sequence: Any = rng.bit_generator.seed_seq
         return list(sequence.spawn(trials))
     if isinstance(rng, np.random.SeedSequence):
         return _copy(rng).spawn(trials)
-    return np.random.SeedSequence(rng).spawn(trials)
+    try:
+        return np.random.SeedSequence(rng).spawn(trials)
+    except (TypeError, ValueError) as error:
+        raise InputError("rng, a seed (a whole number ≥ 0) or a numpy.random.Generator", repr(rng)) from error
 
 
 def _copy(seed: np.random.SeedSequence) -> np.random.SeedSequence:
@@ -140,13 +152,25 @@ def _copy(seed: np.random.SeedSequence) -> np.random.SeedSequence:
 def trial_file(folder: str | os.PathLike[str], name: str, settings: dict[str, Any], rng: Any) -> Path:
     """A path for :func:`run_trials` in a folder, another one for every setting and seed.
 
+    Raises
+    ------
+    InputError
+        A folder or name that is none, settings that JSON cannot hold, no seed.
+
     Examples
     --------
     >>> trial_file("results", "networks", {"width": 64}, 0).name == trial_file("results", "networks", {"width": 65}, 0).name
     False
     """
-    known = json.dumps([settings, str(_identity(trial_seeds(rng, 1)[0]))])
-    return Path(folder) / f"{name}-{hashlib.sha256(known.encode()).hexdigest()[:8]}.jsonl"
+    if not isinstance(name, str):
+        raise InputError("name, a text", repr(name))
+    try:
+        known = json.dumps([settings, str(_identity(trial_seeds(rng, 1)[0]))])
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("settings that JSON can hold: numbers, texts, lists, dicts", f"{settings!r}") from error
+    return path_of(folder, "folder") / f"{name}-{hashlib.sha256(known.encode()).hexdigest()[:8]}.jsonl"
 
 
 def _identity(seed: np.random.SeedSequence) -> tuple[Any, ...]:

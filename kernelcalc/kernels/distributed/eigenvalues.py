@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from kernelcalc.arguments import check_number
 from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError
 from kernelcalc.kernels.distributed.engine import require
@@ -56,7 +57,7 @@ class EigenPairs(Result):
         >>> round(found.others(14.0), 6)
         2.236068
         """
-        rest = max(squared_norm - float(np.sum(self.values**2)), 0.0)
+        rest = max(check_number("squared_norm", squared_norm) - float(np.sum(self.values**2)), 0.0)
         return float(np.sqrt(rest) + np.linalg.norm(self.residuals))
 
 

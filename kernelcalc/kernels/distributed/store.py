@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arguments import path_of
 from kernelcalc.errors import DataFileError, InputError, OutputFileError
 from kernelcalc.kernels.distributed.blocks import BlockSource, digest, kernel_block
 from kernelcalc.kernels.distributed.engine import CHUNKS, require, run_tasks
@@ -142,7 +143,7 @@ def write_source(
 ) -> LazyKernels:
     """The work of :func:`write_kernels` on prepared blocks."""
     zarr = require("zarr", "a folder of kernels")
-    folder = Path(path).absolute()
+    folder = path_of(path).absolute()
     record = _record(source, client)
     if folder.exists():
         _check_same(folder, record)
@@ -173,7 +174,7 @@ def open_kernels(path: str | os.PathLike[str]) -> LazyKernels:
     """
     zarr = require("zarr", "a folder of kernels")
     da = require("dask.array", "a folder of kernels")
-    record = _read_record(Path(path))
+    record = _read_record(path_of(path))
     group = zarr.open_group(Path(path), mode="r")
     marked, whole = _inventory(Path(path), record)
     wanted = np.triu(np.ones_like(whole)) if record["points2"] is None else np.ones_like(whole)

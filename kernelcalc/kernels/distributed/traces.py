@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arrays import Array, plain
+from kernelcalc.arguments import floats, shown
+from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, renamed
 from kernelcalc.kernels.distributed.eigenvalues import BlockProducts, square
 from kernelcalc.kernels.distributed.engine import require
@@ -242,10 +243,13 @@ def initial_moments(kernels: Any, Y: ArrayLike) -> InitialMoments:
     da, dask = require("dask.array", "traces"), require("dask", "traces")
     names = ("sigma", "theta", "phi", "upsilon", *(("xi",) if "xi" in getattr(kernels, "available", ("xi",)) else ()))
     lazy = isinstance(kernels, LazyKernels)
-    arrays = kernels.together(*names) if lazy else {name: getattr(kernels, name) for name in names}
+    arrays = kernels.together(*names) if lazy else {name: getattr(kernels, name, None) for name in names}
+    absent = [name for name, array in arrays.items() if array is None]
+    if absent:
+        raise InputError(f"kernels with {', '.join(absent)}", shown(kernels), 'use net.kernels(X, engine="dask")')
     sigma, theta, phi, upsilon, *others = (square(array) for array in arrays.values())
     n = sigma.shape[0]
-    y = plain(Y, "Y").astype(np.float64)
+    y = floats(Y, "Y", "numbers")
     if y.ndim not in (1, 2) or y.shape[0] != n or y.size == 0:
         raise ShapeError(f"Y of the shape ({n},) or ({n}, n_out)", f"the shape {y.shape}")
     if not np.isfinite(y).all():

@@ -10,10 +10,12 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from kernelcalc.activations.activation import Activation
+from kernelcalc.arguments import shown
 from kernelcalc.errors import InputError
 from kernelcalc.expressions import exact as algebra
 from kernelcalc.expressions.compiling import compile_expression
 from kernelcalc.expressions.orthant import BinormalCDF, OwensT
+from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.gaussian.expectation import gaussian_expectation
 from kernelcalc.kernels.symbolic.expectation import GaussianExpectation
 
@@ -30,7 +32,7 @@ def to_numpy(expr: sp.Expr, args: tuple[sp.Symbol, ...] = ARGUMENTS) -> Callable
     Raises
     ------
     InputError
-        The expression has other symbols than ``args``.
+        The expression has other symbols than ``args``, or is none.
 
     Examples
     --------
@@ -38,6 +40,7 @@ def to_numpy(expr: sp.Expr, args: tuple[sp.Symbol, ...] = ARGUMENTS) -> Callable
     >>> float(f(2.1, 2.1, 2.1)) == np.pi / 2
     True
     """
+    expr, args = _checked(expr, args)
     names = {s: sp.Symbol(f"arg{k}") for k, s in enumerate(args)}
     stray = expr.free_symbols - set(args)
     if stray:
@@ -111,6 +114,12 @@ def _difference(product: sp.Expr, side: sp.Expr) -> sp.Expr:
     return sp.Max((big - side) * (big + side), 0, evaluate=False)
 
 
+def _checked(expr: Any, args: Any) -> tuple[sp.Expr, tuple[sp.Symbol, ...]]:
+    if not isinstance(args, list | tuple) or not all(isinstance(one, sp.Symbol) for one in args):
+        raise InputError("args, a sequence of SymPy symbols", shown(args))
+    return to_sympy(expr, {str(one).replace("'", "p"): one for one in args}), tuple(args)
+
+
 def source(
     expr: sp.Expr, language: str = "numpy", name: str = "kernel", args: tuple[sp.Symbol, ...] = ARGUMENTS
 ) -> str:
@@ -119,7 +128,7 @@ def source(
     Raises
     ------
     InputError
-        For an unknown language, and for functions that the language lacks.
+        For an unknown language, functions that the language lacks, a name that is none, and what is no expression.
 
     Examples
     --------
@@ -132,8 +141,11 @@ def source(
     <BLANKLINE>
     """
     languages = ("c", "jax", "numpy")
-    if language not in languages:
-        raise InputError(f"a language among {', '.join(languages)}", repr(language))
+    if not isinstance(language, str) or language not in languages:
+        raise InputError(f"a language among {', '.join(languages)}", shown(language))
+    if not isinstance(name, str) or not name.isidentifier():
+        raise InputError("name, that of a function", shown(name))
+    expr, args = _checked(expr, args)
     if expr.has(GaussianExpectation):
         raise InputError(
             "a closed form", "an expectation without one", "use to_numpy, or an activation with a closed form"

@@ -2,6 +2,7 @@ r"""The SymPy object E[f(a) g(b)], (a, b) ~ N(0, [[q, c], [c, q']]), closed unde
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +12,8 @@ from mpmath import mp
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
-from kernelcalc.errors import ExpressionError, InputError
+from kernelcalc.arguments import check_count, shown
+from kernelcalc.errors import ExpressionError
 from kernelcalc.expressions import exact as algebra
 from kernelcalc.expressions.atoms import NotInAlgebra, exact_numbers, heaviside_form, x
 from kernelcalc.expressions.parsing import to_sympy
@@ -127,7 +129,8 @@ class GaussianExpectation(sp.Expr):
         >>> GaussianExpectation(sp.Max(x, 0), sp.Max(x, 0), 1, 1).hermite_series(4, sp.Symbol("r"))
         r**4/(48*pi) + r**2/(4*pi) + r/4 + 1/(2*pi)
         """
-        rho = sp.Symbol("rho", real=True) if rho is None else rho
+        check_count("n", n, 0)
+        rho = sp.Symbol("rho", real=True) if rho is None else to_sympy(rho)
         q, qp, _ = self.covariance
         return sp.Add(
             *(hermite_coefficient(self.f, k, q) * hermite_coefficient(self.g, k, qp) * rho**k for k in range(n + 1))
@@ -160,8 +163,7 @@ def hermite_coefficient(f: Any, k: int, q: Any = 1) -> sp.Expr:
     >>> [hermite_coefficient(sp.erf(x), k) for k in (1, 3)]
     [2*sqrt(3)/(3*sqrt(pi)), -2*sqrt(2)/(9*sqrt(pi))]
     """
-    if k != int(k) or k < 0:
-        raise InputError("a whole number k ≥ 0", repr(k))
+    check_count("k", k, 0)
     # f_k = q^{k/2} E[f⁽ᵏ⁾]/√k! (Stein), in the sense of distributions.
     function, q = _function(f).expr, exact_numbers(to_sympy(q))
     scale = sp.sqrt(q) ** k / sp.sqrt(sp.factorial(k))
@@ -172,8 +174,14 @@ def hermite_coefficient(f: Any, k: int, q: Any = 1) -> sp.Expr:
         return scale * GaussianExpectation(sp.diff(function, x, k), sp.S.One, q, 1, 0)
 
 
-@lru_cache(maxsize=512)
 def _function(f: Any) -> sp.Lambda:
+    if not isinstance(f, Hashable):
+        raise ExpressionError("a name, an Activation or a SymPy expression", shown(f))
+    return _lambda(f)
+
+
+@lru_cache(maxsize=512)
+def _lambda(f: Any) -> sp.Lambda:
     if isinstance(f, sp.Lambda):
         return f
     if isinstance(f, str):

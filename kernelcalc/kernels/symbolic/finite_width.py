@@ -7,7 +7,7 @@ from typing import Any
 import sympy as sp
 
 from kernelcalc.activations.activation import ONE, Activation
-from kernelcalc.errors import UnknownNameError
+from kernelcalc.arguments import check_name
 from kernelcalc.expressions import exact as algebra
 from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.expressions.tidy import tidy
@@ -59,8 +59,7 @@ def finite_width(name: str, net: Network, *, sigma_w: Any = None, beta: Any = No
     >>> finite_width("theta", net), finite_width("theta_variance", net)
     (0, 20*q**2)
     """
-    if name not in READ:
-        raise UnknownNameError("an array of the first order", name, READ)
+    check_name("an array of the first order", name, READ)
     hidden = hidden_layers(net, ())
     numbers = Symbols(sigma_w, beta)
     state = first_state({(0, 0): algebra.q})

@@ -8,7 +8,8 @@ from typing import Any
 
 import sympy as sp
 
-from kernelcalc.errors import InputError, UnknownNameError
+from kernelcalc.arguments import check_count, check_name, shown
+from kernelcalc.errors import InputError
 from kernelcalc.expressions import exact as algebra
 from kernelcalc.expressions.atoms import NotInAlgebra, exact_numbers, heaviside_form, x
 from kernelcalc.expressions.orthant import BinormalCDF, OwensT
@@ -169,8 +170,7 @@ class OnePair(Pairs):
 
 class _Recursion:
     def __init__(self, name: str, net: Network, sigma_w: Any, beta: Any, depth: int | None) -> None:
-        if name not in KERNELS:
-            raise UnknownNameError("a kernel", name, KERNELS)
+        check_name("a kernel", name, KERNELS)
         check_network(net)
         net.require_vectors("kernels as formulas")
         ends = [place for place, layer in enumerate(net.layers, start=1) if ends_a_layer(layer)]
@@ -294,11 +294,20 @@ def expectation(f: Any, g: Any, orders: tuple[int, int], covariance: Covariance)
 def taylor(expr: sp.Expr, symbol: sp.Symbol, order: int, at: Any = 0) -> list[sp.Expr]:
     """Taylor coefficients of orders 0..order, by repeated differentiation (Price's theorem inside).
 
+    Raises
+    ------
+    ExpressionError, InputError
+        No expression, no symbol, or an order that is no whole number of at least 0.
+
     Examples
     --------
     >>> taylor(sp.asin(algebra.c), algebra.c, 5)
     [0, 1, 0, 1/6, 0, 3/40]
     """
+    expr, at = to_sympy(expr, algebra.LETTERS), to_sympy(at, algebra.LETTERS)
+    if not isinstance(symbol, sp.Symbol):
+        raise InputError("symbol, a SymPy symbol such as kernelcalc.symbolic.c", shown(symbol))
+    check_count("order", order, 0)
     out = []
     for k in range(order + 1):
         value = expr.subs(symbol, at)
@@ -317,6 +326,8 @@ def at_rho_one(expr: sp.Expr) -> sp.Expr:
     ------
     InputError
         For forms with bivariate normal probabilities (kinks away from 0, as hard_tanh): take numbers or the diagonal.
+    ExpressionError
+        No expression.
 
     Examples
     --------
@@ -324,6 +335,7 @@ def at_rho_one(expr: sp.Expr) -> sp.Expr:
     >>> at_rho_one(c * sp.asin(c / sp.sqrt(q * qp)) / sp.pi + sp.sqrt(q * qp - c**2))
     sqrt(q)*sqrt(q')/2
     """
+    expr = to_sympy(expr, algebra.LETTERS)
     if expr.has(BinormalCDF, OwensT):
         raise InputError(
             "a form without bivariate normal probabilities",

@@ -20,7 +20,8 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
-from kernelcalc.errors import InputError, PrecisionError
+from kernelcalc.arguments import check_count, check_number
+from kernelcalc.errors import PrecisionError
 from kernelcalc.expressions import exact as algebra
 from kernelcalc.expressions.atoms import exact_numbers
 from kernelcalc.expressions.parsing import to_sympy
@@ -84,11 +85,18 @@ class MercerSpectrum(Result):
 def multiplicity(dimension: int, k: int) -> int:
     """Number of spherical harmonics of degree k on S^{d−1}.
 
+    Raises
+    ------
+    InputError
+        No whole numbers d ≥ 1 and k ≥ 0.
+
     Examples
     --------
     >>> [multiplicity(3, k) for k in range(4)], [multiplicity(2, k) for k in range(3)]
     ([1, 3, 5, 7], [1, 2, 2])
     """
+    check_count("dimension", dimension, 1)
+    check_count("k", k, 0)
     if k == 0:
         return 1
     return math.comb(dimension + k - 1, k) - (math.comb(dimension + k - 3, k - 2) if k > 1 else 0)
@@ -115,7 +123,7 @@ def mercer(h: sp.Expr | Callable[..., Any], dimension: int, kmax: int = 20, *, r
     PrecisionError
         If 4096 nodes do not reach the tolerance.
     InputError
-        A dimension below 2, or ``kmax`` < 0.
+        A dimension below 2, or ``kmax`` < 0; ``h`` that is neither an expression nor a function.
 
     Examples
     --------
@@ -125,9 +133,10 @@ def mercer(h: sp.Expr | Callable[..., Any], dimension: int, kmax: int = 20, *, r
     >>> round(spectrum.trace, 12)
     1.0
     """
-    if dimension < 2 or kmax < 0:
-        raise InputError("a dimension of at least 2 and kmax of at least 0", f"dimension={dimension}, kmax={kmax}")
-    function = to_numpy(h, (rho,)) if isinstance(h, sp.Expr) else h
+    check_count("dimension", dimension, 2)
+    check_count("kmax", kmax, 0)
+    check_number("rtol", rtol)
+    function = h if callable(h) and not isinstance(h, sp.Expr) else to_numpy(h, (rho,))
     before = None
     nodes = max(64, 2 * kmax)
     while nodes <= 4096:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arguments import check_count
 from kernelcalc.errors import InputError, NotFiniteError, SlowMethodWarning, warn
 from kernelcalc.finite.derivatives import Problem
 from kernelcalc.results.result import Result, axes
@@ -28,7 +29,6 @@ from kernelcalc.studies.validation.sharpness import (
     network_work,
     top_of,
 )
-from kernelcalc.training.checks import check_count
 from kernelcalc.training.progress import with_bar
 
 if TYPE_CHECKING:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arguments import check_count
 from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError
 from kernelcalc.finite.ensembles.batch import NetworkBatch
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.results.result import Result, axes, seed_of
-from kernelcalc.training.checks import check_count, columns
+from kernelcalc.training.checks import columns
 from kernelcalc.training.progress import with_bar
 
 # The default time, as a multiple of the time constant N/λ_2 of the tangent kernel's second mode.

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from kernelcalc.arguments import check_count
 from kernelcalc.errors import SlowMethodWarning, warn
 from kernelcalc.finite.losses import Loss as FiniteLoss
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.kernels.mlp import require_plain
 from kernelcalc.results.result import Result, axes
-from kernelcalc.training.checks import check_count
 from kernelcalc.training.progress import with_bar
 
 if TYPE_CHECKING:

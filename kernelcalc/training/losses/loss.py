@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.errors import AssumptionWarning, NotFiniteError, ShapeError, renamed, warn
-from kernelcalc.training.checks import check_number, columns, floats
+from kernelcalc.arguments import check_number, floats, shown
+from kernelcalc.errors import AssumptionWarning, InputError, NotFiniteError, ShapeError, renamed, warn
+from kernelcalc.training.checks import columns
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -197,7 +198,7 @@ class Loss(ABC):
         return curvature_sqrt(self.hessian(outputs, Y), self.has_blocks)
 
     def _apply(self, h: Array, outputs: ArrayLike, vector: ArrayLike) -> Array:
-        v = np.asarray(vector, dtype=np.float64)
+        v = floats(vector, "vector", "numbers")
         if v.shape != np.shape(outputs):
             raise ShapeError(f"a vector in the shape of the outputs, {np.shape(outputs)}", f"{v.shape}")
         # n: point, a and b: outputs
@@ -222,8 +223,19 @@ class Loss(ABC):
 
 
 def curvature_sqrt(h: Array, has_blocks: bool) -> Array:
-    """Symmetric root of Hessian blocks (..., n_out, n_out), or of diagonals."""
+    """Symmetric root of Hessian blocks (..., n_out, n_out), or of diagonals.
+
+    Raises
+    ------
+    InputError, ShapeError
+        No numbers; blocks that are not square.
+    """
+    h = floats(h, "h", "numbers")
+    if not isinstance(has_blocks, bool | np.bool_):
+        raise InputError("has_blocks, True or False", shown(has_blocks))
     if not has_blocks:
         return np.sqrt(h)
+    if h.ndim < 2 or h.shape[-1] != h.shape[-2]:
+        raise ShapeError("h of shape (..., n_out, n_out)", f"{h.shape}")
     values, vectors = np.linalg.eigh(h)
     return (vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ np.swapaxes(vectors, -1, -2)
