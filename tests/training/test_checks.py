@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from kernelcalc import arguments
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, SmoothnessError
 from kernelcalc.studies.fisher import fisher_spectrum
 from kernelcalc.studies.meanfield import mean_field_moments
@@ -226,66 +227,66 @@ REFUSED = {
         "expected levels between 0 and 1, got [0.0, 0.5]",
     ),
     "a fraction": (
-        lambda: checks.check_count("copies", 1.5, 1),
+        lambda: arguments.check_count("copies", 1.5, 1),
         InputError,
         "expected copies, a whole number of at least 1, got 1.5",
     ),
     "a truth": (
-        lambda: checks.check_count("copies", True, 1),
+        lambda: arguments.check_count("copies", True, 1),
         InputError,
         "expected copies, a whole number of at least 1, got True",
     ),
     "too few": (
-        lambda: checks.check_count("copies", np.int64(1), 2),
+        lambda: arguments.check_count("copies", np.int64(1), 2),
         InputError,
         "expected copies, a whole number of at least 2, got ",
     ),
     "a text": (
-        lambda: checks.check_number("rtol", "a", 2.0),
+        lambda: arguments.check_number("rtol", "a", 2.0),
         InputError,
         "expected rtol, a number of at least 2, got 'a'",
     ),
     "too small": (
-        lambda: checks.check_number("rtol", 1.0, 2.0),
+        lambda: arguments.check_number("rtol", 1.0, 2.0),
         InputError,
         "expected rtol, a finite number of at least 2, got 1.0",
     ),
     "infinite": (
-        lambda: checks.check_number("rtol", np.inf),
+        lambda: arguments.check_number("rtol", np.inf),
         InputError,
         "expected rtol, a finite number of at least 0, got inf",
     ),
     "nothing": (
-        lambda: checks.check_number("rtol", np.nan, finite=False),
+        lambda: arguments.check_number("rtol", np.nan, finite=False),
         InputError,
         "expected rtol, a number of at least 0, got nan",
     ),
     "no seed": (
-        lambda: checks.generator(-1),
+        lambda: arguments.generator(-1),
         InputError,
         "expected rng, a seed (a whole number ≥ 0) or a numpy.random.Generator, got -1",
     ),
     "no generator": (
-        lambda: checks.generator("a"),
+        lambda: arguments.generator("a"),
         InputError,
         "expected rng, a seed (a whole number ≥ 0) or a numpy.random.Generator, got 'a'",
     ),
     "complex": (
-        lambda: checks.floats([1j], "X", "numbers"),
+        lambda: arguments.floats([1j], "X", "numbers"),
         InputError,
         "expected X: real numbers, got dtype complex128; pass numbers",
     ),
     "dates": (
-        lambda: checks.floats(np.array(["2020-01-01"], dtype="M8[D]"), "X", "numbers"),
+        lambda: arguments.floats(np.array(["2020-01-01"], dtype="M8[D]"), "X", "numbers"),
         InputError,
         "expected X: real numbers, got dtype datetime64[D]; pass numbers",
     ),
     "not finite": (
-        lambda: checks.finite([np.nan], "X"),
+        lambda: arguments.finite([np.nan], "X"),
         NotFiniteError,
         "expected X, finite numbers, got NaN or infinity",
     ),
-    "finite text": (lambda: checks.finite(["a"], "X"), InputError, "expected X, numbers, got list"),
+    "finite text": (lambda: arguments.finite(["a"], "X"), InputError, "expected X, numbers, got list"),
 }
 
 
@@ -307,14 +308,14 @@ def test_what_is_let_through():
     assert checks.times_of([0.0, np.inf], endless=True).tolist() == [0, np.inf]
     assert checks.levels_of([0.0, 1.0]).tolist() == [0, 1]
     assert checks.levels_of([0.1, 0.9], ends=False).tolist() == [0.1, 0.9]
-    assert [checks.check_count("n", value, 2) for value in (2, np.int32(3))] == [None, None]
-    assert checks.check_number("rtol", 2, 2.0) == 2.0
-    assert checks.check_number("rtol", np.inf, finite=False) == np.inf
-    assert checks.check_number("rtol", 0) == 0
+    assert [arguments.check_count("n", value, 2) for value in (2, np.int32(3))] == [None, None]
+    assert arguments.check_number("rtol", 2, 2.0) == 2.0
+    assert arguments.check_number("rtol", np.inf, finite=False) == np.inf
+    assert arguments.check_number("rtol", 0) == 0
     given = np.random.default_rng(3)
-    assert checks.generator(given) is given
-    assert checks.generator(3).random() == np.random.default_rng(3).random()
-    assert checks.finite([1, 2], "X").dtype == np.float64
+    assert arguments.generator(given) is given
+    assert arguments.generator(3).random() == np.random.default_rng(3).random()
+    assert arguments.finite([1, 2], "X").dtype == np.float64
     np.testing.assert_array_equal(checks.square(SKEW, "phi"), SKEW)
     np.testing.assert_array_equal(checks.square(SKEW, "lam"), SKEW)
     # exactly at the accuracy of kernels, relative to the largest entry

@@ -59,7 +59,13 @@ class HessianSplit(Result):
 
     @classmethod
     def of(cls, net: Parameters, X: Any, Y: Any, loss: str | Loss = "mse") -> HessianSplit:
-        """At the network's present parameters."""
+        """At the network's present parameters.
+
+        Raises
+        ------
+        InputError
+            No finite network.
+        """
         require_network(net)
         # the pass keeps the points, so later changes of the caller's array must not reach it
         return cls.at(net, Problem.of(net, net.points(X).copy(), Y, loss))
@@ -223,7 +229,15 @@ def _require_part(part: object) -> None:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CurvatureOperator:
-    """One of H, I, S as a symmetric linear map on parameter vectors."""
+    """One of H, I, S as a symmetric linear map on parameter vectors.
+
+    Raises
+    ------
+    InputError
+        No :class:`HessianSplit`.
+    UnknownNameError
+        Another part.
+    """
 
     split: HessianSplit
     part: Part

@@ -51,6 +51,11 @@ class EigenPairs(Result):
         With V the vectors, those of A differ from those of its compression to V and the complement of V by at most the
         norm R of the residuals, and :math:`\|A\|_F^2 \ge Σ θ_i^2 + \|(Id - VV^T) A (Id - VV^T)\|_F^2`.
 
+        Raises
+        ------
+        InputError
+            No number of at least 0.
+
         Examples
         --------
         >>> found = top_eigenvalues(np.diag([3.0, 2.0, 1.0]), 1)

@@ -225,6 +225,8 @@ def initial_moments(kernels: Any, Y: ArrayLike) -> InitialMoments:
     ------
     ShapeError, NotFiniteError
         Kernels of two data sets, or targets that do not fit; NaN or infinity in either.
+    InputError
+        Something else than kernels, or targets that are no numbers.
 
     References
     ----------
