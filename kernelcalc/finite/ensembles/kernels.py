@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.arrays import digest
+from kernelcalc.errors import ShapeError
 from kernelcalc.finite.arrays import AnyArray, finite_array, whole_number, whole_numbers
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.curvature.moments import hessian_moments
@@ -343,9 +344,12 @@ def kernels_through_training(
     InputError
         Times that decrease or are negative, ``trials``, ``workers`` or a width below 1, ``tol`` that is not positive.
     """
+    x = finite_array(X, "X")
+    if x.ndim < 2:
+        raise ShapeError("X of the shape (N, n_in)", f"the shape {x.shape}")
     task = _Task(
         net=net,
-        X=finite_array(X, "X"),
+        X=x,
         Y=finite_array(Y, "Y"),
         times=Schedule(times=times, tol=tol).times,
         widths=whole_numbers(widths, "widths"),
