@@ -201,9 +201,10 @@ class SeriesBlocks:
             if all(sure):
                 yield value, None
                 continue
-            everywhere = tuple(np.indices(value.shape).reshape(2, -1))
             doubtful = [n.pairs for n, sure_ in zip(at.near, sure[1:], strict=True) if not sure_]
-            yield value, self._bad(value, (i, j), rows, columns, at.rho, doubtful if sure[0] else [everywhere])
+            if not sure[0]:
+                doubtful = [tuple(np.indices(value.shape).reshape(2, -1))]
+            yield value, self._bad(value, (i, j), rows, columns, at.rho, doubtful)
 
     def _surely(self, order: Order, rows: slice, columns: Index, reach: float) -> bool:
         """Whether one bound shows that no pair with |ρ| ≤ reach has too large an error: for all points, or for the block's."""
