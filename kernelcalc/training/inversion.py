@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 # Accuracy of probabilities asked of the inversion, absolute.
 _TOLERANCE = 1e-11
+# Size of the integrand that leaves that much to what is beyond.
+_BEYOND = 1e-3 * _TOLERANCE
+# How much further a contour goes that is taken for points nearby as well.
+_MARGIN = 0.5
 _HALVINGS = 9
 # Slopes of the contour beside the vertical line, half steps in a looked at, and so many at a time.
 _BENDS = (3**-0.5, -(3**-0.5), 0.0)
@@ -66,7 +70,8 @@ class Standard:
         width = 1.01 / math.sqrt(min(level, 1 - level))
         low, high = max(-width, -self.lower.edge), min(width, self.upper.edge)
         u = min(max(self.upper.cornish_fisher(level), low), high)
-        self.upper.bends = self.lower.bends = _BENDS
+        self.upper.forget()
+        self.lower.forget()
         for _ in range(100):
             below, density = self.cdf_and_pdf(u)
             if abs(below - level) <= 10 * _TOLERANCE or high - low <= 1e-14 * max(1.0, width):
@@ -87,6 +92,8 @@ class Tail:
     squares: Array
     counts: Array
     copies: int
+    bends: tuple[float, ...]
+    end: float | None
 
     def __init__(self, weights: Array, squares: Array, counts: Array, copies: int) -> None:
         order = np.argsort(-np.abs(weights), kind="stable")
@@ -94,7 +101,7 @@ class Tail:
         self.weights, self.squares, self.counts, self.copies = weights, squares, counts, copies
         self.sizes: Array = np.abs(weights)
         self.sums: dict[int, tuple[Array, Array]] = {}
-        self.bends: tuple[float, ...] = _BENDS
+        self.forget()
         largest = weights.max(initial=0.0)
         self.s_max: float = 0.5 / largest if largest > 0 else math.inf
         # A sum of negative squares alone ends at its maximum; a component without square reaches everywhere.
@@ -102,6 +109,10 @@ class Tail:
         bounded = largest <= 0 and not (squares[~square] != 0).any()
         top = -np.sum(counts * weights) - np.sum(squares[square] / (4 * weights[square]))
         self.edge: float = float(copies * top) if bounded else math.inf
+
+    def forget(self) -> None:
+        """Look for a contour and its end again, as at points far from the last one."""
+        self.bends, self.end = _BENDS, None
 
     def k(self, s: Any) -> Any:
         """K(s) for an array of complex s; terms of small |sλ| together, by their power sums."""
@@ -173,25 +184,45 @@ class Tail:
             return 0.0, 0.0
         s = self.saddle(x, 1.0)
         w = 1 / math.sqrt(self.bend(s) + s**-2)
-        bend, end = min((self._length(s, x, w, b) for b in self.bends), key=lambda pair: pair[1])
-        self.bends = (bend,) if end < _LONGEST else _BENDS
         step, previous, settled = 0.2, (math.nan, math.nan), False
-        a = np.arange(0, end + step, step)
-        sums = self._sum(s, x, w, bend, a, first=0.5)
+        bend, a, values = self._contour_of_last(s, x, w, step)
+        if values is None:
+            bend, end = self._shortest(s, x, w)
+            a = np.arange(0, end + step, step)
+            values = self._values(s, x, w, bend, a)
+        values[:, 0] *= 0.5
+        sums = values.sum(axis=1)
         for _ in range(_HALVINGS):
-            tail, density = step * sums[0], step * sums[1]
+            tail, density = (step / math.pi * sums.real).tolist()
             settled = abs(tail - previous[0]) <= _TOLERANCE
             if settled and abs(density - previous[1]) <= 1e-9 * (1 + density):
                 return min(max(tail, 0.0), 1.0), max(density, 0.0)
             previous = tail, density
-            more = self._sum(s, x, w, bend, a + step / 2)
-            sums = sums[0] + more[0], sums[1] + more[1]
+            sums = sums + self._values(s, x, w, bend, a + step / 2).sum(axis=1)
             a = np.sort(np.concatenate([a, a + step / 2]))
             step /= 2
         if settled:
             # The density can be infinite at a point where the distribution function is not.
             return min(max(previous[0], 0.0), 1.0), math.nan
         raise PrecisionError(f"the inversion of the law did not converge at {x:.6g} standard deviations from the mean")
+
+    def _contour_of_last(self, s: float, x: float, w: float, step: float) -> tuple[float, Array, Array | None]:
+        """Slope, places and integrands of the contour before, and no integrands if they are not negligible at its end."""
+        bend, a = self.bends[0], np.arange(0, (self.end or 0.0) + step, step)
+        if self.end is None:
+            return bend, a, None
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = self._values(s, x, w, bend, a)
+        return bend, a, values if np.abs(values[1, -2:]).max() < _BEYOND else None
+
+    def _shortest(self, s: float, x: float, w: float) -> tuple[float, float]:
+        """Slope and end of the shortest contour, of the slope before or, where that grows, of any."""
+        bend, end = 0.0, math.inf
+        for bends in (self.bends, _BENDS):
+            if end >= _LONGEST:
+                bend, end = min((self._length(s, x, w, b) for b in bends), key=lambda pair: pair[1])
+        self.bends, self.end = ((bend,), end + _MARGIN) if end < _LONGEST else (_BENDS, None)
+        return bend, end
 
     def _length(self, s: float, x: float, w: float, bend: float) -> tuple[float, float]:
         """The bend, and a beyond which the integrand of that contour, once small and falling, is negligible."""
@@ -203,7 +234,7 @@ class Tail:
                 size = (self.k(line) - line * x).real + np.log(np.abs(weight))
             sizes = np.concatenate([sizes, size])
             # Not a number: overflow of a growing integrand.
-            alive = np.flatnonzero(~(size < math.log(1e-3 * _TOLERANCE)))
+            alive = np.flatnonzero(~(size < math.log(_BEYOND)))
             last = first + int(alive[-1]) if alive.size else last
             if not alive.size and size[-1] < size[0]:
                 break
@@ -215,11 +246,11 @@ class Tail:
         # (ds/da)/i
         return s + bend * (root - w) + 1j * v, root - 1j * bend * v
 
-    def _sum(self, s: float, x: float, w: float, bend: float, a: Array, first: float = 1.0) -> tuple[float, float]:
+    def _values(self, s: float, x: float, w: float, bend: float, a: Array) -> Array:
+        """The integrands with and without 1/s at places of a contour, (2, places)."""
         line, weight = self._contour(s, w, bend, a)
         values = np.exp(self.k(line) - line * x) * weight
-        values[0] *= first
-        return float((values / line).real.sum()) / math.pi, float(values.real.sum()) / math.pi
+        return np.stack([values / line, values])
 
     def lugannani_rice(self, x: float) -> float:
         """P(> x) for x ≥ 0."""

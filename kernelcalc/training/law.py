@@ -21,7 +21,7 @@ from kernelcalc.training.checks import columns, gram, levels_of, times_of
 from kernelcalc.training.descent import Descent
 from kernelcalc.training.modes import Modes
 from kernelcalc.training.progress import warn_if_long
-from kernelcalc.training.quadratic import Form, QuadraticLaw
+from kernelcalc.training.quadratic import Form, QuadraticLaw, draws_of_directions
 from kernelcalc.training.start import covariance_root, initial_covariance
 
 if TYPE_CHECKING:
@@ -173,17 +173,23 @@ def _mse_forms(
     if moment != "loss":
         middle = gram(kernels, "lam", n) if moment == "trace_s" else gram(kernels, "upsilon", n) / n**2
         middle = vectors.T @ middle @ vectors
+    start = None
     if moment == "trace_s":
         middle = modes.without_rounding(middle)
+        # a lower triangular root of the same covariance: what its first half makes, half of the columns make
+        turned, upper = np.linalg.qr(root.T)
+        root, start = upper.T, turned.T @ draws_of_directions(size)
     # All in the eigenbasis of Θ, where training is diagonal.
     root, means = (np.concatenate([vectors.T @ half for half in np.split(v, len(v) // n)]) for v in (root, means))
     sigma = vectors.T @ gram(kernels, "sigma", n) @ vectors
     modes.warn_of_decays(t, y.shape[1] * np.diagonal(sigma) + np.sum((vectors.T @ y) ** 2, axis=1))
     for decay, ramp in zip(*modes.flow(t), strict=True):
-        yield partial(_mse_form, middle, decay, ramp, moment, root, means)
+        yield partial(_mse_form, middle, decay, ramp, moment, root, means, start)
 
 
-def _mse_form(middle: Array, decays: Array, ramps: Array, moment: str, root: Array, means: Array) -> Form:
+def _mse_form(
+    middle: Array, decays: Array, ramps: Array, moment: str, root: Array, means: Array, start: Array | None
+) -> Form:
     """The form at a time; middle: Λ, Υ/N² or Id/2N, and the start, in the eigenbasis of Θ."""
     with np.errstate(over="ignore", invalid="ignore"):
         if moment != "trace_s":
@@ -191,11 +197,16 @@ def _mse_form(middle: Array, decays: Array, ramps: Array, moment: str, root: Arr
             inner, image = half.T @ (middle @ half), half.T @ (middle @ moved)
             return Form(inner=(inner + inner.T) / 2, image=image, constant=float(np.sum(moved * (middle @ moved))))
         n = len(middle)
-        # Tr S = rᵀ E (G − Λ R r)/N of r and G in their roots and means
-        (root_r, root_g), (mean_r, mean_g) = (np.split(v, 2) for v in (root, means))
-        felt, felt_mean = (
-            decays[:, None] / n * (g - middle @ (ramps[:, None] * r)) for r, g in ((root_r, root_g), (mean_r, mean_g))
-        )
-        inner = root_r.T @ felt
-        image = (root_r.T @ felt_mean + felt.T @ mean_r) / 2
-        return Form(inner=(inner + inner.T) / 2, image=image, constant=float(np.sum(mean_r * felt_mean)))
+        # Tr S = rᵀ E (G − Λ R r)/N of r and G in their roots and means; r takes half of the root's columns
+        (root_r, felt), (mean_r, mean_g) = np.split(root, 2), np.split(means, 2)
+        root_r, felt = root_r[:, :n], felt.copy()
+        felt[:, :n] -= middle @ (ramps[:, None] * root_r)
+        felt_mean = decays[:, None] / n * (mean_g - middle @ (ramps[:, None] * mean_r))
+        felt *= decays[:, None] / n
+        upper, inner = root_r.T @ felt, np.zeros((2 * n, 2 * n))
+        inner[:n] = upper / 2
+        inner[:, :n] += upper.T / 2
+        image = felt.T @ mean_r / 2
+        image[:n] += root_r.T @ felt_mean / 2
+        constant = float(np.sum(mean_r * felt_mean))
+        return Form(inner=inner, image=image, constant=constant, start=start)

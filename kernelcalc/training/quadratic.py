@@ -36,11 +36,15 @@ _FIFTH = 3 * 0.4 / 120
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Form:
-    """Q = c + Σ_k (ξ_kᵀ A ξ_k + 2 b_kᵀ ξ_k) of independent standard Gaussian ξ_k: ``inner`` is A, ``image`` has columns b_k."""
+    """Q = c + Σ_k (ξ_kᵀ A ξ_k + 2 b_kᵀ ξ_k) of independent standard Gaussian ξ_k: ``inner`` is A, ``image`` has columns b_k.
+
+    ``start`` are directions that leading eigenvectors are sought from, by default :func:`draws_of_directions`.
+    """
 
     inner: Array
     image: Array
     constant: float
+    start: Array | None = None
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.inner).all() or not math.isfinite(self.constant):
@@ -93,9 +97,9 @@ class Leading:
         a, b = form.inner / std, 2 * form.image / std
         # float32 leaves a millionth of the third and fourth cumulants
         single, moved = a.astype(np.float32), a @ b
-        square = single @ single
+        square = square_of(single)
         # one step of subspace iteration with A³: what is no eigenvector yet is left in the cumulants of the rest
-        start = np.random.default_rng(0).standard_normal((len(a), LEADING + LEADING // 4))
+        start = draws_of_directions(len(a)) if form.start is None else form.start
         basis = np.linalg.qr(a @ (square @ start.astype(np.float32)))[0]
         values, rotation = np.linalg.eigh(basis.T @ (a @ basis))
         order = np.argsort(-np.abs(values))[:LEADING]
@@ -116,6 +120,25 @@ class Leading:
         if self.standard is None:
             return np.full(len(levels), self.mean)
         return np.array([self.mean + self.std * self.standard.quantile(float(level)) for level in levels])
+
+
+def draws_of_directions(size: int) -> Array:
+    """Directions to seek the leading eigenvectors of a form from, as columns."""
+    return np.random.default_rng(0).standard_normal((size, LEADING + LEADING // 4))
+
+
+def square_of(symmetric: np.ndarray) -> np.ndarray:
+    """Its square, in half of the time where its last quarter is zero."""
+    half = len(symmetric) // 2
+    if symmetric[half:, half:].any():
+        return np.asarray(symmetric @ symmetric)
+    corner, side = symmetric[:half, :half], symmetric[:half, half:]
+    square = np.empty_like(symmetric)
+    square[:half, :half] = corner @ corner + side @ side.T
+    square[:half, half:] = corner @ side
+    square[half:, :half] = square[:half, half:].T
+    square[half:, half:] = side.T @ side
+    return square
 
 
 def _few_terms(sums: Array, squares: Array, largest: float) -> Array:
