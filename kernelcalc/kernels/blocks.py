@@ -55,14 +55,20 @@ class Matrix:
         keep_freed_memory()
         blocks = list(self._blocks(*(panel or (slice(0, self.shape[0]), slice(0, self.shape[1])))))
         workers = min(processors(), (len(blocks) + self.packed) // 2)
+
+        def silently(rows: slice, columns: slice) -> None:
+            # what has overflowed is refused by name
+            with np.errstate(over="ignore", invalid="ignore"):
+                work(rows, columns)
+
         if workers < 2:
             # products of a block are too small for threads of BLAS, which would wait for each other
             with one_blas_thread():
                 for rows, columns in blocks:
-                    work(rows, columns)
+                    silently(rows, columns)
             return
         with one_blas_thread(workers), ThreadPoolExecutor(workers) as pool:
-            futures = [pool.submit(work, rows, columns) for rows, columns in blocks]
+            futures = [pool.submit(silently, rows, columns) for rows, columns in blocks]
             try:
                 for future in futures:
                     future.result()

@@ -328,8 +328,15 @@ def test_norms_out_of_range_are_refused_by_row(factor):
 def test_overflow_is_named():
     for many in (1, 20):
         points = np.sqrt(np.linspace(340, 350, many + 1))[:, None]
-        with pytest.raises(DivergentExpectationError), np.errstate(all="ignore"):
+        with pytest.raises(DivergentExpectationError):
             kc.MLP("exp", 2, beta=0.0).kernels(points)
+
+
+@pytest.mark.parametrize("name", ["exp(10*x)", "sinh(10*x)+x", "x*exp(5*x)+sin(x)"])
+@pytest.mark.parametrize("size", [2, 5, 16])
+def test_overflow_behind_a_layer_is_named_without_warnings_of_numpy(name, size):
+    with pytest.raises((DivergentExpectationError, NotFiniteError)):
+        kc.MLP(name, 2, sigma_w=5.0).kernels(np.eye(4) * size + 0.3)
 
 
 def test_a_kernel_named_twice():

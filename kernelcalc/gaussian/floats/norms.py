@@ -53,6 +53,7 @@ def _powers(size: np.ndarray) -> Iterator[np.ndarray]:
     yield from (size**0.9, half * quarter, half, quarter, eighth, np.sqrt(np.sqrt(np.sqrt(eighth))))
 
 
+@np.errstate(over="ignore")
 def scale_below(norms_f: np.ndarray, norms_g: np.ndarray, rho: np.ndarray, value: np.ndarray) -> np.ndarray:
     """A lower bound of E|f(a)g(b)|: |value| or a product of lower norms, whichever is larger."""
     scale = np.abs(value)
@@ -62,6 +63,7 @@ def scale_below(norms_f: np.ndarray, norms_g: np.ndarray, rho: np.ndarray, value
     return scale
 
 
+@np.errstate(over="ignore")
 def smallest_scale(norms_f: np.ndarray, norms_g: np.ndarray, reach: float) -> float:
     """A lower bound of E|f(a)g(b)| for every row of the norms of f and of g and every |ρ| ≤ reach."""
     products = norms_f.min(axis=0) * norms_g.min(axis=0)
@@ -75,8 +77,7 @@ def enough(
     done = error <= rtol * np.abs(value)
     if done.all():
         return done
-    trusted = np.nan_to_num(np.maximum(np.abs(value) - error, 0.0), posinf=0.0)
-    return done | (error <= rtol * scale_below(norms_f, norms_g, rho, trusted))
+    return done | (error <= rtol * scale_below(norms_f, norms_g, rho, np.zeros_like(value)))
 
 
 class Cut(NamedTuple):

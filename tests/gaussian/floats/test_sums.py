@@ -14,6 +14,21 @@ from kernelcalc.gaussian.floats.sums import mehler_block, mehler_pairs, mehler_s
 RNG = np.random.default_rng(3)
 
 
+@pytest.fixture
+def interpreted(monkeypatch):
+    """The functions that numba is given, run by Python: every index of theirs is checked then."""
+    numba = pytest.importorskip("numba")
+    monkeypatch.setattr(numba, "njit", lambda signature, **options: lambda function: function)
+    mehler.compiled_sums.cache_clear()
+    yield
+    mehler.compiled_sums.cache_clear()
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 10])
+def test_the_compiled_scheme_run_by_python(interpreted, count):
+    test_against_rational_arithmetic(count, True)
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("count", [3, 8, 9])
 def test_against_rational_arithmetic(count, compiled):
