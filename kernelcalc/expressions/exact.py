@@ -162,7 +162,7 @@ def _raised_until_equal(
     v1, v2, v12 = (_exact(v) for v in given)
     det = _check_covariance(v1, v2, v12)
     degenerate = det == 0 and v1 != 0
-    work = dps + 15
+    work = dps + 15 + _digits_lost(v1, v2, det)
     value = _evaluate_at(fa, ga, v1, v2, v12, degenerate, work)
     for _ in range(MOST_RAISES):
         raised = work + max(10, work // 2)
@@ -188,6 +188,15 @@ def _evaluate_at(
         a, b, ab = (_to_mpf(v, dps) for v in (v1, v2, v12))
         cov = PairCovariance(a, ab, b, ab / a if degenerate else None)
         return mpmath.re(total_expectation(fa, ga, cov, MpmathNumbers(mp.prec)))
+
+
+def _digits_lost(v1: Any, v2: Any, det: Any) -> int:
+    """How many digits of q q' − c² cancel."""
+    if det == 0:
+        return 0
+    with mp.workdps(15):
+        product, left = (_to_mpf(v if isinstance(v, Fraction) else to_sympy(v), 15) for v in (v1 * v2, det))
+        return max(0, int(mpmath.log10(product / left)))
 
 
 def _exact(value: Any) -> Fraction | sp.Expr:

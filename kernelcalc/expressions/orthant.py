@@ -92,8 +92,11 @@ def binormal_cdf(h: Any, k: Any, cosine: Any, sine: Any) -> Any:
 
 def _far_quadrant(h: Any, k: Any, cosine: Any, sine: Any) -> Any:
     """∫_{−∞}^h φ(u) Φ((k − ρu)/√(1−ρ²)) du whose integrand falls from h on: no digits cancel, however small it is."""
-    start = (k - cosine * h) / sine
-    first = mpmath.ncdf(start)
+    # φ far out feels the rounding of its argument by the square of its size.
+    precise = mp.prec + 2 * max(0, mpmath.mag((k - cosine * h) / sine))
+    with mp.workprec(precise):
+        start, slope = (k - cosine * h) / sine, cosine / sine
+        first = mpmath.ncdf(start)
     # Concave logarithms fall at least as fast as at first, and as φ does.
     rate = -h - cosine / sine * mpmath.npdf(start) / first
     depth = mp.prec * mpmath.log(2) + 10
@@ -107,7 +110,9 @@ def _far_quadrant(h: Any, k: Any, cosine: Any, sine: Any) -> Any:
         places |= {turn + n * sine for n in (-9, -6, -3, -1, 0, 1, 3, 6, 9) if 0 < turn + n * sine < end}
 
     def integrand(t: Any) -> Any:
-        return mpmath.exp(h * t - t * t / 2) * mpmath.ncdf(start + cosine / sine * t) / first
+        with mp.workprec(precise):
+            inner = mpmath.ncdf(start + slope * t) / first
+        return mpmath.exp(h * t - t * t / 2) * inner
 
     # In units of the width, so that the integral is of the size of 1.
     cuts = [place / width for place in sorted(places)]

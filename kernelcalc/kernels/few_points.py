@@ -100,7 +100,9 @@ def few_points(
     first, *steps = few_steps(network, names)
     gram = points @ points.T / points.shape[1]
     try:
-        *_, last = through(steps, first_kernels(first, gram[row, column], numbers), numbers, pairs)
+        # what has overflowed is refused by name where it is asked for
+        with np.errstate(over="ignore", invalid="ignore"):
+            *_, last = through(steps, first_kernels(first, gram[row, column], numbers), numbers, pairs)
     except AnotherWayError:
         return None
     result = {}

@@ -16,6 +16,7 @@ from kernelcalc.errors import (
     DivergentExpectationError,
     InputError,
     PrecisionWarning,
+    ResolutionWarning,
     UnknownNameError,
 )
 from kernelcalc.expressions.compiling import compile_expression
@@ -258,6 +259,62 @@ def test_cauchy_schwarz_and_positive_semidefiniteness():
         assert np.linalg.eigvalsh(matrix).min() > -1e-13 * np.trace(matrix)
 
 
+def test_the_whole_answer():
+    """One method is a text, several are an array; the error covers E[erf erf] by Williams' arcsine."""
+    one = kc.gaussian_expectation("tanh", "tanh", [1.0, 2.0], 1.0, [[0.5], [0.1]], full_output=True)
+    assert one.method == "series"
+    assert one.dimensions() == {"value": ("axis_0", "axis_1"), "error": ("axis_0", "axis_1")}
+    assert one.scalars() == {"method": "series", "resolution": 0.0}
+    several = kc.gaussian_expectation("tanh", "tanh", [1.0, 0.0], 1.0, 0.0, full_output=True)
+    assert several.method.tolist() == ["series", "deterministic"]
+    assert several.dimensions()["method"] == ("axis_0",)
+    none = kc.gaussian_expectation("tanh", "tanh", [], 1.0, 0.0, full_output=True)
+    assert none.value.shape == none.method.shape == (0,)
+    alone = kc.gaussian_expectation("erf", "erf", 1.0, 2.0, 0.5, full_output=True)
+    wanted = 2 / math.pi * math.asin(1 / math.sqrt(3 * 5))
+    assert abs(alone.value - wanted) <= alone.error < 1e-14
+    scalars = alone.scalars()
+    assert scalars["method"] == "exact"
+    assert scalars["value"] == pytest.approx(wanted, rel=1e-14)
+    assert {name: type(value) for name, value in scalars.items()} == {
+        "value": float,
+        "error": float,
+        "method": str,
+        "resolution": float,
+    }
+    assert alone.dimensions() == {}
+
+
+def soft(x):
+    return x / (1 + x**2)
+
+
+def test_plain_callables_say_how_fine_they_were_seen():
+    """At the larger of two variances; none is seen where both are 0."""
+    with pytest.warns(ResolutionWarning, match="is known only where"):
+        wide = kc.gaussian_expectation(soft, "tanh", [1.0, 100.0], 1.0, 0.5, full_output=True)
+    with pytest.warns(ResolutionWarning):
+        turned = kc.gaussian_expectation("tanh", soft, 1.0, [100.0, 1.0], 0.5, full_output=True)
+    with pytest.warns(ResolutionWarning):
+        both = kc.gaussian_expectation(soft, soft, 1.0, 100.0, 0.5, full_output=True)
+    assert wide.resolution == turned.resolution == both.resolution > 0
+    with pytest.warns(ResolutionWarning):
+        near = kc.gaussian_expectation(soft, "tanh", 1.0, 1.0, 0.5, full_output=True)
+    assert near.resolution < wide.resolution
+    assert kc.gaussian_expectation(soft, "tanh", 0.0, 1.0, 0.0, full_output=True).resolution == 0
+
+
+def test_fifteen_digits_are_certified_unless_more_are_asked_for():
+    pytest.importorskip("flint")
+    few = kc.gaussian_expectation("erf", "erf", 1, 2, 0.5, certified=True, full_output=True)
+    many = kc.gaussian_expectation("erf", "erf", 1, 2, 0.5, certified=True, dps=40)
+    assert few.method == "certified"
+    assert few.error == few.value.rad()
+    assert few.value.contains(many)
+    assert 1e-38 < few.value.rad() < 1e-15 * abs(few.value)
+    assert many.rad() < 1e-40
+
+
 def test_digits_on_request():
     value = kc.gaussian_expectation("tanh", "tanh", 1, 2, 0.5, dps=50)
     with mp.workdps(60):
@@ -283,6 +340,9 @@ def test_bad_input():
         ge(sp.exp(kc.activations.x**2) * sp.tanh(kc.activations.x), "tanh", 4.0, 1.0, 0.5)
     with pytest.raises(InputError, match="rtol"):
         ge("tanh", "tanh", 1.0, 1.0, 0.0, rtol=0)
+    for rtol in (1, 1.5, "1e-9", np.nan):
+        with pytest.raises(InputError, match="rtol"):
+            ge("tanh", "tanh", 1.0, 1.0, 0.0, rtol=rtol)
     with pytest.raises(InputError, match="dps"):
         ge("tanh", "tanh", 1.0, 1.0, 0.0, dps=0)
     with pytest.raises(CovarianceError):

@@ -27,8 +27,11 @@ Pairs = Sequence[tuple[int, int]]
 
 
 def _number(name: str, value: Any) -> Any:
+    # 1 − ρ keeps its digits where ρ is written with many nines.
+    written = len(str(value)) if isinstance(value, str | sp.Expr) else 0
     try:
-        number = mpmath.mpmathify(value if not isinstance(value, sp.Expr) else sp.N(value, mpmath.mp.dps))
+        with mpmath.workdps(mpmath.mp.dps + written):
+            number = mpmath.mpmathify(value if not isinstance(value, sp.Expr) else sp.N(value, mpmath.mp.dps))
     except (TypeError, ValueError) as error:
         raise InputError(f"one real number {name} (dps= takes scalars)", repr(value)) from error
     if not isinstance(number, mpmath.mpf) or not mpmath.isfinite(number):

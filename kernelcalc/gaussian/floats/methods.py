@@ -402,6 +402,8 @@ class Algebra(Regular):
         if det > NEAR_DEGENERATE * q * qp:
             return q, qp, c
         with MULTIPRECISION, mpmath.workdps(60):
+            lost = int(mpmath.log10(mpmath.mpf(q) * qp / det))
+        with MULTIPRECISION, mpmath.workdps(60 + lost):
             return q, qp, mpmath.sign(c) * mpmath.sqrt(mpmath.mpf(q) * qp - det)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import kernelcalc as kc
 from kernelcalc.errors import DivergentExpectationError, PrecisionWarning
-from kernelcalc.gaussian.covariance import make_covariance
+from kernelcalc.gaussian.covariance import Covariance, make_covariance
 from kernelcalc.gaussian.estimate import Scaled
 from kernelcalc.gaussian.floats import methods
 from kernelcalc.gaussian.floats.methods import FAINTEST, METHODS, Results, pair_estimate, pair_results
@@ -360,6 +360,23 @@ def test_the_exact_algebra():
     assert method._exact(1.0, 2.0, 0.5, 1.75) == (1.0, 2.0, 0.5)
     q, qp, c = method._exact(4.0, 1.0 + EPS, -2.0, 0.0)
     assert (q, qp, c) == (4, 1, -2)
+
+
+@pytest.mark.parametrize(("ratio", "sign"), [(1e-20, -1), (1e-20, 1), (1e-61, 1), (1e-68, 1), (1e-120, 1), (1e-290, 1)])
+def test_the_exact_algebra_of_pairs_that_are_all_but_parallel(ratio, sign):
+    """q q' − c² is the determinant to 40 digits however small it is; values are those of a line to √(1 − ρ²)."""
+    method, q, qp = BY_CLASS["Algebra"], 352.5, 351.25
+    det = q * qp * ratio
+    cov = Covariance(q=np.array([q]), qp=np.array([qp]), c=np.array([sign * math.sqrt(q * qp)]), det=np.array([det]))
+    exact = method._exact(q, qp, cov.c[0], det)
+    with mpmath.workdps(400):
+        assert abs(exact[0] * mpmath.mpf(exact[1]) - exact[2] ** 2 - det) < mpmath.mpf(10) ** -40 * det
+    clip, wave = function("min(max(x,-1),1)"), function("exp(x/4)")
+    # E[e^{s√q Z/4} e^{√q' Z/4}] = e^{(s√q + √q')²/32}
+    wanted = math.exp((sign * math.sqrt(q) + math.sqrt(qp)) ** 2 / 32)
+    assert method.estimate(wave, wave, cov, RTOL).value[0] == pytest.approx(wanted, rel=1e-13)
+    value = on_a_line("min(max(x,-1),1)", "min(max(x,-1),1)", math.sqrt(q), sign * math.sqrt(qp))[0]
+    assert method.estimate(clip, clip, cov, RTOL).value[0] == pytest.approx(value, rel=1e-9)
 
 
 def test_nested_panels_are_for_what_is_above_the_guarantee():
