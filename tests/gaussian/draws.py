@@ -24,7 +24,7 @@ import numpy as np
 from numpy.polynomial.legendre import legder, leggauss, legval, legvander
 
 import kernelcalc as kc
-from kernelcalc.errors import KernelcalcError, PrecisionWarning, ResolutionWarning
+from kernelcalc.errors import KernelcalcError, PrecisionWarning, ResolutionWarning, SlowMethodWarning
 from tests.fuzz.limits import Slow, limited
 from tests.gaussian.drawn import (
     DIGITS,
@@ -261,14 +261,17 @@ class Draw(NamedTuple):
     cov: tuple[float, float, float]
     options: dict[str, Any]
 
-    def ask(self) -> tuple[Any, list[Any]]:
-        """The package's answer and the warnings."""
+    def ask(self, warned: list[Any]) -> Any:
+        """The package's answer; the kinds of its warnings go to ``warned``, though it may take too long."""
         text = function(self.f.truth, FLOATS) if self.kind == "callable" else self.f.text
         other = "1" if self.g is None else text if self.g is self.f else self.g.text
-        with warnings.catch_warnings(record=True) as caught, limited(SECONDS):
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            answer = kc.gaussian_expectation(text, other, *self.cov, full_output=True, **self.options)
-        return answer, [w.category for w in caught]
+            try:
+                with limited(SECONDS):
+                    return kc.gaussian_expectation(text, other, *self.cov, full_output=True, **self.options)
+            finally:
+                warned += [w.category for w in caught]
 
 
 FLOATS = {**LONG, "number": np.float64, "pi": math.pi, "e": math.e, "E": math.e}
@@ -331,12 +334,15 @@ def judge(d: Draw) -> tuple[str, str]:
         return "no truth", ""
     if not own < math.inf or norm < 1e-150:
         return "no truth", ""
+    warned: list[Any] = []
     try:
-        answer, warned = d.ask()
+        answer = d.ask(warned)
     except Slow:
-        return "slow", repr(d)
+        return "slow" if SlowMethodWarning in warned else "SLOW WITHOUT A WORD", repr(d)
     except KernelcalcError as error:
         return type(error).__name__, repr(d)
+    except Exception as error:
+        return "RAW EXCEPTION", f"{d!r} {error!r}"
     if d.kind == "certified":
         found, stated = mp.mpf(answer.value.mid().str(25, radius=False)), float(answer.error)
     else:
