@@ -24,6 +24,8 @@ from kernelcalc.expressions.stable import (
     LogisticDensity,
     LogisticSigmoid,
     StableTanh,
+    in_floats,
+    plain,
 )
 
 # Polynomials of a higher degree are followed as any other argument is.
@@ -68,7 +70,7 @@ def features_between(expr: sp.Expr, low: float, high: float) -> tuple[Feature, .
     for part, outer in _arguments(expr):
         call = _compiled(part)
         if part.is_polynomial(x) and sp.degree(part, x) <= MAX_DEGREE:
-            places = np.array([float(sp.re(root)) for root in sp.Poly(part, x).nroots(n=17, maxsteps=200)])
+            places = np.array([float(sp.re(root)) for root in _numerical(part).nroots(n=17, maxsteps=200)])
         else:
             places = _turns(part, call, found, low, high)
         places = places[(places >= low) & (places <= high)]
@@ -77,6 +79,12 @@ def features_between(expr: sp.Expr, low: float, high: float) -> tuple[Feature, .
         widths = _widths(call, places, relative=isinstance(outer, sp.Pow | sp.log))
         found += [Feature(float(at), float(width)) for at, width in zip(places, widths, strict=True)]
     return _merged(found)
+
+
+def _numerical(part: sp.Expr) -> sp.Poly:
+    """A polynomial whose coefficients are numbers to SymPy too, which knows no digits of this package's functions within."""
+    coefficients = [c if c.is_Rational else sp.N(plain(c), 30) for c in sp.Poly(part, x).all_coeffs()]
+    return sp.Poly(coefficients, x)
 
 
 def _arguments(expr: sp.Expr) -> Iterator[tuple[sp.Expr, sp.Expr]]:
@@ -98,11 +106,14 @@ def _arguments(expr: sp.Expr) -> Iterator[tuple[sp.Expr, sp.Expr]]:
 
 def _compiled(expr: sp.Expr, extra: dict[str, Any] | None = None) -> FloatFunction:
     """For float64 arrays; NaN and infinity stay what they are, far out where an argument overflows."""
-    raw = compile_expression(x, expr, modules=[extra or {}, NUMPY_FUNCTIONS, "numpy"], cse=True)
+    raw = compile_expression(x, in_floats(expr), modules=[extra or {}, NUMPY_FUNCTIONS, "numpy"], cse=True)
 
     def call(values: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
-            found = np.asarray(raw(np.asarray(values, dtype=np.float64)))
+            try:
+                found = np.asarray(raw(np.asarray(values, dtype=np.float64)))
+            except OverflowError:  # a constant beyond the range
+                found = np.asarray(np.nan)
         found = np.where(np.imag(found) == 0, np.real(found), np.nan) if np.iscomplexobj(found) else found
         return np.broadcast_to(found.astype(np.float64), np.shape(values))
 

@@ -79,13 +79,14 @@ def atoms_of(expr: sp.Expr) -> tuple[Atom, ...]:
     total: _Sum = {}
     smooth, jumps, deltas = decompose(expr)
     _add(total, _parse(smooth))
-    for tau, jump in jumps:
+    gap = _before_gap(smooth, jumps)
+    for place, (tau, jump) in enumerate(jumps):
         for key, coefs in _parse(jump).items():
             right, left = (
                 _multiply({key: coefs}, {(*_UNIT[:2], Gate(sp.S.Zero, tau, s)): [sp.S.One]}) for s in (1, -1)
             )
-            if key[1].is_positive:
-                # Steps on which e^{γx} grows would subtract two large expectations.
+            if key[1].is_positive or place < gap:
+                # Steps on which e^{γx} grows would subtract two large expectations, as would two tails and what is between.
                 _add(total, {key: coefs})
                 _add(total, {k: [-a for a in v] for k, v in left.items()})
             else:
@@ -93,6 +94,18 @@ def atoms_of(expr: sp.Expr) -> tuple[Atom, ...]:
     for tau, order, coefficient in deltas:
         _add(total, {(*_UNIT[:2], Delta(order, tau)): [coefficient]})
     return _freeze(total)
+
+
+def _before_gap(smooth: sp.Expr, jumps: Jumps) -> int:
+    """How many jumps come before the first interval on which a function that is not 0 at −∞ vanishes."""
+    if smooth == 0:
+        return 0
+    here = smooth
+    for place, (_, jump) in enumerate(jumps[:-1]):
+        here = here + jump
+        if sp.expand(here) == 0:
+            return place + 1
+    return 0
 
 
 def heaviside_form(expr: sp.Expr) -> sp.Expr:

@@ -172,7 +172,8 @@ class MpmathNumbers:
         return bool(abs(value - other) <= self.tiny * max(abs(value), abs(other)))
 
     def is_positive(self, value: Any) -> bool:
-        return bool(value > 0)
+        # Of complex means only differences of thresholds are asked for, which are real but for rounding.
+        return bool(mpmath.re(value) > 0)
 
     def known_nonpositive(self, value: Any) -> bool:
         return bool(value <= 0)

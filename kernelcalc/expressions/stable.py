@@ -349,7 +349,7 @@ def numpy_callable(expr: sp.Expr, symbol: sp.Symbol) -> FloatFunction:
     Where the float64 formula overflows or is undefined at a finite argument, the value is recomputed with mpmath; what is
     not a finite real number even then stays NaN or infinite for the caller to refuse.
     """
-    compiled = compile_expression(symbol, _in_floats(expr), modules=[NUMPY_FUNCTIONS, "numpy"], cse=True)
+    compiled = compile_expression(symbol, in_floats(expr), modules=[NUMPY_FUNCTIONS, "numpy"], cse=True)
     slow: list[Callable[[Any], Any]] = []
 
     def call(values: np.ndarray) -> np.ndarray:
@@ -393,7 +393,7 @@ def _one_by_one(function: Callable[[Any], Any], values: np.ndarray, expr: sp.Exp
     return found
 
 
-def _in_floats(expr: sp.Expr) -> sp.Expr:
+def in_floats(expr: sp.Expr) -> sp.Expr:
     """As float64: whole numbers and fractions that NumPy has no type for, and sums of constants, which may cancel."""
     expr = expr.replace(lambda e: e.is_Add, one_constant)
     large = [n for n in expr.atoms(sp.Rational) if max(abs(n.p), n.q) >= 2**53]

@@ -61,3 +61,25 @@ def test_a_tail_without_a_closed_form():
 def test_zeros_stay_zeros():
     assert kc.gaussian_expectation("erf", "x**2", 1, 1, 0.5, dps=20) == 0
     assert kc.gaussian_expectation("sin", "step", 1, 1, 0, dps=20) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "w", "power", "level", "q"),
+    [
+        ("relu(25932.375*((x^2)^3-(0.734375)))", "25932.375", 6, "0.734375", 0.0019052378813545815),
+        # siblings
+        ("max(x^6,1)-1", "1", 6, "1", 0.002),
+        ("relu(3*(x^4-2))", "3", 4, "2", 0.002),
+        ("where(x^8>0.5,x^8-0.5,0)", "1", 8, "0.5", 0.001),
+    ],
+)
+@pytest.mark.parametrize("dps", [None, 30])
+def test_both_tails_are_seen(text, w, power, level, q, dps):
+    """E relu(w(xᵖ − a)) of an even p: incomplete Γ functions. One of the two tails went down in a difference."""
+    with mp.workdps(60):
+        up = mp.mpf(level) ** (mp.mpf(2) / power) / (2 * mp.mpf(q))
+        moment = lambda p: (2 * mp.mpf(q)) ** (p // 2) * mp.gammainc(mp.mpf(p + 1) / 2, up) / mp.sqrt(mp.pi)  # noqa: E731
+        exact = mp.mpf(w) * (moment(power) - mp.mpf(level) * moment(0))
+        result = kc.gaussian_expectation(text, "1", q, 1.0, 0.0, dps=dps, full_output=True)
+        assert abs(result.value - exact) <= max(result.error, mp.mpf(10) ** -28 * exact * (dps is not None))
+        assert result.error <= 1e-12 * exact

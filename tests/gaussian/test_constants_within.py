@@ -1,0 +1,61 @@
+"""Constants and complex means that once raised what has no name of this package's."""
+
+import math
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc.activations.features import features_between
+
+
+@pytest.mark.parametrize(
+    ("text", "w", "a", "q"),
+    [
+        ("sin(18.625*(abs(x)-(15.56640625)))", 18.625, 15.56640625, 42.123246043042705),
+        # siblings
+        ("sin(4*(abs(x)-1))", 4.0, 1.0, 1.0),
+        ("sin(219.25*(max(x,-x)-(10.5)))", 219.25, 10.5, 3.375),
+        ("sin(3*x*sign(x)-0.75)", 3.0, 0.25, 0.5),
+    ],
+)
+def test_squares_of_waves_of_the_modulus(text, w, a, q):
+    """E sin²(w(|x| − a)) = (1 − Re e^{−2iwa} E e^{2iw|x|})/2, and E e^{is|Z|} = e^{−s²/2} erfc(−is/√2) (Faddeeva)."""
+    with mp.workdps(40):
+        s = 2 * mp.mpf(w) * mp.sqrt(mp.mpf(q))
+        # e^{−s²/2} erfc(−is/√2) = e^{−s²/2} + 2i D(s/√2)/√π, D Dawson's integral
+        dawson = mp.exp(-(s**2) / 2) * mp.erfi(s / mp.sqrt(2)) * mp.sqrt(mp.pi) / 2
+        wave = mp.exp(-(s**2) / 2) + 2j * dawson / mp.sqrt(mp.pi)
+        exact = (1 - mp.re(mp.exp(-2j * mp.mpf(w) * mp.mpf(a)) * wave)) / 2
+    result = kc.gaussian_expectation(text, text, q, q, q, full_output=True)
+    assert abs(result.value - exact) <= result.error <= 1e-10
+    assert abs(kc.gaussian_expectation(text, text, q, q, q, dps=20) - exact) <= 1e-19
+
+
+@pytest.mark.parametrize(
+    ("inner", "factor"),
+    [
+        ("gelu(7)*x", 7 * 0.5 * math.erfc(-7 / math.sqrt(2))),
+        # siblings
+        ("x*Phi(2)", 0.5 * math.erfc(-math.sqrt(2))),
+        ("x*softplus(1/3)", math.log1p(math.exp(1 / 3))),
+        ("x*atan(expm1(-1))", math.atan(math.expm1(-1))),
+    ],
+)
+def test_polynomials_with_constants_of_named_functions_have_places(inner, factor):
+    """tanh(3000(kx − 1/4)): its place is 1/(4k), its width the largest power of 2 up to 1/(3000 k)."""
+    act = kc.activation(f"tanh(3000*({inner}-0.25))")
+    narrow = [f for f in act.features if f.narrow]
+    assert [f.at for f in narrow] == pytest.approx([0.25 / factor], rel=1e-14)
+    assert narrow[0].width == 2.0 ** math.floor(-math.log2(3000 * abs(factor)))
+
+
+@pytest.mark.parametrize("base", ["7", "3", "2.5", "11"])
+def test_constants_beyond_the_range_are_no_exceptions(base):
+    """erf(w (k^1000 − a)) is 1 wherever k^1000 is: step(x) of them."""
+    act = kc.activation(f"erf(2000*(where(x>0,{base},1)^max(x,1000)-0.75))")
+    assert act(np.array([1.0]))[0] == 1.0
+    assert features_between(act.form.stable[-1], 0.0, 1.0) is not None
+    value = kc.gaussian_expectation(act, "step(x)", 1.0, 1.0, 0.5)
+    assert value == pytest.approx(0.5, rel=1e-10)
