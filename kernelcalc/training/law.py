@@ -112,8 +112,9 @@ def mse_quantiles(
     descent : Descent, optional
         Steps in the place of the flow.
     tol : float
-        Error of the levels allowed where it saves time, for 64 points and more: laws are taken by their 32 largest eigenvalues
-        and first four cumulants where the fifth that is left could not move a level by more. 0 takes all eigenvalues.
+        Error of the levels allowed where it saves time, for 128 points and more (64 for Tr S): laws are taken by their 16
+        largest eigenvalues and first four cumulants where the fifth that is left could not move a level by more. 0 takes all
+        eigenvalues.
 
     Returns
     -------

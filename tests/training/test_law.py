@@ -1,12 +1,15 @@
+from types import SimpleNamespace
+
 import mpmath
 import numpy as np
 import pytest
 from scipy import stats
 from scipy.special import k0
 
-from kernelcalc.errors import CovarianceError, InputError, PrecisionError, ShapeError
+from kernelcalc.errors import CovarianceError, InputError, NotFiniteError, PrecisionError, ShapeError
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.training.flow import gradient_flow, hessian_moments
+from kernelcalc.training.inversion import Standard
 from kernelcalc.training.law import QuadraticLaw, mse_law, mse_quantiles
 from kernelcalc.training.losses import MeanSquaredError
 from kernelcalc.training.mse import mse_moments
@@ -130,6 +133,49 @@ def test_saddle_point_is_close_to_the_exact_law():
     np.testing.assert_allclose(approximate, exact, rtol=0.1)
 
 
+@pytest.mark.parametrize("copies", [1, 5])
+def test_the_saddle_point_of_the_mean_is_the_term_of_edgeworth(copies):
+    """P(Q ≤ mean) = 1/2 + κ₃/(6 √(2π) κ₂^{3/2}), the limit that formula of Lugannani and Rice has there."""
+    w, v = np.array([0.3, -0.2]), np.array([1.0, 0.4])
+    ours = law(w, v, 0.7).averaged(copies)
+    second, third = np.sum(2 * w**2 + v**2), np.sum(8 * w**3 + 6 * w * v**2)
+    expected = 0.5 + third / second**1.5 / copies**0.5 / (6 * np.sqrt(2 * np.pi))
+    assert ours.cdf(ours.mean, method="saddlepoint") == pytest.approx(expected, rel=1e-12)
+    near = ours.cdf(ours.mean + ours.std * np.array([-2e-4, -0.9e-4, 0.9e-4, 2e-4]), method="saddlepoint")
+    np.testing.assert_allclose(np.diff(near), stats.norm.pdf(0) * np.array([1.1e-4, 1.8e-4, 1.1e-4]), atol=2e-5)
+
+
+@pytest.mark.parametrize("level", [1e-9, 1e-4, 0.3, 1 - 1e-7])
+def test_quantiles_far_out(level):
+    ours, reference = law([0.7] * 6), stats.gamma(3, scale=1.4)
+    assert ours.cdf(ours.quantile(level)) == pytest.approx(level, abs=2e-10)
+    # to 1e-10 in the level
+    assert reference.ppf(level - 1e-10) <= ours.quantile(level) <= reference.ppf(level + 1e-10)
+
+
+def test_an_inversion_that_does_not_converge_says_where(monkeypatch):
+    monkeypatch.setattr("kernelcalc.training.inversion._HALVINGS", 1)
+    ours = law([1.0, 0.5], [0.2, 0.0])
+    with pytest.raises(PrecisionError, match=r"the law did not converge at 1\.5 standard deviations from the mean"):
+        ours.cdf(ours.mean + 1.5 * ours.std)
+
+
+def test_many_small_terms_are_summed_together():
+    """Σ λ = 3 over 3000 equal terms, one large term beside them: the cumulant function as it is defined."""
+    weights, linear = np.r_[np.full(30, 1e-3), np.linspace(1e-4, 2e-3, 20), 0.5], np.r_[np.full(50, 0.02), 0.3]
+    ours = law(weights, linear)
+    tail = Standard.of(weights, linear, 1, ours.std).upper
+    assert tail.weights.size < 51
+    with mpmath.workdps(30):
+        for s in (0.3, 0.9 + 2j, -4j, 0.05j):
+            terms = [
+                -(mpmath.log(1 - 2 * u * w) + 2 * u * w) / 2 + (u * v) ** 2 / (2 - 4 * u * w)
+                for u in [mpmath.mpmathify(s) / ours.std]
+                for w, v in zip(map(mpmath.mpf, weights.tolist()), map(mpmath.mpf, linear.tolist()), strict=True)
+            ]
+            np.testing.assert_allclose(complex(tail.k(np.array(s))), complex(mpmath.fsum(terms)), rtol=1e-13)
+
+
 def test_many_copies_become_normal():
     ours = law([1.0, 0.5, -0.2], [0.1, 0.2, 0.3]).averaged(10**6)
     x = ours.mean + ours.std * np.array([-1.0, 0.0, 2.0])
@@ -193,6 +239,36 @@ def test_constant_law():
     assert point.skewness == 0
 
 
+def test_errors_say_what_was_expected(kernels):
+    y = np.zeros(N)
+    huge = np.full((1, 1), 1e200)
+    for call, error, text in (
+        (lambda: Form(inner=huge * np.inf, image=huge, constant=0.0), NotFiniteError, "form is below 1.8e308, got an overflow"),
+        (lambda: Form(inner=huge, image=huge, constant=np.nan), NotFiniteError, "an overflow"),
+        (lambda: QuadraticLaw.of(huge, huge, [[1e200]]), NotFiniteError, "an overflow"),
+        (lambda: QuadraticLaw.of(np.tri(2), np.eye(2)), InputError, r"a symmetric form, got an asymmetric one; take \(A"),
+        (lambda: QuadraticLaw.of(np.eye(2), np.eye(2), ["a", "b"]), InputError, r"means"),
+        (lambda: QuadraticLaw.of(np.eye(2), np.eye(2), np.zeros(3)), ShapeError, r"means \(d, copies\), got .*, \(3, 1\)"),
+        (lambda: mse_law(kernels, np.zeros(N + 1), 0.0), ShapeError, r"\bY\b"),
+        (lambda: mse_law(kernels, targets=y, time=0.0), InputError, r"the argument targets is called Y now"),
+        (lambda: mse_quantiles(kernels, targets=y, times=[0.0], moment="loss"), InputError, r"targets is called Y now"),
+        (lambda: mse_law(kernels, y, 0.0, "trace_i"), InputError, "'trace_s', 'trace_s2' or 'loss', got 'trace_i'"),
+        (lambda: mse_quantiles(kernels, y, [0.0], "loss", copies=0), InputError, "copies"),
+        (lambda: mse_quantiles(kernels, y, [0.0], "loss", tol=-1.0), InputError, "a tolerance tol"),
+        (lambda: mse_quantiles(kernels, y, [np.inf], "loss"), InputError, "time"),
+    ):  # fmt: skip
+        with pytest.raises(error, match=text):
+            call()
+
+
+@pytest.mark.parametrize("name", ["trace_s", "trace_s2", "loss"])
+def test_laws_where_numbers_overflow_are_refused(name):
+    one = np.full((1, 1), 1e160)
+    ones = SimpleNamespace(sigma=one, theta=one, phi=one, lam=one, upsilon=one, xi=one)
+    with pytest.raises(NotFiniteError, match=r"below 1\.8e308|finite"):
+        mse_law(ones, [1e160], 0.0, name)
+
+
 @pytest.mark.parametrize(
     ("call", "error"),
     [
@@ -236,6 +312,30 @@ def test_no_more_error_than_is_allowed():
     assert abs(law.cdf(found[2]) - 0.1) < leading.error
     constant = Leading.of(Form(inner=np.zeros((2, 2)), image=np.zeros((2, 1)), constant=3.0), 1)
     assert constant.quantiles(np.array([0.1, 0.9])).tolist() == [3.0, 3.0]
+
+
+def test_the_error_is_that_of_the_fifth_cumulant():
+    """A fifth cumulant κ moves a distribution function by at most max|φ⁗| κ/5! = 3 φ(0) κ/5!."""
+    rng = np.random.default_rng(4)
+    weights, image = np.r_[np.linspace(3, 2, 15), np.full(135, 0.5)], 0.3 * rng.standard_normal((150, 2))
+    form = Form(inner=np.diag(weights), image=image, constant=1.0)
+    variance, linear = 4 * np.sum(weights**2) + 4 * np.sum(image**2), np.sum(4 * image[15:] ** 2)
+    fifth = (2 * 384 * 135 * 0.5**5 + 480 * linear * 0.5**3) / variance**2.5
+    error = Leading.of(form, 1).error
+    # by the last eigenvalue that was found, at least 0.5
+    assert 0.98 < error / (3 * stats.norm.pdf(0) * fifth / 120) < 1.2
+    # κ₅ of a mean of four is κ₅/4⁴, of its standardised law κ₅/4^{3/2}
+    assert Leading.of(form, 4).error == pytest.approx(error / 8, rel=1e-12)
+    point = Leading.of(Form(inner=np.zeros((2, 2)), image=np.zeros((2, 1)), constant=3.0), 2)
+    assert (point.mean, point.std, point.error) == (3.0, 0.0, 0.0)
+
+
+def test_leading_eigenvalues_where_there_are_many():
+    for size, few in ((127, False), (128, True)):
+        form = Form(inner=np.diag(np.arange(1.0, size + 1) ** -2), image=np.zeros((size, 1)), constant=0.0)
+        found = [form.quantiles(np.array([0.3]), tol=tol)[0] for tol in (0.0, 1e-3)]
+        assert (found[0] != found[1]) == few
+        assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
 def test_few_terms_have_the_moments_of_many():
