@@ -178,7 +178,7 @@ def layer_sizes(net: Any, widths: Any, n_in: Any) -> list[int]:
     InputError
         Not a fully connected network, another number of widths than hidden layers, a size that is no whole number above 0.
     """
-    if not hasattr(net, "sigma_w") or not hasattr(net, "beta"):
+    if not all(hasattr(net, name) for name in ("sigma_w", "beta", "n_out")):
         raise InputError(
             "a fully connected network, kc.MLP, for finite networks", repr(net), "its limit: net.kernels(X)"
         )

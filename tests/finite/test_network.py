@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from stand_ins import alternating
 
+import kernelcalc as kc
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
-from kernelcalc.finite import FiniteNetwork
+from kernelcalc.finite import FiniteNetwork, NetworkBatch
 
 
 def linear(weight=1.0, bias=0.0, **options):
@@ -154,3 +155,71 @@ def test_points_fit_the_number_type():
 def test_an_activation_has_derivatives():
     with pytest.raises(InputError, match="derivative"):
         FiniteNetwork(weights=[np.ones((1, 1))] * 2, biases=[np.zeros(1)] * 2, activations=[np.tanh])
+
+
+@pytest.mark.parametrize(
+    ("weights", "biases", "where"),
+    [
+        ([np.ones((2, 3)), np.ones((4, 1))], [np.ones(3), np.ones(1)], r"\(4, 1\), \(1,\) at layer 1"),
+        ([np.ones((2, 3)), np.ones((3, 1))], [np.ones(2), np.ones(1)], r"\(2, 3\), \(2,\) at layer 0"),
+        ([np.ones((2, 3)), np.ones((3, 1))], [np.ones(3), np.ones((1, 1))], r"\(3, 1\), \(1, 1\) at layer 1"),
+        ([np.ones((2, 0)), np.ones((0, 1))], [np.ones(0), np.ones(1)], r"\(2, 0\), \(0,\) at layer 0"),
+        ([np.ones((1, 2, 3)), np.ones((3, 1))], [np.ones((2, 3)), np.ones(1)], r"\(1, 2, 3\), \(2, 3\) at layer 0"),
+    ],
+)
+def test_what_does_not_chain_is_shown(weights, biases, where):
+    with pytest.raises(ShapeError, match=f"weights .* and biases .* that chain, got {where}"):
+        FiniteNetwork(weights=weights, biases=biases, activations=alternating(2).activations)
+
+
+def test_sizes_and_the_work_of_a_pass():
+    fin = FiniteNetwork.random(alternating(4, n_out=2), (5, 4, 6), 3, rng=0)
+    assert fin.sizes == (3, 5, 4, 6, 2)
+    assert fin.weight_shapes == ((3, 5), (5, 4), (4, 6), (6, 2))
+    assert (fin.depth, fin.n_out, fin.n_parameters) == (4, 2, 4 * 5 + 6 * 4 + 5 * 6 + 7 * 2)
+    # of 7 points through the layer of 4 × 6
+    assert fin.work(7) == 7 * 24
+    np.testing.assert_allclose(fin.scales, 1.3 / np.sqrt([3, 5, 4, 6]), rtol=1e-15)
+
+
+def test_squares_of_points_do_not_overflow():
+    fin = linear()
+    largest = np.sqrt(np.finfo(np.float64).max / 4)
+    assert fin.points(np.full((4, 1), 0.999 * largest)).shape == (4, 1)
+    for bad in (1.001 * largest, 1e200, -1e200):
+        with pytest.raises(
+            NotFiniteError, match=r"points whose squares do not overflow, got .*e\+\d+; scale them down"
+        ):
+            fin.points(np.full((4, 1), bad))
+    for shape in ((0, 1), (3, 2), (3,), (1, 1, 1)):
+        with pytest.raises(ShapeError, match=r"X of shape \(N, 1\), got .*; one row a point"):
+            fin.points(np.zeros(shape))
+
+
+def test_what_is_wrong_has_a_name():
+    net = alternating(3)
+    for options, text in (
+        ({"widths": (3.5, 3), "n_in": 4}, "widths: a whole number, got 3.5"),
+        ({"widths": 3, "n_in": 4.5}, "n_in: a whole number, got 4.5"),
+        ({"widths": 3, "n_in": 0}, r"widths of at least 1, got layer sizes \(0, 3, 3, 1\)"),
+        ({"widths": (1, 2, 3), "n_in": 4}, r"2 widths, one per hidden layer, got widths=\(1, 2, 3\)"),
+    ):
+        with pytest.raises(InputError, match=text):
+            FiniteNetwork.random(net, **options)
+    for other in ("tanh", None, kc.layers.Dense(), kc.layers.Residual("tanh", kc.layers.Dense())):
+        with pytest.raises(InputError, match=r"expected a (fully connected )?network, kc.MLP"):
+            FiniteNetwork.random(other, 3, n_in=4)
+        with pytest.raises(InputError, match=r"expected a (fully connected )?network, kc.MLP"):
+            NetworkBatch.random(other, 2, 3, n_in=4)
+    with pytest.raises(
+        InputError, match=r"derivative\(k\), got .*; kernelcalc.activation makes such an object of a name"
+    ):
+        FiniteNetwork(weights=[np.ones((1, 1))] * 2, biases=[np.zeros(1)] * 2, activations=[np.tanh])
+    with pytest.raises(InputError, match=r"L weights, L biases and L - 1 activations, L >= 1, got 0, 0 and 0"):
+        FiniteNetwork(weights=[], biases=[], activations=[])
+    with pytest.raises(InputError, match=r"sigma_w > 0, got sigma_w=-2"):
+        linear(sigma_w=-2)
+    with pytest.raises(ShapeError, match=r"a parameter vector of shape \(2,\), got shape \(3,\)"):
+        linear().with_parameters(np.zeros(3))
+    with pytest.raises(InputError, match="float64, float32 or integers, got dtype float16"):
+        linear(weights=[np.ones((1, 1), np.float16)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -115,3 +117,68 @@ def test_wrong_calls_are_named() -> None:
         kc.hessian_moments_at_width(kc.MLP("tanh"), X, Y[:2], 100)
     with pytest.raises(kc.errors.InputError, match="width"):
         kc.hessian_moments_at_width(kc.MLP("tanh"), X, Y, -1)
+
+
+def test_traces_are_the_sums_of_the_formula() -> None:
+    """Arrays of random numbers, so that every term counts; sums over points written out."""
+    fw = kc.finite_width(kc.MLP("tanh", depth=2), X, hessian=True)
+    rng = np.random.default_rng(0)
+    # positive, for variances
+    given = {name: rng.uniform(0.5, 1.5, (3, 3)) for name in fw.arrays}
+    targets, outputs, points, width = rng.normal(size=(3, 2)), 2, 3, 7.0
+    found = kc.hessian_moments_at_width(dataclasses.replace(fw, arrays=given), X, targets, width)
+
+    def total(entry) -> float:
+        return sum(entry(i, j, lambda name, i=i, j=j: given[name][i, j]) for i in range(3) for j in range(3))
+
+    def own(a, b) -> float:
+        return a + (outputs - 1) * b
+
+    def m(i, j) -> float:
+        return outputs * given["sigma_limit"][i, j] + targets[i] @ targets[j]
+
+    def trace_s2(i, j, a) -> float:
+        first = m(i, j) * a("upsilon") + outputs * a("sigma") * a("upsilon_limit")
+        first += outputs * own(a("upsilon_with_outputs"), a("upsilon_between_outputs"))
+        return m(i, j) * a("upsilon_limit") + first / width
+
+    def var_s(i, j, a) -> float:
+        phi, first_phi = given["phi_limit"], given["phi"]
+        first = a("sigma") * a("xi_limit") + a("xi_with_sigma") + a("phi_with_transpose")
+        first += first_phi[i, j] * phi[j, i] + phi[i, j] * first_phi[j, i] + outputs * a("phi_between_points")
+        first = m(i, j) * a("xi") + outputs * first
+        return m(i, j) * a("xi_limit") + outputs * phi[i, j] * phi[j, i] + first / width
+
+    square, traces = outputs / points**2, {}
+    for name, kernel in (("trace_i", "theta"), ("trace_s", "phi")):
+        kernel = given[f"{kernel}_limit"] + given[kernel] / width
+        traces[name] = outputs / points * sum(kernel[i, i] for i in range(3))
+    traces["trace_h"] = traces["trace_i"] + traces["trace_s"]
+    spread = total(
+        lambda i, j, a: own(a("theta_variance"), a("theta_off_diagonal")) + 2 * a("theta_limit") * a("theta")
+    )
+    traces["trace_i2"] = square * (total(lambda i, j, a: a("theta_limit") ** 2) + spread / width)
+    along = total(lambda i, j, a: own(a("hessian_along_gradients"), a("hessian_along_other_gradients")))
+    traces["trace_is"] = square * along / width
+    traces["trace_s2"] = total(trace_s2) / points**2
+    traces["trace_h2"] = traces["trace_i2"] + 2 * traces["trace_is"] + traces["trace_s2"]
+    var_i = square / width * total(lambda i, j, a: own(a("theta_between_points"), a("theta_between_outputs")))
+    variance_s = total(var_s) / points**2
+    both = square / width * total(lambda i, j, a: own(a("theta_with_phi"), a("theta_with_other_phi")))
+    traces |= {"trace_i_std": var_i**0.5, "trace_s_std": variance_s**0.5}
+    traces["trace_h_std"] = (var_i + variance_s + 2 * both) ** 0.5
+    for name, value in traces.items():
+        assert getattr(found, name) == pytest.approx(value, rel=1e-12), name
+    assert found.width == width
+    assert found.limit.keys() == traces.keys()
+    limit = kc.hessian_moments_at_width(dataclasses.replace(fw, arrays=given), X, targets, 1e300)
+    for name in traces:
+        assert found.limit[name] == pytest.approx(getattr(limit, name), rel=1e-12, abs=1e-100), name
+
+
+def test_points_and_targets_belong_to_the_first_order() -> None:
+    fw = kc.finite_width(kc.MLP("tanh", depth=2), X)
+    with pytest.raises(kc.errors.InputError, match="the 3 points that the first order belongs to, got 2 points"):
+        kc.hessian_moments_at_width(fw, X[:2], Y, 10)
+    with pytest.raises(kc.errors.ShapeError, match=r"\bY\b"):
+        kc.hessian_moments_at_width(fw, X, Y[:2], 10)

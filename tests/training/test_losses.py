@@ -1,3 +1,5 @@
+import pickle
+
 import mpmath
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from kernelcalc.errors import (
+    AssumptionWarning,
     ExpressionError,
     InputError,
     NotFiniteError,
@@ -22,6 +25,7 @@ from kernelcalc.training.losses import (
     curvature_sqrt,
     resolve_loss,
 )
+from kernelcalc.training.losses.loss import NAMED_LOSSES, Loss
 
 N, N_OUT = 5, 3
 RNG = np.random.default_rng(1)
@@ -278,3 +282,118 @@ def test_entries_of_several_targets_are_bounded_together():
     """c = (y − t)²/2: on {C ≤ a} every |y − t| ≤ √(2Na), so ‖∇C‖ ≤ √(N · 2Na)/N."""
     found = convex_loss("(y - t)^2/2").bounded_gradient(0.7, Y=[1.0, 2.0, 2.0])
     assert found == pytest.approx(np.sqrt(3 * 2 * 3 * 0.7) / 3, rel=1e-6)
+
+
+def quartic(y, t):
+    return (y - t) ** 4 / 4
+
+
+def cubed(y, t):
+    return (y - t) ** 3
+
+
+def three_squares(y, t):
+    return 3 * (y - t) ** 2
+
+
+def test_losses_travel_between_processes():
+    y, t = RNG.normal(size=5), RNG.normal(size=5)
+    for loss, name in (
+        (convex_loss("(y - t)**4/4"), "(y - t)**4/4"),
+        (convex_loss("(y - t)**4/4", name="mine"), "mine"),
+        (convex_loss(quartic, cubed, three_squares), "quartic"),
+        (convex_loss(quartic, cubed, three_squares, name="ours"), "ours"),
+    ):
+        again = pickle.loads(pickle.dumps(loss))
+        assert again.name == loss.name == name
+        assert repr(again) == f"<loss {name}>"
+        assert again.value(y, t) == pytest.approx(np.mean((y - t) ** 4) / 4, rel=1e-12)
+        np.testing.assert_allclose(again.gradient(y, t), (y - t) ** 3 / 5, rtol=1e-12)
+        np.testing.assert_allclose(again.hessian(y, t), 3 * (y - t) ** 2 / 5, rtol=1e-12)
+    assert convex_loss("y**2 + t").expression == sp.Symbol("y", real=True) ** 2 + sp.Symbol("t", real=True)
+
+
+@pytest.mark.parametrize("target", [-1.0, 0.0, 0.37, 1.0, 2.3])
+def test_a_slope_that_jumps_for_some_targets_only(target):
+    at = f"where(abs(t - {target}) < 0.2, 1, 0)"
+    with pytest.raises(
+        SmoothnessError, match=rf"slope|derivative in y is continuous, got .*t = {target:g}; smooth its kinks"
+    ):
+        convex_loss(f"y**2 + {at}*abs(y - 3)")
+    # -2 below the kink and 2 above it
+    with pytest.raises(SmoothnessError, match=r"jumps by 4 at y = 3, t = "):
+        convex_loss(f"y**2 + 2*{at}*abs(y - 3)")
+    with pytest.raises(SmoothnessError, match=r"jumps by 1 at y = -1\.25"):
+        convex_loss(f"y**2 + {at}*max(y, -1.25)")
+    with pytest.raises(SmoothnessError, match=r"jumps by 2 at y = 0"):
+        convex_loss(f"y**2 + {at}*y*sign(y)")
+
+
+@pytest.mark.parametrize("method", ["value", "gradient", "hessian", "hessian_sqrt"])
+def test_labels_are_called_y(method):
+    with pytest.raises(InputError, match="the argument labels is called Y now"):
+        getattr(MeanSquaredError(), method)([1.0], labels=[0.0])
+    with pytest.raises(InputError, match="the argument labels is called Y now"):
+        MeanSquaredError().hessian_product([1.0], labels=[0.0], vector=[1.0])
+    with pytest.raises(InputError, match="the argument labels is called Y now"):
+        MeanSquaredError().encode(labels=[0.0])
+
+
+def test_shapes_are_named():
+    loss = MeanSquaredError()
+    for call, error, text in (
+        (lambda: loss.value(1.0, [1.0]), ShapeError, r"outputs of shape \(N,\), \(N, n_out\) or \(..., N, n_out\), got \(\)"),
+        (lambda: loss.value([[1.0], [2.0]], [0.0]), ShapeError, r"outputs for 1 points with 1 outputs, got \(2, 1\)"),
+        (lambda: loss.hessian_product([1.0], [0.0], [1.0, 2.0]), ShapeError,
+         r"a vector in the shape of the outputs, \(1,\), got \(2,\)"),
+        (lambda: loss.value([np.nan], [0.0]), NotFiniteError, "finite outputs, got NaN or infinity"),
+        (lambda: convex_loss("t**2"), ExpressionError, r"an expression in y and t, got t\*\*2"),
+        (lambda: convex_loss("3*y - t"), InputError, r"a loss that curves, got 3\*y - t, which is linear in y; without"),
+        (lambda: convex_loss(np.cosh, np.sinh), InputError, "an expression in y and t, or three callables"),
+        (lambda: convex_loss("-(y - 1)**2").hessian([4.0, 5.0], [1.0, 1.0]), InputError,
+         r"a loss convex in y, got c'' = -2 at y = 4; the theory needs"),
+        (lambda: convex_loss("log(y) + y**2").value([1.0, -2.0], [1.0, 3.0]), NotFiniteError,
+         r"a finite c of the loss .*, got y = -2, t = 3"),
+    ):  # fmt: skip
+        with pytest.raises(error, match=text):
+            call()
+
+
+def test_a_loss_of_ones_own():
+    class Own(Loss):
+        name = "own blocks"
+        has_blocks = True
+
+        def point_values(self, y, t):
+            return np.sum(y, axis=-1) ** 2 / 2
+
+        def slope(self, y, t):
+            return np.sum(y, axis=-1, keepdims=True) * np.ones(y.shape)
+
+        def curvature(self, y, t):
+            return np.ones((*y.shape, y.shape[-1]))
+
+    try:
+        assert isinstance(resolve_loss("own blocks"), Own)
+    finally:
+        del NAMED_LOSSES["own blocks"]
+    y, v = RNG.normal(size=(4, 3)), RNG.normal(size=(4, 3))
+    expected = np.repeat(v.sum(axis=1)[:, None], 3, axis=1)
+    np.testing.assert_allclose(Own().curvature_product(y, y)(v), expected, rtol=1e-13)
+    np.testing.assert_allclose(Own().hessian_product(y, y, v), expected / 4, rtol=1e-13)
+    with pytest.warns(AssumptionWarning, match="the loss own blocks is not known to have bounded gradients"):
+        assert Own().bounded_gradient(1.0) == np.inf
+    Own.slope_bound = 3.0
+    # of coupled outputs together
+    assert Own().bounded_gradient(1.0, 9, 4) == pytest.approx(1.0)
+    Own.has_blocks = False
+    assert Own().bounded_gradient(1.0, 9, 4) == pytest.approx(2.0)
+
+
+def test_labels_of_a_bound_are_all_one():
+    """c = t (y − 1)², whose slopes on {C ≤ a} are at most 2√(Na t)."""
+    loss = convex_loss("t*(y - 1)**2")
+    assert loss.bounded_gradient(0.5, 3) == pytest.approx(np.sqrt(3) * 2 * np.sqrt(1.5) / 3, rel=1e-9)
+    assert loss.bounded_gradient(0.5, Y=[4.0]) == pytest.approx(2 * np.sqrt(0.5 * 4), rel=1e-9)
+    with pytest.raises(InputError, match="level"):
+        loss.bounded_gradient(np.nan)
