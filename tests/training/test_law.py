@@ -153,6 +153,24 @@ def test_quantiles_far_out(level):
     assert reference.ppf(level - 1e-10) <= ours.quantile(level) <= reference.ppf(level + 1e-10)
 
 
+@pytest.mark.parametrize("copies", [1, 3])
+def test_the_first_guess_of_a_quantile(copies):
+    """Cornish and Fisher: z + κ₃ (z² − 1)/6 of the standardised law."""
+    w, v = np.array([0.3, -0.2]), np.array([1.0, 0.4])
+    ours, z = law(w, v).averaged(copies), stats.norm.ppf(0.9)
+    skewness = np.sum(8 * w**3 + 6 * w * v**2) / np.sum(2 * w**2 + v**2) ** 1.5 / copies**0.5
+    standard = Standard.of(w, v, copies, ours.std)
+    assert standard.upper.cornish_fisher(0.9) == pytest.approx(z + skewness * (z**2 - 1) / 6, rel=1e-12)
+
+
+def test_a_law_is_a_table_of_its_terms():
+    ours = law([0.3, -0.2, 0.1], [1.0, 0.4, 0.0], 0.7)
+    pytest.importorskip("xarray")
+    assert dict(ours.to_xarray().sizes) == {"term": 3}
+    with pytest.raises(InputError, match="a cumulant's order"):
+        ours.cumulant(0)
+
+
 def test_an_inversion_that_does_not_converge_says_where(monkeypatch):
     monkeypatch.setattr("kernelcalc.training.inversion._HALVINGS", 1)
     ours = law([1.0, 0.5], [0.2, 0.0])

@@ -10,6 +10,7 @@ import kernelcalc as kc
 from kernelcalc.errors import InputError
 from kernelcalc.training.leading import FEWEST, LeadingTraces
 from kernelcalc.training.losses import SoftmaxCrossEntropy
+from kernelcalc.training.packed import packed
 from kernelcalc.training.weighted import bounded_moments
 
 N, C, S = FEWEST + 2, 4, 3
@@ -134,3 +135,57 @@ def test_float32_is_for_tolerances_it_keeps():
         assert (missing <= bounds[:, 2:]).all()
     # a fifth of the slack is what rounding was
     assert (loose[1][:, 2:] > 64 * np.finfo(np.float32).eps * loose[0][:, 2:]).all()
+
+
+def parts_of(theta, blocks, rank, kept):
+    """A, P, τ, |Z|_F² and λ_{r+1}: of the assembled M = Lᵀ 𝓗C L in its basis of eigenvectors of Θ."""
+    values, vectors = np.linalg.eigh(theta)
+    root = (vectors * np.sqrt(np.maximum(values, 0)))[:, ::-1]
+    m = np.einsum("ie,iab,if->eafb", root, blocks, root, optimize=True).reshape(N * C, N * C)
+    r, k = rank * C, kept * C
+    a, x = m[:r, :r], m[:r, r:]
+    p, rest = x[:, : k - r] @ x[:, : k - r].T, x[:, k - r :]
+    z2 = np.sum(m**2) - np.sum(a**2) - 2 * np.sum(x**2)
+    return a, p, np.sum(rest**2), z2, values[-rank - 1]
+
+
+@pytest.mark.parametrize("decay", [1.2, 2.5])
+def test_traces_and_bounds_are_those_of_the_formula(decay):
+    theta, blocks, rank = theta_of(decay), hessians(2.0), 6
+    sizes = np.abs(blocks).sum(axis=-1).max(axis=-1)
+    second = literal(theta, blocks, 2)
+    found, bounds = LeadingTraces(theta, 0.9).traces(packed(blocks), sizes, second)
+    rounding = 64 * np.finfo(np.float32).eps
+    for s in range(S):
+        a, p, tau, z2, next_value = parts_of(theta, blocks[s], rank, 8 * rank)
+        low = [np.vdot(a, a @ a) + 3 * np.vdot(a, p), np.sum((a @ a) ** 2) + 4 * np.vdot(a @ a, p) + 2 * np.sum(p**2)]
+        np.testing.assert_allclose(found[s], np.array(low) * (1 - rounding), rtol=2e-6)
+        # as much as float32 may leave of Tr M² counts as left out
+        tau, z2 = tau + rounding * second[s], max(z2 - 2 * rounding * second[s], 0) + rounding * second[s]
+        f, size_a, size_p = np.sqrt(z2), np.sum((a @ a) ** 2) ** 0.25, np.linalg.norm(p)
+        z, q, size_q = min(f, next_value * sizes[s].max()), np.trace(p) + tau, size_p + tau
+        third = 3 * size_a * tau + 3 * min(z * q, f * size_q) + z * z2
+        fourth = 4 * (size_a**2 + size_p) * tau + 2 * tau**2
+        mixed = np.sqrt(np.trace(a @ p @ a @ p)) + size_a * tau
+        fourth += 4 * min(z * (np.vdot(a, p) + size_a * tau), f * mixed) + 4 * min(z**2 * q, z2 * size_q) + z**2 * z2
+        expected = np.array([third, fourth]) + 2 * rounding * np.array(low)
+        np.testing.assert_allclose(bounds[s], expected, rtol=2e-3)
+
+
+def test_one_eigenvalue_below_zero_is_enough():
+    values, vectors = np.linalg.eigh(theta_of(3.0))
+    values[0] = -1e-9
+    theta, blocks = (vectors * values) @ vectors.T, hessians(1.0)
+    _, bounds = bounded_moments(theta, blocks, 4, LeadingTraces(theta, 0.5), has_blocks=True)
+    assert not bounds.any()
+
+
+@pytest.mark.parametrize("n", [FEWEST - 1, FEWEST])
+def test_as_many_points_as_pay(n):
+    theta, blocks = theta_of(3.0)[:n, :n], hessians(1.0)[:, :n]
+    found, bounds = bounded_moments(theta, blocks, 4, LeadingTraces(theta, 1e-2), has_blocks=True)
+    assert bounds.any() == (n == FEWEST)
+    full = np.array([np.einsum("iab,ij->iajb", b, theta).reshape(n * C, n * C) for b in blocks])
+    true = np.trace(np.linalg.matrix_power(full, 3), axis1=1, axis2=2)
+    assert (found[:, 2] <= true * (1 + 1e-12)).all()
+    assert (true <= (found + bounds)[:, 2] * (1 + 1e-12)).all()
