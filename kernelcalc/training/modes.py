@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg import norm
 
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import InputError, PrecisionWarning, warn
@@ -112,7 +113,8 @@ class Modes:
 
     def without_rounding(self, rotated: Array) -> Array:
         """Λ in the eigenbasis, without what rounding leaves of it on the null space of Θ, where Λv = 0."""
-        small = np.abs(rotated) <= self.values.size * EPS * np.linalg.norm(rotated)
+        # of a vector SciPy's norm does not overflow
+        small = np.abs(rotated) <= self.values.size * EPS * norm(rotated.ravel())
         return np.where(self.null & small, 0.0, rotated)
 
     def unsure(self, time: float) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.linalg import norm
 
 from kernelcalc.arguments import check_count
 from kernelcalc.arrays import EPS, digest
@@ -192,7 +193,7 @@ class _Eigenbasis:
         rotated["lam"] = modes.without_rounding(rotated["lam"])
         z = vectors.T @ y
         m = y.shape[1] * rotated["sigma"] + z @ z.T
-        return cls(modes=modes, y=z, m=m, lam_norm=float(np.linalg.norm(given["lam"])), **rotated)
+        return cls(modes=modes, y=z, m=m, lam_norm=float(norm(given["lam"].ravel())), **rotated)
 
     def flow(self, t: Array) -> tuple[Array, Array]:
         """Decays e^{-λt/N} and ramps (1 - e^{-λt/N})/λ, each (T, N)."""

@@ -281,10 +281,29 @@ def test_errors_say_what_was_expected(kernels):
 
 @pytest.mark.parametrize("name", ["trace_s", "trace_s2", "loss"])
 def test_laws_where_numbers_overflow_are_refused(name):
-    one = np.full((1, 1), 1e160)
-    ones = SimpleNamespace(sigma=one, theta=one, phi=one, lam=one, upsilon=one, xi=one)
-    with pytest.raises(NotFiniteError, match=r"below 1\.8e308|finite"):
-        mse_law(ones, [1e160], 0.0, name)
+    for size, label in ((1e160, 1e160), (1e120, 1e140), (1e200, 0.0)):
+        one = np.full((1, 1), size)
+        ones = SimpleNamespace(sigma=one, theta=one, phi=one, lam=one, upsilon=one, xi=one)
+        # all kernels k, label y: E Tr S = k and E C = (k + y²)/2 at the start
+        expected = {"trace_s": size, "trace_s2": np.inf, "loss": (size + label**2) / 2 if label < 1e150 else np.inf}[
+            name
+        ]
+        if np.isinf(expected) or label > 1e150:
+            with pytest.raises(NotFiniteError, match=r"below 1\.8e308, got an overflow|Y whose squares are finite"):
+                mse_law(ones, [label], 0.0, name)
+        else:
+            assert mse_law(ones, [label], 0.0, name).mean == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["trace_s", "trace_s2", "loss"])
+def test_points_that_are_there_twice_change_nothing(name):
+    """A singular Θ, whose null space is no more than rounding in Λ."""
+    points, y = np.random.default_rng(0).normal(size=(4, 3)), np.random.default_rng(1).normal(size=4)
+    net = MLP("erf", depth=3)
+    once, twice = net.kernels(points), net.kernels(np.repeat(points, 2, axis=0))
+    for time, size in ((0.0, 0.0), (10.0, 0.0), (1e6, 1e-16)):
+        one, two = mse_law(once, y, time, name), mse_law(twice, np.repeat(y, 2), time, name)
+        assert (two.mean, two.std) == pytest.approx((one.mean, one.std), rel=1e-9, abs=size)
 
 
 @pytest.mark.parametrize(
