@@ -9,10 +9,15 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import ParamSpec, TypeVar, cast
+
+# When each thread was last warned that it will take long.
+SLOW_SAID: dict[int, float] = {}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -139,6 +144,8 @@ class AssumptionWarning(UserWarning):
 
 def warn(message: str, kind: type[Warning]) -> None:
     """Warn at the line of the caller outside of this package, however deep inside the reason was found."""
+    if kind is SlowMethodWarning:
+        SLOW_SAID[threading.get_ident()] = time.monotonic()
     frame, level = inspect.currentframe(), 1
     # NumPy stands between where its errstate decorates a function
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("kernelcalc", "numpy"):
@@ -170,9 +177,13 @@ def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 refuse(function.__name__, old)
             return function(*args, **options)
 
-        # in the function's own module, where doctest looks for what belongs to a module
-        home = getattr(inspect.unwrap(function), "__globals__", globals())
-        here = FunctionType(call.__code__, home, closure=call.__closure__)
-        return cast("Callable[P, R]", functools.wraps(function)(here))
+        return at_home(call, function)
 
     return decorate
+
+
+def at_home(call: Callable[P, R], function: Callable[P, R]) -> Callable[P, R]:
+    """What wraps a function, in the function's own module, where doctest looks for what belongs to a module."""
+    home = getattr(inspect.unwrap(function), "__globals__", globals())
+    here = FunctionType(cast("FunctionType", call).__code__, home, closure=cast("FunctionType", call).__closure__)
+    return cast("Callable[P, R]", functools.wraps(function)(here))

@@ -32,3 +32,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether samples have their full size."""
     return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No word after ten seconds on the clock, which a busy machine takes for anything; warnings are errors here."""
+    monkeypatch.setattr("kernelcalc.patience.SILENCE", float("inf"))

@@ -31,6 +31,7 @@ from kernelcalc.expressions.numbers import MpmathNumbers, SympyNumbers
 from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.expressions.tidy import tidy
 from kernelcalc.machine import MULTIPRECISION
+from kernelcalc.patience import watched
 
 __all__ = ["NotInAlgebra", "evaluate", "exact_expectation", "in_algebra", "x"]
 
@@ -61,6 +62,7 @@ def in_algebra(f: sp.Expr) -> bool:
     return True
 
 
+@watched("numbers in the place of symbols, and kernelcalc.gaussian_expectation, are faster")
 def exact_expectation(
     f: sp.Expr, g: sp.Expr, q1: Any = q, q2: Any = qp, cov: Any = c, *, orders: tuple[int, int] = (0, 0)
 ) -> sp.Expr:

@@ -23,6 +23,7 @@ from kernelcalc.finite.flow import State, flow, side_by_side
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters
 from kernelcalc.machine import blas_threads
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
 
 Net = TypeVar("Net", bound=Parameters)
@@ -106,6 +107,7 @@ class Training(Result, Generic[Net]):
         return f"Training({span}, {len(self.records)} records, {self.network!r})"
 
 
+@watched("progress=True shows how far it is; earlier times, a larger tol and smaller widths are faster")
 def train(
     net: Net,
     X: Any,

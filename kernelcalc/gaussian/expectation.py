@@ -18,6 +18,7 @@ from kernelcalc.gaussian.digits.expectation import expectation as precise_expect
 from kernelcalc.gaussian.floats.mesh import mesh_radius, resolution
 from kernelcalc.gaussian.floats.methods import pair_results
 from kernelcalc.gaussian.floats.norms import RTOL
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result
 
 Function: TypeAlias = "Activation | str | sp.Expr | Callable[[Any], Any]"
@@ -54,6 +55,7 @@ class ExpectationResult(Result):
         return {name: tuple(f"axis_{i}" for i in range(count)) for name, count in arrays.items() if count}
 
 
+@watched("functions of one factor or with a closed form, and fewer covariances, are faster")
 def gaussian_expectation(
     f: Function,
     g: Function,

@@ -27,6 +27,7 @@ from kernelcalc.kernels.limiting import LimitingKernels
 from kernelcalc.kernels.network import Network, positive_integer
 from kernelcalc.kernels.points import check_points
 from kernelcalc.kernels.texts import number, typed
+from kernelcalc.patience import watched
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -73,6 +74,7 @@ class Sequential(Network):
         """Number of layers of weights, those of branches not counted."""
         return sum(ends_a_layer(layer) for layer in self.layers)
 
+    @watched("fewer points or points of one norm, only=... and activations with a closed form are faster")
     def kernels(
         self,
         X: Any,

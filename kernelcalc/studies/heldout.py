@@ -23,6 +23,7 @@ from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, renamed
 from kernelcalc.kernels.network import check_network
 from kernelcalc.kernels.points import check_points
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes, seed_of
 from kernelcalc.studies.regression import predict_outputs
 from kernelcalc.training.checks import with_defined_kernels
@@ -123,6 +124,7 @@ class HeldOut(Result):
         return "\n".join(lines)
 
 
+@watched("fewer points and samples are faster")
 @renamed(points="X", labels="Y", test_points="X_test", test_labels="Y_test")
 def held_out(
     net: Sequential,

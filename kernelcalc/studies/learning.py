@@ -18,6 +18,7 @@ from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, ShapeError, renamed
 from kernelcalc.kernels.network import check_network
 from kernelcalc.kernels.points import check_points
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes, seed_of
 from kernelcalc.studies.heldout import right_answers
 from kernelcalc.training.checks import gram, sorted_times, times_of
@@ -111,6 +112,7 @@ class LearningCurves(Result):
         return "\n".join([about, *rows])
 
 
+@watched("fewer points, times and samples are faster")
 @renamed(points="X", labels="Y", test_points="X_test", test_labels="Y_test")
 def learning_curves(
     net: Sequential,

@@ -20,6 +20,7 @@ from kernelcalc.activations.names import as_activation
 from kernelcalc.arguments import check_number, floats
 from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.output.phase import plot_phase
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
 from kernelcalc.studies.depth import DepthProfile as DepthProfile
 from kernelcalc.studies.depth import depth_profile as depth_profile
@@ -75,6 +76,7 @@ class FixedPoint(Result):
         return _depth_scale(abs(self.slope))
 
 
+@watched("activations with a closed form are faster")
 def fixed_points(activation: Any, sigma_w: float = 1.0, beta: float = 0.1) -> tuple[FixedPoint, ...]:
     r"""All fixed points q of :math:`q \mapsto σ_w^2 E[σ(\sqrt q Z)^2] + β^2` between 1e-8 and 1e8, and 0 if it is one.
 
@@ -122,6 +124,7 @@ def fixed_points(activation: Any, sigma_w: float = 1.0, beta: float = 0.1) -> tu
     return tuple(_fixed_point(act, sigma_w, q) for q in sorted(found))
 
 
+@watched("fewer q and activations with a closed form are faster")
 def critical_line(activation: Any, q: ArrayLike | None = None) -> tuple[Array, Array, Array]:
     r"""The line χ = 1 in the plane (σ_w, β), parametrised by the fixed point q.
 
@@ -203,6 +206,7 @@ class PhaseDiagram(Result):
         return plot_phase(self, ax, **options)
 
 
+@watched("fewer sigma_w and beta, and activations with a closed form, are faster")
 def phase_diagram(activation: Any, sigma_w: ArrayLike | None = None, beta: ArrayLike | None = None) -> PhaseDiagram:
     """Order and chaos over a grid of σ_w and β.
 
@@ -249,6 +253,7 @@ def phase_diagram(activation: Any, sigma_w: ArrayLike | None = None, beta: Array
     )
 
 
+@watched("activations with a closed form are faster")
 def normalized_position(activation: Any, beta: float = 0.1) -> FixedPoint:
     r"""Where the normalised nonlinearity lies with σ_w² + β² = 1, for which q = 1 is a fixed point.
 

@@ -18,6 +18,7 @@ from kernelcalc.kernels.mlp import Sequential
 from kernelcalc.kernels.network import check_network
 from kernelcalc.kernels.parametrisation import pytorch_kernels, standard_theta
 from kernelcalc.kernels.points import check_points
+from kernelcalc.patience import watched
 from kernelcalc.results.result import seed_of
 from kernelcalc.studies.rates import LimitRates, through_training
 from kernelcalc.studies.report import Prediction, finite_curvature
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
 
+@watched("progress=True shows how far it is; fewer points, samples and networks are faster")
 @renamed(points="X", labels="Y")
 def predict(
     net: Sequential,

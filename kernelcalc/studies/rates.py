@@ -27,6 +27,7 @@ import numpy as np
 
 from kernelcalc.arguments import floats
 from kernelcalc.errors import ShapeError, renamed
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
 from kernelcalc.training.checks import square
 from kernelcalc.training.flow import gradient_flow
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
 
+@watched("fewer points are faster")
 @renamed(labels="Y")
 def largest_learning_rate(theta: ArrayLike, outputs: ArrayLike, Y: ArrayLike, loss: Any = "mse") -> float:
     """2/λ_max(H) in the limit: an upper bound of the stable steps of gradient descent at these outputs.

@@ -16,6 +16,7 @@ import numpy as np
 from kernelcalc.arguments import check_number
 from kernelcalc.errors import renamed
 from kernelcalc.kernels.network import check_network
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
 from kernelcalc.training.checks import columns, gram, square
 from kernelcalc.training.descent import Descent
@@ -60,6 +61,7 @@ class TestPrediction(Result):
     digits: float
 
 
+@watched("fewer points are faster")
 @renamed(points="X", targets="Y", test_points="X_test")
 def predict_outputs(
     net: Sequential,
@@ -193,6 +195,7 @@ class Posterior(Result):
     digits: float
 
 
+@watched("fewer points are faster")
 @renamed(points="X", targets="Y", test_points="X_test")
 def nngp_posterior(
     net: Sequential,

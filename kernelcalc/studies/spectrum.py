@@ -19,6 +19,7 @@ import numpy as np
 from kernelcalc.arguments import check_count, check_number, counts, finite, floats
 from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, renamed
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes, origin_of
 from kernelcalc.studies.class_structure import class_hierarchy as class_hierarchy
 from kernelcalc.studies.fisher import fisher_spectrum as fisher_spectrum
@@ -80,6 +81,7 @@ class Spectrum(Result):
         return count_outliers(self.values, method, cutoff)
 
 
+@watched("fewer points are faster")
 @renamed(labels="Y")
 def spectrum_of_i(kernels: Any, outputs: ArrayLike, Y: ArrayLike, loss: Any = "mse") -> Spectrum:
     r"""Nonzero spectrum of I, that of the symmetric :math:`𝓗C^{1/2} Θ 𝓗C^{1/2}`, and its eigenvectors.

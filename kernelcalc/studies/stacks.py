@@ -37,6 +37,7 @@ from kernelcalc.kernels.layers import Dense, Layer, LayerNorm, Nonlinearity, Res
 from kernelcalc.kernels.mlp import Sequential
 from kernelcalc.kernels.network import positive_integer
 from kernelcalc.output.phase import plot_stack
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class StackPhase(Result):
         return math.inf if abs(self.chi - 1) <= _READ else 1 / abs(math.log(self.chi))
 
 
+@watched("activations with a closed form are faster")
 def stack_phase(*block: Layer | Activation | str) -> StackPhase:
     """Order or chaos of a block of layers that is repeated without end.
 
@@ -339,6 +341,7 @@ class StackProfile(Result):
         return plot_stack(self, ax, **options)
 
 
+@watched("fewer depths and activations with a closed form are faster")
 def stack_profile(
     *block: Layer | Activation | str, depths: Sequence[int], q: float = 1.0, correlation: float = 0.5
 ) -> StackProfile:

@@ -30,6 +30,7 @@ from scipy.integrate import quad_vec
 from kernelcalc.arguments import shown
 from kernelcalc.errors import InputError, IntegrationError, ShapeError
 from kernelcalc.kernels.mlp import MLP
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes, origin_of
 from kernelcalc.training.checks import columns, defined, gram, sorted_times, with_defined_kernels
 
@@ -73,6 +74,7 @@ class DirectedTraining(Result):
         return {"time": self.times}
 
 
+@watched("fewer times and a smoother direction are faster")
 def train_along(kernels: Any, direction: Callable[[float], Any], times: ArrayLike) -> DirectedTraining:
     """Outputs and g of networks trained along a given direction.
 

@@ -12,6 +12,7 @@ from kernelcalc.arrays import AnyArray
 from kernelcalc.errors import InputError
 from kernelcalc.kernels.first_order.finite_width import FiniteWidth, finite_width
 from kernelcalc.kernels.network import Network
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result
 from kernelcalc.training.checks import columns
 
@@ -51,6 +52,7 @@ class MomentsAtWidth(Result):
     limit: dict[str, float]
 
 
+@watched("fewer points and activations with a closed form are faster")
 def hessian_moments_at_width(
     net: Network | FiniteWidth, X: Any, Y: Any, width: float, *, relative_widths: Sequence[float] = ()
 ) -> MomentsAtWidth:

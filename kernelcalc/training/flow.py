@@ -20,6 +20,7 @@ from kernelcalc.arguments import check_count, check_number
 from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, renamed
 from kernelcalc.machine import one_blas_thread, processors
+from kernelcalc.patience import watched
 from kernelcalc.results.result import axes, origin_of, seed_of
 from kernelcalc.training.checks import gram, levels_of, sorted_times
 from kernelcalc.training.integrator import integrate
@@ -117,6 +118,7 @@ class SampledTrajectory(Trajectory):
         return np.asarray(np.quantile(getattr(self, f"sample_{name}"), levels_of(levels), axis=0))
 
 
+@watched("progress=True shows how far it is; fewer samples and times are faster")
 @renamed(labels="Y")
 def hessian_moments(
     kernels: Any,

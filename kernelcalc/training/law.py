@@ -17,6 +17,7 @@ import numpy as np
 from kernelcalc.arguments import check_count, check_number
 from kernelcalc.errors import InputError, renamed
 from kernelcalc.machine import one_blas_thread, processors
+from kernelcalc.patience import watched
 from kernelcalc.training.checks import columns, gram, levels_of, times_of
 from kernelcalc.training.descent import Descent
 from kernelcalc.training.modes import Modes
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
 
+@watched("fewer points are faster")
 @renamed(targets="Y")
 def mse_law(
     kernels: Any, Y: ArrayLike, time: float, moment: str = "trace_s", *, descent: Descent | None = None
@@ -85,6 +87,7 @@ def mse_law(
     return next(_mse_forms(kernels, Y, [time], moment, descent))().law()
 
 
+@watched("fewer points and times are faster")
 @renamed(targets="Y")
 def mse_quantiles(
     kernels: Any,

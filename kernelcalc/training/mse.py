@@ -19,6 +19,7 @@ from kernelcalc.arguments import check_count
 from kernelcalc.arrays import EPS, digest
 from kernelcalc.errors import InputError, renamed
 from kernelcalc.machine import blas_threads
+from kernelcalc.patience import watched
 from kernelcalc.results.result import origin_of
 from kernelcalc.training.checks import columns, gram, square, times_of
 from kernelcalc.training.descent import Descent
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
 
+@watched("fewer points are faster")
 @renamed(targets="Y")
 @np.errstate(over="ignore", invalid="ignore")
 def mse_moments(

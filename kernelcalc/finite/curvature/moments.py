@@ -22,6 +22,7 @@ from kernelcalc.finite.derivatives import Problem, hessian_trace, parameter_grad
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters
 from kernelcalc.machine import LAPACK_BLOCK, blas_threads
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
 
 # Up to this P exactness is worth the dense matrix (measured: 0.4 s for P = 1900, N = 256, one output, one core).
@@ -69,6 +70,7 @@ class HessianMoments(Result):
         return {"k": np.arange(1, len(self.trace_i) + 1)}
 
 
+@watched("a smaller kmax, fewer probes and smaller widths are faster")
 def hessian_moments(
     net: Parameters,
     X: Any,

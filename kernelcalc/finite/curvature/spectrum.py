@@ -16,6 +16,7 @@ from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeE
 from kernelcalc.finite.arrays import AnyArray, finite_array, finite_number, real_array, whole_number
 from kernelcalc.finite.curvature.hessian import DENSE_LIMIT, CurvatureOperator
 from kernelcalc.machine import LAPACK_BLOCK, blas_threads, one_blas_thread
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
 
 _ENDS = ("LA", "SA", "LM", "BE")
@@ -71,6 +72,7 @@ class SpectralDensity(Result):
         return np.asarray(bumps @ self.weights.ravel() / len(self.nodes))
 
 
+@watched("extreme_eigenvalues and spectral_density are faster")
 def eigenvalues(operator: Any) -> AnyArray:
     """All eigenvalues, ascending, from the dense matrix.
 
@@ -100,6 +102,7 @@ def eigenvalues(operator: Any) -> AnyArray:
         return np.linalg.eigvalsh(matrix)
 
 
+@watched("a smaller count and a larger tol are faster")
 def extreme_eigenvalues(
     operator: Any,
     count: int = 10,
@@ -201,6 +204,7 @@ def _require_finite(values: AnyArray) -> None:
         raise NotFiniteError("an operator with finite entries", "NaN or infinity in a product with it")
 
 
+@watched("fewer steps and probes are faster")
 def spectral_density(operator: Any, *, steps: int = 80, probes: int = 4, rng: Any = 0) -> SpectralDensity:
     """Stochastic Lanczos quadrature with full reorthogonalisation.
 

@@ -21,6 +21,7 @@ from kernelcalc.finite.losses import Loss, get_loss
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.finite.parameters import layer_sizes
 from kernelcalc.finite.training import Schedule
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes, seed_of
 
 __all__ = ["MOMENT_FIELDS", "FiniteMoments", "moments_through_training", "train_ensemble"]
@@ -155,6 +156,10 @@ class _Task:
         }
 
 
+@watched(
+    "progress=True shows how far it is; "
+    "fewer trials, smaller widths and earlier times are faster, workers=... shares the trials"
+)
 def train_ensemble(
     net: Any,
     X: Any,
@@ -277,6 +282,10 @@ def _checked(
     return _Task(net=net, sizes=sizes, X=x, Y=Y, schedule=schedule, record=record, loss=loss, dtype=float_type(dtype))
 
 
+@watched(
+    "progress=True shows how far it is; "
+    "fewer trials, smaller widths and earlier times are faster, workers=... shares the trials"
+)
 def moments_through_training(
     net: Any,
     X: Any,

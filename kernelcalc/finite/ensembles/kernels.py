@@ -26,6 +26,7 @@ from kernelcalc.finite.ensembles.trace_gradients import HAND_MADE_DEPTH, SHIFT, 
 from kernelcalc.finite.ensembles.trials import run_trials
 from kernelcalc.finite.network import FiniteNetwork, LayeredNetwork
 from kernelcalc.finite.training import Schedule, train_together
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
 
 # Σ weight F(s h) = h² F''(0) + O(h⁶), F(0) once
@@ -294,6 +295,10 @@ class _Task:
         }
 
 
+@watched(
+    "progress=True shows how far it is; "
+    "fewer trials, smaller widths and earlier times are faster, workers=... shares the trials"
+)
 def kernels_through_training(
     net: Any,
     X: Any,

@@ -21,6 +21,7 @@ from kernelcalc.errors import InputError, KernelcalcError, MissingExtraError, Wo
 from kernelcalc.finite.arrays import AnyArray, whole_number
 from kernelcalc.finite.ensembles.trial_log import Result, TrialLog, as_result, fields
 from kernelcalc.machine import processors
+from kernelcalc.patience import watched
 
 Trial = Callable[[np.random.SeedSequence], dict[str, Any]]
 Trials = Callable[[list[np.random.SeedSequence]], list[dict[str, Any]]]
@@ -33,6 +34,7 @@ _GROUPS_A_WORKER = 4
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+@watched("progress=True shows how far it is; fewer trials are faster, workers=... shares them")
 def run_trials(
     trial: Trial,
     trials: int,

@@ -11,6 +11,7 @@ from kernelcalc.arguments import check_number
 from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError
 from kernelcalc.kernels.distributed.engine import require
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
 
 EIGEN_METHODS = ("randomized", "lanczos")
@@ -153,6 +154,7 @@ def _operator(products: BlockProducts) -> Any:
     )
 
 
+@watched("a smaller count and a larger tol are faster")
 def top_eigenvalues(
     matrix: Any, count: int = 10, *, method: str = "randomized", tol: float = 1e-8, max_passes: int = 200, rng: Any = 0
 ) -> EigenPairs:

@@ -26,6 +26,7 @@ from kernelcalc.kernels.distributed.engine import CHUNKS, require, run_tasks
 from kernelcalc.kernels.distributed.lazy_kernels import LazyKernels, SeparateKernels
 from kernelcalc.kernels.network import Network, check_network
 from kernelcalc.kernels.state import turned
+from kernelcalc.patience import watched
 from kernelcalc.version import __version__
 
 FORMAT = "kernelcalc kernels 1"
@@ -70,6 +71,7 @@ def kernels(
     return LazyKernels(SeparateKernels(source), refused=net.refused, title=repr(net), source=source, write=write_source)
 
 
+@watched("progress=True shows how far it is; fewer points are faster")
 def write_kernels(
     net: Network,
     X: Any,

@@ -24,6 +24,7 @@ from kernelcalc.errors import InputError, NotFiniteError, ShapeError, renamed
 from kernelcalc.kernels.distributed.eigenvalues import BlockProducts, square
 from kernelcalc.kernels.distributed.engine import require
 from kernelcalc.kernels.distributed.lazy_kernels import LazyKernels
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class TraceMoments(Result):
         return {"k": np.arange(1, len(self.values) + 1)}
 
 
+@watched("a smaller kmax, rank and number of probes are faster")
 def trace_moments(
     matrix: Any, kmax: int = 4, *, exact: bool = False, rank: int = 32, probes: int = 32, rng: Any = 0
 ) -> TraceMoments:
@@ -204,6 +206,7 @@ class InitialMoments(Result):
         return {"k": np.arange(1, len(self.trace_i) + 1)}
 
 
+@watched("fewer points are faster")
 @renamed(targets="Y")
 def initial_moments(kernels: Any, Y: ArrayLike) -> InitialMoments:
     r"""What Corollary 1 says at t = 0, from one pass over the kernels.

@@ -21,6 +21,7 @@ from kernelcalc.kernels.layers import Dense
 from kernelcalc.kernels.network import Network, positive_integer
 from kernelcalc.kernels.points import Points, check_points, check_variances
 from kernelcalc.machine import MULTIPRECISION
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
 
 # Pairs of points that are folded together: some hundred arrays of this length are held.
@@ -252,6 +253,7 @@ class FiniteWidth(Result):
         return f"FiniteWidth({', '.join(self.arrays)}: coefficients of 1/n; {n} × {n}; {self.network!r})"
 
 
+@watched("fewer points and activations with a closed form are faster")
 def finite_width(
     net: Network, X: Any, *, relative_widths: Sequence[float] = (), dps: int | None = None, hessian: bool = False
 ) -> FiniteWidth:

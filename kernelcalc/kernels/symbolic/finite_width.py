@@ -19,11 +19,13 @@ from kernelcalc.kernels.first_order.products import leibniz
 from kernelcalc.kernels.network import Network
 from kernelcalc.kernels.symbolic.expectation import GaussianExpectation
 from kernelcalc.kernels.symbolic.kernels import Symbols, expectation
+from kernelcalc.patience import watched
 
 # Operations up to which an expression is simplified (measured: beyond, seconds to minutes).
 LONGEST_TIDIED = 300
 
 
+@watched("a smaller depth is faster, and kernelcalc.finite_width in numbers")
 def finite_width(name: str, net: Network, *, sigma_w: Any = None, beta: Any = None) -> sp.Expr:
     r"""A coefficient of 1/n at one point, in q = the first layer's Σ(x, x).
 

@@ -30,12 +30,14 @@ from kernelcalc.kernels.layers import UNITY, Dense, Order, Scales
 from kernelcalc.kernels.network import Network, check_network, refusals
 from kernelcalc.kernels.state import DIAGONAL, KERNELS, DiagonalKernels, PairKernels, plain
 from kernelcalc.kernels.symbolic.expectation import GaussianExpectation
+from kernelcalc.patience import watched
 
 SYMBOLIC_NAMES = tuple(KERNELS)
 
 Covariance = tuple[sp.Expr, sp.Expr, sp.Expr]
 
 
+@watched("a smaller depth is faster, and kernels in numbers")
 def kernel(
     name: str, net: Network, *, diagonal: bool = False, sigma_w: Any = None, beta: Any = None, depth: int | None = None
 ) -> sp.Expr:
@@ -82,6 +84,7 @@ def kernel(
     return _Recursion(name, net, sigma_w, beta, depth).run(diagonal)
 
 
+@watched("a smaller depth is faster, and kernels in numbers")
 def equations(name: str, net: Network, *, sigma_w: Any = None, beta: Any = None) -> list[sp.Eq]:
     """The kernel layer by layer, each layer in the symbols of the one before: deep networks in readable lines.
 

@@ -28,11 +28,13 @@ from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.kernels.network import check_network
 from kernelcalc.kernels.symbolic.code import to_numpy
 from kernelcalc.kernels.symbolic.kernels import kernel, squared
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
 
 rho: Any = sp.Symbol("rho", real=True)
 
 
+@watched("a smaller depth is faster, and kernels in numbers")
 def on_sphere(name: str, net: Any, *, radius2: Any = 1, sigma_w: Any = None, beta: Any = None) -> sp.Expr:
     r"""h(ρ): a limiting kernel at inputs of |x|² = |x'|² = n_0 · ``radius2`` and cosine ρ.
 
@@ -102,6 +104,7 @@ def multiplicity(dimension: int, k: int) -> int:
     return math.comb(dimension + k - 1, k) - (math.comb(dimension + k - 3, k - 2) if k > 1 else 0)
 
 
+@watched("a smaller kmax and a larger rtol are faster")
 def mercer(h: sp.Expr | Callable[..., Any], dimension: int, kmax: int = 20, *, rtol: float = 1e-12) -> MercerSpectrum:
     r"""Mercer eigenvalues of h(ρ) on the sphere S^{d−1} with the uniform probability measure.
 

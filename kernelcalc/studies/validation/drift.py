@@ -13,6 +13,7 @@ from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError
 from kernelcalc.finite.ensembles.batch import NetworkBatch
 from kernelcalc.kernels.mlp import MLP
+from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes, seed_of
 from kernelcalc.training.checks import columns
 from kernelcalc.training.progress import with_bar
@@ -53,6 +54,7 @@ class TangentDrift(Result):
         return {"width": self.widths}
 
 
+@watched("progress=True shows how far it is; fewer networks and smaller widths are faster")
 def tangent_drift(
     net: MLP,
     X: Any,

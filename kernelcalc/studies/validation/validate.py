@@ -32,6 +32,7 @@ from kernelcalc.kernels.network import check_network
 from kernelcalc.kernels.points import check_points
 from kernelcalc.kernels.state import KERNEL_NAMES
 from kernelcalc.machine import one_blas_thread
+from kernelcalc.patience import watched
 from kernelcalc.results.result import seed_of
 from kernelcalc.studies.validation.comparison import Quantity, Validation, compare
 from kernelcalc.studies.validation.control_variates import without_noise
@@ -44,6 +45,10 @@ _SKEW = ("phi", "lam")
 _FORM_SEED = 0
 
 
+@watched(
+    "progress=True shows how far it is; "
+    "fewer trials, smaller widths and earlier times are faster, workers=... shares the trials"
+)
 def validate(
     net: Any,
     X: Any,

@@ -1,0 +1,118 @@
+"""A public call that runs for long says so once, while it runs, at the line of its caller."""
+
+import ast
+import inspect
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc import patience
+from kernelcalc.errors import SlowMethodWarning, warn
+from kernelcalc.patience import watched
+from tests.public_api import functions
+
+
+@pytest.fixture(autouse=True)
+def impatient(patient, monkeypatch):
+    monkeypatch.setattr(patience, "SILENCE", 0.2)
+    monkeypatch.setattr(patience, "_LOOK", 0.02)
+
+
+@watched("try less")
+def slow(seconds, *, progress=False, said=False):
+    if said:
+        warn("known", SlowMethodWarning)
+    time.sleep(seconds)
+    return seconds
+
+
+@watched("never said")
+def outer(seconds):
+    return slow(seconds)
+
+
+def caught(call):
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        call()
+    return [one for one in found if one.category is SlowMethodWarning]
+
+
+def test_one_word_while_it_runs():
+    (found,) = caught(lambda: slow(0.9))
+    assert str(found.message) == "slow has been running for 0 s; try less"
+    assert Path(found.filename).name == Path(__file__).name
+    assert inspect.getsourcelines(test_one_word_while_it_runs)[1] + 1 == found.lineno
+
+
+def test_no_word():
+    assert caught(lambda: slow(0.0)) == []
+    assert caught(lambda: slow(0.5, progress=True)) == []
+    assert [str(one.message) for one in caught(lambda: slow(0.5, said=True))] == ["known"]
+
+
+def test_the_outermost_call_speaks():
+    assert [str(one.message).split()[0] for one in caught(lambda: outer(0.6))] == ["outer"]
+    # and the next call is watched again
+    assert len(caught(lambda: slow(0.6))) == 1
+
+
+def test_warnings_as_errors_are_raised_where_the_call_is():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(SlowMethodWarning, match="try less"):
+            slow(0.6)
+        assert slow(0.0) == 0.0
+
+
+def test_threads_are_watched_by_themselves():
+    others = [threading.Thread(target=slow, args=(seconds,)) for seconds in (0.0, 0.6)]
+
+    def run():
+        for one in others:
+            one.start()
+        for one in others:
+            one.join()
+
+    assert len(caught(run)) == 1
+
+
+def test_the_watcher_ends_with_the_calls():
+    slow(0.0)
+    time.sleep(0.3)
+    assert not [one for one in threading.enumerate() if one.name == "kernelcalc watch"]
+
+
+def test_validation_and_kernels_speak(monkeypatch):
+    """With a clock that runs out at once, whatever the machine."""
+    monkeypatch.setattr(patience, "SILENCE", 0.0)
+    monkeypatch.setattr(patience, "_LOOK", 0.001)
+    X, Y, norms = np.eye(3), np.array([1.0, -1.0, 0.5]), np.diag(np.arange(1.0, 9.0))
+    net = kc.MLP("tanh", 2)
+    for call, name in (
+        (lambda: kc.validate(net, X, Y, widths=(8, 16), trials=40, times=(0.0, 1.0)), "validate"),
+        (lambda: kc.finite.moments_through_training(net, X, Y, [0.0, 1.0], width=8, trials=20), "moments_through"),
+        (lambda: kc.MLP("softplus(softplus(9*x))", 3).kernels(norms), "Sequential.kernels"),
+        (lambda: kc.activation("softplus").normalized(), "Activation.normalized"),
+        (lambda: kc.phase.fixed_points("sigmoid"), "fixed_points"),
+    ):
+        first, *more = caught(call) or [None]
+        assert first is not None, name
+        assert str(first.message).startswith(name)
+        assert more == []
+
+
+def test_what_shows_its_progress_is_watched():
+    """Whoever has a bar to offer has a wait to fear."""
+    seen = 0
+    for name, function in functions():
+        if inspect.isfunction(function) and "progress" in inspect.signature(function).parameters:
+            tree = ast.parse(inspect.getsource(inspect.unwrap(function)))
+            assert any("watched" in ast.unparse(one) for one in tree.body[0].decorator_list), name
+            seen += 1
+    assert seen > 8
