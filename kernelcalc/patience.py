@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 import threading
 import time
 import warnings
@@ -53,10 +53,10 @@ class Patience:
 
 
 # Seconds on the clock that a public call may take without a word, and between two looks at those that run.
-SILENCE, _LOOK = 10.0, 0.5
+SILENCE, _PAUSE = 10.0, 0.5
 
 
-def watched(hint: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def watched(hint: str, name: str = "") -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A function that says once, with a :class:`~kernelcalc.errors.SlowMethodWarning`, that it takes more than ten seconds.
 
     A thread looks at the clock, so that it does not matter where in the call the time goes. What was warned of before, and
@@ -66,14 +66,16 @@ def watched(hint: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     ----------
     hint : str
         What to do.
+    name : str, optional
+        What the user has called, if it is not this function.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         # kept here: the globals of what follows are those of the function's module
-        watch, name = Watch, getattr(function, "__qualname__", "call")
+        watch, said = Watch, name or getattr(function, "__qualname__", "call")
 
         def call(*args: P.args, **options: P.kwargs) -> R:
-            with watch(name, hint, speaks=options.get("progress") is not True):
+            with watch(said, hint, speaks=options.get("progress") is not True):
                 return function(*args, **options)
 
         return at_home(call, function)
@@ -114,7 +116,8 @@ class Watch:
         self._thread, self._started = threading.get_ident(), time.monotonic()
         if self._speaks:
             # the line of the caller, as errors.warn finds it; the frame before is that of the wrapper
-            frame: Any = sys._getframe(2)
+            frame: Any = inspect.currentframe()
+            frame = frame.f_back.f_back
             while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("kernelcalc", "numpy"):
                 frame = frame.f_back
             registry = frame.f_globals.setdefault("__warningregistry__", {})
@@ -168,7 +171,7 @@ class _Watcher:
 
     def _run(self) -> None:
         while True:
-            time.sleep(_LOOK)
+            time.sleep(_PAUSE)
             with self._lock:
                 if not self._calls:
                     self._thread = None

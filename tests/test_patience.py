@@ -20,7 +20,7 @@ from tests.public_api import functions
 @pytest.fixture(autouse=True)
 def impatient(patient, monkeypatch):
     monkeypatch.setattr(patience, "SILENCE", 0.2)
-    monkeypatch.setattr(patience, "_LOOK", 0.02)
+    monkeypatch.setattr(patience, "_PAUSE", 0.02)
 
 
 @watched("try less")
@@ -91,8 +91,8 @@ def test_the_watcher_ends_with_the_calls():
 def test_validation_and_kernels_speak(monkeypatch):
     """With a clock that runs out at once, whatever the machine."""
     monkeypatch.setattr(patience, "SILENCE", 0.0)
-    monkeypatch.setattr(patience, "_LOOK", 0.001)
-    X, Y, norms = np.eye(3), np.array([1.0, -1.0, 0.5]), np.diag(np.arange(1.0, 9.0))
+    monkeypatch.setattr(patience, "_PAUSE", 0.001)
+    X, Y, norms = np.eye(3), np.array([1.0, -1.0, 0.5]), np.diag(np.arange(1.0, 16.0))
     net = kc.MLP("tanh", 2)
     for call, name in (
         (lambda: kc.validate(net, X, Y, widths=(8, 16), trials=40, times=(0.0, 1.0)), "validate"),

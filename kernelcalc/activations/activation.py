@@ -20,7 +20,6 @@ from kernelcalc.expressions.parsing import parse_expression
 from kernelcalc.expressions.sinc import Sinc
 from kernelcalc.expressions.stable import FloatFunction, mpmath_callable, numpy_callable
 from kernelcalc.expressions.tree import NamedExpression
-from kernelcalc.patience import watched
 
 # Values are looked at up to here when an expression is checked: e^{x²} is a fair function and overflows at 27.
 CHECKED_REACH = 20.0
@@ -223,7 +222,6 @@ class Activation(NamedExpression):
             root._derivatives[order] = Activation(form, name=name, derivative_of=(root, order))
         return root._derivatives[order]
 
-    @watched("functions without fine features are faster; scale it by hand if mean and variance are known")
     def normalized(self) -> Activation:
         r"""Mean 0 and variance 1 under N(0, 1): :math:`\bar σ = (σ - E σ(Z))/\sqrt{Var σ(Z)}`.
 

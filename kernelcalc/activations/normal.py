@@ -18,6 +18,7 @@ from kernelcalc.expressions.atoms import Atom, Gate, NotInAlgebra, atoms_of, x
 from kernelcalc.expressions.exact import evaluate, exact_expectation
 from kernelcalc.expressions.stable import FloatFunction, mpmath_callable, numpy_callable
 from kernelcalc.machine import MULTIPRECISION
+from kernelcalc.patience import watched
 
 Panel = tuple[Any, Any]
 
@@ -38,6 +39,10 @@ READABLE = 64
 READABLE_STEP = 16
 
 
+@watched(
+    "functions without fine features are faster; scale by hand where mean and variance are known",
+    "Activation.normalized",
+)
 def mean_and_variance(form: PiecewiseForm) -> tuple[sp.Expr, sp.Expr]:
     """E f(Z) and Var f(Z), Z ~ N(0, 1): exact where that is fit to be read, else to 50 digits.
 
