@@ -207,9 +207,13 @@ def test_what_is_wrong_has_a_name():
         with pytest.raises(InputError, match=text):
             FiniteNetwork.random(net, **options)
     for other in ("tanh", None, kc.layers.Dense(), kc.layers.Residual("tanh", kc.layers.Dense())):
-        with pytest.raises(InputError, match=r"expected (a fully connected network, kc.MLP|net, a network.s description)"):
+        with pytest.raises(
+            InputError, match=r"expected (a fully connected network, kc.MLP|net, a network.s description)"
+        ):
             FiniteNetwork.random(other, 3, n_in=4)
-        with pytest.raises(InputError, match=r"expected (a fully connected network, kc.MLP|net, a network.s description)"):
+        with pytest.raises(
+            InputError, match=r"expected (a fully connected network, kc.MLP|net, a network.s description)"
+        ):
             NetworkBatch.random(other, 2, 3, n_in=4)
     with pytest.raises(
         InputError, match=r"derivative\(k\), got .*; kernelcalc.activation makes such an object of a name"
