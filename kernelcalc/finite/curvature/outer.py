@@ -45,6 +45,21 @@ class Outer:
     left: list[AnyArray]
     right: list[AnyArray]
 
+    def above(self, other: Outer) -> Outer:
+        """These vectors and then others of the same rank."""
+        left, right = (
+            [np.concatenate(pair) for pair in zip(ours, theirs, strict=True)]
+            for ours, theirs in ((self.left, other.left), (self.right, other.right))
+        )
+        return Outer(left, right)
+
+    def parted(self, first: int) -> tuple[Outer, Outer]:
+        """The first so many vectors, and the others."""
+        parts = [
+            ([a[rows] for a in self.left], [a[rows] for a in self.right]) for rows in (slice(first), slice(first, None))
+        ]
+        return Outer(*parts[0]), Outer(*parts[1])
+
     def along(self, layer: int, extended: AnyArray) -> AnyArray:
         """ã_s·V, (m, N, n_{ℓ+1})."""
         return np.asarray((extended @ self.left[layer].swapaxes(1, 2)) @ self.right[layer])
@@ -146,8 +161,9 @@ class OuterProducts:
     def high_traces(self, gram: AnyArray, trace_i: AnyArray, probes: Outer) -> tuple[AnyArray, AnyArray]:
         """Tr H^k for k = 3..kmax with the standard errors of Tr S^k; ``gram`` is T, ``trace_i`` Tr T^k for k = 1..kmax."""
         j = self.jacobian
-        sj = self.s(j)
-        ssj = self.s(sj)
+        sj, sv = self.s(j), self.s(probes)
+        # both are of one rank now: one product for all of them
+        ssj, ssv = self.s(sj.above(sv)).parted(len(sj.left[0]))
         a1, a2, a3 = j.inner(sj), sj.inner(sj), sj.inner(ssj)
         t = gram.astype(np.float64)
         mixed = np.array(
@@ -156,8 +172,6 @@ class OuterProducts:
                 4 * np.vdot(t @ t, a1) + 4 * np.vdot(t, a2) + 2 * np.vdot(a1, a1.T) + 4 * np.trace(a3),
             ]
         )
-        sv = self.s(probes)
-        ssv = self.s(sv)
         sampled = np.stack([sv.squares(ssv), ssv.squares(ssv)])[: len(trace_i) - 2]
         error = sampled.std(axis=1, ddof=1) / np.sqrt(sampled.shape[1])
         return trace_i[2:] + mixed[: len(trace_i) - 2] + sampled.mean(axis=1), error

@@ -241,22 +241,23 @@ class _Task:
         shape = self.X.shape[1] if self.X.ndim == 2 else self.X.shape[1:]
         drawn = [seed.spawn(2) for seed in seeds]
         nets = [FiniteNetwork.random(self.net, width, shape, np.random.default_rng(draw)) for draw, _ in drawn]
-        starts = [self._start(net, sample) for net, (_, sample) in zip(nets, drawn, strict=True)]
+        problem = Problem.of(nets[0], self.X, self.Y, "mse")
+        starts = [self._start(net, problem, sample) for net, (_, sample) in zip(nets, drawn, strict=True)]
         trained = train_together(
-            nets, self.X, self.Y, self.times, tol=self.tol, record=lambda i, *at: self._record(starts[i], *at)
+            nets, self.X, self.Y, self.times, tol=self.tol, record=lambda i, *at: self._record(starts[i], problem, *at)
         )
         return [
             start.values | {name: np.stack([row[name] for row in run.records]) for name in run.records[0]}
             for start, run in zip(starts, trained, strict=True)
         ]
 
-    def _start(self, fin: FiniteNetwork, sample: np.random.SeedSequence) -> _Start:
+    def _start(self, fin: FiniteNetwork, problem: Problem, sample: np.random.SeedSequence) -> _Start:
         state = sample.generate_state(1)[0]
         readout = readout_kernels(fin, self.X)
         pairs = None
         # with one output Υ and Tr S² come from the same sums
         if fin.n_out == 1 and not isinstance(fin, LayeredNetwork):
-            pairs = unit_pairs(fin, Problem.of(fin, self.X, self.Y, "mse"))
+            pairs = unit_pairs(fin, problem)
         values = {
             "sigma": readout.sigma,
             "phi": readout.phi,
@@ -266,10 +267,10 @@ class _Task:
         }
         return _Start(state=state, pairs=pairs, values=values)
 
-    def _record(self, start: _Start, time: float, now: FiniteNetwork) -> dict[str, AnyArray]:
+    def _record(self, start: _Start, problem: Problem, time: float, now: FiniteNetwork) -> dict[str, AnyArray]:
         pairs = start.pairs
         if pairs and time:
-            pairs = unit_pairs(now, Problem.of(now, self.X, self.Y, "mse"))
+            pairs = unit_pairs(now, problem)
         moments = hessian_moments(
             now, self.X, self.Y, kmax=self.kmax, probes=self.probes, dense=False, rng=start.state, pairs=pairs
         )
