@@ -292,6 +292,9 @@ def _norms(function: Activation, q: np.ndarray) -> np.ndarray:
 
 def _mehler(left: Side, right: Side, rows: slice, columns: Index, at: Correlations, compiled: bool) -> np.ndarray:
     """Mehler sums of a block, as long as its bulk of ρ needs; the few pairs near |ρ| = 1 get more terms."""
+    if left.offset != right.offset:
+        # an even function beside an odd one
+        return np.zeros_like(at.rho)
     variable = at.rho if left.stride == 1 else at.square
     count = _terms(left, right, at.reach)
     value = mehler_block(left.terms[:count, rows], right.terms[:count, columns], variable, compiled=compiled)

@@ -132,6 +132,7 @@ def test_as_few_and_as_many_digits_as_there_may_be():
         ((-1, 1, 0), CovarianceError, "-1"),
         ((1, -1, 0), CovarianceError, "-1"),
         ((1, 1, "1.000001"), CovarianceError, "1.000001"),
+        ((2, "0.5", "1.1"), CovarianceError, "1.1"),
     ],
 )
 def test_what_is_no_covariance_of_numbers(given, error, name):
@@ -139,6 +140,7 @@ def test_what_is_no_covariance_of_numbers(given, error, name):
         kc.gaussian_expectation("tanh", "tanh", *given, dps=20)
     assert name in str(refused.value)
     if error is not CovarianceError:
+        assert f"real number {name}" in str(refused.value)
         assert repr(given[("q1", "q2", "c").index(name)]) in str(refused.value)
 
 
@@ -164,7 +166,14 @@ def test_values_between_kinks():
     clip = kc.Activation("min(max(x,-1/3),1/3)")
     with mp.workdps(40):
         third = mp.mpf(1) / 3
-        for at, value in ((-1, -third), (mp.mpf(1) / 5, mp.mpf(1) / 5), (1, third)):
+        beside = third + mp.mpf(10) ** -20
+        for at, value in (
+            (beside, third),
+            (third - mp.mpf(10) ** -20, third - mp.mpf(10) ** -20),
+            (-1, -third),
+            (mp.mpf(1) / 5, mp.mpf(1) / 5),
+            (1, third),
+        ):
             assert abs(evaluate_at(clip, mp.mpf(at)) - value) < mp.mpf(10) ** -39
 
 
@@ -207,3 +216,14 @@ def test_derivatives_of_one_function_together():
             (more[0, 1], 0),
         ):
             assert abs(value - wanted) < mp.mpf(10) ** -29
+
+
+def test_a_kink_beside_a_smooth_function():
+    """E[(tanh(Z − 1))₊ tanh Z] and the same at opposite points, split at the kink by mpmath."""
+    kinked, tanh = kc.Activation("max(tanh(x-1),0)"), kc.activation("tanh")
+    with mp.workdps(40):
+        wanted = mp.quad(lambda z: mp.tanh(z - 1) * mp.tanh(z) * mp.npdf(z), [1, 2, 4, 8, 16])
+        for f, g, sign in ((kinked, tanh, 1), (tanh, kinked, 1), (kinked, tanh, -1)):
+            found = kc.gaussian_expectation(f, g, 1, 1, sign, dps=25)
+            assert abs(found - sign * wanted) < mp.mpf(10) ** -25
+    assert abs(kc.gaussian_expectation("erf", "erf", 2, 3, "2.4", dps=25) - arcsine(2, 3, "2.4", 40)) < 1e-24

@@ -57,6 +57,7 @@ def value(term):
         "sin(2*x + 1)*x",
         "cos(x - 0.3)**2",
         "sinh(x) + exp(-2*x + 1)",
+        "x**2*exp(x/2) - 3*exp(x/2)",
         "x**6 - 2*x",
         "normalized gelu",
     ],
@@ -67,6 +68,17 @@ def test_the_sum_is_the_function(text):
     np.testing.assert_allclose(
         sum(weight * value(term) for term, weight in terms.items()), act(X), rtol=1e-13, atol=1e-14
     )
+
+
+@pytest.mark.parametrize("text", ["gelu", "erf(2*x)", "x*sin(2*x)", "x**2*exp(x/2)", "x**4 - x"])
+@pytest.mark.parametrize("order", [1, 2])
+def test_derivatives_are_those_of_the_sum(text, order):
+    act = as_activation(text)
+    terms = recognise(act.derivative(order))
+    with mpmath.workdps(30):
+        whole = sum(weight * np.array([literal(term, mpmath.mpf(v)) for v in X]) for term, weight in terms.items())
+        wanted = [mpmath.diff(act.mpmath_pieces[0], mpmath.mpf(v), order) for v in X]
+    np.testing.assert_allclose(whole.astype(float), np.array(wanted, dtype=float), rtol=1e-12, atol=1e-13)
 
 
 def test_what_cancels_in_a_tail_is_one_term():
