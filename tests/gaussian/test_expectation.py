@@ -313,6 +313,9 @@ def test_fifteen_digits_are_certified_unless_more_are_asked_for():
     assert few.value.contains(many)
     assert 1e-38 < few.value.rad() < 1e-15 * abs(few.value)
     assert many.rad() < 1e-40
+    for digits in (True, 0, 501, 2.5):
+        with pytest.raises(InputError, match="digits"):
+            kc.gaussian_expectation("erf", "erf", 1, 2, 0.5, certified=True, dps=digits)
 
 
 def test_digits_on_request():

@@ -146,6 +146,14 @@ def test_suprema_within_a_factor_of_two(expr, exact, width, height):
     assert true / 7 * (1 - 1e-9) <= float(found[2]) <= 2.1 * true / 7
 
 
+@pytest.mark.parametrize("cell", range(16))
+def test_a_peak_anywhere_is_below_the_supremum(cell):
+    """Of 1 at one place, next to nothing elsewhere: no part of the strip is left out."""
+    centre = sp.Rational(3 * (2 * cell + 1), 16) - 3
+    found = Program((sp.exp(-400 * (x - centre) ** 2),)).supremum(3.0, 0.01)
+    assert math.exp(0.04) * (1 - 1e-9) <= float(found[0]) <= 2.2
+
+
 def test_suprema_next_to_a_pole():
     """1/(1 + x²) on |Im z| ≤ h is 1/(1 − h²) at most; none from 1 on."""
     program = Program((1 / (1 + x**2),))
