@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kernelcalc.arrays import EPS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -58,6 +60,28 @@ def _roots(c: int) -> Array:
     found = np.where(packed(np.eye(c)) > 0, 1.0, 2.0**0.5)
     found.flags.writeable = False
     return found
+
+
+def largest_eigenvalues(entries: Array) -> Array:
+    r"""Bounds of the largest eigenvalues of symmetric blocks (..., c (c + 1) / 2) by trace and Frobenius norm.
+
+    They are :math:`m + \sqrt{(c - 1)(|B|^2/c - m^2)}` with m = Tr B / c, and equal where all other eigenvalues are.
+
+    References
+    ----------
+    Wolkowicz, Styan, "Bounds for eigenvalues using traces", Linear Algebra Appl. 29 (1980) 471–506, Theorem 2.1.
+
+    Examples
+    --------
+    >>> round(float(largest_eigenvalues(packed(np.diag([3.0, 1.0, 1.0])))), 6)
+    3.0
+    """
+    c = side(entries.shape[-1])
+    mean = entries @ (packed(np.eye(c)) / c)
+    square = entries**2 @ (_roots(c) ** 2 / c)
+    # the difference of squares is lost where all eigenvalues are equal
+    spread = np.maximum(square - mean**2, 0.0) + 16 * c * EPS * square
+    return np.asarray(mean + np.sqrt((c - 1) * spread))
 
 
 class Overlaps:

@@ -24,7 +24,7 @@ from kernelcalc.arrays import EPS
 from kernelcalc.errors import ShapeError
 from kernelcalc.training.leading import LeadingTraces
 from kernelcalc.training.losses import curvature_sqrt
-from kernelcalc.training.packed import Overlaps, packed, places, side, unpacked
+from kernelcalc.training.packed import Overlaps, largest_eigenvalues, packed, places, side, unpacked
 
 if TYPE_CHECKING:
     from kernelcalc.arrays import Array
@@ -174,12 +174,14 @@ def _without_null_direction(blocks: Array) -> tuple[Array, Array]:
     rows = np.abs(flat) @ ones
     sizes = rows.max(axis=-1).reshape(blocks.shape[:2])
     if c == 1 or (np.abs(flat @ ones) > 8 * c * EPS * rows).any():
-        return packed(blocks), sizes
+        found = packed(blocks)
+        return found, np.minimum(sizes, largest_eigenvalues(found))
     q = np.array([[1.0] * k + [-float(k)] + [0.0] * (c - k - 1) for k in range(1, c)])
     q /= np.linalg.norm(q, axis=1, keepdims=True)
     products = np.einsum("xa,yb->xyab", q, q)
     change = packed(np.moveaxis(products + products.swapaxes(0, 1), (0, 1), (2, 3))).reshape(c * c, -1) / 2
-    return (flat @ change).reshape(*blocks.shape[:2], -1), sizes
+    found = (flat @ change).reshape(*blocks.shape[:2], -1)
+    return found, np.minimum(sizes, largest_eigenvalues(found))
 
 
 def _high_traces(theta: Array, blocks: Array, each: Any) -> Array:

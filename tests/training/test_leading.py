@@ -8,7 +8,7 @@ import pytest
 
 import kernelcalc as kc
 from kernelcalc.errors import InputError
-from kernelcalc.training.leading import FEWEST, LeadingTraces
+from kernelcalc.training.leading import FEWEST, LeadingTraces, norm_bound
 from kernelcalc.training.losses import SoftmaxCrossEntropy
 from kernelcalc.training.packed import packed
 from kernelcalc.training.weighted import bounded_moments
@@ -137,8 +137,8 @@ def test_float32_is_for_tolerances_it_keeps():
     assert (loose[1][:, 2:] > 64 * np.finfo(np.float32).eps * loose[0][:, 2:]).all()
 
 
-def parts_of(theta, blocks, rank, kept):
-    """A, P, τ, |Z|_F² and λ_{r+1}: of the assembled M = Lᵀ 𝓗C L in its basis of eigenvectors of Θ."""
+def parts_of(theta, blocks, rank, kept, sizes):
+    """A, P, τ, |Z|_F² and the bound of |Z| by G: of the assembled M = Lᵀ 𝓗C L in its basis of eigenvectors of Θ."""
     values, vectors = np.linalg.eigh(theta)
     root = (vectors * np.sqrt(np.maximum(values, 0)))[:, ::-1]
     m = np.einsum("ie,iab,if->eafb", root, blocks, root, optimize=True).reshape(N * C, N * C)
@@ -146,7 +146,8 @@ def parts_of(theta, blocks, rank, kept):
     a, x = m[:r, :r], m[:r, r:]
     p, rest = x[:, : k - r] @ x[:, : k - r].T, x[:, k - r :]
     z2 = np.sum(m**2) - np.sum(a**2) - 2 * np.sum(x**2)
-    return a, p, np.sum(rest**2), z2, values[-rank - 1]
+    g = np.linalg.eigvalsh(root[:, rank:kept].T * sizes @ root[:, rank:kept])
+    return a, p, np.sum(rest**2), z2, np.sum(g**16) ** (1 / 16) + values[-kept - 1] * sizes.max()
 
 
 @pytest.mark.parametrize("decay", [1.2, 2.5])
@@ -157,13 +158,13 @@ def test_traces_and_bounds_are_those_of_the_formula(decay):
     found, bounds = LeadingTraces(theta, 0.9).traces(packed(blocks), sizes, second)
     rounding = 64 * np.finfo(np.float32).eps
     for s in range(S):
-        a, p, tau, z2, next_value = parts_of(theta, blocks[s], rank, 8 * rank)
+        a, p, tau, z2, norm = parts_of(theta, blocks[s], rank, 8 * rank, sizes[s])
         low = [np.vdot(a, a @ a) + 3 * np.vdot(a, p), np.sum((a @ a) ** 2) + 4 * np.vdot(a @ a, p) + 2 * np.sum(p**2)]
         np.testing.assert_allclose(found[s], np.array(low) * (1 - rounding), rtol=2e-6)
         # as much as float32 may leave of Tr M² counts as left out
         tau, z2 = tau + rounding * second[s], max(z2 - 2 * rounding * second[s], 0) + rounding * second[s]
-        f, size_a, size_p = np.sqrt(z2), np.sum((a @ a) ** 2) ** 0.25, np.linalg.norm(p)
-        z, q, size_q = min(f, next_value * sizes[s].max()), np.trace(p) + tau, size_p + tau
+        f, size_a, size_p = np.sqrt(z2), np.sum(np.linalg.eigvalsh(a) ** 8) ** 0.125, np.linalg.norm(p)
+        z, q, size_q = min(f, norm), np.trace(p) + tau, size_p + tau
         third = 3 * size_a * tau + 3 * min(z * q, f * size_q) + z * z2
         fourth = 4 * (size_a**2 + size_p) * tau + 2 * tau**2
         mixed = np.sqrt(np.trace(a @ p @ a @ p)) + size_a * tau
@@ -189,3 +190,29 @@ def test_as_many_points_as_pay(n):
     true = np.trace(np.linalg.matrix_power(full, 3), axis1=1, axis2=2)
     assert (found[:, 2] <= true * (1 + 1e-12)).all()
     assert (true <= (found + bounds)[:, 2] * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_powers_bound_the_largest_eigenvalue(seed):
+    factor = np.random.default_rng(seed).normal(size=(30, 40)) * np.arange(1.0, 41.0) ** -seed
+    gram = 1e-30 * factor.T @ factor
+    largest = np.linalg.eigvalsh(gram)[-1]
+    # 30 eigenvalues: at most 30^(1/16) of the largest
+    assert largest * (1 - 1e-12) <= norm_bound(gram) <= 1.24 * largest
+    assert norm_bound(0 * gram) == 0
+
+
+@pytest.mark.parametrize("kept", [1, 8])
+@pytest.mark.parametrize("rank", [6, 20])
+def test_z_is_not_below_the_largest_eigenvalue_of_the_rest(rank, kept, monkeypatch):
+    monkeypatch.setattr("kernelcalc.training.leading._KEPT_COLUMNS", kept)
+    theta, blocks = theta_of(1.5), hessians(10.0)
+    bounds = LeadingTraces(theta, 1e-3)._rest_norms(np.linalg.eigvalsh(blocks)[..., -1], rank)
+    values, vectors = np.linalg.eigh(theta)
+    rest = vectors[:, : N - rank] * np.sqrt(values[: N - rank])
+    for block, bound in zip(blocks, bounds, strict=True):
+        z = np.einsum("ie,iab,if->eafb", rest, block, rest).reshape(C * (N - rank), -1)
+        assert np.linalg.eigvalsh(z)[-1] <= bound
+    if kept == 8:
+        # what was taken before: the largest block times the largest eigenvalue of what is left of Θ
+        assert (bounds < values[N - rank - 1] * np.linalg.eigvalsh(blocks)[..., -1].max(axis=1)).all()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kernelcalc.training.packed import Overlaps, packed, side, unpacked
+from kernelcalc.training.packed import Overlaps, largest_eigenvalues, packed, side, unpacked
 
 
 @pytest.mark.parametrize("c", [1, 2, 5, 10])
@@ -23,3 +23,15 @@ def test_overlaps_against_a_double_sum():
     weights += weights.T
     expected = sum(weights[i, k] * np.trace(blocks[i] @ blocks[k]) for i in range(6) for k in range(6))
     assert Overlaps(packed(blocks)).weighted(weights) == pytest.approx(expected, rel=1e-13)
+
+
+@pytest.mark.parametrize("c", [2, 5, 10])
+def test_largest_eigenvalues_are_bounded_and_met_where_the_others_are_equal(c):
+    rng = np.random.default_rng(c)
+    blocks = rng.normal(size=(50, c, c))
+    blocks += blocks.swapaxes(-1, -2)
+    assert (largest_eigenvalues(packed(blocks)) >= np.linalg.eigvalsh(blocks)[:, -1] * (1 - 1e-14)).all()
+    for values in ([3.0] + [1.0] * (c - 1), [2.0] * c, [0.0] * c):
+        vectors = np.linalg.qr(rng.normal(size=(c, c)))[0]
+        found = largest_eigenvalues(packed((vectors * values) @ vectors.T))
+        assert values[0] * (1 - 1e-15) <= found <= values[0] * (1 + 1e-6)
