@@ -163,6 +163,8 @@ def test_a_schedule_holds_numbers_and_times_of_its_own():
                 Schedule(times=[0.0], **{name: bad})
     with pytest.raises(InputError, match="expected tol: a real number, got None"):
         Schedule(times=[0.0], tol=None)
+    with pytest.raises(NotFiniteError, match="expected times: finite numbers"):
+        Schedule(times=[0.0, np.nan])
     with pytest.raises(InputError, match=r"a batch size of at least 1, got batch_size=-2"):
         Schedule(times=[0.0], batch_size=-2)
     with pytest.raises(InputError, match=r"times: non-negative, not decreasing numbers, got \[\[0.0\]\]"):

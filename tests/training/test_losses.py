@@ -344,6 +344,8 @@ def test_shapes_are_named():
     for call, error, text in (
         (lambda: loss.value(1.0, [1.0]), ShapeError, r"outputs of shape \(N,\), \(N, n_out\) or \(..., N, n_out\), got \(\)"),
         (lambda: loss.value([[1.0], [2.0]], [0.0]), ShapeError, r"outputs for 1 points with 1 outputs, got \(2, 1\)"),
+        (lambda: loss.value(np.ones((2, 3)), np.ones((4, 3))), ShapeError, r"for 4 points with 3 outputs, got \(2, 3\)"),
+        (lambda: loss.value(["a"], [0.0]), InputError, r"outputs"),
         (lambda: loss.hessian_product([1.0], [0.0], [1.0, 2.0]), ShapeError,
          r"a vector in the shape of the outputs, \(1,\), got \(2,\)"),
         (lambda: loss.value([np.nan], [0.0]), NotFiniteError, "finite outputs, got NaN or infinity"),
@@ -397,3 +399,27 @@ def test_labels_of_a_bound_are_all_one():
     assert loss.bounded_gradient(0.5, Y=[4.0]) == pytest.approx(2 * np.sqrt(0.5 * 4), rel=1e-9)
     with pytest.raises(InputError, match="level"):
         loss.bounded_gradient(np.nan)
+
+
+def test_a_bound_and_a_value_are_numbers_of_labels_of_that_many_outputs():
+    assert type(MeanSquaredError().value([1.0, 3.0], [0.0, 0.0])) is float
+    # √(2/N) for the softmax; two outputs for three would be refused
+    softmax = SoftmaxCrossEntropy()
+    assert softmax.bounded_gradient(1.0, n_out=3, Y=[0, 1]) == pytest.approx(1.0)
+    with pytest.raises(InputError, match="class labels below n_out=2"):
+        softmax.bounded_gradient(1.0, n_out=2, Y=[0, 2])
+    assert BinaryCrossEntropy().bounded_gradient(1.0, Y=[1, -1, 1, 1]) == pytest.approx(0.5)
+
+
+def test_labels_that_do_not_fit_are_shown():
+    binary, softmax = BinaryCrossEntropy(), SoftmaxCrossEntropy()
+    for call, error, text in (
+        (lambda: binary.encode([0, 1, 2]), InputError, "±1 or 0/1, got 2; for more than two classes use loss='softmax'"),
+        (lambda: binary.encode([0, -1]), InputError, "labels ±1 or 0/1, got -1 together with 0; for more"),
+        (lambda: binary.encode([[1, -1]], 3), ShapeError, "3"),
+        (lambda: softmax.encode([0, 3], 3), InputError, "class labels below n_out=3, got 3$"),
+        (lambda: softmax.encode([[0.5, 0.6]]), InputError, r"class probabilities that sum to 1, got a row \[0.5 0.6\]$"),
+        (lambda: softmax.encode([[1.5, -0.5]]), InputError, r"class probabilities that sum to 1, got a row \[ 1.5 -0.5\]$"),
+    ):  # fmt: skip
+        with pytest.raises(error, match=text):
+            call()

@@ -103,3 +103,13 @@ def test_a_faint_block_that_keeps_its_null_direction_counts():
     assert sizes[0, 0] >= np.linalg.eigvalsh(blocks[0, 0])[-1]
     alone = weighted_moments(theta[1:, 1:], blocks[:, 1:], 3, has_blocks=True)
     np.testing.assert_allclose(alone, [[C * (1e-25 * theta[1, 1]) ** k for k in (1, 2, 3)]], rtol=1e-12)
+
+
+def test_many_points_to_rounding():
+    """No leading eigenvectors take the place of the others."""
+    n = 130
+    theta = (np.arange(1.0, n + 1) ** -3.0)[:, None] * np.eye(n) + 1e-3
+    h = SoftmaxCrossEntropy().curvature(np.random.default_rng(8).normal(size=(1, n, 3)), np.zeros((n, 3)))
+    found = weighted_moments(theta, h, has_blocks=True)
+    assert found.shape == (1, 4)
+    np.testing.assert_allclose(found[0], literal(theta, h[0], 4), rtol=1e-12)
