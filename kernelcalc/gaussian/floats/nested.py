@@ -51,7 +51,7 @@ def nested(f: Activation, g: Activation, cov: Covariance) -> Scaled:
     Raises
     ------
     DivergentExpectationError
-        If f(a)g(b) grows too fast for the Gaussian weight.
+        If f(a)g(b) grows too fast for the Gaussian weight, or so fast that what counts lies beyond Z_LAST.
 
     Warns
     -----
@@ -125,9 +125,9 @@ def _by_rules(
         error = abs(value - rough) + ROUNDING_STEPS * EPS * magnitude + noise + beyond
         return value, rough, error + (2 * REACHES[-1] * spill if last else 0.0), magnitude
     raise DivergentExpectationError(
-        "f(a)g(b) that a Gaussian can integrate",
+        f"f(a)g(b) that a Gaussian can integrate, within {Z_LAST:g} standard deviations",
         f"{f.name}, {g.name} at q1={q}, q2={qp}, c={c}",
-        "use smaller variances",
+        "use smaller variances, or dps=20 if it is finite and lies further out",
     )
 
 
