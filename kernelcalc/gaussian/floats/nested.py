@@ -32,6 +32,8 @@ REACHES = (10.0, 16.0, 26.0, Z_LAST)
 FAINT = 1e-200
 # Panels a conditional deviation on which the smoothed g is read off: 20 nodes give it to rounding, 12 to 1e-15 of √E g².
 SMOOTH_PANELS = 2
+# Panels so many times as long as one beside them are graded towards it.
+SHORT_BESIDE = 4
 # Rounding of a polynomial of degree 19 between its nodes, in ulp of its largest value.
 READING_STEPS = 16
 # Width of g's panels over the range from which on they are seen through the rounding of b, some thousand ulp.
@@ -189,13 +191,25 @@ class _Rule:
         if self.slope != 0:
             # E[g(b)|a] has g's features, smoothed over `spread`: finer ones need no panels, kinks a graded set.
             fine = self.g_mesh.edges[np.concatenate([[True], np.diff(self.g_mesh.edges) > self.spread / 4])]
-            outer.append(fine / self.slope)
+            outer.extend((fine / self.slope, self._graded() / self.slope))
             reach = self.reach * self.std * abs(self.slope)
             doublings = np.ceil(np.log2(reach / self.spread)) if self.spread > 0 else 0
             grades = self.spread * 2.0 ** np.arange(-1, min(doublings, 60))
             outer.extend((k + s * grades) / self.slope for k in self.g.kinks for s in (-1, 1))
             outer.append(np.array(self.g.kinks) / self.slope)
         return self._within(*outer)
+
+    def _graded(self) -> np.ndarray:
+        """Edges within long panels of g, towards short ones beside them, whose features reach over by `spread`."""
+        edges, gaps = self.g_mesh.edges, np.diff(self.g_mesh.edges)
+        away = self.spread * 2.0 ** np.arange(-1, 60)
+        beside = np.concatenate([[np.inf], gaps[:-1]]), np.concatenate([gaps[1:], [np.inf]])
+        found = []
+        for ends, sign, short in ((edges[:-1], 1, beside[0]), (edges[1:], -1, beside[1])):
+            at = (gaps > self.spread) & (short < gaps / SHORT_BESIDE)
+            within = away < gaps[at, None] / 2
+            found.append((ends[at, None] + sign * away)[within])
+        return np.concatenate(found)
 
     def _smooth_panels(self) -> float:
         """How many panels in a let E[g(b)|a] be read off between their nodes."""

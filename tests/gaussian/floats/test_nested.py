@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
+import mpmath as mp
 import numpy as np
 import pytest
 
@@ -96,3 +97,36 @@ def test_nested_in_blocks(monkeypatch):
     for name in ("value", "magnitude"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-15)
     assert parts.error <= 1e-15
+
+
+@pytest.mark.parametrize(
+    ("kink", "inner", "place", "variances", "rho"),
+    [
+        (-0.45, "tanh", "-0.0315", (0.0825, 0.0034), 0.99999893),
+        (-0.3, "sin", "0.25", (0.05, 0.03), 0.999998),
+        (-0.2, "tanh", "-0.25", (0.02, 0.3), -0.999998),
+        (-0.1, "erf", "0.02", (0.03, 0.02), 0.9999997),
+    ],
+)
+def test_nested_panels_see_a_knee_beyond_the_kink_of_the_other(kink, inner, place, variances, rho):
+    """E[step(a − k) softplus(w (h(b) − s))] = ∫ Φ((E[a|b] − k)/√(var a|b)) softplus(w (h(y) − s)) p(y) dy."""
+    (q, qp), steep = variances, 500_000
+    c = rho * math.sqrt(q * qp)
+    with mp.workdps(25):
+        h, s = getattr(mp, inner), mp.mpf(place)
+        knee = mp.findroot(lambda y: h(y) - s, s)
+        slope, left = mp.mpf(c) / mp.mpf(qp), mp.sqrt(mp.mpf(q) - mp.mpf(c) ** 2 / mp.mpf(qp))
+
+        def integrand(y):
+            z = steep * (h(y) - s)
+            soft = max(z, 0) + mp.log1p(mp.exp(-abs(z)))
+            return soft * mp.ncdf((slope * y - mp.mpf(str(kink))) / left) * mp.npdf(y, 0, mp.sqrt(qp))
+
+        far = 14 * mp.sqrt(qp)
+        near = {knee + j * mp.mpf(5) / steep for j in range(-20, 21)}
+        graded = {at + s * mp.mpf(2) ** -e for at in (knee, kink / slope) for e in range(2, 20) for s in (-1, 1)}
+        ends = sorted(y for y in near | graded | set(mp.linspace(-far, far, 29)) if abs(y) <= far)
+        wanted = mp.quad(integrand, ends)
+    f, g = kc.Activation(f"step(x-({kink}))"), kc.Activation(f"softplus({steep}*({inner}(x)-({place})))")
+    found = nested(f, g, make_covariance(*np.array([[q], [qp], [c]])))
+    assert abs(found.value[0] - wanted) <= found.error[0] <= 1e-11 * wanted
