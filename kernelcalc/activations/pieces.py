@@ -279,6 +279,11 @@ def _smooth_on(expr: sp.Expr, point: sp.Expr) -> sp.Expr:
     def positive(switch: sp.Expr) -> bool:
         return bool(switch.subs(x, point) > 0)
 
+    def side(switch: sp.Expr, below: sp.Expr, there: sp.Expr) -> sp.Expr:
+        """1, or what a step is below 0, or at 0 where its argument vanishes all around the point."""
+        value = switch.subs(x, point)
+        return there if value == 0 else sp.S.One if value > 0 else below
+
     def extreme(largest: bool) -> Callable[..., sp.Expr]:
         def choose(*args: sp.Expr) -> sp.Expr:
             pick = max if largest else min
@@ -295,5 +300,5 @@ def _smooth_on(expr: sp.Expr, point: sp.Expr) -> sp.Expr:
     result = expr.replace(sp.Piecewise, choose_branch)
     result = result.replace(sp.Max, extreme(True)).replace(sp.Min, extreme(False))
     result = result.replace(sp.Abs, lambda u: u if positive(u) else -u)
-    result = result.replace(sp.sign, lambda u: sp.S.One if positive(u) else -sp.S.One)
-    return result.replace(sp.Heaviside, lambda u, *_: sp.S.One if positive(u) else sp.S.Zero)
+    result = result.replace(sp.sign, lambda u: side(u, -sp.S.One, sp.S.Zero))
+    return result.replace(sp.Heaviside, lambda u, *_: side(u, sp.S.Zero, sp.S.Half))

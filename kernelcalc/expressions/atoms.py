@@ -397,7 +397,10 @@ def _branch(node: sp.Expr, point: sp.Rational) -> sp.Expr:
         return max(node.args, key=lambda u: sign * float(u.subs(x, point)))
     if isinstance(node, sp.Piecewise):
         return next((e for e, cond in node.args if cond.subs(x, point) == sp.true), sp.nan)
-    positive = float(node.args[0].subs(x, point)) > 0
+    value = node.args[0].subs(x, point)
+    if value == 0:  # all around the point, which is no kink
+        return sp.S.Half if isinstance(node, sp.Heaviside) else sp.S.Zero
+    positive = float(value) > 0
     if isinstance(node, sp.Abs):
         return node.args[0] if positive else -node.args[0]
     return sp.S.One if positive else (sp.S.Zero if isinstance(node, sp.Heaviside) else sp.S.NegativeOne)

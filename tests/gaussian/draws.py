@@ -69,7 +69,7 @@ def nodes(edges: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Panels(NamedTuple):
-    """Between these edges f φ is a polynomial; E f, E |f| and E f² for x ~ N(0, std²)."""
+    """Between these edges f φ is a polynomial; E f, E |f| and E f² for x ~ N(0, std²); what f and f² may be off by."""
 
     call: Callable[[np.ndarray], np.ndarray]
     edges: np.ndarray
@@ -77,6 +77,9 @@ class Panels(NamedTuple):
     mean: float
     size: float
     square: float
+    own: float
+    square_own: float
+    rms_own: float
 
 
 def resolved(f: Drawn, q: float) -> Panels:
@@ -84,12 +87,21 @@ def resolved(f: Drawn, q: float) -> Panels:
     if not re.search(r"\bx\b", f.inner):
         # In long double a difference of constants is not known to its own last digits.
         raise NoTruth
+    found = [_resolved(f, q, pieces) for pieces in (2, 2.71)]
+    # Kinks that are not known may hide beside an edge, but not beside one of both.
+    apart = [abs(one - two) for one, two in zip(found[0][3:6], found[1][3:6], strict=True)]
+    if apart[0] > 1e-12 * found[0].size or apart[2] > 1e-12 * found[0].square:
+        raise NoTruth
+    return found[0]._replace(own=found[0].own + apart[0], square_own=found[0].square_own + apart[2])
+
+
+def _resolved(f: Drawn, q: float, pieces: float) -> Panels:
     std = np.sqrt(LD(q))
     call, reach = function(f.truth), REACH * std
     places = marks(f, float(std))
-    scales = np.minimum(std, 1) * LD(2) ** -np.arange(0, 52)
+    scales = np.minimum(std, 1) * LD(pieces) * LD(2) ** -np.arange(1, 53)
     inner = function(f.inner)
-    edges = [np.linspace(-reach, reach, int(min(2 * max(2 * REACH, float(reach)), 2000)) * 2 + 1), places]
+    edges = [np.linspace(-reach, reach, int(min(2 * max(2 * REACH, float(reach)), 2000) * pieces) + 1), places]
     for place in places[np.abs(places) < reach]:
         change = LD(f.scale) * np.maximum(*(np.abs(inner(place + s * scales) - inner(place)) for s in (-1, 1)))
         near = scales[: int(np.argmax(change < 0.25)) + 1 or None]
@@ -122,7 +134,25 @@ def resolved(f: Drawn, q: float) -> Panels:
             break
     else:
         raise NoTruth
-    return Panels(call, np.unique(np.concatenate(done)), places, *map(float, kept.sum(axis=1)))
+    edges = np.unique(np.concatenate(done))
+    return Panels(call, edges, places, *map(float, kept.sum(axis=1)), *_lost(f, call, edges, std))
+
+
+def _lost(f: Drawn, call: Callable[[np.ndarray], np.ndarray], edges: np.ndarray, std: np.ndarray) -> list[float]:
+    """What E f, E f² and √E f² are off by: rounding of inner − a, of which nothing is left in a touch, and the ends."""
+    at, weight = nodes(edges, 10)
+    density = np.exp(-(at**2) / (2 * std**2)) / (std * np.sqrt(2 * PI))
+    here = call(at)
+    ends = [float((np.abs(here[[0, -1]]) ** k * density[[0, -1]]).max() * std) for k in (1, 2)]
+    lost = np.zeros(3, LD)
+    level = re.search(r"\(([-+\d.e]+)\)\)$", f.inner)
+    for sign in "+-" if level else "":
+        # In inner − a both are rounded, and a is the larger one where they cancel.
+        shifted = f"({f.inner}{sign}2e-19*(abs({level[1]})+abs({f.inner})))"  # type: ignore[index]
+        near = function(f.truth.replace(f.inner, shifted))(at)
+        change = np.abs([near - here, near**2 - here**2, (near - here) ** 2])
+        lost += (np.where(np.isfinite(change), change, 0) * density * weight).sum(axis=1)
+    return [float(lost[0]) + ends[0], float(lost[1]) + ends[1], math.sqrt(float(lost[2]) + ends[1])]
 
 
 def on_a_line(f: Panels, g: Panels, q: float, qp: float, sign: int) -> tuple[float, float, float]:
@@ -311,17 +341,19 @@ def truth(d: Draw) -> tuple[Any, Any, float]:
         value, own = in_digits(d.f, f, q, 1 if d.g is None else 2, d.options["dps"])
         return value, own, math.sqrt(f.square) if d.g is None else f.square
     if d.g is None:
-        return f.mean, 2e-15 * f.size, math.sqrt(f.square)
+        return f.mean, 2e-15 * f.size + f.own, math.sqrt(f.square)
     if d.g is d.f and c == q:
-        return f.square, 2e-15 * f.square, f.square
+        return f.square, 2e-15 * f.square + f.square_own, f.square
     g = resolved(d.g, qp)
     norm = math.sqrt(f.square) * math.sqrt(g.square)
     if c == 0:
-        return f.mean * g.mean, 4e-15 * f.size * g.size, norm
+        return f.mean * g.mean, 4e-15 * f.size * g.size + f.own * g.size + g.own * (f.size + f.own), norm
     value, size, own = on_a_line(f, g, q, qp, int(np.sign(c))) if d.kind == "line" else of_a_pair(f, g, q, qp, c)
     if own > 1e-12 * size:
         raise NoTruth
-    return value, own + 5e-15 * size, norm
+    # By Cauchy and Schwarz, and what is beyond the reach of g given a.
+    lost = f.rms_own * math.sqrt(g.square) + g.rms_own * math.sqrt(f.square)
+    return value, own + 5e-15 * size + lost + math.erfc(NEAR / math.sqrt(2)) * norm, norm
 
 
 def judge(d: Draw) -> tuple[str, str]:

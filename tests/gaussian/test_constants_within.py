@@ -1,6 +1,7 @@
 """Constants and complex means that once raised what has no name of this package's."""
 
 import math
+import re
 
 import mpmath as mp
 import numpy as np
@@ -59,3 +60,42 @@ def test_constants_beyond_the_range_are_no_exceptions(base):
     assert features_between(act.form.stable[-1], 0.0, 1.0) is not None
     value = kc.gaussian_expectation(act, "step(x)", 1.0, 1.0, 0.5)
     assert value == pytest.approx(0.5, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("sign(step(x))", (0, 0, 1, 1)),
+        # siblings
+        ("sign(where(x<=10+x,step(x),softplus(x)))", (0, 0, 1, 1)),
+        ("sign(max(x,1)-1)", (0, 0, 0, 1)),
+        ("step(relu(x)+min(x,0)*0)", (0.5, 0.5, 1, 1)),
+        ("step(max(x,1)-1)", (0.5, 0.5, 0.5, 1)),
+        ("sign(max(x,0)-max(x-1,0)-1)", (-1, -1, -1, 0)),
+    ],
+)
+def test_steps_of_what_vanishes_on_an_interval(text, values):
+    """sign(0) = 0 and step(0) = ½ all along: the mean is that of the values by what N(0, 1) gives each interval."""
+    act = kc.activation(text)
+    assert act(np.array([-2.0, -0.5, 0.5, 2.0])).tolist() == list(values)
+    middle = math.erf(math.sqrt(0.5)) / 2
+    mean = (0.5 - middle) * (values[0] + values[3]) + middle * (values[1] + values[2])
+    assert kc.gaussian_expectation(act, "1", 1.0, 1.0, 0.0) == pytest.approx(mean, rel=1e-14, abs=1e-15)
+    assert float(kc.gaussian_expectation(act, "1", 1.0, 1.0, 0.0, dps=20)) == pytest.approx(mean, rel=1e-14, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("text", "argument"),
+    [
+        ("sin(387167.5*(where(x>e,65,0.001)-0.734375))", "387167.5*(0.001-0.734375)"),
+        # siblings
+        ("cos(where(x>1,0,123456789/7))", "pi/2-123456789/7"),
+        ("sin(where(x>1,0,99999999.125/3))", "99999999.125/3"),
+        ("sin(1e9*(where(x>1,0,1/3)))", "1e9/3"),
+    ],
+)
+def test_constants_of_waves_have_all_digits(text, argument):
+    """The sine of a constant of 10⁷ keeps no 10 digits where that is rounded first."""
+    with mp.workdps(40):
+        exact = mp.sin(eval(re.sub(r"(\d[\d.e]*)", r"mp.mpf('\1')", argument.replace("pi", "mp.pi"))))
+    assert kc.activation(text)(np.array([0.0]))[0] == pytest.approx(float(exact), rel=4e-16)

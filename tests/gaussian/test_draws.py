@@ -73,3 +73,37 @@ def test_stated_errors_hold(kind: str, long: bool) -> None:
     assert [said for word, said in came if word in VIOLATIONS] == []
     if long:
         assert sum(word in ("held", "warned") for word, _ in came) > 15
+
+
+def test_the_truth_knows_what_a_touch_costs() -> None:
+    """sigmoid(x³) is ½ in long double wherever |x| < 10⁻⁶; sin(wx) sign(x) has the mean of |sin(wx)|-like waves there."""
+    q, w, a = 0.0012594082062458523, 1669.375, -0.048095703125
+    f = Drawn(f"sin({w!r}*(x-({a!r})))", f"sin({w!r}*(x-({a!r})))", f"(x-({a!r}))", w)
+    g = Drawn(
+        "sign(3441.625*(sigmoid((x^3))-(0.5)))",
+        "sign(3441.625*(sigmoid((x^3))-(0.5)))",
+        "(sigmoid((x^3))-(0.5))",
+        3441.625,
+        (0.0,),
+    )
+    value, own, _ = draws.truth(Draw("line", f, g, (q, q, q), {}))
+    s = mp.mpf(w) * mp.sqrt(mp.mpf(q))
+    # E sin(w(x − a)) sign x = cos(wa) E sin(w|x|), which is Dawson's integral.
+    exact = mp.cos(mp.mpf(w) * mp.mpf(a)) * mp.exp(-(s**2) / 2) * mp.erfi(s / mp.sqrt(2))
+    assert abs(value - exact) <= own < 1e-2
+
+
+@pytest.mark.parametrize(("kink", "q"), [("0.99988", 93.3), ("2", 21.18), ("1/3", 0.0874), ("1/2", 2.0)])
+def test_kinks_that_are_not_known_are_seen_or_refused(kink: str, q: float) -> None:
+    """E (max(x, k) − 15)²: kinks of inner beside an edge of one set of panels."""
+    f = Drawn(f"(8.0*(max(x,{kink})-(15.0)))", f"(8.0*(max(x,{kink})-(15.0)))", f"(max(x,{kink})-(15.0))", 8.0)
+    try:
+        value, own, _ = draws.truth(Draw("square", f, f, (q, q, q), {}))
+    except draws.NoTruth:
+        return
+    with mp.workdps(30):
+        k, s = mp.mpf(eval(kink)), mp.sqrt(mp.mpf(q))
+        mass, edge = mp.ncdf(-k / s), s * s * mp.npdf(k, 0, s)
+        # ∫_k^∞ of 1, x, x²
+        exact = 64 * ((k - 15) ** 2 * (1 - mass) + (s * s * mass + k * edge) - 30 * edge + 225 * mass)
+    assert abs(value - exact) <= own + 1e-15 * exact
