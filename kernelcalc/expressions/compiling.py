@@ -35,3 +35,12 @@ def one_constant(total: sp.Expr) -> sp.Expr:
     # functions of our own have no digits until they are written in SymPy's
     value = value if value.is_Float else sp.N(constant.rewrite(sp.exp), 20)
     return sp.Float(value, 17) + rest if value.is_Float else total
+
+
+def one_number(constant: sp.Expr) -> sp.Expr:
+    """A function of a constant as the number it is: float64 loses the digits of a large argument, of a sine for instance."""
+    argument = sp.N(constant.args[0], 30)
+    if not (argument.is_Float and 1 < abs(argument) < 2**53):
+        return constant
+    value = sp.N(constant, 30)
+    return sp.Float(value, 17) if value.is_Float else constant

@@ -17,7 +17,7 @@ import numpy as np
 import sympy as sp
 
 from kernelcalc.errors import SlowMethodWarning
-from kernelcalc.expressions.compiling import compile_expression, one_constant
+from kernelcalc.expressions.compiling import compile_expression, one_constant, one_number
 from kernelcalc.expressions.sinc import sinc_digits, sinc_floats
 from kernelcalc.machine import MULTIPRECISION
 
@@ -396,18 +396,9 @@ def _one_by_one(function: Callable[[Any], Any], values: np.ndarray, expr: sp.Exp
 def in_floats(expr: sp.Expr) -> sp.Expr:
     """As float64: whole numbers and fractions that NumPy has no type for, and constants whose digits cancel."""
     expr = expr.replace(lambda e: e.is_Add, one_constant)
-    expr = expr.replace(lambda e: isinstance(e, sp.Function | sp.exp) and not e.free_symbols, _one_number)
+    expr = expr.replace(lambda e: isinstance(e, sp.Function | sp.exp) and not e.free_symbols, one_number)
     large = [n for n in expr.atoms(sp.Rational) if max(abs(n.p), n.q) >= 2**53]
     return expr.xreplace({n: sp.Float(n, 17) for n in large})
-
-
-def _one_number(constant: sp.Expr) -> sp.Expr:
-    """A function of a constant as the number it is: float64 loses the digits of a large argument, of a sine for instance."""
-    argument = sp.N(plain(constant.args[0]), 30)
-    if not (argument.is_Float and 1 < abs(argument) < 2**53):
-        return constant
-    value = sp.N(plain(constant), 30)
-    return sp.Float(value, 17) if value.is_Float else constant
 
 
 def _overflowing(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[Any], Any]:
