@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import threading
 import time
 import warnings
@@ -154,6 +155,10 @@ class _Watcher:
     """The thread that looks at running calls; it ends when there is none, and begins with the next."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Nothing runs: so it is in a forked process, which has no thread and may have got the lock closed."""
         self._calls: dict[int, Watch] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -183,3 +188,5 @@ class _Watcher:
 
 
 _RUNNING, _WATCHER = _Running(), _Watcher()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_WATCHER.forget)
