@@ -26,11 +26,14 @@ import sympy as sp
 from mpmath import mp
 from numpy.typing import ArrayLike, NDArray
 
+from kernelcalc.errors import PrecisionError
 from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.machine import MULTIPRECISION
 
 # Squared distance from 0 beyond which a quadrant's probability, below 1e-13, is integrated by itself.
 FAR_QUADRANT = 60
+# What the exponent of a complex argument changes by on one panel, and the most panels: seconds.
+PANEL_TURN, MOST_TURNS = 40, 2000
 
 
 def nicholson_v(h: Any, y: Any) -> Any:
@@ -50,12 +53,47 @@ def nicholson_v(h: Any, y: Any) -> Any:
     if mpmath.isinf(h):
         return mpmath.mpf(0)
     slope, half = y / h, h * h / 2
+    if mpmath.im(h) or mpmath.im(y):
+        area = mpmath.quad(_slope_integrand(slope, half), _complex_cuts(slope, half), method="gauss-legendre")
+        return slope * area / (2 * mp.pi)
     # The integrand is e^{−h²t²/2} wide; beyond |h| of 1 the cuts keep each panel to a few widths.
     width = 4 / max(abs(h), 1)
     panels = 1 if abs(slope) <= width else int(mpmath.ceil(mpmath.log(abs(slope) / width, 2))) + 1
     nodes = [0] + [slope / 2**k for k in range(panels - 1, -1, -1)]
     area = mpmath.quad(lambda t: -mpmath.expm1(-half * (1 + t * t)) / (1 + t * t), nodes, method="gauss-legendre")
     return area / (2 * mp.pi)
+
+
+def _slope_integrand(slope: Any, half: Any) -> Any:
+    """What V(h, y) integrates over s from 0 to 1 where t = s y/h; the exponential is entire, the zeros of 1 + t² are none."""
+
+    def integrand(s: Any) -> Any:
+        bend = 1 + (slope * s) ** 2
+        return -mpmath.expm1(-half * bend) / bend if bend != 0 else half
+
+    return integrand
+
+
+def _complex_cuts(slope: Any, half: Any) -> list[Any]:
+    """Panels of s from 0 to 1 on each of which e^{−h²t²/2}, at t = s·slope, turns or grows by e^{40}.
+
+    Raises
+    ------
+    PrecisionError
+        The exponential turns too often.
+    """
+    end = half * slope * slope
+    size, growth = abs(end), -mpmath.re(end)
+    # What grows towards s = 1 by more digits than are kept is nothing before.
+    first = mpmath.sqrt(max(0, 1 - (mp.prec + 20) * mpmath.log(2) / growth)) if growth > 0 else mpmath.mpf(0)
+    count = int(mpmath.ceil(size * (1 - first**2) / PANEL_TURN)) or 1
+    if count > MOST_TURNS:
+        raise PrecisionError(f"Φ₂ at complex arguments: an exponential of {count} panels")
+    even = {mpmath.sqrt(first**2 + (1 - first**2) * n / count) for n in range(count + 1)}
+    if abs(1 + slope * slope) < 0.5:
+        # 1/(1 + t²) has its poles beside s = 1.
+        even |= {max(first, 1 - mpmath.ldexp(1, -k)) for k in range(1, max(2, mpmath.mag(half) + 1))}
+    return sorted(even)
 
 
 def owens_t(h: Any, a: Any) -> Any:
@@ -71,7 +109,16 @@ def owens_t(h: Any, a: Any) -> Any:
 
 
 def binormal_cdf(h: Any, k: Any, cosine: Any, sine: Any) -> Any:
-    """Φ₂(h, k, ρ) with ρ = cosine and √(1−ρ²) = sine > 0, given apart so that no digits are lost near ρ = ±1."""
+    """Φ₂(h, k, ρ) with ρ = cosine and √(1−ρ²) = sine > 0, given apart so that no digits are lost near ρ = ±1.
+
+    Complex h and k, of waves beside a step, keep as many digits as do not cancel.
+    """
+    if not (mpmath.im(h) or mpmath.im(k)):
+        return _binormal_real(mpmath.re(h), mpmath.re(k), cosine, sine)
+    return _by_nicholson(h, k, cosine, sine)
+
+
+def _binormal_real(h: Any, k: Any, cosine: Any, sine: Any) -> Any:
     # The point of the quadrant that is nearest to 0 lies in the corner, or at one side.
     left, below = h - cosine * k, k - cosine * h
     if left < 0 and below < 0:
@@ -81,6 +128,10 @@ def binormal_cdf(h: Any, k: Any, cosine: Any, sine: Any) -> Any:
         return _far_quadrant(h, k, cosine, sine)
     elif k < 0 <= left and k * k > FAR_QUADRANT:
         return _far_quadrant(k, h, cosine, sine)
+    return _by_nicholson(h, k, cosine, sine)
+
+
+def _by_nicholson(h: Any, k: Any, cosine: Any, sine: Any) -> Any:
     angle = mpmath.atan2(sine, cosine)
     out = (_half_erf(h) + _half_erf(k) + 1) / 2 - angle / (2 * mp.pi)
     if h != 0:

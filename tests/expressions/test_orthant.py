@@ -137,3 +137,85 @@ def test_digits_of_what_dies_at_once_beside_a_large_variance(f, given, g, functi
         places = [-30, -20, -12, -6, -3, -1, 0, 1, 3, 6, 12, 20, 30]
         exact = mp.quad(lambda b: function(b) * given(c / qp * b, left) * mp.npdf(b, 0, mp.sqrt(qp)), places)
         assert abs(found / exact - 1) < mp.mpf(10) ** -19
+
+
+def _along_a_path(h, k, rho):
+    """Φ₂ at complex h and k: φ(u) Φ((k − ρu)/√(1 − ρ²)) from far left to h, first on the real line, then upwards."""
+    h, k, root = mp.mpmathify(h), mp.mpmathify(k), mp.sqrt(1 - rho * rho)
+
+    def integrand(u):
+        return mp.npdf(u) * mp.erfc((rho * u - k) / root / mp.sqrt(2)) / 2
+
+    places = [mp.re(h) - 16 + n for n in range(17)]
+    places += [mp.re(h) + mp.mpc(0, 1) * mp.im(h) * n / 10 for n in range(1, 11)]
+    return mp.quad(integrand, places, method="gauss-legendre")
+
+
+@pytest.mark.parametrize(
+    ("h", "k", "rho"),
+    [
+        (1 + 2j, -0.5 + 1j, 0.3),
+        (5j, -5j, 0.3),
+        (5j, 1, -0.8),
+        (-3 + 3.1j, 2 - 2j, 0.6),
+        (2 + 0.8j, 1.12 + 1.84j, 0.8),  # (k − ρh)/√(1−ρ²) = ih, where a pole of Nicholson's integrand is lifted
+        (mp.mpc(-1, 0), mp.mpc(0.5, 0), 0.4),
+    ],
+)
+def test_complex_arguments(h, k, rho):
+    with mp.workdps(25):
+        h, k, rho = mp.mpmathify(h), mp.mpmathify(k), mp.mpf(rho)
+        value = binormal_cdf(h, k, rho, mp.sqrt(1 - rho * rho))
+        assert abs(value - _along_a_path(h, k, rho)) < 1e-19 * abs(value)
+
+
+def _half_wave(frequency, threshold, mean, deviation):
+    """E[e^{iωb} 1(b > threshold)] of b ~ N(mean, deviation²)."""
+    mean, turned = mp.mpf(mean), mean + mp.mpc(0, frequency) * deviation**2
+    weight = mp.exp(mp.mpc(0, frequency) * mean - (frequency * deviation) ** 2 / 2)
+    return weight * mp.erfc((threshold - turned) / deviation / mp.sqrt(2)) / 2
+
+
+def _wave_of_maximum(frequency, threshold, mean, deviation):
+    """E[e^{iω max(b, threshold)}]."""
+    below = mp.erfc((mean - threshold) / deviation / mp.sqrt(2)) / 2
+    return _half_wave(frequency, threshold, mean, deviation) + mp.expj(frequency * threshold) * below
+
+
+def _wave_of_size(frequency, mean, deviation):
+    """E[e^{iω|b|}]."""
+    return sum(_half_wave(frequency, 0, sign * mean, deviation) for sign in (1, -1))
+
+
+@pytest.mark.parametrize("options", [{}, {"dps": 20}])
+@pytest.mark.parametrize(
+    ("f", "function", "kink", "g", "given"),
+    [
+        (
+            "sin(18.625*(abs(x)-15.56640625))",
+            lambda a: mp.sin(18.625 * (abs(a) - 15.56640625)),
+            0,
+            "sin(18.625*(abs(x)-15.56640625))",
+            lambda mean, s: mp.im(mp.expj(-18.625 * 15.56640625) * _wave_of_size(18.625, mean, s)),
+        ),
+        ("erf(x)", mp.erf, 0, "sin(2.5*max(x,0.25))", lambda mean, s: mp.im(_wave_of_maximum(2.5, 0.25, mean, s))),
+        (
+            "abs(x - 0.5)",
+            lambda a: abs(a - 0.5),
+            0.5,
+            "cos(3*abs(x))",
+            lambda mean, s: mp.re(_wave_of_size(3, mean, s)),
+        ),
+    ],
+)
+def test_waves_with_kinks_beside_gates(f, function, kink, g, given, options):
+    """The inner expectation in closed form, the outer one by quadrature."""
+    q, qp, c = 1.0, 0.75, 0.25
+    with mp.workdps(25):
+        deviation = mp.sqrt(qp - mp.mpf(c) ** 2 / q)
+        cuts = sorted({mp.mpf(n) / 4 for n in range(-44, 45)} | {mp.mpf(kink)})
+        truth = mp.quad(
+            lambda a: function(a) * mp.npdf(a) * given(c * a, deviation), cuts, method="gauss-legendre", maxdegree=4
+        )
+        value = mp.mpf(kc.gaussian_expectation(f, g, q, qp, c, **options))
+        assert abs(value - truth) < (1e-17 if options else 1e-14) * abs(truth)
