@@ -2,6 +2,8 @@
 
 import ast
 import inspect
+import os
+import signal
 import threading
 import time
 import warnings
@@ -116,3 +118,23 @@ def test_what_shows_its_progress_is_watched():
             assert any("watched" in ast.unparse(one) for one in tree.body[0].decorator_list), name
             seen += 1
     assert seen > 8
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_does_not_wait_for_a_lock_of_its_parent():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+        with patience._WATCHER._lock:
+            child = os.fork()
+            if child == 0:
+                os._exit(7 if slow(0.0) == 0.0 else 1)
+    for _ in range(500):
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            break
+        time.sleep(0.02)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        pytest.fail("it waits")
+    assert os.waitstatus_to_exitcode(status) == 7
