@@ -50,7 +50,7 @@ def check_number(name: str, value: Any, least: float = 0.0, *, finite: bool = Tr
     return number
 
 
-def generator(rng: Any) -> np.random.Generator:
+def random_generator(rng: Any) -> np.random.Generator:
     """A random generator from a seed or a generator.
 
     Raises
@@ -61,6 +61,17 @@ def generator(rng: Any) -> np.random.Generator:
         return np.random.default_rng(rng)
     except (TypeError, ValueError) as error:
         raise InputError("rng, a seed (a whole number ≥ 0) or a numpy.random.Generator", f"{rng!r}") from error
+
+
+def check_can(name: str, value: Any, method: str, expected: str) -> None:
+    """Refuse what has no such method; None stands for no object and passes.
+
+    Raises
+    ------
+    InputError
+    """
+    if value is not None and not callable(getattr(value, method, None)):
+        raise InputError(f"{name}, {expected}", shown(value))
 
 
 def floats(values: ArrayLike, what: str, expected: str) -> Array:

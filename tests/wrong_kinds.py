@@ -361,19 +361,24 @@ def full(function, arguments):
     return {**arguments, **{name: BY_NAME[name] for name in missing}}
 
 
-def required_names(function):
-    """Those that take one value; what gathers several is left to the functions that it is handed to."""
-    parameters = inspect.signature(function).parameters
+def swept(function):
+    """Parameters and the wrong kinds for each; what gathers several is left to the functions that it is handed to.
+
+    A flag takes anything that Python takes for true or false, and a default is no wrong kind.
+    """
     gathers = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    return [name for name in required(function) if parameters[name].kind not in gathers or name in GATHERED]
+    for name, about in inspect.signature(function).parameters.items():
+        if (about.kind in gathers and name not in GATHERED) or isinstance(about.default, bool):
+            continue
+        yield name, {kind: wrong for kind, wrong in WRONG.items() if wrong is not about.default}
 
 
 def report():
     """Prints every call with an exception that is none of the package's own."""
     for name, function, given in calls():
         arguments = full(function, given)
-        for parameter in required_names(function):
-            for kind, wrong in WRONG.items():
+        for parameter, kinds in swept(function):
+            for kind, wrong in kinds.items():
                 error = outcome(function, {**arguments, parameter: wrong})
                 if error is not None and not isinstance(error, KernelcalcError):
                     print(f"{name}({parameter}={kind}): {error!r:.150}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arguments import floats
+from kernelcalc.arguments import floats, random_generator
 from kernelcalc.arrays import plain
 from kernelcalc.datasets.labels import label_vector, too_many_classes
 from kernelcalc.errors import InputError, ShapeError
@@ -169,7 +169,7 @@ def _shares(counts: NDArray[np.int64], n: int, least: NDArray[np.int64], most: N
 
 
 def _drawn(members: NDArray[np.int64], shares: NDArray[np.int64], rng: Any) -> NDArray[np.int64]:
-    generator = np.random.default_rng(rng)
+    generator = random_generator(rng)
     rows = [generator.permutation(np.flatnonzero(members == c))[:share] for c, share in enumerate(shares)]
     return np.sort(np.concatenate(rows))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arguments import check_number, random_generator
 from kernelcalc.datasets.scaling import rescale
 from kernelcalc.errors import InputError
 
@@ -60,8 +61,8 @@ def gaussian_clusters(
     n, clusters, n_in = _count("n", n), _count("clusters", clusters), _count("n_in", n_in)
     if n < clusters:
         raise InputError(f"at least one point for each of {clusters} clusters", f"n={n}")
-    _positive("spread", spread)
-    generator = np.random.default_rng(rng)
+    spread = _positive("spread", spread)
+    generator = random_generator(rng)
     labels = np.arange(n, dtype=np.int64) % clusters
     centres = generator.standard_normal((clusters, n_in))
     points = centres[labels] + spread * generator.standard_normal((n, n_in))
@@ -95,9 +96,9 @@ def two_blobs(n: int = 100, *, std: float = 0.5, rng: Any = 0) -> tuple[Array, N
     ([[1.0, 1.0], [-1.0, -1.0], [1.0, 1.0], [-1.0, -1.0]], [0, 1, 0, 1])
     """
     n = _count("n", n)
-    _positive("std", std)
+    std = _positive("std", std)
     labels = np.arange(n, dtype=np.int64) % 2
-    noise = np.random.default_rng(rng).standard_normal((n, 2))
+    noise = random_generator(rng).standard_normal((n, 2))
     return (1.0 - 2.0 * labels)[:, None] + std * noise, labels
 
 
@@ -132,7 +133,7 @@ def random_patterns(
     (20.0, [0, 1, 2])
     """
     n, n_in, classes = _count("n", n), _count("n_in", n_in), _count("classes", classes)
-    generator = np.random.default_rng(rng)
+    generator = random_generator(rng)
     points = rescale(generator.standard_normal((n, n_in)), scale)
     return points, generator.integers(0, classes, n)
 
@@ -143,6 +144,8 @@ def _count(name: str, value: Any) -> int:
     return int(value)
 
 
-def _positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
+def _positive(name: str, value: Any) -> float:
+    number = check_number(name, value, -math.inf, finite=False)
+    if not (math.isfinite(number) and number > 0):
         raise InputError(f"a finite {name} > 0", repr(value))
+    return number

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arguments import random_generator
 from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError
 from kernelcalc.finite import derivatives
@@ -103,7 +104,7 @@ class FiniteNetwork(Parameters):
             return LayeredNetwork.random(net, widths, n_in, rng, dtype)
         sizes = layer_sizes(net, widths, n_in)
         dtype = float_type(dtype)
-        generator = np.random.default_rng(rng)
+        generator = random_generator(rng)
         weights, biases = [], []
         for n, m in pairwise(sizes):
             weights.append(generator.standard_normal((n, m)).astype(dtype, copy=False))
@@ -253,7 +254,7 @@ class LayeredNetwork(LayeredParameters, FiniteNetwork):
         cls, net: Any, widths: int | Sequence[int] = 64, n_in: Any = 196, rng: Any = 0, dtype: Any = np.float64
     ) -> LayeredNetwork:
         """See :meth:`FiniteNetwork.random`."""
-        made, dtype, generator = Architecture.of(net, widths, n_in), float_type(dtype), np.random.default_rng(rng)
+        made, dtype, generator = Architecture.of(net, widths, n_in), float_type(dtype), random_generator(rng)
         weights, biases = [], []
         for n, m in made.sizes:
             weights.append(generator.standard_normal((n, m)).astype(dtype, copy=False))

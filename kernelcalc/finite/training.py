@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from kernelcalc.arguments import check_can, random_generator
 from kernelcalc.errors import InputError, IntegrationError, MissingExtraError, UnknownNameError
 from kernelcalc.finite.arrays import AnyArray, finite_array, finite_number, whole_number
 from kernelcalc.finite.curvature.hessian import HessianSplit
@@ -195,6 +196,7 @@ def train(
     """
     plan = Schedule(times=times, method=method, step=step, batch_size=batch_size, tol=tol, gradient_norm=gradient_norm)
     problem = Problem.of(net, X, Y, loss)
+    check_can("record", record, "__call__", "a function of the time and the network")
     if method == "flow":
 
         def velocity(theta: AnyArray) -> AnyArray:
@@ -206,7 +208,7 @@ def train(
         else:
             states = flow(velocity, net.parameters, plan.times, plan.tol, plan.gradient_norm)
     else:
-        states = _descent(net, problem, plan, np.random.default_rng(rng))
+        states = _descent(net, problem, plan, random_generator(rng))
     if progress:
         states = _with_bar(states, len(plan.times))
     seen, losses, records, now, stopped = [], [], [], net, None

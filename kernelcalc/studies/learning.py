@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from kernelcalc.arguments import check_count, check_number, floats, generator
+from kernelcalc.arguments import check_can, check_count, check_number, floats, random_generator
 from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, ShapeError, renamed
 from kernelcalc.kernels.network import check_network
@@ -183,12 +183,15 @@ def learning_curves(
     if (len(y), len(t)) != (len(x), len(new)):
         raise ShapeError(f"{len(x)} and {len(new)} labels", f"{len(y)} and {len(t)}")
     check_count("samples", samples, 2)
+    check_can("descent", descent, "modes", "a kernelcalc.Descent")
     bounds = floats(levels, "levels", "two numbers")
     if bounds.shape != (2,) or not (0 <= bounds[0] <= bounds[1] <= 1):
         raise InputError("two levels between 0 and 1, increasing", repr(levels))
     kernels = net.kernels(np.concatenate([x, new]), only=("sigma", "theta"))
     sigma, theta = gram(kernels, "sigma"), gram(kernels, "theta")
-    start = along_points(covariance_root(sigma), generator(rng).standard_normal((samples, len(sigma), y.shape[1])))
+    start = along_points(
+        covariance_root(sigma), random_generator(rng).standard_normal((samples, len(sigma), y.shape[1]))
+    )
     if law.is_quadratic:
         modes = Modes.of(theta[: len(x), : len(x)], _whole_ridge(theta[: len(x), : len(x)], ridge, diag_reg), descent)
         when = times_of(times, endless=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arguments import check_count, check_number
+from kernelcalc.arguments import check_can, check_count, check_number
 from kernelcalc.errors import InputError, renamed
 from kernelcalc.machine import one_blas_thread, processors
 from kernelcalc.patience import watched
@@ -160,6 +160,7 @@ def _mse_forms(
     """For each time what computes the quadratic form."""
     if not isinstance(moment, str) or moment not in ("trace_s", "trace_s2", "loss"):
         raise InputError("moment 'trace_s', 'trace_s2' or 'loss'", repr(moment))
+    check_can("descent", descent, "modes", "a kernelcalc.Descent")
     t = times_of(times, endless=False)
     t = t if descent is None else descent.at(t)
     theta = gram(kernels, "theta")

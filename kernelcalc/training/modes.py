@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.linalg import norm
 
+from kernelcalc.arguments import check_can
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import InputError, PrecisionWarning, warn
 from kernelcalc.training.checks import KERNEL_ACCURACY
@@ -70,8 +71,9 @@ class Modes:
         Raises
         ------
         InputError
-            Θ has a negative eigenvalue; a ridge that is negative or not finite.
+            Θ has a negative eigenvalue; a ridge that is negative or not finite; what is no descent.
         """
+        check_can("descent", descent, "modes", "a kernelcalc.Descent")
         if not (math.isfinite(ridge) and ridge >= 0):
             raise InputError("a ridge ≥ 0", repr(ridge))
         n = len(theta)

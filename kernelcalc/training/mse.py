@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.linalg import norm
 
-from kernelcalc.arguments import check_count
+from kernelcalc.arguments import check_can, check_count
 from kernelcalc.arrays import EPS, digest
 from kernelcalc.errors import InputError, renamed
 from kernelcalc.machine import blas_threads
@@ -110,6 +110,7 @@ def mse_moments(
     """
     check_count("kmax", kmax, 1)
     t = times_of(times, endless=True)
+    check_can("descent", descent, "modes", "a kernelcalc.Descent")
     t = t if descent is None else descent.at(t)
     theta = gram(kernels, "theta")
     y = columns(Y, len(theta), what="Y")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arguments import check_count, floats, generator
+from kernelcalc.arguments import check_count, floats, random_generator
 from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError
 from kernelcalc.results.result import Result, axes
 from kernelcalc.training.checks import levels_of
@@ -292,7 +292,7 @@ class QuadraticLaw(Result):
 
     def sample(self, count: int, rng: Any = 0) -> Array:
         """Draws, (count,)."""
-        draws = generator(rng)
+        draws = random_generator(rng)
         total = np.zeros(count)
         for _ in range(self.copies):
             xi = draws.standard_normal((count, self.weights.size))

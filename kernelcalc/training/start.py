@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arguments import check_count, generator
+from kernelcalc.arguments import check_count, random_generator
 from kernelcalc.errors import CovarianceError
 from kernelcalc.training.checks import gram
 
@@ -36,7 +36,7 @@ def initial_draws(kernels: Any, n_out: int, samples: int, rng: Any = 0) -> tuple
     """
     check_count("samples", samples, 2)
     factor = covariance_root(initial_covariance(kernels))
-    noise = generator(rng).standard_normal((samples, factor.shape[1], n_out))
+    noise = random_generator(rng).standard_normal((samples, factor.shape[1], n_out))
     both = along_points(factor, noise)
     n = len(factor) // 2
     return np.ascontiguousarray(both[:, :n]), np.ascontiguousarray(both[:, n:])

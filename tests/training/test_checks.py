@@ -262,12 +262,12 @@ REFUSED = {
         "expected rtol, a number of at least 0, got nan",
     ),
     "no seed": (
-        lambda: arguments.generator(-1),
+        lambda: arguments.random_generator(-1),
         InputError,
         "expected rng, a seed (a whole number ≥ 0) or a numpy.random.Generator, got -1",
     ),
     "no generator": (
-        lambda: arguments.generator("a"),
+        lambda: arguments.random_generator("a"),
         InputError,
         "expected rng, a seed (a whole number ≥ 0) or a numpy.random.Generator, got 'a'",
     ),
@@ -313,8 +313,8 @@ def test_what_is_let_through():
     assert arguments.check_number("rtol", np.inf, finite=False) == np.inf
     assert arguments.check_number("rtol", 0) == 0
     given = np.random.default_rng(3)
-    assert arguments.generator(given) is given
-    assert arguments.generator(3).random() == np.random.default_rng(3).random()
+    assert arguments.random_generator(given) is given
+    assert arguments.random_generator(3).random() == np.random.default_rng(3).random()
     assert arguments.finite([1, 2], "X").dtype == np.float64
     np.testing.assert_array_equal(checks.square(SKEW, "phi"), SKEW)
     np.testing.assert_array_equal(checks.square(SKEW, "lam"), SKEW)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arguments import random_generator
 from kernelcalc.errors import InputError, NotFiniteError
 from kernelcalc.finite.arrays import AnyArray, whole_number
 from kernelcalc.finite.composition import LayeredForward
@@ -178,7 +179,7 @@ def hessian_moments(
             kmax,
             (probes, deflation, unit_probes, whole_probes),
             dense,
-            np.random.default_rng(rng),
+            random_generator(rng),
             pairs,
         )
     for name, value in vars(moments).items():

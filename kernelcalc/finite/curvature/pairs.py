@@ -41,6 +41,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arguments import random_generator
 from kernelcalc.finite.arrays import AnyArray
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.derivatives import Problem, forward, unit_ntk_diagonals
@@ -140,7 +141,7 @@ def _curvature_pairs(split: HessianSplit, block: int | None, unit_probes: int, r
     s_i = _along_rows(split, lam, kernels) if by_rows else np.zeros((n, n), dtype=dtype)
     # E^m[u, r, s] = ζ̃^m_r(u)·η^m(s)
     eta_zeta = [] if by_rows else [zeta[m] @ eta[m].T for m in range(net.depth + 1)]
-    generator, batches = np.random.default_rng(rng), np.zeros((_BATCHES if unit_probes else 0, 2))
+    generator, batches = random_generator(rng), np.zeros((_BATCHES if unit_probes else 0, 2))
     for layer in range(1, net.depth):
         k_row = kernels[layer - 1]
         c2 = net.scales[layer] ** 2

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arguments import random_generator
 from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError, UnknownNameError
 from kernelcalc.finite.arrays import AnyArray, finite_array, finite_number, real_array, whole_number
 from kernelcalc.finite.curvature.hessian import DENSE_LIMIT, CurvatureOperator
@@ -165,7 +166,7 @@ def extreme_eigenvalues(
         linear = operator.linear_operator()
     else:
         linear = LinearOperator((p, p), matvec=lambda v: operator @ v.ravel(), dtype=np.float64)
-    start = np.random.default_rng(rng).standard_normal(p).astype(linear.dtype, copy=False)
+    start = random_generator(rng).standard_normal(p).astype(linear.dtype, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
         first = linear.matvec(start)
     _require_finite(first)
@@ -236,7 +237,7 @@ def spectral_density(operator: Any, *, steps: int = 80, probes: int = 4, rng: An
     steps, probes = whole_number(steps, "steps"), whole_number(probes, "probes")
     if steps < 1 or probes < 1:
         raise InputError("steps >= 1 and probes >= 1", f"steps={steps}, probes={probes}")
-    generator = np.random.default_rng(rng)
+    generator = random_generator(rng)
     steps = min(steps, p)
     nodes, weights = np.zeros((probes, steps)), np.zeros((probes, steps))
     for i in range(probes):

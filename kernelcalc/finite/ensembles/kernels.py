@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arguments import random_generator
 from kernelcalc.arrays import digest
 from kernelcalc.errors import ShapeError
 from kernelcalc.finite.arrays import AnyArray, finite_array, whole_number, whole_numbers
@@ -78,7 +79,7 @@ def trace_gradient_kernel(net: FiniteNetwork, X: Any, probes: int = 8, rng: Any 
         return trace_derivatives(net, x) / net.n_out
     jac = net.jacobian(x)
     if isinstance(net, LayeredNetwork):
-        return _sampled_gradient_kernel(net, x, jac, whole_number(probes, "probes"), np.random.default_rng(rng))
+        return _sampled_gradient_kernel(net, x, jac, whole_number(probes, "probes"), random_generator(rng))
     total = np.zeros((len(x), len(x)), dtype=net.dtype)
     for t in range(len(x)):
         for a in range(net.n_out):
@@ -123,7 +124,7 @@ def hessian_kernel(net: FiniteNetwork, X: Any, probes: int = 16, rng: Any = 0) -
     x = net.points(X)
     total = np.zeros((len(x), len(x)), dtype=net.dtype)
     if isinstance(net, LayeredNetwork):
-        signs = np.random.default_rng(rng).choice(np.array([-1.0, 1.0]), size=(probes, net.n_parameters))
+        signs = random_generator(rng).choice(np.array([-1.0, 1.0]), size=(probes, net.n_parameters))
         for a in range(net.n_out):
             splits = [HessianSplit.of_output(forward(net, one[None]), a) for one in x]
             moved = np.stack([split.product(signs.astype(net.dtype), "s") for split in splits])

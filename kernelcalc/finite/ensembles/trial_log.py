@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from kernelcalc.arguments import path_of
 from kernelcalc.errors import DataFileError, InputError, OutputFileError
 from kernelcalc.finite.arrays import AnyArray, real_array
 
@@ -39,7 +40,7 @@ class TrialLog:
     Raises
     ------
     InputError
-        Settings that JSON cannot hold.
+        Settings that JSON cannot hold; what is no path.
     DataFileError
         Another kind of file, trials of another run, or another process is writing.
     OutputFileError
@@ -47,7 +48,7 @@ class TrialLog:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, seed: str, settings: dict[str, Any]) -> None:
-        self._path = Path(path)
+        self._path = path_of(path)
         header = json.loads(json.dumps({"format": _FORMAT, "seed": seed, "settings": settings}, default=_json))
         try:
             self._file = self._open()

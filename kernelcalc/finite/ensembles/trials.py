@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arguments import path_of
+from kernelcalc.arguments import check_can, path_of
 from kernelcalc.errors import InputError, KernelcalcError, MissingExtraError, WorkerError, warn
 from kernelcalc.finite.arrays import AnyArray, whole_number
 from kernelcalc.finite.ensembles.trial_log import Result, TrialLog, as_result, fields
@@ -104,6 +104,8 @@ def run_trials(
     trials, workers = whole_number(trials, "trials"), whole_number(workers, "workers")
     if trials < 1 or workers < 1:
         raise InputError("at least one trial and one worker", f"trials={trials}, workers={workers}")
+    group = whole_number(group, "group")
+    check_can("executor", executor, "submit", "a concurrent.futures.Executor")
     seeds = trial_seeds(rng, trials)
     open_log: AbstractContextManager[TrialLog | None] = nullcontext()
     if path is not None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kernelcalc.arguments import check_number
+from kernelcalc.arguments import check_count, check_number, random_generator
 from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError
 from kernelcalc.kernels.distributed.engine import require
@@ -210,11 +210,13 @@ def top_eigenvalues(
     products = BlockProducts(matrix)
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or not 1 <= count <= products.size:
         raise InputError(f"count, a whole number from 1 to {products.size}", repr(count))
-    if method not in EIGEN_METHODS:
+    if not isinstance(method, str) or method not in EIGEN_METHODS:
         raise InputError(" or ".join(map(repr, EIGEN_METHODS)), repr(method))
+    check_count("max_passes", max_passes, 1)
+    tol = check_number("tol", tol)
     if not 0 <= tol < 1 or max_passes < 1:
         raise InputError("0 ≤ tol < 1 and max_passes ≥ 1", f"tol={tol!r}, max_passes={max_passes!r}")
-    generator = np.random.default_rng(rng)
+    generator = random_generator(rng)
     # Lanczos needs a space larger than what it looks for.
     if method == "lanczos" and count < products.size - 1:
         return _lanczos(products, int(count), tol, max_passes, generator)

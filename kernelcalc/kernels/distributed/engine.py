@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arguments import check_can
 from kernelcalc.errors import InputError, MissingExtraError
 
 DISTRIBUTED = ("dask",)
@@ -90,7 +91,14 @@ def block_sides(chunks: Any) -> tuple[int, int]:
 
 
 def active_client(client: Any = None) -> Any:
-    """The given client, else the current one of ``dask.distributed``, else None."""
+    """The given client, else the current one of ``dask.distributed``, else None.
+
+    Raises
+    ------
+    InputError
+        What is given is no client.
+    """
+    check_can("client", client, "get_executor", "a dask.distributed.Client")
     if client is not None:
         return client
     # Without the module loaded there can be no client, and loading it takes half a second.

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arguments import path_of
+from kernelcalc.arguments import check_can, path_of
 from kernelcalc.errors import DataFileError, InputError, OutputFileError
 from kernelcalc.kernels.distributed.blocks import BlockSource, digest, kernel_block
 from kernelcalc.kernels.distributed.engine import CHUNKS, require, run_tasks
@@ -146,6 +146,7 @@ def write_source(
     """The work of :func:`write_kernels` on prepared blocks."""
     zarr = require("zarr", "a folder of kernels")
     folder = path_of(path).absolute()
+    check_can("client", client, "get_executor", "a dask.distributed.Client")
     record = _record(source, client)
     if folder.exists():
         _check_same(folder, record)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arguments import floats, shown
+from kernelcalc.arguments import check_count, floats, random_generator, shown
 from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, renamed
 from kernelcalc.kernels.distributed.eigenvalues import BlockProducts, square
@@ -51,7 +51,14 @@ class TraceMoments(Result):
     size: int
 
     def trace_i(self, n_out: int = 1) -> Array:
-        """Tr I^k = n_L Tr (Θ/N)^k under MSE, if A is Θ."""
+        """Tr I^k = n_L Tr (Θ/N)^k under MSE, if A is Θ.
+
+        Raises
+        ------
+        InputError
+            A number of outputs that is no whole number of at least 1.
+        """
+        check_count("n_out", n_out, 1)
         return n_out * self.values / float(self.size) ** np.arange(1, self.values.size + 1)
 
     def coordinates(self) -> dict[str, Any]:
@@ -95,14 +102,15 @@ def trace_moments(
     >>> trace_moments(matrix, rank=3).values.round(9)
     array([ 6., 14., 36., 98.])
     """
-    if kmax not in (1, 2, 3, 4):
+    check_count("kmax", kmax, 1)
+    if kmax > 4:
         raise InputError("kmax from 1 to 4", repr(kmax))
-    if rank < 1 or probes < 2:
-        raise InputError("rank ≥ 1 and probes ≥ 2", f"rank={rank!r}, probes={probes!r}")
+    check_count("rank", rank, 1)
+    check_count("probes", probes, 2)
     array = square(matrix)
     values, errors = np.zeros(4), np.zeros(4)
     if kmax > 2 and not exact:
-        values, errors = _by_probes(array, int(rank), int(probes), np.random.default_rng(rng))
+        values, errors = _by_probes(array, int(rank), int(probes), random_generator(rng))
     else:
         values[:2] = _finite(*require("dask", "traces").compute(*_first_sums(array)))
         if kmax > 2:
