@@ -2,6 +2,7 @@
 
 import inspect
 
+import numpy as np
 import pytest
 
 import kernelcalc as kc
@@ -24,7 +25,6 @@ NOT_THERE = {
     "finite.run_trials",
     "finite.train_ensemble",
     "load",
-    "plot.curves_figure",
     "torch.finite_network",
     "torch.from_torch",
     "torch.to_torch",
@@ -55,6 +55,33 @@ def test_wrong_kinds_are_refused_by_name(name, tmp_path, monkeypatch):
             assert error is None or isinstance(error, KernelcalcError), (parameter, kind, error)
             if parameter in needed and kind in ("None", "object") and name not in KEEPS_NONE:
                 assert error is not None, (parameter, kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        ("TraceMoments.trace_i", {"n_out": 3.5}, "n_out"),
+        ("distributed.top_eigenvalues", {"max_passes": 3.5}, "max_passes"),
+        ("distributed.top_eigenvalues", {"tol": 1.0}, "tol"),
+        ("distributed.trace_moments", {"rank": 3.5}, "rank"),
+        ("distributed.trace_moments", {"kmax": 3.5}, "kmax"),
+        ("distributed.trace_moments", {"kmax": 5}, "kmax"),
+        ("distributed.trace_moments", {"probes": 1}, "probes"),
+        ("predict", {"samples": "text"}, "samples"),
+        ("predict", {"width": 3.5}, "width"),
+        ("held_out", {"samples": "text"}, "samples"),
+        ("convex_loss", {"first": object()}, "first"),
+        ("symbolic.BinormalCDF", {"rho": 2}, "rho"),
+        ("symbolic.BinormalCDF", {"rho": -1.5}, "rho"),
+        ("symbolic.exact_expectation", {"orders": (1, 2, 0)}, "orders"),
+        ("plot.plot_moments", {"quantiles": [(np.zeros(2), np.ones(2))]}, "quantiles"),
+        ("plot.curves_figure", {"at_width": [None, None]}, "at_width"),
+    ],
+)
+def test_what_would_mean_nothing_is_refused(name, wrong, message):
+    function, arguments = CALLS[name]
+    with pytest.raises(KernelcalcError, match=message):
+        raise outcome(function, {**arguments, **wrong})
 
 
 def test_all_public_functions_are_called():

@@ -218,7 +218,7 @@ def calls():
         call("phase.fixed_points"),
         call("phase.normalized_position"),
         call("phase_diagram", sigma_w=[1.0, 2.0], beta=[0.1]),
-        call("plot.curves_figure", shown=lambda: [("tanh", trajectory(), ())]),
+        call("plot.curves_figure", shown=lambda: [("tanh", trajectory(), None)]),
         call("plot.plot_finite", moments=moments, ax=figure_axes),
         call("plot.plot_moments", trajectory=trajectory, ax=figure_axes),
         call("plot.plot_start", moments=at_start, ax=figure_axes),
@@ -368,7 +368,7 @@ def swept(function):
     """
     gathers = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     for name, about in inspect.signature(function).parameters.items():
-        if (about.kind in gathers and name not in GATHERED) or isinstance(about.default, bool):
+        if (about.kind in gathers and name not in GATHERED) or str(about.annotation).startswith("bool"):
             continue
         yield name, {kind: wrong for kind, wrong in WRONG.items() if wrong is not about.default}
 

@@ -13,6 +13,7 @@ import sympy as sp
 from kernelcalc.activations.features import Feature
 from kernelcalc.activations.normal import mean_and_variance
 from kernelcalc.activations.pieces import WITH_POLES, PiecewiseForm
+from kernelcalc.arguments import check_count, shown
 from kernelcalc.arrays import plain
 from kernelcalc.errors import ExpressionError, InputError, KernelcalcError, NotFiniteError
 from kernelcalc.expressions.atoms import Delta, x
@@ -85,6 +86,8 @@ class Activation(NamedExpression):
     ------
     ExpressionError
         If the expression has not exactly one symbol, is not real and finite on the line, or its kinks cannot be found.
+    InputError
+        If ``derivative_of`` is no activation with an order.
 
     Examples
     --------
@@ -105,6 +108,11 @@ class Activation(NamedExpression):
         derivative_of: tuple[Activation, int] | None = None,
     ) -> None:
         self.name: str = name if name is not None else str(expression)
+        if derivative_of is not None:
+            fits = isinstance(derivative_of, tuple) and len(derivative_of) == 2
+            if not fits or not isinstance(derivative_of[0], Activation):
+                raise InputError("derivative_of, an activation and the order of the derivative", shown(derivative_of))
+            check_count("the order of derivative_of", derivative_of[1], 0)
         self.root: Activation = derivative_of[0] if derivative_of else self
         self.order: int = derivative_of[1] if derivative_of else 0
         self._derivatives: dict[int, Activation] = {0: self} if derivative_of is None else self.root._derivatives

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from kernelcalc.arguments import check_name
 from kernelcalc.datasets.data import Request, listed
-from kernelcalc.errors import DataFileError, UnknownNameError
+from kernelcalc.errors import DataFileError
 
 LABEL_NAMES = frozenset(
     {"y", "label", "labels", "class", "classes", "target", "targets", "y_train", "y_true", "class_label"}
@@ -159,8 +160,7 @@ def request_of(
     UnknownNameError
         A decimal sign other than point and comma.
     """
-    if decimal not in (".", ","):
-        raise UnknownNameError("a decimal sign", decimal, (".", ","))
+    check_name("a decimal sign", decimal, (".", ","))
     one = labels is None or isinstance(labels, str | int)
     wanted = labels if labels is None or isinstance(labels, str) else str(labels) if one else _names(labels)
     return Request(

@@ -54,6 +54,8 @@ def balanced(
         if len(rows) < per_class:
             raise InputError(f"at least {per_class} points of every class", f"{len(rows)} labelled {label}")
         chosen.append(rows[:per_class])
+    if not chosen:
+        raise InputError("at least one class", "none")
     order = np.sort(np.concatenate(chosen))
     return points[order], labels[order]
 

@@ -24,7 +24,8 @@ import mpmath
 import sympy as sp
 from mpmath import mp
 
-from kernelcalc.errors import CovarianceError, PrecisionError
+from kernelcalc.arguments import counts
+from kernelcalc.errors import CovarianceError, InputError, PrecisionError
 from kernelcalc.expressions.atoms import Atom, NotInAlgebra, atoms_of, derivative, exact_numbers, x
 from kernelcalc.expressions.moments import PairCovariance, total_expectation
 from kernelcalc.expressions.numbers import MpmathNumbers, SympyNumbers
@@ -79,6 +80,8 @@ def exact_expectation(
 
     Raises
     ------
+    InputError
+        Orders that are no two whole numbers of at least 0.
     NotInAlgebra
         f or g is no sum of atoms.
     DivergentExpectationError
@@ -98,9 +101,12 @@ def exact_expectation(
     >>> exact_expectation(sp.Max(x, 0), sp.Max(x, 0), orders=(2, 2))
     1/(2*pi*sqrt(-c**2 + q*q'))
     """
+    found = counts("orders", orders, 0)
+    if len(found) != 2:
+        raise InputError("orders, one of f and one of g", f"{found}")
     fa, ga = (
-        derivative(atoms_of(to_sympy(f, {"x": x})), orders[0]),
-        derivative(atoms_of(to_sympy(g, {"x": x})), orders[1]),
+        derivative(atoms_of(to_sympy(f, {"x": x})), found[0]),
+        derivative(atoms_of(to_sympy(g, {"x": x})), found[1]),
     )
     v1, v2, v12 = (exact_numbers(to_sympy(v)) for v in (q1, q2, cov))
     if all(v.is_number for v in (v1, v2, v12)):

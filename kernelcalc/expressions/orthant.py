@@ -26,7 +26,7 @@ import sympy as sp
 from mpmath import mp
 from numpy.typing import ArrayLike, NDArray
 
-from kernelcalc.errors import PrecisionError
+from kernelcalc.errors import InputError, PrecisionError
 from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.machine import MULTIPRECISION
 
@@ -34,6 +34,8 @@ from kernelcalc.machine import MULTIPRECISION
 FAR_QUADRANT = 60
 # What the exponent of a complex argument changes by on one panel, and the most panels: seconds.
 PANEL_TURN, MOST_TURNS = 40, 2000
+# A correlation computed in float64 may lie beyond 1 by a few roundings.
+_ROUNDED_CORRELATION = 1e-12
 
 
 def nicholson_v(h: Any, y: Any) -> Any:
@@ -283,8 +285,18 @@ class BinormalCDF(sp.Function):
     _imp_ = staticmethod(binormal_cdf_float)
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
-        """Arguments that are expressions or numbers; a text is read by the whitelist."""
-        return super().__new__(cls, *map(to_sympy, args), **options)
+        """Arguments that are expressions or numbers; a text is read by the whitelist.
+
+        Raises
+        ------
+        InputError
+            A correlation that is a number outside [-1, 1].
+        """
+        given = [to_sympy(value) for value in args]
+        rho = given[-1] if len(given) == 3 else sp.Integer(0)
+        if rho.is_number and rho.is_real and abs(rho) > 1 + _ROUNDED_CORRELATION:
+            raise InputError("a correlation rho from -1 to 1", str(rho))
+        return super().__new__(cls, *given, **options)
 
     @classmethod
     def eval(cls, h: sp.Expr, k: sp.Expr, rho: sp.Expr) -> sp.Expr | None:

@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from kernelcalc.arguments import check_can, random_generator
-from kernelcalc.errors import InputError, IntegrationError, MissingExtraError, UnknownNameError
+from kernelcalc.arguments import check_can, check_name, random_generator
+from kernelcalc.errors import InputError, IntegrationError, MissingExtraError
 from kernelcalc.finite.arrays import AnyArray, finite_array, finite_number, whole_number
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.derivatives import Problem
@@ -58,8 +58,7 @@ class Schedule:
         when = np.atleast_1d(finite_array(self.times, "times"))
         if when.ndim != 1 or when.size == 0 or (when < 0).any() or (np.diff(when) < 0).any():
             raise InputError("times: non-negative, not decreasing numbers", f"{when.tolist()}")
-        if self.method not in TRAINING_METHODS:
-            raise UnknownNameError("a training method", self.method, TRAINING_METHODS)
+        check_name("a training method", self.method, TRAINING_METHODS)
         positive = {}
         for name in ("step", "tol", "gradient_norm"):
             value = getattr(self, name)

@@ -72,7 +72,7 @@ def resolve_arithmetic(
     InputError
         An unknown engine or arithmetic, or keywords that contradict each other.
     """
-    if engine not in ENGINES:
+    if engine is not None and (not isinstance(engine, str) or engine not in ENGINES):
         raise InputError(f"engine= one of {', '.join(map(repr, ENGINES))}", repr(engine))
     if arithmetic is not None and not isinstance(arithmetic, Floats | Digits | Balls):
         raise InputError("arithmetic= Floats(), Digits(30) or Balls(15)", repr(arithmetic))

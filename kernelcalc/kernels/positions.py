@@ -149,7 +149,7 @@ class Conv(PositionLayer):
             object.__setattr__(self, name, _count(name, getattr(self, name)))
         for name, zero in (("sigma_w", False), ("beta", True)):
             object.__setattr__(self, name, checked_scale(name, getattr(self, name), zero=zero))
-        if self.padding not in PADDINGS:
+        if not isinstance(self.padding, str) or self.padding not in PADDINGS:
             raise InputError(f"padding one of {', '.join(map(repr, PADDINGS))}", repr(self.padding))
 
     def windows(self, axes: int) -> tuple[Window, ...]:

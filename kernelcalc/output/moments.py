@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from kernelcalc.arguments import check_count, counts, floats, shown
 from kernelcalc.arrays import Array
-from kernelcalc.errors import InputError
+from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.output.style import (
     axes_or_new,
     color_of,
@@ -146,6 +148,7 @@ def plot_moments(
     """
     _require(trajectory, "trajectory", Moments)
     powers = _powers(k, trajectory.kmax)
+    bands = _bands(quantiles, np.shape(trajectory.trace_h))
     ax = axes_or_new(ax)
     order = np.argsort(trajectory.times)
     order = order[np.isfinite(trajectory.times[order])]
@@ -157,8 +160,8 @@ def plot_moments(
             ax.plot(
                 t, trajectory.trace_i[power - 1, order], color=color, lw=line_width(0.67), ls=(0, (1, 1.5)), zorder=2
             )
-        pairs = [(low[power - 1, order], high[power - 1, order]) for low, high in quantiles]
-        if band and not quantiles:
+        pairs = [(low[power - 1, order], high[power - 1, order]) for low, high in bands]
+        if band and not bands:
             std = trajectory.trace_h_std[power - 1, order]
             pairs = [(mean - std, mean + std)]
         for low, high in pairs:
@@ -237,6 +240,7 @@ def plot_start(moments: MomentsAtStart, ax: Any, *, kmax: int = 2) -> Any:
     _require(moments, "moments", MomentsAtStart)
     if ax is None:
         raise InputError("ax, axes of matplotlib", "None", "those that plot_moments has returned")
+    check_count("kmax", kmax, 1)
     ax = axes_or_new(ax)
     look = {"ls": "none", "marker": "D", "ms": marker_size(0.9), "zorder": 5, "clip_on": False}
     ax.plot([0.0], [moments.trace_h], color=shaded(0), **look)
@@ -275,12 +279,16 @@ def curves_figure(
     Raises
     ------
     InputError
-        No such sequence.
+        No such sequences.
     MissingExtraError
         Without matplotlib.
     """
     if not isinstance(shown, list | tuple) or not shown or not all(isinstance(one, list | tuple) for one in shown):
         raise InputError("shown, a sequence of (title, trajectory, finite moments or None)", type(shown).__name__)
+    _per_panel("quantiles", quantiles, len(shown))
+    _per_panel("at_width", at_width, len(shown))
+    if not isinstance(labels, list | tuple) or not all(isinstance(label, str) for label in labels):
+        raise InputError("labels, a sequence of texts", type(labels).__name__)
     lines, patches = matplotlib_part("lines"), matplotlib_part("patches")
     figure, axes = panels(len(shown), most=2 if len(shown) in (2, 4) else 3)
     for index, (ax, (title, trajectory, finite)) in enumerate(zip(axes, shown, strict=True)):
@@ -360,10 +368,30 @@ def _scale_values(ax: Any) -> None:
 def _powers(k: int | Iterable[int] | None, kmax: int) -> list[int]:
     if k is None:
         return list(range(1, kmax + 1))
-    powers = [int(k)] if isinstance(k, int | np.integer) else [int(power) for power in k]
-    if any(not 1 <= power <= kmax for power in powers):
+    powers = counts("k", [k] if isinstance(k, int | np.integer) else k, 1)
+    if any(power > kmax for power in powers):
         raise InputError(f"moments k from 1 to {kmax}", f"{powers}")
-    return powers
+    return list(powers)
+
+
+def _bands(quantiles: Any, shape: tuple[int, ...]) -> list[list[Array]]:
+    """Pairs of arrays of the shape of the moments."""
+    if not isinstance(quantiles, list | tuple):
+        raise InputError("quantiles, a sequence of (low, high)", shown(quantiles))
+    for pair in quantiles:
+        if not isinstance(pair, list | tuple | np.ndarray) or len(pair) != 2:
+            raise InputError("quantiles, each (low, high)", shown(pair))
+    bands = [[floats(edge, "quantiles", "arrays of numbers") for edge in pair] for pair in quantiles]
+    for edge in itertools.chain.from_iterable(bands):
+        if edge.shape != shape:
+            raise ShapeError(f"quantiles of the shape {shape}, (kmax, T)", f"the shape {edge.shape}")
+    return bands
+
+
+def _per_panel(name: str, values: Any, panels: int) -> None:
+    """Refuse what is no sequence with one value a panel; it may be empty."""
+    if not isinstance(values, list | tuple) or len(values) not in (0, panels):
+        raise InputError(f"{name}, a sequence with one value for each of {panels} panels, or empty", shown(values))
 
 
 def _require(value: Any, what: str, protocol: type) -> None:

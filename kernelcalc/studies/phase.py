@@ -271,7 +271,8 @@ def normalized_position(activation: Any, beta: float = 0.1) -> FixedPoint:
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Remark 2.
     """
-    if not 0 <= beta < 1:
+    beta = check_number("beta", beta)
+    if not beta < 1:
         raise InputError("0 ≤ beta < 1", repr(beta))
     return _fixed_point(as_activation(activation).normalized(), math.sqrt(1 - beta**2), 1.0)
 

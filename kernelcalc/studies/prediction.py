@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arguments import check_count
 from kernelcalc.arrays import digest
 from kernelcalc.errors import renamed
 from kernelcalc.kernels.layers import Dense, Nonlinearity, dense_layers
@@ -117,7 +118,12 @@ def predict(
     """
     check_network(net)
     law, x = resolve_loss(loss), check_points(X, "X", positions=net.has_positions)
-    targets = law.encode(Y, n_out or (net.n_out if net.n_out > 1 else None))
+    check_count("width", width, 1)
+    check_count("samples", samples, 2)
+    check_count("descents", descents, 0)
+    if networks is not None:
+        check_count("networks", networks, 0)
+    targets = law.encode(Y, net.n_out if n_out is None and net.n_out > 1 else n_out)
     held = net.kernels(x)
     kernels = with_defined_kernels(held)
     theta = gram(kernels, "theta", len(targets))

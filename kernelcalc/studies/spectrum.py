@@ -245,7 +245,7 @@ def count_outliers(values: ArrayLike, method: str = "gap", cutoff: float | None 
     >>> [count_outliers([5, 5, 0, 0], m) for m in ("gap", "ratio", "cutoff")]
     [2, 2, 2]
     """
-    if method not in ("gap", "ratio", "cutoff"):
+    if not isinstance(method, str) or method not in ("gap", "ratio", "cutoff"):
         raise InputError("method 'gap', 'ratio' or 'cutoff'", repr(method))
     v = np.sort(floats(values, "values", "an array of numbers").ravel())[::-1]
     if not np.isfinite(v).all():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arguments import floats, shown
+from kernelcalc.arguments import check_count, floats, shown
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, SmoothnessError
 from kernelcalc.kernels.state import KERNEL_NAMES
 
@@ -109,6 +109,8 @@ def columns(values: ArrayLike, n: int | None = None, n_out: int | None = None, w
     InputError, ShapeError, NotFiniteError
         Not numbers; another shape; NaN or infinity.
     """
+    if n_out is not None:
+        check_count("n_out", n_out, 1)
     given = floats(values, what, "numbers (of class names kernelcalc.datasets.one_hot makes them)")
     wrong = given.ndim not in (1, 2) or given.size == 0 or (n is not None and len(given) != n)
     if wrong or (n_out is not None and given[0].size != n_out):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arguments import random_generator
+from kernelcalc.arguments import check_can, random_generator
 from kernelcalc.errors import InputError, NotFiniteError
 from kernelcalc.finite.arrays import AnyArray, whole_number
 from kernelcalc.finite.composition import LayeredForward
@@ -213,6 +213,7 @@ def _moments(
     _require_finite(gram, "trace_i", net.dtype)
     deflated = _Deflated(split=split, gram=gram, count=deflation, kmax=kmax)
     images: tuple[_Images, ...] = ()
+    check_can("pairs", pairs, "weighted", "unit_pairs of this network")
     if pairs is not None:
         pairs = pairs.weighted(split.residual[:, 0])
     elif split.run.factored and whole_probes:

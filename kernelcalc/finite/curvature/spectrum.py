@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arguments import random_generator
-from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError, UnknownNameError
+from kernelcalc.arguments import check_name, random_generator
+from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError
 from kernelcalc.finite.arrays import AnyArray, finite_array, finite_number, real_array, whole_number
 from kernelcalc.finite.curvature.hessian import DENSE_LIMIT, CurvatureOperator
 from kernelcalc.machine import LAPACK_BLOCK, blas_threads, one_blas_thread
@@ -156,8 +156,7 @@ def extreme_eigenvalues(
     (operator, p), count = _checked(operator), whole_number(count, "count")
     if not 1 <= count < p:
         raise InputError(f"between 1 and P - 1 = {p - 1} eigenvalues", f"count={count}")
-    if which not in _ENDS:
-        raise UnknownNameError("an end of the spectrum", which, _ENDS)
+    check_name("an end of the spectrum", which, _ENDS)
     if finite_number(tol, "tol") < 0:
         raise InputError("tol >= 0", f"tol={tol}")
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh

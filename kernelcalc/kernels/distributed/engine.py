@@ -42,7 +42,7 @@ def check_engine(engine: Any) -> None:
     InputError
         For any other value.
     """
-    if engine not in DISTRIBUTED:
+    if not isinstance(engine, str) or engine not in DISTRIBUTED:
         raise InputError('engine="dask", or None for this process', repr(engine))
 
 

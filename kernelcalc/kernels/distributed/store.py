@@ -134,7 +134,7 @@ def write_kernels(
     0.0
     """
     check_network(net)
-    if engine not in ("dask", "dask+numba"):
+    if not isinstance(engine, str) or engine not in ("dask", "dask+numba"):
         raise InputError('engine="dask" or "dask+numba"', repr(engine))
     lazy = kernels(net, X, X2, only=only, chunks=chunks, compiled=engine == "dask+numba")
     return lazy.to_zarr(path, progress=progress, client=client)

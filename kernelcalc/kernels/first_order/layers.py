@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kernelcalc.activations.activation import Activation
+from kernelcalc.arguments import floats, shown
 from kernelcalc.errors import InputError
 from kernelcalc.kernels.first_order.coupled import Coupled
 from kernelcalc.kernels.first_order.features import Entry, Index
@@ -70,6 +71,8 @@ def hidden_layers(network: Network, relative_widths: Sequence[float]) -> list[Hi
             raise InputError(
                 "a network in NTK parametrisation", repr(layer), "its rates depend on the width themselves"
             )
+    if floats(relative_widths, "relative_widths", "a sequence of numbers").ndim != 1:
+        raise InputError("relative_widths, a sequence of numbers", shown(relative_widths))
     widths = tuple(relative_widths) or (1.0,) * len(pairs)
     if len(widths) != len(pairs) or not all(0 < float(w) < float("inf") for w in widths):
         raise InputError(f"{len(pairs)} positive relative widths, one a hidden layer", repr(relative_widths))

@@ -178,6 +178,7 @@ class _Recursion:
         net.require_vectors("kernels as formulas")
         ends = [place for place, layer in enumerate(net.layers, start=1) if ends_a_layer(layer)]
         depth = len(ends) if depth is None else depth
+        check_count("depth", depth, 1)
         if not 1 <= depth <= len(ends):
             raise InputError(f"a depth between 1 and the net's {len(ends)}", f"depth={depth}")
         if not KERNELS[name].default and depth < 2:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arguments import check_count
+from kernelcalc.arguments import check_count, check_number, counts
 from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError
 from kernelcalc.finite.ensembles.batch import NetworkBatch
@@ -119,8 +119,10 @@ def tangent_drift(
     if not isinstance(net, MLP):
         raise InputError("a fully connected network, kc.MLP", repr(net), "kc.validate trains other compositions")
     check_count("networks", networks, 2)
-    if not len(widths):
-        raise InputError("at least one width", f"widths={widths!r}")
+    widths = counts("widths", widths, 1)
+    if not widths:
+        raise InputError("at least one width", "none")
+    time = time if time is None else check_number("time", time)
     theta = np.asarray(net.kernels(X, only=("theta",)).theta)
     targets = columns(Y, len(theta), what="targets")
     if targets.shape[1] != net.n_out:
@@ -133,7 +135,7 @@ def tangent_drift(
     rows = []
     for width in with_bar(list(widths), "widths", progress):
         start = NetworkBatch.random(net, networks, (width,) * (net.depth - 1), n_in=points.shape[1], rng=rng)
-        end = start.flow(points, targets, float(time))
+        end = start.flow(points, targets, time)
         change = end.ntk(points) - start.ntk(points)
         if change.ndim == 3:
             change = change[..., None, None]
@@ -143,11 +145,11 @@ def tangent_drift(
         error = trace.std(ddof=1) / networks**0.5
         rows.append((trace.mean(), error, width * np.sqrt(square.mean()), fallen.mean()))
     trace, error, size, loss = np.array(rows).T
-    counts = np.full(len(rows), networks)
+    drawn = np.full(len(rows), networks)
     found = TangentDrift(
         time=float(time),
         widths=np.array(widths),
-        networks=counts,
+        networks=drawn,
         trace=trace,
         trace_error=error,
         size=size,

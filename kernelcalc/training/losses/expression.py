@@ -13,6 +13,7 @@ import numpy as np
 import sympy as sp
 from scipy.optimize import brentq
 
+from kernelcalc.arguments import shown
 from kernelcalc.errors import ExpressionError, InputError, NotFiniteError, SmoothnessError
 from kernelcalc.expressions.compiling import compile_expression
 from kernelcalc.expressions.parsing import parse_expression
@@ -120,8 +121,8 @@ def convex_loss(
     SmoothnessError
         ∂c/∂y jumps (hinge, absolute value): 𝓗C does not exist.
     InputError
-        A callable without its derivatives, or a linear loss, which has no minimum. A loss that is not convex is refused
-        when its Hessian is first evaluated.
+        A callable without its derivatives, an expression with some, a name that is no text, or a linear loss, which has no
+        minimum. A loss that is not convex is refused when its Hessian is first evaluated.
 
     Notes
     -----
@@ -132,6 +133,10 @@ def convex_loss(
     >>> convex_loss("log(1 + exp(-t*y))").gradient([-1e4, 0.0, 1e4], [1, 1, 1])
     array([-0.33..., -0.16..., -0.  ])
     """
+    if name is not None and not isinstance(name, str):
+        raise InputError("name, a text", shown(name))
+    if isinstance(c, str | sp.Basic) and not first is second is None:
+        raise InputError("first and second beside a callable c only", f"{shown(first)}, {shown(second)}")
     if not isinstance(c, str | sp.Basic):
         if not (callable(c) and callable(first) and callable(second)):
             raise InputError("an expression in y and t, or three callables c, c', c''", f"{c!r}, {first!r}, {second!r}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kernelcalc.arguments import check_count
 from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.training.checks import columns
 from kernelcalc.training.losses.loss import Loss
@@ -106,6 +107,8 @@ class SoftmaxCrossEntropy(Loss):
 
     def encode(self, Y: ArrayLike, n_out: int | None = None) -> Array:
         given = columns(Y)
+        if n_out is not None:
+            check_count("n_out", n_out, 1)
         if given.shape[1] == 1:
             given = given[:, 0]
         if given.ndim == 1:
