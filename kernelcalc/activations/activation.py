@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import sympy as sp
@@ -61,6 +61,17 @@ def _real(values: Any) -> np.ndarray:
     raise InputError("real numbers", f"dtype {array.dtype}")
 
 
+def _is_given(derivative_of: Any) -> TypeGuard[tuple[Activation, int]]:
+    """Whether there is one; what is no activation with the order of its derivative is refused."""
+    if derivative_of is None:
+        return False
+    pair = derivative_of if isinstance(derivative_of, tuple) else ()
+    if len(pair) != 2 or not isinstance(pair[0], Activation):
+        raise InputError("derivative_of, an activation and the order of its derivative", shown(derivative_of))
+    check_count("the order of derivative_of", pair[1], 0)
+    return True
+
+
 class Activation(NamedExpression):
     """A nonlinearity σ: ℝ → ℝ, given as an expression of one real symbol.
 
@@ -84,10 +95,8 @@ class Activation(NamedExpression):
 
     Raises
     ------
-    ExpressionError
-        If the expression has not exactly one symbol, is not real and finite on the line, or its kinks cannot be found.
-    InputError
-        If ``derivative_of`` is no activation with an order.
+    ExpressionError, InputError
+        Not exactly one symbol, not real and finite on the line, kinks that cannot be found; another ``derivative_of``.
 
     Examples
     --------
@@ -108,12 +117,7 @@ class Activation(NamedExpression):
         derivative_of: tuple[Activation, int] | None = None,
     ) -> None:
         self.name: str = name if name is not None else str(expression)
-        if derivative_of is not None:
-            fits = isinstance(derivative_of, tuple) and len(derivative_of) == 2
-            if not fits or not isinstance(derivative_of[0], Activation):
-                raise InputError("derivative_of, an activation and the order of the derivative", shown(derivative_of))
-            check_count("the order of derivative_of", derivative_of[1], 0)
-        self.root: Activation = derivative_of[0] if derivative_of else self
+        self.root: Activation = derivative_of[0] if _is_given(derivative_of) else self
         self.order: int = derivative_of[1] if derivative_of else 0
         self._derivatives: dict[int, Activation] = {0: self} if derivative_of is None else self.root._derivatives
         if isinstance(expression, PiecewiseForm):

@@ -101,7 +101,7 @@ def predict(
     ShapeError, NotFiniteError
         If X and Y do not fit together, or hold what is no finite number.
     InputError
-        If the loss, the labels, ``descents`` or ``probability`` are none that it takes.
+        If the loss, the labels, a number or ``probability`` are none that it takes.
 
     References
     ----------
@@ -116,13 +116,8 @@ def predict(
     2 points of 2 inputs, 1 output, loss mse
     ...
     """
-    check_network(net)
+    _check(net, width, samples, networks, descents)
     law, x = resolve_loss(loss), check_points(X, "X", positions=net.has_positions)
-    check_count("width", width, 1)
-    check_count("samples", samples, 2)
-    check_count("descents", descents, 0)
-    if networks is not None:
-        check_count("networks", networks, 0)
     targets = law.encode(Y, net.n_out if n_out is None and net.n_out > 1 else n_out)
     held = net.kernels(x)
     kernels = with_defined_kernels(held)
@@ -165,6 +160,14 @@ def predict(
         digits=Modes.of(theta).digits(float(found.times.max())),
         smooth="xi" in held.available,
     ).with_origin(**held.origin, targets=digest(targets), seed=seed_of(rng))
+
+
+def _check(net: Any, width: Any, samples: Any, networks: Any, descents: Any) -> None:
+    check_network(net)
+    for name, value, least in (("width", width, 1), ("samples", samples, 2), ("descents", descents, 0)):
+        check_count(name, value, least)
+    if networks is not None:
+        check_count("networks", networks, 0)
 
 
 def _other_parametrisations(

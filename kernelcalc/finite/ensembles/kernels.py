@@ -117,6 +117,11 @@ def hessian_kernel(net: FiniteNetwork, X: Any, probes: int = 16, rng: Any = 0) -
     For compositions other than fully connected ones an unbiased estimate from ``probes`` vectors v of independent signs,
     the mean of Hf_a(x)v · Hf_a(x')v.
 
+    Raises
+    ------
+    InputError
+        What is no seed.
+
     References
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Lemma 4.

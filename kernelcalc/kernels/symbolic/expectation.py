@@ -86,7 +86,13 @@ class GaussianExpectation(sp.Expr):
         return self.args[2:]
 
     def doit(self, **hints: Any) -> sp.Expr:
-        """Closed form, or the object itself where there is none."""
+        """Closed form, or the object itself where there is none.
+
+        Raises
+        ------
+        DivergentExpectationError
+            The expectation is infinite or undefined.
+        """
         covariance = [v.doit(**hints) for v in self.covariance]
         try:
             return algebra.exact_expectation(self.f, self.g, *covariance)

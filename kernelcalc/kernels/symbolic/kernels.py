@@ -287,7 +287,15 @@ def squared(scale: Any) -> sp.Expr:
 
 
 def expectation(f: Any, g: Any, orders: tuple[int, int], covariance: Covariance) -> sp.Expr:
-    """E[f⁽ⁱ⁾(a) g⁽ʲ⁾(b)] of two activations: closed form, or an unevaluated :class:`GaussianExpectation`."""
+    """E[f⁽ⁱ⁾(a) g⁽ʲ⁾(b)] of two activations: closed form, or an unevaluated :class:`GaussianExpectation`.
+
+    Raises
+    ------
+    InputError
+        Orders that are no two whole numbers of at least 0.
+    DivergentExpectationError
+        The expectation is infinite or undefined.
+    """
     try:
         return algebra.exact_expectation(f.expr, g.expr, *covariance, orders=orders)
     except NotInAlgebra:
