@@ -121,7 +121,7 @@ def tangent_drift(
     check_count("networks", networks, 2)
     widths = counts("widths", widths, 1)
     if not widths:
-        raise InputError("at least one width", "none")
+        raise InputError("at least one of widths", "none")
     time = time if time is None else check_number("time", time)
     theta = np.asarray(net.kernels(X, only=("theta",)).theta)
     targets = columns(Y, len(theta), what="targets")
