@@ -12,7 +12,7 @@ import sympy as sp
 
 from kernelcalc.activations.features import Feature
 from kernelcalc.activations.normal import mean_and_variance
-from kernelcalc.activations.pieces import WITH_POLES, PiecewiseForm
+from kernelcalc.activations.pieces import WITH_POLES, PiecewiseForm, infinite_powers
 from kernelcalc.arguments import check_count, shown
 from kernelcalc.arrays import plain
 from kernelcalc.errors import ExpressionError, InputError, KernelcalcError, NotFiniteError
@@ -134,7 +134,7 @@ class Activation(NamedExpression):
         half = np.geomspace(CHECKED_REACH, 1e-3, 40)
         grid = np.concatenate([-half, [0.0], half[::-1]])
         bad = ~np.isfinite(self(grid, check=False))
-        poles = self.form.poles(CHECKED_REACH)
+        poles = self.form.poles(CHECKED_REACH) | infinite_powers(self.expr, -CHECKED_REACH, CHECKED_REACH)
         if bad.any() or poles or self.expr.has(*WITH_POLES):
             at = grid[bad][0] if bad.any() else min(poles, default=np.pi / 2)
             raise ExpressionError(

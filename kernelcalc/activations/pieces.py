@@ -162,11 +162,12 @@ class PiecewiseForm:
         return any(lost[k].max() > MAGNIFIED * EPS * size[k].max() for k in near)
 
     def poles(self, reach: float) -> set[float]:
-        """Where a piece has a pole within its interval and [−reach, reach]."""
+        """Where a piece has a pole, or a power of 0 is infinite, within its interval and [−reach, reach]."""
         return {
             root
             for piece, low, high in self._between(self.pieces)
             for root in _poles(piece, max(low, -reach), min(high, reach))
+            | infinite_powers(piece, max(low, -reach), min(high, reach))
         }
 
     def _between(self, pieces: tuple[sp.Expr, ...]) -> Iterator[tuple[sp.Expr, float, float]]:
@@ -188,6 +189,16 @@ def _poles(expr: sp.Expr, low: float, high: float) -> set[float]:
             signs = np.sign(numpy_callable(base, x)(grid))
             found |= {float(v) for v in grid[1:][signs[1:] * signs[:-1] <= 0]}
     return {root for root in found if low <= root <= high}
+
+
+def infinite_powers(expr: sp.Expr, low: float, high: float) -> set[float]:
+    """One place in (low, high) for each power of 0 that is infinite there, as 0^x is where x < 0.
+
+    What is around it, such as tanh or sign, may be finite there.
+    """
+    exponents = {p.exp for p in expr.atoms(sp.Pow) if p.base.is_zero and p.exp.has(x)} if low < high else set()
+    within = np.linspace(low, high, 4001)[1:-1]
+    return {float(at) for e in exponents for at in within[numpy_callable(e, x)(within) < 0][:1]}
 
 
 def _simplified(value: Any, at: Any) -> Any:

@@ -343,3 +343,26 @@ def test_public_constructors():
 def test_what_is_infinite_at_a_kink_is_said(text):
     with pytest.raises(ExpressionError, match=r"at its kinks.* infinite"):
         kc.activation(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sign(3.5*(relu(asinh(0^x))-0.73))",
+        # siblings
+        "tanh(0^x)",
+        "1/(1+(0**3)^(x-1))",
+        "tanh(relu(x)^x)",
+        "step(0^sin(x)-0.5)",
+    ],
+)
+def test_powers_of_zero_that_are_infinite_somewhere(text):
+    """What is around them is finite there, or not seen at all in a step."""
+    with pytest.raises(ExpressionError, match="real and finite on the whole line"):
+        Activation(text)
+
+
+@pytest.mark.parametrize(("text", "value"), [("0^relu(x)", 0.5), ("0^(x^2)+1", 1.0), ("1/(1+0^relu(x))", 0.75)])
+def test_powers_of_zero_that_are_finite(text, value):
+    """0^0 = 1 on a half line, 0 elsewhere."""
+    assert abs(kc.gaussian_expectation(text, "1", 1.0, 1.0, 0.0) - value) < 1e-14

@@ -377,3 +377,21 @@ def test_polar_coordinates_of_even_and_odd_functions_agree_with_panels(first, se
     found, wanted = quadrature.polar(f, g, cov, rtol=1e-11), nested.nested(f, g, cov)
     np.testing.assert_allclose(found.value, wanted.value, rtol=0, atol=1e-12 * wanted.magnitude.max())
     np.testing.assert_allclose(found.magnitude, wanted.magnitude, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("f", "g", "given"),
+    [
+        ("x", "erf(-x)", (1.0, 1.0, 0.0)),
+        ("x", "x", (1.0, 2.0, -0.0)),
+        # siblings
+        ("-x*exp(-x^2)", "-x", (1.0, 2.0, -0.0)),
+        ("x", "-abs(x)", (1.0, 1.0, 0.0)),
+        ("-sin(x)", "x", (1.0, 1.0, 0.0)),
+    ],
+)
+def test_zeros_have_no_sign(f, g, given):
+    value = kc.gaussian_expectation(f, g, *given)
+    assert value == 0
+    assert not np.signbit(value)
+    assert not np.signbit(kc.gaussian_expectation(f, g, *([v] * 3 for v in given))).any()

@@ -99,7 +99,8 @@ class Results:
         # Zeros alone, which a rule meets that does not reach far enough, are no value.
         better |= (self.scale[index] == 0) & (found.magnitude > 0) & np.isfinite(found.error)
         kept = index[better]
-        self.value[kept], self.error[kept] = found.value[better], found.error[better]
+        # 0 + (−0) = 0
+        self.value[kept], self.error[kept] = found.value[better] + 0.0, found.error[better]
         self.scale[kept], self.method[kept] = found.magnitude[better], name
         # A resolved E|fg| is the scale of errors whichever value is kept: that of a vanishing one is not seen in the value.
         known = ~better & (found.error <= found.magnitude / 2)
