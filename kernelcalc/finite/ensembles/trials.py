@@ -102,9 +102,11 @@ def run_trials(
     if not callable(trial):
         raise InputError("trial, a function of a seed", repr(trial))
     trials, workers = whole_number(trials, "trials"), whole_number(workers, "workers")
-    if trials < 1 or workers < 1:
-        raise InputError("at least one trial and one worker", f"trials={trials}, workers={workers}")
     group = whole_number(group, "group")
+    if trials < 1 or workers < 1 or group < 1:
+        raise InputError(
+            "at least one trial, one worker and one of a group", f"trials={trials}, workers={workers}, group={group}"
+        )
     check_can("executor", executor, "submit", "a concurrent.futures.Executor")
     seeds = trial_seeds(rng, trials)
     open_log: AbstractContextManager[TrialLog | None] = nullcontext()

@@ -7,7 +7,7 @@ import pytest
 from stand_ins import alternating
 
 import kernelcalc.finite.ensembles.kernels as module
-from kernelcalc.errors import IntegrationError
+from kernelcalc.errors import InputError, IntegrationError
 from kernelcalc.finite.ensembles.kernels import kernels_through_training
 from kernelcalc.finite.ensembles.trials import run_trials
 
@@ -77,3 +77,9 @@ def test_networks_of_a_group(monkeypatch):
         scale = np.abs(values).max()
         # Tr H^k comes from probes whose directions amplify rounding; Υ and Tr S² from float32
         np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-7 * scale, err_msg=name)
+
+
+@pytest.mark.parametrize("wrong", [{"trials": 0}, {"workers": 0}, {"group": 0}, {"group": -3}, {"group": 2.5}])
+def test_counts_below_one(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        run_trials(drawn, **{"trials": 3, "together": all_drawn, **wrong})
