@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arguments import check_count
+from kernelcalc.arguments import check_count, check_number
 from kernelcalc.arrays import digest
-from kernelcalc.errors import renamed
+from kernelcalc.errors import InputError, renamed
 from kernelcalc.kernels.layers import Dense, Nonlinearity, dense_layers
 from kernelcalc.kernels.mlp import Sequential
 from kernelcalc.kernels.network import check_network
@@ -116,7 +116,7 @@ def predict(
     2 points of 2 inputs, 1 output, loss mse
     ...
     """
-    _check(net, width, samples, networks, descents)
+    _check(net, width, samples, networks, descents, probability)
     law, x = resolve_loss(loss), check_points(X, "X", positions=net.has_positions)
     targets = law.encode(Y, net.n_out if n_out is None and net.n_out > 1 else n_out)
     held = net.kernels(x)
@@ -162,12 +162,14 @@ def predict(
     ).with_origin(**held.origin, targets=digest(targets), seed=seed_of(rng))
 
 
-def _check(net: Any, width: Any, samples: Any, networks: Any, descents: Any) -> None:
+def _check(net: Any, width: Any, samples: Any, networks: Any, descents: Any, probability: Any) -> None:
     check_network(net)
     for name, value, least in (("width", width, 1), ("samples", samples, 2), ("descents", descents, 0)):
         check_count(name, value, least)
     if networks is not None:
         check_count("networks", networks, 0)
+    if not 0 < check_number("probability", probability) < 1:
+        raise InputError("probability between 0 and 1", repr(probability))
 
 
 def _other_parametrisations(

@@ -250,8 +250,9 @@ def count_outliers(values: ArrayLike, method: str = "gap", cutoff: float | None 
     v = np.sort(floats(values, "values", "an array of numbers").ravel())[::-1]
     if not np.isfinite(v).all():
         raise NotFiniteError("finite eigenvalues", "NaN or infinity")
-    if method == "cutoff" and cutoff is not None:
-        return int((v > check_number("cutoff", cutoff, -math.inf)).sum())
+    limit = None if cutoff is None else check_number("cutoff", cutoff, -math.inf)
+    if method == "cutoff" and limit is not None:
+        return int((v > limit).sum())
     top = max(v[0], 0.0) if v.size else 0.0
     v = np.where(v > _ROUNDING * top, v, 0.0)
     positive = v[v > 0]
