@@ -19,6 +19,7 @@ from kernelcalc.expressions.atoms import Delta, x
 from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.expressions.sinc import Sinc
 from kernelcalc.expressions.stable import FloatFunction, numpy_callable, stabilise
+from kernelcalc.expressions.zeros import inner_equations
 
 # Derivatives whose jumps are looked at when the smoothness class is determined: the theory asks for C⁴.
 SMOOTHNESS_DEPTH = 6
@@ -271,6 +272,9 @@ def _real_roots(switch: sp.Expr) -> set[sp.Expr]:
     if switch.is_polynomial(x) and sp.degree(switch, x) > 4 and sp.Poly(switch, x).domain in (sp.ZZ, sp.QQ):
         # No radicals in general, after which SymPy looks for long.
         return set(sp.real_roots(sp.Poly(switch, x)))
+    inner = inner_equations(switch)
+    if inner is not None:
+        return {root for equation in inner for root in _real_roots(equation)}
     try:
         solutions = sp.solveset(switch, x, sp.S.Reals)
     except (ArithmeticError, NotImplementedError):

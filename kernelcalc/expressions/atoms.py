@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import sympy as sp
 
 from kernelcalc.errors import InputError
+from kernelcalc.expressions.zeros import inner_equations
 
 x: Any = sp.Symbol("x", real=True)
 
@@ -377,6 +378,9 @@ def _real_roots(argument: sp.Expr) -> list[sp.Expr]:
             return [-offset / slope]
         if all(a.is_Rational for a in poly.all_coeffs()):
             return list(set(sp.real_roots(poly)))
+    inner = inner_equations(argument)
+    if inner is not None:
+        return list({root for equation in inner for root in _real_roots(equation)})
     roots = sp.solveset(argument, x, sp.S.Reals)
     if not isinstance(roots, sp.FiniteSet) and roots != sp.S.EmptySet:
         raise NotInAlgebra("kinks at points that can be found", str(argument), _HINT)

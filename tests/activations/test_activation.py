@@ -366,3 +366,39 @@ def test_powers_of_zero_that_are_infinite_somewhere(text):
 def test_powers_of_zero_that_are_finite(text, value):
     """0^0 = 1 on a half line, 0 elsewhere."""
     assert abs(kc.gaussian_expectation(text, "1", 1.0, 1.0, 0.0) - value) < 1e-14
+
+
+@pytest.mark.parametrize(
+    ("text", "argument", "outer", "ends", "symmetric"),
+    [
+        (
+            "abs(158*((exp(-x^2))^3+exp(-x^2)-1.799560546875))",
+            lambda t: 158 * (mp.exp(-3 * t * t) + mp.exp(-t * t) - 1.799560546875),
+            abs,
+            (0.1, 1.0),
+            True,
+        ),
+        # siblings
+        ("relu(exp(x)^3+exp(x)-1.75)", lambda t: mp.exp(3 * t) + mp.exp(t) - 1.75, lambda u: max(u, 0), (-1, 1), False),
+        ("abs(arctan(x)^3+arctan(x)-0.75)", lambda t: mp.atan(t) ** 3 + mp.atan(t) - 0.75, abs, (0, 2), False),
+        ("abs(erf(2*x)^5+erf(2*x)-0.5)", lambda t: mp.erf(2 * t) ** 5 + mp.erf(2 * t) - 0.5, abs, (0, 2), False),
+        (
+            "abs(exp(-abs(x))^3+exp(-abs(x))-1.25)",
+            lambda t: mp.exp(-3 * abs(t)) + mp.exp(-abs(t)) - 1.25,
+            abs,
+            (0.1, 1),
+            True,
+        ),
+    ],
+)
+def test_kinks_at_zeros_of_polynomials_of_one_function(text, argument, outer, ends, symmetric):
+    """Radicals within logarithms took minutes, or were not found; the zero by a bracketing method, the mean by quadrature."""
+    with limited(10.0):
+        kinks = kc.activation(text).kinks
+        value = kc.gaussian_expectation(text, "1", 0.5, 1.0, 0.0)
+    zero = mp.findroot(argument, ends, solver="anderson")
+    places = [-zero, zero] if symmetric else [zero]
+    assert [k for k in kinks if k != 0] == pytest.approx([float(place) for place in places], rel=1e-12)
+    cuts = sorted({mp.mpf(n) / 2 for n in range(-24, 25)} | set(places))
+    truth = mp.quad(lambda t: outer(argument(t)) * mp.npdf(t, 0, mp.sqrt(0.5)), cuts)
+    assert abs(value - truth) < 1e-12 * abs(truth)
