@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arguments import check_count, check_number
+from kernelcalc.arguments import check_count, check_number, random_generator
 from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, renamed
 from kernelcalc.kernels.layers import Dense, Nonlinearity, dense_layers
@@ -189,7 +189,7 @@ def _other_parametrisations(
     pytorch_sigma, pytorch_theta = pytorch_kernels(net, x, widths)
     pytorch_draws = None
     if draws is not None:
-        noise = np.random.default_rng(rng).standard_normal(draws.shape)
+        noise = random_generator(rng).standard_normal(draws.shape)
         pytorch_draws = covariance_root(pytorch_sigma) @ noise
     found = []
     for matrix, start in ((theta, draws), (pytorch_theta, pytorch_draws)):

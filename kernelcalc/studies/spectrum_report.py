@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from kernelcalc.arguments import random_generator
 from kernelcalc.arrays import Array, digest
 from kernelcalc.kernels.mlp import MLP, Sequential
 from kernelcalc.kernels.sizes import weight_sizes, weighted
@@ -215,7 +216,7 @@ def hierarchy_at_start(net: Sequential, x: Array, y: Array, law: Loss, rng: Any 
 
 
 def _drawn(sigma: Array, n_out: int, rng: Any) -> Array:
-    return np.asarray(covariance_root(sigma) @ np.random.default_rng(rng).standard_normal((len(sigma), n_out)))
+    return np.asarray(covariance_root(sigma) @ random_generator(rng).standard_normal((len(sigma), n_out)))
 
 
 def _about_i(report: SpectrumReport) -> Iterator[str]:

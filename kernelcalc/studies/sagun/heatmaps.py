@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arguments import random_generator
 from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import two_blobs
 from kernelcalc.finite import FiniteNetwork
@@ -234,7 +235,7 @@ def residual_squares(task: Task, network: FiniteNetwork, rng: Any = 0, probes: i
     """‖S_ab‖_F², (L, L), from the mean of ‖S_ab v‖² over random signs v in the parameters of layer b."""
     split, edges = task.split(network), layer_edges(network)
     parts = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    total, generator = np.zeros((len(parts), len(parts))), np.random.default_rng(rng)
+    total, generator = np.zeros((len(parts), len(parts))), random_generator(rng)
     for column, part in enumerate(parts):
         for _ in range(probes):
             v = np.zeros((1, edges[-1]))

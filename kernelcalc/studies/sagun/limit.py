@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from kernelcalc.arguments import random_generator
 from kernelcalc.arrays import AnyArray
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.kernels.limiting import LimitingKernels
@@ -131,7 +132,7 @@ class Limit:
     def starts(self, samples: int, rng: Any = 0) -> AnyArray:
         """Draws of Y(0), (samples, N, n_out)."""
         root = covariance_root(self.kernels.sigma)
-        noise = np.random.default_rng(rng).standard_normal((samples, self.task.n, self.task.n_out))
+        noise = random_generator(rng).standard_normal((samples, self.task.n, self.task.n_out))
         return np.asarray(root @ noise)
 
     def descend(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse.linalg import eigsh
 
+from kernelcalc.arguments import random_generator
 from kernelcalc.arrays import AnyArray, plain
 from kernelcalc.datasets import balanced, mnist14, one_hot
 from kernelcalc.errors import InputError
@@ -203,7 +204,7 @@ def batches(n: int, size: int | None, steps: int, rng: Any = 0) -> Iterator[AnyA
         for _ in range(steps):
             yield slice(None)
         return
-    generator = np.random.default_rng(rng)
+    generator = random_generator(rng)
     order, at = np.arange(n), n
     for _ in range(steps):
         if at + size > n:

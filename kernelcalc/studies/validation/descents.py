@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arguments import check_count
+from kernelcalc.arguments import check_count, random_generator
 from kernelcalc.errors import InputError, NotFiniteError, SlowMethodWarning, warn
 from kernelcalc.finite.derivatives import Problem
 from kernelcalc.results.result import Result, axes
@@ -141,7 +141,7 @@ def stable_rates(
             f"{networks * _seconds(net, points, width):.0f} s; take fewer points, or progress=True",
             SlowMethodWarning,
         )
-    generator, own, single = np.random.default_rng(rng), as_finite(loss), points.astype(np.float32)
+    generator, own, single = random_generator(rng), as_finite(loss), points.astype(np.float32)
     drawn: dict[str, list[tuple[Descent, float]]] = {name: [] for name in PARAMETRISATIONS}
     for _ in with_bar(range(networks), "descents", progress):
         for name, network, scale in drawn_networks(net, points.shape[1], targets.shape[1], width, generator):

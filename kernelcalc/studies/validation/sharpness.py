@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from kernelcalc.arguments import check_count
+from kernelcalc.arguments import check_count, random_generator
 from kernelcalc.errors import SlowMethodWarning, warn
 from kernelcalc.finite.losses import Loss as FiniteLoss
 from kernelcalc.finite.network import FiniteNetwork
@@ -106,7 +106,7 @@ def measure_top(
             "take fewer points or networks, or progress=True",
             SlowMethodWarning,
         )
-    generator, own = np.random.default_rng(rng), as_finite(loss)
+    generator, own = random_generator(rng), as_finite(loss)
     found: dict[str, list[float]] = {name: [] for name in PARAMETRISATIONS}
     for _ in with_bar(range(networks), "networks", progress):
         for name, network, scale in drawn_networks(net, points.shape[1], targets.shape[1], width, generator):
