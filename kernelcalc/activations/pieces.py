@@ -232,10 +232,18 @@ def _pieces(expr: sp.Expr) -> tuple[tuple[sp.Expr, ...], tuple[sp.Expr, ...]]:
     kept_breaks: list[sp.Expr] = []
     kept_pieces = [pieces[0]]
     for at, piece in zip(breaks, pieces[1:], strict=True):
-        if sp.expand(piece - kept_pieces[-1]) != 0:
+        if _differ(piece, kept_pieces[-1], float(at)) or sp.expand(piece - kept_pieces[-1]) != 0:
             kept_breaks.append(at)
             kept_pieces.append(piece)
     return tuple(kept_breaks), tuple(kept_pieces)
+
+
+def _differ(one: sp.Expr, other: sp.Expr, at: float) -> bool:
+    """Whether two expressions have clearly different values near a break: to expand high powers would take long."""
+    places = at + np.array([-1.5, -0.625, 0.625, 1.5])
+    with np.errstate(all="ignore"):
+        first, second = (np.broadcast_to(numpy_callable(e, x)(places), places.shape) for e in (one, other))
+        return bool((np.abs(first - second) > 0.01 * (np.abs(first) + np.abs(second))).any())
 
 
 def _break_candidates(expr: sp.Expr) -> set[sp.Expr]:

@@ -402,3 +402,10 @@ def test_kinks_at_zeros_of_polynomials_of_one_function(text, argument, outer, en
     cuts = sorted({mp.mpf(n) / 2 for n in range(-24, 25)} | set(places))
     truth = mp.quad(lambda t: outer(argument(t)) * mp.npdf(t, 0, mp.sqrt(0.5)), cuts)
     assert abs(value - truth) < 1e-12 * abs(truth)
+
+
+@pytest.mark.parametrize("text", ["softplus(483.25*(softplus(abs(x))-2.625))", "sigmoid(301*(softplus(abs(x))-1.5))"])
+def test_kinks_of_steep_functions_of_a_softplus(text):
+    """Both sides differ in value, so that no power of 1 + e^x to the slope is expanded, which took half a minute."""
+    with limited(10.0):
+        assert kc.activation(text).kinks == (0.0,)
