@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from kernelcalc.arguments import shown
 from kernelcalc.arrays import AnyArray, plain
 from kernelcalc.errors import InputError, NotFiniteError
 
@@ -77,21 +75,6 @@ def whole_number(value: Any, what: str) -> int:
         return operator.index(value) if number is None else number
     except TypeError as error:
         raise InputError(f"{what}: a whole number", repr(value)) from error
-
-
-def whole_numbers(values: Any, what: str) -> tuple[int, ...]:
-    """The values as a tuple of int, at least one.
-
-    Raises
-    ------
-    InputError
-        No sequence of whole numbers.
-    """
-    scalar = not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0
-    found = () if scalar or isinstance(values, str | bytes | Mapping) else tuple(values)
-    if not found:
-        raise InputError(f"{what}: a sequence of whole numbers", shown(values))
-    return tuple(whole_number(value, what) for value in found)
 
 
 def finite_number(value: Any, what: str) -> float:

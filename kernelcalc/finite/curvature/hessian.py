@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kernelcalc.errors import InputError, ShapeError, UnknownNameError
+from kernelcalc.arguments import check_name
+from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.finite.arrays import AnyArray, real_array
 from kernelcalc.finite.composition import LayeredForward
 from kernelcalc.finite.derivatives import Forward, Problem, forward
@@ -223,8 +224,7 @@ class HessianSplit(Result):
 
 
 def _require_part(part: object) -> None:
-    if not isinstance(part, str) or part not in PARTS:
-        raise UnknownNameError("a part of the Hessian", part, PARTS)
+    check_name("a part of the Hessian", part, PARTS)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

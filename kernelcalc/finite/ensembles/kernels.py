@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arguments import random_generator
+from kernelcalc.arguments import counts, random_generator
 from kernelcalc.arrays import digest
-from kernelcalc.errors import ShapeError
-from kernelcalc.finite.arrays import AnyArray, finite_array, whole_number, whole_numbers
+from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.finite.arrays import AnyArray, finite_array, whole_number
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.curvature.moments import hessian_moments
 from kernelcalc.finite.curvature.pairs import CurvaturePairs, curvature_pairs, unit_pairs
@@ -359,12 +359,15 @@ def kernels_through_training(
     x = finite_array(X, "X")
     if x.ndim < 2:
         raise ShapeError("X of the shape (N, n_in)", f"the shape {x.shape}")
+    sizes = counts("widths", widths, 1)
+    if not sizes:
+        raise InputError("at least one of widths", "none")
     task = _Task(
         net=net,
         X=x,
         Y=finite_array(Y, "Y"),
         times=Schedule(times=times, tol=tol).times,
-        widths=whole_numbers(widths, "widths"),
+        widths=sizes,
         kmax=kmax,
         tol=tol,
         probes=probes,
