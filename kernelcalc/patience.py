@@ -187,6 +187,11 @@ class _Watcher:
                     self.remove(call)
 
 
+def watched_elsewhere() -> None:
+    """From now on this thread works for a call of another process, whose word is enough."""
+    _RUNNING.now = True
+
+
 _RUNNING, _WATCHER = _Running(), _Watcher()
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_WATCHER.forget)

@@ -15,6 +15,7 @@ import pytest
 import kernelcalc as kc
 from kernelcalc import patience
 from kernelcalc.errors import SlowMethodWarning, warn
+from kernelcalc.finite.ensembles import trials
 from kernelcalc.patience import watched
 from tests.public_api import functions
 
@@ -82,6 +83,15 @@ def test_threads_are_watched_by_themselves():
             one.join()
 
     assert len(caught(run)) == 1
+
+
+def test_the_call_that_waits_for_a_worker_speaks_for_it():
+    def work():
+        trials._begin_worker(None)  # no parent: this process goes on
+        slow(0.6)
+
+    worker = threading.Thread(target=work)
+    assert caught(lambda: (worker.start(), worker.join())) == []
 
 
 def test_the_watcher_ends_with_the_calls():

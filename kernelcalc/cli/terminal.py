@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +23,8 @@ _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 # What a shell reports of a command that SIGINT ended: 128 + 2.
 INTERRUPTED = 130
 _JSON = "kernelcalc.json"
+# An argument that a warning speaks of, with a value or with dots for it.
+_ARGUMENT = re.compile(r"\b([a-z_]+)=\.\.\.")
 
 
 class Refusal(click.ClickException):
@@ -76,8 +79,13 @@ class Commands(click.Group):
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    """One line on stderr, without the line of code that Python would quote."""
-    click.echo(f"{category.__name__}: {' '.join(str(message).split())}", err=True)
+    """One line on stderr, without the line of code that Python would quote; arguments that help as they are given here."""
+    text = " ".join(str(message).split()).replace("progress=True", "a terminal with tqdm installed")
+    click.echo(f"{category.__name__}: {_ARGUMENT.sub(_option, text)}", err=True)
+
+
+def _option(argument: re.Match[str]) -> str:
+    return f"--{argument[1].replace('_', '-')}"
 
 
 def say(text: str) -> None:

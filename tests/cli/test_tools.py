@@ -1,6 +1,7 @@
 """The commands kernels, expect and symbolic: what they print, and what wrong input gets."""
 
 import math
+import warnings
 
 import mpmath as mp
 import numpy as np
@@ -9,6 +10,7 @@ import sympy as sp
 from click.testing import CliRunner
 
 import kernelcalc as kc
+from kernelcalc import patience
 from kernelcalc.cli import main
 
 
@@ -92,3 +94,16 @@ def test_wrong_input_is_one_line(arguments, message):
     assert done.exit_code == 2
     assert message in done.output
     assert "Traceback" not in done.output
+
+
+def test_warnings_speak_of_options(monkeypatch, patient, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(patience, "SILENCE", 0.0)
+    monkeypatch.setattr(patience, "_PAUSE", 0.001)
+    given = "validate -a erf --depth 2 --widths 8,16 --trials 40 --times 0 --workers 1 --no-picture"
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", kc.errors.SlowMethodWarning)  # an error in tests
+        found = CliRunner().invoke(main, given.split())
+    (words,) = [line for line in found.stderr.splitlines() if line.startswith("SlowMethodWarning: ")]
+    assert "; a terminal with tqdm installed shows how far it is; " in words
+    assert words.endswith("--workers shares the trials")

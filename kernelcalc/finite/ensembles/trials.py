@@ -21,7 +21,7 @@ from kernelcalc.errors import InputError, KernelcalcError, MissingExtraError, Wo
 from kernelcalc.finite.arrays import AnyArray, whole_number
 from kernelcalc.finite.ensembles.trial_log import Result, TrialLog, as_result, fields
 from kernelcalc.machine import processors
-from kernelcalc.patience import watched
+from kernelcalc.patience import watched, watched_elsewhere
 
 Trial = Callable[[np.random.SeedSequence], dict[str, Any]]
 Trials = Callable[[list[np.random.SeedSequence]], list[dict[str, Any]]]
@@ -233,7 +233,7 @@ def _computed(
     with (
         closing(stopped),
         _threads(processors() // count),
-        ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent, initargs=(stopped,)) as pool,
+        ProcessPoolExecutor(count, mp_context=context, initializer=_begin_worker, initargs=(stopped,)) as pool,
         # before the pool waits for its workers: whatever still runs then is of no use
         closing(stop),
     ):
@@ -259,6 +259,12 @@ def _can_start() -> bool:
         UserWarning,
     )
     return False
+
+
+def _begin_worker(stopped: Any) -> None:
+    """In a worker, before its first trial: the call that waits for it speaks for it, and it ends with its parent."""
+    watched_elsewhere()
+    _end_with_parent(stopped)
 
 
 def _end_with_parent(stopped: Any) -> None:
