@@ -270,8 +270,7 @@ class QuadraticLaw(Result):
         """
         if method not in ("inversion", "saddlepoint"):
             raise InputError("method 'inversion' or 'saddlepoint'", repr(method))
-        one = self._cdf_and_pdf if method == "inversion" else self._lugannani_rice
-        return self._each(lambda v: one(v)[0], x)
+        return self._each(self._lugannani_rice if method == "saddlepoint" else lambda v: self._cdf_and_pdf(v)[0], x)
 
     def pdf(self, x: ArrayLike) -> Any:
         """Density at x, by the same inversion as :meth:`cdf`.
@@ -314,10 +313,10 @@ class QuadraticLaw(Result):
         below, density = self._standard().cdf_and_pdf((x - self.mean) / self.std)
         return below, density / self.std
 
-    def _lugannani_rice(self, x: float) -> tuple[float, float]:
+    def _lugannani_rice(self, x: float) -> float:
         if self.variance == 0:
-            return float(x >= self.mean), 0.0
-        return self._standard().lugannani_rice((x - self.mean) / self.std), math.nan
+            return float(x >= self.mean)
+        return self._standard().lugannani_rice((x - self.mean) / self.std)
 
     def _quantile(self, level: float) -> float:
         if self.variance == 0:

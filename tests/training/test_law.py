@@ -1,3 +1,4 @@
+import warnings
 from types import SimpleNamespace
 
 import mpmath
@@ -252,21 +253,71 @@ def test_quantiles_over_time_hold_their_share_of_simulated_networks(kernels):
 
 def test_constant_law():
     point = law([0.0], constant=3.0)
-    np.testing.assert_array_equal(point.cdf([2.9, 3.0]), [0, 1])
+    for method in ("inversion", "saddlepoint"):
+        np.testing.assert_array_equal(point.cdf([2.9, 3.0, 3.1], method=method), [0, 1, 1])
+    np.testing.assert_array_equal(point.pdf([2.9, 3.0, 3.1]), 0)
     assert point.quantile(0.3) == 3.0
+    assert point.sample(2).tolist() == [3.0, 3.0]
     assert point.skewness == 0
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_draws_are_those_of_a_seed(copies):
+    """Σ λ ξ² + l ξ + c of the generator's own draws, one copy after the other; the seed is 0 by default."""
+    w, v = np.array([0.3, -0.2]), np.array([1.0, 0.4])
+    ours, xi = law(w, v, 0.7).averaged(copies), np.random.default_rng(0).standard_normal((copies, 3, 2))
+    expected = 0.7 + np.mean(np.sum(w * xi**2 + v * xi, axis=2), axis=0)
+    np.testing.assert_allclose(ours.sample(3), expected, rtol=1e-14)
+    np.testing.assert_allclose(ours.sample(3, 0), expected, rtol=1e-14)
+    assert (ours.sample(3, 1) != expected).all()
+
+
+@pytest.mark.parametrize(
+    ("sigma", "labels", "said"),
+    [
+        # a millionth of n_out Σ + y² in the mode that has not decayed
+        ((1.0, 0.8e-6), (0.0, 0.0), False),
+        ((1.0, 1.2e-6), (0.0, 0.0), True),
+        ((0.25, 0.1e-6), (0.0, 0.5e-3), False),
+        ((0.25, 0.2e-6), (0.0, 0.6e-3), True),
+        ((0.25, 0.0), (1.0, 1.1e-3), False),
+        ((0.25, 0.0), (1.0, 1.3e-3), True),
+    ],
+)
+def test_a_late_law_warns_by_the_loss_of_each_mode(sigma, labels, said):
+    """Θ of eigenvalues 1 and 1e-13 at time 1e13, two outputs of which the second has labels."""
+    turn = np.array([[np.cos(0.6), -np.sin(0.6)], [np.sin(0.6), np.cos(0.6)]])
+    theta, covariance = ((turn * np.array(v)) @ turn.T for v in ((1.0, 1e-13), sigma))
+    kernels = SimpleNamespace(theta=theta, sigma=covariance)
+    y = np.stack([np.zeros(2), turn @ np.array(labels)], axis=1)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        mse_law(kernels, y, 1e13, "loss")
+    assert [str(one.message).startswith("moments under MSE at time 1e+13") for one in found] == [True] * said
 
 
 def test_errors_say_what_was_expected(kernels):
     y = np.zeros(N)
     huge = np.full((1, 1), 1e200)
     for call, error, text in (
-        (lambda: Form(inner=huge * np.inf, image=huge, constant=0.0), NotFiniteError, "form is below 1.8e308, got an overflow"),
+        (
+            lambda: Form(inner=huge * np.inf, image=huge, constant=0.0),
+            NotFiniteError,
+            r"^expected kernels and labels whose quadratic form is below 1\.8e308, got an overflow; scale them down$",
+        ),
         (lambda: Form(inner=huge, image=huge, constant=np.nan), NotFiniteError, "an overflow"),
         (lambda: QuadraticLaw.of(huge, huge, [[1e200]]), NotFiniteError, "an overflow"),
-        (lambda: QuadraticLaw.of(np.tri(2), np.eye(2)), InputError, r"a symmetric form, got an asymmetric one; take \(A"),
-        (lambda: QuadraticLaw.of(np.eye(2), np.eye(2), ["a", "b"]), InputError, r"means"),
-        (lambda: QuadraticLaw.of(np.eye(2), np.eye(2), np.zeros(3)), ShapeError, r"means \(d, copies\), got .*, \(3, 1\)"),
+        (lambda: QuadraticLaw.of(np.tri(2), np.eye(2)), InputError, r"d a symmetric form, got .*; take \(A \+ A\.T\)/2$"),
+        (lambda: QuadraticLaw.of(["a"], np.eye(2)), InputError, r"^expected form, an array \(d, d\), got"),
+        (lambda: QuadraticLaw.of(np.eye(2), ["a"]), InputError, r"^expected covariance, an array \(d, d\), got"),
+        (lambda: QuadraticLaw.of(np.eye(2), np.eye(2), ["a", "b"]), InputError, r"^expected means, an array \(d, copies\)"),
+        (lambda: law([1.0]).averaged(0), InputError, "^expected copies, a whole number of at least 1"),
+        (lambda: law([1.0]).cumulant(0), InputError, "^expected a cumulant's order, a whole number of at least 1"),
+        (lambda: law([1.0]).cdf("a"), InputError, "^expected points, numbers, got"),
+        (lambda: law([1.0]).cdf(0.0, method="magic"), InputError, "^expected method 'inversion' or 'saddlepoint', got 'magic'"),
+        (lambda: law([0.5, -0.5]).pdf(0.0), PrecisionError, "^the density is infinite at one of the points, or nearly so$"),
+        (lambda: QuadraticLaw.of(np.eye(2), np.eye(2), np.zeros(3)), ShapeError,
+            r"^expected a form and a covariance \(d, d\) and means \(d, copies\), got .*, \(3, 1\)"),
         (lambda: mse_law(kernels, np.zeros(N + 1), 0.0), ShapeError, r"\bY\b"),
         (lambda: mse_law(kernels, targets=y, time=0.0), InputError, r"the argument targets is called Y now"),
         (lambda: mse_quantiles(kernels, targets=y, times=[0.0], moment="loss"), InputError, r"targets is called Y now"),

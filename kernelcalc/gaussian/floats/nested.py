@@ -136,11 +136,12 @@ def _by_rules(
 @np.errstate(over="ignore", invalid="ignore")
 def _largest(f: Activation, g: Activation, pair: Pair) -> float:
     """The largest |f(a)g(b)| within the last reach."""
-    found = 1.0
-    for act, radius in zip((f, g), _radii(pair, Z_LAST), strict=True):
-        mesh = feature_mesh(act, radius)
-        at, _ = panels(mesh.edges, MESH_NODES)
-        found *= float(np.abs(act(at, check=False)).max() + mesh.missed.max(initial=0.0))
+    found, (q, qp, _, _) = 1.0, pair
+    for act, std in ((f, math.sqrt(q)), (g, math.sqrt(qp))):
+        mesh, far = feature_mesh(act, mesh_radius(std, reach=Z_LAST)), Z_LAST * std
+        # a mesh reaches further, where values may overflow
+        at, _ = panels(np.unique(np.clip(mesh.edges, -far, far)), MESH_NODES)
+        found *= float((np.abs(act(at, check=False)) + mesh.unresolved(at)).max())
     return found
 
 

@@ -130,3 +130,79 @@ def test_nested_panels_see_a_knee_beyond_the_kink_of_the_other(kink, inner, plac
     f, g = kc.Activation(f"step(x-({kink}))"), kc.Activation(f"softplus({steep}*({inner}(x)-({place})))")
     found = nested(f, g, make_covariance(*np.array([[q], [qp], [c]])))
     assert abs(found.value[0] - wanted) <= found.error[0] <= 1e-11 * wanted
+
+
+def test_all_panels_where_what_is_read_off_is_not_smooth(monkeypatch):
+    """E[f(a) e^{8b}] = e^{32} E f(Z + 8ρ), f on one tenth of a panel on which E[e^{8b}|a] grows by e^{3.2}."""
+    asked, rule = [], module._Rule
+
+    def counted(*given, reads):
+        asked.append((given[-2], given[-1], reads))
+        return rule(*given, reads=reads)
+
+    monkeypatch.setattr(module, "_Rule", counted)
+    f, g = kc.Activation("max(0.1-Abs(x-3.1),0)"), kc.Activation("exp(8*x)")
+    found = nested(f, g, make_covariance(np.ones(1), np.ones(1), np.full(1, 0.4)))
+    assert asked[-4:] == [(reach, count, False) for reach in (10.0, 16.0) for count in (12, 20)]
+    with mp.workdps(25):
+        places = [mp.mpf(p) / 10 for p in (30, 31, 32)]
+        wanted = mp.exp(32) * mp.quad(
+            lambda z: (mp.mpf("0.1") - abs(z - places[1])) * mp.npdf(z - mp.mpf("3.2")), places
+        )
+    assert abs(found.value[0] - wanted) <= found.error[0] <= 1e-12 * wanted
+
+
+def test_a_bound_of_what_lies_far_out_is_no_overflow():
+    """E[e^{a²/5}] = 1/√(1 − 2/5); e^{x²/5} overflows 60 deviations out, and the other has a kink 12 out."""
+    grows, kink = kc.Activation("exp(x**2/5)"), kc.Activation("max(tanh(x-12),0)+1")
+    for pair in ((grows, kink), (kink, grows)):
+        found = nested(*pair, make_covariance(np.ones(1), np.ones(1), np.full(1, 0.5)))
+        assert abs(found.value[0] - 0.6**-0.5) <= found.error[0] <= 1e-12
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_unresolved_panels_of_one_of_the_two(first):
+    """What polynomials miss of sin(e^x) far out, beside E|tanh Z|."""
+    rough, plain = kc.Activation("sin(exp(x))"), kc.Activation("tanh(x)")
+    # b may come as far as both of its parts together
+    mesh = module.feature_mesh(rough, 16.0 if first else 32.0)
+    shares = [(math.erfc(r / 2**0.5) - math.erfc(s / 2**0.5)) / 2 for r, s in zip(mesh.left, mesh.right, strict=True)]
+    z, weight = panels([0.0])
+    wanted = float(mesh.missed @ shares) * float(weight @ np.abs(np.tanh(z)))
+    f, g = (rough, plain) if first else (plain, rough)
+    rule = module._Rule(f, g, (1.0, 1.0, 0.0, 1.0), 10.0, 20, reads=False)
+    noise = rule.sums(SimpleNamespace(done=lambda part: None))[3]
+    assert noise == pytest.approx(wanted, rel=1e-3, abs=0)
+    assert nested(f, g, make_covariance(np.ones(1), np.ones(1), np.zeros(1))).error[0] > noise > 1e-12
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.4, -0.9])
+def test_panels_end_at_the_reach(rho):
+    """In a, and for b given a: |g|e^{−z²/2} at a node within [9, 10], no nearer to 9 than the outermost of 20."""
+    f, g = kc.Activation("tanh(x)+exp(-50*(x-25)**2)"), kc.Activation("exp(x)+max(x-30,0)+max(-x-30,0)")
+    q, c, det = 4.0, 2.0 * rho, 4.0 * (1 - rho**2)
+    rule = module._Rule(f, g, (q, 1.0, c, det), 10.0, 20, reads=True)
+    assert (rule._edges()[0], rule._edges()[-1]) == (-20, 20)
+    assert rule.f_mesh.edges[-1] == 32
+    assert rule.g_mesh.edges[-1] >= 16
+    a, spread = np.array([-3.0, 0.0, 7.0]), math.sqrt(1 - rho**2)
+    last = 9.5 + 0.5 * np.polynomial.legendre.leggauss(20)[0][-1]
+    found = rule._conditional(c / q * a, SimpleNamespace(done=lambda part: None))
+    for row, sign in ((3, -1), (4, 1)):
+        least, most = (np.exp(c / q * a + sign * spread * z - z**2 / 2) for z in (10, last))
+        assert (least * (1 - 1e-12) <= found[row]).all()
+        assert (found[row] <= most * (1 + 1e-12)).all()
+    np.testing.assert_allclose(found[0], np.exp(c / q * a + spread**2 / 2), rtol=1e-13)
+
+
+def test_how_far_one_of_four_pairs_is():
+    """The second pair, half way between a quarter and three quarters of it: 1.5 of 4."""
+    said = []
+    patience = SimpleNamespace(done=said.append, again=lambda: said.append("again"))
+    rule = module._Share(patience, 1, 4).between(0.25, 0.75)
+    rule.done(0.5)
+    rule.done(1.0)
+    rule.again()
+    assert said == [1.5 / 4, 1.75 / 4]
+    module._Share(patience, 0, 4).between(0.0, 0.5).again()
+    assert said[2:] == ["again"]
