@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 from stand_ins import SOFTPLUS, TANH, Architecture
 
-from kernelcalc.errors import DataFileError, InputError, KernelcalcError, OutputFileError
+from kernelcalc.arrays import digest
+from kernelcalc.errors import DataFileError, InputError, KernelcalcError, OutputFileError, ShapeError
 from kernelcalc.finite import FiniteNetwork
-from kernelcalc.finite.ensembles.ensemble import MOMENT_FIELDS, moments_through_training, train_ensemble
+from kernelcalc.finite.ensembles.ensemble import (
+    MOMENT_FIELDS,
+    FiniteMoments,
+    moments_through_training,
+    train_ensemble,
+)
 from kernelcalc.finite.ensembles.records import EigenvalueRecord, MomentRecord
 from kernelcalc.finite.ensembles.trials import run_trials, trial_seeds
 
@@ -204,6 +210,95 @@ def test_what_cannot_be_run_leaves_no_file(tmp_path, change):
     assert not (tmp_path / "file").exists()
 
 
+def test_refusals_say_what_came():
+    for change, error, text in (
+        ({"record": 3.5}, InputError, r"record\(t, network\), a callable, got 3\.5"),
+        ({"X": np.ones(3)}, ShapeError, r"points of shape \(N, n_in\), got shape \(3,\); one row a point"),
+        ({"X": np.ones((0, 2))}, ShapeError, r"points of shape \(N, n_in\), got shape \(0, 2\)"),
+    ):
+        with pytest.raises(error, match=text):
+            train_ensemble(
+                ONE, **{"X": ONE_X, "Y": ONE_Y, "times": [0.0], "width": (), "trials": 1, "record": seen} | change
+            )
+    with pytest.raises(InputError, match="samples, arrays by the names trace_i, trace_h, .*, loss, got dict"):
+        FiniteMoments.from_samples(np.zeros(1), 3, {"loss": np.zeros((2, 1))})
+    with pytest.raises(InputError, match="X: real numbers, got dtype complex128"):
+        moments_through_training(ONE, 1j * ONE_X, ONE_Y, [0.0], width=(), trials=1)
+
+
+class Hook:
+    def __call__(self, t, network):
+        return {"value": 1.0}
+
+
+class Other(Hook):
+    pass
+
+
+def also(t, network):
+    return seen(t, network)
+
+
+@pytest.mark.parametrize("hooks", [(seen, also), (Hook(), Other())], ids=["functions", "objects"])
+def test_hooks_are_known_by_name(tmp_path, hooks):
+    ours, theirs = hooks
+    train_one([0.0], trials=1, record=ours, path=tmp_path / "file")
+    train_one([0.0], trials=1, record=ours, path=tmp_path / "file")
+    with pytest.raises(DataFileError, match=r"others \(record\)"):
+        train_one([0.0], trials=1, record=theirs, path=tmp_path / "file")
+
+
+def test_the_number_type_is_that_of_the_networks():
+    for dtype, size in ((np.float32, 4), (np.float64, 8)):
+        found = train_one([0.0], trials=2, dtype=dtype, record=lambda t, now: {"size": now(ONE_X).itemsize})
+        np.testing.assert_array_equal(found["size"], size)
+
+
+def test_what_a_file_says_of_its_run(tmp_path):
+    """Every argument that moments depend on, in the header."""
+    labels = np.where(Y > 0, 1, -1)
+    options = {"kmax": 2, "probes": 3, "deflation": 5, "unit_probes": 2, "whole_probes": 4, "tol": 1e-3}
+    more = {"width": (3, 2), "trials": 1, "loss": "binary", "dtype": np.float32, "path": tmp_path / "file"}
+    moments_through_training(NET, X, labels, [0.0, 0.5], **options, **more, rng=7)
+    header = json.loads((tmp_path / "file").read_text().splitlines()[0])
+    tol = options.pop("tol")
+    assert header["seed"] == "(7, (0,))"
+    assert header["settings"].pop("activations") is not None
+    assert header["settings"] == {
+        "network": [4, 3, 2, 1, 1.0, NET.beta],
+        "data": digest(X, labels),
+        "times": [0.0, 0.5],
+        "loss": "binary",
+        "training": {"method": "flow", "tol": tol},
+        "dtype": "float32",
+        "record": {"name": "MomentRecord", "data": digest(X, labels), "loss": "binary", **options},
+    }
+    moments_through_training(NET, X, Y, [0.0], width=3, trials=1, method="sgd", step=0.1, batch_size=5, path=tmp_path / "2")
+    training = json.loads((tmp_path / "2").read_text().splitlines()[0])["settings"]["training"]
+    assert training == {"method": "sgd", "step": 0.1, "batch_size": 5}
+
+
+def test_times_of_steps_of_ones_own_are_their_mean():
+    """Without a step each network takes its own, so that it looks at other times."""
+    found = run(method="gd", trials=3)
+    seen_at = found.samples["times"]
+    assert len(np.unique(seen_at[:, 1])) == 3
+    np.testing.assert_allclose(found.times, seen_at.mean(axis=0), rtol=1e-12)
+    assert found.samples["loss"].shape == seen_at.shape == (3, 3)
+    origin = found.origin
+    assert (origin["seed"], origin["data"], origin["network"]) == (3, digest(X, Y), f"{NET!r}, widths 12")
+
+
+def test_samples_need_no_error_of_the_probes():
+    given = {name: np.arange(6.0).reshape(3, 2) for name in MOMENT_FIELDS if name != "trace_h_error"}
+    found = FiniteMoments.from_samples(np.arange(2.0), 4, given)
+    # 0, 2, 4 and 1, 3, 5
+    for name in ("loss", "trace_i"):
+        np.testing.assert_array_equal(getattr(found, name), [2.0, 3.0])
+        np.testing.assert_allclose(getattr(found, f"{name}_std"), [2.0, 2.0], rtol=1e-15)
+    assert (found.trials, found.width) == (3, 4)
+
+
 def test_hooks_return_numbers_by_name():
     for wrong in (None, 1.0, {}, {"value": "a"}):
         with pytest.raises(InputError):
@@ -291,5 +386,10 @@ def test_bad_numbers():
 
 
 def test_progress(capsys):
-    run_trials(draw, 2, progress=True)
-    assert "2/2" in capsys.readouterr().err
+    for call in (
+        lambda: run_trials(draw, 2, progress=True),
+        lambda: train_one([0.0], trials=2, progress=True),
+        lambda: run(trials=2, progress=True),
+    ):
+        call()
+        assert "2/2" in capsys.readouterr().err

@@ -5,7 +5,8 @@ import pytest
 from conftest import CASES, make_problem
 from stand_ins import TANH, Architecture, alternating
 
-from kernelcalc.errors import DataFileError
+import kernelcalc.finite.ensembles.kernels as module
+from kernelcalc.errors import DataFileError, InputError, ShapeError
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.ensembles.kernels import (
     centred_products,
@@ -156,3 +157,93 @@ def test_ensemble_resumes_and_does_not_depend_on_workers(tmp_path):
         np.testing.assert_allclose(resumed[name], values, rtol=1e-10, atol=1e-12)
     with pytest.raises(DataFileError, match="widths"):
         kernels_through_training(NET, POINTS, TARGETS, [0.0, 0.5], **SETTING | {"widths": (4, 8)}, path=path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "text"),
+    [
+        ({"widths": ()}, InputError, "at least one of widths, got none"),
+        ({"widths": (4, 0)}, InputError, "widths, a whole number of at least 1, got 0"),
+        ({"X": POINTS[0]}, ShapeError, r"X of the shape \(N, n_in\), got the shape \(2,\)"),
+    ],
+)
+def test_what_is_no_ensemble_leaves_no_file(tmp_path, wrong, error, text):
+    with pytest.raises(error, match=text):
+        kernels_through_training(
+            **{"net": NET, "X": POINTS, "Y": TARGETS, "times": [0.0], **SETTING, **wrong, "path": tmp_path / "file"}
+        )
+    assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("numbers", {"kmax": 3}),
+        ("numbers", {"tol": 1e-3}),
+        ("numbers", {"probes": 9}),
+        ("times", {"times": [0.1]}),
+        ("data", {"Y": -TARGETS}),
+        ("data", {"X": 2 * POINTS}),
+        ("network", {"net": Architecture(activations=(TANH, TANH), n_out=2, beta=0.4)}),
+        ("activations", {"net": Architecture(n_out=2)}),
+        ("another seed", {"rng": 6}),
+    ],
+)
+def test_a_file_of_other_trials_is_refused(tmp_path, name, change):
+    given = {"net": NET, "X": POINTS, "Y": TARGETS, "times": [0.0], **SETTING, "trials": 1, "path": tmp_path / "file"}
+    kernels_through_training(**given)
+    with pytest.raises(DataFileError, match=rf"others \({name}\)"):
+        kernels_through_training(**{**given, **change})
+
+
+def test_progress_is_shown(capsys):
+    kernels_through_training(NET, POINTS, TARGETS, [0.0], **SETTING, progress=True)
+    assert "3/3" in capsys.readouterr().err
+
+
+def test_a_trial_is_a_network_of_each_width():
+    """Against dense Hessians of the network drawn from the trial's and the width's seed, trained alone."""
+    times, tol = [0.0, 0.5], 1e-6
+    found = kernels_through_training(NET, POINTS, TARGETS, times, widths=(4, 7), trials=2, rng=5, kmax=3, tol=tol)
+    draw, _ = np.random.SeedSequence(5).spawn(2)[1].spawn(2)[1].spawn(2)
+    fin = FiniteNetwork.random(NET, 7, 2, rng=np.random.default_rng(draw))
+    networks = fin.train(POINTS, TARGETS, times, tol=tol, record=lambda t, now: now).records
+    for i, now in enumerate(networks):
+        whole, jac = now.hessian(POINTS, TARGETS), now.jacobian(POINTS)
+        gauss_newton = np.einsum("sap,saq->pq", jac, jac) / 3
+        rest = whole - gauss_newton
+        expected = {
+            "trace_i": [np.trace(np.linalg.matrix_power(gauss_newton, k)) for k in (1, 2, 3)],
+            "trace_s": np.trace(rest),
+            "trace_s2": np.sum(rest**2),
+            "trace_is": np.sum(gauss_newton * rest),
+            "loss": np.sum((now(POINTS) - TARGETS) ** 2) / 6,
+            "theta": np.einsum("sap,tap->st", jac, jac) / 2,
+        }
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name][1, 1, i], value, rtol=1e-5, atol=1e-7, err_msg=name)
+        moments = [np.trace(np.linalg.matrix_power(whole, k)) for k in (1, 2, 3)]
+        np.testing.assert_allclose(found["trace_h"][1, 1, i, :2], moments[:2], rtol=1e-5)
+        # from probes
+        off = abs(found["trace_h"][1, 1, i, 2] - moments[2])
+        assert off <= 1e-6 * moments[2] + 6 * found["trace_h_error"][1, 1, i, 2]
+    hessians = fin.output_hessian(POINTS)
+    np.testing.assert_allclose(
+        found["upsilon"][1, 1], np.einsum("sapq,tapq->st", hessians, hessians) / 2, rtol=1e-12, atol=1e-13
+    )
+    readout = readout_kernels(fin, POINTS)
+    np.testing.assert_array_equal(found["controls"][1, 1], centred_products(fin, POINTS, TARGETS, readout))
+
+
+def test_large_networks_are_not_kept_waiting_for_each_other(monkeypatch):
+    """Trials that take long are written down one by one: their number together falls with that of parameters."""
+    groups, train = [], module.train_together
+    monkeypatch.setattr(module, "train_together", lambda nets, *a, **k: (groups.append(len(nets)), train(nets, *a, **k))[1])
+    one_hidden = Architecture(activations=(TANH,), n_out=2)
+    for net, each in ((one_hidden, 4 * 4), (NET, 4**2 + 4 * 4)):
+        # of one hidden layer, of two; inputs and outputs are two each
+        for room, expected in ((2 * each, [2, 1]), (each - 1, [1, 1, 1]), (100 * each, [3])):
+            groups.clear()
+            monkeypatch.setattr(module, "_PARAMETERS_OF_TRIALS", room)
+            kernels_through_training(net, POINTS, TARGETS, [0.0], widths=(4,), trials=3)
+            assert groups == expected
