@@ -220,7 +220,7 @@ def test_refusals_say_what_came():
             train_ensemble(
                 ONE, **{"X": ONE_X, "Y": ONE_Y, "times": [0.0], "width": (), "trials": 1, "record": seen} | change
             )
-    with pytest.raises(InputError, match="samples, arrays by the names trace_i, trace_h, .*, loss, got dict"):
+    with pytest.raises(InputError, match=r"samples, arrays by the names trace_i, trace_h, .*, loss, got dict"):
         FiniteMoments.from_samples(np.zeros(1), 3, {"loss": np.zeros((2, 1))})
     with pytest.raises(InputError, match="X: real numbers, got dtype complex128"):
         moments_through_training(ONE, 1j * ONE_X, ONE_Y, [0.0], width=(), trials=1)
@@ -273,7 +273,9 @@ def test_what_a_file_says_of_its_run(tmp_path):
         "dtype": "float32",
         "record": {"name": "MomentRecord", "data": digest(X, labels), "loss": "binary", **options},
     }
-    moments_through_training(NET, X, Y, [0.0], width=3, trials=1, method="sgd", step=0.1, batch_size=5, path=tmp_path / "2")
+    moments_through_training(
+        NET, X, Y, [0.0], width=3, trials=1, method="sgd", step=0.1, batch_size=5, path=tmp_path / "2"
+    )
     training = json.loads((tmp_path / "2").read_text().splitlines()[0])["settings"]["training"]
     assert training == {"method": "sgd", "step": 0.1, "batch_size": 5}
 

@@ -238,7 +238,9 @@ def test_a_trial_is_a_network_of_each_width():
 def test_large_networks_are_not_kept_waiting_for_each_other(monkeypatch):
     """Trials that take long are written down one by one: their number together falls with that of parameters."""
     groups, train = [], module.train_together
-    monkeypatch.setattr(module, "train_together", lambda nets, *a, **k: (groups.append(len(nets)), train(nets, *a, **k))[1])
+    monkeypatch.setattr(
+        module, "train_together", lambda nets, *a, **k: (groups.append(len(nets)), train(nets, *a, **k))[1]
+    )
     one_hidden = Architecture(activations=(TANH,), n_out=2)
     for net, each in ((one_hidden, 4 * 4), (NET, 4**2 + 4 * 4)):
         # of one hidden layer, of two; inputs and outputs are two each
