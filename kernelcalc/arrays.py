@@ -46,12 +46,7 @@ def plain(values: Any, what: str) -> AnyArray:
         ...
     kernelcalc.errors.InputError: expected X without masked entries, got 1 masked; leave them out or fill them, X.filled(...)
     """
-    if isinstance(values, np.ma.MaskedArray):
-        masked = int(np.ma.count_masked(values))
-    elif isinstance(values, list | tuple):
-        masked = sum(int(np.ma.count_masked(part)) for part in values if isinstance(part, np.ma.MaskedArray))
-    else:
-        masked = 0
+    masked = _masked(values)
     if masked:
         raise InputError(
             f"{what} without masked entries", f"{masked} masked", f"leave them out or fill them, {what}.filled(...)"
@@ -66,6 +61,13 @@ def plain(values: Any, what: str) -> AnyArray:
         raise
     except (TypeError, ValueError, RuntimeError) as error:
         raise ShapeError(f"{what} as an array", f"{type(values).__name__}: {error}") from error
+
+
+def _masked(values: Any) -> int:
+    """Masked entries, of lists within each other too."""
+    if isinstance(values, np.ma.MaskedArray):
+        return int(np.ma.count_masked(values))
+    return sum(map(_masked, values)) if isinstance(values, list | tuple) else 0
 
 
 def digest(*arrays: Any) -> str:

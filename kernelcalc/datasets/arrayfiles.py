@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernelcalc.arguments import floats
 from kernelcalc.arrays import AnyArray, plain
 from kernelcalc.datasets.columns import Columns
 from kernelcalc.datasets.data import Data, Request, finite, listed
@@ -84,7 +85,7 @@ def from_mapping(stored: Mapping[str, Any], source: str, request: Request) -> Da
     DataFileError
         No array, or several, that could be points.
     """
-    arrays = {name: plain(a, name) for name, a in stored.items() if _is_array(a)}
+    arrays = {name: plain(a, name) for name, a in stored.items() if _is_array(a) or _are_numbers(name, a)}
     label_names = [name for name in request.named_labels if name in arrays]
     points = _points_name(arrays, label_names, source, request)
     if not label_names and request.labels is None:
@@ -105,6 +106,14 @@ def from_mapping(stored: Mapping[str, Any], source: str, request: Request) -> Da
 
 def _is_array(value: Any) -> bool:
     return not isinstance(value, str | bytes | Mapping | list | tuple) and len(getattr(value, "shape", ())) > 0
+
+
+def _are_numbers(name: str, value: Any) -> bool:
+    """Whether a list may be points or labels; lists of text, such as names of features, only under a name of labels."""
+    if not isinstance(value, list | tuple) or not len(value):
+        return False
+    kind = plain(value, name).dtype.kind
+    return kind in "biuf" or (kind in "US" and _parts(name, _LABEL_WORDS)[0])
 
 
 def _parts(name: str, words: Sequence[str]) -> tuple[bool, str]:
@@ -182,8 +191,11 @@ def from_array(
     DataFileError, NotFiniteError
         Shapes that do not fit, images without ``flatten``, other things than finite numbers.
     """
+    if x.dtype.kind == "O" and x.ndim > 1:
+        x = floats(x, "points", "numbers")
     if x.dtype.kind not in "biuf" or x.ndim < 2:
-        raise DataFileError("points as numbers of the shape (N, n_0)", f"{x.dtype} {x.shape} in {source}")
+        hint = "one input for each point is the shape (N, 1): X[:, None]" if x.dtype.kind in "biuf" and x.ndim else ""
+        raise DataFileError("points as numbers of the shape (N, n_0)", f"{x.dtype} {x.shape} in {source}", hint)
     if x.size == 0:
         raise DataFileError("at least one data point", f"the shape {x.shape} in {source}")
     if x.ndim > 2:
@@ -201,7 +213,8 @@ def from_array(
         notes = (*notes, *more)
     elif len(y) != len(x):
         raise DataFileError("as many labels as points", f"{len(y)} labels and {len(x)} points in {source}")
-    x = np.array(x, dtype=np.float64)
+    with np.errstate(over="ignore"):  # of longer numbers than float64, which are infinite then
+        x = np.array(x, dtype=np.float64)
     finite(x, "points", None, source)
     checked = None if y is None else _checked_labels(y, source)
     many = tuple(map(str, range(x.shape[1]))) if not candidates and x.shape[1] > 1 else candidates

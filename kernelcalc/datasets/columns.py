@@ -39,6 +39,8 @@ class Columns:
         Those of them with a different text in every row.
     counting : bool
         The first column counts the rows, from 0 or 1.
+    numbering : frozenset of int
+        Columns with the name of an index and a different whole number in every row.
     """
 
     names: tuple[str, ...]
@@ -47,6 +49,7 @@ class Columns:
     text: dict[int, str]
     unique: frozenset[int] = frozenset()
     counting: bool = False
+    numbering: frozenset[int] = frozenset()
 
     def find(self, name: str) -> int:
         """Position of a column, by its name or else by its number from 0, negative from the end.
@@ -81,14 +84,17 @@ class Columns:
         notes = [f"left out: {listed([self.names[i] for i in dropped])}"] if dropped else []
         left = [i for i in range(len(self.names)) if i not in dropped]
         named_labels = self._all(request.named_labels)
-        index = self._index(request, {*asked, *named_labels})
-        if index in left:
-            left.remove(index)
-            notes.append(f"left out: the index, column {index} without a name")
+        for i in self._without_names({*asked, *named_labels}):
+            if i in left:
+                left.remove(i)
+                what = EMPTY if self.text.get(i) == EMPTY else "the index"
+                notes.append(f"left out: {what}, column {i} without a name")
+        if not asked:
+            self._refuse_counters([i for i in left if i not in named_labels])
         labels = self._labels(request, left, asked, named_labels)
         points = asked or [i for i in left if i not in labels]
         points = [i for i in points if i not in labels]
-        rest = [i for i in left if i not in points and i not in labels]
+        rest = sorted({*left} - {*points, *labels})
         if rest:
             notes.append(f"left out: {listed([self.names[i] for i in rest])}")
         for i in points:
@@ -107,20 +113,32 @@ class Columns:
     def _all(self, names: Iterable[str]) -> list[int]:
         return list(dict.fromkeys(self.find(name) for name in names))
 
-    def _index(self, request: Request, asked: set[int]) -> int:
-        """Position of an index to be left out, or -1."""
-        if not self.named or 0 in asked or len(self.names) < 2:
-            return -1
-        name = self.names[0].strip().casefold()
-        if not name or (self.counting and name.startswith("unnamed:")):
-            return 0
-        if self.counting and name in INDEX_NAMES and 0 not in self._all(request.drop):
-            raise DataFileError(
-                "columns that are points or labels",
-                f"column {self.names[0]} of {self.source}, which counts the rows",
-                f"leave it out, --drop {self.names[0]}, or list all columns that are points, --columns",
-            )
-        return -1
+    def _without_names(self, asked: set[int]) -> list[int]:
+        """Positions of columns to be left out: the index that comes first, twice written too, and empty ones."""
+        if not self.named or len(self.names) < 2:
+            return []
+        names = [name.strip().casefold() for name in self.names]
+        # what pandas calls the columns whose name it found empty
+        nameless = [not name or name.startswith("unnamed:") for name in names]
+        first = next((i for i, known in enumerate(nameless) if not known), 1)
+        empty = [i for i, what in self.text.items() if what == EMPTY and nameless[i]]
+        return sorted({*range(first), *empty} - asked)
+
+    def _refuse_counters(self, left: list[int]) -> None:
+        """Refuse a column with the name of an index that tells all rows apart: it may be one.
+
+        Raises
+        ------
+        DataFileError
+        """
+        for i in left if self.named and len(self.names) > 1 else ():
+            does = "counts the rows" if self.counting and i == 0 else "is another whole number in every row"
+            if i in self.numbering:
+                raise DataFileError(
+                    "columns that are points or labels",
+                    f"column {self.names[i]} of {self.source}, which {does}",
+                    f"leave it out, --drop {self.names[i]}, or list all columns that are points, --columns",
+                )
 
     def _labels(self, request: Request, left: list[int], asked: list[int], named: list[int]) -> list[int]:
         if named:
@@ -131,8 +149,8 @@ class Columns:
             if len(left) < 2:
                 raise DataFileError("at least two columns, points and labels", f"{len(left)} in {self.source}")
             return left[-1:]
-        free = [i for i in left if i not in asked]
-        names = {i: self.names[i].strip().casefold() for i in free} if self.named else {}
+        free = sorted({*left} - {*asked})
+        names = {i: "_".join(self.names[i].casefold().split()) for i in free} if self.named else {}
         known = [i for i, name in names.items() if name in LABEL_NAMES]
         coordinates = {"x", "y", "z"} <= set(names.values())
         if len(known) > 1 or (known and coordinates):

@@ -20,7 +20,14 @@ MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "."})
 # The separator of a text without one.
 ONE_COLUMN = "\t"
 _WHOLE = re.compile(r"\d+")
+# Numbers that are not written as such: 1,500.5, 1_000, 1/2, 50%, 1+2j, 0x10, a typographic minus.
+_BROKEN_NUMBER = re.compile(
+    r"[-+\u2212]?\.?\d[\d.,_']*(?:[eEdD][-+\u2212]?\d+)?\s*(?:%|(?:[-+][\d.]+)?[jJ]|/\d+)?|0[xX][\da-fA-F]+"
+)
 _COMMENT = re.compile(r"\s#.*$")
+_COMMENT_SIGNS = ("#", "%", "//")
+# Excel's line that names the separator.
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +80,9 @@ def layout(
     (';', ('u', 'v', 'kind'), ['1;2;cat'])
     """
     lines, comment = _rows(text)
+    named = _SEPARATOR_LINE.fullmatch(lines[0].rstrip()) if lines else None
+    if named is not None:
+        separator, lines = separator or named[1], lines[1:]
     if not lines:
         raise DataFileError("at least one data point", f"an empty file {source}")
     separator = separator or _separator(lines[:_SAMPLE], decimal)
@@ -89,24 +99,26 @@ def layout(
         names = tuple(cell.strip() for cell in split_line(comment, separator))
         if len(names) == len(cells[0]) and not any(is_number(name, decimal) for name in names):
             return Layout(lines=lines, separator=separator, names=names, notes=("names from the comment above",))
-    return Layout(lines=lines, separator=separator, names=None)
+    doubt = header is None and _counts_from_one(cells)
+    notes = (f"first row {', '.join(cells[0])} taken as a point (--header if these are names)",) if doubt else ()
+    return Layout(lines=lines, separator=separator, names=None, notes=notes)
 
 
 def _rows(text: str) -> tuple[list[str], str | None]:
-    """Lines that are rows; the last comment above them."""
+    """Lines that are rows, with the line ends within quotes; the last comment above them."""
     lines: list[str] = []
     comment, quoted = None, False
     for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
-        if not quoted:
-            if not line.strip():
-                continue
-            if line.lstrip().startswith("#"):
-                comment = line.strip().lstrip("#").strip() if not lines else comment
-                continue
-            if "#" in line and '"' not in line:
-                line = _COMMENT.sub("", line)
+        if quoted:
+            lines[-1] += f"\n{line}"
+        elif not line.strip():
+            continue
+        elif line.lstrip().startswith(_COMMENT_SIGNS):
+            comment = line.strip().lstrip("#%/").strip() if not lines else comment
+            continue
+        else:
+            lines.append(_COMMENT.sub("", line) if "#" in line and '"' not in line else line)
         quoted ^= line.count('"') % 2 == 1
-        lines.append(line)
     return lines, comment
 
 
@@ -118,16 +130,24 @@ def split_line(line: str, separator: str) -> list[str]:
     >>> split_line('1, "a, b"', ","), split_line(" 1   2", " ")
     (['1', 'a, b'], ['1', '2'])
     """
-    if separator == " " and '"' not in line:
-        return line.split()
-    return next(csv.reader([line.strip() if separator == " " else line], delimiter=separator, skipinitialspace=True))
+    if '"' not in line:
+        return line.split() if separator == " " else [cell.lstrip(" ") for cell in line.split(separator)]
+    try:
+        return next(
+            csv.reader([line.strip() if separator == " " else line], delimiter=separator, skipinitialspace=True)
+        )
+    except csv.Error:
+        # quotes within a cell, as under a separator that is not the right one
+        return [line]
 
 
 def _separator(lines: Sequence[str], decimal: str) -> str:
     """The separator under which most rows have one number of cells, at least two, then most cells are numbers."""
     best, found = (0.5, 0.0), ONE_COLUMN
+    quoted = any('"' in line for line in lines)
     for separator in (ONE_COLUMN, ";", ",", "|", " "):
-        if separator == decimal:
+        # a decimal comma within quotes leaves the others to separate
+        if separator == decimal and not quoted:
             continue
         # A row of names does not tell how many columns there are.
         rows = [split_line(line, separator) for line in lines[1:] or lines]
@@ -167,12 +187,13 @@ def is_header(rows: Sequence[Sequence[str]], source: str) -> bool:
     """Whether the first of some rows has names instead of values.
 
     It has where a column of numbers begins with a text; where an index without a name, a known name of labels or the
-    numbers 0, 1, 2, ... show it.
+    numbers 0, 1, 2, ... show it, or 1, 2, 3, ... above decimal numbers or above many columns.
 
     Raises
     ------
     DataFileError
-        Whole numbers, or a text that occurs once in a column of classes: names or a point.
+        Whole numbers, numbers that are not written as such, or a text that occurs once in a column of classes: names or
+        a point.
     """
     first, rest = [cell.strip() for cell in rows[0]], rows[1:]
     columns = [[row[i].strip() for row in rest if i < len(row)] for i in range(len(first))]
@@ -188,6 +209,8 @@ def is_header(rows: Sequence[Sequence[str]], source: str) -> bool:
         known = any(first[i].casefold() in LABEL_NAMES | INDEX_NAMES and first[i] not in columns[i] for i in text)
         above = any(sum(map(looks_like_number, columns[i])) > len(columns[i]) / 2 for i in text)
         if (known and not numbers) or (above and (whole or known)):
+            if all(_BROKEN_NUMBER.fullmatch(first[i]) for i in text):
+                _unclear(", ".join(first), source)
             return True
         if known and numbers == counted:
             numeric = [column for i, column in enumerate(columns) if i not in text]
@@ -212,15 +235,27 @@ def _refuse_unless_recurring(cell: str, column: Sequence[str], source: str) -> N
 def _numbers_are_names(
     numbers: Sequence[str], counted: Sequence[str], columns: Sequence[Sequence[str]], source: str
 ) -> bool:
-    """Whether whole numbers above the columns are names: 0, 1, 2, ..., or different ones above decimal numbers."""
-    decimals = [not _WHOLE.fullmatch(cell.removeprefix("-")) for column in columns for cell in column]
+    """Whether whole numbers above the columns are names: 0, 1, 2, ... or 1, 2, 3, ..., or different ones above decimals."""
+    full = [[cell for cell in column if cell.casefold() not in MISSING] for column in columns]
+    decimals = [[not _WHOLE.fullmatch(cell.removeprefix("-")) for cell in column] for column in full]
     if numbers == counted:
-        if any(decimals) or len(numbers) > _FEW_COLUMNS:
+        if any(map(any, decimals)) or len(numbers) > _FEW_COLUMNS:
             return True
         _unclear(", ".join(numbers), source)
-    if all(decimals) and len(set(numbers)) == len(numbers) and len(columns[0]) > 2:
+    if numbers == [*counted[1:], str(len(numbers))]:
+        # Columns of decimals, and perhaps of classes, none of both.
+        measured = any(column and all(column) for column in decimals) and all(any(c) == all(c) for c in decimals if c)
+        if len(numbers) > _FEW_COLUMNS or (measured and len(numbers) > 2):
+            return True
+    if all(map(all, decimals)) and any(decimals) and len(set(numbers)) == len(numbers) and len(columns[0]) > 2:
         _unclear(", ".join(numbers), source)
     return False
+
+
+def _counts_from_one(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first of several rows is 1, 2, 3, ..., which may be names."""
+    first = [cell.strip() for cell in rows[0]]
+    return len(rows) > 1 and len(first) > 2 and first == [str(i) for i in range(1, len(first) + 1)]
 
 
 def _unclear(what: str, source: str) -> None:

@@ -85,8 +85,8 @@ def are_classes(y: ArrayLike) -> bool:
 
     Raises
     ------
-    InputError
-        Neither numbers nor text.
+    InputError, NotFiniteError
+        As :func:`label_vector`.
 
     Examples
     --------
@@ -94,12 +94,13 @@ def are_classes(y: ArrayLike) -> bool:
     (True, False, False)
     """
     labels = plain(y, "y")
-    if labels.dtype.kind not in "biufUS" or labels.ndim == 0:
+    if labels.dtype.kind not in "biufUSOT" or labels.ndim == 0:
         raise InputError("labels y, an array of numbers or text", shown(y))
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1 or labels.dtype.kind in "US":
-        return labels.ndim == 1
+    if labels.ndim > 2 or (labels.ndim == 2 and labels.shape[1] != 1):
+        return False
+    labels = label_vector(labels) if labels.size else labels.ravel()
+    if labels.dtype.kind in "US":
+        return True
     different = np.unique(labels).size
     whole = labels.dtype.kind != "f" or bool(np.equal(np.mod(labels, 1), 0).all())
     return whole and not too_many_classes(different, len(labels))

@@ -21,7 +21,7 @@ from kernelcalc.datasets.columns import request_of
 from kernelcalc.datasets.data import Data, Request
 from kernelcalc.datasets.dialect import ONE_COLUMN
 from kernelcalc.datasets.images import ENDINGS, read_folder, read_image
-from kernelcalc.datasets.tables import pandas_for, read_frame, read_parquet, read_text, text_frame
+from kernelcalc.datasets.tables import pandas_for, read_columnar, read_frame, read_text, text_frame
 from kernelcalc.errors import DataFileError
 
 _PACKED = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\0": lzma.decompress}
@@ -33,8 +33,12 @@ _OTHERS = {
     b"%PDF": "a PDF file",
     b"PK\x03\x04": "a zip archive or a spreadsheet",
     b"\xd0\xcf\x11\xe0": "a spreadsheet",
-    b"\x80\x04": "a pickle, which could run code",
+    **{bytes([0x80, protocol]): "a pickle, which could run code" for protocol in range(2, 6)},
     b"MATLAB": "a MATLAB file",
+    b"\x28\xb5\x2f\xfd": "a Zstandard archive",
+    b"ORC": "an ORC file",
+    **dict.fromkeys((b"{", b"[[", b"[{"), "JSON"),
+    **dict.fromkeys((b"<!", b"<?", b"<html", b"<HTML"), "HTML or XML"),
 }
 
 
@@ -57,9 +61,9 @@ def load(
     ----------
     source : path, DataFrame, mapping, array_like or pair (X, y)
         Files: text (.csv, .tsv, .txt, ...) separated by comma, semicolon, tab, bar or white space, with ``#`` comments;
-        .npy; .npz; IDX as MNIST comes in, with the file of labels beside it; Parquet; pictures, or a folder with one
-        folder of pictures a class; each also packed by gzip, bzip2 or xz. Text and Parquet need pandas (extra
-        ``table``; ``parquet`` for the latter).
+        .npy; .npz; IDX as MNIST comes in, with the file of labels beside it; Parquet, Feather; pictures, or a folder with
+        one folder of pictures a class; each but pictures also packed by gzip, bzip2 or xz. Text, Parquet and
+        Feather need pandas (extra ``table``; ``parquet`` for the latter two).
     labels : str, int or sequence of these, optional
         Columns (by name, or by number from 0), arrays, a file with one label a point, ``"last"`` or ``"none"``. By
         default the column or array with a name such as label, class, target or y, else the only column of text; else
@@ -101,6 +105,8 @@ def load(
     request = request_of(labels, columns, drop, header, decimal, flatten)
     if not isinstance(source, str | os.PathLike):
         return _of_object(source, request)
+    if not os.fspath(source):
+        raise DataFileError("the name of a file", "an empty text")
     path = Path(source)
     beside = _label_file(request)
     if beside is None:
@@ -127,7 +133,7 @@ def _of_object(source: Any, request: Request) -> Data:
             return _of_frames(data, target, name, request)
         return from_mapping(source, name, request)
     if isinstance(source, tuple) and len(source) == 2:
-        x, y = plain(source[0], "X"), plain(source[1], "y")
+        x, y = plain(source[0], "X"), None if source[1] is None else plain(source[1], "y")
         return from_array(x, y, "pair (X, y)", request, "the first", "the second")
     return from_array(plain(source, "X"), None, name, request)
 
@@ -135,6 +141,7 @@ def _of_object(source: Any, request: Request) -> Data:
 def _of_frames(data: Any, target: Any, name: str, request: Request) -> Data:
     if not hasattr(target, "iloc") or request.labels is not None:
         return read_frame(data, name, request)
+    target = target if hasattr(target, "columns") else target.rename("target" if target.name is None else target.name)
     columns = list(target.columns) if hasattr(target, "columns") else [target.name]
     return read_frame(data.join(target), name, replace(request, labels=tuple(map(str, columns))))
 
@@ -145,7 +152,9 @@ def _of_file(path: Path, request: Request) -> Data:
         return from_array(x, y, str(path), request, "pictures", "names of folders")
     content, ending = _content(path), _ending(path)
     if content[:4] == b"PAR1" or ending in (".parquet", ".pq"):
-        return read_parquet(path, str(path), request)
+        return read_columnar(content, "Parquet", str(path), request)
+    if content[:6] == b"ARROW1" or ending in (".feather", ".arrow"):
+        return read_columnar(content, "Feather", str(path), request)
     if ending in ENDINGS:
         return from_array(read_image(path)[None], None, str(path), request, "one picture")
     if content[:6] == b"\x93NUMPY" or ending in (".npz", ".npy"):
@@ -153,6 +162,9 @@ def _of_file(path: Path, request: Request) -> Data:
         if isinstance(stored, dict):
             return from_mapping(stored, str(path), request)
         if stored.dtype.names:
+            wide = [name for name in stored.dtype.names if stored.dtype[name].shape]
+            if wide:
+                raise DataFileError("one number in every column", f"{stored.dtype[wide[0]]} in {wide[0]} of {path}")
             frame = pandas_for("reading an array with named columns").DataFrame(stored)
             return read_frame(frame, str(path), request)
         return from_array(stored, None, str(path), request)
@@ -201,7 +213,8 @@ def _text(content: bytes, path: Path) -> str:
     """
     for head, kind in _OTHERS.items():
         if content.startswith(head):
-            raise DataFileError("text, NumPy, IDX, Parquet or pictures", f"{kind}, {path}", "save it as CSV or .npz")
+            known = "text, NumPy, IDX, Parquet, Feather or pictures"
+            raise DataFileError(known, f"{kind}, {path}", "save it as CSV or .npz")
     try:
         text = content.decode("utf-16" if content.startswith(_BYTE_ORDERS) else "utf-8-sig")
     except UnicodeDecodeError as error:

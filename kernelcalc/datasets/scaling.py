@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernelcalc.arguments import check_name, floats
+from kernelcalc.arguments import check_name, finite
 from kernelcalc.errors import InputError, ShapeError
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ def rescale(X: ArrayLike, scale: str) -> Array:
 
     Raises
     ------
-    InputError
-        X that is no numbers; a zero point has no direction.
+    InputError, NotFiniteError
+        X that is no finite numbers; a zero point has no direction.
     ShapeError
         X that is no matrix.
     UnknownNameError
@@ -32,7 +32,7 @@ def rescale(X: ArrayLike, scale: str) -> Array:
     >>> rescale([[3.0, 4.0]], "sphere").tolist()
     [[0.848528137423857, 1.131370849898476]]
     """
-    x = floats(X, "X", "numbers")
+    x = finite(X, "X")
     check_name("a scale", scale, ("sphere", "raw"))
     if x.ndim != 2 or x.shape[1] == 0:
         raise ShapeError("X of the shape (N, n_in)", f"the shape {x.shape}")

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arguments import floats, random_generator
+from kernelcalc.arguments import finite, floats, random_generator
 from kernelcalc.arrays import plain
 from kernelcalc.datasets.labels import label_vector, too_many_classes
-from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -44,7 +44,7 @@ def balanced(
     >>> balanced([[0.0], [1.0], [2.0], [3.0]], [7, 7, 5, 7], 1)
     (array([[0.], [2.]]), array([7, 5]))
     """
-    points, labels = floats(X, "X", "numbers"), label_vector(y)
+    points, labels = finite(X, "X"), label_vector(y)
     if points.ndim != 2 or len(points) != len(labels):
         raise ShapeError("points (N, n_in) and labels (N,)", f"{points.shape} and {labels.shape}")
     per_class = _whole("per_class", per_class, 1)
@@ -148,8 +148,12 @@ def _classes(y: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     labels = plain(y, "y")
     if labels.ndim not in (1, 2) or labels.size == 0:
         raise ShapeError("labels of the shape (N,) or (N, n_out)", f"the shape {labels.shape}")
+    if labels.dtype.kind == "O" and labels.ndim == 2:
+        labels = floats(labels, "labels y", "numbers")
     if labels.ndim == 1:
         labels = label_vector(y)
+    elif labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise NotFiniteError("finite labels", "NaN or infinity", "leave rows without a label out")
     _, first, members = np.unique(labels, axis=0, return_index=True, return_inverse=True)
     if first.size > len(labels) / 2 or too_many_classes(first.size, len(labels)):
         return np.zeros(len(labels), dtype=np.int64), np.array([len(labels)])

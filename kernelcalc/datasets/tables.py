@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.datasets.columns import EMPTY, Columns
+from kernelcalc.datasets.columns import EMPTY, INDEX_NAMES, Columns
 from kernelcalc.datasets.data import Data, Request, finite, listed
 from kernelcalc.datasets.dialect import MISSING, Layout, is_number, layout, looks_like_number, split_line
 from kernelcalc.errors import DataFileError, MissingExtraError, NotFiniteError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from kernelcalc.arrays import Array
@@ -111,8 +109,8 @@ def _refuse_ragged(found: Layout, width: int, source: str) -> None:
             raise DataFileError(f"{width} columns in every row", f"{len(cells)} in row {row} of {source}")
 
 
-def read_parquet(path: Path, source: str, request: Request) -> Data:
-    """Points and labels from a Parquet file.
+def read_columnar(content: bytes, kind: str, source: str, request: Request) -> Data:
+    """Points and labels from a file of kind "Parquet" or "Feather".
 
     Raises
     ------
@@ -121,20 +119,19 @@ def read_parquet(path: Path, source: str, request: Request) -> Data:
     DataFileError
         The file cannot be read.
     """
-    pandas = pandas_for("reading Parquet")
+    pandas = pandas_for(f"reading {kind}")
     try:
-        frame = pandas.read_parquet(path)
+        frame = (pandas.read_parquet if kind == "Parquet" else pandas.read_feather)(io.BytesIO(content))
     except ImportError as error:
-        raise MissingExtraError("pyarrow", "parquet", "reading Parquet") from error
+        raise MissingExtraError("pyarrow", "parquet", f"reading {kind}") from error
     except Exception as error:  # pyarrow has a hierarchy of its own
-        raise DataFileError("a Parquet file", f"{source}: {error}") from error
+        raise DataFileError(f"a {kind} file", f"{source}: {error}") from error
     return read_frame(frame, source, request)
 
 
 def read_frame(frame: Any, source: str, request: Request) -> Data:
     """Points and labels from a DataFrame; its index is neither."""
-    pandas = pandas_for("reading a DataFrame")
-    plain = isinstance(frame.index, pandas.RangeIndex) or frame.index.names == [None]
+    plain = frame.index.names == [None]
     notes = () if plain else (f"left out: the index {', '.join(map(str, frame.index.names))}",)
     return from_frame(frame.reset_index(drop=True), tuple(map(str, frame.columns)), source, request, notes)
 
@@ -160,6 +157,11 @@ def from_frame(
         text=text,
         unique=frozenset(i for i in text if frame.iloc[:, i].nunique() == len(frame)),
         counting=_counts(frame.iloc[:, 0]),
+        numbering=frozenset(
+            i
+            for i, name in enumerate(names or ())
+            if name.strip().casefold() in INDEX_NAMES and _numbers_the_rows(frame.iloc[:, i])
+        ),
     )
     roles = columns.roles(request)
     y = None
@@ -212,6 +214,10 @@ def _counts(column: Any) -> bool:
         return False
     values = column.to_numpy(dtype=np.int64)
     return int(values[0]) in (0, 1) and bool((np.diff(values) == 1).all())
+
+
+def _numbers_the_rows(column: Any) -> bool:
+    return column.dtype.kind in "iu" and len(column) > 2 and column.nunique() == len(column)
 
 
 def _numbers(column: Any, name: str, source: str, decimal: str) -> Array:

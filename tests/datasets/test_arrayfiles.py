@@ -182,8 +182,33 @@ def test_objects_at_hand() -> None:
     np.testing.assert_array_equal(datasets.load(X.tolist()).X, X)
 
 
+def test_lists_under_names_and_pairs() -> None:
+    names = {"feature_names": ["a", "b"], "target_names": ["p", "q"]}
+    data = datasets.load({"X": X.tolist(), "y": ["p", "q", "p"], **names})
+    np.testing.assert_array_equal(data.X, X)
+    np.testing.assert_array_equal(data.y, ["p", "q", "p"])
+    data = datasets.load({"data": pd.DataFrame(X), "target": pd.Series(LABELS)})
+    np.testing.assert_array_equal(data.y, LABELS)
+    assert datasets.load((X, None)).y is None
+    np.testing.assert_array_equal(datasets.load(X.astype(object)).X, X)
+    with pytest.raises(InputError, match="None"):
+        datasets.load(np.array([[1.0, None]], dtype=object))
+
+
+def test_numbers_that_are_too_long_or_in_no_matrix(tmp_path: Path) -> None:
+    with pytest.raises(NotFiniteError, match="inf in row 0, column 1"):
+        datasets.load(np.array([[1, np.longdouble("1e400")]]))
+    with pytest.raises(DataFileError, match=r"\(N, 1\): X\[:, None\]"):
+        datasets.load(np.arange(3.0))
+    np.save(tmp_path / "a.npy", np.array([([1.5, 2.0], 0)], dtype=[("x", "f8", 2), ("label", "i4")]))
+    with pytest.raises(DataFileError, match=r"one number in every column.* in x of"):
+        datasets.load(tmp_path / "a.npy")
+
+
 def test_masked_arrays_are_refused() -> None:
     masked = np.ma.masked_greater(X, 4.5)
+    with pytest.raises(InputError, match="1 masked"):
+        datasets.load([[1.0, np.ma.masked], [3.0, 4.0]])
     for source in (masked, (masked, LABELS), {"X": masked}, (X, np.ma.masked_equal(LABELS, 4))):
         with pytest.raises(InputError, match="1 masked"):
             datasets.load(source)

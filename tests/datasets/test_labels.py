@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kernelcalc import datasets
@@ -72,6 +73,12 @@ def test_labels_in_a_column_and_of_objects() -> None:
     np.testing.assert_array_equal(datasets.one_hot(np.array([2, 1.5], dtype=object)), [[0, 1], [1, 0]])
     assert datasets.are_classes(np.array([[0], [1]]))
     assert not datasets.are_classes(np.array([[0.5], [1.0]]))
+    # text in a pandas column, of whatever type
+    for text in (pd.Series(["a", "b"]), pd.Series(["a", "b"], dtype=object), pd.Series(["a", "b"], dtype="category")):
+        assert datasets.are_classes(text)
+    for unknown in ([1, np.nan], [np.inf, 0.5]):
+        with pytest.raises(NotFiniteError, match="row"):
+            datasets.are_classes(np.array(unknown))
     # as many as digits, however few the points; not 214 values of 442 measurements
     assert datasets.are_classes(np.arange(10))
     assert not datasets.are_classes(np.arange(442.0) % 214)

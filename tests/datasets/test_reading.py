@@ -59,16 +59,37 @@ READ = {
     "shuffled pandas index": (",a,b\n9,1.5,2\n4,3,4\n7,5,-6.25\n", {}, X, None),
     "pandas index of text": (",a,b\np,1.5,2\nq,3,4\nr,5,-6.25\n", {}, X, None),
     "pandas index written twice": ("Unnamed: 0,a,b\n0,1.5,2\n1,3,4\n2,5,-6.25\n", {}, X, None),
+    "pandas index written twice, shuffled": ("Unnamed: 0,a,b\n9,1.5,2\n4,3,4\n7,5,-6.25\n", {}, X, None),
+    "pandas index of text written twice": (
+        "Unnamed: 0,a,b,y\np,1.5,2,u\nq,3,4,v\nr,5,-6.25,u\n",
+        {},
+        X,
+        ["u", "v", "u"],
+    ),
+    "pandas index beside one written before": (",Unnamed: 0,a,b\n0,0,1.5,2\n1,1,3,4\n2,2,5,-6.25\n", {}, X, None),
+    "pandas index kept": ("Unnamed: 0,a\n1.5,2\n3,4\n5,-6.25\n", {"columns": ["Unnamed: 0", "a"]}, X, None),
+    "a column that pandas found empty": ("a,b,Unnamed: 2\n1.5,2,\n3,4,\n5,-6.25,\n", {}, X, None),
     "pandas index over numbers": (",0,1\n0,1.5,2\n1,3,4\n2,5,-6.25\n", {}, X, None),
     "R's row names": ('"a" "b"\n"1" 1.5 2\n"2" 3 4\n"3" 5 -6.25\n', {}, X, None),
     "numbers as names": ("0,1\n1.5,2\n3,4\n5,-6.25\n", {}, X, None),
     "numbers as names and a label": ("0,1,label\n1.5,2,3\n3,4,5\n5,-6.25,3\n", {}, X, [3, 5, 3]),
     "numbers as names of whole numbers": ("0,1,2,3,4,5,6,7\n" + "1,1,1,1,1,1,1,1\n", {}, [[1] * 8], None),
+    "numbers from 1 as names": ("1,2,3\n0.5,0.25,0.1\n0.7,0.8,0.9\n", {}, [[0.5, 0.25, 0.1], [0.7, 0.8, 0.9]], None),
+    "numbers from 1 as names of one point": ("1,2,3\n0.5,0.25,0.1\n", {}, [[0.5, 0.25, 0.1]], None),
+    "numbers from 1 as names, classes too": (
+        "1;2;3\n0.5;0.25;1\n0.7;0.8;0\n",
+        {"labels": "3"},
+        [[0.5, 0.25], [0.7, 0.8]],
+        [1, 0],
+    ),
+    "numbers from 1 as names of whole numbers": ("1,2,3,4,5,6,7,8\n" + "1,1,1,1,1,1,1,1\n", {}, [[1] * 8], None),
+    "numbers from 1 that are a point": ("1,2,3\n0.5,1,0\n2,0.5,1\n", {}, [[1, 2, 3], [0.5, 1, 0], [2, 0.5, 1]], None),
     "numbers as names, said": ("2019,2020\n1.5,2\n3,4\n5,-6.25\n", {"header": True}, X, None),
     "numbers that are a point, said": ("0,1,2\n3,4,5\n", {"header": False}, [[0, 1, 2], [3, 4, 5]], None),
     "Label first": ("Label,a,b\n0,1.5,2\n1,3,4\n1,5,-6.25\n", {}, X, [0, 1, 1]),
     "class first": ("class,a,b\nx,1.5,2\ny,3,4\nx,5,-6.25\n", {}, X, ["x", "y", "x"]),
     "TARGET in the middle": ("a, TARGET ,b\n1.5,0.5,2\n3,1,4\n5,1,-6.25\n", {}, X, [0.5, 1, 1]),
+    "Class Label": ("a,b,Class Label\n1.5,2,0\n3,4,1\n5,-6.25,1\n", {}, X, [0, 1, 1]),
     "Y": ("a,b,Y\n1.5,2,0\n3,4,1\n5,-6.25,1\n", {}, X, [0, 1, 1]),
     "semicolons": ("a;b;y\n1.5;2;0\n3;4;1\n5;-6.25;1\n", {}, X, [0, 1, 1]),
     "tabs": ("a\tb\ty\n1.5\t2\tp q\n3\t4\tr\n5\t-6.25\tr\n", {}, X, ["p q", "r", "r"]),
@@ -78,6 +99,11 @@ READ = {
     "semicolons in text": ("1.5,2,x;p\n3,4,y;q\n5,-6.25,x;p\n", {}, X, ["x;p", "y;q", "x;p"]),
     "quoted text": ('a,b,kind\n1.5,2,"x, p"\n3,4,"y ""q"""\n5,-6.25,z\n', {}, X, ["x, p", 'y "q"', "z"]),
     "quoted line ends": ('a,b,kind\n1.5,2,"x\np"\n3,4,y\n5,-6.25,y\n', {}, X, ["x\np", "y", "y"]),
+    "names that end a line": ('"a\n(m)",b\n1.5,2\n3,4\n5,-6.25\n', {}, X, None),
+    "decimal comma in quotes": ('a,b,y\n"1,5","2",0\n"3","4",1\n"5","-6,25",1\n', {"decimal": ","}, X, [0, 1, 1]),
+    "Excel's separator": ("sep=;\na;b\n1.5;2\n3;4\n5;-6.25\n", {}, X, None),
+    "comments of MATLAB": ("% made\n1.5 2\n3 4\n% more\n5 -6.25\n", {}, X, None),
+    "comments of C": ("// made\n1.5,2\n3,4\n5,-6.25\n", {}, X, None),
     "decimal comma": ("a;b\n1,5;2\n3;4\n5;-6,25\n", {"decimal": ","}, X, None),
     "decimal comma and tabs": ("1,5\t2\n3\t4,0\n5\t-6,25\n", {"decimal": ","}, X, None),
     "decimal comma and spaces": ("1,5 2 x\n3 4 y\n5 -6,25 x\n", {"decimal": ","}, X, ["x", "y", "x"]),
@@ -129,6 +155,19 @@ REFUSED = {
     "text that is no label": ("name,a\np,1.5\nq,2\nr,3\n", {}, "'p' in column name .*--labels name or --drop name"),
     "nothing but text": ("a,b\nx,y\nz,w\n", {}, "numbers as points"),
     "an id": ("Id,a,b\n1,1.5,2\n2,3,4\n3,5,6\n", {}, "column Id .* counts the rows; leave it out, --drop Id"),
+    "an id that does not count": (
+        "id,diagnosis,a\n842,M,1\n93,B,2\n84,M,3\n",
+        {},
+        "id .* another whole number .*--drop id",
+    ),
+    "an id in the middle": ("a,ID,y\n1,842,0\n2,93,1\n3,84,0\n", {}, "column ID .*--drop ID"),
+    "thousands": ('"1,500.5","2"\n"3","4"\n', {}, "got 1,500.5, 2 .*--no-header"),
+    "thousands, said": ('"1,500.5","2"\n"3","4"\n', {"header": False}, "'1,500.5' in row 0, column 0"),
+    "fractions": ("1/2,2\n3,4\n", {}, "1/2, 2"),
+    "complex numbers": ("1+2j,2\n3,4\n", {}, "got 1.2j, 2"),
+    "hexadecimal": ("0x10,2\n3,4\n", {}, "0x10, 2"),
+    "underscores": ("1_0,2\n3,4\n", {}, "1_0, 2"),
+    "typographic minus": ("\u22121.5,2\n3,4\n", {}, "\u22121.5, 2"),
     "an index": ("index,a\n0,1.5\n1,3\n2,5\n", {}, "--drop index"),
     "two labels": ("a,class,target\n1,0,3\n2,1,4\n", {}, "got class, target"),
     "coordinates": ("x,y,z\n1,2,3.5\n4,5,6.5\n", {}, "got y, beside x and z"),
@@ -179,6 +218,15 @@ def test_text_that_is_not_finite(tmp_path: Path, text: str, message: str) -> Non
         (",a,b\n0,1.5,2\n1,3,4\n", "columns a, b; labels: none; left out: the index, column 0 without a name"),
         ("0,1\n1.5,2\n3,4\n", "columns 0, 1; labels: none; first row taken as names: 0, 1"),
         ("# a y\n1.5 2\n3 4\n", "column a; labels: column y, 2 classes; names from the comment above"),
+        ("1,2,3\n0.5,0.1,0.2\n", "columns 1, 2, 3; labels: none; first row taken as names: 1, 2, 3, ..."),
+        (
+            "1,2,3\n4,5,6\n",
+            "2 points of 3 inputs, columns 0, 1, 2; labels: none; first row 1, 2, 3 taken as a point (--header",
+        ),
+        (
+            "a,Unnamed: 1\n1,\n2,\n",
+            "column a; labels: none; left out: nothing but empty cells, column 1 without a name",
+        ),
         ("0,1.5\n1,3\n2,3\n", "labels: none; column 0 counts the rows: leave it out (--drop 0) if it is an index"),
         (",".join("1" * 64) + "\n", "1 point of 64 inputs, columns 0, 1, 2, ..., 63; labels: none"),
     ],
@@ -219,6 +267,13 @@ def test_utf_16(tmp_path: Path) -> None:
         ("a.xlsx", b"PK\x03\x04rest", "spreadsheet"),
         ("a.h5", b"\x89HDF\r\n", "HDF5"),
         ("a.pkl", b"\x80\x04\x95", "pickle"),
+        ("a.pkl", b"\x80\x05\x95", "pickle"),
+        ("a.csv.zst", b"\x28\xb5\x2f\xfdrest", "Zstandard"),
+        ("a.orc", b"ORCrest", "ORC"),
+        ("a.json", b'{"a": {"0": 1}}', "JSON"),
+        ("a.json", b"[[1, 2], [3, 4]]", "JSON"),
+        ("a.csv", b"<!DOCTYPE html>", "HTML"),
+        ("a.feather", b"ARROW1 and nothing", "Feather"),
         ("a.parquet", b"PAR1 and nothing", "Parquet"),
         ("a.png", b"\x89PNG\r\n", "picture"),
         ("images-idx3-ubyte", bytes([0, 0, 8, 3, 0, 0, 0, 1]), "bytes of numbers"),
@@ -236,6 +291,8 @@ def test_no_file(tmp_path: Path) -> None:
         datasets.load(tmp_path / "nothing.csv")
     with pytest.raises(DataFileError, match="pictures"):
         datasets.load(tmp_path)
+    with pytest.raises(DataFileError, match="an empty text"):
+        datasets.load("")
 
 
 def test_parquet(tmp_path: Path) -> None:
@@ -250,6 +307,25 @@ def test_parquet(tmp_path: Path) -> None:
     frame.assign(b=[2.0, None, 1.0]).to_parquet(path)
     with pytest.raises(InputError, match="row 1, column 'b'"):
         datasets.load(path)
+
+
+def test_feather_and_packed_columns(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1.5, 3, 5], "b": [2, 4, -6.25], "kind": ["x", "y", "x"]})
+    frame.to_feather(tmp_path / "p.feather")
+    check(datasets.load(tmp_path / "p.feather"), X, ["x", "y", "x"])
+    frame.to_parquet(tmp_path / "p.parquet")
+    (tmp_path / "p.parquet.gz").write_bytes(gzip.compress((tmp_path / "p.parquet").read_bytes()))
+    check(datasets.load(tmp_path / "p.parquet.gz"), X, ["x", "y", "x"])
+    # an index that is 0, 1, 2 is one all the same
+    frame.assign(y=[0, 1, 2]).set_index("y").to_parquet(tmp_path / "q.parquet")
+    assert "left out: the index y" in str(datasets.load(tmp_path / "q.parquet"))
+
+
+def test_rows_of_many_numbers(tmp_path: Path) -> None:
+    """A line is longer than a cell may be for the module csv, and has more columns than may be compared pair by pair."""
+    rows = np.arange(50_000.0).reshape(2, -1) / 7
+    np.savetxt(tmp_path / "p.txt", rows)
+    check(datasets.load(tmp_path / "p.txt"), rows, None)
 
 
 def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernelcalc import datasets
-from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 
 
 def test_balanced_digits() -> None:
@@ -88,3 +88,13 @@ def test_bad_number_of_chosen_points(n: object) -> None:
     if n != 0:
         with pytest.raises(InputError, match="from 0 to 149"):
             datasets.split(SORTED, n)  # type: ignore[arg-type]
+
+
+def test_labels_and_points_that_are_not_finite_or_no_numbers() -> None:
+    for rows in (datasets.has_classes, lambda y: datasets.choose(y, 1), lambda y: datasets.split(y, 1)):
+        with pytest.raises(NotFiniteError, match="finite labels"):
+            rows(np.array([[0.0, 1.0], [1.0, np.nan]]))
+        with pytest.raises(InputError, match="numbers"):
+            rows(np.array([["a", 1], ["b", 2]], dtype=object))
+    with pytest.raises(NotFiniteError, match="X, finite"):
+        datasets.balanced([[np.inf]], [1], 1)
