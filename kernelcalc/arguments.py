@@ -31,22 +31,27 @@ def check_count(name: str, value: Any, least: int) -> None:
     InputError
     """
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise InputError(f"{name}, a whole number of at least {least}", f"{value!r}")
+        raise InputError(f"{name}, a whole number of at least {least}", shown(value))
 
 
 def check_number(name: str, value: Any, least: float = 0.0, *, finite: bool = True) -> float:
-    """The number, refused below ``least``, when NaN, and when infinite unless ``finite`` is False.
+    """The number, refused below ``least``, when NaN, and when infinite unless ``finite`` is False; a text is none.
 
     Raises
     ------
     InputError
     """
+    bound = "" if least == -math.inf else f" of at least {least:g}"
+    expected = f"{name}, a{' finite' if finite else ''} number{bound}"
+    # float reads texts, and arrays of one number
+    if isinstance(value, str | bytes) or getattr(value, "ndim", 0):
+        raise InputError(expected, shown(value))
     try:
         number = float(value)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name}, a number of at least {least:g}", f"{value!r}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(expected, shown(value)) from error
     if not number >= least or (finite and math.isinf(number)):
-        raise InputError(f"{name}, a{' finite' if finite else ''} number of at least {least:g}", f"{value!r}")
+        raise InputError(expected, shown(value))
     return number
 
 
@@ -60,7 +65,7 @@ def random_generator(rng: Any) -> np.random.Generator:
     try:
         return np.random.default_rng(rng)
     except (TypeError, ValueError) as error:
-        raise InputError("rng, a seed (a whole number ≥ 0) or a numpy.random.Generator", f"{rng!r}") from error
+        raise InputError("rng, a seed (a whole number ≥ 0) or a numpy.random.Generator", shown(rng)) from error
 
 
 def check_can(name: str, value: Any, method: str, expected: str) -> None:
@@ -166,5 +171,9 @@ def shown(value: Any) -> str:
     """
     if isinstance(value, np.ndarray):
         return f"ndarray of shape {value.shape}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:
+        # a whole number of more digits than Python writes
+        return type(value).__name__
     return text if len(text) <= _LONGEST_SHOWN and " at 0x" not in text else type(value).__name__

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
 from kernelcalc.activations.activation import Activation
+from kernelcalc.arguments import shown
 from kernelcalc.errors import InputError
 from kernelcalc.kernels.state import DiagonalKernels, PairKernels, plain
 
@@ -107,10 +109,12 @@ def checked_scale(name: str, value: Any, *, zero: bool) -> float:
     """
     try:
         number = float(value)
+    except OverflowError:
+        number = math.inf
     except (TypeError, ValueError) as error:
-        raise InputError(f"a real number {name}", repr(value)) from error
+        raise InputError(f"a real number {name}", shown(value)) from error
     if not abs(number) <= 1e30:
-        raise InputError(f"a finite {name} below 1e30", repr(value))
+        raise InputError(f"a finite {name} below 1e30", shown(value))
     if number < 0 or (number == 0 and not zero):
-        raise InputError(f"{name} {'≥' if zero else '>'} 0", repr(value))
+        raise InputError(f"{name} {'≥' if zero else '>'} 0", shown(value))
     return number

@@ -278,6 +278,8 @@ def test_kinked_nonlinearities_are_refused_by_name():
         (dict(sigma_w=0), InputError),
         (dict(sigma_w=float("nan")), InputError),
         (dict(sigma_w="a"), InputError),
+        (dict(sigma_w=10**400), InputError),
+        (dict(beta=10**5000), InputError),
         (dict(beta=-0.1), InputError),
         (dict(n_out=0), InputError),
         (dict(activation=["tanh", "tanh", "tanh"]), InputError),

@@ -244,7 +244,7 @@ REFUSED = {
     "a text": (
         lambda: arguments.check_number("rtol", "a", 2.0),
         InputError,
-        "expected rtol, a number of at least 2, got 'a'",
+        "expected rtol, a finite number of at least 2, got 'a'",
     ),
     "too small": (
         lambda: arguments.check_number("rtol", 1.0, 2.0),
