@@ -1,13 +1,18 @@
 """Trials that are run together against the same trials one by one."""
 
 import json
+import os
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from stand_ins import alternating
 
 import kernelcalc.finite.ensembles.kernels as module
-from kernelcalc.errors import InputError, IntegrationError
+from kernelcalc.errors import InputError, IntegrationError, MissingExtraError
+from kernelcalc.finite.ensembles import trials
 from kernelcalc.finite.ensembles.kernels import kernels_through_training
 from kernelcalc.finite.ensembles.trials import run_trials
 
@@ -79,7 +84,76 @@ def test_networks_of_a_group(monkeypatch):
         np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-7 * scale, err_msg=name)
 
 
-@pytest.mark.parametrize("wrong", [{"trials": 0}, {"workers": 0}, {"group": 0}, {"group": -3}, {"group": 2.5}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"trials": 0}, {"workers": 0}, {"group": 0}, {"group": -3}, {"group": 2.5}, {"trials": 2.5}, {"workers": 1.5}],
+    ids=str,
+)
 def test_counts_below_one(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         run_trials(drawn, **{"trials": 3, "together": all_drawn, **wrong})
+
+
+def test_other_refusals_say_what_came(monkeypatch):
+    with pytest.raises(InputError, match=r"^expected trial, a function of a seed, got 3\.5$"):
+        run_trials(3.5, 1)
+    with pytest.raises(InputError, match=r"^expected executor, a concurrent\.futures\.Executor, got 3\.5$"):
+        run_trials(drawn, 2, executor=3.5)
+    with pytest.raises(InputError, match=r"^expected at least one trial, .*, got trials=0, workers=2, group=3$"):
+        run_trials(drawn, 0, workers=2, group=3)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.raises(
+        MissingExtraError, match=r"^a progress bar needs the package tqdm; .* 'kernelcalc\[progress\]'$"
+    ):
+        run_trials(drawn, 2, progress=True)
+
+
+def test_files_are_told_apart_by_setting_and_seed(tmp_path):
+    names = {
+        trials.trial_file(tmp_path, *rest).name
+        for rest in (
+            ("a", {"width": 3}, 0),
+            ("a", {"width": 4}, 0),
+            ("a", {"width": 3}, 1),
+            ("b", {"width": 3}, 0),
+            # spawned, so that its first trial is another one
+            ("a", {"width": 3}, np.random.SeedSequence(0).spawn(1)[0]),
+        )
+    }
+    assert len(names) == 5
+    again = trials.trial_file(tmp_path, "a", {"width": 3}, 0)
+    assert again.parent == tmp_path
+    assert again.name in names
+    assert re.fullmatch(r"a-[0-9a-f]{8}\.jsonl", again.name)
+    for wrong, text in (
+        ((3, "a", {}, 0), "^expected folder, the name of a file or folder, got 3$"),
+        ((tmp_path, 3, {}, 0), "^expected name, a text, got 3$"),
+        ((tmp_path, "a", {"width": {3}}, 0), r"settings that JSON can hold: .*, got \{'width': \{3\}\}$"),
+        ((tmp_path, "a", {}, -1), r"^expected rng, a seed .*, got -1$"),
+    ):
+        with pytest.raises(InputError, match=text):
+            trials.trial_file(*wrong)
+
+
+def test_threads_of_workers(monkeypatch):
+    """What the user has set stays; the rest is shared out, and taken back."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    before = dict(os.environ)
+    for count, said in ((3, "3"), (0, "1")):
+        with trials._threads(count):
+            seen = [os.environ[f"{name}_NUM_THREADS"] for name in ("OMP", "OPENBLAS", "MKL")]
+        assert seen == ["7", said, said]
+        assert os.environ == before
+
+
+def test_groups_leave_no_worker_without(monkeypatch):
+    """Of 3 workers each is to have some four groups, of as many trials as asked for at most."""
+    with ThreadPoolExecutor(3) as executor:
+        for count, group, sizes in ((24, 5, [2] * 12), (24, 1, [1] * 24), (100, 5, [5] * 20), (7, 5, [1] * 7)):
+            work = Counting()
+            run_trials(work.alone, count, together=work.together, group=group, workers=3, executor=executor)
+            # those of one trial are not run together
+            assert work.groups == [size for size in sizes if size > 1]
+            assert work.seen == sizes.count(1)
