@@ -108,6 +108,61 @@ def test_trials_are_numbers_by_name(path):
         run_trials(draw, 1, path=path, settings={"a": object()})
 
 
+def said(call):
+    """The whole text of a refusal."""
+    with pytest.raises((DataFileError, InputError, OutputFileError)) as caught:
+        call()
+    return str(caught.value)
+
+
+def test_another_run_is_told_by_what_differs(path):
+    def run(settings, **options):
+        return run_trials(draw, 1, path=path, settings=settings, **options)
+
+    run({"width": 3, "depth": 2})
+    for settings, names in (
+        ({"width": 4, "depth": 2}, "width"),
+        ({"width": 4, "depth": 3}, "depth, width"),
+        ({"depth": 2}, "width"),
+        ({"width": 3, "depth": 2, "beta": 0.1}, "beta"),
+    ):
+        text = f"expected trials of this run in {path}, got others ({names}); choose another path"
+        assert said(lambda settings=settings: run(settings)) == text
+    text = f"expected trials of this run in {path}, got others (another seed); choose another path"
+    assert said(lambda: run({"width": 3, "depth": 2}, rng=1)) == text
+    np.testing.assert_array_equal(run({"depth": 2, "width": 3})["value"], run_trials(draw, 1)["value"])
+
+
+def test_refusals_say_what_came(path):
+    assert said(lambda: run_trials(draw, 1, path=3)) == "expected path, the name of a file or folder, got 3"
+    assert (
+        said(lambda: run_trials(draw, 1, path=path, settings={"a": {3}})) == "expected settings of JSON values, got {3}"
+    )
+    assert not path.exists()
+    for result, shown in (
+        ({}, "{}"),
+        ([1.0], "[1.0]"),
+        ({"trial": 1.0}, "{'trial': 1.0}"),
+        ("x" * 200, "'" + "x" * 99),
+    ):
+        text = said(lambda result=result: run_trials(lambda seed: result, 1))
+        assert text == f"expected numbers and arrays by name (other than 'trial'), got {shown}"
+    path.write_bytes(b"hello\n")
+    text = f"expected a JSON-lines file of trials, got {path}; choose another path"
+    assert said(lambda: run_trials(draw, 1, path=path)) == text
+    path.write_bytes(LINE + b"3\n")
+    text = f'expected lines {{"trial": number, field: array, ...}}, got line 2 of {path}; choose another path'
+    assert said(lambda: run_trials(draw, 1, path=path)) == text
+    path.unlink()
+
+    def nested(seed):
+        text = f"expected no other process writing to {path}, got a locked file; wait for it to end"
+        assert said(lambda: run_trials(draw, 1, path=path)) == text
+        return draw(seed)
+
+    run_trials(nested, 1, path=path)
+
+
 def test_finished_trials_of_a_read_only_file(path, monkeypatch):
     expected = run_trials(draw, 2, path=path)
 
