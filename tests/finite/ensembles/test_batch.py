@@ -5,6 +5,7 @@ import pytest
 from conftest import CASES, make_problem
 from stand_ins import alternating
 
+import kernelcalc as kc
 from kernelcalc.errors import InputError, IntegrationError, NotFiniteError, ShapeError
 from kernelcalc.finite.ensembles.batch import NetworkBatch
 from kernelcalc.finite.network import FiniteNetwork
@@ -58,6 +59,18 @@ def test_moments_are_those_of_the_networks():
     assert moments[1].trace_h.tolist() != moments[0].trace_h.tolist()
 
 
+def test_moments_are_those_of_the_loss():
+    fin, X, Y, loss = make_problem("two hidden, binary")
+    batch = NetworkBatch(first=fin, parameters=fin.parameters[None])
+    (found,) = batch.hessian_moments(X, Y, loss)
+    whole = fin.hessian(X, Y, loss)
+    expected = [np.trace(np.linalg.matrix_power(whole, k)) for k in (1, 2, 3, 4)]
+    np.testing.assert_allclose(found.trace_h, expected, rtol=1e-10)
+    assert len(batch.hessian_moments(X, Y, loss, 2)[0].trace_h) == 2
+    with pytest.raises(TypeError, match="nonsense"):
+        batch.hessian_moments(X, Y, loss, nonsense=1)
+
+
 def test_seeds_are_those_of_the_trials():
     net = alternating(3)
     batch = NetworkBatch.random(net, 3, 5, 4, rng=9)
@@ -81,6 +94,56 @@ def test_refusals():
         batch.flow(X, Y, -1.0)
     with pytest.raises(IntegrationError, match="overflow"):
         batch.descend(X, Y, 200, 1e9)
+
+
+def test_refusals_say_what_came():
+    fin, X, Y, _ = make_problem("two hidden")
+    batch = NetworkBatch(first=fin, parameters=fin.parameters[None])
+    layered = FiniteNetwork.random(
+        kc.Sequential(kc.layers.Dense(), kc.layers.LayerNorm(), "tanh", kc.layers.Dense()), 4, 3
+    )
+    size = fin.n_parameters
+    for call, error, text in (
+        (
+            lambda: NetworkBatch(first=layered, parameters=layered.parameters[None]),
+            InputError,
+            f"fully connected networks, got {layered!r}; take other compositions one by one",
+        ),
+        (
+            lambda: NetworkBatch(first=fin, parameters=fin.parameters),
+            ShapeError,
+            f"parameters of shape (E, {size}), got shape ({size},)",
+        ),
+        (
+            lambda: NetworkBatch(first=fin, parameters=np.zeros((0, size))),
+            ShapeError,
+            f"parameters of shape (E, {size}), got shape (0, {size})",
+        ),
+        (
+            lambda: NetworkBatch(first=fin, parameters=np.full((1, size), np.nan)),
+            NotFiniteError,
+            "parameters: finite numbers, got NaN or infinity (as float64)",
+        ),
+        (lambda: NetworkBatch.random(alternating(2), 0, 3, 3), InputError, "at least one network, got size=0"),
+        (lambda: NetworkBatch.random(alternating(2), 1.5, 3, 3), InputError, "size: a whole number, got 1.5"),
+        (lambda: batch.descend(X, Y, -1, 0.1), InputError, "steps >= 0 and a positive step, got steps=-1, step=0.1"),
+        (lambda: batch.descend(X, Y, 1.5, 0.1), InputError, "steps: a whole number, got 1.5"),
+        (lambda: batch.descend(X, Y, 1, "a"), InputError, "step: a real number, got 'a'"),
+        (
+            lambda: batch.flow(X, Y, 1.0, tol=0),
+            InputError,
+            "a finite time >= 0 and a positive tol, got time=1.0, tol=0.0",
+        ),
+        (lambda: batch.flow(X, Y, "a"), InputError, "time: a real number, got 'a'"),
+        (lambda: batch.flow(X, Y, 1.0, tol=np.inf), NotFiniteError, "tol: a finite number, got inf"),
+    ):
+        with pytest.raises(error) as caught:
+            call()
+        assert str(caught.value) == f"expected {text}"
+    with pytest.raises(IntegrationError) as caught:
+        batch.descend(X, Y, 200, 1e9)
+    assert str(caught.value) == "parameters overflow within 200 steps; try a step below 1e+09"
+    np.testing.assert_array_equal(batch.descend(X, Y, 0, 0.1).parameters, batch.parameters)
 
 
 def test_later_changes_of_the_given_array_do_not_reach_the_networks():
