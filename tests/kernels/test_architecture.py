@@ -68,6 +68,51 @@ def test_texts_that_are_none(text, message):
         network_from_text(text, "tanh")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("residual:0", "a number of blocks from 1 to 10000, got '0'; for example residual:10"),
+        ("plain:10001", "a number of blocks from 1 to 10000, got '10001'; for example residual:10"),
+        ("plain:٣", "a number of blocks from 1 to 10000, got '٣'; for example residual:10"),
+        ("residul:3", "the name of a stack of blocks, got 'residul'; did you mean 'residual'?"),
+        ("dense(3); dense", "a layer such as dense(sigma_w=1.5, beta=0.1), got it with 3"),
+        ("conv; flatten; dense", "a layer such as conv(3, padding=zeros), got it with nothing"),
+        ("conv(3, 4); flatten; dense", "a layer such as conv(3, padding=zeros), got it with 3, 4"),
+        ("conv(3.5); flatten; dense", "a whole number of positions, got '3.5'"),
+        ("conv(3, stride=-1); flatten; dense", "a whole number of positions, got '-1'"),
+        ("conv(3); averagepool; flatten; dense", "a layer such as averagepool(2), got it with nothing"),
+        ("conv(3); averagepool(1, 2); flatten; dense", "a layer such as averagepool(2), got it with 1, 2"),
+        ("conv(3); averagepool(2, beta=1); flatten", "the name of a parameter of this layer, got 'beta'; known: none"),
+        ("dense; layernorm(2); dense", "a layer such as layernorm, got it with 2"),
+        ("conv(3); flatten(a=2); dense", "a layer such as flatten, got it with a"),
+        ("dense(beta=a); dense", "a number beta, got 'a'"),
+        ("dense(bet=1); dense", "the name of a parameter of this layer, got 'bet'; did you mean 'beta'?"),
+        ("dense;; dense", "a layer on both sides of every ';', got 'dense;; dense'"),
+        ("dense; residual(tanh,, dense)", "a layer on both sides of every ',', got 'tanh,, dense'"),
+        ("dense(; dense", "brackets that close, got 'dense(; dense'"),
+        ("dense); dense(", "brackets that close, got 'dense); dense('"),
+    ],
+)
+def test_whole_texts_of_refusals(text, message):
+    with pytest.raises(InputError) as caught:
+        network_from_text(text, "tanh")
+    assert str(caught.value) == f"expected {message}"
+
+
+def test_branches_within_each_other_are_so_many():
+    def nested(count):
+        return "dense; " + "residual(" * count + "tanh, dense" + ", dense)" * count + "; dense"
+
+    assert isinstance(network_from_text(nested(20), "erf").layers[1], Residual)
+    with pytest.raises(InputError) as caught:
+        network_from_text(nested(21), "erf")
+    assert str(caught.value) == "expected at most 20 branches within each other, got more"
+
+
+def test_most_blocks():
+    assert network_from_text("plain:10000", "tanh").depth == 10001
+
+
 def test_an_unknown_stack_is_an_unknown_name():
     with pytest.raises(UnknownNameError):
         network_from_text("dense:3", "tanh")
