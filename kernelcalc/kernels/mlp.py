@@ -71,7 +71,7 @@ class Sequential(Network):
 
     @property
     def depth(self) -> int:
-        """Number of layers of weights, those of branches not counted."""
+        """Number of layers of weights; a sum of branches is one, whatever is in it."""
         return sum(ends_a_layer(layer) for layer in self.layers)
 
     @watched("fewer points or points of one norm, only=... and activations with a closed form are faster")
