@@ -44,7 +44,7 @@ def check_number(name: str, value: Any, least: float = 0.0, *, finite: bool = Tr
     bound = "" if least == -math.inf else f" of at least {least:g}"
     expected = f"{name}, a{' finite' if finite else ''} number{bound}"
     # float reads texts, and arrays of one number
-    if isinstance(value, str | bytes) or getattr(value, "ndim", 0):
+    if isinstance(value, str | bytes) or getattr(value, "ndim", 0) > 0:
         raise InputError(expected, shown(value))
     try:
         number = float(value)
