@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -130,9 +131,16 @@ class SoftmaxCrossEntropy(Loss):
         return np.log1p(rest) + np.sum(t * below, axis=-1)
 
     def slope(self, y: Array, t: Array) -> Array:
-        p, q = _probabilities(y)
-        # p - t, without cancellation where t is 0 or 1
-        return p * (1 - t) - q * t
+        # p - t, and where t is 1 minus the sum of the other p, which does not cancel
+        y = np.broadcast_to(y, np.broadcast_shapes(y.shape, t.shape))
+        e = np.exp(y - y.max(axis=-1, keepdims=True))
+        total = e.sum(axis=-1, keepdims=True)
+        label = t == 1
+        e *= np.where(label, 0.0, 1.0)
+        others = np.where(label.any(axis=-1, keepdims=True), e.sum(axis=-1, keepdims=True) / total, 1.0)
+        e /= total
+        e -= t * others
+        return np.asarray(e)
 
     def curvature(self, y: Array, t: Array) -> Array:
         p, q = _probabilities(y)
@@ -142,8 +150,20 @@ class SoftmaxCrossEntropy(Loss):
         return np.broadcast_to(block, (*np.broadcast_shapes(y.shape, t.shape), y.shape[-1]))
 
     def curvature_product(self, y: Array, t: Array) -> Callable[[Array], Array]:
-        p, _ = _probabilities(y)
-        return lambda v: p * (v - np.sum(p * v, axis=-1, keepdims=True))
+        @cache
+        def probabilities(precision: Any) -> Array:
+            e = (y - y.max(axis=-1, keepdims=True)).astype(precision)
+            np.exp(e, out=e)
+            e /= e.sum(axis=-1, keepdims=True)
+            return e
+
+        def product(v: Array) -> Array:
+            p = probabilities(v.dtype)
+            found = p * v
+            found -= p * found.sum(axis=-1, keepdims=True)
+            return np.asarray(found)
+
+        return product
 
 
 def _sigmoid(u: Array) -> Array:
