@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 from conftest import CASES, make_problem
-from scipy.integrate import solve_ivp
+from scipy.integrate import RK45, solve_ivp
 from stand_ins import alternating
 
 import kernelcalc.finite.training as module
 from kernelcalc.errors import IntegrationError
 from kernelcalc.finite import FiniteNetwork
-from kernelcalc.finite.derivatives import Problem
-from kernelcalc.finite.factored import factors_pay
+from kernelcalc.finite.derivatives import Problem, propagate
+from kernelcalc.finite.factored import FactoredSteps, factors_pay
 
 TIMES = np.array([0.0, 0.2, 0.3, 2.0, 10.0])
 
@@ -71,3 +71,24 @@ def test_wide_networks_at_few_points_take_them():
     for width, points, pays in ((256, few, True), (256, many, False), (32, few, False)):
         fin = FiniteNetwork.random(net, width, 3, rng=0)
         assert factors_pay(fin, Problem.of(fin, points, np.zeros(len(points)), "mse")) == pays
+
+
+@pytest.mark.parametrize("end", [10.0, 1e-3, 1e-7])
+@pytest.mark.parametrize("tol", [1e-2, 1e-5])
+def test_the_first_steps_are_those_of_scipy(end, tol):
+    """Of several networks side by side, one of which has learnt its targets: there the slope vanishes."""
+    fin, X, _, loss = make_problem("two hidden")
+    Y = propagate(fin, X).outputs
+    problem = Problem.of(fin, X, Y, loss)
+    theta = np.stack([fin.parameters * factor for factor in (1.0, 1.1, 30.0, 1e-9)])
+    found = FactoredSteps(fin, theta, problem, end, tol)
+
+    def slope(_, now):
+        return -problem.gradient(fin.with_parameters(now))
+
+    # SciPy's tolerances are those of a mean over θ, and it takes no relative one below 100 ε
+    options = {"rtol": 1e-13, "atol": tol / theta.shape[1] ** 0.5}
+    wanted = [RK45(slope, 0.0, start, end, **options).h_abs for start in theta]
+    np.testing.assert_allclose(found.h_abs, wanted, rtol=1e-6)
+    assert found.h_abs[0] == min(1e-6, end)
+    assert found.speed[0] == 0

@@ -102,10 +102,11 @@ def _inner_scale(
     act: Activation, radius: float, samples: np.ndarray, values: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distances from 0, and the largest |f| seen up to each: what f is further out, a Gaussian weighs less."""
+    # an odd number of places, one of which is 0
     grid = np.linspace(-radius, radius, 401)
-    at = np.abs(np.concatenate([grid, samples, [0.0]]))
+    at = np.abs(np.concatenate([grid, samples]))
     order = np.argsort(at)
-    size = np.abs(np.concatenate([act(grid, check=False), values, act(np.zeros(1), check=False)]))
+    size = np.abs(np.concatenate([act(grid, check=False), values]))
     return at[order], np.maximum.accumulate(np.nan_to_num(size[order]))
 
 

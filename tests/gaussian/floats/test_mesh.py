@@ -67,7 +67,8 @@ def test_the_largest_value_nearer_to_0():
     """Of e^{−x} it is e^d at the distance d, of both sides."""
     act, samples = kc.Activation("exp(-x)"), np.array([0.5])
     distances, largest = module._inner_scale(act, 8.0, samples, act(samples))
-    assert distances.size == largest.size == 403
+    assert distances.size == largest.size == 402
+    assert (distances[0], largest[0]) == (0.0, 1.0)
     np.testing.assert_allclose(largest[distances > 0], np.exp(distances[distances > 0]), rtol=0.05)
     assert largest[-1] == np.exp(8.0)
 
@@ -113,6 +114,19 @@ def test_jumps_and_poles_of_callables_are_cut_to_nothing():
     assert np.abs(mesh.edges - 0.3).min() < 1e-10
 
 
+def test_a_jump_that_is_known_needs_no_panels():
+    """The value at a jump itself, half of it, belongs to neither side."""
+    for text, jump in (("step(x-0.3)", 0.3), ("sign(x)", 0.0)):
+        assert feature_mesh(kc.Activation(text), 16.0).edges.tolist() == sorted({-16.0, 0.0, jump, 16.0})
+
+
+def test_callables_are_looked_at_most_closely_around_0():
+    """tanh(10⁶ x) is ±1 at every place of a grid besides 0."""
+    edges = feature_mesh(as_activation(lambda v: np.tanh(1e6 * v)), 16.0).edges
+    assert missed(lambda v: np.tanh(1e6 * v), edges) < 1e-11
+    assert 1e-9 < np.diff(edges).min() < 1e-6
+
+
 def test_doubt_is_rounding_and_what_panels_miss():
     steep, plain = kc.Activation("exp(-3000*tanh(x)**2)"), kc.Activation("tanh(x)")
     assert rounds(steep)
@@ -141,6 +155,8 @@ def test_what_lies_far_out():
     assert hidden_beyond(act, std, mean, near=8.0).tolist() == [True, True, False, False, False]
     kink = kc.Activation("max(x-20,0)")
     assert hidden_beyond(kink, np.array([-1.0, 1.6]), np.zeros(2)).tolist() == [True, False]
+    # a constant at the kink, and one beside it
+    assert hidden_beyond(kink, np.zeros(2), np.array([20.0, 19.0])).tolist() == [False, False]
 
 
 def moments(act, std, mean, width, count):
@@ -151,13 +167,17 @@ def moments(act, std, mean, width, count):
 
 def test_rules_for_rows_of_functions():
     """E[(m + sZ − 0.4)₊] = s φ(d/s) + d Φ(d/s), d = m − 0.4."""
-    act, std, mean = kc.Activation("max(x-0.4,0)"), np.array([1.0, -0.3, 2.0, 0.0]), np.array([0.0, 0.5, -1.0, 0.7])
+    act, std, mean = (
+        kc.Activation("max(x-0.4,0)"),
+        np.array([1.0, -0.3, 2.0, 0, 0, 0]),
+        np.array([0.0, 0.5, -1.0, 0.7, 0.4, 0]),
+    )
     z, found, meshes = moments(act, std, mean, 1.0, 16)
     shift = mean[:3] - 0.4
     ratio = shift / np.abs(std[:3])
     phi = np.array([(1 + math.erf(v / math.sqrt(2))) / 2 for v in ratio])
     wanted = np.abs(std[:3]) * np.exp(-(ratio**2) / 2) / math.sqrt(2 * math.pi) + shift * phi
-    np.testing.assert_allclose(found, [*wanted, 0.3], rtol=1e-14)
+    np.testing.assert_allclose(found, [*wanted, 0.3, 0, 0], rtol=1e-14)
     assert (z.min(), z.max()) == (-13, 13)
     assert len(meshes) == 1
     assert z.shape[1] % 16 == 0

@@ -276,6 +276,38 @@ def test_narrow_features_apart():
     assert found.magnitude[0] == pytest.approx((left.magnitude * right.magnitude)[0], rel=1e-12)
 
 
+def test_the_error_of_a_product(monkeypatch):
+    """2 ± 1/2 times −3 ± 1/4 is at most 2.5·3.25 − 6 away from −6."""
+    given = iter(
+        [
+            Scaled(value=np.array([2.0]), error=np.array([0.5]), magnitude=np.array([4.0])),
+            Scaled(value=np.array([-3.0]), error=np.array([0.25]), magnitude=np.array([5.0])),
+        ]
+    )
+    monkeypatch.setattr(methods.quadrature, "line", lambda *_, **__: next(given))
+    bump = function("exp(-500000*(x-1)**2)")
+    found = BY_CLASS["Apart"].estimate(bump, bump, covariance((1, 2, 0)), RTOL)
+    assert (found.value[0], found.error[0], found.magnitude[0]) == (-6.0, 2.5 * 3.25 - 6, 20.0)
+
+
+def test_what_results_call_the_methods():
+    names = [(type(method).__name__, method.name) for method in METHODS]
+    assert names == [
+        ("Deterministic", "deterministic"),
+        ("ClosedForm", "exact"),
+        ("Singular", "singular"),
+        ("Expansion", "series"),
+        ("Line", "line"),
+        ("Apart", "line"),
+        ("Series", "series"),
+        ("Series", "series"),
+        ("Polar", "polar"),
+        ("Algebra", "exact"),
+        ("Nested", "nested"),
+    ]
+    assert [method.final for method in METHODS] == [type(method) is methods.Apart for method in METHODS]
+
+
 PAIRS = [("tanh(x)", "sin(x)+x/3"), ("x/(1+Abs(x))", "tanh(x)")]
 
 

@@ -160,6 +160,15 @@ def test_a_bound_of_what_lies_far_out_is_no_overflow():
         assert abs(found.value[0] - 0.6**-0.5) <= found.error[0] <= 1e-12
 
 
+def test_what_overflows_within_the_last_reach_is_refused():
+    """E[e^{0.495a²}] = 10, but e^{0.495·38²} is no float."""
+    grows, kink = kc.Activation("exp(0.495*x**2)"), kc.Activation("max(tanh(x-12),0)+1")
+    with pytest.raises(
+        kc.errors.DivergentExpectationError, match=r"max\(tanh.* at q1=1\.0, .*finite and lies further out$"
+    ):
+        nested(grows, kink, make_covariance(np.ones(1), np.ones(1), np.full(1, 0.5)))
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_unresolved_panels_of_one_of_the_two(first):
     """What polynomials miss of sin(e^x) far out, beside E|tanh Z|."""
@@ -206,3 +215,27 @@ def test_how_far_one_of_four_pairs_is():
     assert said == [1.5 / 4, 1.75 / 4]
     module._Share(patience, 0, 4).between(0.0, 0.5).again()
     assert said[2:] == ["again"]
+
+
+def test_what_a_bump_beyond_the_reach_may_hold():
+    """E[1 + e^{60 − 50(a − 12)²}] = 1 + e^{60 − 50·144/101}/√101: a millionth more than within ten deviations."""
+    bump, one = kc.Activation("1+exp(60-50*(x-12)**2)"), kc.Activation("1+0*x")
+    wanted = math.exp(60 - 50 * 144 / 101) / 101**0.5
+    for f, g in ((bump, one), (one, bump)):
+        found = nested(f, g, make_covariance(np.ones(1), np.ones(1), np.full(1, 0.3)))
+        assert abs(found.value[0] - 1 - wanted) <= found.error[0] <= 1e-12 < 1e-6 < wanted
+
+
+def test_values_of_means_are_those_of_smooth_panels(monkeypatch):
+    """Two panels a conditional deviation, 2/√3 of 2·10: 24 of them, however many f needs."""
+    f, g, asked, conditional = kc.Activation("sin(100*x)"), kc.Activation("tanh(x)"), [], module._Rule._conditional
+
+    def counted(rule, mean, share):
+        asked.append(mean.size)
+        return conditional(rule, mean, share)
+
+    monkeypatch.setattr(module._Rule, "_conditional", counted)
+    for reads in (True, False):
+        module._Rule(f, g, (1.0, 1.0, 0.5, 0.75), 10.0, 20, reads=reads).sums(SimpleNamespace(done=lambda part: None))
+    assert asked[0] == 24 * 20
+    assert asked[1] > 6 * asked[0]
