@@ -290,7 +290,14 @@ class QuadraticLaw(Result):
         return self._each(self._quantile, levels_of(level, ends=False))
 
     def sample(self, count: int, rng: Any = 0) -> Array:
-        """Draws, (count,)."""
+        """Draws, (count,).
+
+        Raises
+        ------
+        InputError
+            The count is no whole number ≥ 0, or rng neither a seed nor a generator.
+        """
+        check_count("a number of draws", count, 0)
         draws = random_generator(rng)
         total = np.zeros(count)
         for _ in range(self.copies):

@@ -257,7 +257,7 @@ def test_constant_law():
         np.testing.assert_array_equal(point.cdf([2.9, 3.0, 3.1], method=method), [0, 1, 1])
     np.testing.assert_array_equal(point.pdf([2.9, 3.0, 3.1]), 0)
     assert point.quantile(0.3) == 3.0
-    assert point.sample(2).tolist() == [3.0, 3.0]
+    assert (point.sample(2).tolist(), point.sample(0).tolist()) == ([3.0, 3.0], [])
     assert point.skewness == 0
 
 
@@ -313,6 +313,9 @@ def test_errors_say_what_was_expected(kernels):
         (lambda: QuadraticLaw.of(np.eye(2), np.eye(2), ["a", "b"]), InputError, r"^expected means, an array \(d, copies\)"),
         (lambda: law([1.0]).averaged(0), InputError, "^expected copies, a whole number of at least 1"),
         (lambda: law([1.0]).cumulant(0), InputError, "^expected a cumulant's order, a whole number of at least 1"),
+        (lambda: law([1.0]).sample(-1), InputError, "^expected a number of draws, a whole number of at least 0, got -1$"),
+        (lambda: law([1.0]).sample(2.5), InputError, "a number of draws.* got 2.5$"),
+        (lambda: law([1.0]).sample(2, rng="a"), InputError, "^expected rng, a seed"),
         (lambda: law([1.0]).cdf("a"), InputError, "^expected points, numbers, got"),
         (lambda: law([1.0]).cdf(0.0, method="magic"), InputError, "^expected method 'inversion' or 'saddlepoint', got 'magic'"),
         (lambda: law([0.5, -0.5]).pdf(0.0), PrecisionError, "^the density is infinite at one of the points, or nearly so$"),
@@ -321,9 +324,10 @@ def test_errors_say_what_was_expected(kernels):
         (lambda: mse_law(kernels, np.zeros(N + 1), 0.0), ShapeError, r"\bY\b"),
         (lambda: mse_law(kernels, targets=y, time=0.0), InputError, r"the argument targets is called Y now"),
         (lambda: mse_quantiles(kernels, targets=y, times=[0.0], moment="loss"), InputError, r"targets is called Y now"),
-        (lambda: mse_law(kernels, y, 0.0, "trace_i"), InputError, "'trace_s', 'trace_s2' or 'loss', got 'trace_i'"),
-        (lambda: mse_quantiles(kernels, y, [0.0], "loss", copies=0), InputError, "copies"),
-        (lambda: mse_quantiles(kernels, y, [0.0], "loss", tol=-1.0), InputError, "a tolerance tol"),
+        (lambda: mse_law(kernels, y, 0.0, "trace_i"), InputError, "^expected moment 'trace_s', .* 'loss', got 'trace_i'"),
+        (lambda: mse_quantiles(kernels, y, [0.0], "loss", copies=0), InputError, "^expected copies, a whole number"),
+        (lambda: mse_quantiles(kernels, y, [0.0], "loss", tol=-1.0), InputError, "^expected a tolerance tol, .* got -1"),
+        (lambda: mse_law(kernels, y, 0.0, descent="a"), InputError, "^expected descent, a kernelcalc.Descent, got 'a'"),
         (lambda: mse_quantiles(kernels, y, [np.inf], "loss"), InputError, "time"),
     ):  # fmt: skip
         with pytest.raises(error, match=text):

@@ -239,3 +239,27 @@ def test_values_of_means_are_those_of_smooth_panels(monkeypatch):
         module._Rule(f, g, (1.0, 1.0, 0.5, 0.75), 10.0, 20, reads=reads).sums(SimpleNamespace(done=lambda part: None))
     assert asked[0] == 24 * 20
     assert asked[1] > 6 * asked[0]
+
+
+@pytest.mark.parametrize("rho", [0.9999, -0.999999])
+def test_panels_are_graded_towards_a_kink_of_the_inner_function(rho):
+    """E[(b − k)₊|a] = s φ(u) + s u Φ(u), u = (ρa − k)/s, has its knee in few of the panels of a."""
+    f, g = kc.Activation("tanh(x)"), kc.Activation("max(x-0.5,0)")
+    found = nested(f, g, make_covariance(np.ones(1), np.ones(1), np.full(1, rho)))
+    with mp.workdps(25):
+        r = mp.mpf(float(rho))
+        s = mp.sqrt(1 - r * r)
+        knee = mp.mpf("0.5") / r
+
+        def integrand(a):
+            u = (r * a - mp.mpf("0.5")) / s
+            return mp.tanh(a) * s * (mp.npdf(u) + u * mp.ncdf(u)) * mp.npdf(a)
+
+        ends = {knee + t * s * mp.mpf(2) ** e for e in range(-1, 14) for t in (-1, 1)} | set(mp.linspace(-12, 12, 25))
+        wanted = mp.quad(integrand, sorted(a for a in ends if abs(a) <= 12))
+    assert abs(found.value[0] - wanted) <= found.error[0] <= 2e-14
+    rule = module._Rule(f, g, (1.0, 1.0, rho, 1 - rho**2), 10.0, 20, reads=False)
+    edges, spread = rule._edges(), math.sqrt(1 - rho**2)
+    for steps in (0.0, 0.5, 1.0, 2.0, 64.0):
+        for sign in (-1, 1):
+            assert np.abs(edges - (0.5 + sign * steps * spread) / rho).min() < 1e-14
