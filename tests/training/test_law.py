@@ -334,6 +334,24 @@ def test_errors_say_what_was_expected(kernels):
             call()
 
 
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [("trace_s", ("sigma", "phi", "xi", "lam")), ("trace_s2", ("sigma", "upsilon")), ("loss", ("sigma",))],
+)
+def test_kernels_of_another_size_are_named(kernels, name, needed):
+    """Those that the moment needs, and no other."""
+    whole = {kernel: getattr(kernels, kernel) for kernel in ("sigma", "theta", "phi", "lam", "upsilon", "xi")}
+    for kernel in whole.keys() - {"theta"}:
+        fewer = SimpleNamespace(**whole | {kernel: whole[kernel][1:, 1:]})
+        if kernel in needed:
+            with pytest.raises(
+                ShapeError, match=rf"^expected a kernel {kernel} of the shape \({N}, {N}\)|kernel phi .*9, 9"
+            ):
+                mse_law(fewer, np.zeros(N), 0.0, name)
+        else:
+            assert mse_law(fewer, np.zeros(N), 0.0, name).mean == mse_law(kernels, np.zeros(N), 0.0, name).mean
+
+
 @pytest.mark.parametrize("name", ["trace_s", "trace_s2", "loss"])
 def test_laws_where_numbers_overflow_are_refused(name):
     for size, label in ((1e160, 1e160), (1e120, 1e140), (1e200, 0.0)):
