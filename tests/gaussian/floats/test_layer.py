@@ -7,6 +7,7 @@ import warnings
 import mpmath as mp
 import numpy as np
 import pytest
+from scipy.special import erfc, ndtr
 
 import kernelcalc as kc
 from kernelcalc.errors import SlowMethodWarning
@@ -14,7 +15,7 @@ from kernelcalc.gaussian.covariance import Covariance, make_covariance
 from kernelcalc.gaussian.floats import layer
 from kernelcalc.gaussian.floats.layer import LayerExpectations, angle_growth, diagonal_expectations
 from kernelcalc.gaussian.floats.norms import lower_norms
-from tests.gaussian.floats.test_quadrature import in_the_plane, panels
+from tests.gaussian.floats.test_quadrature import FUNCTIONS, in_the_plane, panels
 
 Q, QP, RHO = np.array([0.5, 1.0, 3.0]), np.array([2.0, 0.7]), np.array([[0.3, -0.6], [0.9, 0.0], [-0.2, 0.5]])
 
@@ -103,6 +104,76 @@ def test_pairs_that_go_one_by_one(monkeypatch):
         found.block(slice(0, 2), slice(0, 2), cov)
 
 
+def refused(*_, **__):
+    raise AssertionError("not asked for")
+
+
+def test_closed_forms_of_several_terms(monkeypatch):
+    """gelu: one bound for the whole block, no look at every pair."""
+    monkeypatch.setitem(FUNCTIONS, "gelu", (lambda v: v * ndtr(v), ()))
+    monkeypatch.setattr(layer.ClosedBlocks, "_bad", refused)
+    found, cov = LayerExpectations(kc.activation("gelu"), Q, QP, ((0, 0),)), covariance(Q, QP, RHO)
+    value = found.block(slice(0, 3), slice(0, 2), cov)[0, 0]
+    for i, j in ((0, 0), (0, 1), (1, 0), (2, 0), (2, 1)):
+        assert value[i, j] == pytest.approx(in_the_plane("gelu", "gelu", Q[i], QP[j], cov.c[i, j])[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("least", [0.0, 1.0])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_values_that_vanish_are_judged_by_norms(monkeypatch, least, at_once):
+    """(E|Z| − √(2/π))² = 0 beside E(|Z| − √(2/π))² = 1 − 2/π; of a variance of 0 there are no norms."""
+    monkeypatch.setattr(layer, "pair_estimate", refused)
+    if not at_once:
+        monkeypatch.setattr(layer.ClosedBlocks, "_surely", lambda *_: False)
+    q, one = np.array([least, 1.0, 4.0]), np.array([1.0])
+    found = LayerExpectations(kc.Activation("Abs(x)-sqrt(2/pi)"), q, one, ((0, 0),))
+    assert found.pair_by_pair
+    cov = covariance(q[1:], one, np.array([[0.0], [0.0]]))
+    if at_once:
+        monkeypatch.setattr(layer.ClosedBlocks, "_bad", refused)
+    value = found.block(slice(1, 3), slice(0, 1), cov)[0, 0]
+    np.testing.assert_allclose(value, 0, atol=1e-15)
+    pairs = Covariance(q=q[[2, 1]], qp=np.ones(2), c=np.zeros(2), det=q[[2, 1]])
+    np.testing.assert_allclose(found.block(np.array([2, 1]), np.array([0, 0]), pairs)[0, 0], 0, atol=1e-15)
+
+
+def test_pairs_whose_closed_form_cancels_go_one_by_one(monkeypatch):
+    """|x| − x erf 30x = |x| erfc 30|x| at variances of 1; at 10⁻⁸ nothing cancels."""
+    q, rho, asked, one_by_one = np.array([1e-8, 1.0, 1e-6]), 0.5, [], layer.pair_estimate
+
+    def counted(f, g, pairs, *, rtol):
+        asked.extend(zip(pairs.q.tolist(), pairs.qp.tolist(), strict=True))
+        return one_by_one(f, g, pairs, rtol=rtol)
+
+    monkeypatch.setattr(layer, "pair_estimate", counted)
+    found = LayerExpectations(kc.Activation("Abs(x)-x*erf(30*x)"), q, q, ((0, 0),))
+    assert found.pair_by_pair
+    cov = covariance(q, q, np.full((3, 3), rho))
+    value = found.block(slice(0, 3), slice(0, 3), cov)[0, 0]
+    assert (1.0, 1.0) in asked
+    assert all(1.0 in pair for pair in asked)
+    node, weight = np.polynomial.legendre.leggauss(40)
+    edges = np.array([0, 0.25, 0.5, 1, 2, 4, 6, 8, 12])
+    z = ((edges[1:] + edges[:-1])[:, None] / 2 + np.diff(edges)[:, None] / 2 * node).ravel()
+    w = (np.diff(edges)[:, None] / 2 * weight).ravel()
+    for i in range(3):
+        for j in range(3):
+            # in units of the deviation, or of the width of erfc
+            scale, scale_p = (min(v**0.5, 1 / 60) for v in (q[i], q[j]))
+            a, b = (scale * z)[:, None], (scale_p * z)[None, :]
+            u, v = a / q[i] ** 0.5, b / q[j] ** 0.5
+            exponents = (-(u**2 - 2 * s * rho * u * v + v**2) / (2 * (1 - rho**2)) for s in (1, -1))
+            density = 2 * sum(map(np.exp, exponents)) / (2 * np.pi * np.sqrt((1 - rho**2) * q[i] * q[j]))
+            terms = a * erfc(30 * a) * b * erfc(30 * b) * density * (scale * w)[:, None] * (scale_p * w)
+            assert value[i, j] == pytest.approx(terms.sum(), rel=1e-10, abs=0), (i, j)
+    # a list of the same pairs
+    rows, columns = np.array([1, 0, 1]), np.array([1, 2, 0])
+    pairs = Covariance(q=q[rows], qp=q[columns], c=cov.c[rows, columns], det=cov.det[rows, columns])
+    asked.clear()
+    np.testing.assert_allclose(found.block(rows, columns, pairs)[0, 0], value[rows, columns], rtol=1e-11)
+    assert (1.0, 1.0) in asked
+
+
 def test_octaves_around_variances():
     assert layer._octaves(np.array([3.0, 5.0, 7.9])) == (2.0, 8.0)
     assert layer._octaves(np.array([1.0])) == (1.0, 2.0)
@@ -148,6 +219,10 @@ def test_expectations_at_points():
     for k, std in enumerate((1.0, 2.0, 1.0)):
         assert found[0, 0][k] == pytest.approx(moment(lambda v: np.tanh(v) ** 2, std), rel=1e-12)
         assert found[1, 1][k] == pytest.approx(moment(lambda v: slope(v) ** 2, std), rel=1e-12)
+    gelu = diagonal_expectations(kc.activation("gelu"), q, ((1, 0), (0, 0)))
+    for k, std in enumerate((1.0, 2.0, 1.0)):
+        wanted = moment(lambda v: v * ndtr(v) * (ndtr(v) + v * np.exp(-(v**2) / 2) / np.sqrt(2 * np.pi)), std)
+        assert gelu[1, 0][k] == pytest.approx(wanted, rel=1e-12)
     exact = diagonal_expectations(kc.activation("erf"), q, ((0, 0), (1, 1)))
     for value, wanted in zip(exact.values(), erf_values(q, q, q), strict=True):
         np.testing.assert_allclose(value, wanted, rtol=1e-13)
