@@ -14,7 +14,6 @@ from kernelcalc.errors import SlowMethodWarning
 from kernelcalc.gaussian.covariance import Covariance, make_covariance
 from kernelcalc.gaussian.floats import layer
 from kernelcalc.gaussian.floats.layer import LayerExpectations, angle_growth, diagonal_expectations
-from kernelcalc.gaussian.floats.norms import lower_norms
 from tests.gaussian.floats.test_quadrature import FUNCTIONS, in_the_plane, panels
 
 Q, QP, RHO = np.array([0.5, 1.0, 3.0]), np.array([2.0, 0.7]), np.array([[0.3, -0.6], [0.9, 0.0], [-0.2, 0.5]])
@@ -174,30 +173,12 @@ def test_pairs_whose_closed_form_cancels_go_one_by_one(monkeypatch):
     assert (1.0, 1.0) in asked
 
 
-def test_octaves_around_variances():
-    assert layer._octaves(np.array([3.0, 5.0, 7.9])) == (2.0, 8.0)
-    assert layer._octaves(np.array([1.0])) == (1.0, 2.0)
-    assert layer._octaves(np.array([0.0, 0.3])) == (0.0, 0.5)
-    assert layer._octaves(np.zeros(2)) == (0.0, 0.0)
-
-
 def test_points_of_an_index():
     at = np.array([0, 2])
     assert layer._points(slice(3, 9), at).tolist() == [3, 5]
     assert layer._points(np.array([7, 1, 4]), at).tolist() == [7, 4]
     assert layer._reach(slice(3, 9)) == slice(3, 9)
     assert layer._reach(np.array([7, 1, 4])) == slice(1, 8)
-
-
-@pytest.mark.parametrize(("text", "order"), [("tanh(x)", 0), ("gelu(x)", 1), ("sin(3*x)", 0)])
-def test_norms_of_octaves_are_below_all_between(text, order):
-    function = kc.activation(text).derivative(order)
-    least = layer._least_norms(function, (0.25, 4.0))
-    between = lower_norms(function, np.geomspace(0.25, 4.0, 400)).min(axis=0)
-    assert least.shape == (1, between.size)
-    assert (least[0] <= between).all()
-    assert (least[0] >= between / 8).all()
-    assert layer._least_norms(function, (0.0, 4.0)).tolist() == [[0.0] * between.size]
 
 
 def moment(function, std):
@@ -229,15 +210,15 @@ def test_expectations_at_points():
 
 
 def test_how_much_angles_grow():
-    """q E σ'²/E σ² at the powers of two above the least and the largest variance."""
+    """q E σ'²/E σ² at the powers of two above the least and the largest variance, to a few digits."""
     tanh = kc.activation("tanh")
 
     def growth(q):
         return q * moment(lambda v: slope(v) ** 2, q**0.5) / moment(lambda v: np.tanh(v) ** 2, q**0.5)
 
     # it grows with q
-    assert angle_growth(tanh, np.array([0.0, 0.3, 3.0])) == pytest.approx(growth(4.0), rel=1e-10)
-    assert angle_growth(tanh, np.array([0.3, 0.4])) == pytest.approx(growth(0.5), rel=1e-10)
+    assert angle_growth(tanh, np.array([0.0, 0.3, 3.0])) == pytest.approx(growth(4.0), rel=1e-6)
+    assert angle_growth(tanh, np.array([0.3, 0.4])) == pytest.approx(growth(0.5), rel=1e-6)
     bump = kc.Activation("1+exp(-(x-1)**2)*x/100")
     both = [angle_growth(bump, np.array([v])) for v in (0.5, 500.0)]
     assert both[0] != both[1]
