@@ -11,7 +11,7 @@ import pytest
 import kernelcalc as kc
 from kernelcalc.gaussian.covariance import make_covariance
 from kernelcalc.gaussian.floats import layer, nested
-from kernelcalc.gaussian.floats.norms import NORM_EXPONENTS, lower_norms
+from kernelcalc.gaussian.floats.norms import NORM_EXPONENTS, least_norms, lower_norms
 from kernelcalc.gaussian.floats.series import _separate
 from kernelcalc.gaussian.floats.taylor import taylor_coefficients
 from kernelcalc.kernels.state import KERNEL_NAMES
@@ -344,5 +344,5 @@ def test_norms_between_two_variances_are_not_below_those_of_all(name):
         function = kc.activation(name).derivative(order)
         for ends in ((0.25, 16.0), (16.0, 4096.0)):
             q = np.exp(rng.uniform(*np.log(ends), 400))
-            assert (layer._least_norms(function, ends) <= lower_norms(function, q)).all()
-        assert not layer._least_norms(function, (0.0, 16.0)).any()
+            assert (least_norms(function, ends) <= lower_norms(function, q)).all()
+        assert not least_norms(function, (0.0, 16.0)).any()

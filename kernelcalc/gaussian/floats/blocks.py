@@ -14,7 +14,16 @@ import numpy as np
 from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.gaussian.covariance import Covariance
-from kernelcalc.gaussian.floats.norms import Cut, enough, lower_norms, series_error, smallest_scale
+from kernelcalc.gaussian.floats.norms import (
+    FARTHEST_REACH,
+    Cut,
+    enough,
+    least_norms,
+    lower_norms,
+    octaves,
+    series_error,
+    smallest_scale,
+)
 from kernelcalc.gaussian.floats.series import DAMPINGS, SeriesBounds, damping_tier, hermite_series, relative_tails
 from kernelcalc.gaussian.floats.sums import mehler_block, mehler_pairs
 from kernelcalc.gaussian.floats.table import many_series
@@ -50,6 +59,16 @@ class Points:
     def functions(self) -> dict[int, Activation]:
         """The derivatives by their order."""
         return {k: self.act.derivative(k) for order in self.orders for k in order}
+
+    @cached_property
+    def ends(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Powers of two around the variances of rows and of columns."""
+        return octaves(self.q), octaves(self.qp)
+
+    def octave_norms(self, i: int, j: int) -> tuple[np.ndarray, np.ndarray]:
+        """No more than the norms of two derivatives at rows and at columns, (1, exponents) each, kept from call to call."""
+        rows, columns = self.ends
+        return least_norms(self.functions[i], rows), least_norms(self.functions[j], columns)
 
     def norms(self, order: int, side: str) -> np.ndarray:
         """Lower norms of a derivative at all points of a side, (N, exponents), computed at first use."""
@@ -208,23 +227,27 @@ class SeriesBlocks:
 
     def _surely(self, order: Order, rows: slice, columns: Index, reach: float) -> bool:
         """Whether one bound shows that no pair with |ρ| ≤ reach has too large an error: for all points, or for the block's."""
+        if reach > FARTHEST_REACH:
+            return False
         (i, j), beyond, points = order, reach**self.length, self.points
         left, right, tier = self._rows[i], self._columns[j], damping_tier(reach)
         error = series_error(beyond, left.cuts[tier], right.cuts[tier])
+        if error <= points.rtol * smallest_scale(*points.octave_norms(i, j), reach):
+            return True
         if error <= points.rtol * smallest_scale(points.least(i, "rows"), points.least(j, "columns"), reach):
             return True
-        bounds, norms = self._of_block(order, rows, columns)
-        error = series_error(beyond, *(b.widest(reach) for b in bounds))
-        return bool(error <= points.rtol * smallest_scale(*norms, reach))
+        error = series_error(beyond, *(b.widest(reach) for b in self._bounds_of(order, rows, columns)))
+        return bool(error <= points.rtol * smallest_scale(*self._norms_of(order, rows, columns), reach))
 
-    def _of_block(
-        self, order: Order, rows: slice, columns: Index
-    ) -> tuple[tuple[SeriesBounds, SeriesBounds], tuple[np.ndarray, np.ndarray]]:
-        """Bounds and lower norms of the rows and of the columns."""
+    def _norms_of(self, order: Order, rows: slice, columns: Index) -> tuple[np.ndarray, np.ndarray]:
+        """Lower norms of the rows and of the columns."""
+        return self.points.norms(order[0], "rows")[rows], self.points.norms(order[1], "columns")[columns]
+
+    def _bounds_of(self, order: Order, rows: slice, columns: Index) -> tuple[SeriesBounds, SeriesBounds]:
+        """Bounds of the series of the rows and of the columns."""
         assert self._focus is not None
         (i, j), (first, second) = order, self._focus
-        bounds = self._rows[i].bounds[_within(rows, first)], self._columns[j].bounds[_within(columns, second)]
-        return bounds, (self.points.norms(i, "rows")[rows], self.points.norms(j, "columns")[columns])
+        return self._rows[i].bounds[_within(rows, first)], self._columns[j].bounds[_within(columns, second)]
 
     def _bad(
         self,
@@ -234,13 +257,16 @@ class SeriesBlocks:
         columns: Index,
         rho: np.ndarray,
         doubtful: list[tuple[np.ndarray, ...]],
-    ) -> np.ndarray:
-        """Those of the pairs whose own error bound is too large."""
-        bounds, norms = self._of_block(order, rows, columns)
+    ) -> np.ndarray | None:
+        """Those of the pairs whose own error bound is too large; None for none."""
+        bounds = self._bounds_of(order, rows, columns)
         pairs = i, j = tuple(np.concatenate(indices) for indices in zip(*doubtful, strict=True))
         at, found, rtol = np.abs(rho[pairs]), value[pairs], self.points.rtol
         error = series_error(at**self.length, bounds[0][i].cut(at), bounds[1][j].cut(at))
         open_ = np.flatnonzero(~(error <= rtol * np.abs(found)))
+        if not open_.size:
+            return None
+        norms = self._norms_of(order, rows, columns)
         i, j, error = i[open_], j[open_], error[open_]
         bad = np.zeros(value.shape, dtype=bool)
         bad[i, j] = ~enough(found[open_], error, rho[i, j], norms[0][i], norms[1][j], rtol=rtol)
@@ -250,18 +276,21 @@ class SeriesBlocks:
 def _survey(points: Points) -> tuple[int, int, int | None]:
     """Terms that the most demanding derivative needs, and how many of them are kept; 0 or 1 if σ is even or odd.
 
-    Every other coefficient is rounding then. Tails bound a product only if both series end at one length.
+    Every other coefficient is rounding then. Tails bound a product only if both series end at one length. The highest
+    derivative is the most demanding: by Stein's lemma its energies are σ's times weights that grow with k, so a larger part of
+    them lies in the tail.
     """
     q = np.concatenate([points.q, points.qp])
     ends = np.unique([q.max(), q[q > 0].min(initial=q.max())])
-    series = {k: hermite_series(f, ends) for k, f in points.functions.items()}
-    length = max(s.coefficients.shape[1] for s in series.values())
-    kept = max(int((relative_tails(s) > SHORTEST_TAIL).sum()) for s in series.values())
+    top = max(points.functions)
+    series = hermite_series(points.functions[top], ends)
+    length = series.coefficients.shape[1]
+    kept = min(length, int((relative_tails(series) > SHORTEST_TAIL).sum()) + top)
     for parity in (0, 1):
         if not _has_parity(points.act, parity):
             continue
-        wrong = {k: s.coefficients[:, (parity + k + 1) % 2 :: 2] for k, s in series.items()}
-        if all((np.abs(w) <= 4 * EPS * series[k].bounds.norm[:, None]).all() for k, w in wrong.items()):
+        wrong = np.abs(series.coefficients[:, (parity + top + 1) % 2 :: 2])
+        if (wrong <= 4 * EPS * series.bounds.norm[:, None]).all():
             return length, kept, parity
     return length, kept, None
 

@@ -17,16 +17,14 @@ from kernelcalc.gaussian.floats import closed, kinds
 from kernelcalc.gaussian.floats.blocks import Index, Order, Points, SeriesBlocks
 from kernelcalc.gaussian.floats.kinds import Combination
 from kernelcalc.gaussian.floats.methods import pair_estimate
-from kernelcalc.gaussian.floats.norms import NORM_EXPONENTS, RTOL, enough, lower_norms, smallest_scale
+from kernelcalc.gaussian.floats.nodes import half_line, log_stretch
+from kernelcalc.gaussian.floats.norms import RTOL, enough, lower_norms, smallest_scale
 from kernelcalc.gaussian.floats.stein import regrouped_from
 
 # Pairs of a layer sent to quadrature from which on a warning says so, and what one takes.
 MANY_PAIRS, SECONDS_ONE_BY_ONE = 2000, (2e-3, 2e-2)
 # Correlations at which closed forms whose terms may cancel are tried before they are used.
 TRIED = (-0.99, -0.5, 0.0, 0.5, 0.99)
-# So many norms are looked at in an octave, and this part of the least of them is taken: between them norms fall to 0.6 of it
-# (seen: waves), or 0.86 where functions nearly vanish.
-PER_OCTAVE, LITTLE_LESS = 4, 0.25
 # Closed forms of one term are not tried at variances up to this, whose powers are far from overflow.
 TRUSTED = 1e20
 # Pairs from which on compiled series are faster than closed forms of several terms (measured: gelu, twice at N = 4096).
@@ -140,15 +138,8 @@ class LayerExpectations:
 
 def _closed_forms(points: Points) -> dict[int, Combination] | None:
     """All derivatives as sums of atoms, if there are closed forms and they do not cancel where a series would not."""
-    ends = tuple(_octaves(q) for q in (points.q, points.qp))
     compiled = points.compiled and points.q.size * points.qp.size >= MANY_FOR_COMPILED
-    return _closed_between(points.act, points.orders, ends, points.rtol, compiled)
-
-
-def _octaves(q: np.ndarray) -> tuple[float, float]:
-    """Powers of two around all variances; 0 is below them."""
-    low, high = float(q.min()), float(q.max())
-    return 2.0 ** (math.frexp(low)[1] - 1) if low > 0 else 0.0, 2.0 ** math.frexp(high)[1] if high > 0 else 0.0
+    return _closed_between(points.act, points.orders, points.ends, points.rtol, compiled)
 
 
 @lru_cache(maxsize=1024)
@@ -189,13 +180,11 @@ class ClosedBlocks:
 
     points: Points
     atoms: dict[int, Combination]
-    ends: tuple[tuple[float, float], tuple[float, float]]
 
     bytes_per_point = 0
 
     def __init__(self, points: Points, atoms: dict[int, Combination]) -> None:
         self.points, self.atoms = points, atoms
-        self.ends = _octaves(points.q), _octaves(points.qp)
 
     def focus(self, rows: slice, columns: slice) -> None:
         """Nothing is prepared."""
@@ -223,11 +212,6 @@ class ClosedBlocks:
             bad[at] = ~enough(value[at], error[at], cov.rho[at], *norms, rtol=rtol)
         return bad
 
-    def _octave_norms(self, i: int, j: int) -> tuple[np.ndarray, np.ndarray]:
-        """The smallest norms of both functions over octaves of variances."""
-        functions, (rows, columns) = self.points.functions, self.ends
-        return _least_norms(functions[i], rows), _least_norms(functions[j], columns)
-
     def _surely(
         self, found: closed.ClosedForm, i: int, j: int, rows: Index, columns: Index, shared: closed.SharedPairs
     ) -> bool:
@@ -239,19 +223,10 @@ class ClosedBlocks:
             return False
         if found.largest <= self.points.rtol * float(np.abs(found.value).min()):
             return True
-        if found.largest <= self.points.rtol * smallest_scale(*self._octave_norms(i, j), shared.reach):
+        if found.largest <= self.points.rtol * smallest_scale(*self.points.octave_norms(i, j), shared.reach):
             return True
         norms = self.points.norms(i, "rows")[_reach(rows)], self.points.norms(j, "columns")[_reach(columns)]
         return found.largest <= self.points.rtol * smallest_scale(*norms, shared.reach)
-
-
-@lru_cache(maxsize=4096)
-def _least_norms(function: Activation, ends: tuple[float, float]) -> np.ndarray:
-    """No more than the lower norms between two variances, (1, exponents): a part of the smallest at some of them."""
-    if ends[0] <= 0:
-        return np.zeros((1, len(NORM_EXPONENTS)))
-    q = np.geomspace(*ends, num=1 + PER_OCTAVE * round(math.log2(ends[1] / ends[0])))
-    return LITTLE_LESS * lower_norms(function, q).min(axis=0, keepdims=True)
 
 
 def _points(index: Index, at: np.ndarray) -> np.ndarray:
@@ -302,6 +277,13 @@ def angle_growth(act: Activation, q: np.ndarray) -> float:
 @lru_cache(maxsize=4096)
 def _growth(act: Activation, octave: int) -> float:
     q = np.array([2.0**octave])
+    if act.centred and not act.kinks and not act.narrow and kinds.recognise(act) is None:
+        # a few digits suffice, which one rule gives
+        z, density = half_line(16, log_stretch(2.0 ** (octave / 2)))
+        x = 2.0 ** (octave / 2) * np.concatenate([z, -z])
+        size, slope = (np.tile(density, 2) @ act.derivative(k)(x, check=False) ** 2 for k in (0, 1))
+        if np.isfinite(size) and np.isfinite(slope) and size > 0:
+            return float(q[0] * slope / size)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of an estimate

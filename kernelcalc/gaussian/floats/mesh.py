@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +48,14 @@ class Mesh(NamedTuple):
         return np.where((self.left[panel] <= values) & (values <= self.right[panel]), self.missed[panel], 0.0)
 
 
+@cache
+def _interpolation() -> tuple[np.ndarray, np.ndarray]:
+    """From values at a panel's nodes to the last two Legendre coefficients and to all Chebyshev coefficients."""
+    nodes, _ = legendre(MESH_NODES)
+    last = np.linalg.inv(np.polynomial.legendre.legvander(nodes, MESH_NODES - 1)).T[:, -2:]
+    return last, np.linalg.inv(np.polynomial.chebyshev.chebvander(nodes, MESH_NODES - 1)).T
+
+
 @lru_cache(maxsize=128)
 @np.errstate(over="ignore", invalid="ignore")
 def feature_mesh(act: Activation, radius: float) -> Mesh:
@@ -57,8 +65,7 @@ def feature_mesh(act: Activation, radius: float) -> Mesh:
     around the function's features, exceed 1e-12 of its size: narrow bumps are found because their place is known, not
     because a node happens to hit them.
     """
-    nodes, _ = legendre(MESH_NODES)
-    transform = np.linalg.inv(np.polynomial.legendre.legvander(nodes, MESH_NODES - 1)).T
+    transform, waves = _interpolation()
     inside = [k for k in act.kinks if -radius < k < radius]
     start = np.array(sorted({-radius, 0.0, radius, *inside}))
     samples = _samples(act, radius)
@@ -70,16 +77,16 @@ def feature_mesh(act: Activation, radius: float) -> Mesh:
     for _ in range(_splits(radius)):
         at, _ = panels(np.stack([left, right], axis=1), MESH_NODES)
         values = act(at, check=False)
-        coefficients = values @ transform
+        last = values @ transform
         place = np.searchsorted(inner, np.maximum(np.abs(left), np.abs(right)), side="right") - 1
         size = np.maximum(np.abs(values).max(axis=1), SMALL_PART * scale[place])
-        error = np.abs(coefficients[:, -2:]).max(axis=1)
+        error = np.abs(last).max(axis=1)
         panel = np.searchsorted(left, samples, side="right") - 1
         hit = (panel >= 0) & (samples <= right[np.maximum(panel, 0)])
         panel, where = panel[hit], samples[hit]
         local = (2 * where - left[panel] - right[panel]) / (right[panel] - left[panel])
-        series = np.polynomial.legendre.legvander(local, MESH_NODES - 1)
-        missed = np.abs((series * coefficients[panel]).sum(axis=1) - at_samples[hit])
+        angles = np.arccos(np.clip(local, -1.0, 1.0))[:, None] * np.arange(MESH_NODES)
+        missed = np.abs((np.cos(angles) * (values @ waves)[panel]).sum(axis=1) - at_samples[hit])
         np.maximum.at(size, panel, np.abs(at_samples[hit]))
         # Interpolation magnifies rounding a little more than the coefficients do.
         np.maximum.at(error, panel, missed / 8)

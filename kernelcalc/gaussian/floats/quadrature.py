@@ -17,7 +17,7 @@ from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.digits.zeros import parity
 from kernelcalc.gaussian.estimate import Scaled
 from kernelcalc.gaussian.floats.mesh import Mesh, doubt, mesh_rule, rounds
-from kernelcalc.gaussian.floats.nodes import half_line, log_stretch, trapezoid
+from kernelcalc.gaussian.floats.nodes import half_line, log_stretch, mirrored, trapezoid
 
 # Rounding of sums and of functions, in ulp of E|fg|: those that decay like e^(-x) magnify the rounding of their argument x
 # by a dozen or more where it counts.
@@ -71,13 +71,19 @@ def _many(f: Activation, g: Activation, std: np.ndarray, std_p: np.ndarray, *, r
     value, magnitude = np.zeros(std.size), np.zeros(std.size)
     error, previous = np.full(std.size, np.inf), np.full(std.size, np.nan)
     todo = np.arange(std.size)
+    square, even = f is g and np.array_equal(std, std_p), mirrored(f) * mirrored(g) == 1
     for level in range(4):
         z, weight = trapezoid(level)
+        if even:
+            z, weight = z[z.size // 2 :], 2 * weight[z.size // 2 :]
+            weight[0] /= 2
         density = weight * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
         for start in range(0, todo.size, LINE_ROWS):
             rows = todo[start : start + LINE_ROWS]
-            product = f(std[rows, None] * z) * g(std_p[rows, None] * z) * density
-            ends = np.abs(product[:, [0, -1]]).max(axis=1)
+            product = f(std[rows, None] * z)
+            product = product * (product if square else g(std_p[rows, None] * z))
+            product *= density
+            ends = np.abs(product[:, [-1 if even else 0, -1]]).max(axis=1)
             fresh, size = product.sum(axis=1), np.abs(product).sum(axis=1)
             change = np.abs(fresh - previous[rows])
             settled = ~np.isnan(change) & (ends <= 1e-14 * size)
@@ -107,16 +113,19 @@ def _line_once(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Value, E|fg| and what rounding in narrow features and unresolved ones may add."""
     value, magnitude, noise = np.zeros((3, std.size))
+    square = f is g and np.array_equal(std, std_p) and np.array_equal(mean, mean_p)
     for start in range(0, std.size, LINE_ROWS):
         part = slice(start, start + LINE_ROWS)
-        z, weight, meshes = mesh_rule(((f, std[part], mean[part]), (g, std_p[part], mean_p[part])), width, count)
+        factors = ((f, std[part], mean[part]), (g, std_p[part], mean_p[part]))
+        z, weight, meshes = mesh_rule(factors[: 2 - square], width, count)
         density = weight * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
         at, at_p = mean[part, None] + std[part, None] * z, mean_p[part, None] + std_p[part, None] * z
-        left, right = f(at), g(at_p)
+        left = f(at)
+        right = left if square else g(at_p)
         raw = left * right
         product = raw * density
         if _doubtful(f, g, meshes):
-            lost, lost_p = doubt(f, meshes[0], at), doubt(g, meshes[1], at_p)
+            lost, lost_p = doubt(f, meshes[0], at), doubt(g, meshes[-1], at_p)
             noise[part] = ((np.abs(left) * lost_p + np.abs(right) * lost) * density).sum(axis=1)
         value[part], magnitude[part] = product.sum(axis=1), np.abs(product).sum(axis=1)
         # What the integrand is worth at the ends of the range, a unit of z wide.

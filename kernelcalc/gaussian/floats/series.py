@@ -30,6 +30,8 @@ from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE, taylor_coefficient
 # ends by ρ^k alone up to MODEST, whatever the function.
 LENGTHS = (48, 96, 192, 512, 1024, 2048)
 MODEST = 0.98
+# Terms that a smooth function gets at once, of which the shorter series are the beginnings: its values cost more.
+AT_ONCE = 192
 # Panels of width 1 hold less than four waves of series of this length; a tail that ends later is no cheaper than quadrature.
 WIDE_TERMS = 1024
 # |ρ| up to which a damped norm stands; at large variances most of a function's energy sits in terms that ρ^k suppresses.
@@ -39,6 +41,8 @@ ROUNDING_LEFT = 32
 # From here on the low coefficients of derivatives come from those of the function.
 LARGE_VARIANCE = 16.0
 AGREED = 1e-12
+# The highest derivative in a kernel: all of them are read from one series.
+MOST_KERNELS_NEED = 3
 # Difference allowed between an expansion and quadrature, which may see a function like log(1 + x²) through its rounding.
 CHECKED = 1e-10
 # The share of the norm that |f| √φ at the end of the range may have if what lies beyond is no more than that.
@@ -228,18 +232,18 @@ def hermite_series(
     resolved = _resolved_energy(act, std[ends]) if smooth else np.empty(2)
     aim = 1.0 if reach is None else reach
     panels = _by_jumps if by_jumps else _together if act.centred else _separate
+    made = 0
     for terms in LENGTHS if length is None else (length,):
-        if smooth:
-            coefficients, energy, spill, moved = by_steps(act, std, terms)
-            lost = np.flatnonzero(~(moved <= 64 * EPS * np.sqrt(energy)))
-            smooth = bool((np.abs(energy[ends] - resolved) <= 1e-9 * resolved).all())
-        if not smooth:
-            coefficients, energy, spill, moved = (np.empty((std.size, terms)), *np.empty((3, std.size)))
-            lost = np.arange(std.size)
-        if lost.size:
-            coarse, _, _ = panels(act, std[lost], 24, terms)
-            coefficients[lost], energy[lost], spill[lost] = panels(act, std[lost], 32, terms)
-            moved[lost] = np.linalg.norm(coefficients[lost] - coarse, axis=1)
+        if terms > made:
+            made = max(terms, AT_ONCE) if smooth and length is None else terms
+            whole, energy, spill, moved = by_steps(act, std, made) if smooth else _nothing(std.size, made)
+            smooth = smooth and bool((np.abs(energy[ends] - resolved) <= 1e-9 * resolved).all())
+            lost = np.flatnonzero(~(moved <= 64 * EPS * np.sqrt(energy))) if smooth else np.arange(std.size)
+            if lost.size:
+                coarse, _, _ = panels(act, std[lost], 24, made)
+                whole[lost], energy[lost], spill[lost] = panels(act, std[lost], 32, made)
+                moved[lost] = np.linalg.norm(whole[lost] - coarse, axis=1)
+        coefficients = np.ascontiguousarray(whole[:, :terms])
         norm = np.sqrt(energy)
         left = energy - np.einsum("ik,ik->i", coefficients, coefficients)
         tail = np.sqrt(np.maximum(left, 2 * EPS * energy))
@@ -268,6 +272,12 @@ def hermite_series(
     return replace(series, bounds=replace(series.bounds, noise=noise), relative=relative)
 
 
+def _nothing(rows: int, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Room for what :func:`by_steps` returns."""
+    energy, spill, moved = np.empty((3, rows))
+    return np.empty((rows, terms)), energy, spill, moved
+
+
 def _by_parts(
     act: Activation, q: np.ndarray, direct: np.ndarray, error: np.ndarray, norm: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -279,12 +289,12 @@ def _by_parts(
     terms = direct.shape[1]
     noise = np.repeat(error[:, None], len(DAMPINGS), axis=1)
     try:
-        series = hermite_series(act.root, q, length=terms + act.order)
+        series = _of_root(act.root, q.tobytes(), terms + max(MOST_KERNELS_NEED, act.order))
     except NotFiniteError:
         return direct, noise
     k = np.arange(terms)
     factor = q[:, None] ** (-act.order / 2) * np.sqrt(np.prod([k + j + 1.0 for j in range(act.order)], axis=0))
-    found = factor * series.coefficients[:, act.order :]
+    found = factor * series.coefficients[:, act.order : act.order + terms]
     each = factor * series.bounds.error[:, None]
     finer = each < error[:, None]
     apart = np.linalg.norm(np.where(finer, found - direct, 0.0), axis=1)
@@ -294,6 +304,12 @@ def _by_parts(
     rest = error[:, None] ** 2 * np.array(DAMPINGS) ** finer.sum(axis=1)[:, None]
     fine = np.where(finer, each, 0.0) ** 2 @ powers + rest
     return np.where(finer, found, direct), np.minimum(noise, np.sqrt(fine))
+
+
+@lru_cache(maxsize=4)
+def _of_root(root: Activation, q: bytes, length: int) -> HermiteSeries:
+    """The series that all derivatives of a function are read from, one after the other."""
+    return hermite_series(root, np.frombuffer(q), length=length)
 
 
 @lru_cache(maxsize=256)
@@ -315,8 +331,8 @@ def _jumps_suffice(act: Activation, q: float) -> bool:
 
 
 def _resolved_energy(act: Activation, std: np.ndarray) -> np.ndarray:
-    """E f² by panels that resolve f."""
-    z, weight, _ = mesh_rule(((act, std, np.zeros(std.size)),), 1.0, 24)
+    """E f² by panels that resolve f: those of the function that f is a derivative of, with half as many nodes again."""
+    z, weight, _ = mesh_rule(((act.root, std, np.zeros(std.size)),), 1.0, 24)
     return (act(std[:, None] * z) ** 2 * weight * np.exp(-(z**2) / 2)).sum(axis=1) / np.sqrt(2 * np.pi)
 
 

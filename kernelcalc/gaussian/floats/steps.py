@@ -13,12 +13,14 @@ import numpy as np
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
-from kernelcalc.gaussian.floats.nodes import Z_MAX
+from kernelcalc.gaussian.floats.nodes import Z_MAX, mirrored
 
 # The widest step, and how often it is halved at most: down to 1/128, which resolves poles 0.1 from the line.
 WIDEST_STEP, MOST_HALVINGS = 2.0**-3, 4
 # Polynomials made at once; those for 2048 terms at all nodes are 28 MiB.
 TERM_BLOCK = 128
+# Levels whose polynomials are made together.
+TOGETHER = 3
 # Rows treated at once: bounds the table of function values to a few MiB.
 ROW_BLOCK = 256
 # Steps are halved until coefficients move no more than so many ε, relative to the norm: a little more than rounding moves them.
@@ -45,13 +47,18 @@ def _root_density(z: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _polynomials(level: int, block: int) -> np.ndarray:
-    """h_k √φ at the fresh nodes for TERM_BLOCK values of k, (TERM_BLOCK, nodes): times √φ they stay bounded for every k."""
-    z, _ = _fresh(level)
+def _nodes(levels: tuple[int, ...]) -> np.ndarray:
+    return np.concatenate([_fresh(level)[0] for level in levels])
+
+
+@cache
+def _table(levels: tuple[int, ...], block: int) -> np.ndarray:
+    """h_k √φ at the fresh nodes of some levels for TERM_BLOCK values of k: times √φ they stay bounded for every k."""
+    z = _nodes(levels)
     table = np.empty((TERM_BLOCK, z.size))
     before, now = np.zeros_like(z), _root_density(z)
     if block:
-        earlier = _polynomials(level, block - 1)
+        earlier = _table(levels, block - 1)
         k = block * TERM_BLOCK - 1
         before, now = earlier[-1].copy(), (z * earlier[-1] - np.sqrt(k) * earlier[-2]) / np.sqrt(k + 1)
     roots, after = np.sqrt(np.arange(block * TERM_BLOCK, (block + 1) * TERM_BLOCK + 1.0)).tolist(), np.empty_like(z)
@@ -66,19 +73,28 @@ def _polynomials(level: int, block: int) -> np.ndarray:
     return table
 
 
+def _polynomials(level: int, block: int) -> np.ndarray:
+    """The part of one level, (TERM_BLOCK, nodes); nearly all functions need the first ones, which cost no more together."""
+    if level >= TOGETHER:
+        return _table((level,), block)
+    sizes = [_fresh(one)[0].size for one in range(level + 1)]
+    return _table(tuple(range(TOGETHER)), block)[:, sum(sizes[:-1]) : sum(sizes)]
+
+
 def _added(act: Activation, std: np.ndarray, level: int, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What the fresh nodes of a level add to coefficients and energy, and |f| √φ at the last one."""
     z, weight = _fresh(level)
-    right, left = act(std[:, None] * z), act(-std[:, None] * z)
+    right, sign = act(std[:, None] * z), mirrored(act)
+    left = sign * right if sign else act(-std[:, None] * z)
     energy = (right**2 + left**2) @ (weight * _root_density(z))
     last = np.maximum(np.abs(right[:, -1]), np.abs(left[:, -1])) * np.exp(-(z[-1] ** 2) / 4)
     found = np.zeros((std.size, terms))
-    for parity, part in enumerate(((right + left) * weight, (right - left) * weight)):
+    for odd, part in enumerate(((right + left) * weight, (right - left) * weight)):
         if not part.any():
             continue
         for first in range(0, terms, TERM_BLOCK):
-            some = found[:, first + parity : first + TERM_BLOCK : 2]
-            some[:] = part @ _polynomials(level, first // TERM_BLOCK)[parity::2][: some.shape[1]].T
+            some = found[:, first + odd : first + TERM_BLOCK : 2]
+            some[:] = part @ _polynomials(level, first // TERM_BLOCK)[odd::2][: some.shape[1]].T
     return found, energy, last
 
 
@@ -137,7 +153,10 @@ def by_steps(act: Activation, std: np.ndarray, terms: int) -> tuple[np.ndarray, 
             moved[rows] = np.linalg.norm(found - half, axis=1)
             norm = np.sqrt(energy[rows])
             settled = moved[rows] <= SETTLED * EPS * norm
-            settled[settled] = _confirmed(act, std[rows[settled]], level, coefficients[rows[settled]], norm[settled])
+            # twice the step gives the same there, shifted as well
+            settled[settled] = _confirmed(
+                act, std[rows[settled]], level - 1, coefficients[rows[settled]], norm[settled]
+            )
             rows = rows[~settled]
             if not rows.size:
                 break

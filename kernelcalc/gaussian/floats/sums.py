@@ -10,6 +10,9 @@ import numpy as np
 
 from kernelcalc.errors import MissingExtraError
 
+# Pairs up to which all powers of ρ at once are faster than term by term (measured: 64 and 1000 terms).
+FEW_PAIRS = 256
+
 
 def mehler_sum(f: np.ndarray, g: np.ndarray, rho: np.ndarray) -> np.ndarray:
     """Σ_k f_k g_k ρ^k by Horner's scheme; f[k] and g[k] must broadcast with ρ."""
@@ -57,7 +60,14 @@ def mehler_pairs(
     """
     i, j = pairs
     if not compiled:
-        return mehler_sum(np.take(f, i, axis=1), np.take(g, j, axis=1), rho)
+        if rho.size > FEW_PAIRS:
+            return mehler_sum(np.take(f, i, axis=1), np.take(g, j, axis=1), rho)
+        terms = np.take(f, i, axis=1)
+        terms *= np.take(g, j, axis=1)
+        powers = np.empty_like(terms)
+        powers[0], powers[1:] = 1.0, rho
+        terms *= np.multiply.accumulate(powers, axis=0, out=powers)
+        return np.asarray(terms.sum(axis=0))
     out = np.empty(rho.shape)
     compiled_sums().pairs(f, g, i, j, np.ascontiguousarray(rho), out)
     return out

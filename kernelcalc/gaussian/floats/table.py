@@ -16,8 +16,10 @@ from kernelcalc.gaussian.floats.series import HermiteSeries, SeriesBounds, hermi
 from kernelcalc.gaussian.floats.steps import ROW_BLOCK
 from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE
 
-# Chebyshev nodes in log q tried one after the other.
-TABLE_NODES = (24, 48, 96)
+# Chebyshev nodes in log q tried one after the other, from the first that may suffice.
+TABLE_NODES = (8, 12, 16, 24, 48, 96)
+# Those of an octave of variances.
+OCTAVE_NODES = 24
 # Variances between the nodes at which interpolated coefficients are compared with computed ones.
 CHECKS = 9
 # Largest difference there, relative to the function's norm.
@@ -37,8 +39,6 @@ class SeriesTable:
     error, slack : float
         Bounds on the 2-norm of the coefficients' error relative to the function's norm, and on the energy's relative to it,
         interpolation included.
-    norms : ndarray (exponents,)
-        The lower norms, the smallest at the nodes.
     """
 
     low: float
@@ -46,7 +46,6 @@ class SeriesTable:
     table: np.ndarray
     error: float
     slack: float
-    norms: np.ndarray
 
     def values(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (n, K) and energies (n,) at variances of shape (n,)."""
@@ -75,9 +74,7 @@ def series_table(act: Activation, low: float, high: float, *, length: int, nodes
     known = np.column_stack([series.coefficients, norm**2])
     table = dct(known[:nodes], axis=0) / nodes
     table[0] /= 2
-    found = SeriesTable(
-        low=first, high=last, table=table, error=0.0, slack=0.0, norms=lower_norms(act, q[:nodes]).min(axis=0)
-    )
+    found = SeriesTable(low=first, high=last, table=table, error=0.0, slack=0.0)
     coefficients, energy = found.values(q[nodes:])
     moved = np.linalg.norm(coefficients - known[nodes:, :-1], axis=1) / norm[nodes:]
     energy = np.abs(energy - known[nodes:, -1]) / known[nodes:, -1]
@@ -93,7 +90,7 @@ def many_series(act: Activation, q: np.ndarray, *, length: int) -> HermiteSeries
     if 0 < small < q.size:
         return _joined([many_series(act, q[:small], length=length), many_series(act, q[small:], length=length)])
     if not act.kinks and not small:
-        for nodes in TABLE_NODES:
+        for nodes in _promising(q[0], q[-1]):
             if q.size <= 2 * nodes:
                 break
             table = series_table(act, q[0], q[-1], length=length, nodes=nodes)
@@ -101,6 +98,16 @@ def many_series(act: Activation, q: np.ndarray, *, length: int) -> HermiteSeries
                 return table(q)
     parts = [hermite_series(act, q[start : start + ROW_BLOCK], length=length) for start in range(0, q.size, ROW_BLOCK)]
     return _joined(parts)
+
+
+def _promising(low: float, high: float) -> list[int]:
+    """Numbers of nodes that may reach rounding.
+
+    f(√q z) with poles on the imaginary axis only is regular for |Im log q| < π: on an interval of half-width w its Chebyshev
+    coefficients fall as (π/w + √(1 + π²/w²))^{−n} (Trefethen, Approximation Theory and Approximation Practice, Theorem 8.1).
+    """
+    width = math.log(high / low) / 2
+    return [nodes for nodes in TABLE_NODES if nodes * math.asinh(math.pi / max(width, EPS)) >= -math.log(EPS)]
 
 
 def _joined(parts: list[HermiteSeries]) -> HermiteSeries:
@@ -117,8 +124,8 @@ def _joined(parts: list[HermiteSeries]) -> HermiteSeries:
 class OctaveTables:
     """Several derivatives of σ for 2^octave ≤ q ≤ 2^(octave + 1), of one length K.
 
-    ``table`` (nodes, derivatives, K + 1), ``error`` and ``slack`` (derivatives,), ``norms`` (derivatives, exponents), as in
-    SeriesTable.
+    ``table`` (nodes, derivatives, K + 1), ``error`` and ``slack`` (derivatives,) as in SeriesTable; ``norms`` (derivatives,
+    exponents) are the smallest of some lower norms.
     """
 
     octave: int
@@ -141,7 +148,7 @@ def octave_tables(act: Activation, orders: tuple[int, ...], octave: int) -> Octa
     functions = [act.derivative(k) for k in orders]
     try:
         length = max(hermite_series(f, np.array([high]), reach=1.0).coefficients.shape[1] for f in functions)
-        tables = [series_table(f, low, high, length=length, nodes=TABLE_NODES[0]) for f in functions]
+        tables = [series_table(f, low, high, length=length, nodes=OCTAVE_NODES) for f in functions]
     except KernelcalcError:
         return None
     known = [t for t in tables if t is not None]
@@ -152,5 +159,5 @@ def octave_tables(act: Activation, orders: tuple[int, ...], octave: int) -> Octa
         table=np.stack([t.table for t in known], axis=1),
         error=np.array([t.error for t in known]),
         slack=np.array([t.slack for t in known]),
-        norms=np.stack([t.norms for t in known]),
+        norms=np.stack([lower_norms(f, np.geomspace(low, high, OCTAVE_NODES)).min(axis=0) for f in functions]),
     )
