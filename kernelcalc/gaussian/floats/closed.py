@@ -8,7 +8,6 @@ for relu (arc-cosine kernel, Cho and Saul 2009) and the arcsine law (Williams 19
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -19,14 +18,15 @@ from kernelcalc.gaussian.covariance import Covariance, make_covariance
 from kernelcalc.gaussian.floats import densities
 from kernelcalc.gaussian.floats.densities import Group, Split, at_zero, split
 from kernelcalc.gaussian.floats.kinds import Combination, Term
+from kernelcalc.gaussian.floats.pairs import Pair
+from kernelcalc.gaussian.floats.small import arctangent
 from kernelcalc.gaussian.floats.stein import Polynomial, evaluate, regrouped, sizes
+from kernelcalc.gaussian.floats.waves import SlowWaves, Waves
 
 # Rounding steps in one pair formula, counted generously, and in a polynomial before it.
 OPERATIONS, POLYNOMIAL_OPERATIONS = 16, 16
 # t − atan t by its series where atan t is below this; above, the difference is at least t divided by the second number.
 SERIES_BELOW, DIFFERENCE_LOSS = 0.25, 50.0
-# Up to this w²q the rounding of w√q is less than that counted for a wave's exponent.
-SLOW_WAVE = 100.0
 
 # The factor of what is complete.
 AS_IT_IS: Polynomial = {(0, 0, 0): 1.0}
@@ -36,29 +36,6 @@ MOST_DECADES = 250.0
 
 
 # Pairs without powers ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Pair:
-    """A value and what its rounding is relative to; None is the value itself, times ``loss`` or, pair by pair, ``finer``."""
-
-    value: np.ndarray
-    magnitude: np.ndarray | None = None
-    loss: float = 1.0
-    finer: Callable[[], np.ndarray] | None = None
-
-    @property
-    def size(self) -> np.ndarray:
-        if self.magnitude is not None:
-            return self.magnitude
-        return np.abs(self.value) * (self.loss if self.finer is None else self.finer())
-
-    @cached_property
-    def largest(self) -> float:
-        """The largest ``size``; infinite if anything is not finite."""
-        values = self.value if self.magnitude is None else self.magnitude
-        found = self.loss * max(float(values.max()), -float(values.min()))
-        return found if math.isfinite(found) else math.inf
 
 
 class _Smoothed:
@@ -136,8 +113,7 @@ class _Smoothed:
     @cached_property
     def opening(self) -> np.ndarray:
         """π minus the angle between a and b: atan2(r, −c), π/2 where a or b is 0: a step there is ½."""
-        turned = np.subtract(0.0, self.c)
-        opening = np.arctan2(self.r, turned, out=turned)
+        opening = arctangent(self.c, self.r, opening=True)
         if not all(self.variances) and not (np.all(self.q) and np.all(self.qp)):
             opening = np.where((self.q == 0) | (self.qp == 0), np.pi / 2, opening)
         return opening
@@ -145,7 +121,7 @@ class _Smoothed:
     @cached_property
     def turn(self) -> np.ndarray:
         """atan2(c, r): the arcsine of c/√(QQ')."""
-        return np.arctan2(self.c, self.r)
+        return arctangent(self.c, self.r)
 
     @cached_property
     def arch(self) -> np.ndarray:
@@ -164,97 +140,36 @@ class _Smoothed:
         return total
 
 
-def _kink_pair(kind: str, m: int, n: int, s: _Smoothed, *, swap: bool = False) -> _Pair:
+def _kink_pair(kind: str, m: int, n: int, s: _Smoothed, *, swap: bool = False) -> Pair:
     """E[F_m(a) F_n(b)] for two R or two K (variances already added); with ``swap`` E[F_m(b) F_n(a)]."""
     if n < m:
         return _kink_pair(kind, n, m, s, swap=not swap)
     if m == 0 and n == 0:
         if kind == "R":
-            return _Pair(value=s.arch / (2 * np.pi), loss=DIFFERENCE_LOSS)
-        return _Pair(value=(s.r + s.c * s.turn) / (2 * np.pi))
+            return Pair(value=s.arch / (2 * np.pi), loss=DIFFERENCE_LOSS)
+        return Pair(value=(s.r + s.c * s.turn) / (2 * np.pi))
     if m == 1:
-        return _Pair(value=(s.opening if kind == "R" else s.turn) / (2 * np.pi))
+        return Pair(value=(s.opening if kind == "R" else s.turn) / (2 * np.pi))
     if kind == "K":
-        return _Pair(value=np.zeros_like(s.c))
+        return Pair(value=np.zeros_like(s.c))
     # E[relu(a) H(b)] = (√(QQ') + c)/(2√(2πQ')), with the sum rationalised where c < 0.
     root = np.sqrt(s.q * s.qp)
     safe = np.where(s.c < 0, root - s.c, 1.0)
     total = np.where(s.c < 0, s.square / safe, root + s.c)
-    return _Pair(value=total / (2 * np.sqrt(2 * np.pi * (s.q if swap else s.qp))))
+    return Pair(value=total / (2 * np.sqrt(2 * np.pi * (s.q if swap else s.qp))))
 
 
-def _mixed_kinks(f: Term, g: Term, s: _Smoothed, mirrored: _Smoothed, *, swap: bool = False) -> _Pair:
+def _mixed_kinks(f: Term, g: Term, s: _Smoothed, mirrored: _Smoothed, *, swap: bool = False) -> Pair:
     """R against K: K_n(x) = (R_n(x) + (−1)^n R_n(−x))/2, and b → −b changes the sign of c."""
     if f.kind == "K":
         return _mixed_kinks(g, f, s, mirrored, swap=not swap)
     direct = _kink_pair("R", f.order, g.order, s, swap=swap)
     reflected = _kink_pair("R", f.order, g.order, mirrored, swap=swap)
     value = (direct.value + (-1.0) ** g.order * reflected.value) / 2
-    return _Pair(value=value, magnitude=(direct.size + reflected.size) / 2)
+    return Pair(value=value, magnitude=(direct.size + reflected.size) / 2)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Waves:
-    """Two waves of rates w, w' ≥ 0: e^{−gap}/2 with gap = (w²q + w'²q')/2 − |ww'c|, and e^{−2|ww'c|} − 1."""
-
-    envelope: np.ndarray
-    decay: np.ndarray
-    largest: float
-    rates: tuple[float, float]
-    cov: Covariance
-
-    @classmethod
-    def of(cls, cov: Covariance, rates: tuple[float, float], largest: float) -> _Waves:
-        gap = _Waves._gap(cov, rates, largest)
-        envelope = np.exp(np.negative(gap, out=gap), out=gap)
-        envelope *= 0.5
-        decay = np.abs(cov.c)
-        decay *= -2 * rates[0] * rates[1]
-        return cls(envelope=envelope, decay=np.expm1(decay, out=decay), largest=largest, rates=rates, cov=cov)
-
-    @staticmethod
-    def _gap(cov: Covariance, rates: tuple[float, float], largest: float) -> np.ndarray:
-        """(w√q − w'√q')²/2 + ww' (√(qq') − |c|), by w²q − w'²q' and qq' − c²: fast waves would feel the rounding of c."""
-        w, wp = rates
-        both = np.abs(cov.c)
-        both += cov.of_rows(np.sqrt) * cov.of_columns(np.sqrt)
-        gap = np.divide(cov.det, both, out=np.zeros_like(both), where=both > 0) if not both.all() else cov.det / both
-        gap *= w * wp
-        if max(w, wp) ** 2 * largest <= SLOW_WAVE:
-            half = math.sqrt(0.5)
-            apart = cov.of_rows(lambda q: half * w * np.sqrt(q)) - cov.of_columns(lambda q: half * wp * np.sqrt(q))
-            apart *= apart
-            gap += apart
-            return gap
-        # differences of close numbers are exact, those of their multiples and roots are not
-        apart = w * (cov.q - cov.qp) if w == wp else w**2 * cov.q - wp**2 * cov.qp
-        root, other = cov.of_rows(np.sqrt), cov.of_columns(np.sqrt)
-        total = root + other if w == wp else w * root + wp * other
-        apart = np.divide(apart, total, out=np.zeros_like(apart), where=total > 0) if not total.all() else apart / total
-        apart *= apart
-        apart *= 0.5
-        gap += apart
-        return gap
-
-    def pair(self, kind: str) -> _Pair:
-        """Sines or cosines."""
-        if kind == "sin":
-            value = self.envelope * self.decay
-            np.copysign(value, self.cov.c, out=value)
-        else:
-            value = self.decay + 2.0
-            value *= self.envelope
-        w, wp = self.rates
-        return _Pair(value=value, loss=2 + 2 * (w**2 + wp**2) * self.largest, finer=self.size)
-
-    def size(self) -> np.ndarray:
-        """Rounding of the exponents, relative to the value; that of x is at most 1 in e^{−x} − 1."""
-        w, wp = self.rates
-        multiples = 0.0 if w == wp else w**2 * self.cov.q + wp**2 * self.cov.qp
-        return 2 + self._gap(self.cov, self.rates, self.largest) + multiples
-
-
-def _exponential_pair(f: Term, g: Term, cov: Covariance) -> _Pair:
+def _exponential_pair(f: Term, g: Term, cov: Covariance) -> Pair:
     """exp against exp, sin or cos; cos with rate 0 is the constant 1."""
     if g.kind != "exp":
         return _exponential_pair(g, f, cov.swapped())
@@ -263,10 +178,10 @@ def _exponential_pair(f: Term, g: Term, cov: Covariance) -> _Pair:
     size = 1 + exponent_f + exponent_g + np.abs(cross)
     if f.kind == "exp":
         value = np.exp(exponent_f + exponent_g + cross)
-        return _Pair(value=value, magnitude=value * size)
+        return Pair(value=value, magnitude=value * size)
     wave = np.sin(cross) if f.kind == "sin" else np.cos(cross)
     envelope = np.exp(exponent_g - exponent_f)
-    return _Pair(value=envelope * wave, magnitude=envelope * size)
+    return Pair(value=envelope * wave, magnitude=envelope * size)
 
 
 class SharedPairs:
@@ -274,12 +189,12 @@ class SharedPairs:
 
     def __init__(self, cov: Covariance) -> None:
         self.cov = cov
-        self._pairs: dict[tuple[Term, Term], _Pair | None] = {}
+        self._pairs: dict[tuple[Term, Term], Pair | None] = {}
         self._smoothed: dict[tuple[float, float, int], _Smoothed] = {}
-        self._waves: dict[tuple[float, float], _Waves] = {}
-        self._groups: dict[Group, _Pair] = {}
+        self._waves: dict[tuple[float, float], Waves | SlowWaves] = {}
+        self._groups: dict[Group, Pair] = {}
 
-    def __call__(self, f: Term, g: Term) -> _Pair | None:
+    def __call__(self, f: Term, g: Term) -> Pair | None:
         """E[F(a) G(b)], or None where there is no rule."""
         if (f, g) not in self._pairs:
             self._pairs[f, g] = self._pair(f, g)
@@ -302,7 +217,7 @@ class SharedPairs:
         rho = self.cov.rho
         return float(max(rho.max(), -rho.min()))
 
-    def _pair(self, f: Term, g: Term) -> _Pair | None:
+    def _pair(self, f: Term, g: Term) -> Pair | None:
         constants = (f.kind == "one", g.kind == "one")
         if any(constants):
             other, q = (g, self.cov.qp) if constants[0] else (f, self.cov.q)
@@ -315,23 +230,25 @@ class SharedPairs:
             return _mixed_kinks(f, g, *sides)
         return self._wave_pair(f, g) if {f.kind, g.kind} <= waves else None
 
-    def _wave_pair(self, f: Term, g: Term) -> _Pair:
+    def _wave_pair(self, f: Term, g: Term) -> Pair:
         if "exp" in (f.kind, g.kind):
             return _exponential_pair(f, g, self.cov)
         if f.kind != g.kind:
-            return _Pair(value=np.zeros_like(self.cov.c))
+            return Pair(value=np.zeros_like(self.cov.c))
         rates = f.rate, g.rate
         if rates not in self._waves:
-            self._waves[rates] = _Waves.of(self.cov, rates, max(self.largest[:2]))
+            largest = max(self.largest[:2])
+            slow = SlowWaves.suffice(self.cov, rates, largest)
+            self._waves[rates] = (SlowWaves if slow else Waves).of(self.cov, rates, largest)
         return self._waves[rates].pair(f.kind)
 
-    def group(self, group: Group) -> _Pair:
+    def group(self, group: Group) -> Pair:
         """A group of densities, infinitely uncertain where a factor may have underflowed, which nothing else would tell."""
         if group not in self._groups:
             s = self._covariance(*group.variances)
             value = densities.evaluate(group, s)
             far = s.scale * group.rate > MOST_DECADES
-            self._groups[group] = _Pair(value=value, magnitude=np.full_like(value, np.inf) if far else None)
+            self._groups[group] = Pair(value=value, magnitude=np.full_like(value, np.inf) if far else None)
         return self._groups[group]
 
     def _covariance(self, v: float, vp: float, sign: int = 1) -> _Smoothed:
@@ -341,13 +258,13 @@ class SharedPairs:
         return self._smoothed[key]
 
 
-def _against_one(f: Term, q: np.ndarray) -> _Pair:
+def _against_one(f: Term, q: np.ndarray) -> Pair:
     """E[F(a)]."""
     if f.kind == "one":
-        return _Pair(value=np.ones_like(q))
+        return Pair(value=np.ones_like(q))
     if f.kind in ("R", "K"):
         weight, power = at_zero(f.kind, f.order)
-        return _Pair(value=weight * np.sqrt(q + f.variance) ** power)
+        return Pair(value=weight * np.sqrt(q + f.variance) ** power)
     nothing = np.zeros_like(q)
     pair = SharedPairs(Covariance(q=q, qp=nothing, c=nothing, det=nothing))(f, Term(kind="cos"))
     assert pair is not None
@@ -368,7 +285,7 @@ class ClosedForm:
     value: np.ndarray
     relative: float
     cov: Covariance
-    terms: tuple[tuple[_Pair, Polynomial], ...]
+    terms: tuple[tuple[Pair, Polynomial], ...]
     parts: Split
     pairs: SharedPairs
 
@@ -419,7 +336,7 @@ def expectation(
     """
     pairs = SharedPairs(cov) if shared is None else shared
     parts = split(regrouped(f, pairs.least), regrouped(g, pairs.least))
-    terms: list[tuple[_Pair, Polynomial]] = []
+    terms: list[tuple[Pair, Polynomial]] = []
     value: np.ndarray | None = None
     own, relative = False, math.inf
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

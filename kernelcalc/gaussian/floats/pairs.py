@@ -1,0 +1,33 @@
+"""The expectation of a pair of terms without powers, in float64, with what its rounding is relative to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pair:
+    """A value and what its rounding is relative to; None is the value itself, times ``loss`` or, pair by pair, ``finer``."""
+
+    value: np.ndarray
+    magnitude: np.ndarray | None = None
+    loss: float = 1.0
+    finer: Callable[[], np.ndarray] | None = None
+
+    @property
+    def size(self) -> np.ndarray:
+        if self.magnitude is not None:
+            return self.magnitude
+        return np.abs(self.value) * (self.loss if self.finer is None else self.finer())
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest ``size``; infinite if anything is not finite."""
+        values = self.value if self.magnitude is None else self.magnitude
+        found = self.loss * max(float(values.max()), -float(values.min()))
+        return found if math.isfinite(found) else math.inf
