@@ -90,7 +90,7 @@ def test_networks_of_a_group(monkeypatch):
     ids=str,
 )
 def test_counts_below_one(wrong):
-    with pytest.raises(InputError, match=next(iter(wrong))):
+    with pytest.raises(InputError, match=rf"\b{next(iter(wrong))}\b"):
         run_trials(drawn, **{"trials": 3, "together": all_drawn, **wrong})
 
 
