@@ -1,0 +1,92 @@
+"""The table of kernels, and the containers of their values."""
+
+import numpy as np
+import pytest
+
+from kernelcalc.kernels.state import (
+    DIAGONAL,
+    KERNEL_NAMES,
+    KERNELS,
+    TRANSPOSED,
+    DiagonalKernels,
+    Gathered,
+    PairKernels,
+    no_weights_yet,
+    plain,
+    turned,
+    with_transposes,
+)
+
+# name, letter, symmetric, continuous derivatives that it needs, asked for by default
+TABLE = [
+    ("sigma", "Sigma", True, -1, True),
+    ("theta", "Theta", True, 0, True),
+    ("phi", "Phi", False, 4, True),
+    ("lam", "Lambda", False, 4, True),
+    ("upsilon", "Upsilon", True, 4, True),
+    ("xi", "Xi", True, 4, True),
+    ("sigma_dot", "dot Sigma", True, 0, False),
+    ("sigma_ddot", "ddot Sigma", True, 0, False),
+]
+
+
+def test_the_table():
+    assert [(k.name, k.letter, k.symmetric, k.smoothness, k.default) for k in KERNELS.values()] == TABLE
+    assert list(KERNELS) == [row[0] for row in TABLE]
+    assert KERNEL_NAMES == ("sigma", "theta", "phi", "lam", "upsilon", "xi")
+    assert TRANSPOSED == {"phi": "phi_t", "lam": "lam_t"}
+    # g at the row, f at the column
+    assert {name: KERNELS[name].meaning for name in ("sigma", "phi", "lam")} == {
+        "sigma": "E[f(x) f(x')]",
+        "phi": "E[g(x) f(x')]",
+        "lam": "∇g(x)·∇f(x')",
+    }
+
+
+def test_names_of_transposes():
+    for name, other in (("phi", "phi_t"), ("lam_t", "lam"), ("theta", "theta"), ("xi", "xi")):
+        assert (turned(name), turned(other)) == (other, name)
+    assert [plain(name) for name in ("phi", "phi_t", "lam_t", "sigma")] == ["phi", "phi", "lam", "sigma"]
+    assert with_transposes(["phi", "xi"]) == {"phi", "phi_t", "xi"}
+    assert with_transposes(iter(["lam_t"])) == {"lam", "lam_t"}
+    assert with_transposes([]) == frozenset()
+
+
+def test_values_on_the_diagonal():
+    at = DiagonalKernels(sigma=np.arange(4.0), theta=np.arange(4.0) + 10, phi=np.arange(4.0) + 100)
+    np.testing.assert_array_equal(at.kappa, [110.0, 112.0, 114.0, 116.0])
+    some = at.take([2, 0])
+    assert [getattr(some, name).tolist() for name in DIAGONAL] == [[2.0, 0.0], [12.0, 10.0], [102.0, 100.0]]
+    column = DiagonalKernels(sigma=np.arange(4.0)).take(slice(1, 4), (-1, 1))
+    assert (column.sigma.tolist(), column.theta, column.phi) == ([[1.0], [2.0], [3.0]], None, None)
+    # of every pair its point
+    many = Gathered(at, np.array([3, 3, 1]))
+    assert [getattr(many, name).tolist() for name in DIAGONAL] == [
+        [3.0, 3.0, 1.0],
+        [13.0, 13.0, 11.0],
+        [103.0, 103.0, 101.0],
+    ]
+    assert many.sigma is many.sigma
+
+
+def test_values_at_pairs():
+    origin = object()
+    k = PairKernels(origin=origin, sigma=1.0, phi=2.0, phi_t=3.0)
+    assert k.origin is origin
+    assert k.values == {"sigma": 1.0, "phi": 2.0, "phi_t": 3.0}
+    # not carried; the transposes and what is no default among them
+    assert (k.theta, k.lam, k.lam_t, k.sigma_dot) == (None, None, None, None)
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = k.nonsense
+    other = k.transposed()
+    assert other.values == {"sigma": 1.0, "phi": 3.0, "phi_t": 2.0}
+    assert other.origin is None
+
+
+def test_before_any_weights():
+    zero = np.zeros(2)
+    k = no_weights_yet(5.0, zero)
+    assert k.sigma == 5.0
+    names = ["theta", "phi", "lam", "upsilon", "xi", "phi_t", "lam_t"]
+    assert sorted(k.values) == sorted(["sigma", *names])
+    assert all(getattr(k, name) is zero for name in names)
