@@ -33,3 +33,29 @@ def test_named_errors():
         weight_sizes(layers, (8, 3), (4, 1))
     with pytest.raises(ShapeError, match="stride"):
         weight_sizes(layers, (7, 3), (4, 4, 1))
+
+
+def test_sizes_by_hand():
+    """Windows of 2 × 3, 2 × 2 and 3 × 3 positions; 10 × 10 of them, then 5 × 5, and 2 × 2 where the last window fits."""
+    branch, valid = Residual("tanh", Conv(2)), Conv(3, padding="valid", stride=2)
+    net = Sequential(Conv((2, 3)), AveragePool(2), branch, valid, "tanh", Flatten(), Dense())
+    assert weighted(net.layers) == [Conv((2, 3)), Conv(2), valid, Dense()]
+    assert weight_sizes(net.layers, (10, 10, 2), (3, 3, 5, 1)) == [(6 * 2, 3), (4 * 3, 3), (9 * 3, 5), (4 * 5, 1)]
+    net = Sequential(Conv(3), "tanh", GlobalAverage(), Dense(), "tanh", Dense())
+    assert weight_sizes(net.layers, (8, 2), (4, 5, 1)) == [(3 * 2, 4), (4, 5), (5, 1)]
+    # without a weight of its own
+    net = Sequential(Dense(), Residual(LayerNorm(), "tanh", Dense()), LayerNorm(), Dense())
+    assert weight_sizes(net.layers, (5,), (1, 1, 1)) == [(5, 1), (1, 1), (1, 1)]
+
+
+def test_whole_texts_of_refusals():
+    residual = Sequential(Dense(), Residual("tanh", Dense()), "tanh", Dense()).layers
+    for shape, units, text in (
+        ((5,), (4, 3, 1), "branches of equally many units, got [3, 4]; give their layers the same widths"),
+        ((5,), (4, 1), "2 positive hidden widths, one a layer of weights but the last, got (4,)"),
+        ((5,), (4, 0, 1), "2 positive hidden widths, one a layer of weights but the last, got (4, 0)"),
+        ((0,), (4, 4, 1), "2 positive hidden widths, one a layer of weights but the last, got (4, 4)"),
+    ):
+        with pytest.raises(InputError) as caught:
+            weight_sizes(residual, shape, units)
+        assert str(caught.value) == f"expected {text}"
