@@ -141,6 +141,24 @@ def test_sampled_kernels_have_the_right_mean(drawn):
         assert (np.abs(drawn_values.mean(axis=0) - exact) < 4 * error + 1e-7).all()
 
 
+def test_each_vector_of_signs_gives_its_second_derivative(drawn):
+    """∇f(θ + h v)·∇f(θ) twice in h, of Jacobians and in other steps; the first derivative, which is odd in v, drops out."""
+    fin, x = drawn
+    jac, theta = fin.jacobian(x), fin.parameters
+    signs = np.random.default_rng(5).choice(np.array([-1.0, 1.0]), size=theta.size)
+
+    def along(h):
+        return np.einsum("sap,tap->st", fin.at(theta + h * signs).jacobian(x), jac) / 2
+
+    def second(h):
+        return (along(h) - 2 * along(0.0) + along(-h)) / h**2
+
+    # to the fourth power of the step
+    expected = (4 * second(0.005) - second(0.01)) / 3
+    found = trace_gradient_kernel(fin, x, probes=1, rng=5)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("architecture", ["conv(3); activation; flatten; dense", "residual:1"])
 def test_command_chooses_points_that_fit(tmp_path, architecture):
     small = ("--widths", "6,12", "--trials", "10", "--times", "0", "--workers", "1", "--no-png")
