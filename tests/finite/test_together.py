@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from conftest import CASES, make_problem
-from stand_ins import alternating
+from stand_ins import Architecture, Table, alternating
 
 import kernelcalc.finite.training as module
 from kernelcalc.errors import IntegrationError
@@ -79,6 +79,33 @@ def test_one_that_cannot_be_followed(monkeypatch):
     with pytest.raises(IntegrationError):
         together(monkeypatch, nets, X, Y, loss=loss)
     assert len(together(monkeypatch, nets[:2], X, Y, loss=loss)) == 2
+
+
+def test_what_cannot_be_followed_says_why(monkeypatch):
+    fin, X, Y, _ = make_problem("two hidden")
+    hint = r"; raise tol or shorten the times \(units sliding along a kink, as of relu, may need method='gd'\)$"
+    with monkeypatch.context() as patched:
+        patched.setattr("kernelcalc.finite.flow._MAX_STEPS", 3)
+        with pytest.raises(IntegrationError, match=rf"past t=0\.\d+: no end after 3 steps{hint}"):
+            together(patched, like(fin, 2), X, Y, [50.0], tol=1e-6)
+    # a step over a kink can be no shorter than the distance of two times, which is too long for this tolerance
+    fin, X, Y, loss = make_problem("relu", n=3)
+    nets = [fin, fin.with_parameters(2 * fin.parameters)]
+    why = "Required step size is less than spacing between numbers."
+    with pytest.raises(IntegrationError, match=rf"^the flow could not be followed past t=\d\.\d+: {why}{hint}"):
+        together(monkeypatch, nets, X, Y, [3.0], loss=loss, tol=1e-17)
+
+
+def test_a_gradient_that_is_no_number_is_named(monkeypatch):
+    """Infinite slopes of either sign, whose sum is none; the loss does not know of them."""
+    bad = Table((np.tanh, lambda x: np.inf * np.sign(x), np.tanh))
+    fin = FiniteNetwork.random(Architecture(activations=(bad,)), 5, 3, rng=0)
+    X, Y = np.random.default_rng(0).standard_normal((6, 3)), np.ones(6)
+    text = r"^the gradient is not finite at the start \(an overflow, or NaN from an activation\)$"
+    with pytest.raises(IntegrationError, match=text):
+        fin.train(X, Y, [1.0])
+    with pytest.raises(IntegrationError, match=text):
+        together(monkeypatch, like(fin, 2), X, Y, [1.0])
 
 
 def test_many_small_networks_and_few_large_ones():

@@ -207,6 +207,15 @@ def test_float32_flow():
     assert np.all(np.diff(result.loss) < 0)
 
 
+def test_float32_stops_in_float32():
+    fin = FiniteNetwork.random(alternating(3), 10, 3, dtype=np.float32)
+    X, Y = np.random.default_rng(0).standard_normal((6, 3)), np.zeros(6)
+    result = fin.train(X, Y, [0.0, 100.0], gradient_norm=0.1, record=lambda t, now: now.parameters.dtype)
+    assert 0 < result.stopped < 100
+    assert set(result.records) == {np.dtype(np.float32)}
+    assert result.network(X).dtype == np.float32
+
+
 def test_relu_flow_is_the_limit_of_small_steps():
     fin = FiniteNetwork.random(Architecture(activations=(RELU,)), 10, 3)
     X, Y = np.random.default_rng(0).standard_normal((6, 3)), np.zeros(6)
