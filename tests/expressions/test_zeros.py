@@ -24,6 +24,10 @@ third = sp.Rational(1, 3)
         ((sp.tanh(x) ** 2 - 1) * (sp.tanh(x) - 2) * (sp.tanh(x) + 2), []),
         ((sp.erf(x) ** 2 - 1) * (sp.erf(x) - 2) * (sp.erf(x) + 2), []),
         ((sp.atan(x) ** 2 - 4) * sp.atan(x), [x]),
+        (
+            (sp.atan(x) ** 2 - sp.Rational(25, 16)) * sp.atan(x),
+            [x + sp.tan(sp.Rational(5, 4)), x, x - sp.tan(sp.Rational(5, 4))],
+        ),
         # all of the line
         ((sp.log(x) ** 2 - 10000) * sp.log(x), [x - sp.exp(-100), x - 1, x - sp.exp(100)]),
         ((sp.asinh(x) ** 2 - 10000) * sp.asinh(x), [x + sp.sinh(100), x, x - sp.sinh(100)]),
