@@ -70,6 +70,20 @@ def _masked(values: Any) -> int:
     return sum(map(_masked, values)) if isinstance(values, list | tuple) else 0
 
 
+def shifted(values: AnyArray, count: int) -> AnyArray:
+    """Row d has values[(i + d) mod n] for i < n: a view (count, n) of the values and a few of them once more.
+
+    Examples
+    --------
+    >>> shifted(np.array([1.0, 2.0, 3.0]), 2).tolist()
+    [[1.0, 2.0, 3.0], [2.0, 3.0, 1.0]]
+    """
+    longer = np.concatenate([values, values[: count - 1]])
+    rows: AnyArray = np.ndarray((count, values.size), longer.dtype, longer, strides=2 * longer.strides)
+    rows.flags.writeable = False
+    return rows
+
+
 def digest(*arrays: Any) -> str:
     """A short name of the contents: every number to 12 digits, whatever its size, and the shapes.
 

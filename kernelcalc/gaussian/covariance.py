@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from kernelcalc.arrays import shifted
 from kernelcalc.errors import CovarianceError, NotFiniteError, ShapeError
 
 # Rounding of c² against qq' that is taken as |ρ| = 1: a dot product of n terms errs by about √n ε; measured on
@@ -42,6 +44,13 @@ class Covariance:
         scale = np.sqrt(self.q) * np.sqrt(self.qp)
         return np.divide(self.c, scale, out=np.zeros(np.shape(scale)), where=scale > 0)
 
+    @cached_property
+    def extremes(self) -> tuple[float, float, float, float, float]:
+        """The least and the largest q, the least and the largest q', the largest |c|."""
+        q, qp, c = self.q, self.qp, self.c
+        largest = max(float(np.max(c)), -float(np.min(c)))
+        return float(np.min(q)), float(np.max(q)), float(np.min(qp)), float(np.max(qp)), largest
+
     def of_rows(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """function(q)."""
         return function(self.q)
@@ -61,20 +70,20 @@ class Covariance:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PointCovariance(Covariance):
-    """Of pairs of few points: functions of a variance are computed once a point.
+    """Of points i and i + d modulo their number, d a row: functions of a variance are computed once a point.
 
-    ``variances`` (n,) are those of the points, ``rows`` and ``columns`` the points of each pair.
+    ``variances`` (n,) are those of the points; q has shape (1, n), q', c and ``det`` one row for each d.
     """
 
     variances: np.ndarray
-    rows: np.ndarray
-    columns: np.ndarray
 
-    def of_rows(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        return function(self.variances).take(self.rows)
+    @cached_property
+    def extremes(self) -> tuple[float, float, float, float, float]:
+        low, high = float(self.variances.min()), float(self.variances.max())
+        return low, high, low, high, max(float(self.c.max()), -float(self.c.min()))
 
     def of_columns(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        return function(self.variances).take(self.columns)
+        return shifted(function(self.variances), len(self.c))
 
 
 def product_error(a: np.ndarray, b: np.ndarray, product: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kernelcalc.arrays import shifted
 from kernelcalc.errors import DivergentExpectationError
 from kernelcalc.machine import keep_freed_memory, one_blas_thread, processors
 
@@ -113,10 +114,11 @@ class Matrix:
 
 
 class Triangle(NamedTuple):
-    """The pairs i ≤ j of so many points, those with themselves first, and where they stand in the square.
+    """The pairs of so many points, point i with point i + d modulo their number: row d of arrays of half as many rows and one.
 
-    ``flat`` is where the pairs are in the flattened square, ``place`` (side, side) where k(x_i, x_j) is among the values of
-    a symmetric kernel, ``turned`` where k(x_i, x_j) and k(x_j, x_i) are among those of another one and its transpose.
+    In the last row of an even number each pair stands twice; the one with i < j counts. ``flat`` is where the pairs are in
+    the flattened square, ``place`` (side, side) where k(x_i, x_j) is among the values of a symmetric kernel, ``turned`` where
+    k(x_i, x_j) and k(x_j, x_i) are among those of another one and its transpose.
     """
 
     rows: np.ndarray
@@ -124,6 +126,14 @@ class Triangle(NamedTuple):
     flat: np.ndarray
     place: np.ndarray
     turned: np.ndarray
+
+    def of_rows(self, values: np.ndarray) -> np.ndarray:
+        """Values of the points as those of the first point of each pair, (1, side)."""
+        return values[None, :]
+
+    def of_columns(self, values: np.ndarray) -> np.ndarray:
+        """As those of the second point, (rows, side)."""
+        return shifted(values, len(self.rows))
 
     def square(self, values: np.ndarray, transposed: np.ndarray) -> np.ndarray:
         """The values of a kernel and of its transpose as a square.
@@ -138,18 +148,19 @@ class Triangle(NamedTuple):
             both.append(np.broadcast_to(transposed, self.rows.shape))
         known = both[0] if len(both) == 1 else np.concatenate(both)
         check_finite(known)
-        return known.take(self.place if len(both) == 1 else self.turned)
+        # places are right: looking whether they are takes half as long again
+        return known.take(self.place if len(both) == 1 else self.turned, mode="clip")
 
 
 @lru_cache(maxsize=4)
 def triangle(side: int) -> Triangle:
     """Pairs of so many points."""
-    own = np.arange(side)
-    i, j = np.triu_indices(side, 1)
-    rows, columns = np.concatenate([own, i]), np.concatenate([own, j])
-    place = np.empty((side, side), dtype=np.intp)
-    place[rows, columns] = place[columns, rows] = np.arange(rows.size)
-    return Triangle(rows, columns, rows * side + columns, place, place + rows.size * _below(side))
+    rows, columns = np.broadcast_arrays(np.arange(side), shifted(np.arange(side), side // 2 + 1))
+    i, j = np.ogrid[:side, :side]
+    apart = (j - i) % side
+    from_i = (2 * apart < side) | ((2 * apart == side) & (i < j))
+    place = np.where(from_i, apart * side + i, (side - apart) * side + j)
+    return Triangle(rows, columns, rows * side + columns, place, place + rows.size * ~from_i)
 
 
 def check_finite(values: np.ndarray) -> None:

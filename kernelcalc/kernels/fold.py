@@ -8,7 +8,9 @@ what E_ij and σ_w² are, a set of pairs (:class:`Pairs`) where the diagonals of
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from copy import copy
+from functools import lru_cache
+from typing import Any, Self
 
 import numpy as np
 
@@ -136,6 +138,12 @@ class Step:
             # the diagonals are read off the pairs
             self.before |= self.diagonal_before
 
+    def fresh(self) -> Self:
+        """The same step for other points."""
+        new = copy(self)
+        new.prepared, new.diagonals = None, (DiagonalKernels(), DiagonalKernels())
+        return new
+
     def keep(self, rows: DiagonalKernels, columns: DiagonalKernels) -> None:
         """Keep the diagonals before the layer."""
         self.check_spread(rows, columns)
@@ -213,6 +221,12 @@ class SerialStep(Step):
             after, diagonal_after = step.before, step.diagonal_before
         self.before: frozenset[str] = after
         self.diagonal_before: frozenset[str] = diagonal_after
+
+    def fresh(self) -> Self:
+        """The same steps for other points."""
+        new = super().fresh()
+        new.steps = [step.fresh() for step in self.steps]
+        return new
 
     @property
     def nonlinearities(self) -> list[Step]:
@@ -302,6 +316,16 @@ def plan(
         steps.insert(0, step)
         after, diagonal_after = step.before, step.diagonal_before
     return steps
+
+
+@lru_cache(maxsize=64)
+def _planned(layers: tuple[Layer, ...], names: frozenset[str], every_layer: bool) -> tuple[Step, ...]:
+    return tuple(plan(layers, names, every_layer=every_layer))
+
+
+def planned(layers: Iterable[Layer], names: Iterable[str], *, every_layer: bool = False) -> list[Step]:
+    """As :func:`plan`; what does not depend on points is kept from call to call."""
+    return [step.fresh() for step in _planned(tuple(layers), frozenset(names), every_layer)]
 
 
 def first_diagonal(step: Step, gram: Any, numbers: Numbers) -> DiagonalKernels:

@@ -38,7 +38,7 @@ from kernelcalc.kernels.fold import (
     ends_a_layer,
     first_diagonal,
     first_kernels,
-    plan,
+    planned,
     take_diagonals,
     through,
 )
@@ -114,7 +114,7 @@ class Fold:
         numbers: Floats | None = None,
     ) -> None:
         self.numbers: Floats = numbers or Floats()
-        self.first, *self.steps = plan(layers, names, every_layer=every_layer)
+        self.first, *self.steps = planned(layers, names, every_layer=every_layer)
         symmetric = squares[1] is squares[0]
         rows = first_diagonal(self.first, squares[0], self.numbers)
         columns = rows if symmetric else first_diagonal(self.first, squares[1], self.numbers)

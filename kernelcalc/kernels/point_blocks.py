@@ -16,7 +16,7 @@ from kernelcalc.kernels.fold import INPUT, Pairs, Step
 from kernelcalc.kernels.layer import Scales
 from kernelcalc.kernels.parallel import refine_determinant
 from kernelcalc.kernels.points import NEAR_PARALLEL, Places, first_covariance, with_equal_points
-from kernelcalc.kernels.state import Gathered, PairKernels
+from kernelcalc.kernels.state import PairKernels, Spread
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,14 +102,15 @@ class PointBlock(Block):
 
 
 class TriangleBlock(Block):
-    """All pairs of some points, each once; first the points with themselves."""
+    """All pairs of some points: point i with point i + d modulo their number, d a row; first the points with themselves."""
 
     x: AnyArray
 
     def __init__(self, part: slice, x: np.ndarray) -> None:
         self.part: slice = part
         self.triangle: Triangle = triangle(len(x))
-        super().__init__(part.start + self.triangle.rows, part.start + self.triangle.columns)
+        rows, columns = self.triangle.rows, self.triangle.columns
+        super().__init__(*((part.start + rows, part.start + columns) if part.start else (rows, columns)))
         self.x: AnyArray = x
         self._sides: tuple[Any, Any, Any] = (None, None, None)
 
@@ -117,32 +118,32 @@ class TriangleBlock(Block):
         """Σ, Θ, Φ and κ of the rows' and the columns' points, each gathered at first use."""
         if self._sides[0] is not step:
             at = step.diagonals[0].take(self.part)
-            self._sides = step, Gathered(at, self.triangle.rows), Gathered(at, self.triangle.columns)
+            self._sides = step, Spread(at, self.triangle.of_rows), Spread(at, self.triangle.of_columns)
         return self._sides[1:]
 
     def covariance(self, step: Step, k: PairKernels) -> Covariance:
         """Σ before a nonlinearity, with the variances of the points."""
-        cov, pairs = super().covariance(step, k), self.triangle
+        cov = super().covariance(step, k)
         at = step.diagonals[0].sigma[self.part]
-        return PointCovariance(
-            q=cov.q, qp=cov.qp, c=cov.c, det=cov.det, variances=at, rows=pairs.rows, columns=pairs.columns
-        )
+        return PointCovariance(q=cov.q, qp=cov.qp, c=cov.c, det=cov.det, variances=at)
 
     def gram(self) -> np.ndarray:
         """x·x'/n_0."""
-        return (self.x @ self.x.T).take(self.triangle.flat) / self.x.shape[1]
+        found = (self.x @ self.x.T).take(self.triangle.flat, mode="clip")
+        found /= self.x.shape[1]
+        return found
 
     def first(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> tuple[Covariance, Places]:
         """From the points, so that nearly parallel ones are told apart."""
-        return first_covariance(self.points, q, qp, k.sigma, k.origin[1], len(self.x))
+        return first_covariance(self.points, q, qp, k.sigma, k.origin[1], 1)
 
     def equal(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> Places:
         """Looked for among nearly parallel points; scales do not matter."""
-        return first_covariance(self.points, q, qp, k.sigma, Scales(weight=1.0, bias=0.0), len(self.x))[1]
+        return first_covariance(self.points, q, qp, k.sigma, Scales(weight=1.0, bias=0.0), 1)[1]
 
     def determinant(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> np.ndarray:
         """qq' − c², 0 where the points are the same."""
-        return determinant(q, qp, k.sigma, len(self.x))
+        return determinant(q, qp, k.sigma, 1)
 
     def points(self, at: Any) -> tuple[np.ndarray, np.ndarray]:
         """x and x' at some places."""

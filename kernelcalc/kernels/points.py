@@ -101,10 +101,11 @@ def first_covariance(
 ) -> tuple[Covariance, Places]:
     """The first layer's covariance of pairs of points, and the places of those that are equal.
 
-    ``points`` gives x and x' at some places; at the first ``own`` they are known to be the same.
+    ``points`` gives x and x' at some places; in the first ``own`` rows they are known to be the same.
     """
     det, close = determinant_and_close(q, qp, c, own)
-    cov, same = Covariance(q=q, qp=qp, c=c, det=det), (slice(own),) if own else None
+    same: Places = (slice(own),) if own else None
+    cov = Covariance(q=q, qp=qp, c=c, det=det)
     if close is None:
         return with_equal_points(cov, same), same
     scale = np.broadcast_to(q, c.shape)[close] * np.broadcast_to(qp, c.shape)[close]
@@ -117,7 +118,8 @@ def first_covariance(
     if any(equal.any() for equal in found):
         equal = np.concatenate(found)
         others = tuple(index[equal] for index in near)
-        same = (np.concatenate([np.arange(own), others[0]]),) if own else others
+        first = np.indices(c[:own].shape).reshape(c.ndim, -1)
+        same = tuple(np.concatenate(both) for both in zip(first, others, strict=True)) if own else others
     return with_equal_points(cov, same), same
 
 

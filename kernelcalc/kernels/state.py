@@ -11,11 +11,9 @@ Jacot, Gabriel, Hongler (ICLR 2020), Section 2.2 and Appendix C.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,22 +114,22 @@ class DiagonalKernels:
         return DiagonalKernels(sigma=part(self.sigma), theta=part(self.theta), phi=part(self.phi))
 
 
-class Gathered:
+class Spread:
     """:class:`DiagonalKernels` of many pairs of few points: each attribute once, when it is asked for.
 
     Parameters
     ----------
     at : DiagonalKernels
         Of the points.
-    index : ndarray of int
-        Each pair's point.
+    spread : callable
+        Values of the points at the pairs.
     """
 
-    def __init__(self, at: DiagonalKernels, index: np.ndarray) -> None:
-        self._at, self._index = at, index
+    def __init__(self, at: DiagonalKernels, spread: Callable[[Any], Any]) -> None:
+        self._at, self._spread = at, spread
 
     def __getattr__(self, name: str) -> Any:
-        values = getattr(self._at, name).take(self._index)
+        values = self._spread(getattr(self._at, name))
         setattr(self, name, values)
         return values
 

@@ -13,18 +13,26 @@ from kernelcalc.kernels.state import KERNEL_NAMES
 RNG = np.random.default_rng(3)
 
 
-def test_a_triangle_has_each_pair_once():
-    pairs = triangle(5)
-    assert sorted(zip(pairs.rows.tolist(), pairs.columns.tolist(), strict=True)) == [
-        (i, j) for i in range(5) for j in range(i, 5)
-    ]
-    assert pairs.rows[:5].tolist() == pairs.columns[:5].tolist() == list(range(5))
-    whole = RNG.normal(size=(5, 5))
+@pytest.mark.parametrize("side", [1, 2, 5, 6])
+def test_a_triangle_has_each_pair_once(side):
+    """But those of points opposite each other in an even number, which stand there twice; first the points with themselves."""
+    pairs = triangle(side)
+    assert pairs.rows.shape == pairs.columns.shape == pairs.flat.shape == (side // 2 + 1, side)
+    found = sorted(tuple(sorted(pair)) for pair in zip(pairs.rows.flat, pairs.columns.flat, strict=True))
+    twice = [(i, i + side // 2) for i in range(side // 2)] if side % 2 == 0 else []
+    assert found == sorted([(i, j) for i in range(side) for j in range(i, side)] + twice)
+    assert pairs.rows[0].tolist() == pairs.columns[0].tolist() == list(range(side))
+    values = RNG.normal(size=side)
+    whole = np.broadcast_to(pairs.of_rows(values), pairs.rows.shape), pairs.of_columns(values)
+    np.testing.assert_array_equal(whole, (values[pairs.rows], values[pairs.columns]))
+    whole = RNG.normal(size=(side, side))
     np.testing.assert_array_equal(whole.ravel()[pairs.flat], whole[pairs.rows, pairs.columns])
     upper, lower = whole[pairs.rows, pairs.columns], whole[pairs.columns, pairs.rows]
     np.testing.assert_array_equal(pairs.square(upper, lower), whole)
-    np.testing.assert_array_equal(pairs.square(upper, upper), np.triu(whole) + np.triu(whole, 1).T)
-    upper[3] = np.nan
+    same = pairs.square(upper, upper)
+    np.testing.assert_array_equal(same, same.T)
+    assert np.isin(same, whole).all()
+    upper[0, 0] = np.nan
     with pytest.raises(DivergentExpectationError):
         pairs.square(upper, upper)
 

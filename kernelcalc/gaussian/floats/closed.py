@@ -19,7 +19,7 @@ from kernelcalc.gaussian.floats import densities
 from kernelcalc.gaussian.floats.densities import Group, Split, at_zero, split
 from kernelcalc.gaussian.floats.kinds import Combination, Term
 from kernelcalc.gaussian.floats.pairs import Pair
-from kernelcalc.gaussian.floats.small import arctangent
+from kernelcalc.gaussian.floats.small import MANY, arctangent
 from kernelcalc.gaussian.floats.stein import Polynomial, evaluate, regrouped, sizes
 from kernelcalc.gaussian.floats.waves import SlowWaves, Waves
 
@@ -50,7 +50,9 @@ class _Smoothed:
             self.square = cov.of_rows(lambda q: vp * q + v * vp / 2) + cov.of_columns(lambda q: v * q + v * vp / 2)
             self.square += cov.det
         self._powers: dict[int, np.ndarray] = {}
-        self._factors: dict[tuple[str, int, int], np.ndarray] = {}
+        self._products: dict[tuple[int, int], np.ndarray] = {}
+        self._cores: dict[densities.Core, np.ndarray] = {}
+        self._factors: dict[tuple[str, int, int, float], np.ndarray] = {}
 
     @cached_property
     def q(self) -> np.ndarray:
@@ -70,40 +72,89 @@ class _Smoothed:
             if exponent >= -1:
                 self._powers[exponent] = self.r if exponent == 1 else 1 / self.r
             else:
-                self._powers[exponent] = self.power(exponent + 2) / self.square
+                self._powers[exponent] = self.power(exponent + 2) * self.inverse_square
         return self._powers[exponent]
 
     def c_power(self, exponent: int) -> np.ndarray:
         """c to a positive power."""
         if exponent == 1:
             return self.c
-        key = "c", exponent, 0
+        key = "c", exponent, 0, 1.0
         if key not in self._factors:
             self._factors[key] = self.c * self.c if exponent == 2 else self.c_power(exponent - 1) * self.c
         return self._factors[key]
 
-    def row_factor(self, e: int, i: int) -> np.ndarray | None:
-        """√Q^e q^i; None for 1."""
-        return self._factor("q", e, i, self.variances[0]) if e or i else None
+    @cached_property
+    def inverse_square(self) -> np.ndarray:
+        """1/r²."""
+        return self.power(-1) * self.power(-1)
 
-    def column_factor(self, e: int, j: int) -> np.ndarray | None:
-        """√Q'^e q'^j; None for 1."""
-        return self._factor("qp", e, j, self.variances[1]) if e or j else None
+    @cached_property
+    def ratio_square(self) -> np.ndarray:
+        """c²/r²."""
+        return self.ratio * self.ratio
 
-    def _factor(self, side: str, e: int, i: int, v: float) -> np.ndarray:
+    @cached_property
+    def ratio(self) -> np.ndarray:
+        """c/r."""
+        return self.c * self.power(-1)
+
+    def product(self, k: int, p: int) -> np.ndarray:
+        """c^k r^p."""
+        if k == 0:
+            return self.power(p)
+        if (k, p) == (1, -1):
+            return self.ratio
+        if (k, p) not in self._products:
+            if k == 1:
+                self._products[k, p] = self.ratio * self.inverse_square if p == -3 else self.c * self.power(p)
+            else:
+                self._products[k, p] = self.product(k - 2, p + 2) * self.ratio_square
+        return self._products[k, p]
+
+    def core(self, core: densities.Core) -> np.ndarray:
+        """Σ weight c^k r^p, not to be changed."""
+        if len(core) == 1:
+            return self.product(*core[0][1:])
+        if core not in self._cores:
+            first, *others = core
+            total = self.product(*first[1:])
+            for place, (weight, k, p) in enumerate(others):
+                part = self.product(k, p) if weight == 1 else weight * self.product(k, p)
+                total = np.add(total, part, out=total if place else None)
+            self._cores[core] = total
+        return self._cores[core]
+
+    def row_factor(self, e: int, i: int, weight: float) -> np.ndarray:
+        """weight √Q^e q^i."""
+        return self._factor("q", e, i, self.variances[0], weight)
+
+    def column_factor(self, e: int, j: int, weight: float) -> np.ndarray:
+        """weight √Q'^e q'^j."""
+        return self._factor("qp", e, j, self.variances[1], weight)
+
+    def _factor(self, side: str, e: int, i: int, v: float, weight: float) -> np.ndarray:
         def function(q: np.ndarray) -> np.ndarray:
             root = (q + v) ** (e // 2 if e % 2 == 0 else e / 2) if e else q**i
-            return root * q**i if e and i else root
+            root = root * q**i if e and i else root
+            return root if weight == 1 else root * weight
 
-        if (side, e, i) not in self._factors:
-            self._factors[side, e, i] = (self.cov.of_rows if side == "q" else self.cov.of_columns)(function)
-        return self._factors[side, e, i]
+        if (side, e, i, weight) not in self._factors:
+            self._factors[side, e, i, weight] = (self.cov.of_rows if side == "q" else self.cov.of_columns)(function)
+        return self._factors[side, e, i, weight]
+
+    @cached_property
+    def ends(self) -> tuple[tuple[float, float, float], tuple[float, float, float, float]]:
+        """The least Q, Q', r² and the largest Q, Q', r², |c|."""
+        (v, vp), (low, high, low_p, high_p, c) = self.variances, self.cov.extremes
+        square = float(self.square.min()), float(self.square.max())
+        return (low + v, low_p + vp, square[0]), (high + v, high_p + vp, square[1], c)
 
     @cached_property
     def scale(self) -> float:
         """Decades of the largest variance above 1."""
-        v, vp = self.variances
-        return math.log10(max(1.0, float(np.max(self.cov.q)) + v, float(np.max(self.cov.qp)) + vp))
+        (v, vp), (_, q, _, qp, _) = self.variances, self.cov.extremes
+        return math.log10(max(1.0, q + v, qp + vp))
 
     @cached_property
     def degenerate(self) -> bool:
@@ -113,7 +164,7 @@ class _Smoothed:
     @cached_property
     def opening(self) -> np.ndarray:
         """π minus the angle between a and b: atan2(r, −c), π/2 where a or b is 0: a step there is ½."""
-        opening = arctangent(self.c, self.r, opening=True)
+        opening = arctangent(self.c, self.r, self.ratio, opening=True)
         if not all(self.variances) and not (np.all(self.q) and np.all(self.qp)):
             opening = np.where((self.q == 0) | (self.qp == 0), np.pi / 2, opening)
         return opening
@@ -121,7 +172,7 @@ class _Smoothed:
     @cached_property
     def turn(self) -> np.ndarray:
         """atan2(c, r): the arcsine of c/√(QQ')."""
-        return arctangent(self.c, self.r)
+        return arctangent(self.c, self.r, self.ratio)
 
     @cached_property
     def arch(self) -> np.ndarray:
@@ -203,13 +254,18 @@ class SharedPairs:
     @cached_property
     def least(self) -> float:
         """The smallest q or q'."""
-        return float(min(np.min(self.cov.q), np.min(self.cov.qp)))
+        return min(self.cov.extremes[0], self.cov.extremes[2])
 
     @cached_property
     def largest(self) -> tuple[float, float, float]:
         """The largest q, q' and |c|."""
-        c = self.cov.c
-        return float(np.max(self.cov.q)), float(np.max(self.cov.qp)), max(float(np.max(c)), -float(np.min(c)))
+        _, q, _, qp, c = self.cov.extremes
+        return q, qp, c
+
+    @cached_property
+    def reach_at_most(self) -> float:
+        """No less than the largest |ρ|, without a look at each."""
+        return self.largest[2] / self.least if self.least > 0 else math.inf
 
     @cached_property
     def reach(self) -> float:
@@ -250,6 +306,23 @@ class SharedPairs:
             far = s.scale * group.rate > MOST_DECADES
             self._groups[group] = Pair(value=value, magnitude=np.full_like(value, np.inf) if far else None)
         return self._groups[group]
+
+    def together(self, groups: tuple[Group, ...]) -> Pair | None:
+        """All groups at once, where that is as good."""
+        if self.cov.c.size < MANY or len({group.variances for group in groups}) != 1:
+            return None
+        s = self._covariance(*groups[0].variances)
+        if s.scale * max(group.rate for group in groups) > MOST_DECADES:
+            return None
+        value = densities.together(groups, s)
+        if value is None:
+            return None
+
+        def size() -> np.ndarray:
+            return np.asarray(sum(self.group(group).size for group in groups))
+
+        limit = sum(densities.bound(group, *s.ends) for group in groups)
+        return Pair(value=value, apart=size, limit=limit if math.isfinite(limit) else None)
 
     def _covariance(self, v: float, vp: float, sign: int = 1) -> _Smoothed:
         key = v, vp, sign
@@ -346,8 +419,8 @@ def expectation(
                 return None
             value, own = _added(value, own, pair.value, evaluate(polynomial, cov.q, cov.qp, cov.c))
             terms.append((pair, polynomial))
-        for group in parts.groups:
-            pair = pairs.group(group)
+        whole = pairs.together(parts.groups)
+        for pair in map(pairs.group, parts.groups) if whole is None else (whole,):
             value, own = _added(value, own, pair.value, 1.0)
             terms.append((pair, AS_IT_IS))
     if parts.one_sign or (parts.summands == 1 and len(terms[0][1]) == 1):

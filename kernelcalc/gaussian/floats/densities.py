@@ -132,13 +132,68 @@ def evaluate(group: Group, s: Any) -> np.ndarray:
     return np.asarray(sum(parts[1:], parts[0]))
 
 
+# A sum of multiples of c^k r^p: (weight, k, p) each, the first weight being 1.
+Core = tuple[tuple[float, int, int], ...]
+
+
+def together(groups: tuple[Group, ...], s: Any) -> np.ndarray | None:
+    """The sum of groups of the same variances with odd powers of r; None for others, or where r = 0.
+
+    Factors of rows and of columns before the same sum of powers of c and r are added first, and such sums are kept.
+    """
+    if not groups or not all(group.power % 2 for group in groups) or s.degenerate:
+        return None
+    total: Any = None
+    for core, factors in _cores(groups):
+        value: Any = 0.0
+        for weight, row, column in factors:
+            one = _factor(weight, row, column, s)
+            value = one if isinstance(value, float) and value == 0 else value + one
+        part = s.core(core) * value
+        total = part if total is None else np.add(total, part, out=total)
+    return np.asarray(total)
+
+
+@lru_cache(maxsize=1024)
+def _cores(groups: tuple[Group, ...]) -> tuple[tuple[Core, tuple[tuple[float, Any, Any], ...]], ...]:
+    """Sums of powers of c and r with the factors (weight, row, column) before them."""
+    sums: dict[tuple[Any, Any], list[tuple[float, int, int]]] = {}
+    for group in groups:
+        for one in group.monomials:
+            sums.setdefault((one.row, one.column), []).append((one.weight, one.power, group.power))
+    found: dict[Core, list[tuple[float, Any, Any]]] = {}
+    for (row, column), parts in sums.items():
+        first = parts[0][0]
+        core = tuple((weight / first, k, p) for weight, k, p in parts)
+        found.setdefault(core, []).append((first, row, column))
+    return tuple((core, tuple(factors)) for core, factors in found.items())
+
+
+def _factor(weight: float, row: tuple[int, int], column: tuple[int, int], s: Any) -> Any:
+    """weight √Q^e q^i √Q'^e' q'^j; the weight goes through the shorter array."""
+    if not any(row):
+        return s.column_factor(*column, weight) if any(column) else weight
+    value = s.row_factor(*row, weight)
+    return value * s.column_factor(*column, 1.0) if any(column) else value
+
+
+def bound(group: Group, least: tuple[float, float, float], largest: tuple[float, float, float, float]) -> float:
+    """No less than the sizes of a group's monomials, added: from the least Q, Q' and r², the largest Q, Q', r² and |c|."""
+    v, vp = group.variances
+    total = 0.0
+    for one in group.monomials:
+        size = abs(one.weight) * largest[3] ** one.power
+        for (e, i), low, high, own in ((one.row, least[0], largest[0], v), (one.column, least[1], largest[1], vp)):
+            size *= (low if e < 0 else high) ** (e / 2) * (high - own) ** i
+        total += size
+    return total * (least[2] if group.power < 0 else largest[2]) ** (group.power / 2)
+
+
 def _inner(monomials: tuple[Monomial, ...], s: Any) -> Any:
     """Σ weight √Q^e q^i √Q'^e' q'^j c^k, by Horner's scheme in c."""
     coefficients: dict[int, Any] = {}
     for one in monomials:
-        value: Any = one.weight
-        for factor in (s.row_factor(*one.row), s.column_factor(*one.column)):
-            value = value if factor is None else value * factor
+        value = _factor(one.weight, one.row, one.column, s)
         coefficients[one.power] = coefficients[one.power] + value if one.power in coefficients else value
     powers = sorted(coefficients, reverse=True)
     total = coefficients[powers[0]]

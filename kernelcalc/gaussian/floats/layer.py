@@ -207,7 +207,7 @@ class ClosedBlocks:
         bad = ~(error <= rtol * np.abs(value))
         if bad.any():
             at = np.nonzero(bad)
-            left, right = _points(rows, at[0]), _points(columns, at[-1])
+            left, right = _points(rows, at, 0), _points(columns, at, -1)
             norms = self.points.norms(i, "rows")[left], self.points.norms(j, "columns")[right]
             bad[at] = ~enough(value[at], error[at], cov.rho[at], *norms, rtol=rtol)
         return bad
@@ -221,17 +221,23 @@ class ClosedBlocks:
             return bool(np.isfinite(found.value.sum()))
         if not found.largest < np.inf:
             return False
-        if found.largest <= self.points.rtol * float(np.abs(found.value).min()):
+        octaves = self.points.octave_norms(i, j)
+        if found.largest <= self.points.rtol * smallest_scale(*octaves, shared.reach_at_most):
             return True
-        if found.largest <= self.points.rtol * smallest_scale(*self.points.octave_norms(i, j), shared.reach):
+        smallest = float(found.value.min())
+        if found.largest <= self.points.rtol * (smallest if smallest > 0 else float(np.abs(found.value).min())):
+            return True
+        if found.largest <= self.points.rtol * smallest_scale(*octaves, shared.reach):
             return True
         norms = self.points.norms(i, "rows")[_reach(rows)], self.points.norms(j, "columns")[_reach(columns)]
         return found.largest <= self.points.rtol * smallest_scale(*norms, shared.reach)
 
 
-def _points(index: Index, at: np.ndarray) -> np.ndarray:
-    """Places in an index as numbers of points."""
-    return index.start + at if isinstance(index, slice) else index[at]
+def _points(index: Index, at: tuple[np.ndarray, ...], axis: int) -> np.ndarray:
+    """The numbers of the points at some places of a block, of which an index counts along an axis or names all."""
+    if isinstance(index, slice):
+        return index.start + at[axis]
+    return np.asarray(index[at] if index.ndim == len(at) else index[at[axis]])
 
 
 def _reach(index: Index) -> slice:
@@ -243,14 +249,13 @@ def diagonal_expectations(
     act: Activation, q: np.ndarray, orders: Sequence[Order], *, rtol: float = RTOL
 ) -> dict[Order, np.ndarray]:
     """E_ij at (x, x): a = b ~ N(0, q), one value a point."""
-    unique, back = np.unique(q, return_inverse=True)
-    cov = Covariance(q=unique, qp=unique, c=unique, det=np.zeros_like(unique))
+    cov = Covariance(q=q, qp=q, c=q, det=np.zeros_like(q))
     result: dict[Order, np.ndarray] = {}
     for i, j in orders:
         if (j, i) in result:
             result[i, j] = result[j, i]
         else:
-            result[i, j] = _at_points(act.derivative(i), act.derivative(j), cov, rtol)[back]
+            result[i, j] = _at_points(act.derivative(i), act.derivative(j), cov, rtol)
     return result
 
 
@@ -261,7 +266,9 @@ def _at_points(f: Activation, g: Activation, cov: Covariance, rtol: float) -> np
         found = closed.expectation(known[0], known[1], cov)
         if found is not None and (found.error <= rtol * np.abs(found.value)).all() and np.isfinite(found.value).all():
             return np.broadcast_to(found.value, cov.q.shape)
-    return pair_estimate(f, g, cov, rtol=rtol).value
+    unique, back = np.unique(cov.q, return_inverse=True)
+    once = Covariance(q=unique, qp=unique, c=unique, det=np.zeros_like(unique))
+    return np.asarray(pair_estimate(f, g, once, rtol=rtol).value[back])
 
 
 def angle_growth(act: Activation, q: np.ndarray) -> float:

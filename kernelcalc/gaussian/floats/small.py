@@ -23,12 +23,11 @@ TRUNCATED = 2.0**-56
 CHEBYSHEV_DIGITS = 30
 
 
-def arctangent(c: np.ndarray, r: np.ndarray, *, opening: bool = False) -> np.ndarray:
-    """atan2(c, r) for r ≥ 0, or π/2 more, which is atan2(r, −c); relative error 4 ε. NaN and 0/0 warn as NumPy is told to."""
+def arctangent(c: np.ndarray, r: np.ndarray, ratio: np.ndarray, *, opening: bool = False) -> np.ndarray:
+    """atan2(c, r) for r ≥ 0 and c/r = ``ratio``, or π/2 more, which is atan2(r, −c); relative error 4 ε."""
     turned = _turned if opening else np.arctan2
     if c.size < MANY or c.shape != r.shape:
         return turned(c, r)
-    ratio = c / r
     square = ratio * ratio
     edge = _edge(square, ARCTANGENT_EDGES)
     if edge is None:

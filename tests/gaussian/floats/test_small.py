@@ -1,5 +1,7 @@
 """Arctangents, hyperbolic sines and waves of many small arguments against mpmath."""
 
+import itertools
+
 import mpmath as mp
 import numpy as np
 import pytest
@@ -33,8 +35,10 @@ def test_arctangents(edge):
     r = np.random.default_rng(1).uniform(0.2, 3.0, SHAPE)
     c = ratio * r
     for given_c, given_r in ((c, r), (c.ravel(), r.ravel()), (c[:2], r[:2])):
-        np.testing.assert_allclose(small.arctangent(given_c, given_r), exact(mp.atan2, given_c, given_r), rtol=4 * EPS)
-    turned = small.arctangent(c, r, opening=True)
+        np.testing.assert_allclose(
+            small.arctangent(given_c, given_r, given_c / given_r), exact(mp.atan2, given_c, given_r), rtol=4 * EPS
+        )
+    turned = small.arctangent(c, r, c / r, opening=True)
     np.testing.assert_allclose(turned, exact(mp.atan2, r, -c), rtol=4 * EPS)
 
 
@@ -43,7 +47,7 @@ def test_angles_of_parallel_points():
     c, r = spread(0.1), np.ones(SHAPE)
     r[0, :4], c[0, :4] = (0.0, 0.0, 1e-12, 0.0), (1.0, -1.0, -1.0, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        angle, opening = small.arctangent(c, r), small.arctangent(c, r, opening=True)
+        angle, opening = small.arctangent(c, r, c / r), small.arctangent(c, r, c / r, opening=True)
     np.testing.assert_allclose(angle[0, :4], [np.pi / 2, -np.pi / 2, 1e-12 - np.pi / 2, 0.0], rtol=4 * EPS)
     np.testing.assert_allclose(opening[0, :4], [np.pi, 0.0, 1e-12, 0.0], rtol=4 * EPS)
 
@@ -109,3 +113,25 @@ def test_arcs_of_many_pairs(text):
             error = np.broadcast_to(alone.error + np.broadcast_to(together.error, SHAPE)[i], SHAPE[1:])
             assert (np.abs(together.value[i] - alone.value) <= error).all()
             assert (error <= 1e-10 * np.abs(alone.value) + 1e-13).all()
+
+
+def test_sums_of_groups_of_densities():
+    """E[σ^(i)(a) σ^(j)(b)] of gelu and erf in one go and pair by pair; the bound of a block is no less than each one's."""
+    rng = np.random.default_rng(4)
+    q, qp = rng.uniform(0.3, 2.0, (SHAPE[0], 1)), rng.uniform(0.3, 2.0, (1, SHAPE[1]))
+    rho = rng.uniform(-0.9, 0.9, SHAPE)
+    rho[3, :3] = 1.0, -1.0, 0.9999
+    c, det = rho * np.sqrt(q * qp), q * qp * (1 - rho) * (1 + rho)
+    for name, (i, j) in itertools.product(
+        ("gelu", "erf", "x^2*erf(x)"), ((0, 0), (1, 1), (2, 0), (2, 2), (3, 1), (1, 3))
+    ):
+        act = kc.activation(name) if name in kc.catalogue.ACTIVATIONS else kc.Activation(name)
+        f, g = recognise(act.derivative(i)), recognise(act.derivative(j))
+        together = closed.expectation(f, g, Covariance(q=q, qp=qp, c=c, det=det))
+        every = np.broadcast_to(together.error, SHAPE)
+        assert together.largest >= every.max() * (1 - 1e-12)
+        for row in (0, 3, 17):
+            alone = closed.expectation(f, g, Covariance(q=q[row], qp=qp[0], c=c[row], det=det[row]))
+            value, error = np.broadcast_to(together.value, SHAPE)[row], alone.error + every[row]
+            assert (np.abs(value - alone.value) <= error).all(), (name, i, j)
+            assert error.max() < 1e-10
