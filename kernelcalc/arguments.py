@@ -55,6 +55,28 @@ def check_number(name: str, value: Any, least: float = 0.0, *, finite: bool = Tr
     return number
 
 
+def flag(name: str, value: Any) -> bool:
+    """The value as True or False; None is False.
+
+    Raises
+    ------
+    InputError
+        What Python would take for one of them all the same, such as "no".
+
+    Examples
+    --------
+    >>> flag("progress", np.True_), flag("progress", 0)
+    (True, False)
+    >>> flag("progress", "no")
+    Traceback (most recent call last):
+        ...
+    kernelcalc.errors.InputError: expected progress, True or False, got 'no'
+    """
+    if value is None or isinstance(value, bool | np.bool_) or (isinstance(value, Integral) and value in (0, 1)):
+        return bool(value)
+    raise InputError(f"{name}, True or False", shown(value))
+
+
 def random_generator(rng: Any) -> np.random.Generator:
     """A random generator from a seed or a generator.
 

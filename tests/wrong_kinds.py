@@ -364,11 +364,11 @@ def full(function, arguments):
 def swept(function):
     """Parameters and the wrong kinds for each; what gathers several is left to the functions that it is handed to.
 
-    A flag takes anything that Python takes for true or false, and a default is no wrong kind.
+    A default is no wrong kind.
     """
     gathers = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     for name, about in inspect.signature(function).parameters.items():
-        if (about.kind in gathers and name not in GATHERED) or str(about.annotation).startswith("bool"):
+        if about.kind in gathers and name not in GATHERED:
             continue
         yield name, {kind: wrong for kind, wrong in WRONG.items() if wrong is not about.default}
 

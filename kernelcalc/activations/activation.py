@@ -24,6 +24,8 @@ from kernelcalc.expressions.tree import NamedExpression
 
 # Values are looked at up to here when an expression is checked: e^{x²} is a fair function and overflows at 27.
 CHECKED_REACH = 20.0
+# What SymPy writes down as it stands until it is told to do it, which may take long.
+_UNDONE = (sp.Derivative, sp.Integral, sp.Limit, sp.Sum, sp.Product)
 
 
 @contextmanager
@@ -116,7 +118,7 @@ class Activation(NamedExpression):
         name: str | None = None,
         derivative_of: tuple[Activation, int] | None = None,
     ) -> None:
-        self.name: str = name if name is not None else str(expression)
+        self.name: str = _text(name) if name is not None else str(expression)
         self.root: Activation = derivative_of[0] if _is_given(derivative_of) else self
         self.order: int = derivative_of[1] if derivative_of else 0
         self._derivatives: dict[int, Activation] = {0: self} if derivative_of is None else self.root._derivatives
@@ -133,10 +135,10 @@ class Activation(NamedExpression):
     def _check_finite(self) -> None:
         half = np.geomspace(CHECKED_REACH, 1e-3, 40)
         grid = np.concatenate([-half, [0.0], half[::-1]])
-        bad = ~np.isfinite(self(grid, check=False))
-        poles = self.form.poles(CHECKED_REACH) | infinite_powers(self.expr, -CHECKED_REACH, CHECKED_REACH)
-        if bad.any() or poles or self.expr.has(*WITH_POLES):
-            at = grid[bad][0] if bad.any() else min(poles, default=np.pi / 2)
+        bad = grid[~np.isfinite(self(grid, check=False))].tolist()
+        bad = bad or sorted(self.form.poles(CHECKED_REACH) | infinite_powers(self.expr, -CHECKED_REACH, CHECKED_REACH))
+        if bad or self.expr.has(*WITH_POLES):
+            at = bad[0] if bad else np.pi / 2
             raise ExpressionError(
                 "a function that is real and finite on the whole line",
                 f"{self.name} at x = {at:.3g}",
@@ -274,6 +276,12 @@ class Activation(NamedExpression):
         return f"$\\displaystyle {sp.latex(self.expr)}$"
 
 
+def _text(name: Any) -> str:
+    if not isinstance(name, str):
+        raise InputError("name, a text", shown(name))
+    return name
+
+
 def _function_of_x(expression: str | sp.Expr) -> sp.Expr:
     """A text or an expression of one symbol as an expression of ours."""
     if isinstance(expression, str):
@@ -286,6 +294,15 @@ def _function_of_x(expression: str | sp.Expr) -> sp.Expr:
     if len(symbols) > 1:
         names = ", ".join(sorted(map(str, symbols)))
         raise ExpressionError("an expression of one symbol", names, "put numbers in for the others")
+    for part in parsed.atoms(sp.Derivative):
+        parsed = parsed.xreplace({part: part.doit()})
+    left = parsed.atoms(*_UNDONE)
+    if left:
+        raise ExpressionError(
+            "a function without sums, integrals and limits", str(min(left, key=str)), "use its doit()"
+        )
+    if parsed.has(sp.DiracDelta):
+        raise ExpressionError("a function without delta functions", str(parsed))
     # SymPy's sinc u is sin(u)/u
     parsed = parsed.replace(sp.sinc, lambda u: Sinc(u / sp.pi, 0))
     return parsed.xreplace({symbols.pop(): x}) if symbols else parsed
@@ -303,8 +320,15 @@ class CallableActivation(Activation):
     def __call__(self, values: Any, *, check: bool = True) -> np.ndarray:
         values = np.asarray(values, dtype=np.float64)
         try:
-            result = np.asarray(self._function(values), dtype=np.float64)
+            with np.errstate(all="ignore"):
+                # a copy: x *= x in the function must not reach what the caller computes with
+                found = np.asarray(self._function(values.copy()))
+            if found.dtype.kind == "c":
+                raise InputError(f"a callable {self.name} with real values", f"dtype {found.dtype}")
+            result = np.asarray(found, dtype=np.float64)
         except (TypeError, ValueError) as error:
+            if isinstance(error, KernelcalcError):
+                raise
             raise InputError(f"a callable {self.name} that works elementwise on arrays", str(error)) from error
         if result.shape != values.shape:
             raise InputError(f"a callable {self.name} that works elementwise on arrays", f"shape {result.shape}")

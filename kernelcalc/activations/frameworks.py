@@ -49,7 +49,7 @@ _INSTEAD = {
 }
 # JAX's gelu is the approximation unless told otherwise.
 _JAX_DEFAULTS: dict[str, dict[str, Any]] = {"gelu": {"approximate": "tanh"}}
-_FRAMEWORKS = ("torch", "jax", "numpy", "scipy")
+_FRAMEWORKS = ("torch", "jax", "numpy", "scipy", "math")
 
 
 def known_function(value: Callable[[Any], Any]) -> tuple[str, dict[str, Any]] | None:

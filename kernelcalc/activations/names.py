@@ -12,9 +12,9 @@ from kernelcalc.activations.activation import Activation, CallableActivation
 from kernelcalc.activations.catalogue import ACTIVATIONS, ALIASES, PARAMETERS, REFUSED, canonical
 from kernelcalc.activations.frameworks import known_function
 from kernelcalc.arguments import shown
-from kernelcalc.errors import InputError, UnknownNameError
+from kernelcalc.errors import ExpressionError, InputError, UnknownNameError
 from kernelcalc.expressions.atoms import x
-from kernelcalc.expressions.parsing import TWO_OR_MORE
+from kernelcalc.expressions.parsing import FUNCTIONS, TWO_OR_MORE
 
 
 def activation(name: str, *values: Any, **parameters: Any) -> Activation:
@@ -64,7 +64,7 @@ def activation(name: str, *values: Any, **parameters: Any) -> Activation:
     return Activation(expr, name=f"{key}({label})" if label else key)
 
 
-_CALL = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*(?:\((?P<arguments>[^()]*)\))?")
+_CALL = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*(?:\((?P<arguments>[^()]*)\))?", re.ASCII)
 # "=" that gives a parameter its value, and is no part of <=, >= or ==.
 _GIVES = re.compile(r"(?<![<>=!])=(?!=)")
 _PARAMETER = re.compile(
@@ -96,13 +96,13 @@ def from_text(text: str) -> Activation:
         raise InputError("text, a name or an expression in x", shown(text))
     text = text.strip()
     for prefix in ("normalized ", "normalised ", "normalized:", "normalised:"):
-        if text.startswith(prefix):
-            return from_text(text.removeprefix(prefix)).normalized()
+        if text.casefold().startswith(prefix):
+            return from_text(text[len(prefix) :]).normalized()
     match = _CALL.fullmatch(text)
     given = [] if match is None else [part for part in (match["arguments"] or "").split(",") if part.strip()]
     numbers = bool(given) and all(_NUMBER.fullmatch(part) for part in given) and not _has_two_arguments(text)
     if match is None or (match["arguments"] is not None and not numbers and not _GIVES.search(match["arguments"])):
-        if match is not None and not given:
+        if match is not None and (not given or _is_in_catalogue_alone(match)):
             return activation(match["name"])
         return Activation(text)
     if text == "x":
@@ -112,6 +112,13 @@ def from_text(text: str) -> Activation:
     named = activation(match["name"], *values, **parameters)
     # The label keeps the numbers as they were written.
     return Activation(named.expr, name="".join(text.split())) if given else named
+
+
+def _is_in_catalogue_alone(match: re.Match[str]) -> bool:
+    """Whether this is f(x) of a function that has a name as an activation, but none in expressions."""
+    return (
+        match["arguments"].strip() == "x" and match["name"] not in FUNCTIONS and canonical(match["name"]) in ACTIVATIONS
+    )
 
 
 def _has_two_arguments(text: str) -> bool:
@@ -150,6 +157,10 @@ def as_activation(value: Activation | str | sp.Expr | Callable[[Any], Any]) -> A
     """
     if isinstance(value, Activation):
         return value
+    if isinstance(value, sp.Lambda):
+        return Activation(_of_one_variable(value, len(value.variables)))
+    if isinstance(value, sp.FunctionClass):
+        return Activation(_of_one_variable(value, 1))
     if isinstance(value, sp.Expr):
         return Activation(value)
     if isinstance(value, str):
@@ -158,3 +169,12 @@ def as_activation(value: Activation | str | sp.Expr | Callable[[Any], Any]) -> A
         known = known_function(value)
         return CallableActivation(value) if known is None else activation(known[0], **known[1])
     raise InputError("an Activation, a name, an expression or a callable", type(value).__name__)
+
+
+def _of_one_variable(function: Any, variables: int) -> sp.Expr:
+    """The value of one of SymPy's functions at x."""
+    taken = getattr(function, "nargs", None)
+    found = function(x) if variables == 1 and isinstance(taken, sp.FiniteSet) and 1 in taken else None
+    if not isinstance(found, sp.Expr):
+        raise ExpressionError("a function of one variable", shown(function))
+    return found

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arguments import flag
 from kernelcalc.arrays import AnyArray, plain
 from kernelcalc.datasets.arrayfiles import from_array, from_mapping, is_idx, read_idx, read_numpy
 from kernelcalc.datasets.columns import request_of
@@ -102,7 +103,8 @@ def load(
     >>> print(data)
     dict: 3 points of 3 inputs, array X; labels: array y, 2 classes
     """
-    request = request_of(labels, columns, drop, header, decimal, flatten)
+    header = None if header is None else flag("header", header)
+    request = request_of(labels, columns, drop, header, decimal, flag("flatten", flatten))
     if not isinstance(source, str | os.PathLike):
         return _of_object(source, request)
     if not os.fspath(source):

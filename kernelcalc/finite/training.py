@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from kernelcalc.arguments import check_can, check_name, random_generator
+from kernelcalc.arguments import check_can, check_name, flag, random_generator
 from kernelcalc.errors import InputError, IntegrationError, MissingExtraError
 from kernelcalc.finite.arrays import AnyArray, finite_array, finite_number, whole_number
 from kernelcalc.finite.curvature.hessian import HessianSplit
@@ -208,7 +208,7 @@ def train(
             states = flow(velocity, net.parameters, plan.times, plan.tol, plan.gradient_norm)
     else:
         states = _descent(net, problem, plan, random_generator(rng))
-    if progress:
+    if flag("progress", progress):
         states = _with_bar(states, len(plan.times))
     seen, losses, records, now, stopped = [], [], [], net, None
     for state in states:

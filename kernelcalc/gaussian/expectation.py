@@ -11,6 +11,7 @@ import sympy as sp
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
+from kernelcalc.arguments import flag
 from kernelcalc.errors import InputError, ResolutionWarning, warn
 from kernelcalc.gaussian.balls.expectation import DEFAULT_DIGITS, certified_expectation
 from kernelcalc.gaussian.covariance import Covariance, make_covariance
@@ -124,8 +125,8 @@ def gaussian_expectation(
     >>> result.method, bool(result.error < 1e-13)
     ('series', True)
     """
-    f, g = as_activation(f), as_activation(g)
-    if certified:
+    f, g, full_output = as_activation(f), as_activation(g), flag("full_output", full_output)
+    if flag("certified", certified):
         ball = certified_expectation(f, g, q1, q2, c, digits=DEFAULT_DIGITS if dps is None else dps)
         return ExpectationResult(value=ball, error=ball.rad(), method="certified") if full_output else ball
     if dps is not None:

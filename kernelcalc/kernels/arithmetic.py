@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from kernelcalc.arguments import flag
 from kernelcalc.errors import InputError
 from kernelcalc.gaussian.balls.expectation import DEFAULT_DIGITS
 from kernelcalc.kernels.network import positive_integer
@@ -72,6 +73,7 @@ def resolve_arithmetic(
     InputError
         An unknown engine or arithmetic, or keywords that contradict each other.
     """
+    certified = flag("certified", certified)
     if engine is not None and (not isinstance(engine, str) or engine not in ENGINES):
         raise InputError(f"engine= one of {', '.join(map(repr, ENGINES))}", repr(engine))
     if arithmetic is not None and not isinstance(arithmetic, Floats | Digits | Balls):

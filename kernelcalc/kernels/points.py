@@ -41,10 +41,10 @@ def check_points(x: Any, name: str = "X", *, positions: bool = False) -> np.ndar
     """
     points = plain(x, name)
     wanted = "(N, positions, channels) or (N, height, width, channels)" if positions else "(points, inputs)"
+    if points.dtype.kind in "cmM":
+        got = "complex numbers" if points.dtype.kind == "c" else f"dtype {points.dtype}"
+        raise ShapeError(f"{name} as a real array of shape {wanted}", got)
     try:
-        if points.dtype.kind in "cmM":
-            got = "complex numbers" if points.dtype.kind == "c" else f"dtype {points.dtype}"
-            raise ShapeError(f"{name} as a real array of shape {wanted}", got)
         points = points.astype(np.float64) if points.dtype.kind in "biuf" else np.asarray(points, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ShapeError(f"{name} as a real array of shape {wanted}", str(error)) from error

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kernelcalc.arguments import check_count, counts, floats, shown
+from kernelcalc.arguments import check_count, counts, flag, floats, shown
 from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.output.style import (
@@ -147,6 +147,7 @@ def plot_moments(
         matplotlib is not installed.
     """
     _require(trajectory, "trajectory", Moments)
+    band, limit, legend = flag("band", band), flag("limit", limit), flag("legend", legend)
     powers = _powers(k, trajectory.kmax)
     bands = _bands(quantiles, np.shape(trajectory.trace_h))
     ax = axes_or_new(ax)

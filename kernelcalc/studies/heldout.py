@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import ndtr
 
-from kernelcalc.arguments import check_count, check_number
+from kernelcalc.arguments import check_count, check_number, random_generator
 from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, renamed
 from kernelcalc.kernels.network import check_network
@@ -183,6 +183,7 @@ def held_out(
     law, time = resolve_loss(loss), check_number("time", time, finite=False)
     positions = net.has_positions
     check_count("samples", samples, 2)
+    random_generator(rng)
     x, new = (check_points(v, name, positions=positions) for v, name in ((X, "X"), (X_test, "X_test")))
     n_out = net.n_out if net.n_out > 1 else None
     y = law.encode(Y, n_out)

@@ -116,7 +116,7 @@ def predict(
     2 points of 2 inputs, 1 output, loss mse
     ...
     """
-    _check(net, width, samples, networks, descents, probability)
+    _check(net, width, samples, networks, descents, probability, rng)
     law, x = resolve_loss(loss), check_points(X, "X", positions=net.has_positions)
     targets = law.encode(Y, net.n_out if n_out is None and net.n_out > 1 else n_out)
     held = net.kernels(x)
@@ -162,8 +162,9 @@ def predict(
     ).with_origin(**held.origin, targets=digest(targets), seed=seed_of(rng))
 
 
-def _check(net: Any, width: Any, samples: Any, networks: Any, descents: Any, probability: Any) -> None:
+def _check(net: Any, width: Any, samples: Any, networks: Any, descents: Any, probability: Any, rng: Any) -> None:
     check_network(net)
+    random_generator(rng)
     for name, value, least in (("width", width, 1), ("samples", samples, 2), ("descents", descents, 0)):
         check_count(name, value, least)
     if networks is not None:

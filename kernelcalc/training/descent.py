@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernelcalc.arguments import check_count, check_number, floats
+from kernelcalc.arguments import check_count, check_number, flag, floats
 from kernelcalc.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Descent:
     def __post_init__(self) -> None:
         check_number("step", self.step)
         check_number("momentum", self.momentum)
+        flag("nesterov", self.nesterov)
         if self.step == 0 or self.momentum >= 1:
             raise InputError("step > 0 and 0 ≤ momentum < 1", f"step={self.step}, momentum={self.momentum}")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arguments import check_count, check_number
+from kernelcalc.arguments import check_count, check_number, flag
 from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, renamed
 from kernelcalc.machine import one_blas_thread, processors
@@ -223,7 +223,7 @@ def hessian_moments(
     check_count("workers", workers, 1)
     y0, g0 = initial_draws(kernels, targets.shape[1], samples, rng)
     n, n_out = targets.shape
-    if not progress:
+    if not flag("progress", progress):
         quick = law.has_blocks and n >= FEWEST and trace_rtol > 0
         _warn_if_long(law, (samples, unique.size, n, n_out, kmax), quick, workers)
     trace_i = np.empty((samples, kmax, unique.size))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
+from kernelcalc.arguments import flag
 from kernelcalc.errors import MissingExtraError, SlowMethodWarning, warn
 
 T = TypeVar("T")
@@ -21,7 +22,7 @@ def with_bar(steps: Iterable[T], label: str, progress: bool, total: int | None =
     MissingExtraError
         tqdm is not installed.
     """
-    if not progress:
+    if not flag("progress", progress):
         return iter(steps)
     try:
         from tqdm.auto import tqdm

@@ -10,7 +10,14 @@ import sympy as sp
 import kernelcalc as kc
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import ACTIVATIONS, ALIASES, activation, as_activation, from_text
-from kernelcalc.errors import ExpressionError, InputError, KernelcalcError, NotFiniteError, UnknownNameError
+from kernelcalc.errors import (
+    ExpressionError,
+    InputError,
+    KernelcalcError,
+    NotFiniteError,
+    ResolutionWarning,
+    UnknownNameError,
+)
 from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.compiling import compile_expression
 from tests.fuzz.limits import limited
@@ -317,6 +324,29 @@ def test_callables_are_taken_as_smooth_functions_without_derivatives():
         as_activation(np.sum)(np.ones(3))
     with pytest.raises(InputError, match="Activation"):
         as_activation(3.5)
+
+
+def test_callables_get_a_copy_and_give_real_numbers():
+    def square(v):
+        v *= v
+        return v
+
+    at = np.array([0.5, 3.0])
+    np.testing.assert_array_equal(as_activation(square)(at), [0.25, 9.0])
+    np.testing.assert_array_equal(at, [0.5, 3.0])
+    # E a² b² = 1 + 2ρ²
+    with pytest.warns(ResolutionWarning):
+        assert kc.gaussian_expectation(square, square, 1, 1, 0.5) == pytest.approx(1.5, rel=1e-12)
+    with pytest.raises(InputError, match="real values, got dtype complex128"):
+        as_activation(lambda v: np.sqrt(v + 0j))(at)
+    with pytest.raises(NotFiniteError):
+        as_activation(np.reciprocal)(np.array([0.0]))
+
+
+@pytest.mark.parametrize("name", [3.5, b"f", ["f"], 1])
+def test_names_are_texts(name):
+    with pytest.raises(InputError, match="name, a text"):
+        Activation("tanh(x)", name=name)
 
 
 def test_activations_travel_between_processes():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+import sympy as sp
 
 import kernelcalc as kc
 from kernelcalc.activations.names import as_activation, from_text
@@ -23,6 +26,9 @@ X = np.array([-2.0, -0.5, 0.0, 0.25, 3.0])
         ("tanh(where(x>=0,x,2*x))", np.tanh(np.where(X >= 0, X, 2 * X))),
         ("leaky_relu(slope=0.01)", np.where(X >= 0, X, 0.01 * X)),
         (" x*tanh( x ) ", X * np.tanh(X)),
+        ("mish(x)", X * np.tanh(np.log1p(np.exp(X)))),
+        ("ELU( x )", np.where(X > 0, X, np.expm1(X))),
+        ("Softsign(x)", X / (1 + np.abs(X))),
     ],
 )
 def test_comparisons_are_no_parameters(read, text, values):
@@ -42,6 +48,8 @@ def test_comparisons_are_no_parameters(read, text, values):
         ("relu(slope=1)", InputError, "parameters of relu"),
         ("", ExpressionError, "a formula"),
         ("rellu", UnknownNameError, "did you mean 'relu'"),
+        ("x\N{SUPERSCRIPT TWO}", ExpressionError, "check parentheses and operators"),
+        ("tanh\N{SUPERSCRIPT TWO}(x)", ExpressionError, "check parentheses and operators"),
     ],
 )
 def test_what_is_neither_is_refused_by_name(text, error, words):
@@ -54,6 +62,45 @@ def test_what_is_neither_is_refused_by_name(text, error, words):
 def test_an_expression_takes_no_parameters():
     with pytest.raises(UnknownNameError, match="x\\*tanh"):
         kc.activation("x*tanh(x)", scale=2)
+
+
+def test_normalized_in_any_case():
+    # E|Z| = sqrt(2/pi)
+    np.testing.assert_allclose(
+        from_text("Normalised abs")(X), (np.abs(X) - 0.7978845608028654) / 0.6028102749890869, rtol=1e-14
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "values"),
+    [
+        (sp.tanh, np.tanh(X)),
+        (sp.Abs, np.abs(X)),
+        (sp.Lambda(sp.Symbol("t"), sp.Symbol("t") ** 2), X**2),
+        (sp.Derivative(sp.sin(sp.Symbol("t")), sp.Symbol("t")), np.cos(X)),
+        (math.erf, [math.erf(x) for x in X]),
+    ],
+)
+def test_functions_of_sympy_and_of_python(value, values):
+    np.testing.assert_allclose(as_activation(value)(X), values, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (sp.Max, "a function of one variable, got Max"),
+        (sp.besselj, "a function of one variable"),
+        (sp.Function("f"), "a function of one variable, got f"),
+        (sp.Lambda(sp.symbols("s t"), sp.Symbol("s")), "a function of one variable"),
+        (sp.DiracDelta(sp.Symbol("t")), "without delta functions"),
+        (sp.Integral(sp.exp(-(sp.Symbol("s") ** 3)), (sp.Symbol("s"), 0, sp.Symbol("t"))), "doit"),
+        (sp.Sum(sp.Symbol("t") ** sp.Symbol("s"), (sp.Symbol("s"), 0, 3)), "doit"),
+    ],
+)
+def test_what_sympy_has_beside_functions_of_one_variable(value, words):
+    with pytest.raises(ExpressionError) as caught:
+        as_activation(value)
+    assert words in str(caught.value)
 
 
 @pytest.mark.parametrize(

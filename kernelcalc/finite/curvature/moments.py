@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arguments import check_can, random_generator
+from kernelcalc.arguments import check_can, flag, random_generator
 from kernelcalc.errors import InputError, NotFiniteError
 from kernelcalc.finite.arrays import AnyArray, whole_number
 from kernelcalc.finite.composition import LayeredForward
@@ -207,8 +207,7 @@ def _moments(
 ) -> HessianMoments:
     probes, deflation, unit_probes, whole_probes = sampling
     net = split.run.net
-    if dense is None:
-        dense = net.n_parameters <= DENSE_MOMENTS
+    dense = net.n_parameters <= DENSE_MOMENTS if dense is None else flag("dense", dense)
     gram = gauss_newton_gram(split)
     _require_finite(gram, "trace_i", net.dtype)
     deflated = _Deflated(split=split, gram=gram, count=deflation, kmax=kmax)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arguments import check_name, random_generator
+from kernelcalc.arguments import check_name, flag, random_generator
 from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeError
 from kernelcalc.finite.arrays import AnyArray, finite_array, finite_number, real_array, whole_number
 from kernelcalc.finite.curvature.hessian import DENSE_LIMIT, CurvatureOperator
@@ -20,7 +20,7 @@ from kernelcalc.machine import LAPACK_BLOCK, blas_threads, one_blas_thread
 from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
 
-_ENDS = ("LA", "SA", "LM", "BE")
+SPECTRUM_ENDS = ("LA", "SA", "LM", "BE")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -156,7 +156,8 @@ def extreme_eigenvalues(
     (operator, p), count = _checked(operator), whole_number(count, "count")
     if not 1 <= count < p:
         raise InputError(f"between 1 and P - 1 = {p - 1} eigenvalues", f"count={count}")
-    check_name("an end of the spectrum", which, _ENDS)
+    check_name("an end of the spectrum", which, SPECTRUM_ENDS)
+    vectors = flag("vectors", vectors)
     if finite_number(tol, "tol") < 0:
         raise InputError("tol >= 0", f"tol={tol}")
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arguments import check_count, check_name, check_number, random_generator
 from kernelcalc.arrays import digest
-from kernelcalc.finite.arrays import AnyArray
-from kernelcalc.finite.curvature.hessian import Part
+from kernelcalc.errors import InputError
+from kernelcalc.finite.arrays import AnyArray, finite_array
+from kernelcalc.finite.curvature.hessian import PARTS, Part
 from kernelcalc.finite.curvature.moments import hessian_moments
-from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues
+from kernelcalc.finite.curvature.spectrum import SPECTRUM_ENDS, extreme_eigenvalues
 from kernelcalc.finite.losses import Loss, get_loss
 from kernelcalc.finite.network import FiniteNetwork
 
@@ -31,6 +33,11 @@ class MomentRecord:
         Points and targets.
     kmax, loss, probes, deflation, unit_probes, whole_probes, rng
         See :func:`~kernelcalc.finite.curvature.moments.hessian_moments`.
+
+    Raises
+    ------
+    InputError, NotFiniteError, UnknownNameError
+        X that is no finite numbers, an unknown loss, other things than counts, no seed.
     """
 
     X: AnyArray
@@ -42,6 +49,12 @@ class MomentRecord:
     unit_probes: int = 0
     whole_probes: int = 0
     rng: Any = 0
+
+    def __post_init__(self) -> None:
+        _check_problem(self)
+        random_generator(self.rng)
+        for name in ("kmax", "probes", "deflation", "unit_probes", "whole_probes"):
+            check_count(name, getattr(self, name), int(name == "kmax"))
 
     def __call__(self, t: float, network: FiniteNetwork) -> dict[str, Any]:
         """The moments of one network."""
@@ -83,6 +96,11 @@ class EigenvalueRecord:
     loss : str or Loss
         "mse", "binary", "softmax" or one's own.
 
+    Raises
+    ------
+    InputError, NotFiniteError, UnknownNameError
+        X that is no finite numbers; names that are not known; other things than numbers.
+
     Examples
     --------
     >>> fin = FiniteNetwork(weights=[np.ones((2, 1))], biases=[np.zeros(1)], activations=[], beta=0.0, sigma_w=2**0.5)
@@ -99,6 +117,13 @@ class EigenvalueRecord:
     loss: str | Loss = "mse"
     tol: float = 0.0
 
+    def __post_init__(self) -> None:
+        _check_problem(self)
+        check_count("count", self.count, 1)
+        check_name("an end of the spectrum", self.which, SPECTRUM_ENDS)
+        check_name("a part of the Hessian", self.part, PARTS)
+        check_number("tol", self.tol)
+
     def __call__(self, t: float, network: FiniteNetwork) -> dict[str, Any]:
         """The eigenvalues of one network."""
         operator = network.curvature(self.X, self.Y, self.loss).operator(self.part)
@@ -107,6 +132,14 @@ class EigenvalueRecord:
     def settings(self) -> dict[str, Any]:
         """What defines the record, as JSON values."""
         return _settings(self)
+
+
+def _check_problem(record: MomentRecord | EigenvalueRecord) -> None:
+    """Refuse points that are none and losses that are not known, before any network is trained."""
+    finite_array(record.X, "X")
+    if record.Y is None:
+        raise InputError("Y, targets", "None")
+    get_loss(record.loss)
 
 
 def _settings(record: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arguments import check_can, path_of
+from kernelcalc.arguments import check_can, flag, path_of
 from kernelcalc.errors import InputError, KernelcalcError, MissingExtraError, WorkerError, warn
 from kernelcalc.finite.arrays import AnyArray, whole_number
 from kernelcalc.finite.ensembles.trial_log import Result, TrialLog, as_result, fields
@@ -121,7 +121,7 @@ def run_trials(
         work = _Work(trial=trial, together=together)
         size = max(1, min(group, len(missing) // (_GROUPS_A_WORKER * workers))) if workers > 1 else group
         with closing(_computed(work, _groups(missing, size), workers, executor)) as stream:
-            for index, result in _with_bar(stream, len(missing)) if progress else stream:
+            for index, result in _with_bar(stream, len(missing)) if flag("progress", progress) else stream:
                 done[index] = as_result(result)
                 known = fields(next(iter(done.values())))
                 if fields(done[index]) != known:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arguments import check_can
+from kernelcalc.arguments import check_can, flag
 from kernelcalc.errors import InputError, MissingExtraError
 
 DISTRIBUTED = ("dask",)
@@ -212,7 +212,7 @@ def task_executor(engine: str | None, client: Any, workers: int) -> Iterator[Exe
 
 @contextmanager
 def _bar(total: int, label: str, progress: bool) -> Iterator[Any]:
-    if not progress:
+    if not flag("progress", progress):
         yield lambda: None
         return
     try:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arguments import check_can, path_of
+from kernelcalc.arguments import check_can, flag, path_of
 from kernelcalc.errors import DataFileError, InputError, OutputFileError
 from kernelcalc.kernels.distributed.blocks import BlockSource, digest, kernel_block
 from kernelcalc.kernels.distributed.engine import CHUNKS, require, run_tasks
@@ -67,7 +67,7 @@ def kernels(
     """
     check_network(net)
     net.require_vectors("kernels as dask arrays")
-    source = BlockSource.of(net, X, X2, net.names(only), chunks, compiled=compiled)
+    source = BlockSource.of(net, X, X2, net.names(only), chunks, compiled=flag("compiled", compiled))
     return LazyKernels(SeparateKernels(source), refused=net.refused, title=repr(net), source=source, write=write_source)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.arguments import check_count, floats, random_generator, shown
+from kernelcalc.arguments import check_count, flag, floats, random_generator, shown
 from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, renamed
 from kernelcalc.kernels.distributed.eigenvalues import BlockProducts, square
@@ -107,10 +107,10 @@ def trace_moments(
         raise InputError("kmax from 1 to 4", repr(kmax))
     check_count("rank", rank, 1)
     check_count("probes", probes, 2)
-    array = square(matrix)
+    array, generator = square(matrix), random_generator(rng)
     values, errors = np.zeros(4), np.zeros(4)
-    if kmax > 2 and not exact:
-        values, errors = _by_probes(array, int(rank), int(probes), random_generator(rng))
+    if kmax > 2 and not flag("exact", exact):
+        values, errors = _by_probes(array, int(rank), int(probes), generator)
     else:
         values[:2] = _finite(*require("dask", "traces").compute(*_first_sums(array)))
         if kmax > 2:

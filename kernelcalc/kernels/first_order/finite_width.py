@@ -9,6 +9,7 @@ from typing import Any
 import mpmath
 import numpy as np
 
+from kernelcalc.arguments import flag
 from kernelcalc.arrays import AnyArray
 from kernelcalc.errors import DivergentExpectationError, InputError, SmoothnessError, UnknownNameError
 from kernelcalc.gaussian.digits.expectation import GUARD_DIGITS
@@ -310,7 +311,7 @@ def finite_width(
             raise InputError("one or two points with dps=", f"{len(x)}", "float64 takes Gram matrices")
     first = net.layers[0]
     assert isinstance(first, Dense)
-    names = (*ENTRIES, *HESSIAN_ENTRIES) if hessian else tuple(ENTRIES)
+    names = (*ENTRIES, *HESSIAN_ENTRIES) if flag("hessian", hessian) else tuple(ENTRIES)
     store = _Store(names, len(x), float if dps is None else object)
     if dps is None:
         _floats(first, hidden, x, store)

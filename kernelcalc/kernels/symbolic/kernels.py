@@ -8,7 +8,7 @@ from typing import Any
 
 import sympy as sp
 
-from kernelcalc.arguments import check_count, check_name, shown
+from kernelcalc.arguments import check_count, check_name, flag, shown
 from kernelcalc.errors import InputError
 from kernelcalc.expressions import exact as algebra
 from kernelcalc.expressions.atoms import NotInAlgebra, exact_numbers, heaviside_form, x
@@ -81,7 +81,7 @@ def kernel(
     >>> kernel("theta", net, diagonal=True)
     2*q
     """
-    return _Recursion(name, net, sigma_w, beta, depth).run(diagonal)
+    return _Recursion(name, net, sigma_w, beta, depth).run(flag("diagonal", diagonal))
 
 
 @watched("a smaller depth is faster, and kernels in numbers")
