@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
-from scipy.integrate import solve_ivp
+from scipy.integrate import BDF, solve_ivp
+from scipy.sparse.linalg import LinearOperator
 
 from kernelcalc.errors import InputError, IntegrationError, NotFiniteError
-from kernelcalc.training.integrator import gmres, integrate
+from kernelcalc.training import integrator
+from kernelcalc.training.integrator import integrate
 
 
 def solve(derivative, jacobian, start, times, rtol, atol):
@@ -104,79 +106,36 @@ def test_times_at_zero_need_no_integration():
     np.testing.assert_array_equal(list(flow), [[1.0, 1.0]])
 
 
-def test_no_more_evaluations_than_scipy_and_no_larger_errors():
-    a, times = np.array([[40.0, 3.0], [3.0, 1.0]]), np.geomspace(1e-3, 10.0, 9)
-    counted = []
+def test_scipy_steps_with_linear_operators(monkeypatch):
+    solvers, seen = [], []
 
-    def derivative(y):
-        counted.append(y)
-        return -a @ np.sinh(y)
+    class Watched(BDF):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            solvers.append(self)
 
-    def jacobian(y):
-        return -a * np.cosh(y)
+        def _step_impl(self):
+            found = super()._step_impl()
+            seen.append((self.J, self.lu(self.I - 0.1 * self.J)))
+            return found
 
-    def by_scipy(method, rtol):
-        options = {"rtol": rtol, "atol": rtol / 100, "jac": lambda t, y: jacobian(y)}
-        return solve_ivp(lambda t, y: derivative(y), (0, 10), [1.0, -2.0], method, times, **options)
-
-    exact = by_scipy("Radau", 1e-12).y.T
-    for rtol in (1e-4, 1e-6, 1e-8):
-        scipy = by_scipy("BDF", rtol)
-        counted.clear()
-        ours = solve(derivative, jacobian, [1.0, -2.0], times, rtol, rtol / 100)
-        assert len(counted) < scipy.nfev
-        assert np.abs(ours - exact).max() < 3 * np.abs(scipy.y.T - exact).max()
-
-
-@pytest.mark.parametrize("precision", [np.float32, np.float64])
-def test_a_linear_map_inside_is_taken_once_a_step_beside_solves(precision):
-    rng = np.random.default_rng(0)
-    a, w = rng.normal(size=(2, 5, 5))
-    # a positive definite a, whose product with a positive diagonal matrix has positive eigenvalues
-    a, images, slopes = a @ a.T + np.eye(5), [], []
-
-    def image(y):
-        images.append(y.dtype)
-        return a.astype(y.dtype) @ y
-
-    def derivative(u):
-        slopes.append(u)
-        return -np.tanh(u + w[0])
-
-    def product(u):
-        curvature = (1 - np.tanh(u + w[0]) ** 2).astype(precision)
-        return lambda v: -curvature * v
-
-    times = np.array([0.1, 1.0, 30.0])
-    flow = integrate(derivative, product, np.zeros(5), times, rtol=1e-6, atol=1e-8, image=image, precision=precision)
-    ours = np.array(list(flow))
-    reference = solve_ivp(
-        lambda t, y: -np.tanh(a @ y + w[0]), (0, 30), np.zeros(5), "Radau", times, rtol=1e-10, atol=1e-12
-    )
-    np.testing.assert_allclose(ours, reference.y.T, atol=2e-5)
-    assert set(images) == {np.dtype(precision), np.dtype(float)}
-    if precision is np.float32:
-        # f is taken of a prediction and once more of the corrected one
-        assert images.count(np.dtype(float)) < 0.6 * len(slopes)
+    monkeypatch.setattr(integrator, "BDF", Watched)
+    solve(lambda y: -(y**3), lambda y: np.diag(-3 * y**2), [1.0, 3.0], [5.0], 1e-6, 1e-8)
+    assert len(solvers) == 1
+    assert all(isinstance(matrix, LinearOperator) for pair in seen for matrix in pair)
+    # asked again on the way: the start's is diag(-3, -27)
+    last = seen[-1][0] @ np.eye(2)
+    assert -13 < last[1, 1] < 0
+    assert last[0, 1] == last[1, 0] == 0
 
 
-def test_gmres_against_a_direct_solution():
-    rng = np.random.default_rng(0)
-    matrix, right = np.eye(12) + 0.2 * rng.normal(size=(12, 12)), rng.normal(size=12)
-    vectors, weights = gmres(lambda v: matrix @ v, right, 1e-12, 12)
-    np.testing.assert_allclose(weights @ vectors, np.linalg.solve(matrix, right), rtol=1e-9)
-    np.testing.assert_allclose(np.array(vectors) @ np.transpose(vectors), np.eye(len(vectors)), atol=1e-9)
-    left = []
-    for most in range(1, 9):
-        vectors, weights = gmres(lambda v: matrix @ v, right, 1e-12, most)
-        assert len(vectors) == most
-        # no other combination of these vectors leaves less
-        best = np.linalg.lstsq(matrix @ np.transpose(vectors), right, rcond=None)[0]
-        np.testing.assert_allclose(weights, best, rtol=1e-9)
-        left.append(np.linalg.norm(right - matrix @ (weights @ vectors)))
-    enough = (left[3] + left[4]) / 2
-    vectors, weights = gmres(lambda v: matrix @ v, right, enough, 12)
-    assert len(vectors) == 5
-    vectors, weights = gmres(lambda v: matrix.astype(np.float32) @ v, right, enough, 12, np.float32)
-    assert {v.dtype for v in vectors} == {np.dtype(np.float32)}
-    assert np.linalg.norm(right - matrix @ (weights @ vectors)) == pytest.approx(left[4], rel=1e-5)
+@pytest.mark.parametrize("name", ["D", "I", "J", "jac", "lu", "solve_lu", "newton_tol"])
+def test_another_scipy_is_noticed(monkeypatch, name):
+    class Other(BDF):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            delattr(self, name)
+
+    monkeypatch.setattr(integrator, "BDF", Other)
+    with pytest.raises(IntegrationError, match=f"has no {name}, which"):
+        solve(lambda y: -y, lambda y: -np.eye(1), [1.0], [1.0], 1e-3, 1e-3)
