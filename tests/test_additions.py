@@ -10,7 +10,7 @@ from kernelcalc.activations import names
 from kernelcalc.activations.activation import Activation
 from kernelcalc.gaussian.estimate import Scaled
 from kernelcalc.gaussian.floats import methods
-from kernelcalc.gaussian.floats.methods import Method
+from kernelcalc.gaussian.floats.method import Method
 from kernelcalc.kernels import state
 from kernelcalc.kernels.layers import Dense, Layer, Nonlinearity, Scale
 from kernelcalc.studies.experiment import Experiment

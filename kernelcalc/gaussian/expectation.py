@@ -36,8 +36,9 @@ class ExpectationResult(Result):
     error : ndarray or float
         Estimate of the absolute error, meant as an upper bound.
     method : str or ndarray of str
-        "exact" (closed form), "series" (Mehler), "line" (|ρ| = 1), "polar", "nested" (panels), "singular" (delta
-        functions), "deterministic" (a zero variance), "multiprecision" or "certified"; an array where methods differ.
+        "exact" (closed form, or 0 by symmetry), "series" (Mehler), "line" (|ρ| = 1), "polar", "nested" (panels),
+        "singular" (delta functions), "deterministic" (a zero variance), "multiprecision" or "certified"; an array where
+        methods differ.
     resolution : float
         0 for expressions. A plain callable is looked at so far apart: the error says nothing of what is finer.
     """

@@ -265,7 +265,7 @@ def test_the_whole_answer():
     assert one.method == "series"
     assert one.dimensions() == {"value": ("axis_0", "axis_1"), "error": ("axis_0", "axis_1")}
     assert one.scalars() == {"method": "series", "resolution": 0.0}
-    several = kc.gaussian_expectation("tanh", "tanh", [1.0, 0.0], 1.0, 0.0, full_output=True)
+    several = kc.gaussian_expectation("tanh", "tanh", [1.0, 0.0], 1.0, [0.5, 0.0], full_output=True)
     assert several.method.tolist() == ["series", "deterministic"]
     assert several.dimensions()["method"] == ("axis_0",)
     none = kc.gaussian_expectation("tanh", "tanh", [], 1.0, 0.0, full_output=True)

@@ -20,6 +20,7 @@ from kernelcalc.errors import CovarianceError, InputError, NotFiniteError, Preci
 from kernelcalc.expressions.exact import NotInAlgebra, evaluate, in_algebra
 from kernelcalc.gaussian.digits.lattice import lattice_expectations
 from kernelcalc.gaussian.digits.panels import determinant, panel_expectations
+from kernelcalc.gaussian.symmetry import surely_zero
 from kernelcalc.machine import MULTIPRECISION
 
 GUARD_DIGITS = 12
@@ -62,6 +63,8 @@ def expectation(f: Activation, g: Activation, q: Any, qp: Any, c: Any, *, dps: i
 
 
 def _value(f: Activation, g: Activation, q: Any, qp: Any, c: Any, dps: int) -> Any:
+    if surely_zero(f, g, q, qp, c, determinant(q, qp, c)):
+        return mpmath.mpf(0)
     try:
         return evaluate(f.expr, g.expr, q, qp, c, dps)
     except NotInAlgebra:
@@ -81,11 +84,16 @@ def _summed(
             for h, variance, wanted in ((f, q, {i for i, _ in pairs}), (g, qp, {j for _, j in pairs}))
         )
         return {(i, j): rows[i] * columns[j] for i, j in pairs}
+    det = determinant(q, qp, c)
+    zeros = {(i, j): mpmath.mpf(0) for i, j in pairs if surely_zero(f[i], g[j], q, qp, c, det)}
+    others = [pair for pair in pairs if pair not in zeros]
+    if not others:
+        return zeros
     narrow = f[0].root.narrow or g[0].root.narrow
     if narrow or f[0].kinks or g[0].kinks:
-        return panel_expectations(f, g, q, qp, c, pairs, dps)
+        return zeros | panel_expectations(f, g, q, qp, c, others, dps)
     first, second = (tuple(function.form.pieces[0] for function in h) for h in (f, g))
-    return lattice_expectations(first, second, q, qp, c, pairs, dps)
+    return zeros | lattice_expectations(first, second, q, qp, c, others, dps)
 
 
 def expectations(
@@ -96,11 +104,17 @@ def expectations(
     Values of the derivatives up to order ``highest`` are kept for other covariances with the same variances.
     """
     if in_algebra(act.expr):
-        if q > 0 and determinant(q, qp, c) == 0:
+        det = determinant(q, qp, c)
+        pairs = {order: (act.derivative(order[0]), act.derivative(order[1])) for order in orders}
+        zeros = {order for order, pair in pairs.items() if surely_zero(*pair, q, qp, c, det)}
+        if q > 0 and det == 0:
             # Parallel points up to rounding: exactly parallel, where kinks see the square root of the rounding.
             q, c = (Fraction(*map(int, mpmath.libmp.to_rational(v._mpf_))) for v in (q, c))
             qp = c * c / q
-        return {(i, j): evaluate(act.expr, act.expr, q, qp, c, dps, orders=(i, j)) for i, j in orders}
+        return {
+            order: mpmath.mpf(0) if order in zeros else evaluate(act.expr, act.expr, q, qp, c, dps, orders=order)
+            for order in orders
+        }
     order = max(max(pair) for pair in orders) if highest is None else highest
     derivatives = tuple(act.derivative(k) for k in range(order + 1))
     return _summed(derivatives, derivatives, q, qp, c, orders, dps)

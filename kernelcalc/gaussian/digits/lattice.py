@@ -27,7 +27,7 @@ from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.compiling import compile_expression
 from kernelcalc.expressions.stable import MPMATH_FUNCTIONS, plain
 from kernelcalc.gaussian.digits.fixed_point import fixed, gaussian_weights, number, real_spectra
-from kernelcalc.gaussian.digits.zeros import faintness, opposite, parity, vanishing
+from kernelcalc.gaussian.digits.zeros import faintness, vanishing
 from kernelcalc.machine import MULTIPRECISION
 
 # Below this ρ the kernel is too wide for a periodic lattice of moderate length; the convolution is padded with zeros.
@@ -97,7 +97,7 @@ def lattice_expectations(
 ) -> dict[tuple[int, int], Any]:
     """E[f_i(a) g_j(b)] to ``dps`` digits each, for functions analytic on the line and mpmath numbers q, q' > 0, c.
 
-    What vanishes by symmetry is 0, and what is below :func:`vanishing` of √(E f_i² E g_j²).
+    0 is what is below :func:`vanishing` of √(E f_i² E g_j²).
 
     Raises
     ------
@@ -105,11 +105,10 @@ def lattice_expectations(
         If the finest lattice does not settle the digits.
     """
     sides = [(_together(h), mpmath.sqrt(v)) for h, v in ((f, q), (g, qp))]
-    odd = [[parity((plain(expr),)) for expr in h] for h in (f, g)]
     faint = sum(faintness(*side) for side in sides)
     bits = int((dps + 4 + faint) * math.log2(10)) + 2 * LOST_BITS
-    found: dict[tuple[int, int], Any] = {(i, j): mpmath.mpf(0) for i, j in pairs if opposite(odd[0][i], odd[1][j], c)}
-    open_pairs = [pair for pair in pairs if pair not in found]
+    found: dict[tuple[int, int], Any] = {}
+    open_pairs = list(pairs)
     for _ in range(MAX_CANCELLATION):
         if not open_pairs:
             break
@@ -179,25 +178,34 @@ class _Rule:
         self.sizes: dict[tuple[int, int], Any] = {}
 
     def enclosed(self, h: float) -> bool:
-        """Whether |f| |g| φ is below rounding at the box's end, nine tenths of it at that."""
+        """Whether F and G decay and |f| |g| φ is below rounding at the box's end, nine tenths of it, beside the inner half."""
         edges = [
             max(int(np.abs(values[: len(values) // 20]).max()), int(np.abs(values[-len(values) // 20 :]).max()))
             for samples in (self.first, self.second)
             for values in samples.at(h)
         ]
-        norms = [max(n, mpmath.mpf(1)) for n in (*self._norms(self.first, h), *self._norms(self.second, h))]
+        # Of a function that is not square integrable the whole box has a norm too, as large as its end.
+        sides = (self._norms(samples, h, inner=True) for samples in (self.first, self.second))
+        norms = [max(n, mpmath.mpf(1)) for side in sides for n in side]
         split = len(self.first.at(h))
         left, right = (
             max(max(number(e, self.bits), n) / n for e, n in zip(part, size, strict=True))
             for part, size in ((edges[:split], norms[:split]), (edges[split:], norms[split:]))
         )
         inner = 0.9 * self.first.reach
-        return bool(left * right * mpmath.exp(-(inner**2) / 2) <= mpmath.ldexp(1, LOST_BITS - self.bits))
+        faint = left * right * mpmath.exp(-(inner**2) / 2) <= mpmath.ldexp(1, LOST_BITS - self.bits)
+        return bool(faint) and all(
+            max(abs(int(v[0])), abs(int(v[-1]))) << LOST_BITS <= max(int(np.abs(v).max()), 1 << self.bits)
+            for samples in (self.first, self.second)
+            for v in self._weighted(samples, h, 1 + self.rho)
+        )
 
-    def _norms(self, samples: Samples, h: float) -> list[Any]:
-        """√E f_i²."""
+    def _norms(self, samples: Samples, h: float, *, inner: bool = False) -> list[Any]:
+        """√E f_i², or as much of it as the inner half of the box has."""
         roots = []
         for weighted in self._weighted(samples, h, mpmath.mpf(2)):
+            if inner:
+                weighted = weighted[len(weighted) // 4 : -(len(weighted) // 4)]
             roots.append(
                 mpmath.sqrt(h * number((weighted * weighted).sum(), 2 * self.bits) / mpmath.sqrt(2 * mpmath.pi))
             )

@@ -16,7 +16,6 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import mpmath
@@ -29,20 +28,19 @@ from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.compiling import compile_expression
 from kernelcalc.expressions.stable import MPMATH_FUNCTIONS, plain
 from kernelcalc.gaussian.digits.fixed_point import fixed, gaussian_weights, number
-from kernelcalc.gaussian.digits.zeros import faintness, opposite, parity, vanishing
+from kernelcalc.gaussian.digits.lattice import LOST_BITS, MAX_GROWTH
+from kernelcalc.gaussian.digits.rules import Mark, mesh, panel_nodes, whole_line
+from kernelcalc.gaussian.digits.zeros import faintness, vanishing
 from kernelcalc.machine import MULTIPRECISION
 
 # Above this ρ the panels of E[g(b)|a] cost less than the frequencies (measured for softsign at q = 1 and 25).
 NARROW = 0.993
-# A panel of length ℓ (in units of the local scale) takes digits·(NODES + NODES_PER_LENGTH ℓ) nodes: the Gaussian density
-# wants the second, a singularity at the distance ℓ of the panel, or 2ℓ of its middle, the first.
-NODES, NODES_PER_LENGTH, LONGEST = 0.5, 0.085, 9.0
 REFINEMENT, MAX_REFINEMENTS = 1.4, 6
 # Nodes of the first rule near |ρ| = 1, where 0.9 of those above give the digits (measured: elu, softsign).
 COARSE = 0.64
 GUARD_BITS = 48
-# Bits that the recursion of Legendre's polynomials loses near ±1, and those that are right in NumPy's nodes.
-LEGENDRE_BITS, FLOAT_BITS = 48, 44
+# Values of a function on either side of 0 that say how large it is up to the reach.
+LOOKED_AT = 8
 # One of so many values of E[g(b)|a] foretells the time of all, and seconds of one rule from which on a warning says so.
 STRIDE, SLOW = 20, 3.0
 
@@ -82,68 +80,6 @@ class Pieces:
         return faintness(lambda at: self(at, at), std, [at for at, _ in self.features])
 
 
-@lru_cache(maxsize=64)
-def _legendre(count: int, bits: int) -> tuple[list[Any], list[Any]]:
-    """Nodes and weights of Gauss and Legendre on [−1, 1]: NumPy's nodes, and Newton's steps in integers of 2^−bits."""
-    bits += LEGENDRE_BITS
-    one = 1 << bits
-    start = np.polynomial.legendre.leggauss(count)[0]
-    z = np.array([int(math.ldexp(v, 60)) << (bits - 60) for v in start], dtype=object)
-    for _ in range(math.ceil(math.log2(bits / FLOAT_BITS))):
-        value, slope = _polynomial(count, z, bits)
-        z = z - value * one // slope
-    _, slope = _polynomial(count, z, bits)
-    weights = 2 * one * one // ((((one - (z * z >> bits)) * slope >> bits) * slope) >> bits)
-    with MULTIPRECISION, mpmath.workprec(bits):
-        return [number(v, bits) for v in z], [number(v, bits) for v in weights]
-
-
-def _polynomial(count: int, z: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """P_count and its slope by the three-term recursion."""
-    one = 1 << bits
-    before, value = np.full(len(z), one, dtype=object), z
-    for n in range(2, count + 1):
-        before, value = value, ((2 * n - 1) * (z * value >> bits) - (n - 1) * before) // n
-    return value, count * ((z * value >> bits) - before) * one // ((z * z >> bits) - one)
-
-
-Mark = tuple[Any, float]
-
-
-def _mesh(marks: list[Mark], layers: list[Mark], reach: float) -> list[tuple[Any, Any, float]]:
-    """Panels (left, right, length in local units): as long as their distance from every mark, or its first length."""
-    inside = [p for p, _ in (*marks, *layers) if abs(p) < reach]
-    edges = sorted({mpmath.mpf(-reach), mpmath.mpf(reach), *inside})
-    pending = list(zip(edges[:-1], edges[1:], strict=True))[::-1]
-    done = []
-    while pending:
-        left, right = pending.pop()
-        length, unit = float(right - left), 1.0
-        longest = LONGEST
-        for at, first in marks:
-            longest = min(longest, max(first, float(left - at), float(at - right)))
-        for at, width in layers:
-            if max(float(left - at), float(at - right)) < 2 * LONGEST * width:
-                longest, unit = min(longest, LONGEST * width), min(unit, width)
-        if length > longest * (1 + 1e-9):
-            middle = (left + right) / 2
-            pending += [(middle, right), (left, middle)]
-        else:
-            done.append((left, right, length / unit))
-    return done
-
-
-def _nodes(panels: list[tuple[Any, Any, float]], digits: float, bits: int) -> list[tuple[Any, Any, Any]]:
-    """(node, weight, middle of its panel)."""
-    found = []
-    for left, right, length in panels:
-        count = 8 * math.ceil(digits * (NODES + NODES_PER_LENGTH * length) / 8)
-        middle, half = (left + right) / 2, (right - left) / 2
-        nodes, weights = _legendre(count, bits)
-        found += [(middle + half * z, half * w, middle) for z, w in zip(nodes, weights, strict=True)]
-    return found
-
-
 class _Job:
     def __init__(self, f: Pieces, g: Pieces, cov: Sequence[Any], pairs: Sequence[tuple[int, int]], dps: int) -> None:
         q, qp, c, det = cov
@@ -168,7 +104,7 @@ class _Job:
         totals = dict.fromkeys(self.pairs, mpmath.mpf(0))
         if any(self.f.deltas) or any(self.g.deltas):
             raise PrecisionError("no method gives many digits for delta functions on |ρ| = 1")
-        for u, weight, middle in _nodes(_mesh(marks, [], self.reach), refinement * self.dps, self.bits):
+        for u, weight, middle in panel_nodes(mesh(marks, [], self.reach), refinement * self.dps, self.bits):
             density = weight * mpmath.npdf(u)
             left, right = self.f(self.std * u, self.std * middle), self.g(ratio * u, ratio * middle)
             for i, j in self.pairs:
@@ -225,13 +161,13 @@ class _Job:
         # e^{iωu} over a panel of this length wants no more nodes than the density does.
         longest = max(2.0, 0.5 * self.dps / max(highest, 1e-9))
         panels = []
-        for left, right, length in _mesh(marks, [], self.reach):
+        for left, right, length in mesh(marks, [], self.reach):
             parts = math.ceil(length / longest)
             width = (right - left) / parts
             panels += [(left + k * width, left + (k + 1) * width, length / parts) for k in range(parts)]
         order = sorted(wanted)
         at, rows = [], []
-        for u, weight, middle in _nodes(panels, refinement * self.dps, bits):
+        for u, weight, middle in panel_nodes(panels, refinement * self.dps, bits):
             values = pieces(std * u, std * middle)
             scale = weight * mpmath.exp(-(u**2) / (2 * (1 + self.rho)))
             at.append(u)
@@ -272,7 +208,7 @@ class _Job:
         totals = dict.fromkeys(self.pairs, mpmath.mpf(0))
         outer = [
             (u, weight * mpmath.npdf(u), self.f(self.std * u, self.std * middle))
-            for u, weight, middle in _nodes(_mesh(marks, layers, self.reach), refinement * self.dps, self.bits)
+            for u, weight, middle in panel_nodes(mesh(marks, layers, self.reach), refinement * self.dps, self.bits)
         ]
         outer += [
             (place / self.std, mpmath.npdf(place / self.std) / self.std, weights) for place, weights in self.f.deltas
@@ -311,13 +247,13 @@ class _Job:
         if not any(abs(k) < self.reach for k in (*kinks, *narrow)):
             places = [*kinks, *(k for k, _ in features)]
             near = max(2 * first, min(map(abs, places), default=mpmath.inf) - self.reach)
-            rule = _whole_line(self.reach, min(1.0, float(near) / self._strip), round(refinement, 6), self.bits)
+            rule = whole_line(self.reach, min(1.0, float(near) / self._strip), round(refinement, 6), self.bits)
             points = [(v, w, mpmath.mpf(0)) for v, w in rule]
         else:
             marks = [*((k, first) for k in kinks), *features]
             points = [
                 (v, w * mpmath.npdf(v), middle)
-                for v, w, middle in _nodes(_mesh(marks, [], self.reach), refinement * self.dps, self.bits)
+                for v, w, middle in panel_nodes(mesh(marks, [], self.reach), refinement * self.dps, self.bits)
             ]
         base, scale = std * mean, std * spread
         totals = [mpmath.mpf(0)] * self.g.count
@@ -335,13 +271,22 @@ class _Job:
         return math.sqrt(2 * self.bits * math.log(2))
 
 
-@lru_cache(maxsize=64)
-def _whole_line(reach: float, fineness: float, refinement: float, bits: int) -> list[tuple[Any, Any]]:
-    """Trapezoidal rule for the normal density."""
-    h = 0.8 * 2 * math.pi / math.sqrt(2 * bits * math.log(2)) * fineness / math.sqrt(refinement)
-    n = int(reach / h)
-    with MULTIPRECISION, mpmath.workprec(bits):
-        return [(k * mpmath.mpf(h), h * mpmath.npdf(k * mpmath.mpf(h))) for k in range(-n, n + 1)]
+def _noise(job: _Job) -> Any:
+    """The size of rounding errors; infinite unless at the reach's end F and G have decayed and |f| |g| φ is below them."""
+    places = [job.reach * k / LOOKED_AT for k in range(-LOOKED_AT, LOOKED_AT + 1)]
+    raw, weighted = [], []
+    for side, std in ((job.f, job.std), (job.g, job.stdp)):
+        raw.append([max(map(abs, side(std * u, std * u))) for u in places])
+        decay = [mpmath.exp(-(mpmath.mpf(u) ** 2) / (2 * (1 + job.rho))) for u in places]
+        weighted.append([v * w for v, w in zip(raw[-1], decay, strict=True)])
+    found = mpmath.ldexp(1, LOST_BITS - job.bits)
+    for values in weighted:
+        if max(values[0], values[-1]) > mpmath.ldexp(max(*values, 1), -LOST_BITS):
+            return mpmath.inf
+        found *= max(*values, 1)
+    ends = [max(values[0], values[-1]) for values in raw]
+    most = max(ends[0] * max(raw[1]), ends[1] * max(raw[0]))
+    return found if most * mpmath.exp(-(mpmath.mpf(job.reach) ** 2) / 2) <= found else mpmath.inf
 
 
 def determinant(q: Any, qp: Any, c: Any) -> Any:
@@ -363,7 +308,7 @@ def panel_expectations(
 ) -> Values:
     """E[f_i(a) g_j(b)] to ``dps`` digits, for derivatives f_i of one piecewise analytic function and g_j of another.
 
-    What vanishes by symmetry is 0, and what is below :func:`vanishing` of √(E f_i² E g_j²).
+    0 is what is below :func:`vanishing` of √(E f_i² E g_j²).
 
     Raises
     ------
@@ -371,9 +316,8 @@ def panel_expectations(
         If refined rules do not settle the digits, and for singular functions on |ρ| = 1.
     """
     sides = [(Pieces(h), mpmath.sqrt(v)) for h, v in ((f, q), (g, qp))]
-    odd = [[0 if h.deltas else parity(h.form.pieces, h.form.breaks) for h in functions] for functions in (f, g)]
-    found: Values = {(i, j): mpmath.mpf(0) for i, j in pairs if opposite(odd[0][i], odd[1][j], c)}
-    open_pairs = [pair for pair in pairs if pair not in found]
+    found: Values = {}
+    open_pairs = list(pairs)
     work = dps + sum(side.faintness(std) for side, std in sides)
     det = determinant(q, qp, c)
     for _ in range(MAX_REFINEMENTS):
@@ -417,12 +361,17 @@ def _settled(
         first = Pieces(f)
         second = first if tuple(f) == tuple(g) else Pieces(g)
         job = _Job(first, second, cov, pairs, dps)
+        for _ in range(MAX_GROWTH):
+            if (noise := _noise(job)) < mpmath.inf:
+                break
+            job.reach = float(math.ceil(1.25 * job.reach))
+        else:
+            raise PrecisionError("the functions grow too fast for their Gaussian expectation to be computed")
         nested = job.t != 0 and job.rho > NARROW
         method = job.line if job.t == 0 else job.nested if nested else job.frequencies
         # Digits grow like the number of nodes: where values are dear, the coarser rule need not have all of them.
         digits = (dps + 2) / (REFINEMENT + 0.1) if nested else dps + 1
         refinement = COARSE if nested else 1.0
-        noise = mpmath.ldexp(1, 16 - job.bits)
         previous: Values | None = None
         started = time.thread_time()
         for _ in range(MAX_REFINEMENTS):

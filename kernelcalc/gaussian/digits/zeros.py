@@ -1,15 +1,11 @@
-"""Which expectations are 0, and how small others are at first sight: no number of digits tells a zero from what is small."""
+"""How small expectations are at first sight, and below what they are 0: no number of digits tells a zero from what is small."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import mpmath
-import sympy as sp
-
-from kernelcalc.expressions.atoms import x
 
 # Where the size of f φ is looked for, in standard deviations.
 LOOK_REACH, LOOK_STEP = 40.0, 0.5
@@ -17,21 +13,6 @@ LOOK_REACH, LOOK_STEP = 40.0, 0.5
 SEEN_DIGITS = 330
 # Digits that a first attempt need not be helped with.
 MODEST_DIGITS = 6
-
-
-@lru_cache(maxsize=256)
-def parity(pieces: tuple[sp.Expr, ...], breaks: tuple[sp.Expr, ...] = ()) -> int:
-    """1 for an even function, −1 for an odd one, 0 where the expressions of its pieces do not show either.
-
-    From expressions and not from values: a narrow feature or a far kink spoils a symmetry where few values would show it.
-    """
-    if any(left != -right for left, right in zip(breaks, breaks[::-1], strict=True)):
-        return 0
-    turned = [piece.xreplace({x: -x}) for piece in pieces[::-1]]
-    for sign in (1, -1):
-        if all(sp.expand(one - sign * other) == 0 for one, other in zip(turned, pieces, strict=True)):
-            return sign
-    return 0
 
 
 def faintness(call: Callable[[Any], Sequence[Any]], std: Any, features: Sequence[Any] = ()) -> int:
@@ -48,11 +29,6 @@ def faintness(call: Callable[[Any], Sequence[Any]], std: Any, features: Sequence
             if largest > mpmath.mpf(10) ** -MODEST_DIGITS:
                 return 0
         return SEEN_DIGITS if largest == 0 else min(-int(mpmath.log10(largest)) - MODEST_DIGITS, SEEN_DIGITS)
-
-
-def opposite(first: int, second: int, c: Any) -> bool:
-    """Whether E[f(a)g(b)] vanishes for functions of these parities: one odd, one even, or an odd one apart."""
-    return first * second == -1 or (c == 0 and -1 in (first, second))
 
 
 def vanishing(dps: int) -> Any:

@@ -14,27 +14,27 @@ import mpmath
 import numpy as np
 
 from kernelcalc.activations.activation import ONE, Activation
-from kernelcalc.arrays import EPS, AnyArray, Array
+from kernelcalc.arrays import EPS
 from kernelcalc.errors import DivergentExpectationError, NotFiniteError, PrecisionWarning, warn
 from kernelcalc.expressions.exact import evaluate, in_algebra
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.estimate import Estimate, Scaled
 from kernelcalc.gaussian.floats import closed, kinds, quadrature
 from kernelcalc.gaussian.floats.mesh import rounds
+from kernelcalc.gaussian.floats.method import FAINTEST, Method, Results
 from kernelcalc.gaussian.floats.nested import nested
 from kernelcalc.gaussian.floats.norms import RTOL, lower_norms, scale_below, series_error
 from kernelcalc.gaussian.floats.series import LENGTHS, MODEST, HermiteSeries, hermite_series
 from kernelcalc.gaussian.floats.singular import delta_expectation, regular_part
 from kernelcalc.gaussian.floats.sums import mehler_sum
 from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE
+from kernelcalc.gaussian.symmetry import surely_zero
 from kernelcalc.machine import MULTIPRECISION
 
 # Errors beyond this, relative to E|fg|, are warned of.
 GUARANTEE = 1e-10
 # Digits of the exact algebra where it stands in for float64 quadrature.
 ALGEBRA_DIGITS = 18
-# What sums of values that float64 cannot tell from 0 may hide.
-FAINTEST = 1e-300
 # Below this qq' − c² relative to qq', c's own rounding would be felt.
 NEAR_DEGENERATE = 1e-6
 # Products of coefficients held at once.
@@ -42,69 +42,6 @@ PRODUCTS = 2**20
 # Series kept, of so few variances at a time: at most 32 MiB. The first order in 1/width of few points asks for each of some 40
 # about ten times.
 _KEPT_SERIES, _FEW_VARIANCES = 128, 16
-
-
-class Method:
-    """One way to E[f(a)g(b)]; ``name`` is what a result calls it."""
-
-    name = ""
-    final = False
-    """Whether no later method is better where this one gives an error."""
-
-    def applies(self, f: Activation, g: Activation, cov: Covariance) -> np.ndarray:
-        """For which of the pairs, (n,)."""
-        raise NotImplementedError
-
-    def estimate(self, f: Activation, g: Activation, cov: Covariance, rtol: float) -> Scaled:
-        """Values and bounds (n,); NaN with an infinite error where the method is none, infinity where it diverges.
-
-        Raises
-        ------
-        NotFiniteError
-            If a function overflows within reach of a rule: the pairs are left to the next method.
-        """
-        raise NotImplementedError
-
-    def aim(self, rtol: float) -> float:
-        """Pairs with an error below this, relative to E|fg|, are settled before this method."""
-        return rtol
-
-
-class Results:
-    """Value, error, scale of errors and name of the method for every pair, as far as methods have come."""
-
-    value: Array
-    error: Array
-    scale: Array
-
-    def __init__(self, size: int) -> None:
-        self.value, self.error, self.scale = np.full(size, np.nan), np.full(size, np.inf), np.zeros(size)
-        self.done: AnyArray = np.zeros(size, dtype=bool)
-        self.method: AnyArray = np.full(size, "", dtype=object)
-
-    def open(self, rtol: float) -> np.ndarray:
-        """Indices of the pairs that are not settled."""
-        return np.flatnonzero((~(self.error <= rtol * self.scale) | self.unseen()) & ~np.isinf(self.value) & ~self.done)
-
-    def unseen(self) -> np.ndarray:
-        """Where a quadrature has met nothing but zeros, which may be the end of float64 and not of the function."""
-        unseen = self.scale == 0
-        if unseen.any():  # comparing names is slow
-            unseen &= (self.method != "exact") & (self.method != "deterministic")
-        return unseen
-
-    def put(self, index: np.ndarray, found: Scaled, name: str) -> None:
-        """Keep the new estimates that are better than what is there."""
-        better = (found.error < self.error[index]) | np.isinf(found.value) | np.isnan(self.value[index])
-        # Zeros alone, which a rule meets that does not reach far enough, are no value.
-        better |= (self.scale[index] == 0) & (found.magnitude > 0) & np.isfinite(found.error)
-        kept = index[better]
-        # 0 + (−0) = 0
-        self.value[kept], self.error[kept] = found.value[better] + 0.0, found.error[better]
-        self.scale[kept], self.method[kept] = found.magnitude[better], name
-        # A resolved E|fg| is the scale of errors whichever value is kept: that of a vanishing one is not seen in the value.
-        known = ~better & (found.error <= found.magnitude / 2)
-        self.scale[index[known]] = np.maximum(self.scale[index[known]], found.magnitude[known])
 
 
 def pair_results(f: Activation, g: Activation, cov: Covariance, *, rtol: float) -> Results:
@@ -203,6 +140,19 @@ class Deterministic(Method):
         one = Covariance(q=np.array([qp]), qp=np.array([qp]), c=np.zeros(1), det=np.array([qp * qp]))
         inner = pair_estimate(g, ONE, one, rtol=rtol)
         return constant * float(inner.value[0]), abs(constant) * float(inner.error[0])
+
+
+class Symmetric(Method):
+    """0 by symmetry: its error is 0 too."""
+
+    name = "exact"
+
+    def applies(self, f: Activation, g: Activation, cov: Covariance) -> np.ndarray:
+        return np.asarray(surely_zero(f, g, cov.q, cov.qp, cov.c, cov.det))
+
+    def estimate(self, f: Activation, g: Activation, cov: Covariance, rtol: float) -> Scaled:
+        nothing = np.zeros(cov.q.shape)
+        return Scaled(value=nothing, error=nothing, magnitude=nothing)
 
 
 class ClosedForm(Method):
@@ -427,11 +377,12 @@ class Nested(Regular):
 # Cheapest first. Beside each what is lost without it, which tests/gaussian/floats/test_necessity.py measures.
 METHODS: tuple[Method, ...] = (
     Deterministic(),  # correlations of a constant are 0/0: nothing is found
+    Symmetric(),  # 45 s for a wave of |x| beside an erf, which leave 10⁻⁵ of nothing
     ClosedForm(),  # 400,000 function values instead of none (the norms') for an erf near |ρ| = 1
     Singular(),  # functions have no values that a delta could be seen in: nothing is found
     Expansion(),  # a cancelled mean is good to E|fg| only: no digits of itself
     Line(),  # 26 times as many values where a kink meets |ρ| = 1
-    Apart(),  # 700 times as many for the mean of a narrow feature
+    Apart(),  # 18 times as many for the mean of a narrow feature
     Series(near=False),  # 38 times as many for pairs of one smooth function
     Series(near=True),  # one pair near |ρ| = 1 takes a rule of its own: 8 times as many
     Polar(),  # 49 times as many for a kink at 0

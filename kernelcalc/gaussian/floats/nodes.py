@@ -7,7 +7,6 @@ from functools import lru_cache
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
-from kernelcalc.gaussian.digits.zeros import parity
 
 # e^{−z²/4} at 13 is 4e-19: beyond, φ^{1/2}(z) times any Hermite function is below rounding.
 Z_MAX = 13.0
@@ -40,12 +39,6 @@ def trapezoid(level: int) -> tuple[np.ndarray, np.ndarray]:
     steps = 160 * 2**level
     z = np.linspace(-Z_MAX, Z_MAX, steps + 1)
     return z, np.full(steps + 1, 2 * Z_MAX / steps)
-
-
-def mirrored(act: Activation) -> int:
-    """1 for an even smooth function, −1 for an odd one, 0 for others and those that do not show it."""
-    form = act.root.form
-    return parity(form.pieces, form.breaks) * (-1) ** act.order
 
 
 def scaled_kinks(act: Activation, std: np.ndarray, mean: np.ndarray | float = 0.0) -> np.ndarray:

@@ -14,10 +14,10 @@ import numpy as np
 from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.gaussian.covariance import Covariance
-from kernelcalc.gaussian.digits.zeros import parity
 from kernelcalc.gaussian.estimate import Scaled
 from kernelcalc.gaussian.floats.mesh import Mesh, doubt, mesh_rule, rounds
-from kernelcalc.gaussian.floats.nodes import half_line, log_stretch, mirrored, trapezoid
+from kernelcalc.gaussian.floats.nodes import half_line, log_stretch, trapezoid
+from kernelcalc.gaussian.symmetry import symmetry
 
 # Rounding of sums and of functions, in ulp of E|fg|: those that decay like e^(-x) magnify the rounding of their argument x
 # by a dozen or more where it counts.
@@ -71,7 +71,7 @@ def _many(f: Activation, g: Activation, std: np.ndarray, std_p: np.ndarray, *, r
     value, magnitude = np.zeros(std.size), np.zeros(std.size)
     error, previous = np.full(std.size, np.inf), np.full(std.size, np.nan)
     todo = np.arange(std.size)
-    square, even = f is g and np.array_equal(std, std_p), mirrored(f) * mirrored(g) == 1
+    square, even = f is g and np.array_equal(std, std_p), symmetry(f) * symmetry(g) == 1
     for level in range(4):
         z, weight = trapezoid(level)
         if even:
@@ -201,7 +201,7 @@ def _polar_once(
     near, far, angle_weight, radius, radius_weight = _polar_rule(per_unit, stretch)
     value, magnitude, spill = np.zeros((3, cov.q.size))
     # Of even and odd functions f(−a)g(−b) is f(a)g(b) or its opposite.
-    mirrored = parity(f.form.pieces, f.form.breaks) * parity(g.form.pieces, g.form.breaks)
+    mirrored = symmetry(f) * symmetry(g)
     rows = max(1, VALUES_AT_ONCE // (near.size * radius.size))
     for start in range(0, cov.q.size, rows):
         part = slice(start, start + rows)

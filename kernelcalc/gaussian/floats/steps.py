@@ -13,7 +13,8 @@ import numpy as np
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
-from kernelcalc.gaussian.floats.nodes import Z_MAX, mirrored
+from kernelcalc.gaussian.floats.nodes import Z_MAX
+from kernelcalc.gaussian.symmetry import symmetry
 
 # The widest step, and how often it is halved at most: down to 1/128, which resolves poles 0.1 from the line.
 WIDEST_STEP, MOST_HALVINGS = 2.0**-3, 4
@@ -84,7 +85,7 @@ def _polynomials(level: int, block: int) -> np.ndarray:
 def _added(act: Activation, std: np.ndarray, level: int, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What the fresh nodes of a level add to coefficients and energy, and |f| √φ at the last one."""
     z, weight = _fresh(level)
-    right, sign = act(std[:, None] * z), mirrored(act)
+    right, sign = act(std[:, None] * z), symmetry(act)
     left = sign * right if sign else act(-std[:, None] * z)
     energy = (right**2 + left**2) @ (weight * _root_density(z))
     last = np.maximum(np.abs(right[:, -1]), np.abs(left[:, -1])) * np.exp(-(z[-1] ** 2) / 4)

@@ -9,7 +9,7 @@ import kernelcalc as kc
 from kernelcalc.activations.names import as_activation
 from kernelcalc.errors import PrecisionError
 from kernelcalc.expressions.exact import evaluate
-from kernelcalc.gaussian.digits import panels
+from kernelcalc.gaussian.digits import panels, rules
 from kernelcalc.gaussian.digits.panels import panel_expectations
 
 
@@ -127,7 +127,7 @@ def test_kernels_of_kinked_functions():
 @pytest.mark.parametrize("count", [8, 24])
 def test_nodes_and_weights_of_gauss_and_legendre(count):
     """Powers below 2n are integrated exactly: Σ w z^{2m} = 2/(2m + 1); the odd ones vanish."""
-    nodes, weights = panels._legendre(count, 150)
+    nodes, weights = rules.legendre(count, 150)
     with mp.workprec(220):
         for m in range(2 * count):
             wanted = mp.mpf(2) / (m + 1) if m % 2 == 0 else mp.mpf(0)
@@ -140,7 +140,7 @@ def test_nodes_and_weights_of_gauss_and_legendre(count):
 
 def test_panels_are_as_long_as_their_distance_from_marks():
     marks, reach = [(mp.mpf("0.3"), 0.05), (mp.mpf(-4), 1.0), (mp.mpf(70), 1.0)], 20.0
-    found = panels._mesh(marks, [], reach)
+    found = rules.mesh(marks, [], reach)
     assert found[0][0] == -20
     assert found[-1][1] == 20
     assert all(one[1] == two[0] for one, two in zip(found[:-1], found[1:], strict=True))
@@ -157,7 +157,7 @@ def test_panels_are_as_long_as_their_distance_from_marks():
 
 def test_layers_set_the_unit_of_length():
     """Around a layer of width 0.01 panels are at most nine widths long, and their length counts in widths."""
-    found = panels._mesh([], [(mp.mpf(1), 0.01)], 5.0)
+    found = rules.mesh([], [(mp.mpf(1), 0.01)], 5.0)
     near = [(left, right, length) for left, right, length in found if abs(float(left + right) / 2 - 1) < 0.1]
     for left, right, length in near:
         assert length == pytest.approx(float(right - left) / 0.01)
@@ -169,7 +169,7 @@ def test_layers_set_the_unit_of_length():
 
 def test_nodes_of_panels():
     """Digits·(0.5 + 0.085 ℓ) of them, in eights; weights sum up to the length."""
-    found = panels._nodes([(mp.mpf(-1), mp.mpf(1), 2.0), (mp.mpf(1), mp.mpf(10), 9.0)], 20.0, 100)
+    found = rules.panel_nodes([(mp.mpf(-1), mp.mpf(1), 2.0), (mp.mpf(1), mp.mpf(10), 9.0)], 20.0, 100)
     middles = [middle for _, _, middle in found]
     assert middles.count(mp.mpf(0)) == 16
     assert middles.count(mp.mpf("5.5")) == 32
@@ -180,12 +180,12 @@ def test_nodes_of_panels():
 def test_the_trapezoidal_rule_of_the_normal_density():
     with mp.workprec(120):
         for fineness, refinement in ((1.0, 1.0), (0.5, 1.4)):
-            rule = panels._whole_line(15.0, fineness, refinement, 100)
+            rule = rules.whole_line(15.0, fineness, refinement, 100)
             for power, moment in ((0, 1), (1, 0), (2, 1), (4, 3)):
                 assert abs(mp.fsum(w * v**power for v, w in rule) - moment) < mp.mpf(2) ** -98
-        assert len(panels._whole_line(15.0, 0.5, 1.0, 100)) > 1.9 * len(panels._whole_line(15.0, 1.0, 1.0, 100))
+        assert len(rules.whole_line(15.0, 0.5, 1.0, 100)) > 1.9 * len(rules.whole_line(15.0, 1.0, 1.0, 100))
         # where ρ asks for a coarser rule it is one
-        assert len(panels._whole_line(15.0, 1.0, 1.0, 100)) < 100
+        assert len(rules.whole_line(15.0, 1.0, 1.0, 100)) < 100
 
 
 def job(f, g, q, qp, c, dps, pairs=((0, 0),)):

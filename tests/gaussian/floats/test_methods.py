@@ -14,7 +14,8 @@ from kernelcalc.errors import DivergentExpectationError, PrecisionWarning
 from kernelcalc.gaussian.covariance import Covariance, make_covariance
 from kernelcalc.gaussian.estimate import Scaled
 from kernelcalc.gaussian.floats import methods
-from kernelcalc.gaussian.floats.methods import FAINTEST, METHODS, Results, pair_estimate, pair_results
+from kernelcalc.gaussian.floats.method import FAINTEST, Method, Results
+from kernelcalc.gaussian.floats.methods import METHODS, pair_estimate, pair_results
 from tests.gaussian.floats.test_quadrature import in_the_plane, on_a_line
 
 EPS = np.finfo(float).eps
@@ -85,7 +86,7 @@ def test_better_estimates_are_kept():
     assert table.method[4] == "four"
 
 
-class Fixed(methods.Method):
+class Fixed(Method):
     """Gives what it is told."""
 
     def __init__(self, name, value, error, magnitude, *, final=False):
@@ -299,6 +300,7 @@ def test_what_results_call_the_methods():
     names = [(type(method).__name__, method.name) for method in METHODS]
     assert names == [
         ("Deterministic", "deterministic"),
+        ("Symmetric", "exact"),
         ("ClosedForm", "exact"),
         ("Singular", "singular"),
         ("Expansion", "series"),

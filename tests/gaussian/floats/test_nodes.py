@@ -6,7 +6,7 @@ import pytest
 
 import kernelcalc as kc
 from kernelcalc.gaussian.floats.layer import _growth, angle_growth
-from kernelcalc.gaussian.floats.nodes import mirrored
+from kernelcalc.gaussian.symmetry import symmetry
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from kernelcalc.gaussian.floats.nodes import mirrored
 )
 def test_which_functions_are_even_or_odd(text: str, signs: tuple[int, ...]) -> None:
     act = kc.Activation(text)
-    assert tuple(mirrored(act.derivative(k)) for k in range(len(signs))) == signs
+    assert tuple(symmetry(act.derivative(k)) for k in range(len(signs))) == signs
 
 
 @pytest.mark.parametrize("octave", [-6, 0, 3, 9])

@@ -1,0 +1,120 @@
+"""How fast functions grow, proved by rules: |f(x)| ≤ A e^{α x² + B|x|} for some A and B."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import sympy as sp
+
+from kernelcalc.expressions.atoms import x
+from kernelcalc.expressions.sinc import Sinc
+
+_BOUNDED = (sp.sin, sp.cos, sp.tanh, sp.erf, sp.erfc, sp.atan, sp.sech, sp.sign, sp.Heaviside, Sinc)
+# The distance from the place behind which a function is looked at.
+_y = sp.Symbol("y", nonnegative=True)
+
+
+@lru_cache(maxsize=1024)
+def growth_rate(pieces: tuple[sp.Expr, ...], breaks: tuple[sp.Expr, ...] = ()) -> float:
+    """An α ≥ 0 of the function with these pieces, infinite where the rules show none: only the outer two pieces count.
+
+    Examples
+    --------
+    >>> growth_rate((x**3 * sp.tanh(x) + sp.cosh(5 * x),)), growth_rate((x * sp.exp(x**2 / 8),)), growth_rate((sp.exp(x**4),))
+    (0.0, 0.125, inf)
+    """
+    left, right = (breaks[0], breaks[-1]) if breaks else (0, 0)
+    return max(_rate(pieces[0].xreplace({x: left - _y})), _rate(pieces[-1].xreplace({x: right + _y})))
+
+
+def _rate(expr: sp.Expr) -> float:
+    """α of one expression for y ≥ 0."""
+    expr = _natural(expr)
+    if _degree(expr) < math.inf:
+        return 0.0
+    if isinstance(expr, sp.Add | sp.Max | sp.Min | sp.Abs | sp.asinh):
+        return max(map(_rate, expr.args))
+    if isinstance(expr, sp.Mul):
+        return sum(map(_rate, expr.args))
+    if isinstance(expr, sp.exp):
+        return max(0.0, _above(expr.args[0]))
+    if isinstance(expr, sp.sinh | sp.cosh):
+        return max(0.0, _above(expr.args[0]), _above(-expr.args[0]))
+    if isinstance(expr, sp.Pow) and expr.exp.is_number and expr.exp.is_positive:
+        return float(expr.exp) * _rate(expr.base)
+    return math.inf
+
+
+def _natural(expr: sp.Expr) -> sp.Expr:
+    """b^u as e^{u log b}."""
+    if isinstance(expr, sp.Pow) and expr.base.is_number and expr.base.is_positive:
+        return sp.exp(expr.exp * sp.log(expr.base), evaluate=False)
+    return expr
+
+
+def _degree(expr: sp.Expr) -> float:
+    """A d such that |f(y)| ≤ A (1 + y)^d, infinite where the rules show none."""
+    expr = _natural(expr)
+    if not expr.has(_y) or isinstance(expr, _BOUNDED):
+        return 0.0
+    if expr == _y:
+        return 1.0
+    if isinstance(expr, sp.Add | sp.Max | sp.Min | sp.Abs | sp.asinh):
+        return max(map(_degree, expr.args))
+    if isinstance(expr, sp.Mul):
+        return sum(map(_degree, expr.args))
+    if isinstance(expr, sp.exp):
+        return 0.0 if _bounded_above(expr.args[0]) else math.inf
+    if isinstance(expr, sp.log):
+        rate = _rate(expr.args[0]) if _away_from_zero(expr.args[0]) else math.inf
+        return 2.0 if 0 < rate < math.inf else 1.0 + rate
+    if isinstance(expr, sp.Pow) and expr.exp.is_number:
+        if expr.exp.is_positive:
+            return float(expr.exp) * _degree(expr.base)
+        return 0.0 if _away_from_zero(expr.base) else math.inf
+    return math.inf
+
+
+def _above(expr: sp.Expr) -> float:
+    """An α such that f(y) ≤ α y² + B y + C, infinite where the rules show none."""
+    terms = sp.Add.make_args(sp.expand(expr))
+    polynomial = sp.Poly(sp.Add(*(t for t in terms if t.is_polynomial(_y))), _y)
+    rest = [t for t in terms if not t.is_polynomial(_y)]
+    if not all(_degree(t) <= 1 or _bounded_above(t) for t in rest):
+        return math.inf
+    degree, leading = polynomial.degree(), polynomial.LC()
+    if degree <= 1 or leading.is_negative:
+        return float(leading) if degree == 2 else 0.0
+    return float(leading) if degree == 2 and leading.is_real else math.inf
+
+
+def _bounded_above(expr: sp.Expr) -> bool:
+    if expr.is_polynomial(_y):
+        polynomial = sp.Poly(expr, _y)
+        return bool(polynomial.degree() < 1 or polynomial.LC().is_negative)
+    if isinstance(expr, sp.Add):
+        return all(map(_bounded_above, expr.args))
+    return bool(expr.is_nonpositive) or _degree(expr) == 0
+
+
+def _away_from_zero(expr: sp.Expr) -> bool:
+    """Whether f or −f stays above a positive number."""
+    if not expr.has(_y):
+        return bool(expr.is_nonzero)
+    if expr.is_polynomial(_y) and (polynomial := sp.Poly(expr, _y)).domain in (sp.ZZ, sp.QQ):
+        return bool(polynomial.count_roots(0) == 0)
+    if isinstance(expr, sp.cosh):
+        return True
+    if isinstance(expr, sp.Add):
+        constant, rest = expr.as_coeff_Add()
+        terms = sp.Add.make_args(rest)
+        above = constant > 0 and all(t.is_nonnegative for t in terms)
+        return bool(above or (constant < 0 and all(t.is_nonpositive for t in terms)))
+    if isinstance(expr, sp.Mul):
+        return all(map(_away_from_zero, expr.args))
+    if isinstance(expr, sp.Abs):
+        return _away_from_zero(expr.args[0])
+    if isinstance(expr, sp.Pow) and expr.exp.is_number and expr.exp.is_positive:
+        return _away_from_zero(expr.base)
+    return isinstance(expr, sp.exp) and _bounded_above(-expr.args[0])
