@@ -94,6 +94,46 @@ def test_the_call_that_waits_for_a_worker_speaks_for_it():
     assert caught(lambda: (worker.start(), worker.join())) == []
 
 
+def test_what_is_said_of_a_function():
+    """Its hint, and its own name or another that the user has called; not where it shows its progress."""
+
+    def sleeps(seconds, progress=False):
+        time.sleep(seconds)
+
+    text = "has been running for 0 s"
+    for name, said in (("", "test_what_is_said_of_a_function.<locals>.sleeps"), ("front", "front")):
+        watched_now = watched("sleep less", name)(sleeps)
+        assert [str(one.message) for one in caught(lambda now=watched_now: now(0.9))] == [f"{said} {text}; sleep less"]
+        assert caught(lambda now=watched_now: now(0.6, progress=True)) == []
+
+
+def test_one_line_of_a_loop_speaks_once():
+    """As Python's own warnings: by default once for each line, which a module remembers."""
+    globals().pop("__warningregistry__", None)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("default", SlowMethodWarning)
+        for _ in range(2):
+            slow(0.9)
+    assert [one.category for one in found] == [SlowMethodWarning]
+    assert "__warningregistry__" in globals()
+    assert None not in globals()
+
+
+def test_one_watcher_for_all_calls():
+    calls = [threading.Thread(target=slow, args=(0.3,), kwargs={"progress": False}) for _ in range(3)]
+
+    def run():
+        for one in calls:
+            one.start()
+        seen = set()
+        while any(one.is_alive() for one in calls):
+            seen.add(sum(one.name == "kernelcalc watch" for one in threading.enumerate()))
+            time.sleep(0.01)
+        assert max(seen) == 1
+
+    caught(run)
+
+
 def test_the_watcher_ends_with_the_calls():
     slow(0.0)
     time.sleep(0.3)

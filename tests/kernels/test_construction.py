@@ -24,6 +24,7 @@ D, C = L.Dense(), L.Conv(2)
         (C, "tanh", L.AveragePool(2), C, "tanh", L.Flatten(), D, "tanh", D),
         (C, L.Residual("tanh", C), "tanh", L.GlobalAverage(), D),
         (C, L.Residual("tanh", L.Conv(2, padding="zeros")), "tanh", L.Flatten(), D),
+        (C, L.Residual("tanh", L.Conv(2, stride=(1, 1))), "tanh", L.Flatten(), D),
     ],
     ids=repr,
 )
@@ -75,6 +76,11 @@ def test_positions_within_branches_are_found():
         (
             (C, L.Residual("tanh", L.Conv(2, padding="valid")), L.Flatten(), D),
             f"a residual branch that keeps its positions, got {L.Conv(2, padding='valid')!r}; "
+            "padding='circular' or 'zeros' and stride 1",
+        ),
+        (
+            (C, L.Residual("tanh", L.Conv(2, stride=(1, 2))), L.Flatten(), D),
+            f"a residual branch that keeps its positions, got {L.Conv(2, stride=(1, 2))!r}; "
             "padding='circular' or 'zeros' and stride 1",
         ),
         (
