@@ -1,6 +1,7 @@
 """No expectation takes more than ten seconds without a word that says what is faster."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def test_a_short_wait_needs_no_word():
 
 
 def test_the_word_comes_once_and_with_the_time_of_the_whole(monkeypatch):
-    clock = iter([0.0, 0.9, 2.0, 30.0])
+    clock = iter([100.0, 100.9, 102.0, 130.0])
     monkeypatch.setattr(patience.time, "thread_time", lambda: next(clock))
     one = patience.Patience("all of it", "less is faster")
     one.done(0.01)
@@ -46,8 +47,20 @@ def test_the_word_comes_once_and_with_the_time_of_the_whole(monkeypatch):
     one.done(0.5)
 
 
+def test_ten_seconds_need_no_word(monkeypatch):
+    """A second into the work, a tenth of which it was: 9.5 s or 10.5 s of the whole."""
+    for spent, said in ((0.95, 0), (1.05, 1)):
+        clock = iter([100.0, 100.0 + 2 * spent])
+        monkeypatch.setattr(patience.time, "thread_time", lambda clock=clock: next(clock))
+        one = patience.Patience("all of it", "less is faster")
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            one.done(0.2)
+        assert len(found) == said
+
+
 def test_what_was_in_vain_foretells_nothing(monkeypatch):
-    clock = iter([0.0, 4.0, 6.0, 8.5])
+    clock = iter([100.0, 104.0, 106.0, 108.5])
     monkeypatch.setattr(patience.time, "thread_time", lambda: next(clock))
     one = patience.Patience("all of it", "less is faster")
     one.again()

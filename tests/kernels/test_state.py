@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kernelcalc.kernels import state
 from kernelcalc.kernels.state import (
     DIAGONAL,
     KERNEL_NAMES,
@@ -10,7 +11,9 @@ from kernelcalc.kernels.state import (
     TRANSPOSED,
     DiagonalKernels,
     Gathered,
+    Kernel,
     PairKernels,
+    add_kernel,
     no_weights_yet,
     plain,
     turned,
@@ -37,6 +40,21 @@ def test_the_table():
     assert TRANSPOSED == {"phi": "phi_t", "lam": "lam_t"}
 
 
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_a_row_of_ones_own(monkeypatch, symmetric):
+    for table in (KERNELS, TRANSPOSED, state._PLAIN):
+        for name in ("own", "own_t"):
+            # as it was, when the test ends
+            monkeypatch.setitem(table, name, None)
+            del table[name]
+    row = Kernel(name="own", letter="O", meaning="one's own", symmetric=symmetric)
+    assert (row.smoothness, row.default) == (4, True)
+    add_kernel(row)
+    assert KERNELS["own"] is row
+    assert with_transposes(["own"]) == ({"own"} if symmetric else {"own", "own_t"})
+    assert plain("own_t") == ("own_t" if symmetric else "own")
+
+
 def test_names_of_transposes():
     for name, other in (("phi", "phi_t"), ("lam_t", "lam"), ("theta", "theta"), ("xi", "xi")):
         assert (turned(name), turned(other)) == (other, name)
@@ -60,6 +78,8 @@ def test_values_on_the_diagonal():
         [13.0, 13.0, 11.0],
         [103.0, 103.0, 101.0],
     ]
+    # and the same again
+    assert many.sigma.tolist() == [3.0, 3.0, 1.0]
     assert many.sigma is many.sigma
 
 
