@@ -417,9 +417,22 @@ def test_labels_that_do_not_fit_are_shown():
         (lambda: binary.encode([0, 1, 2]), InputError, "±1 or 0/1, got 2; for more than two classes use loss='softmax'"),
         (lambda: binary.encode([0, -1]), InputError, "labels ±1 or 0/1, got -1 together with 0; for more"),
         (lambda: binary.encode([[1, -1]], 3), ShapeError, "3"),
+        (lambda: softmax.encode([0, 1], 0), InputError, "^expected n_out, a whole number of at least 1, got 0$"),
         (lambda: softmax.encode([0, 3], 3), InputError, "class labels below n_out=3, got 3$"),
         (lambda: softmax.encode([[0.5, 0.6]]), InputError, r"class probabilities that sum to 1, got a row \[0.5 0.6\]$"),
         (lambda: softmax.encode([[1.5, -0.5]]), InputError, r"class probabilities that sum to 1, got a row \[ 1.5 -0.5\]$"),
     ):  # fmt: skip
         with pytest.raises(error, match=text):
             call()
+
+
+@pytest.mark.parametrize(("shape", "whole"), [((1, 3), (5, 3)), ((4, 1, 3), (4, 5, 3)), ((5, 3), (5, 3))])
+def test_the_curvature_has_the_shape_of_outputs_and_targets(shape, whole):
+    """One row of outputs beside five of targets is that row five times."""
+    y, t = RNG.normal(size=shape), np.eye(3)[[0, 2, 1, 0, 2]]
+    np.testing.assert_array_equal(MeanSquaredError().curvature(y, t), np.ones(whole))
+    p = np.exp(y) / np.exp(y).sum(axis=-1, keepdims=True)
+    blocks = p[..., None] * np.eye(3) - p[..., :, None] * p[..., None, :]
+    found = SoftmaxCrossEntropy().curvature(y, t)
+    assert found.shape == (*whole, 3)
+    np.testing.assert_allclose(found, np.broadcast_to(blocks, found.shape), rtol=1e-12, atol=1e-15)
