@@ -436,3 +436,26 @@ def test_the_curvature_has_the_shape_of_outputs_and_targets(shape, whole):
     found = SoftmaxCrossEntropy().curvature(y, t)
     assert found.shape == (*whole, 3)
     np.testing.assert_allclose(found, np.broadcast_to(blocks, found.shape), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("law", "outputs", "largest"),
+    [
+        (MeanSquaredError(), [[3.0, 0.0]], 1.0),
+        # p (1 - p) where both classes are as likely
+        (BinaryCrossEntropy(), [[0.0]], 0.25),
+        # diag p - p p^T at p = (1/2, 1/2, 0), along (1, -1, 0)
+        (SoftmaxCrossEntropy(), [[0.0, 0.0, -800.0]], 0.5),
+    ],
+)
+def test_curvatures_reach_their_bound_and_no_more(law, outputs, largest):
+    t = np.zeros((1, len(outputs[0])))
+
+    def top(y):
+        h = law.curvature(np.array(y), t)
+        return np.linalg.eigvalsh(h).max() if law.has_blocks else h.max()
+
+    assert law.curvature_bound == largest == pytest.approx(top(outputs), rel=1e-12)
+    assert max(top([RNG.normal(size=len(t[0])) * scale]) for scale in (0.1, 1, 10) for _ in range(50)) <= largest * (
+        1 + 1e-12
+    )
