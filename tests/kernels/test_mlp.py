@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import kernelcalc as kc
-from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.errors import InputError, ShapeError, SmoothnessError
+from kernelcalc.kernels.formulas import network_latex
 from kernelcalc.kernels.mlp import require_plain
 
 Conv, Dense, Flatten, Residual = kc.layers.Conv, kc.layers.Dense, kc.layers.Flatten, kc.layers.Residual
@@ -59,6 +60,8 @@ def test_the_same_network_but_for_one_thing():
     assert two.replace(beta=0.5) == kc.MLP(["tanh", "erf"], 3, beta=0.5)
     assert refused(lambda: two.replace(depth=4)) == "3 activations for depth=4, got 2"
     assert kc.MLP("tanh", 1).replace(activation="erf", depth=2) == kc.MLP("erf", 2)
+    # one hidden layer has no second nonlinearity
+    assert kc.MLP("erf", 2).replace(depth=3) == kc.MLP("erf", 3)
 
 
 def test_what_a_file_keeps():
@@ -134,6 +137,22 @@ def test_kernels_say_whose_they_are():
     np.testing.assert_allclose(both.layers[0].sigma, X @ X[:1].T / 2, rtol=1e-15)
     images = kc.Sequential(Conv(2), Flatten(), Dense())
     assert repr(images.kernels(IMAGES, only="sigma")) == f"LimitingKernels(sigma; 2 × 2; {images!r})"
+
+
+def test_what_is_not_there_is_refused_by_name():
+    for net, points in ((kc.MLP("relu", 2), X), (kc.Sequential(Conv(2), "relu", Flatten(), Dense()), IMAGES)):
+        for options in ({}, {"dps": 20}) if points is X else ({},):
+            with pytest.raises(SmoothnessError, match=r"for the kernel phi .*, got relu"):
+                _ = net.kernels(points, **options).phi
+
+
+def test_formulas_and_lazy_kernels_are_those_of_the_network():
+    net = kc.Sequential(Dense(1.5, 0.2), "tanh", Dense(), n_out=2)
+    assert net._repr_latex_() == network_latex(net.layers, 2) != network_latex(net.layers, 1)
+    pytest.importorskip("dask")
+    for other in (None, X[:1]):
+        lazy = net.kernels(X, other, engine="dask", only="theta")
+        np.testing.assert_allclose(np.asarray(lazy.theta), net.kernels(X, other).theta, rtol=1e-12)
 
 
 def test_kernels_remember_their_points():

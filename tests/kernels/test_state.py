@@ -10,9 +10,9 @@ from kernelcalc.kernels.state import (
     KERNELS,
     TRANSPOSED,
     DiagonalKernels,
-    Gathered,
     Kernel,
     PairKernels,
+    Spread,
     add_kernel,
     no_weights_yet,
     plain,
@@ -72,7 +72,7 @@ def test_values_on_the_diagonal():
     column = DiagonalKernels(sigma=np.arange(4.0)).take(slice(1, 4), (-1, 1))
     assert (column.sigma.tolist(), column.theta, column.phi) == ([[1.0], [2.0], [3.0]], None, None)
     # of every pair its point
-    many = Gathered(at, np.array([3, 3, 1]))
+    many = Spread(at, lambda values: values[[3, 3, 1]])
     assert [getattr(many, name).tolist() for name in DIAGONAL] == [
         [3.0, 3.0, 1.0],
         [13.0, 13.0, 11.0],
