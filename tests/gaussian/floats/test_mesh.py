@@ -127,6 +127,17 @@ def test_callables_are_looked_at_most_closely_around_0():
     assert 1e-9 < np.diff(edges).min() < 1e-6
 
 
+@pytest.mark.parametrize("at", [-15.3, -5.3, 7.7, 15.9])
+def test_callables_are_looked_at_everywhere(at):
+    """Some hundred places of a bump as wide as 1/30."""
+
+    def bump(v):
+        return np.exp(-1000 * (v - at) ** 2)
+
+    edges = feature_mesh(as_activation(bump), 16.0).edges
+    assert missed(bump, edges) < 1e-11
+
+
 def test_doubt_is_rounding_and_what_panels_miss():
     steep, plain = kc.Activation("exp(-3000*tanh(x)**2)"), kc.Activation("tanh(x)")
     assert rounds(steep)
