@@ -59,6 +59,22 @@ def test_nested_reaches_as_far_as_growth_asks(monkeypatch, rate, reach):
     assert abs(found.value[0] - wanted) <= found.error[0] + 1e-13 * rate**2 * wanted
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_either_end_of_the_inner_range_may_ask_for_more(monkeypatch, sign):
+    """E[e^{±9b}] = e^{81/2}, nine deviations away on one side; at ten e^{−1/2} of it is left."""
+    asked, rule = [], module._Rule
+
+    def counted(*given, reads):
+        asked.append(given[-2])
+        return rule(*given, reads=reads)
+
+    monkeypatch.setattr(module, "_Rule", counted)
+    one, grows = kc.Activation("1+0*x"), kc.Activation(f"exp({9 * sign}*x)")
+    found = nested(one, grows, make_covariance(np.ones(1), np.ones(1), np.zeros(1)))
+    assert asked == [10.0, 10.0, 16.0, 16.0, 26.0, 26.0]
+    assert found.value[0] == pytest.approx(math.exp(40.5), rel=1e-12)
+
+
 def test_nested_of_a_bump_in_the_tail():
     """E[e^{−50(a − 20)²}] = e^{−50·400/101}/√101."""
     bump, one = kc.Activation("exp(-50*(x-20)**2)"), kc.Activation("1+0*x")
@@ -144,7 +160,7 @@ def test_all_panels_where_what_is_read_off_is_not_smooth(monkeypatch):
     monkeypatch.setattr(module, "_Rule", counted)
     f, g = kc.Activation("max(0.1-Abs(x-3.1),0)"), kc.Activation("exp(8*x)")
     found = nested(f, g, make_covariance(np.ones(1), np.ones(1), np.full(1, 0.4)))
-    assert asked[-4:] == [(reach, count, False) for reach in (10.0, 16.0) for count in (12, 20)]
+    assert asked == [(reach, count, reads) for reads in (True, False) for reach in (10.0, 16.0) for count in (12, 20)]
     with mp.workdps(25):
         places = [mp.mpf(p) / 10 for p in (30, 31, 32)]
         wanted = mp.exp(32) * mp.quad(
@@ -164,9 +180,11 @@ def test_a_bound_of_what_lies_far_out_is_no_overflow():
 def test_what_overflows_within_the_last_reach_is_refused():
     """E[e^{0.495a²}] = 10, but e^{0.495·38²} is no float."""
     grows, kink = kc.Activation("exp(0.495*x**2)"), kc.Activation("max(tanh(x-12),0)+1")
-    with pytest.raises(
-        kc.errors.DivergentExpectationError, match=r"max\(tanh.* at q1=1\.0, .*finite and lies further out$"
-    ):
+    refused = (
+        r"^expected f\(a\)g\(b\) that a Gaussian can integrate, within 38 standard deviations, got exp\(0\.495\*x\*\*2\), "
+        r"max\(tanh.* at q1=1\.0, q2=1\.0, c=0\.5; use smaller variances, or dps=20 if it is finite and lies further out$"
+    )
+    with pytest.raises(kc.errors.DivergentExpectationError, match=refused):
         nested(grows, kink, make_covariance(np.ones(1), np.ones(1), np.full(1, 0.5)))
 
 
