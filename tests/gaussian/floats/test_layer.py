@@ -174,9 +174,13 @@ def test_pairs_whose_closed_form_cancels_go_one_by_one(monkeypatch):
 
 
 def test_points_of_an_index():
-    at = np.array([0, 2])
-    assert layer._points(slice(3, 9), at).tolist() == [3, 5]
-    assert layer._points(np.array([7, 1, 4]), at).tolist() == [7, 4]
+    """At the places (0, 1) and (2, 0) of a block; an index is a range, counts along an axis or names every pair."""
+    at = np.array([0, 2]), np.array([1, 0])
+    assert [layer._points(slice(3, 9), at, axis).tolist() for axis in (0, -1)] == [[3, 5], [4, 3]]
+    assert [layer._points(np.array([7, 1, 4]), at, axis).tolist() for axis in (0, -1)] == [[7, 4], [1, 7]]
+    every = np.array([[7, 8], [1, 2], [4, 5]])
+    assert [layer._points(every, at, axis).tolist() for axis in (0, -1)] == [[8, 4], [8, 4]]
+    assert layer._points(np.array([7, 1, 4]), at[:1], -1).tolist() == [7, 4]
     assert layer._reach(slice(3, 9)) == slice(3, 9)
     assert layer._reach(np.array([7, 1, 4])) == slice(1, 8)
 

@@ -12,7 +12,9 @@ from kernelcalc.gaussian.floats.norms import (
     P_NORMS,
     Cut,
     enough,
+    least_norms,
     lower_norms,
+    octaves,
     scale_below,
     series_error,
     smallest_scale,
@@ -121,3 +123,21 @@ def test_a_series_is_off_by_no_more():
     found = math.fsum((f[:40] + off[0]) * (g[:40] + off[1]) * rho ** k[:40])
     exact = mp.fsum(mp.mpf(a) * mp.mpf(b) * mp.mpf(rho) ** int(i) for a, b, i in zip(f, g, k, strict=True))
     assert abs(found - exact) <= series_error(rho**40, *cuts) < 1e-8
+
+
+def test_octaves_around_variances():
+    assert octaves(np.array([3.0, 5.0, 7.9])) == (2.0, 8.0)
+    assert octaves(np.array([1.0])) == (1.0, 2.0)
+    assert octaves(np.array([0.0, 0.3])) == (0.0, 0.5)
+    assert octaves(np.zeros(2)) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("text", "order"), [("tanh(x)", 0), ("gelu(x)", 1), ("sin(3*x)", 0)])
+def test_norms_of_octaves_are_below_all_between(text, order):
+    function = kc.activation(text).derivative(order)
+    least = least_norms(function, (0.25, 4.0))
+    between = lower_norms(function, np.geomspace(0.25, 4.0, 400)).min(axis=0)
+    assert least.shape == (1, between.size)
+    assert (least[0] <= between).all()
+    assert (least[0] >= between / 8).all()
+    assert least_norms(function, (0.0, 4.0)).tolist() == [[0.0] * between.size]
