@@ -19,7 +19,7 @@ from kernelcalc.errors import ExpressionError, InputError, KernelcalcError, NotF
 from kernelcalc.expressions.atoms import Delta, x
 from kernelcalc.expressions.parsing import parse_expression
 from kernelcalc.expressions.sinc import Sinc
-from kernelcalc.expressions.stable import FloatFunction, mpmath_callable, numpy_callable
+from kernelcalc.expressions.stable import mpmath_callable
 from kernelcalc.expressions.tree import NamedExpression
 
 # Values are looked at up to here when an expression is checked: e^{x²} is a fair function and overflows at 27.
@@ -176,10 +176,6 @@ class Activation(NamedExpression):
         return self.form.known and not any(self.kinks) and all(abs(f.at) < 1e-14 for f in self.features)
 
     @cached_property
-    def _compiled(self) -> tuple[FloatFunction, ...]:
-        return tuple(numpy_callable(piece, x) for piece in self.form.stable)
-
-    @cached_property
     def mpmath_pieces(self) -> tuple[Callable[[Any], Any], ...]:
         """The pieces as functions of mpmath numbers, evaluated at the caller's precision."""
         return tuple(mpmath_callable(piece, x) for piece in self.form.pieces)
@@ -193,9 +189,9 @@ class Activation(NamedExpression):
             If a value overflows at a finite argument.
         """
         values = _real(values)
-        result = self._compiled[0](values if not self.kinks else np.minimum(values, self.kinks[0]))
+        result = self.form.compiled[0](values if not self.kinks else np.minimum(values, self.kinks[0]))
         for index, at in enumerate(self.kinks):
-            right = self._compiled[index + 1](np.maximum(values, at))
+            right = self.form.compiled[index + 1](np.maximum(values, at))
             result = np.where(values < at, result, right)
             if self._jump_values[index] != 0:
                 result = np.where(values == at, right - self._jump_values[index] / 2, result)

@@ -8,7 +8,9 @@ outwards.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,9 +106,9 @@ def _arguments(expr: sp.Expr) -> Iterator[tuple[sp.Expr, sp.Expr]]:
             yield inner, part
 
 
-def _compiled(expr: sp.Expr, extra: dict[str, Any] | None = None) -> FloatFunction:
+def _compiled(expr: sp.Expr) -> FloatFunction:
     """For float64 arrays; NaN and infinity stay what they are, far out where an argument overflows."""
-    raw = compile_expression(x, in_floats(expr), modules=[extra or {}, NUMPY_FUNCTIONS, "numpy"], cse=True)
+    raw = compile_expression(x, in_floats(expr), modules=[NUMPY_FUNCTIONS, "numpy"], cse=True)
 
     def call(values: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
@@ -191,32 +193,60 @@ def _merged(found: list[Feature]) -> tuple[Feature, ...]:
 
 # Rounding ------------------------------------------------------------------------------------------------------------
 
-_size = sp.Function("magnitude")
-
 
 def rounding_callable(expr: sp.Expr) -> FloatFunction:
     """Bound on the rounding error of an expression's value in float64, that of x by an ulp included: to first order.
 
     Every operation loses half an ulp of its result, which then goes through the slopes of what is outside.
     """
-    bound = _compiled(_lost(expr), {"magnitude": np.abs})
-    return lambda values: EPS * np.nan_to_num(bound(values), nan=0.0, posinf=0.0)
+
+    def call(values: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            lost = _followed(expr, np.asarray(values, dtype=np.float64), {})[1]
+        return np.asarray(EPS * np.nan_to_num(np.broadcast_to(lost, np.shape(values)), nan=0.0, posinf=0.0))
+
+    return call
 
 
-def _lost(expr: sp.Expr) -> sp.Expr:
-    """In units of the rounding of 1."""
+def _followed(expr: sp.Expr, at: np.ndarray, known: dict[sp.Expr, tuple[Any, Any]]) -> tuple[Any, Any]:
+    """Values of an expression at x, and what they have lost, in units of the rounding of 1; of each part once."""
+    if expr not in known:
+        known[expr] = _value_and_loss(expr, at, known)
+    return known[expr]
+
+
+def _value_and_loss(expr: sp.Expr, at: np.ndarray, known: dict[sp.Expr, tuple[Any, Any]]) -> tuple[Any, Any]:
     if not expr.has(x):
-        return _size(expr)
+        value = _constant(expr)
+        return value, abs(value)
     if expr == x:
-        return 2 * _size(x)
-    lost = [_lost(a) for a in expr.args]
+        return at, 2 * np.abs(at)
+    values, lost = zip(*(_followed(part, at, known) for part in expr.args), strict=True)
     if expr.is_Add:
-        return sp.Add(_size(expr), *lost)
+        value = sum(values)
+        return value, np.abs(value) + sum(lost)
     if expr.is_Mul:
-        others = [sp.Mul(*expr.args[:i], *expr.args[i + 1 :]) for i in range(len(expr.args))]
-        return sp.Add(_size(expr), *(part * _size(other) for part, other in zip(lost, others, strict=True)))
-    if isinstance(expr, sp.Function | sp.exp) and not any(a.has(x) for a in expr.args[1:]):
-        return 2 * _size(expr) + _size(expr.fdiff(1)) * lost[0]
-    if expr.is_Pow and not expr.exp.has(x):
-        return 2 * _size(expr) + _size(expr.exp * expr.base ** (expr.exp - 1)) * lost[0]
-    return 2 * _size(expr)
+        value = math.prod(values)
+        others = (math.prod(values[:i] + values[i + 1 :]) for i in range(len(values)))
+        return value, np.abs(value) + sum(part * np.abs(other) for part, other in zip(lost, others, strict=True))
+    if isinstance(expr, sp.Function | sp.exp):
+        function, slope = _function(expr.func(x, *expr.args[1:]))
+        value = function(values[0])
+        return value, 2 * np.abs(value) + np.abs(slope(values[0])) * lost[0]
+    base, power = values
+    value = base**power
+    return value, 2 * np.abs(value) + (0.0 if expr.exp.has(x) else np.abs(power * base ** (power - 1)) * lost[0])
+
+
+def _constant(expr: sp.Expr) -> float:
+    """NaN if it is beyond the range, or complex."""
+    try:
+        return float(expr if expr.is_Number else sp.N(plain(expr), 17))
+    except (OverflowError, TypeError):
+        return math.nan
+
+
+@lru_cache(maxsize=128)
+def _function(of_x: sp.Expr) -> tuple[FloatFunction, FloatFunction]:
+    """A function and its derivative."""
+    return _compiled(of_x), _compiled(of_x.fdiff(1))

@@ -139,6 +139,11 @@ class PiecewiseForm:
         return tuple(feature for part in found for feature in part)
 
     @cached_property
+    def compiled(self) -> tuple[FloatFunction, ...]:
+        """The pieces for float64 arrays, each to be used in its interval."""
+        return tuple(numpy_callable(piece, x) for piece in self.stable)
+
+    @cached_property
     def _lost(self) -> tuple[FloatFunction, ...]:
         return tuple(map(rounding_callable, self.stable))
 
@@ -156,7 +161,7 @@ class PiecewiseForm:
         if not any(abs(float(n)) > STEEP for piece in self.stable for n in piece.atoms(sp.Number)):
             return False
         at = np.concatenate([-(2.0 ** np.linspace(-6, 6, 97)), 2.0 ** np.linspace(-6, 6, 97)])
-        parts = [np.abs(numpy_callable(piece, x)(at)) for piece in self.stable]
+        parts = [np.abs(piece(at)) for piece in self.compiled]
         size = np.choose(np.searchsorted(np.asarray(self.kinks), at), parts)
         lost = self.rounding(at)
         near = [np.abs(at) <= reach for reach in (0.125, 1.0, 8.0, 64.0)]
