@@ -217,8 +217,8 @@ def _followed(expr: sp.Expr, at: np.ndarray, known: dict[sp.Expr, tuple[Any, Any
 
 def _value_and_loss(expr: sp.Expr, at: np.ndarray, known: dict[sp.Expr, tuple[Any, Any]]) -> tuple[Any, Any]:
     if not expr.has(x):
-        value = _constant(expr)
-        return value, abs(value)
+        constant = _constant(expr)
+        return constant, abs(constant)
     if expr == x:
         return at, 2 * np.abs(at)
     values, lost = zip(*(_followed(part, at, known) for part in expr.args), strict=True)

@@ -13,6 +13,7 @@ outputs (E, N, n_out), cotangents (n_out, E, N, n_ℓ), gradients (E, P).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, singledispatch
 from typing import Any, ClassVar
@@ -65,7 +66,8 @@ class Forward:
     def layer_norms(self) -> list[AnyArray]:
         """The diagonals of :meth:`layer_kernels`, (N,) each."""
         return [
-            c * c * np.einsum("si,si->s", a, a) + self.net.beta**2 for c, a in zip(self.net.scales, self.a, strict=True)
+            c * c * np.einsum("...si,...si->...s", a, a) + self.net.beta**2
+            for c, a in zip(self.net.scales, self.a, strict=True)
         ]
 
     def backward(self, cotangent: AnyArray) -> tuple[list[AnyArray], list[AnyArray]]:
@@ -189,8 +191,16 @@ def jacobian_gram(
             one, two = np.moveaxis(one, 0, -3), np.moveaxis(two, 0, -3)
         lead, rows, columns = one.shape[:-3], one.shape[-3:-1], two.shape[-3:-1]
         flat = one.reshape(*lead, -1, one.shape[-1]) @ two.reshape(*lead, -1, two.shape[-1]).swapaxes(-1, -2)
-        total = total + kernel[..., None, :, None, :] * flat.reshape(*lead, *rows, *columns)
+        term = flat.reshape(*lead, *rows, *columns)
+        term *= kernel[..., None, :, None, :]
+        total = term if layer == 0 else np.add(total, term, out=total)
     return np.asarray(total)
+
+
+def through(a: AnyArray, matrix: AnyArray) -> AnyArray:
+    """a @ matrix for a with an axis or more behind that of networks, as one product a network: ``@`` makes one a point."""
+    flat = a.reshape(*matrix.shape[:-2], -1, a.shape[-1]) @ matrix
+    return np.asarray(flat.reshape(*a.shape[:-1], matrix.shape[-1]))
 
 
 def unit_ntk_diagonals(run: Forward, block: int = 64) -> list[AnyArray]:
@@ -200,49 +210,53 @@ def unit_ntk_diagonals(run: Forward, block: int = 64) -> list[AnyArray]:
     diagonal only, so two hidden layers cost O(N n²) and each further one O(N n³), a block of points at a time.
     """
     net, norms = run.net, run.layer_norms()
-    result = [np.broadcast_to(norms[0][:, None], run.a[0].shape)]
+    result = [np.broadcast_to(norms[0][..., None], run.a[0].shape)]
     if net.depth == 1:
         return result
-    result.append(np.broadcast_to(norms[0][:, None], run.d[1].shape))
+    result.append(np.broadcast_to(norms[0][..., None], run.d[1].shape))
     if net.depth == 2:
         return result
     c = net.scales[1]
-    result.append(c * c * norms[0][:, None] * (run.d[1] ** 2 @ net.weights[1] ** 2) + norms[1][:, None])
+    result.append(c * c * norms[0][..., None] * (run.d[1] ** 2 @ net.weights[1] ** 2) + norms[1][..., None])
     for layer in range(3, net.depth):
         result.append(np.empty_like(run.d[layer]))
-    for start in range(0, len(run.outputs) if net.depth > 3 else 0, block):
+    for start in range(0, run.outputs.shape[-2] if net.depth > 3 else 0, block):
         rows = slice(start, start + block)
         # s i j: Θ^2 of the block of points
-        left = net.scales[1] * run.d[1][rows, :, None] * net.weights[1]
-        full = norms[0][rows, None, None] * (left.swapaxes(1, 2) @ left)
+        left = net.scales[1] * run.d[1][..., rows, :, None] * net.weights[1][..., None, :, :]
+        full = norms[0][..., rows, None, None] * (left.swapaxes(-1, -2) @ left)
         for layer in range(2, net.depth - 1):
             # Θ^ℓ has K^{ℓ-1} on its diagonal; (D W)ᵀ Θ (D W)
-            index = np.arange(full.shape[1])
-            full[:, index, index] += norms[layer - 1][rows, None]
-            left = net.scales[layer] * run.d[layer][rows, :, None] * net.weights[layer]
+            index = np.arange(full.shape[-1])
+            full[..., index, index] += norms[layer - 1][..., rows, None]
+            left = net.scales[layer] * run.d[layer][..., rows, :, None] * net.weights[layer][..., None, :, :]
             half = full @ left
-            result[layer + 1][rows] = np.einsum("sij,sij->sj", left, half) + norms[layer][rows, None]
+            own = norms[layer][..., rows, None]
+            result[layer + 1][..., rows, :] = np.einsum("...sij,...sij->...sj", left, half) + own
             if layer < net.depth - 2:
-                full = left.swapaxes(1, 2) @ half
+                full = left.swapaxes(-1, -2) @ half
     return result
 
 
-def hessian_trace(net: Parameters, x: AnyArray) -> AnyArray:
-    r"""g_a(x) = Tr Hf_a(x), (N, n_out), exactly.
+def unit_traces(run: Forward) -> AnyArray:
+    r"""c Tr Hα of the units that the last weights are multiplied with, (N, n_{L-1}), exactly; c α are their values.
 
     A pre-activation is linear in its own layer's parameters, so that its trace comes from those of the layer before alone:
 
     .. math:: Tr Hz^{ℓ+1} = c_ℓ W^{ℓT} \left( σ̈(z^ℓ) ‖∇_θ z^ℓ‖^2 + σ̇(z^ℓ)\, Tr Hz^ℓ \right), \qquad Tr Hz^1 = 0
     """
-    with blas_threads(net.work(len(x))):
-        run = forward(net, x)
-        diagonals = unit_ntk_diagonals(run)
-        traces: Any = np.zeros_like(run.outputs) if net.depth == 1 else 0.0
-        for layer in range(1, net.depth):
-            traces = net.scales[layer] * (
-                (run.dd[layer] * diagonals[layer] + run.d[layer] * traces) @ net.weights[layer]
-            )
+    net, diagonals = run.net, unit_ntk_diagonals(run)
+    traces: Any = np.zeros((*run.outputs.shape[:-1], net.sizes[0]), dtype=run.outputs.dtype)
+    for layer in range(1, net.depth):
+        below = traces @ net.weights[layer - 1] if layer > 1 else 0.0
+        traces = net.scales[layer] * (run.dd[layer] * diagonals[layer] + run.d[layer] * below)
     return np.asarray(traces)
+
+
+def hessian_trace(net: Parameters, x: AnyArray) -> AnyArray:
+    r"""g_a(x) = Tr Hf_a(x), (N, n_out), exactly; see :func:`unit_traces`."""
+    with blas_threads(net.work(len(x))):
+        return np.asarray(unit_traces(forward(net, x)) @ net.weights[-1])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -265,6 +279,20 @@ class Problem:
         """The problem on some of the points (its loss is the mean over these)."""
         return Problem(x=self.x[rows], targets=self.targets[rows], loss=self.loss)
 
+    def slope(self, outputs: AnyArray) -> AnyArray:
+        """∂C/∂f, (N, n_out), or that of every network, (E, N, n_out)."""
+        return self._of_each(self.loss.gradient, outputs)
+
+    def hessian_root(self, outputs: AnyArray) -> AnyArray:
+        """B with 𝓗C = B Bᵀ, (N, n_out, r), or that of every network, (E, N, n_out, r)."""
+        return self._of_each(self.loss.hessian_root, outputs)
+
+    def _of_each(self, function: Callable[[AnyArray, AnyArray], AnyArray], outputs: AnyArray) -> AnyArray:
+        targets = self.targets.astype(outputs.dtype, copy=False)
+        if outputs.ndim == 2:
+            return function(outputs, targets)
+        return np.stack([function(one, targets) for one in outputs])
+
     def value(self, net: Parameters) -> float:
         """C of one network."""
         return self.loss.value(forward(net, self.x).outputs, self.targets)
@@ -277,8 +305,4 @@ class Problem:
         """∂C/∂θ, (P,), or that of every network, (E, P)."""
         with blas_threads(net.work(len(self.x))):
             run = forward(net, self.x)
-            if run.outputs.ndim == 2:
-                slope = self.loss.gradient(run.outputs, self.targets)
-            else:
-                slope = np.stack([self.loss.gradient(one, self.targets) for one in run.outputs])
-            return run.gradient(slope)
+            return run.gradient(self.slope(run.outputs))

@@ -186,9 +186,8 @@ class FactoredSteps:
 
     def _look(self, net: Parameters, stage: int) -> None:
         """Keep the slope at these parameters as that of a stage."""
-        problem, run = self._problem, propagate(net, self._problem.x)
-        slope = np.stack([problem.loss.gradient(one, problem.targets) for one in run.outputs])
-        eta = run.cotangents(slope)
+        run = propagate(net, self._problem.x)
+        eta = run.cotangents(self._problem.slope(run.outputs))
         for layer, right in enumerate(self._right):
             right[:, stage] = eta[layer + 1]
             if layer:

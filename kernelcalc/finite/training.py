@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import repeat
 from typing import Any, Generic, TypeVar
 
@@ -196,18 +195,12 @@ def train(
     plan = Schedule(times=times, method=method, step=step, batch_size=batch_size, tol=tol, gradient_norm=gradient_norm)
     problem = Problem.of(net, X, Y, loss)
     check_can("record", record, "__call__", "a function of the time and the network")
-    if method == "flow":
-
-        def velocity(theta: AnyArray) -> AnyArray:
-            return -problem.gradient(net.at(theta))
-
-        if gradient_norm is None and factors_pay(net, problem):
-            passed = side_by_side(net, net.parameters[None], problem, plan.times, plan.tol)
-            states: Iterator[State] = (State(time, theta[0]) for time, theta in passed)
-        else:
-            states = flow(velocity, net.parameters, plan.times, plan.tol, plan.gradient_norm)
-    else:
+    if method != "flow":
         states = _descent(net, problem, plan, random_generator(rng))
+    elif gradient_norm is not None:
+        states = flow(_velocity(net, problem), net.parameters, plan.times, plan.tol, plan.gradient_norm)
+    else:
+        states = (State(time, theta[0]) for time, theta in _passed([net], problem, plan.times, plan.tol))
     if flag("progress", progress):
         states = _with_bar(states, len(plan.times))
     seen, losses, records, now, stopped = [], [], [], net, None
@@ -215,7 +208,7 @@ def train(
         # not copied: no loop writes to a state that it has handed out
         now = net.at(state.theta)
         seen.append(state.time)
-        losses.append(_loss(now, problem, state.time))
+        losses.append(float(_losses(net, state.theta[None], problem, state.time)[0]))
         if record is not None:
             records.append(record(state.time, now))
         stopped = state.time if state.is_last else None
@@ -223,62 +216,60 @@ def train(
 
 
 def train_together(
-    nets: Sequence[Net],
-    X: Any,
-    Y: Any,
-    times: Any,
-    *,
-    record: Callable[[int, float, Net], Any],
-    loss: str | Loss = "mse",
-    tol: float = 1e-4,
-) -> list[Training[Net]]:
+    nets: Sequence[Net], problem: Problem, times: AnyArray, tol: float
+) -> Iterator[tuple[slice, float, AnyArray, AnyArray]]:
     """Gradient flow of networks of one architecture, side by side where that is faster; each as in :func:`train`.
 
     Parameters
     ----------
     nets : sequence of FiniteNetwork
         Where training starts.
-    X, Y, times, loss, tol
-        See :func:`train`.
-    record : callable
-        ``record(i, t, network)``, called for the i-th network at every time; its values are kept.
+    problem : Problem
+        Points, targets and loss of all of them.
+    times, tol
+        As a :class:`Schedule` has them.
 
-    Returns
-    -------
-    list of Training
-        One a network.
+    Yields
+    ------
+    members, time, parameters (M, P), losses (M,)
+        Which of the networks, and what is known of them: some networks at all times, then the next ones.
 
     Raises
     ------
-    InputError, NotFiniteError, IntegrationError
+    IntegrationError
         As :func:`train`, of any of the networks.
     """
-    first, plan = nets[0], Schedule(times=times, tol=tol)
-    problem = Problem.of(first, X, Y, loss)
-    size = networks_together(first, problem)
-    if size == 1 or len(nets) == 1:
-        return [train(net, X, Y, times, loss=loss, tol=tol, record=partial(record, i)) for i, net in enumerate(nets)]
-    found: list[Training[Net]] = []
+    size = networks_together(nets[0], problem)
     for start in range(0, len(nets), size):
-        now = list(nets[start : start + size])
-        theta, losses, records = np.stack([net.parameters for net in now]), [], []
-        for time, passed in side_by_side(first, theta, problem, plan.times, plan.tol):
-            now = [first.at(one) for one in passed]
-            losses.append([_loss(net, problem, time) for net in now])
-            records.append([record(i, time, net) for i, net in enumerate(now, start)])
-        found += [
-            Training(times=plan.times, loss=np.array(values), network=net, records=list(rows))
-            for net, values, rows in zip(now, zip(*losses, strict=True), zip(*records, strict=True), strict=True)
-        ]
-    return found
+        members = slice(start, min(start + size, len(nets)))
+        for time, theta in _passed(nets[members], problem, times, tol):
+            yield members, time, theta, _losses(nets[0], theta, problem, time)
 
 
-def _loss(net: Parameters, problem: Problem, time: float) -> float:
+def _passed(
+    nets: Sequence[Parameters], problem: Problem, times: AnyArray, tol: float
+) -> Iterator[tuple[float, AnyArray]]:
+    """Times and parameters (M, P) there under gradient flow."""
+    first = nets[0]
+    if len(nets) > 1 or factors_pay(first, problem):
+        yield from side_by_side(first, np.stack([net.parameters for net in nets]), problem, times, tol)
+    else:
+        for state in flow(_velocity(first, problem), first.parameters, times, tol):
+            yield state.time, state.theta[None]
+
+
+def _velocity(net: Parameters, problem: Problem) -> Callable[[AnyArray], AnyArray]:
+    return lambda theta: -problem.gradient(net.at(theta))
+
+
+def _losses(net: Parameters, theta: AnyArray, problem: Problem, time: float) -> AnyArray:
+    """C of networks like this one with parameters (M, P)."""
     with np.errstate(over="ignore", invalid="ignore"):
-        value = problem.value(net)
-    if not np.isfinite(value):
+        many = len(theta) > 1
+        values = problem.values(net.at(theta)) if many else np.array([problem.value(net.at(theta[0]))])
+    if not np.isfinite(values).all():
         raise IntegrationError(f"the loss is not finite at t={time:.6g} (an overflow, or NaN from an activation)")
-    return value
+    return values
 
 
 def _with_bar(states: Iterator[State], total: int) -> Iterator[State]:

@@ -27,9 +27,15 @@ def alone(monkeypatch, nets, X, Y, times=TIMES, **options):
     return [net.train(X, Y, times, record=lambda t, now: (t, now.parameters), **options) for net in nets]
 
 
-def together(monkeypatch, nets, X, Y, times=TIMES, size=3, **options):
+def together(monkeypatch, nets, X, Y, times=TIMES, size=3, loss="mse", tol=1e-4):
+    """Times (T,), parameters (T, P) and losses (T,) of every network, as those of its group came."""
     monkeypatch.setattr(module, "networks_together", lambda *_: size)
-    return train_together(nets, X, Y, times, record=lambda i, t, now: (i, t, now.parameters), **options)
+    problem, found = Problem.of(nets[0], X, Y, loss), [([], [], []) for _ in nets]
+    for members, time, theta, losses in train_together(nets, problem, np.asarray(times), tol):
+        for row, *values in zip(found[members], theta, losses, strict=True):
+            for known, value in zip(row, (time, *values), strict=True):
+                known.append(value)
+    return [tuple(map(np.array, row)) for row in found]
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "relu"])
@@ -38,12 +44,10 @@ def test_each_goes_where_it_goes_alone(monkeypatch, name):
     nets = like(fin, 5)
     expected = alone(monkeypatch, nets, X, Y, loss=loss, tol=1e-4)
     found = together(monkeypatch, nets, X, Y, loss=loss, tol=1e-4)
-    for number, (one, other) in enumerate(zip(found, expected, strict=True)):
-        assert [row[:2] for row in one.records] == [(number, t) for t, _ in other.records]
-        np.testing.assert_allclose([row[2] for row in one.records], [theta for _, theta in other.records], atol=1e-9)
-        np.testing.assert_allclose(one.loss, other.loss, rtol=1e-8, atol=1e-12)
-        np.testing.assert_array_equal(one.times, other.times)
-        np.testing.assert_array_equal(one.network.parameters, one.records[-1][2])
+    for (times, thetas, losses), other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(times, other.times)
+        np.testing.assert_allclose(thetas, [theta for _, theta in other.records], atol=1e-9)
+        np.testing.assert_allclose(losses, other.loss, rtol=1e-8, atol=1e-12)
 
 
 def test_rejected_steps_of_some(monkeypatch):
@@ -52,25 +56,25 @@ def test_rejected_steps_of_some(monkeypatch):
     nets = like(fin, 4, largest=8.0)
     expected = alone(monkeypatch, nets, X, 30 * Y, [0.1, 0.4], loss=loss, tol=1e-3)
     found = together(monkeypatch, nets, X, 30 * Y, [0.1, 0.4], size=4, loss=loss, tol=1e-3)
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one.records[1][2], other.records[1][1], rtol=1e-6, atol=1e-7)
+    for (_, thetas, _), other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(thetas[1], other.records[1][1], rtol=1e-6, atol=1e-7)
 
 
 def test_float32(monkeypatch):
     fin, X, Y, loss = make_problem("two hidden", dtype=np.float32)
     nets = like(fin, 3)
     expected = alone(monkeypatch, nets, X, Y, loss=loss)
-    for one, other in zip(together(monkeypatch, nets, X, Y, loss=loss), expected, strict=True):
-        assert one.network.dtype == np.float32
-        np.testing.assert_allclose(one.network.parameters, other.network.parameters, rtol=0, atol=1e-5)
+    for (_, thetas, _), other in zip(together(monkeypatch, nets, X, Y, loss=loss), expected, strict=True):
+        assert thetas.dtype == np.float32
+        np.testing.assert_allclose(thetas[-1], other.network.parameters, rtol=0, atol=1e-5)
 
 
 def test_times_that_are_all_zero(monkeypatch):
     fin, X, Y, loss = make_problem("two hidden")
     nets = like(fin, 3)
-    for net, run in zip(nets, together(monkeypatch, nets, X, Y, [0.0, 0.0], loss=loss), strict=True):
-        assert len(run.records) == 2
-        np.testing.assert_array_equal(run.network.parameters, net.parameters)
+    for net, (times, thetas, _) in zip(nets, together(monkeypatch, nets, X, Y, [0.0, 0.0], loss=loss), strict=True):
+        assert times.tolist() == [0.0, 0.0]
+        np.testing.assert_array_equal(thetas, np.stack([net.parameters] * 2))
 
 
 def test_one_that_cannot_be_followed(monkeypatch):

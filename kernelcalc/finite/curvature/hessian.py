@@ -75,17 +75,13 @@ class HessianSplit(Result):
     def at(cls, net: Parameters, problem: Problem) -> HessianSplit:
         """The same for points and targets that are already checked."""
         run = forward(net, problem.x)
-        return cls(
-            run=run,
-            residual=problem.loss.gradient(run.outputs, problem.targets),
-            root=problem.loss.hessian_root(run.outputs, problem.targets),
-        )
+        return cls(run=run, residual=problem.slope(run.outputs), root=problem.hessian_root(run.outputs))
 
     @classmethod
     def of_output(cls, run: Forward, output: int) -> HessianSplit:
         """Σ_s of the Hessians of f_a(x_s) as S, I = 0: ∇C is a unit vector at every point."""
         residual = np.zeros_like(run.outputs)
-        residual[:, output] = 1.0
+        residual[..., output] = 1.0
         return cls(run=run, residual=residual, root=np.zeros((*run.outputs.shape, 1), dtype=run.outputs.dtype))
 
     def __repr__(self) -> str:
@@ -100,7 +96,7 @@ class HessianSplit(Result):
     @cached_property
     def root_cotangents(self) -> list[AnyArray]:
         """ζ̃^ℓ[r, s] = Σ_a B_s[a, r] ∂f_a(x_s)/∂z^ℓ with 𝓗C = B Bᵀ, (r, N, n_ℓ) by layer number."""
-        return self.run.cotangents(self.root.transpose(2, 0, 1))
+        return self.run.cotangents(np.moveaxis(self.root, -1, 0))
 
     @cached_property
     def loss_hessian(self) -> AnyArray:

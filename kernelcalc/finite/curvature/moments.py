@@ -6,6 +6,7 @@ and probes, of few points by outer products (:mod:`kernelcalc.finite.curvature.o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,7 +20,7 @@ from kernelcalc.finite.composition import LayeredForward
 from kernelcalc.finite.curvature.hessian import HessianSplit, weighted_jacobian
 from kernelcalc.finite.curvature.outer import OuterProducts, outer_products_pay
 from kernelcalc.finite.curvature.pairs import CurvaturePairs, curvature_pairs
-from kernelcalc.finite.derivatives import Problem, hessian_trace, parameter_gradient
+from kernelcalc.finite.derivatives import Problem, hessian_trace, jacobian_gram, parameter_gradient
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters
 from kernelcalc.machine import LAPACK_BLOCK, blas_threads
@@ -28,6 +29,8 @@ from kernelcalc.results.result import Result, axes
 
 # Up to this P exactness is worth the dense matrix (measured: 0.4 s for P = 1900, N = 256, one output, one core).
 DENSE_MOMENTS = 2000
+# Columns of Q.
+DEFLATION = 32
 # Gram matrices up to this size are diagonalised whole; above it only their leading eigenvectors are sought.
 _WHOLE_GRAM = 600
 # Enough for a gap as of the NTK of digits (measured: the probes' standard error is that of exact eigenvectors).
@@ -80,7 +83,7 @@ def hessian_moments(
     kmax: int = 4,
     *,
     probes: int = 8,
-    deflation: int = 32,
+    deflation: int = DEFLATION,
     dense: bool | None = None,
     unit_probes: int = 0,
     whole_probes: int = 0,
@@ -173,21 +176,21 @@ def hessian_moments(
     with np.errstate(over="ignore", invalid="ignore"):
         problem = Problem.of(net, X, Y, loss)
         split = HessianSplit.at(net, problem)
-        moments = _moments(
-            split,
-            problem.loss.value(split.run.outputs, problem.targets),
-            kmax,
-            (probes, deflation, unit_probes, whole_probes),
-            dense,
-            random_generator(rng),
-            pairs,
-        )
-    for name, value in vars(moments).items():
-        _require_finite(value, name, net.dtype)
-    return moments
+        value = problem.loss.value(split.run.outputs, problem.targets)
+        sampling = probes, deflation, unit_probes, whole_probes
+        found = moments_of(split, kmax, sampling, [random_generator(rng)], pairs=pairs, dense=dense)
+    require_finite(value, "loss", net.dtype)
+    fields: dict[str, Any] = {name: one if one.ndim else float(one) for name, one in found.items()}
+    return HessianMoments(loss=value, **fields)
 
 
-def _require_finite(value: Any, name: str, dtype: Any) -> None:
+def require_finite(value: Any, name: str, dtype: Any) -> None:
+    """Refuse a moment that overflows.
+
+    Raises
+    ------
+    NotFiniteError
+    """
     if not np.isfinite(value).all():
         raise NotFiniteError(
             f"moments within the range of {np.dtype(dtype).name}",
@@ -196,62 +199,64 @@ def _require_finite(value: Any, name: str, dtype: Any) -> None:
         )
 
 
-def _moments(
+def moments_of(
     split: HessianSplit,
-    loss: float,
     kmax: int,
     sampling: tuple[int, int, int, int],
-    dense: bool | None,
-    generator: np.random.Generator,
+    generators: Sequence[np.random.Generator],
+    *,
     pairs: CurvaturePairs | None,
-) -> HessianMoments:
-    probes, deflation, unit_probes, whole_probes = sampling
-    net = split.run.net
+    dense: bool | None = False,
+) -> dict[str, AnyArray]:
+    """The fields of :class:`HessianMoments` but the loss; of networks side by side with their axis in front.
+
+    ``sampling`` are ``probes``, ``deflation``, ``unit_probes`` and ``whole_probes`` of :func:`hessian_moments`, ``generators``
+    one a network; ``pairs`` of residuals 1.
+    """
+    (probes, deflation, unit_probes, whole_probes), generator = sampling, generators[0]
+    net, (*networks, n, _) = split.run.net, split.run.outputs.shape
     dense = net.n_parameters <= DENSE_MOMENTS if dense is None else flag("dense", dense)
     gram = gauss_newton_gram(split)
-    _require_finite(gram, "trace_i", net.dtype)
+    require_finite(gram, "trace_i", net.dtype)
     deflated = _Deflated(split=split, gram=gram, count=deflation, kmax=kmax)
     images: tuple[_Images, ...] = ()
     check_can("pairs", pairs, "weighted", "unit_pairs of this network")
     if pairs is not None:
-        pairs = pairs.weighted(split.residual[:, 0])
+        pairs = pairs.weighted(split.residual[..., 0])
     elif split.run.factored and whole_probes:
         pairs, images = _probed_pairs(split, deflated.q, whole_probes, generator)
     elif split.run.factored:
         pairs = curvature_pairs(split, unit_probes=unit_probes, rng=generator)
     else:
         pairs = _whole_pairs(split, probes, dense, generator)
-    with blas_threads(len(gram) ** 3):
+    with blas_threads(gram.shape[-1] ** 3):
         trace_i = _power_traces(gram, kmax)
-    trace_s, trace_s2, trace_is = (float(v.sum(dtype=np.float64)) for v in (pairs.s, pairs.s_s, pairs.s_i))
-    trace_h, error = np.zeros(kmax), np.zeros(kmax)
-    trace_h[0] = trace_i[0] + trace_s
+    parts = pairs.s, pairs.s_s, pairs.s_i
+    trace_s, trace_s2, trace_is = (one.reshape(*networks, -1).sum(axis=-1, dtype=np.float64) for one in parts)
+    trace_h, error = np.zeros_like(trace_i), np.zeros_like(trace_i)
+    trace_h[..., 0] = trace_i[..., 0] + trace_s
     if kmax > 1:
-        trace_h[1] = trace_i[1] + 2 * trace_is + trace_s2
-        error[1] = _batch_error(pairs.batches @ np.array([1.0, 2.0]))
+        trace_h[..., 1] = trace_i[..., 1] + 2 * trace_is + trace_s2
+        error[..., 1] = _batch_error(pairs.batches @ np.array([1.0, 2.0]))
     if kmax > 2:
         if dense:
             with blas_threads(net.n_parameters**3):
                 trace_h[2:] = _power_traces(split.h.dense(), kmax)[2:]
         elif outer_products_pay(split, kmax):
-            with blas_threads(len(gram) * net.work(len(split.residual))):
+            with blas_threads(gram.shape[-1] * net.work(n)):
                 products = OuterProducts(split)
-                drawn = products.gaussian(probes, generator)
-                trace_h[2:], error[2:] = products.high_traces(gram, trace_i, drawn)
+                drawn = products.gaussian(probes, generators)
+                trace_h[..., 2:], error[..., 2:] = products.high_traces(gram, trace_i, drawn)
         else:
             with blas_threads(LAPACK_BLOCK * max(len(gram) ** 2, net.n_parameters * deflation)):
                 trace_h[2:], error[2:] = _sampled(deflated, trace_i, probes, generator, images)
-    return HessianMoments(
-        trace_i=trace_i,
-        trace_h=trace_h,
-        trace_h_error=error,
-        trace_s=trace_s,
-        trace_s2=trace_s2,
-        trace_is=trace_is,
-        loss=loss,
-        trace_s2_error=_batch_error(pairs.batches[:, 0]),
-        trace_is_error=_batch_error(pairs.batches[:, 1]),
-    )
+    found = {"trace_i": trace_i, "trace_h": trace_h, "trace_h_error": error}
+    found |= {"trace_s": trace_s, "trace_s2": trace_s2, "trace_is": trace_is}
+    for name, column in (("trace_s2_error", 0), ("trace_is_error", 1)):
+        found[name] = np.full_like(trace_s, _batch_error(pairs.batches[:, column]))
+    for name, value in found.items():
+        require_finite(value, name, net.dtype)
+    return found
 
 
 def _whole_pairs(split: HessianSplit, probes: int, dense: bool, rng: np.random.Generator) -> CurvaturePairs:
@@ -304,39 +309,33 @@ def _batch_error(values: AnyArray) -> float:
 
 
 def gauss_newton_gram(split: HessianSplit) -> AnyArray:
-    """𝓗C^{½} Θ 𝓗C^{½} with row index (r, s): its nonzero spectrum is that of I."""
+    """𝓗C^{½} Θ 𝓗C^{½} with row index (r, s): its nonzero spectrum is that of I. Of networks side by side one each."""
     if not split.run.factored:
         rows = weighted_jacobian(split)
         return rows @ rows.T
-    run, zeta = split.run, split.root_cotangents
-    n, n_out, _ = zeta[-1].shape
-    size = n * n_out
-    total = np.zeros((size, size), dtype=run.outputs.dtype)
-    blocks = total.reshape(n, n_out, n, n_out)
+    run, (n, _, rank) = split.run, split.root.shape[-3:]
+    size = n * rank
     with blas_threads(size**2 * max(run.net.sizes)):
-        for layer, kernel in enumerate(run.layer_kernels()):
-            flat = zeta[layer + 1].reshape(size, -1)
-            term = (flat @ flat.T).reshape(blocks.shape)
-            term *= kernel[None, :, None, :]
-            blocks += term
-    return total
+        blocks = jacobian_gram(run, split.root_cotangents)
+    return blocks.reshape(*blocks.shape[:-4], size, size)
 
 
 def _power_traces(matrix: AnyArray, kmax: int) -> AnyArray:
     """Tr A^k for symmetric A, k = 1..kmax, with half the matrix products: Tr A^{i+j} = ⟨A^i, A^j⟩."""
-    traces = [float(np.trace(matrix, dtype=np.float64))]
+    traces = [np.trace(matrix, axis1=-2, axis2=-1, dtype=np.float64)]
     power, previous = matrix, matrix
     while len(traces) < kmax:
         # exponents so far end at an odd number 2p − 1; next are 2p (⟨A^p, A^p⟩) and 2p + 1 (⟨A^p, A^{p+1}⟩)
         traces.append(_inner(power, power))
         if len(traces) < kmax:
-            previous, power = power, (matrix @ matrix.T if power is matrix else matrix @ power)
+            previous, power = power, (matrix @ matrix.swapaxes(-1, -2) if power is matrix else matrix @ power)
             traces.append(_inner(previous, power))
-    return np.array(traces)
+    return np.stack(traces, axis=-1)
 
 
-def _inner(a: AnyArray, b: AnyArray) -> float:
-    return float(np.vdot(a, b))
+def _inner(a: AnyArray, b: AnyArray) -> AnyArray:
+    one, other = (part.reshape(*part.shape[:-2], -1) for part in (a, b))
+    return np.asarray(np.vecdot(one, other), dtype=np.float64)
 
 
 def _leading(gram: AnyArray, count: int, kmax: int) -> tuple[AnyArray, AnyArray, AnyArray]:

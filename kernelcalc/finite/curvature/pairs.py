@@ -26,7 +26,8 @@ C_u^{ℓm} = Σ_r ζ̃^ℓ_r ζ̃_r^{mT}, so ⟨S_s, I_u⟩ has the terms K^p K^
 :func:`~kernelcalc.finite.derivatives.unit_ntk_diagonals`).
 
 Columns of M and J are made a block of units j at a time for all points together, by one forward and one backward sweep:
-memory O(N · block · n), time O(N n³ + N² n²) for each pair of hidden layers.
+memory O(N · block · n), time O(N n³ + N² n²) for each pair of hidden layers. Networks side by side give every array their
+axis in front.
 
 References
 ----------
@@ -44,7 +45,7 @@ import numpy as np
 from kernelcalc.arguments import random_generator
 from kernelcalc.finite.arrays import AnyArray
 from kernelcalc.finite.curvature.hessian import HessianSplit
-from kernelcalc.finite.derivatives import Problem, forward, unit_ntk_diagonals
+from kernelcalc.finite.derivatives import Problem, forward, through, unit_ntk_diagonals
 from kernelcalc.finite.parameters import Parameters
 from kernelcalc.machine import blas_threads
 
@@ -74,10 +75,13 @@ class CurvaturePairs:
 
     def weighted(self, residual: AnyArray) -> CurvaturePairs:
         """Those of residuals (N,) from those of residuals 1: S_s is R_s times the Hessian of f(x_s)."""
-        both = residual[:, None] * residual
-        return CurvaturePairs(
-            s=residual * self.s, s_s=both * self.s_s, s_i=residual[:, None] * self.s_i, batches=self.batches
-        )
+        rows = residual[..., None]
+        both = rows * residual[..., None, :]
+        return CurvaturePairs(s=residual * self.s, s_s=both * self.s_s, s_i=rows * self.s_i, batches=self.batches)
+
+    def of_network(self, index: int) -> CurvaturePairs:
+        """Those of one of several networks."""
+        return CurvaturePairs(s=self.s[index], s_s=self.s_s[index], s_i=self.s_i[index], batches=self.batches)
 
 
 def unit_pairs(net: Parameters, problem: Problem) -> CurvaturePairs:
@@ -94,9 +98,10 @@ def unit_pairs(net: Parameters, problem: Problem) -> CurvaturePairs:
 
 
 def _unit_pairs(net: Parameters, problem: Problem, dtype: Any) -> CurvaturePairs:
+    parts = ([part.astype(dtype, copy=False) for part in parts] for parts in (net.weights, net.biases))
     with np.errstate(over="ignore", invalid="ignore"):
-        run = forward(net.at(net.parameters.astype(dtype)), problem.x.astype(dtype))
-        root = problem.loss.hessian_root(run.outputs, problem.targets.astype(dtype))
+        run = forward(net.holding(*parts), problem.x.astype(dtype, copy=False))
+        root = problem.hessian_root(run.outputs)
         found = curvature_pairs(HessianSplit(run=run, residual=np.ones_like(run.outputs), root=root))
     s, s_s, s_i = (v.astype(net.dtype) for v in (found.s, found.s_s, found.s_i))
     return CurvaturePairs(s=s, s_s=s_s, s_i=s_i, batches=found.batches)
@@ -120,7 +125,7 @@ def curvature_pairs(
     rng : seed or numpy.random.Generator
         For these vectors.
     """
-    net, n = split.run.net, len(split.run.outputs)
+    net, n = split.run.net, split.run.outputs.shape[-2]
     widest = max(net.sizes[1:])
     # a block of _times with the square weights of a layer, or the Gram matrix of such blocks
     with blas_threads(min(_BLOCK, n * widest**2) * max(n, widest)):
@@ -131,49 +136,51 @@ def _curvature_pairs(split: HessianSplit, block: int | None, unit_probes: int, r
     run, net = split.run, split.run.net
     eta, e = split.cotangents
     kernels = run.layer_kernels()
-    n = len(run.outputs)
+    *networks, n, _ = run.outputs.shape
     dtype = run.outputs.dtype
     lam = [run.outputs] + [run.dd[layer] * e[layer] for layer in range(1, net.depth)]
-    zeta = [np.ascontiguousarray(z.transpose(1, 0, 2)) for z in split.root_cotangents]  # (N, r, n_ℓ)
+    zeta = [np.ascontiguousarray(np.moveaxis(z, 0, -2)) for z in split.root_cotangents]  # (N, r, n_ℓ)
     # by rows of the Jacobian 2 N² n² operations a row and layer, by blocks about 5 N² n² for all rows
-    by_rows = zeta[-1].shape[1] <= _FEW_ROWS
-    s_s = np.zeros((n, n), dtype=dtype)
-    s_i = _along_rows(split, lam, kernels) if by_rows else np.zeros((n, n), dtype=dtype)
+    by_rows = zeta[-1].shape[-2] <= _FEW_ROWS
+    s_s = np.zeros((*networks, n, n), dtype=dtype)
+    s_i = _along_rows(split, lam, kernels) if by_rows else np.zeros_like(s_s)
     # E^m[u, r, s] = ζ̃^m_r(u)·η^m(s)
-    eta_zeta = [] if by_rows else [zeta[m] @ eta[m].T for m in range(net.depth + 1)]
+    eta_zeta = [] if by_rows else [through(zeta[m], _turned(eta[m])) for m in range(net.depth + 1)]
     generator, batches = random_generator(rng), np.zeros((_BATCHES if unit_probes else 0, 2))
     for layer in range(1, net.depth):
         k_row = kernels[layer - 1]
         c2 = net.scales[layer] ** 2
         d = run.d[layer]
         # q = ℓ: A = c D is diagonal, no block needed
-        s_s += 2 * k_row * (eta[layer + 1] @ eta[layer + 1].T) * (c2 * (d @ d.T))
-        for r in range(0 if by_rows else zeta[layer].shape[1]):
-            moved = c2 * ((run.a[layer] * zeta[layer][:, r]) @ d.T)
-            s_i += 2 * k_row.T * (moved * eta_zeta[layer + 1][:, r]).T
+        s_s += 2 * k_row * _gram(eta[layer + 1], eta[layer + 1]) * (c2 * _gram(d, d))
+        for r in range(0 if by_rows else zeta[layer].shape[-2]):
+            moved = c2 * ((run.a[layer] * zeta[layer][..., r, :]) @ _turned(d))
+            s_i += 2 * k_row * _turned(moved * eta_zeta[layer + 1][..., r, :])
         if layer == net.depth - 1:
             # M^{L-1,L-1} = diag λ
-            s_s += k_row**2 * (lam[layer] @ lam[layer].T)
+            s_s += k_row**2 * _gram(lam[layer], lam[layer])
             if not by_rows:
-                s_i += k_row**2 * (lam[layer] @ np.einsum("uri,uri->ui", zeta[layer], zeta[layer]).T)
+                s_i += k_row**2 * _gram(lam[layer], np.einsum("...uri,...uri->...ui", zeta[layer], zeta[layer]))
             continue
-        size = block or _block_size(net.sizes[layer], n * max(net.sizes[1:]))
+        size = block or _block_size(net.sizes[layer], s_s.size // n * max(net.sizes[1:]))
         for rows in _row_blocks(net.sizes[layer], size):
             m_next = _add_block(split, layer, rows, lam, zeta, eta_zeta, kernels, s_s, s_i)
             if not unit_probes:
                 _add_square(split, layer, rows, m_next, lam, [] if by_rows else zeta, k_row, s_s, s_i)
         for i in range(len(batches)):
-            signs = generator.choice(np.array([-1.0, 1.0], dtype=dtype), size=(-(-unit_probes // _BATCHES), d.shape[1]))
+            signs = generator.choice(
+                np.array([-1.0, 1.0], dtype=dtype), size=(-(-unit_probes // _BATCHES), d.shape[-1])
+            )
             part_s, part_i = _probed_square(split, layer, signs, lam, [] if by_rows else zeta)
             part_s, part_i = k_row**2 * part_s, k_row**2 * part_i
             s_s += part_s / _BATCHES
             s_i += part_i / _BATCHES
             batches[i] += part_s.sum(), part_i.sum()
     diagonals = unit_ntk_diagonals(run)
-    trace = np.zeros(n, dtype=dtype)
+    trace = np.zeros((*networks, n), dtype=dtype)
     for layer in range(1, net.depth):
-        trace += np.einsum("si,si->s", lam[layer], diagonals[layer])
-    return CurvaturePairs(s=trace, s_s=0.5 * (s_s + s_s.T), s_i=s_i, batches=batches)
+        trace += np.einsum("...si,...si->...s", lam[layer], diagonals[layer])
+    return CurvaturePairs(s=trace, s_s=0.5 * (s_s + _turned(s_s)), s_i=s_i, batches=batches)
 
 
 def _block_size(units: int, numbers: int) -> int:
@@ -186,14 +193,18 @@ def _row_blocks(n: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, n))
 
 
+def _turned(a: AnyArray) -> AnyArray:
+    return a.swapaxes(-1, -2)
+
+
 def _gram(a: AnyArray, b: AnyArray) -> AnyArray:
-    """⟨a_s, b_t⟩ over all but the first axis."""
-    return a.reshape(len(a), -1) @ b.reshape(len(b), -1).T
+    """⟨a_s, b_t⟩ over the last axis."""
+    return np.asarray(a @ _turned(b))
 
 
-def _times(a: AnyArray, matrix: AnyArray) -> AnyArray:
-    """a @ matrix for a of three axes, as one product: ``@`` itself would make one small product a point."""
-    return (a.reshape(-1, a.shape[2]) @ matrix).reshape(*a.shape[:2], -1)
+def _block_gram(a: AnyArray, b: AnyArray) -> AnyArray:
+    """⟨a_s, b_t⟩ over the last two axes."""
+    return _gram(a.reshape(*a.shape[:-2], -1), b.reshape(*b.shape[:-2], -1))
 
 
 def _along_rows(split: HessianSplit, lam: list[AnyArray], kernels: list[AnyArray]) -> AnyArray:
@@ -205,22 +216,22 @@ def _along_rows(split: HessianSplit, lam: list[AnyArray], kernels: list[AnyArray
     """
     run, net = split.run, split.run.net
     eta, _ = split.cotangents
-    n = len(run.outputs)
-    total = np.zeros((n, n), dtype=run.outputs.dtype)
-    size = max(1, _BLOCK // (n * max(net.sizes[1:])))
+    *networks, n, _ = run.outputs.shape
+    total = np.zeros((*networks, n, n), dtype=run.outputs.dtype)
+    size = max(1, _BLOCK // (total.size // n * max(net.sizes[1:])))
     for row in zip(*split.root_cotangents, strict=True):
         for points in _row_blocks(n, size):
-            moved = kernels[0][:, points, None] * row[1][points]
+            own = [one[..., None, points, :] for one in row]
+            moved = kernels[0][..., points, None] * own[1]
             for layer in range(1, net.depth):
-                total[:, points] += np.einsum("si,sui,sui->su", lam[layer], moved, moved)
-                moved *= run.d[layer][:, None, :]
-                felt = eta[layer + 1] @ row[layer + 1][points].T
-                total[:, points] += (
-                    2 * net.scales[layer] ** 2 * felt * np.einsum("sui,ui->su", moved, run.a[layer][points])
-                )
+                total[..., points] += np.einsum("...si,...sui,...sui->...su", lam[layer], moved, moved)
+                moved *= run.d[layer][..., None, :]
+                felt = _gram(eta[layer + 1], row[layer + 1][..., points, :])
+                turned = np.einsum("...sui,...ui->...su", moved, run.a[layer][..., points, :])
+                total[..., points] += 2 * net.scales[layer] ** 2 * felt * turned
                 if layer < net.depth - 1:
-                    moved = _times(moved, net.scales[layer] * net.weights[layer])
-                    moved += kernels[layer][:, points, None] * row[layer + 1][points]
+                    moved = through(moved, net.scales[layer] * net.weights[layer])
+                    moved += kernels[layer][..., points, None] * own[layer + 1]
     return total
 
 
@@ -243,37 +254,38 @@ def _add_block(
     last = net.depth - 1
     eta, _ = split.cotangents
     k_row = kernels[layer - 1]
-    first = (net.scales[layer] * run.d[layer])[:, rows, None] * net.weights[layer][None, rows, :]
+    first = (net.scales[layer] * run.d[layer])[..., rows, None] * net.weights[layer][..., None, rows, :]
     jac, m_col = _sweep(split, layer, first, lam)
-    zeta_rows = zeta[layer][:, :, rows]  # [u, r, j]
+    zeta_rows = zeta[layer][..., rows]  # [u, r, j]
     for m in range(layer + 1, net.depth + 1):
         q, push = m - 1, None
         if q > layer:
             # second term of the block (ℓ − 1, q), A^q: its square, and X[u, s, j] = Σ_k ã^q_u[k] A_s[k, j]
-            moved = (net.scales[q] * run.d[q])[:, None, :] * jac[q]
-            s_s += 2 * k_row * (eta[m] @ eta[m].T) * _gram(moved, moved)
+            moved = (net.scales[q] * run.d[q])[..., None, :] * jac[q]
+            s_s += 2 * k_row * _gram(eta[m], eta[m]) * _block_gram(moved, moved)
             if eta_zeta or m <= last:
-                push = net.scales[q] * run.a[q] @ moved.reshape(-1, moved.shape[2]).T
-                push = push.reshape(len(moved), len(moved), -1)
+                units = moved.reshape(*moved.shape[:-3], -1, moved.shape[-1])
+                push = _gram(net.scales[q] * run.a[q], units)
+                push = push.reshape(*moved.shape[:-2], *moved.shape[-3:-1])
             if eta_zeta and push is not None:
                 # Σ_j X[u, s, j] (C_u η_s)[j]
-                felt_i = eta_zeta[m].swapaxes(1, 2) @ zeta_rows
-                s_i += 2 * k_row * np.einsum("usj,usj->su", push, felt_i)
+                felt_i = _turned(eta_zeta[m]) @ zeta_rows
+                s_i += 2 * k_row * np.einsum("...usj,...usj->...su", push, felt_i)
         if m > last:
             continue
         column = m_col[m]
-        s_s += 2 * k_row * kernels[q] * _gram(column, column)
+        s_s += 2 * k_row * kernels[q] * _block_gram(column, column)
         if eta_zeta:
-            s_i += 2 * k_row * kernels[q] * _gram(column, zeta_rows.swapaxes(1, 2) @ zeta[m])
-        felt = _times(column, eta[m].T)  # [s, j, t]
+            s_i += 2 * k_row * kernels[q] * _block_gram(column, _turned(zeta_rows) @ zeta[m])
+        felt = through(column, _turned(eta[m]))  # [s, j, t]
         if push is None:
             # A^ℓ = c D is diagonal
-            felt *= run.a[layer][:, rows, None]
-            chi = np.einsum("sjt,tj->st", felt, net.scales[layer] ** 2 * run.d[layer][:, rows])
+            felt *= run.a[layer][..., rows, None]
+            chi = np.einsum("...sjt,...tj->...st", felt, net.scales[layer] ** 2 * run.d[layer][..., rows])
         else:
-            chi = np.einsum("stj,sjt->st", push, felt)
+            chi = np.einsum("...stj,...sjt->...st", push, felt)
         cross = k_row * chi
-        s_s += 2 * (cross + cross.T)
+        s_s += 2 * (cross + _turned(cross))
     return m_col[layer + 1]
 
 
@@ -285,12 +297,12 @@ def _sweep(
     last = net.depth - 1
     jac = {layer + 1: first}
     for k in range(layer + 1, last):
-        jac[k + 1] = _times(jac[k] * run.d[k][:, None, :], net.scales[k] * net.weights[k])
-    m_col = {last: lam[last][:, None, :] * jac[last]}
+        jac[k + 1] = through(jac[k] * run.d[k][..., None, :], net.scales[k] * net.weights[k])
+    m_col = {last: lam[last][..., None, :] * jac[last]}
     for m in range(last - 1, layer, -1):
-        m_col[m] = _times(m_col[m + 1], net.scales[m] * net.weights[m].T)
-        m_col[m] *= run.d[m][:, None, :]
-        m_col[m] += lam[m][:, None, :] * jac[m]
+        m_col[m] = through(m_col[m + 1], net.scales[m] * _turned(net.weights[m]))
+        m_col[m] *= run.d[m][..., None, :]
+        m_col[m] += lam[m][..., None, :] * jac[m]
     return jac, m_col
 
 
@@ -308,18 +320,17 @@ def _add_square(
     """Add the term m = ℓ: of the symmetric M^{ℓℓ} columns from rows.start on, those right of the block twice."""
     run, net = split.run, split.run.net
     right = slice(rows.start, None)
-    square = _times(m_next, net.weights[layer][right].T)
-    square *= (net.scales[layer] * run.d[layer])[:, None, right]
+    square = through(m_next, _turned(net.weights[layer][..., right, :]))
+    square *= (net.scales[layer] * run.d[layer])[..., None, right]
     width = rows.stop - rows.start
     index = np.arange(width)
-    square[:, index, index] += lam[layer][:, rows]
-    corner = np.ascontiguousarray(square[:, :, :width])
+    square[..., index, index] += lam[layer][..., rows]
+    corner = np.ascontiguousarray(square[..., :width])
     weight = k_row**2
-    s_s += weight * (2 * _gram(square, square) - _gram(corner, corner))
+    s_s += weight * (2 * _block_gram(square, square) - _block_gram(corner, corner))
     if zeta:
-        zeta_rows = zeta[layer][:, :, rows]
-        both = zeta_rows.swapaxes(1, 2) @ zeta[layer][:, :, right]
-        s_i += weight * (2 * _gram(square, both) - _gram(corner, both[:, :, :width]))
+        both = _turned(zeta[layer][..., rows]) @ zeta[layer][..., right]
+        s_i += weight * (2 * _block_gram(square, both) - _block_gram(corner, both[..., :width]))
 
 
 def _probed_square(
@@ -331,11 +342,11 @@ def _probed_square(
     total_s, total_i = np.zeros((n, n), dtype=signs.dtype), np.zeros((n, n), dtype=signs.dtype)
     for rows in _row_blocks(len(signs), size):
         v = signs[rows]
-        first = _times(run.d[layer][:, None, :] * v, net.scales[layer] * net.weights[layer])
+        first = through(run.d[layer][:, None, :] * v, net.scales[layer] * net.weights[layer])
         _, m_col = _sweep(split, layer, first, lam)
-        back = _times(m_col[layer + 1], net.scales[layer] * net.weights[layer].T)
+        back = through(m_col[layer + 1], net.scales[layer] * net.weights[layer].T)
         felt = lam[layer][:, None, :] * v + run.d[layer][:, None, :] * back
-        total_s += _gram(felt, felt)
+        total_s += _block_gram(felt, felt)
         if zeta:
-            total_i += _gram(felt, (v @ zeta[layer].swapaxes(1, 2)) @ zeta[layer])
+            total_i += _block_gram(felt, (v @ zeta[layer].swapaxes(1, 2)) @ zeta[layer])
     return total_s / len(signs), total_i / len(signs)

@@ -9,6 +9,8 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from kernelcalc.finite.arrays import AnyArray, finite_array, whole_number
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.curvature.moments import hessian_moments
 from kernelcalc.finite.curvature.pairs import CurvaturePairs, curvature_pairs, unit_pairs
+from kernelcalc.finite.curvature.together import moments_of_networks
 from kernelcalc.finite.derivatives import Problem, forward
 from kernelcalc.finite.ensembles.fingerprint import architecture
 from kernelcalc.finite.ensembles.records import MOMENT_FIELDS
@@ -48,7 +51,7 @@ def mean_ntk(net: FiniteNetwork, X: Any) -> AnyArray:
     array([[10.]])
     """
     theta = net.ntk(X)
-    return theta if theta.ndim == 2 else np.einsum("stcc->st", theta) / net.n_out
+    return theta if net.n_out == 1 else np.einsum("...stcc->...st", theta) / net.n_out
 
 
 def trace_gradient_kernel(net: FiniteNetwork, X: Any, probes: int = 8, rng: Any = 0) -> AnyArray:
@@ -74,10 +77,10 @@ def trace_gradient_kernel(net: FiniteNetwork, X: Any, probes: int = 8, rng: Any 
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Proposition 4 and Lemma 3.
     """
-    x, theta = net.points(X), net.parameters
+    x = net.points(X)
     if not isinstance(net, LayeredNetwork) and net.depth <= HAND_MADE_DEPTH:
-        return trace_derivatives(net, x) / net.n_out
-    jac = net.jacobian(x)
+        return trace_derivatives(forward(net, x)) / net.n_out
+    theta, jac = net.parameters, net.jacobian(x)
     if isinstance(net, LayeredNetwork):
         return _sampled_gradient_kernel(net, x, jac, whole_number(probes, "probes"), random_generator(rng))
     total = np.zeros((len(x), len(x)), dtype=net.dtype)
@@ -126,18 +129,17 @@ def hessian_kernel(net: FiniteNetwork, X: Any, probes: int = 16, rng: Any = 0) -
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Lemma 4.
     """
-    x = net.points(X)
-    total = np.zeros((len(x), len(x)), dtype=net.dtype)
+    x, total = net.points(X), np.zeros((), dtype=net.dtype)
     if isinstance(net, LayeredNetwork):
         signs = random_generator(rng).choice(np.array([-1.0, 1.0]), size=(probes, net.n_parameters))
         for a in range(net.n_out):
             splits = [HessianSplit.of_output(forward(net, one[None]), a) for one in x]
             moved = np.stack([split.product(signs.astype(net.dtype), "s") for split in splits])
-            total += np.einsum("svp,tvp->st", moved, moved, optimize=True) / probes
+            total = total + np.einsum("svp,tvp->st", moved, moved, optimize=True) / probes
         return total / net.n_out
     run = forward(net, x)
     for a in range(net.n_out):
-        total += curvature_pairs(HessianSplit.of_output(run, a)).s_s
+        total = total + curvature_pairs(HessianSplit.of_output(run, a)).s_s
     return total / net.n_out
 
 
@@ -171,19 +173,9 @@ def readout_kernels(net: FiniteNetwork, X: Any) -> ReadoutKernels:
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Lemmas 3 and 5.
     """
-    if isinstance(net, LayeredNetwork):
-        left, right, beta = net.last_units(X)
-        return ReadoutKernels(sigma=left @ left.T + beta**2, phi=right @ left.T, xi=right @ right.T)
-    n = net.weights[-1].shape[0]
-    units = FiniteNetwork(
-        weights=(*net.weights[:-1], np.eye(n, dtype=net.dtype)),
-        biases=(*net.biases[:-1], np.zeros(n, dtype=net.dtype)),
-        activations=net.activations,
-        sigma_w=net.sigma_w,
-        beta=net.beta,
-    )
-    f, g = units(X), units.hessian_trace(X)
-    return ReadoutKernels(sigma=f @ f.T + net.beta**2, phi=g @ f.T, xi=g @ g.T)
+    f, g, beta = net.last_units(X)
+    turned = f.swapaxes(-1, -2)
+    return ReadoutKernels(sigma=f @ turned + beta**2, phi=g @ turned, xi=g @ g.swapaxes(-1, -2))
 
 
 def centred_products(net: FiniteNetwork, X: Any, Y: AnyArray, readout: ReadoutKernels) -> AnyArray:
@@ -202,22 +194,16 @@ def centred_products(net: FiniteNetwork, X: Any, Y: AnyArray, readout: ReadoutKe
     y = finite_array(Y, "Y").reshape(len(x), net.n_out)
     f, g = net(x), net.hessian_trace(x)
     x = x.reshape(len(x), -1)
-    found = []
-    for matrix in (np.eye(len(x)), x @ x.T):
-        found += [float(np.vdot(left, matrix @ y)) for left in (f, g)]
+    found = [_form(left, matrix, y) for matrix in (np.eye(len(x)), x @ x.T) for left in (f, g)]
     for matrix in (np.eye(len(x)), x @ x.T, y @ y.T):
         for left, mean in ((f, readout.sigma), (g, readout.phi)):
-            found.append(float(np.vdot(left, matrix @ f)) - net.n_out * float(np.vdot(matrix, mean)))
-    return np.array(found)
+            found.append(_form(left, matrix, f) - net.n_out * np.einsum("st,...st->...", matrix, mean))
+    return np.stack(found, axis=-1)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Start:
-    """What is known of a network before training: the seed of its probes, its unit pairs, fields by name."""
-
-    state: Any
-    pairs: CurvaturePairs | None
-    values: dict[str, AnyArray]
+def _form(left: AnyArray, matrix: AnyArray, right: AnyArray) -> AnyArray:
+    """Σ_a left_a · M right_a."""
+    return np.asarray(np.einsum("...sa,...sa->...", left, matrix @ right))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -247,41 +233,51 @@ class _Task:
         shape = self.X.shape[1] if self.X.ndim == 2 else self.X.shape[1:]
         drawn = [seed.spawn(2) for seed in seeds]
         nets = [FiniteNetwork.random(self.net, width, shape, np.random.default_rng(draw)) for draw, _ in drawn]
+        states = [sample.generate_state(1)[0] for _, sample in drawn]
         problem = Problem.of(nets[0], self.X, self.Y, "mse")
-        starts = [self._start(net, problem, sample) for net, (_, sample) in zip(nets, drawn, strict=True)]
-        trained = train_together(
-            nets, self.X, self.Y, self.times, tol=self.tol, record=lambda i, *at: self._record(starts[i], problem, *at)
-        )
-        return [
-            start.values | {name: np.stack([row[name] for row in run.records]) for name in run.records[0]}
-            for start, run in zip(starts, trained, strict=True)
-        ]
+        found: list[dict[str, AnyArray]] = []
+        for members, passed in groupby(train_together(nets, problem, self.times, self.tol), itemgetter(0)):
+            own, rows = states[members], []
+            start, pairs = self._start(_beside([net.parameters for net in nets[members]], nets[0]), problem, own)
+            for _, time, theta, _ in passed:
+                rows.append(self._record(_beside(theta, nets[0]), problem, own, None if time else pairs))
+            seen = start | {name: np.stack([row[name] for row in rows], axis=1) for name in rows[0]}
+            found += [{name: values[i] for name, values in seen.items()} for i in range(len(own))]
+        return found
 
-    def _start(self, fin: FiniteNetwork, problem: Problem, sample: np.random.SeedSequence) -> _Start:
-        state = sample.generate_state(1)[0]
-        readout = readout_kernels(fin, self.X)
-        pairs = None
-        # with one output Υ and Tr S² come from the same sums
-        if fin.n_out == 1 and not isinstance(fin, LayeredNetwork):
-            pairs = unit_pairs(fin, problem)
+    def _start(
+        self, nets: FiniteNetwork, problem: Problem, states: Sequence[Any]
+    ) -> tuple[dict[str, AnyArray], CurvaturePairs | None]:
+        """What is known before training, fields by name with the network as first axis, and the unit pairs."""
+        readout = readout_kernels(nets, self.X)
+        pairs = self._pairs(nets, problem)
         values = {
             "sigma": readout.sigma,
             "phi": readout.phi,
             "xi": readout.xi,
-            "upsilon": pairs.s_s if pairs else hessian_kernel(fin, self.X, rng=np.random.default_rng([state])),
-            "controls": centred_products(fin, self.X, self.Y, readout),
+            "upsilon": pairs.s_s if pairs else hessian_kernel(nets, self.X, rng=np.random.default_rng([states[0]])),
+            "controls": centred_products(nets, self.X, self.Y, readout),
         }
-        return _Start(state=state, pairs=pairs, values=values)
+        return _of_each(nets, values), pairs
 
-    def _record(self, start: _Start, problem: Problem, time: float, now: FiniteNetwork) -> dict[str, AnyArray]:
-        pairs = start.pairs
-        if pairs and time:
-            pairs = unit_pairs(now, problem)
-        moments = hessian_moments(
-            now, self.X, self.Y, kmax=self.kmax, probes=self.probes, dense=False, rng=start.state, pairs=pairs
-        )
-        row = {name: np.asarray(getattr(moments, name)) for name in MOMENT_FIELDS}
-        return row | {"theta": mean_ntk(now, self.X), "lam": trace_gradient_kernel(now, self.X, rng=start.state)}
+    def _record(
+        self, now: FiniteNetwork, problem: Problem, states: Sequence[Any], pairs: CurvaturePairs | None
+    ) -> dict[str, AnyArray]:
+        """What is known at one time; ``pairs`` if they are."""
+        options: dict[str, Any] = {"kmax": self.kmax, "probes": self.probes}
+        if pairs is None:
+            pairs = self._pairs(now, problem)
+        values = {"theta": mean_ntk(now, self.X), "lam": trace_gradient_kernel(now, self.X, rng=states[0])}
+        if isinstance(now, LayeredNetwork):
+            moments = hessian_moments(now, self.X, self.Y, dense=False, rng=states[0], **options)
+            values |= {name: np.asarray(getattr(moments, name)) for name in MOMENT_FIELDS}
+        else:
+            values |= moments_of_networks(now, problem, states, pairs=pairs, **options)
+        return _of_each(now, values)
+
+    def _pairs(self, nets: FiniteNetwork, problem: Problem) -> CurvaturePairs | None:
+        """With one output Υ and Tr S² come from the same sums."""
+        return unit_pairs(nets, problem) if nets.n_out == 1 and not isinstance(nets, LayeredNetwork) else None
 
     def group(self) -> int:
         """Trials that may be run together: of large networks few, which take long and are kept when they are done."""
@@ -300,6 +296,16 @@ class _Task:
             "times": self.times.tolist(),
             "numbers": [self.kmax, self.tol, self.probes],
         }
+
+
+def _beside(theta: Sequence[AnyArray] | AnyArray, like: FiniteNetwork) -> FiniteNetwork:
+    """Networks like one with parameters (M, P) side by side; compositions, which are not fully connected, come alone."""
+    return like.at(theta[0] if isinstance(like, LayeredNetwork) else np.asarray(theta))
+
+
+def _of_each(nets: FiniteNetwork, values: dict[str, AnyArray]) -> dict[str, AnyArray]:
+    """With the network as first axis."""
+    return {name: one[None] for name, one in values.items()} if isinstance(nets, LayeredNetwork) else values
 
 
 @watched(

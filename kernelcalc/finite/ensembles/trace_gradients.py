@@ -10,7 +10,7 @@ g_a(x_s) = Σ_ℓ Σ_i σ̈(z_i^ℓ) e_i^ℓ D_i^ℓ with the notation of :mod:`
         + c_1 ((d^1 ∘ d^1 ∘ a^1_t) W^1) ∘ ζ^2_t \right] + 2 c_1^2 (a^1 ∘ d^1) · dz^1,
 
 and D¹ = K⁰ not at all. Networks know two derivatives of their activations: the third is a central difference of fourth order of
-the second. Arrays are (s, t, unit).
+the second. Arrays are (s, t, unit), networks side by side in front.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.finite.arrays import AnyArray
-from kernelcalc.finite.derivatives import Forward, forward, unit_ntk_diagonals
+from kernelcalc.finite.derivatives import Forward, through, unit_ntk_diagonals
 from kernelcalc.machine import blas_threads
 
 # Weight layers up to which the formulas above are all there is.
@@ -31,26 +31,30 @@ STENCIL = ((1.0, 2 / 3), (2.0, -1 / 12))
 SHIFT = 1e-3
 
 
-def trace_derivatives(net: Any, x: AnyArray) -> AnyArray:
+def trace_derivatives(run: Forward) -> AnyArray:
     """Σ_a of the derivatives of g_a(x_s) along ∇f_a(x_t), (N, N), for at most :data:`HAND_MADE_DEPTH` weight layers."""
-    with blas_threads(net.work(len(x) ** 2)):
-        run = forward(net, x)
+    net, n = run.net, run.outputs.shape[-2]
+    with blas_threads(net.work(n**2)):
         third = [_third(act.derivative(2), z) for act, z in zip(net.activations, run.z[1:], strict=True)]
         eta, e = run.backward(run.unit_cotangents())
         diagonals = unit_ntk_diagonals(run)
-        total = np.zeros((len(x), len(x)), dtype=run.outputs.dtype)
+        total = np.zeros((*run.outputs.shape[:-1], n), dtype=run.outputs.dtype)
         for a in range(net.n_out):
             zeta = [one[a] for one in eta]
             dz = _moved(run, zeta)
             de = _moved_back(run, zeta, [one[a] for one in e], dz)
-            changes = _moved_diagonals(run, zeta, dz)
             for layer in range(1, net.depth):
                 ea, dd, diagonal = e[layer][a], run.dd[layer], diagonals[layer]
-                total += np.einsum("sti,si->st", de[layer], dd * diagonal)
-                total += np.einsum("sti,si->st", dz[layer], ea * third[layer - 1] * diagonal)
+                total += _felt(de[layer], dd * diagonal)
+                total += _felt(dz[layer], ea * third[layer - 1] * diagonal)
                 if layer == 2:
-                    total += np.einsum("sti,si->st", changes, ea * dd)
+                    total += _felt(_moved_diagonals(run, zeta, dz), ea * dd)
     return total
+
+
+def _felt(moved: AnyArray, weights: AnyArray) -> AnyArray:
+    """Σ_i of what is moved at s along t, with weights at s."""
+    return np.asarray(np.einsum("...sti,...si->...st", moved, weights))
 
 
 def _third(second: Any, z: AnyArray) -> AnyArray:
@@ -59,14 +63,22 @@ def _third(second: Any, z: AnyArray) -> AnyArray:
     return np.asarray(sum(steps), dtype=z.dtype)
 
 
+def _at_s(a: AnyArray) -> AnyArray:
+    return a[..., :, None, :]
+
+
+def _at_t(a: AnyArray) -> AnyArray:
+    return a[..., None, :, :]
+
+
 def _moved(run: Forward, zeta: list[AnyArray]) -> list[AnyArray]:
     """dz^ℓ by layer number, hidden layers."""
     net, kernels = run.net, run.layer_kernels()
     dz: list[AnyArray] = [run.outputs]
     for layer in range(net.depth - 1):
-        moved = kernels[layer][:, :, None] * zeta[layer + 1]
+        moved = kernels[layer][..., None] * _at_t(zeta[layer + 1])
         if layer:
-            moved += net.scales[layer] * ((run.d[layer][:, None, :] * dz[layer]) @ net.weights[layer])
+            moved += net.scales[layer] * through(_at_s(run.d[layer]) * dz[layer], net.weights[layer])
         dz.append(moved)
     return dz
 
@@ -78,20 +90,18 @@ def _moved_back(run: Forward, zeta: list[AnyArray], e: list[AnyArray], dz: list[
     d_eta: AnyArray | None = None
     for layer in range(net.depth - 1, 0, -1):
         c, above = net.scales[layer], zeta[layer + 1]
-        de[layer] = c * c * (above @ above.T)[:, :, None] * run.a[layer]
+        de[layer] = c * c * (above @ above.swapaxes(-1, -2))[..., None] * _at_t(run.a[layer])
         if d_eta is not None:
-            de[layer] += c * (d_eta @ net.weights[layer].T)
-        d_eta = (run.dd[layer] * e[layer])[:, None, :] * dz[layer] + run.d[layer][:, None, :] * de[layer]
+            de[layer] += c * through(d_eta, net.weights[layer].swapaxes(-1, -2))
+        d_eta = _at_s(run.dd[layer] * e[layer]) * dz[layer] + _at_s(run.d[layer]) * de[layer]
     return de
 
 
 def _moved_diagonals(run: Forward, zeta: list[AnyArray], dz: list[AnyArray]) -> AnyArray:
-    """dD², nothing with one hidden layer."""
+    """dD², with two hidden layers."""
     net, d = run.net, run.d
-    if net.depth < HAND_MADE_DEPTH:
-        return run.outputs
     w, c = net.weights[1], net.scales[1]
-    inner = ((d[1] * run.dd[1])[:, None, :] * dz[1]) @ w**2
-    inner += c * (((d[1] ** 2)[:, None, :] * run.a[1]) @ w) * zeta[2]
-    norms = np.einsum("sti,si->st", dz[1], run.a[1] * d[1])
-    return np.asarray(2 * c * c * (run.layer_norms()[0][:, None, None] * inner + norms[:, :, None]))
+    inner = through(_at_s(d[1] * run.dd[1]) * dz[1], w**2)
+    inner += c * through(_at_s(d[1] ** 2) * _at_t(run.a[1]), w) * _at_t(zeta[2])
+    norms = _felt(dz[1], run.a[1] * d[1])
+    return np.asarray(2 * c * c * (run.layer_norms()[0][..., None, None] * inner + norms[..., None]))

@@ -74,7 +74,7 @@ def test_traces_from_all_unit_vectors_are_exact(name):
 @pytest.mark.parametrize("name", HIDDEN)
 def test_gaussian_vectors_fill_the_range_of_s(name):
     fin, outer = products(name)
-    v = dense(outer.gaussian(6 * fin.n_parameters, np.random.default_rng(0)))
+    v = dense(outer.gaussian(6 * fin.n_parameters, [np.random.default_rng(0)]))
     # no direction of S is missing: S is in the span of the vectors
     basis = np.linalg.svd(v, full_matrices=False)
     span = basis.Vh[: np.linalg.matrix_rank(v)]
@@ -104,11 +104,11 @@ def test_float32_within_rounding():
         outer = OuterProducts(HessianSplit.at(fin, Problem.of(fin, X, Y, loss)))
         assert all(
             part.dtype == dtype
-            for part in (*outer.s(outer.jacobian).left, *outer.gaussian(2, np.random.default_rng(0)).right)
+            for part in (*outer.s(outer.jacobian).left, *outer.gaussian(2, [np.random.default_rng(0)]).right)
         )
         gram = module.gauss_newton_gram(outer.split)
         trace_i = np.array([np.trace(np.linalg.matrix_power(gram.astype(float), k)) for k in range(1, 5)])
-        found.append(outer.high_traces(gram, trace_i, outer.gaussian(8, np.random.default_rng(0)))[0])
+        found.append(outer.high_traces(gram, trace_i, outer.gaussian(8, [np.random.default_rng(0)]))[0])
     # four products of three passes each
     np.testing.assert_allclose(*found, rtol=10 * 12 * np.sqrt(6) * 2.0**-24)
 

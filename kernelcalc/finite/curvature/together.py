@@ -1,0 +1,41 @@
+"""Hessian moments of several networks of one architecture, side by side: at few points calls cost more than arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kernelcalc.arguments import random_generator
+from kernelcalc.finite.arrays import AnyArray
+from kernelcalc.finite.curvature.hessian import HessianSplit
+from kernelcalc.finite.curvature.moments import DEFLATION, moments_of, require_finite
+from kernelcalc.finite.curvature.outer import outer_products_pay
+from kernelcalc.finite.curvature.pairs import CurvaturePairs
+from kernelcalc.finite.derivatives import Problem
+from kernelcalc.finite.parameters import Parameters
+
+
+def moments_of_networks(
+    nets: Parameters, problem: Problem, seeds: Sequence[Any], *, kmax: int, probes: int, pairs: CurvaturePairs | None
+) -> dict[str, AnyArray]:
+    """The moments of fully connected networks side by side, without dense matrices: fields with the network as first axis.
+
+    ``seeds`` are one a network, ``pairs`` :func:`~kernelcalc.finite.curvature.pairs.unit_pairs` of all of them. At more than a
+    few points they are taken one by one.
+    """
+    generators, sampling = [random_generator(seed) for seed in seeds], (probes, DEFLATION, 0, 0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        loss, split = problem.values(nets), HessianSplit.at(nets, problem)
+        if kmax < 3 or outer_products_pay(split, kmax):
+            found = moments_of(split, kmax, sampling, generators, pairs=pairs)
+        else:
+            each = []
+            for i, generator in enumerate(generators):
+                one = HessianSplit.at(nets.holding((w[i] for w in nets.weights), (b[i] for b in nets.biases)), problem)
+                own = None if pairs is None else pairs.of_network(i)
+                each.append(moments_of(one, kmax, sampling, [generator], pairs=own))
+            found = {name: np.stack([one[name] for one in each]) for name in each[0]}
+    require_finite(loss, "loss", nets.dtype)
+    return found | {"loss": loss}
