@@ -22,7 +22,6 @@ from kernelcalc.finite.layers import Dense, Serial
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters, layer_sizes
 from kernelcalc.finite.training import Training, train
-from kernelcalc.machine import blas_threads
 from kernelcalc.results.result import seed_of
 
 
@@ -151,20 +150,6 @@ class FiniteNetwork(Parameters):
             X is not (N, n_in), or holds NaN or infinity.
         """
         return derivatives.hessian_trace(self, self.points(X))
-
-    def last_units(self, X: Any) -> tuple[AnyArray, AnyArray, float]:
-        """What the last weights are multiplied with, c α (N, n), the trace of its Hessian, and β.
-
-        Raises
-        ------
-        ShapeError, NotFiniteError
-            X is not (N, n_in), or holds NaN or infinity.
-        """
-        x = self.points(X)
-        with blas_threads(self.work(len(x))):
-            run = derivatives.forward(self, x)
-            traces = derivatives.unit_traces(run)
-        return np.broadcast_to(self.scales[-1] * run.a[-1], traces.shape), traces, self.beta
 
     def loss(self, X: Any, Y: Any, loss: str | Loss = "mse") -> float:
         """C."""

@@ -131,6 +131,11 @@ class Parameters:
         vars(other).update(vars(self), weights=tuple(weights), biases=tuple(biases))
         return other
 
+    def each(self) -> list[Self]:
+        """The networks of parameters with a leading axis, one by one."""
+        parts = zip(zip(*self.weights, strict=True), zip(*self.biases, strict=True), strict=True)
+        return [self.holding(weights, biases) for weights, biases in parts]
+
     def split(self, vectors: AnyArray) -> tuple[list[AnyArray], list[AnyArray]]:
         """Views of vectors (..., P): a weight array (..., n_ℓ, n_{ℓ+1}) and a bias array (..., n_{ℓ+1}) a layer."""
         lead, at = vectors.shape[:-1], 0

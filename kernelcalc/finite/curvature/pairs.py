@@ -79,9 +79,10 @@ class CurvaturePairs:
         both = rows * residual[..., None, :]
         return CurvaturePairs(s=residual * self.s, s_s=both * self.s_s, s_i=rows * self.s_i, batches=self.batches)
 
-    def of_network(self, index: int) -> CurvaturePairs:
-        """Those of one of several networks."""
-        return CurvaturePairs(s=self.s[index], s_s=self.s_s[index], s_i=self.s_i[index], batches=self.batches)
+    def each(self) -> list[CurvaturePairs]:
+        """Those of several networks one by one."""
+        parts = zip(self.s, self.s_s, self.s_i, strict=True)
+        return [CurvaturePairs(s=s, s_s=s_s, s_i=s_i, batches=self.batches) for s, s_s, s_i in parts]
 
 
 def unit_pairs(net: Parameters, problem: Problem) -> CurvaturePairs:

@@ -31,11 +31,11 @@ def moments_of_networks(
         if kmax < 3 or outer_products_pay(split, kmax):
             found = moments_of(split, kmax, sampling, generators, pairs=pairs)
         else:
-            each = []
-            for i, generator in enumerate(generators):
-                one = HessianSplit.at(nets.holding((w[i] for w in nets.weights), (b[i] for b in nets.biases)), problem)
-                own = None if pairs is None else pairs.of_network(i)
-                each.append(moments_of(one, kmax, sampling, [generator], pairs=own))
+            known = [None] * len(loss) if pairs is None else pairs.each()
+            each = [
+                moments_of(HessianSplit.at(net, problem), kmax, sampling, [generator], pairs=own)
+                for net, generator, own in zip(nets.each(), generators, known, strict=True)
+            ]
             found = {name: np.stack([one[name] for one in each]) for name in each[0]}
     require_finite(loss, "loss", nets.dtype)
     return found | {"loss": loss}

@@ -23,13 +23,14 @@ from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.curvature.moments import hessian_moments
 from kernelcalc.finite.curvature.pairs import CurvaturePairs, curvature_pairs, unit_pairs
 from kernelcalc.finite.curvature.together import moments_of_networks
-from kernelcalc.finite.derivatives import Problem, forward
+from kernelcalc.finite.derivatives import Problem, forward, unit_traces
 from kernelcalc.finite.ensembles.fingerprint import architecture
 from kernelcalc.finite.ensembles.records import MOMENT_FIELDS
 from kernelcalc.finite.ensembles.trace_gradients import HAND_MADE_DEPTH, SHIFT, STENCIL, trace_derivatives
 from kernelcalc.finite.ensembles.trials import run_trials
 from kernelcalc.finite.network import FiniteNetwork, LayeredNetwork
 from kernelcalc.finite.training import Schedule, train_together
+from kernelcalc.machine import blas_threads
 from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
 
@@ -80,6 +81,8 @@ def trace_gradient_kernel(net: FiniteNetwork, X: Any, probes: int = 8, rng: Any 
     x = net.points(X)
     if not isinstance(net, LayeredNetwork) and net.depth <= HAND_MADE_DEPTH:
         return trace_derivatives(forward(net, x)) / net.n_out
+    if net.weights[0].ndim > 2:
+        return np.stack([trace_gradient_kernel(one, x) for one in net.each()])
     theta, jac = net.parameters, net.jacobian(x)
     if isinstance(net, LayeredNetwork):
         return _sampled_gradient_kernel(net, x, jac, whole_number(probes, "probes"), random_generator(rng))
@@ -173,9 +176,20 @@ def readout_kernels(net: FiniteNetwork, X: Any) -> ReadoutKernels:
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Lemmas 3 and 5.
     """
-    f, g, beta = net.last_units(X)
+    f, g, beta = _last_units(net, X)
     turned = f.swapaxes(-1, -2)
     return ReadoutKernels(sigma=f @ turned + beta**2, phi=g @ turned, xi=g @ g.swapaxes(-1, -2))
+
+
+def _last_units(net: FiniteNetwork, X: Any) -> tuple[AnyArray, AnyArray, float]:
+    """What the last weights are multiplied with, c α (N, n), the trace of its Hessian, and β."""
+    if isinstance(net, LayeredNetwork):
+        return net.last_units(X)
+    x = net.points(X)
+    with blas_threads(net.work(len(x))):
+        run = forward(net, x)
+        traces = unit_traces(run)
+    return np.broadcast_to(net.scales[-1] * run.a[-1], traces.shape), traces, net.beta
 
 
 def centred_products(net: FiniteNetwork, X: Any, Y: AnyArray, readout: ReadoutKernels) -> AnyArray:
