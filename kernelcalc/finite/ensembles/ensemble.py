@@ -13,14 +13,16 @@ import numpy as np
 from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.finite.arrays import AnyArray, finite_array, float_type
+from kernelcalc.finite.derivatives import Problem
 from kernelcalc.finite.ensembles.fingerprint import architecture
 from kernelcalc.finite.ensembles.records import MOMENT_FIELDS, MomentRecord
 from kernelcalc.finite.ensembles.trial_log import as_result
 from kernelcalc.finite.ensembles.trials import run_trials
+from kernelcalc.finite.factored import networks_together
 from kernelcalc.finite.losses import Loss, get_loss
 from kernelcalc.finite.network import FiniteNetwork
 from kernelcalc.finite.parameters import layer_sizes
-from kernelcalc.finite.training import Schedule
+from kernelcalc.finite.training import Schedule, train_together
 from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes, seed_of
 
@@ -119,10 +121,7 @@ class _Task:
 
     def run(self, seed: np.random.SeedSequence) -> dict[str, AnyArray]:
         """One trial: fields by name, the time as first axis."""
-        draw, sample, order = seed.spawn(3)
-        generator = np.random.default_rng(draw)
-        fin = FiniteNetwork.random(self.net, self.sizes[1:-1], self.sizes[0], generator, self.dtype)
-        record = self.record.for_trial(sample) if hasattr(self.record, "for_trial") else self.record
+        fin, record, order = self._drawn(seed)
         plan = self.schedule
         result = fin.train(
             self.X,
@@ -136,9 +135,34 @@ class _Task:
             tol=plan.tol,
             rng=order,
         )
-        rows = result.records
-        seen = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        return {"times": result.times, "loss": result.loss} | seen
+        return {"times": result.times, "loss": result.loss} | _stacked(result.records)
+
+    def together(self, seeds: Sequence[np.random.SeedSequence]) -> list[dict[str, AnyArray]]:
+        """Several trials under gradient flow, trained side by side."""
+        nets, records, _ = zip(*map(self._drawn, seeds), strict=True)
+        problem = Problem.of(nets[0], self.X, self.Y, self.loss)
+        rows: list[list[dict[str, AnyArray]]] = [[] for _ in seeds]
+        for members, time, theta, losses in train_together(nets, problem, self.schedule.times, self.schedule.tol):
+            for row, record, one, loss in zip(rows[members], records[members], theta, losses, strict=True):
+                seen = as_result(record(time, nets[0].at(one)))
+                row.append({"times": np.asarray(time), "loss": loss} | seen)
+        return [_stacked(row) for row in rows]
+
+    def _drawn(self, seed: np.random.SeedSequence) -> tuple[FiniteNetwork, Record, np.random.SeedSequence]:
+        """A trial's network, its record and the seed for the order of points."""
+        draw, sample, order = seed.spawn(3)
+        record = self.record.for_trial(sample) if hasattr(self.record, "for_trial") else self.record
+        return self._network(np.random.default_rng(draw)), record, order
+
+    def _network(self, generator: np.random.Generator) -> FiniteNetwork:
+        return FiniteNetwork.random(self.net, self.sizes[1:-1], self.sizes[0], generator, self.dtype)
+
+    def group(self) -> int:
+        """How many trials are faster together."""
+        if self.schedule.method != "flow":
+            return 1
+        like = self._network(np.random.default_rng(0))
+        return networks_together(like, Problem.of(like, self.X, self.Y, self.loss))
 
     def settings(self, settings: dict[str, Any] | None) -> dict[str, Any]:
         """What defines a trial, as JSON values; only the numbers that the method uses."""
@@ -154,6 +178,10 @@ class _Task:
             "dtype": np.dtype(self.dtype).name,
             "record": {"name": getattr(record, "__qualname__", type(record).__qualname__)} | own | (settings or {}),
         }
+
+
+def _stacked(rows: list[dict[str, AnyArray]]) -> dict[str, AnyArray]:
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 @watched(
@@ -234,6 +262,11 @@ def train_ensemble(
     DataFileError, OutputFileError
         The file belongs to another run, is used by another process, or cannot be written.
 
+    Notes
+    -----
+    Under "flow" wide networks at few points take their steps side by side, up to 16 at once, whose trials come to the file
+    together; each goes where it would go alone.
+
     Examples
     --------
     >>> from types import SimpleNamespace
@@ -255,6 +288,8 @@ def train_ensemble(
         settings=None if path is None else task.settings(settings),
         progress=progress,
         executor=executor,
+        together=task.together,
+        group=task.group(),
     )
 
 

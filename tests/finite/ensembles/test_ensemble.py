@@ -79,6 +79,23 @@ def test_an_executor_does_not_change_the_numbers(tmp_path, result):
         np.testing.assert_allclose(there.samples[name], result.samples[name], rtol=1e-10, atol=1e-14)
 
 
+def test_trials_side_by_side_are_those_of_each_network_alone():
+    """Wide networks at few points take the steps of their flows side by side, narrow ones alone."""
+
+    def record(t, network):
+        return {"theta": network.parameters}
+
+    points, targets = X[:3], Y[:3]
+    for width, trials in ((40, 17), (12, 2)):
+        found = train_ensemble(NET, points, targets, TIMES, width=width, trials=trials, rng=3, record=record)
+        for number, seed in enumerate(trial_seeds(3, trials)):
+            fin = FiniteNetwork.random(NET, width, 4, np.random.default_rng(seed.spawn(3)[0]))
+            alone = fin.train(points, targets, TIMES, tol=1e-4, record=lambda t, now: now.parameters)
+            np.testing.assert_allclose(found["theta"][number], alone.records, rtol=0, atol=1e-9)
+            np.testing.assert_allclose(found["loss"][number], alone.loss, rtol=1e-8)
+            np.testing.assert_array_equal(found["times"][number], TIMES)
+
+
 # f = w x without bias: C = w² mean(x²)/2, the Hessian is mean(x²)
 ONE = Architecture(activations=(), sigma_w=1.0, beta=0.0)
 ONE_X, ONE_Y = np.array([[1.0], [2.0]]), np.zeros(2)
