@@ -164,8 +164,14 @@ def _curvature_pairs(split: HessianSplit, block: int | None, unit_probes: int, r
                 s_i += k_row**2 * _gram(lam[layer], np.einsum("...uri,...uri->...ui", zeta[layer], zeta[layer]))
             continue
         size = block or _block_size(net.sizes[layer], s_s.size // n * max(net.sizes[1:]))
+        few = by_rows and layer == net.depth - 2 and s_s.size * max(net.sizes[layer : layer + 2]) <= _BLOCK
+        if few:
+            _add_last(split, layer, lam, kernels, s_s)
         for rows in _row_blocks(net.sizes[layer], size):
-            m_next = _add_block(split, layer, rows, lam, zeta, eta_zeta, kernels, s_s, s_i)
+            if few:
+                m_next = lam[layer + 1][..., None, :] * _columns(split, layer, rows)
+            else:
+                m_next = _add_block(split, layer, rows, lam, zeta, eta_zeta, kernels, s_s, s_i)
             if not unit_probes:
                 _add_square(split, layer, rows, m_next, lam, [] if by_rows else zeta, k_row, s_s, s_i)
         for i in range(len(batches)):
@@ -236,6 +242,28 @@ def _along_rows(split: HessianSplit, lam: list[AnyArray], kernels: list[AnyArray
     return total
 
 
+def _columns(split: HessianSplit, layer: int, rows: slice) -> AnyArray:
+    """Columns J^{ℓ+1,ℓ}[:, rows] of all points, (N, units of the block, n_{ℓ+1})."""
+    run, net = split.run, split.run.net
+    return (net.scales[layer] * run.d[layer])[..., rows, None] * net.weights[layer][..., None, rows, :]
+
+
+def _add_last(split: HessianSplit, layer: int, lam: list[AnyArray], kernels: list[AnyArray], s_s: AnyArray) -> None:
+    """Add the terms (ℓ, m > ℓ) of hidden layer ℓ = L − 2 as forms in W and W∘W: J^{ℓ+1,ℓ} = c Wᵀ D alone stands between."""
+    run, net = split.run, split.run.net
+    eta, c, d, k_row = split.cotangents[0], net.scales[layer], run.d[layer], kernels[layer - 1]
+    pairs = d[..., :, None, :] * d[..., None, :, :]
+    squares = c * c * _turned(net.weights[layer] ** 2)
+    above = net.scales[layer + 1] * run.d[layer + 1]
+    for weights, kernel in ((lam[layer + 1], kernels[layer]), (above, _gram(eta[layer + 2], eta[layer + 2]))):
+        spread = through(weights[..., :, None, :] * weights[..., None, :, :], squares)
+        s_s += 2 * k_row * kernel * np.einsum("...sti,...sti->...st", pairs, spread)
+    # [s, t, i]: M^{ℓ+1,ℓ}_s η_t
+    felt = through(lam[layer + 1][..., :, None, :] * eta[layer + 1][..., None, :, :], c * _turned(net.weights[layer]))
+    cross = k_row * c * c * np.einsum("...sti,...sti,...si->...st", pairs, felt, run.a[layer])
+    s_s += 2 * (cross + _turned(cross))
+
+
 def _add_block(
     split: HessianSplit,
     layer: int,
@@ -255,8 +283,7 @@ def _add_block(
     last = net.depth - 1
     eta, _ = split.cotangents
     k_row = kernels[layer - 1]
-    first = (net.scales[layer] * run.d[layer])[..., rows, None] * net.weights[layer][..., None, rows, :]
-    jac, m_col = _sweep(split, layer, first, lam)
+    jac, m_col = _sweep(split, layer, _columns(split, layer, rows), lam)
     zeta_rows = zeta[layer][..., rows]  # [u, r, j]
     for m in range(layer + 1, net.depth + 1):
         q, push = m - 1, None
