@@ -109,6 +109,12 @@ def test_branches_within_each_other_are_so_many():
     assert str(caught.value) == "expected at most 20 branches within each other, got more"
 
 
+def test_without_a_text_it_is_a_perceptron():
+    expected = kc.MLP("erf", 4, sigma_w=1.5, beta=0.2, n_out=3)
+    assert network_from_text(None, "erf", depth=4, sigma_w=1.5, beta=0.2, n_out=3) == expected
+    assert network_from_text(None, kc.activation("erf")) == kc.MLP("erf", 3)
+
+
 def test_most_blocks():
     assert network_from_text("plain:10000", "tanh").depth == 10001
 
