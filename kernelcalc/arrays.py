@@ -51,16 +51,24 @@ def plain(values: Any, what: str) -> AnyArray:
         raise InputError(
             f"{what} without masked entries", f"{masked} masked", f"leave them out or fill them, {what}.filled(...)"
         )
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-    elif hasattr(values, "toarray"):
+    if hasattr(values, "toarray"):
         raise InputError(f"{what} as an array", f"a sparse {type(values).__name__}", f"use {what}.toarray()")
     try:
-        return np.asarray(values)
+        return np.asarray(_detached(values))
     except KernelcalcError:
         raise
     except (TypeError, ValueError, RuntimeError) as error:
         raise ShapeError(f"{what} as an array", f"{type(values).__name__}: {error}") from error
+
+
+def _detached(values: Any) -> Any:
+    """A tensor without its gradient, in a type that NumPy has; such tensors in a list too."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        return values.float() if "bfloat16" in str(getattr(values, "dtype", "")) else values
+    if isinstance(values, list | tuple) and any(hasattr(value, "detach") for value in values):
+        return [_detached(value) for value in values]
+    return values
 
 
 def _masked(values: Any) -> int:

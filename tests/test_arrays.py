@@ -74,8 +74,7 @@ def test_lists() -> None:
         plain([np.ma.array([1.0, 2.0], mask=[True, False]), [3.0, 4.0]], "X")
     with pytest.raises(InputError, match="1 masked"):
         plain([1.0, np.ma.masked], "y")
-    with pytest.raises(InputError, match="X as an array, got list"):
-        plain([Tensor(X[0], True), Tensor(X[1], True)], "X")
+    np.testing.assert_array_equal(plain([Tensor(X[0], True), Tensor(X[1], True)], "X"), X[:2])
     np.testing.assert_array_equal(plain([Tensor(X[0], False), X[1]], "X"), X[:2])
 
 
@@ -85,3 +84,42 @@ def test_images_are_refused_with_the_way_to_flatten_them() -> None:
             NET.kernels(np.ones(shape))
     with pytest.raises(ShapeError, match=r"x\[None, :\]"):
         NET.kernels(np.ones(3))
+
+
+class OnNoDevice(Tensor):
+    def cpu(self) -> Tensor:
+        raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+
+    def detach(self) -> Tensor:
+        return self
+
+
+class Half(Tensor):
+    """Of a type that NumPy does not have."""
+
+    dtype = "torch.bfloat16"
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        raise TypeError("Got unsupported ScalarType BFloat16")
+
+    def detach(self) -> Half:
+        return self
+
+    def float(self) -> Tensor:
+        return Tensor(self.values, False)
+
+
+def test_tensors_of_other_types_and_places() -> None:
+    half = Half(np.array([1.0, 2.0]), True)
+    np.testing.assert_array_equal(plain(half, "X"), [1, 2])
+    np.testing.assert_array_equal(plain([half, half], "X"), [[1, 2], [1, 2]])
+    with pytest.raises(ShapeError, match="meta tensor"):
+        plain(OnNoDevice(np.ones(2), True), "X")
+
+
+def test_variances_are_tensors_or_masked() -> None:
+    # E Z² = 1, whatever the numbers come in
+    for one in (Tensor(np.array(1.0), True), Half(np.array(1.0), False)):
+        assert kc.gaussian_expectation("x", "x", one, one, one) == pytest.approx(1.0)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="1 masked"):
+        kc.gaussian_expectation("x", "x", np.ma.masked_equal([1.0, 2.0], 2.0), 1.0, 0.0)

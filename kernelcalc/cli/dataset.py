@@ -133,7 +133,7 @@ class DataOptions:
             x, y = make(scale="raw") if number is None else make(number, scale="raw")
             return x, y
         found = datasets.load(
-            Path(str(self.data)),
+            str(self.data),
             labels=_labels(self.labels, str(self.data)),
             columns=_names(self.columns),
             drop=_names(self.drop),

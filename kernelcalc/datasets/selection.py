@@ -49,7 +49,7 @@ def balanced(
         raise ShapeError("points (N, n_in) and labels (N,)", f"{points.shape} and {labels.shape}")
     per_class = _whole("per_class", per_class, 1)
     chosen = []
-    for label in np.unique(labels) if classes is None else np.unique(np.asarray(classes)):
+    for label in np.unique(labels) if classes is None else np.unique(plain(classes, "classes")):
         rows = np.flatnonzero(labels == label)
         if len(rows) < per_class:
             raise InputError(f"at least {per_class} points of every class", f"{len(rows)} labelled {label}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arrays import shifted
+from kernelcalc.arrays import plain, shifted
 from kernelcalc.errors import CovarianceError, NotFiniteError, ShapeError
 
 # Rounding of c² against qq' that is taken as |ρ| = 1: a dot product of n terms errs by about √n ε; measured on
@@ -147,8 +147,11 @@ def make_covariance(q: Any, qp: Any, c: Any) -> Covariance:
     CovarianceError
         If q < 0, q' < 0 or c² > qq' by more than rounding.
     """
+    given = [plain(v, name) for name, v in (("q1", q), ("q2", qp), ("c", c))]
+    if any(v.dtype.kind in "cmM" for v in given):
+        raise ShapeError("real arrays q1, q2, c that broadcast", ", ".join(str(v.dtype) for v in given))
     try:
-        arrays = [np.asarray(v, dtype=np.float64) for v in (q, qp, c)]
+        arrays = [np.asarray(v, dtype=np.float64) for v in given]
         q, qp, c = np.broadcast_arrays(*arrays)
     except (TypeError, ValueError) as error:
         raise ShapeError("real arrays q1, q2, c that broadcast", str(error)) from error

@@ -59,6 +59,14 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     'whole'
     """
     target = path_of(path)
+    if target.is_dir():
+        raise OutputFileError(f"cannot write {target}: it is a folder")
+    if target.exists() and not target.is_file():
+        # a device or a pipe, such as /dev/stdout, is written to, not replaced
+        yield from _written_to(target)
+        return
+    # where a link leads is replaced, not the link
+    target = Path(os.path.realpath(target))
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
     try:
         with unfinished.open("wb") as file:
@@ -68,6 +76,16 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         raise OutputFileError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _written_to(target: Path) -> Iterator[IO[bytes]]:
+    whole = io.BytesIO()
+    yield whole
+    try:
+        with target.open("wb") as file:
+            file.write(whole.getvalue())
+    except OSError as error:
+        raise OutputFileError(f"cannot write {target}: {error.strerror or error}") from error
 
 
 def write_csv(path: str | os.PathLike[str], columns: Mapping[str, ArrayLike]) -> Path:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from kernelcalc.arguments import check_count, check_number, counts, finite, floats
-from kernelcalc.arrays import digest
+from kernelcalc.arrays import digest, plain
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError, renamed
 from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes, origin_of
@@ -302,7 +302,7 @@ def cluster_spectrum(theta: ArrayLike, hessian: ArrayLike, clusters: ArrayLike) 
     """
     matrix, h = finite(theta, "theta"), finite(hessian, "hessian")
     h = h[:, None] if h.ndim == 1 else h
-    names, index = np.unique(np.asarray(clusters), return_inverse=True)
+    names, index = np.unique(plain(clusters, "clusters"), return_inverse=True)
     if h.ndim not in (2, 3) or matrix.shape != (len(h), len(h)) or index.shape != (len(h),):
         raise ShapeError(
             "theta (N, N), hessian of N points and N clusters", f"{matrix.shape}, {h.shape}, {index.shape}"

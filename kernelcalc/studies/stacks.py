@@ -43,7 +43,7 @@ from kernelcalc.results.result import Result, axes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kernelcalc.arrays import Array
+    from kernelcalc.arrays import Array, plain
 
 # Variances where the limit of a growing one is read; what is left of it falls like 1/√q.
 _FAR = (1e12, 1e14)
@@ -368,7 +368,7 @@ def stack_profile(
     array([ 1.4746, 48.4559])
     """
     layers = checked_block(block)
-    counts = [positive_integer("number of blocks", depth) for depth in np.ravel(depths).tolist()]
+    counts = [positive_integer("number of blocks", depth) for depth in np.ravel(plain(depths, "depths")).tolist()]
     if not counts:
         raise InputError("at least one depth", "none")
     correlation = check_number("correlation", correlation, -1.0)

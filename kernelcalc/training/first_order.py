@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arrays import AnyArray
+from kernelcalc.arrays import AnyArray, plain
 from kernelcalc.errors import InputError
 from kernelcalc.kernels.first_order.finite_width import FiniteWidth, finite_width
 from kernelcalc.kernels.network import Network
@@ -108,8 +108,8 @@ def hessian_moments_at_width(
     fw = net if isinstance(net, FiniteWidth) else finite_width(net, X, relative_widths=relative_widths, hessian=True)
     n = len(fw.theta_limit)
     targets = columns(Y, n, what="Y")
-    if len(np.asarray(X)) != n:
-        raise InputError(f"the {n} points that the first order belongs to", f"{len(np.asarray(X))} points")
+    if len(plain(X, "X")) != n:
+        raise InputError(f"the {n} points that the first order belongs to", f"{len(plain(X, 'X'))} points")
     means, variances = _means(fw, targets), _variances(fw, targets)
     at = fw.at(width).width
     found = {name: float(zeroth + first / at) for name, (zeroth, first) in means.items()}

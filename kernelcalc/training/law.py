@@ -28,7 +28,7 @@ from kernelcalc.training.start import covariance_root, initial_covariance
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from kernelcalc.arrays import Array
+    from kernelcalc.arrays import Array, plain
 
 
 @watched("fewer points are faster")
@@ -144,7 +144,7 @@ def mse_quantiles(
     >>> mse_quantiles(ones, [0.0], [0.0], "trace_s2", [0.5]).round(4)
     array([[0.4549]])
     """
-    wanted = levels_of(np.atleast_1d(levels), ends=False)
+    wanted = levels_of(np.atleast_1d(plain(levels, "levels")), ends=False)
     check_count("copies", copies, 1)
     check_number("a tolerance tol", tol, 0.0)
     workers = processors()

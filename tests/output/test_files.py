@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -81,3 +82,29 @@ def test_figure(tmp_path: Path) -> None:
 
     path = write_figure(tmp_path / "a.png", Figure(figsize=(2, 1)))
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names")
+def test_pipes_and_links_are_written_to_and_not_replaced(tmp_path):
+    pipe, link, kept = tmp_path / "pipe", tmp_path / "link.csv", tmp_path / "kept.csv"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_csv(pipe, {"a": [1]})
+        assert os.read(reader, 99) == b"a\n1\n"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    kept.write_text("old")
+    link.symlink_to(kept)
+    write_csv(link, {"a": [2]})
+    assert link.is_symlink()
+    assert kept.read_text() == "a\n2\n"
+
+
+@pytest.mark.parametrize("name", [".", "folder"])
+def test_folders_are_no_files(tmp_path, monkeypatch, name):
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputFileError, match="it is a folder"):
+        write_csv(name, {"a": [1]})

@@ -293,8 +293,9 @@ def _widths(widths: Any) -> tuple[int, ...]:
 
 
 def _times(times: Any) -> Array:
+    given = plain(times, "times")
     try:
-        when = np.unique(np.atleast_1d(np.asarray(times, dtype=np.float64)))
+        when = np.unique(np.atleast_1d(np.asarray(given, dtype=np.float64)))
     except (TypeError, ValueError) as error:
         raise InputError("times, a sequence of numbers", f"{times!r}") from error
     if when.size == 0 or not np.isfinite(when).all() or when[0] < 0:
