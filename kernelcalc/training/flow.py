@@ -220,6 +220,7 @@ def hessian_moments(
     workers = processors() if workers is None else workers
     check_count("workers", workers, 1)
     y0, g0 = initial_draws(kernels, targets.shape[1], samples, rng)
+    g0 = np.ascontiguousarray(g0.transpose(2, 0, 1)).transpose(1, 2, 0)
     n, n_out = targets.shape
     if not flag("progress", progress):
         quick = law.has_blocks and n >= FEWEST and trace_rtol > 0
@@ -237,8 +238,9 @@ def hessian_moments(
             trace_s[:, i] = np.einsum("sna,sna->s", g, slope)
             trace_s2[:, i] = np.einsum("sna,sna->s", slope, along_points(grams["upsilon"], slope))
             value[:, i] = law.point_values(y, targets).mean(axis=-1)
-            hessians = law.curvature(y, targets) / n
-            found = bounded_moments(grams["theta"], hessians, kmax, leading, has_blocks=law.has_blocks)
+            found = bounded_moments(
+                grams["theta"], _Hessians(law, y, targets), kmax, leading, has_blocks=law.has_blocks
+            )
             trace_i[:, :, i], bounds[:, i] = found[0], found[1].mean(axis=0)
     kept = {"trace_i": trace_i, "trace_s": trace_s, "trace_s2": trace_s2, "loss": value}
     kept = {name: array[..., where] for name, array in kept.items()}
@@ -252,6 +254,22 @@ def hessian_moments(
         trace_i_bound=bounds[:, where],
         loss_name=law.name,
     ).with_origin(**origin_of(kernels), targets=digest(targets), seed=seed_of(rng))
+
+
+@dataclass(frozen=True, eq=False)
+class _Hessians:
+    """𝓗C of a batch of outputs, samples first, where they are asked for."""
+
+    law: Loss
+    outputs: Array
+    targets: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.outputs.shape, self.outputs.shape[-1]) if self.law.has_blocks else self.outputs.shape
+
+    def __getitem__(self, samples: slice) -> Array:
+        return np.asarray(self.law.curvature(self.outputs[samples], self.targets) / len(self.targets))
 
 
 def _warn_if_long(law: Loss, sizes: tuple[int, int, int, int, int], quick: bool, workers: int) -> None:

@@ -83,6 +83,8 @@ class LeadingTraces:
         self.theta: Array = theta
         self.rtol: float = rtol
         self.each: Callable[..., Iterable[Any]] = each
+        self._squares: Array = theta**2
+        self._of_ranks: dict[int, tuple[Array, Array]] = {}
         self._levels: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
         self._values: Array = np.empty(0)
         self.dtype: type[np.floating[Any]] = np.float32 if rtol >= _SINGLE_RTOL else np.float64
@@ -97,8 +99,22 @@ class LeadingTraces:
         if values[0] >= -len(root) * EPS * values[-1]:
             self._weights, self._values = weights, np.maximum(values[::-1], 0.0)
             self._root = np.ascontiguousarray(vectors[:, ::-1] * np.sqrt(self._values) / root[:, None])
+            self._of_ranks.clear()
 
-    def traces(self, entries: Array, sizes: Array, second: Array) -> tuple[Array, Array]:
+    def second_traces(self, entries: Array) -> tuple[Array, Array]:
+        """Tr (𝓗C Θ)², (S,), and τ of the ranks that the Hessians before ended with, not a number where there were none."""
+        tails: list[Array | None] = [None] * len(entries)
+        if len(self._levels) == len(entries):
+            tails = [self._pairs(_RANKS[i])[1] if i < len(_RANKS) else None for i in self._levels]
+
+        def one(blocks: Array, tail: Array | None) -> tuple[float, float]:
+            overlaps = Overlaps(blocks)
+            return overlaps.weighted(self._squares), np.nan if tail is None else overlaps.weighted(tail)
+
+        found = np.array(list(self.each(one, entries, tails)))
+        return found[:, 0], found[:, 1]
+
+    def traces(self, entries: Array, sizes: Array, second: Array, tails: Array) -> tuple[Array, Array]:
         """Traces below the true ones by at most the bounds.
 
         Parameters
@@ -107,8 +123,8 @@ class LeadingTraces:
             𝓗C with its 1/N, positive semidefinite blocks by their entries on and above the diagonal.
         sizes : ndarray, (S, N)
             Not below the largest eigenvalues of the blocks.
-        second : ndarray, (S,)
-            Tr (𝓗C Θ)².
+        second, tails : ndarray, (S,)
+            As :meth:`second_traces` gives them.
 
         Returns
         -------
@@ -124,28 +140,42 @@ class LeadingTraces:
         # Training asks for more and more: each Hessian begins where it ended, none before the first one. That one first
         # has the points weighted anew: the fewer count, the faster the eigenvalues fall.
         levels, first, anew = self._levels, np.array([0]), True
-        while levels[0] < len(_RANKS) and not self._fill(out, entries, sizes, second, first, levels[0]).size:
+        before = levels.copy()
+        while levels[0] < len(_RANKS) and not self._fill(out, entries, sizes, second, tails, first, levels[0]).size:
+            tails = np.full(len(entries), np.nan)
             if anew:
                 traces = np.abs(entries[..., packed(np.eye(side(entries.shape[-1]))) > 0]).sum(axis=(0, 2))
                 self._decompose(np.maximum(traces / (traces.mean() or 1.0), _LEAST_WEIGHT))
             levels[0] += not anew
             anew = False
         np.maximum(levels, levels[0], out=levels)
+        tails = np.where(levels == before, tails, np.nan)
         for level in range(levels[0], len(_RANKS)):
             which = np.flatnonzero(levels == level)
             which = which[which > 0]
             if which.size:
-                levels[np.setdiff1d(which, self._fill(out, entries, sizes, second, which, level))] += 1
+                left = np.setdiff1d(which, self._fill(out, entries, sizes, second, tails, which, level))
+                levels[left] += 1
+                tails[left] = np.nan
+        self._of_ranks = {rank: kept for rank, kept in self._of_ranks.items() if rank in _RANKS[levels[0] :]}
         return out[0], out[1]
 
     def _fill(
-        self, out: Array, entries: Array, sizes: Array, second: Array, which: NDArray[np.intp], level: int
+        self,
+        out: Array,
+        entries: Array,
+        sizes: Array,
+        second: Array,
+        tails: Array,
+        which: NDArray[np.intp],
+        level: int,
     ) -> NDArray[np.intp]:
         """Enter traces and bounds of those Hessians that meet the tolerance at a rank, and say which."""
         rank = _RANKS[level]
         pairs, tail = self._pairs(rank)
         parts = np.array_split(which, -(-len(which) // _AT_ONCE))
-        sums = np.concatenate(list(self.each(lambda part: self._of_rank(pairs, tail, rank, entries[part]), parts)))
+        found = self.each(lambda part: self._of_rank(pairs, tail, rank, entries[part], tails[part]), parts)
+        sums = np.concatenate(list(found))
         low, bound = self._bounded(sums, self._rest_norms(sizes[which], rank), second[which], rank)
         good = (bound <= self.rtol * low).all(axis=1)
         out[:, which[good]] = low[good], bound[good]
@@ -167,13 +197,15 @@ class LeadingTraces:
 
     def _pairs(self, rank: int) -> tuple[Array, Array]:
         """V_ia L_ie for the columns e that are kept, (N, r R); the weights of τ, (N, N)."""
-        root, kept = self._root, min(_KEPT_COLUMNS * rank, len(self._root))
-        lead, rest = root[:, :rank], root[:, kept:]
-        pairs = (lead[:, :, None] * root[:, None, :kept]).reshape(len(root), -1)
-        return pairs.astype(self.dtype), ((lead @ lead.T) * (rest @ rest.T)).astype(self.dtype)
+        if rank not in self._of_ranks:
+            root, kept = self._root, min(_KEPT_COLUMNS * rank, len(self._root))
+            lead, rest = root[:, :rank], root[:, kept:]
+            pairs = (lead[:, :, None] * root[:, None, :kept]).reshape(len(root), -1)
+            self._of_ranks[rank] = pairs.astype(self.dtype), (lead @ lead.T) * (rest @ rest.T)
+        return self._of_ranks[rank]
 
     @staticmethod
-    def _of_rank(pairs: Array, tail: Array, rank: int, entries: Array) -> Array:
+    def _of_rank(pairs: Array, tail: Array, rank: int, entries: Array, tails: Array) -> Array:
         """|A|², Tr P, ⟨A, A²⟩, ⟨A, P⟩, |A²|², ⟨A², P⟩, |P|², Tr (AP)², |A⁴|², τ of each Hessian."""
         place = places(side(entries.shape[-1]))
         c = len(place)
@@ -193,7 +225,8 @@ class LeadingTraces:
             values = [float(np.vdot(x, y)) for x, y in pair]
             scaled = square / (values[3] ** 0.5 or 1.0)
             eighth = values[3] ** 2 * float(np.linalg.norm(scaled @ scaled.T)) ** 2
-            sums[s] = values[0], np.trace(p), *values[1:], eighth, Overlaps(blocks).weighted(tail)
+            tau = Overlaps(blocks).weighted(tail) if np.isnan(tails[s]) else tails[s]
+            sums[s] = values[0], np.trace(p), *values[1:], eighth, tau
         return sums
 
     def _bounded(self, sums: Array, norms: Array, second: Array, rank: int) -> tuple[Array, Array]:

@@ -77,5 +77,7 @@ def covariance_root(covariance: Array) -> Array:
 
 
 def along_points(matrix: Array, batch: Array) -> Array:
-    """Matrix times each (N, n_out) array of a batch."""
-    return np.asarray(np.matmul(matrix, batch))
+    """Matrix times each (N, n_out) array of a batch, by one product; in memory outputs come first, points last."""
+    planes = np.moveaxis(batch, -1, 0)
+    product = planes.reshape(-1, planes.shape[-1]) @ matrix.T
+    return np.moveaxis(product.reshape(*planes.shape[:-1], -1), 0, -1)

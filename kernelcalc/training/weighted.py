@@ -16,6 +16,7 @@ Jacot, Gabriel, Hongler (ICLR 2020), Proposition 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from kernelcalc.arrays import EPS
 from kernelcalc.errors import ShapeError
 from kernelcalc.training.leading import LeadingTraces
 from kernelcalc.training.losses import curvature_sqrt
-from kernelcalc.training.packed import Overlaps, largest_eigenvalues, packed, places, side, unpacked
+from kernelcalc.training.packed import largest_eigenvalues, packed, places, side, unpacked
 
 if TYPE_CHECKING:
     from kernelcalc.arrays import Array
@@ -34,6 +35,8 @@ _PAIR_ROWS = 16
 _HESSIANS = 8
 # Products Θ_ij Θ_jk held at once, 8 MiB: all columns of a block of rows at N = 256.
 _ENTRIES = 2**20
+# Entries of blocks of Hessians that are packed at once, 1 MiB: the fastest of 2^14 to 2^18 (measured there).
+_CACHED = 2**17
 
 
 def weighted_moments(
@@ -72,14 +75,15 @@ def weighted_moments(
 
 
 def bounded_moments(
-    theta: Array, hessians: Array, kmax: int, leading: LeadingTraces, *, has_blocks: bool = False
+    theta: Array, hessians: Any, kmax: int, leading: LeadingTraces, *, has_blocks: bool = False
 ) -> tuple[Array, Array]:
     """The same, with traces of k = 3 and 4 from leading eigenvectors of Θ where they meet a tolerance.
 
     Parameters
     ----------
     theta, hessians, kmax, has_blocks
-        As :func:`weighted_moments` takes them.
+        As :func:`weighted_moments` takes them; ``hessians`` may be anything with a shape that gives them by slices of
+        samples.
     leading : LeadingTraces
         Of the same Θ; its tolerance and its map of an executor are taken.
 
@@ -89,12 +93,12 @@ def bounded_moments(
         The true traces are between the moments and their sums with the bounds, but for rounding.
     """
     n, each = theta.shape[0], leading.each
-    if hessians.ndim != (4 if has_blocks else 3) or hessians.shape[1] != n:
+    if len(hessians.shape) != (4 if has_blocks else 3) or hessians.shape[1] != n:
         raise ShapeError(f"hessians of {n} points", f"shape {hessians.shape}")
-    exact = np.zeros((len(hessians), kmax))
+    exact = np.zeros((hessians.shape[0], kmax))
     if not has_blocks:
-        return _diagonal_moments(theta, hessians, kmax, each), exact
-    entries, sizes = _without_null_direction(hessians)
+        return _diagonal_moments(theta, hessians[:], kmax, each), exact
+    entries, sizes = _packed_hessians(hessians, each)
     if entries.shape[-1] == 1:
         return _diagonal_moments(theta, entries, kmax, each), exact
     if kmax > 4:
@@ -103,10 +107,9 @@ def bounded_moments(
     c = side(entries.shape[-1])
     out[:, 0] = np.matmul(np.diagonal(theta), entries)[:, packed(np.eye(c)) > 0].sum(axis=-1)
     if kmax >= 2:
-        squares = theta**2
-        out[:, 1] = list(each(lambda b: Overlaps(b).weighted(squares), entries))
+        out[:, 1], tails = leading.second_traces(entries)
     if kmax >= 3:
-        high, slack = leading.traces(entries, sizes, out[:, 1])
+        high, slack = leading.traces(entries, sizes, out[:, 1], tails)
         rest = np.isnan(high[:, 0])
         high[rest], slack[rest] = _high_traces(theta, unpacked(entries[rest]), each), 0.0
         out[:, 2:], bounds[:, 2:] = high[:, : kmax - 2], slack[:, : kmax - 2]
@@ -163,25 +166,47 @@ def _assembled(theta: Array, blocks: Array) -> Array:
     return symmetric_weighted_kernel(theta, curvature_sqrt(blocks, True), has_blocks=True)
 
 
-def _without_null_direction(blocks: Array) -> tuple[Array, Array]:
+def _packed_hessians(hessians: Any, each: Any) -> tuple[Array, Array]:
+    """:func:`_without_null_direction` of all Hessians, in parts that stay in cache."""
+    count, n, c = hessians.shape[:3]
+    step = max(1, _CACHED // (n * c**2))
+    parts = [slice(first, first + step) for first in range(0, count, step)]
+    found = list(each(lambda part: _without_null_direction(hessians[part]), parts))
+    if len({entries.shape[-1] for entries, _ in found}) > 1:
+        found = [_without_null_direction(hessians[part], False) for part in parts]
+    entries, sizes = zip(*found, strict=True)
+    return np.concatenate(entries), np.concatenate(sizes)
+
+
+def _without_null_direction(blocks: Array, allowed: bool = True) -> tuple[Array, Array]:
     """Packed blocks, (S, N, ·), and bounds of their eigenvalues, (S, N).
 
     They are in an orthonormal basis of the sum-zero subspace, when (as for softmax) they vanish on (1, ..., 1).
     """
     c = blocks.shape[-1]
-    flat, ones = blocks.reshape(-1, c * c), np.kron(np.eye(c), np.ones((c, 1)))
+    ones, change = _sums_and_basis(c)
+    flat = blocks.reshape(-1, c * c)
     # The largest row sum is not below the largest eigenvalue. BLAS sums short rows faster than NumPy.
     rows = np.abs(flat) @ ones
     sizes = rows.max(axis=-1).reshape(blocks.shape[:2])
-    if c == 1 or (np.abs(flat @ ones) > 8 * c * EPS * rows).any():
+    if c == 1 or not allowed or (np.abs(flat @ ones) > 8 * c * EPS * rows).any():
         found = packed(blocks)
-        return found, np.minimum(sizes, largest_eigenvalues(found))
-    q = np.array([[1.0] * k + [-float(k)] + [0.0] * (c - k - 1) for k in range(1, c)])
+    else:
+        found = (flat @ change).reshape(*blocks.shape[:2], -1)
+    return found, np.minimum(sizes, largest_eigenvalues(found))
+
+
+@lru_cache(maxsize=8)
+def _sums_and_basis(c: int) -> tuple[Array, Array]:
+    """What flat blocks (c²) are multiplied by for the sums of their rows, and for their packed form in that basis."""
+    q = np.array([[1.0] * k + [-float(k)] + [0.0] * (c - k - 1) for k in range(1, c)]).reshape(c - 1, c)
     q /= np.linalg.norm(q, axis=1, keepdims=True)
     products = np.einsum("xa,yb->xyab", q, q)
     change = packed(np.moveaxis(products + products.swapaxes(0, 1), (0, 1), (2, 3))).reshape(c * c, -1) / 2
-    found = (flat @ change).reshape(*blocks.shape[:2], -1)
-    return found, np.minimum(sizes, largest_eigenvalues(found))
+    found = np.asarray(np.kron(np.eye(c), np.ones((c, 1))), dtype=np.float64), change
+    for array in found:
+        array.flags.writeable = False
+    return found
 
 
 def _high_traces(theta: Array, blocks: Array, each: Any) -> Array:

@@ -74,6 +74,19 @@ def test_batches_that_need_more_and_more(rtol):
             assert (bounds[:, k - 1] <= rtol * found[:, k - 1]).all()
 
 
+def test_the_same_hessians_again_give_the_same():
+    """What was left out by the rank of before is found together with Tr M², for each Hessian by its own rank."""
+    theta, leading = theta_of(1.2), LeadingTraces(theta_of(1.2), 0.03)
+    blocks = np.concatenate([hessians(scale, seed=7) for scale in (1.0, 30.0)])
+    first, bounds = bounded_moments(theta, blocks, 4, leading, has_blocks=True)
+    assert len(set(leading._levels)) > 1
+    again, bounds_again = bounded_moments(theta, blocks, 4, leading, has_blocks=True)
+    # products in float32, of other Hessians together
+    np.testing.assert_allclose(again, first, rtol=1e-6)
+    np.testing.assert_allclose(bounds_again, bounds, rtol=1e-5)
+    assert np.isfinite(leading.second_traces(packed(blocks))[1]).all()
+
+
 def test_what_no_rank_can_do_is_exact():
     flat = theta_of(0.05)
     found, bounds = bounded_moments(flat, hessians(1.0), 4, LeadingTraces(flat, 1e-3), has_blocks=True)
@@ -155,7 +168,7 @@ def test_traces_and_bounds_are_those_of_the_formula(decay):
     theta, blocks, rank = theta_of(decay), hessians(2.0), 6
     sizes = np.abs(blocks).sum(axis=-1).max(axis=-1)
     second = literal(theta, blocks, 2)
-    found, bounds = LeadingTraces(theta, 0.9).traces(packed(blocks), sizes, second)
+    found, bounds = LeadingTraces(theta, 0.9).traces(packed(blocks), sizes, second, np.full(S, np.nan))
     rounding = 64 * np.finfo(np.float32).eps
     for s in range(S):
         a, p, tau, z2, norm = parts_of(theta, blocks[s], rank, 8 * rank, sizes[s])

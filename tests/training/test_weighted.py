@@ -105,6 +105,17 @@ def test_a_faint_block_that_keeps_its_null_direction_counts():
     np.testing.assert_allclose(alone, [[C * (1e-25 * theta[1, 1]) ** k for k in (1, 2, 3)]], rtol=1e-12)
 
 
+def test_hessians_in_parts_of_which_one_keeps_its_null_direction(monkeypatch):
+    rng = np.random.default_rng(7)
+    theta, n = gram(rng, 5), 5
+    blocks = SoftmaxCrossEntropy().curvature(rng.normal(size=(3, n, C)), np.zeros((n, C))).copy()
+    blocks[1, 2] += 0.1 * np.eye(C)
+    for cached in (2**17, 1):
+        monkeypatch.setattr(weighted, "_CACHED", cached)
+        found = weighted_moments(theta, blocks, has_blocks=True)
+        np.testing.assert_allclose(found, [literal(theta, h, 4) for h in blocks], rtol=1e-12)
+
+
 def test_many_points_to_rounding():
     """No leading eigenvectors take the place of the others."""
     n = 130

@@ -143,7 +143,7 @@ class SoftmaxCrossEntropy(Loss):
         return np.asarray(e)
 
     def curvature(self, y: Array, t: Array) -> Array:
-        p, q = _probabilities(y)
+        p, q = (np.ascontiguousarray(each) for each in _probabilities(y))
         block = -p[..., :, None] * p[..., None, :]
         diagonal = np.arange(p.shape[-1])
         block[..., diagonal, diagonal] = p * q
