@@ -39,7 +39,7 @@ def initial_draws(kernels: Any, n_out: int, samples: int, rng: Any = 0) -> tuple
     noise = random_generator(rng).standard_normal((samples, factor.shape[1], n_out))
     both = along_points(factor, noise)
     n = len(factor) // 2
-    return np.ascontiguousarray(both[:, :n]), np.ascontiguousarray(both[:, n:])
+    return both[:, :n].copy(order="K"), both[:, n:].copy(order="K")
 
 
 def initial_covariance(kernels: Any) -> Array:
