@@ -23,7 +23,7 @@ from kernelcalc.patience import watched
 from kernelcalc.results.result import axes, origin_of, seed_of
 from kernelcalc.training.checks import gram, levels_of, sorted_times
 from kernelcalc.training.integrator import integrate
-from kernelcalc.training.leading import FEWEST, LeadingTraces
+from kernelcalc.training.leading import LeadingTraces
 from kernelcalc.training.losses import ConvexLoss, Loss, resolve_loss
 from kernelcalc.training.progress import warn_if_long, with_bar
 from kernelcalc.training.start import along_points, initial_draws
@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 _LOCAL, _LOCAL_W = 50.0, 200.0
 # Rounding of products in a linear solve, relative to the solution: a tenth of the accuracy to which it is solved.
 _SINGLE_SOLVES = 0.005
-# Samples that are integrated as one system: their arrays, at N = 256 and ten outputs, have a third of a MiB each.
-_GROUP = 16
+# Outputs of the samples that are integrated as one system: 16 samples at N = 256 and ten outputs, whose arrays have a third of
+# a MiB.
+_GROUP = 40960
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -221,15 +222,14 @@ def hessian_moments(
     check_count("workers", workers, 1)
     y0, g0 = initial_draws(kernels, targets.shape[1], samples, rng)
     n, n_out = targets.shape
-    if not flag("progress", progress):
-        quick = law.has_blocks and n >= FEWEST and trace_rtol > 0
-        _warn_if_long(law, (samples, unique.size, n, n_out, kmax), quick, workers)
     trace_i = np.empty((samples, kmax, unique.size))
     bounds = np.empty((kmax, unique.size))
     trace_s, trace_s2, value = (np.empty((samples, unique.size)) for _ in range(3))
     with ThreadPoolExecutor(workers) as pool, one_blas_thread(workers):
         each = map if workers == 1 else pool.map
         leading = LeadingTraces(grams["theta"], trace_rtol, each)
+        if not flag("progress", progress):
+            _warn_if_long(law, (samples, unique.size, n, n_out, kmax), leading.is_likely(), workers)
         flow = gradient_flow(grams["theta"], y0, targets, law, unique, rtol=rtol, each=each)
         for i, (w, y) in enumerate(with_bar(flow, "times", progress, total=unique.size)):
             slope = law.slope(y, targets) / n
@@ -280,9 +280,9 @@ def _warn_if_long(law: Loss, sizes: tuple[int, int, int, int, int], quick: bool,
 def _work_of_a_sample(law: Loss, count: int, n: int, n_out: int, kmax: int, quick: bool) -> float:
     """Multiply-adds that take as long as the training of one initialisation and its moments.
 
-    Half to 1.3 times the time measured with softmax, 2 to 10 classes, 64 to 256 points, 8 to 64 samples at 8 and 50 times.
+    Fitted to times measured with softmax, 2 to 10 classes, 64 to 512 points, 8 to 64 samples at 8 and 50 times.
     """
-    training = 1e8 + 8e4 * n * n_out + 150 * n**2 * n_out
+    training = 1e5 * n * n_out + 150 * n**2 * n_out
     pairs, products = n_out * (n_out - 1) / 2, max((kmax + 1) // 2 - 1, 0)
     if law.is_quadratic:
         traces = 0.0
@@ -291,10 +291,10 @@ def _work_of_a_sample(law: Loss, count: int, n: int, n_out: int, kmax: int, quic
     elif kmax > 4:
         traces = float(n * (n_out - 1)) ** 3 * products
     else:
-        traces = n**2 * (100 * n_out + (2 * n * pairs if kmax > 2 else 0))
+        traces = n**2 * (100 * n_out**2 + 0.7 * n * pairs) if kmax > 2 else 100.0 * n**2 * n_out
         if quick:
             traces = min(traces, 1e7 + pairs * (1250 * n + n**2))
-    return training + count * (traces + 3e6)
+    return training + count * (traces + 1e3 * n * n_out)
 
 
 def gradient_flow(
@@ -343,7 +343,7 @@ def gradient_flow(
     largest = float(np.linalg.norm(theta, 2))
     rough = _for_solves(theta, largest * loss.curvature_bound / len(theta), times)
     labels = np.ascontiguousarray(targets.T).T
-    parts = np.array_split(start, -(-len(start) // _GROUP))
+    parts = np.array_split(start, min(len(start), -(-start.size // _GROUP)))
     flows = [_flow_of_group(theta, rough, part, labels, loss, times, rtol, largest) for part in parts]
     for _ in times:
         w, y = (np.concatenate(found, axis=1) for found in zip(*each(next, flows), strict=True))

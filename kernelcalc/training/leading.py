@@ -101,6 +101,13 @@ class LeadingTraces:
             self._root = np.ascontiguousarray(vectors[:, ::-1] * np.sqrt(self._values) / root[:, None])
             self._of_ranks.clear()
 
+    def is_likely(self) -> bool:
+        """Whether half of the highest rank would leave little enough of Θ itself; training asks for higher ones."""
+        if not self._values.size:
+            return False
+        rest = self._values[_RANKS[-1] // 2 :]
+        return bool(rest[0] * np.sum(rest**2) <= self.rtol * np.sum(self._values**3))
+
     def second_traces(self, entries: Array) -> tuple[Array, Array]:
         """Tr (𝓗C Θ)², (S,), and τ of the ranks that the Hessians before ended with, not a number where there were none."""
         tails: list[Array | None] = [None] * len(entries)

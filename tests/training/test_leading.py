@@ -89,6 +89,9 @@ def test_the_same_hessians_again_give_the_same():
 
 def test_what_no_rank_can_do_is_exact():
     flat = theta_of(0.05)
+    assert not LeadingTraces(flat, 1e-3).is_likely()
+    assert not LeadingTraces(flat[:9, :9], 1e-3).is_likely()
+    assert LeadingTraces(theta_of(2.0), 1e-3).is_likely()
     found, bounds = bounded_moments(flat, hessians(1.0), 4, LeadingTraces(flat, 1e-3), has_blocks=True)
     np.testing.assert_allclose(found[:, 3], literal(flat, hessians(1.0), 4), rtol=1e-12)
     assert not bounds.any()
