@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import mpmath
 import numpy as np
 import sympy as sp
 
@@ -29,6 +30,7 @@ from kernelcalc.expressions.stable import (
     in_floats,
     plain,
 )
+from kernelcalc.expressions.zeros import HIGHEST_POWER
 
 # Polynomials of a higher degree are followed as any other argument is.
 MAX_DEGREE = 12
@@ -70,11 +72,11 @@ def features_between(expr: sp.Expr, low: float, high: float) -> tuple[Feature, .
     """
     found: list[Feature] = []
     for part, outer in _arguments(expr):
-        call = _compiled(part)
+        call = compiled(part)
+        roots = None
         if part.is_polynomial(x) and sp.degree(part, x) <= MAX_DEGREE:
-            places = np.array([float(sp.re(root)) for root in _numerical(part).nroots(n=17, maxsteps=200)])
-        else:
-            places = _turns(part, call, found, low, high)
+            roots = polynomial_zeros(_numerical(part))
+        places = _turns(part, call, found, low, high) if roots is None else np.real(roots)
         places = places[(places >= low) & (places <= high)]
         if isinstance(outer, SATURATING):
             places = places[np.abs(call(places)) <= SATURATED]
@@ -87,6 +89,16 @@ def _numerical(part: sp.Expr) -> sp.Poly:
     """A polynomial whose coefficients are numbers to SymPy too, which knows no digits of this package's functions within."""
     coefficients = [c if c.is_Rational else sp.N(plain(c), 30) for c in sp.Poly(part, x).all_coeffs()]
     return sp.Poly(coefficients, x)
+
+
+def polynomial_zeros(polynomial: sp.Poly) -> np.ndarray | None:
+    """Complex zeros; None for high degrees, and if mpmath's iteration does not end, as where many meet."""
+    if polynomial.degree() > HIGHEST_POWER:
+        return None
+    try:
+        return np.array([complex(root) for root in polynomial.nroots(n=20, maxsteps=200)])
+    except mpmath.libmp.NoConvergence:
+        return None
 
 
 def _arguments(expr: sp.Expr) -> Iterator[tuple[sp.Expr, sp.Expr]]:
@@ -106,7 +118,7 @@ def _arguments(expr: sp.Expr) -> Iterator[tuple[sp.Expr, sp.Expr]]:
             yield inner, part
 
 
-def _compiled(expr: sp.Expr) -> FloatFunction:
+def compiled(expr: sp.Expr) -> FloatFunction:
     """For float64 arrays; NaN and infinity stay what they are, far out where an argument overflows."""
     raw = compile_expression(x, in_floats(expr), modules=[NUMPY_FUNCTIONS, "numpy"], cse=True)
 
@@ -124,7 +136,7 @@ def _compiled(expr: sp.Expr) -> FloatFunction:
 
 def _turns(part: sp.Expr, call: FloatFunction, known: list[Feature], low: float, high: float) -> np.ndarray:
     """Where an argument changes its sign or its direction, by bisection between the points of a grid."""
-    slope = _compiled(sp.diff(part, x))
+    slope = compiled(sp.diff(part, x))
     grid = _grid(call, known, max(low, -FARTHEST), min(high, FARTHEST))
     places = [np.empty(0)]
     for function in (call, slope):
@@ -249,4 +261,4 @@ def _constant(expr: sp.Expr) -> float:
 @lru_cache(maxsize=128)
 def _function(of_x: sp.Expr) -> tuple[FloatFunction, FloatFunction]:
     """A function and its derivative."""
-    return _compiled(of_x), _compiled(of_x.fdiff(1))
+    return compiled(of_x), compiled(of_x.fdiff(1))

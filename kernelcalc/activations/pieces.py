@@ -12,14 +12,14 @@ import numpy as np
 import sympy as sp
 from sympy.core.function import AppliedUndef
 
-from kernelcalc.activations.features import Feature, features_between, rounding_callable
+from kernelcalc.activations.features import Feature, compiled, features_between, polynomial_zeros, rounding_callable
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import ExpressionError
 from kernelcalc.expressions.atoms import Delta, x
 from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.expressions.sinc import Sinc
 from kernelcalc.expressions.stable import FloatFunction, numpy_callable, stabilise
-from kernelcalc.expressions.zeros import inner_equations
+from kernelcalc.expressions.zeros import expanded, inner_equations, solutions
 
 # Derivatives whose jumps are looked at when the smoothness class is determined: the theory asks for C⁴.
 SMOOTHNESS_DEPTH = 6
@@ -188,11 +188,11 @@ def _poles(expr: sp.Expr, low: float, high: float) -> set[float]:
     for base in {p.base for p in expr.atoms(sp.Pow) if p.exp.is_negative and p.base.has(x)}:
         if base.is_positive or base.is_negative:
             continue
-        if base.is_polynomial(x):
-            found |= {float(sp.re(r)) for r in sp.Poly(base, x).nroots(n=20, maxsteps=200) if abs(sp.im(r)) < 1e-12}
+        if base.is_polynomial(x) and (roots := polynomial_zeros(sp.Poly(base, x))) is not None:
+            found |= {root.real for root in roots.tolist() if abs(root.imag) < 1e-12}
         else:
             grid = np.linspace(low, high, 4001)
-            signs = np.sign(numpy_callable(base, x)(grid))
+            signs = np.sign(compiled(base)(grid))
             found |= {float(v) for v in grid[1:][signs[1:] * signs[:-1] <= 0]}
     return {root for root in found if low <= root <= high}
 
@@ -220,7 +220,12 @@ def _simplified(value: Any, at: Any) -> Any:
 
 def _value_at(expr: sp.Expr, at: sp.Expr) -> sp.Expr:
     value = expr.subs(x, at)
-    return sp.limit(expr, x, at) if value.has(sp.nan, sp.zoo, sp.oo) else value
+    if not value.has(sp.nan, sp.zoo, sp.oo):
+        return value
+    try:
+        return sp.limit(expr, x, at)
+    except Exception as error:  # of any type
+        raise ExpressionError("limits at kinks that can be found", f"{expr} at x = {at}", str(error)) from error
 
 
 def _pieces(expr: sp.Expr) -> tuple[tuple[sp.Expr, ...], tuple[sp.Expr, ...]]:
@@ -228,19 +233,26 @@ def _pieces(expr: sp.Expr) -> tuple[tuple[sp.Expr, ...], tuple[sp.Expr, ...]]:
     if not (expr.has(*KINKED) or expr.has(sp.Piecewise)):
         return (), (expr,)
     breaks = sorted(_break_candidates(expr), key=float)
-    outer = (
-        [breaks[0] - 1, *((a + b) / 2 for a, b in zip(breaks, breaks[1:], strict=False)), breaks[-1] + 1]
-        if breaks
-        else [0]
-    )
-    pieces = [_smooth_on(expr, sp.nsimplify(point) if point.is_Float else point) for point in map(to_sympy, outer)]
+    pieces = [_smooth_on(expr, point) for point in _inner_points(breaks)]
     kept_breaks: list[sp.Expr] = []
     kept_pieces = [pieces[0]]
     for at, piece in zip(breaks, pieces[1:], strict=True):
-        if _differ(piece, kept_pieces[-1], float(at)) or sp.expand(piece - kept_pieces[-1]) != 0:
+        if _differ(piece, kept_pieces[-1], float(at)) or expanded(piece - kept_pieces[-1]) != 0:
             kept_breaks.append(at)
             kept_pieces.append(piece)
     return tuple(kept_breaks), tuple(kept_pieces)
+
+
+def _inner_points(breaks: list[sp.Expr]) -> list[sp.Expr]:
+    """One between each two breaks and beyond them: fractions, since breaks may be long radicals."""
+    if not breaks:
+        return [sp.S.Zero]
+    near = [sp.Rational(float(at)) for at in breaks]
+    between = [
+        (one + other) / 2 if one != other else sp.nsimplify((a + b) / 2)
+        for a, b, one, other in zip(breaks, breaks[1:], near, near[1:], strict=False)
+    ]
+    return [near[0] - 1, *between, near[-1] + 1]
 
 
 def _differ(one: sp.Expr, other: sp.Expr, at: float) -> bool:
@@ -282,20 +294,15 @@ def _infinities(switch: sp.Expr) -> set[sp.Expr]:
 
 
 def _real_roots(switch: sp.Expr) -> set[sp.Expr]:
-    if switch.is_polynomial(x) and sp.degree(switch, x) > 4 and sp.Poly(switch, x).domain in (sp.ZZ, sp.QQ):
-        # No radicals in general, after which SymPy looks for long.
+    if switch.is_polynomial(x) and sp.degree(switch, x) > 2 and sp.Poly(switch, x).domain in (sp.ZZ, sp.QQ):
+        # No radicals, which SymPy takes long to find, to put in and to compare.
         return set(sp.real_roots(sp.Poly(switch, x)))
     inner = inner_equations(switch)
     if inner is not None:
         return {root for equation in inner for root in _real_roots(equation)}
-    try:
-        solutions = sp.solveset(switch, x, sp.S.Reals)
-    except (ArithmeticError, NotImplementedError):
-        solutions = None
-    if isinstance(solutions, sp.FiniteSet):
-        return set(solutions)
-    if solutions is sp.S.EmptySet:
-        return set()
+    found = solutions(switch, x)
+    if found is not None:
+        return found
     if switch.is_polynomial(x):
         return set(sp.real_roots(sp.Poly(switch, x)))
     raise ExpressionError("kinks that can be located", f"zeros of {switch}", "write the kinks as |x - a| or Max(x, a)")

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import sympy as sp
 
-from kernelcalc.errors import InputError
-from kernelcalc.expressions.zeros import inner_equations
+from kernelcalc.errors import InputError, KernelcalcError
+from kernelcalc.expressions.zeros import expanded, inner_equations, solutions
 
 x: Any = sp.Symbol("x", real=True)
 
@@ -77,6 +77,15 @@ def atoms_of(expr: sp.Expr) -> tuple[Atom, ...]:
     >>> atoms_of(x * sp.Heaviside(x - 1))
     (Atom(coefs=(0, 1), alpha=0, gamma=0, factor=Gate(s2=0, tau=1, side=1)),)
     """
+    try:
+        return _atoms(expr)
+    except KernelcalcError:
+        raise
+    except Exception as error:  # SymPy raises whatever it likes
+        raise NotInAlgebra("a function that SymPy can take apart", f"{expr}: {error}", _HINT) from error
+
+
+def _atoms(expr: sp.Expr) -> tuple[Atom, ...]:
     total: _Sum = {}
     smooth, jumps, deltas = decompose(expr)
     _add(total, _parse(smooth))
@@ -104,7 +113,7 @@ def _before_gap(smooth: sp.Expr, jumps: Jumps) -> int:
     here = smooth
     for place, (_, jump) in enumerate(jumps[:-1]):
         here = here + jump
-        if sp.expand(here) == 0:
+        if expanded(here) == 0:
             return place + 1
     return 0
 
@@ -147,7 +156,7 @@ def decompose(expr: sp.Expr) -> tuple[sp.Expr, Jumps, Deltas]:
                 regular.append(term)
         expr = sp.Add(*regular)
     parts = _split(expr, -sp.oo, sp.oo)
-    jumps = [(right[0], jump) for left, right in pairwise(parts) if (jump := sp.expand(right[2] - left[2])) != 0]
+    jumps = [(right[0], jump) for left, right in pairwise(parts) if (jump := expanded(right[2] - left[2])) != 0]
     return parts[0][2], jumps, deltas
 
 
@@ -368,7 +377,7 @@ def _switch_arguments(node: sp.Expr) -> list[sp.Expr]:
 
 
 def _real_roots(argument: sp.Expr) -> list[sp.Expr]:
-    argument = sp.expand(argument)
+    argument = expanded(argument)
     if not argument.has(x):
         return []
     if argument.is_polynomial(x):
@@ -381,8 +390,8 @@ def _real_roots(argument: sp.Expr) -> list[sp.Expr]:
     inner = inner_equations(argument)
     if inner is not None:
         return list({root for equation in inner for root in _real_roots(equation)})
-    roots = sp.solveset(argument, x, sp.S.Reals)
-    if not isinstance(roots, sp.FiniteSet) and roots != sp.S.EmptySet:
+    roots = solutions(argument, x)
+    if roots is None:
         raise NotInAlgebra("kinks at points that can be found", str(argument), _HINT)
     return list(roots)
 

@@ -22,6 +22,7 @@ from kernelcalc.expressions.stable import (
     numpy_callable,
     stabilise,
 )
+from kernelcalc.expressions.zeros import expanded
 
 ODD_FUNCTIONS = (sp.sin, sp.tan, sp.sinh, sp.tanh, sp.asinh, sp.atan, sp.erf, sp.sign, StableTanh)
 EVEN_FUNCTIONS = (sp.cos, sp.cosh, sp.sech, sp.Abs, LogCosh, LogisticDensity)
@@ -96,7 +97,7 @@ def parity_by_rules(expr: sp.Expr) -> int:
 
 def _equal(one: sp.Expr, other: sp.Expr) -> bool:
     """Whether two expressions are one function by their form."""
-    return bool(one == other or sp.expand(_comparable(one) - _comparable(other)) == 0)
+    return bool(one == other or expanded(_comparable(one) - _comparable(other)) == 0)
 
 
 def _comparable(expr: sp.Expr) -> sp.Expr:

@@ -1,4 +1,4 @@
-"""Zeros of polynomials of one function, as e^{−3x²} + e^{−x²} − 1 is one of e^{−x²}."""
+"""Zeros of functions, and whether a function is 0, by what SymPy can do in a moment."""
 
 from __future__ import annotations
 
@@ -15,6 +15,38 @@ INVERSES: dict[Any, tuple[Any, Any, Any]] = {
     sp.atan: (-sp.pi / 2, sp.pi / 2, sp.tan),
     sp.asinh: (-sp.oo, sp.oo, sp.sinh),
 }
+
+# Powers of sums up to this are expanded, factorised and solved: SymPy takes minutes for some hundred.
+HIGHEST_POWER = 32
+
+
+def expanded(expr: sp.Expr) -> sp.Expr:
+    """The expression multiplied out, or as it is if it has high powers, or exponentials that SymPy makes high powers of.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> expanded((x + 1) ** 2 - x**2), expanded((x + 1) ** 5000), expanded(sp.exp(5000 * sp.log(x + 1) ** 2))
+    (2*x + 1, (x + 1)**5000, exp(5000*log(x + 1)**2))
+    """
+    for power in expr.atoms(sp.Pow, sp.exp):
+        base, exponent = power.as_base_exp()
+        high = any(abs(n) > HIGHEST_POWER for n in exponent.atoms(sp.Number))
+        # e^{n log u} is uⁿ
+        if high and (base.is_Add or exponent.has(sp.log)):
+            return expr
+    return sp.expand(expr)
+
+
+def solutions(switch: sp.Expr, x: sp.Symbol) -> set[sp.Expr] | None:
+    """Where an expression of the real x is 0; None if SymPy does not know, whatever it raises, or would look for long."""
+    if any(p.exp.is_number and abs(p.exp) > HIGHEST_POWER for p in switch.atoms(sp.Pow) if p.has(x)):
+        return None
+    try:
+        found = sp.solveset(switch, x, sp.S.Reals)
+    except Exception:  # of any type: SymPy raises ValueError, TypeError, RecursionError and more
+        return None
+    return set(found) if isinstance(found, sp.FiniteSet) else set() if found is sp.S.EmptySet else None
 
 
 def inner_equations(switch: sp.Expr) -> list[sp.Expr] | None:

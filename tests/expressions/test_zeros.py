@@ -1,9 +1,18 @@
 """Zeros of polynomials of one function, against the same by hand."""
 
+import time
+
+import mpmath as mp
 import pytest
 import sympy as sp
 
-from kernelcalc.expressions.zeros import inner_equations
+import kernelcalc as kc
+from kernelcalc.activations.features import features_between
+from kernelcalc.activations.pieces import PiecewiseForm
+from kernelcalc.errors import ExpressionError
+from kernelcalc.expressions import atoms
+from kernelcalc.expressions.exact import in_algebra
+from kernelcalc.expressions.zeros import expanded, inner_equations, solutions
 
 x = sp.Symbol("x", real=True)
 third = sp.Rational(1, 3)
@@ -78,3 +87,98 @@ def test_zeros_without_radicals_are_exact():
 )
 def test_others_are_left(switch):
     assert inner_equations(switch) is None
+
+
+# What SymPy would look for long, or raises -----------------------------------------------------------------------------------
+
+
+def test_solutions_are_all_of_the_zeros_or_none():
+    assert solutions(x**2 - 2, x) == {-sp.sqrt(2), sp.sqrt(2)}
+    assert solutions(sp.exp(x), x) == set()
+    # without end; without a formula
+    assert solutions(sp.sin(x), x) is None
+    assert solutions(x - sp.cos(x) ** 2, x) is None
+
+
+def test_high_powers_are_not_waited_for():
+    """One of degree 1000 in x and erfc x, and e^{10⁷ log² u}, which is u to a high power once multiplied out."""
+    started = time.process_time()
+    assert solutions(x**1000 - sp.erfc(x), x) is None
+    square = (5258 * sp.log(sp.exp(x) + 1) - 432283) ** 2
+    assert expanded(sp.exp(-square)) == sp.exp(-square)
+    assert expanded((x + 1) ** 1000 - 1) == (x + 1) ** 1000 - 1
+    assert time.process_time() - started < 2
+    assert expanded((x + 1) ** 3 - x**3 - 3 * x**2 - 3 * x - 1) == 0
+
+
+WHERE = "exp(-(40*(log(where(65<x,x,7))-tanh(x)-1.3))^2)"
+CUBE = "exp(-(3*abs(x^3-1.37*x+0.11)-2)^2)"
+
+
+def bell(z):
+    return mp.exp(-((40 * (mp.log(7) - mp.tanh(z) - mp.mpf("1.3"))) ** 2))
+
+
+def two_sided(z):
+    return mp.exp(-((3 * abs(z**3 - mp.mpf("1.37") * z + mp.mpf("0.11")) - 2) ** 2))
+
+
+@pytest.mark.parametrize(("text", "truth"), [(WHERE, bell), (CUBE, two_sided)], ids=["where", "cube"])
+def test_functions_that_once_took_a_minute(text, truth):
+    """Sums of logarithms in exponents, of which SymPy makes powers; kinks at Cardano's radicals."""
+    started = time.process_time()
+    value = kc.gaussian_expectation(text, "1", 1.0, 1.0, 0.0)
+    assert time.process_time() - started < 10
+    kinks = (
+        mp.polyroots([1, 0, mp.mpf("-1.37"), mp.mpf("0.11")]) if truth is two_sided else [0.6, 0.7, 0.77, 0.85, 0.95]
+    )
+    exact = mp.quad(lambda z: truth(z) * mp.npdf(z), [-9, -2, *sorted(map(mp.re, kinks)), 2, 9])
+    assert value == pytest.approx(float(exact), rel=1e-10)
+
+
+def failing(*_, **__):
+    raise ValueError("as SymPy likes it")
+
+
+def test_whatever_solving_raises_is_an_answer(monkeypatch):
+    monkeypatch.setattr(sp, "solveset", failing)
+    assert solutions(x**2 - 2, x) is None
+    with pytest.raises(ExpressionError, match="zeros of"):
+        kc.Activation("abs(x*exp(x)-1)")
+
+
+def test_whatever_limits_raise_has_a_name(monkeypatch):
+    """sin(x)/x has its value at 0 from its limit."""
+    form = PiecewiseForm(breaks=(sp.S.Zero,), pieces=(x + 1, sp.sin(x) / x), stable=(x + 1, sp.sin(x) / x))
+    assert form.smoothness == 0
+    other = PiecewiseForm(breaks=form.breaks, pieces=form.pieces, stable=form.stable)
+    monkeypatch.setattr(sp, "limit", failing)
+    with pytest.raises(ExpressionError, match="limits at kinks that can be found"):
+        _ = other.smoothness
+
+
+def test_whatever_taking_apart_raises_is_no_algebra(monkeypatch):
+    """E|a − 1| by quadrature where the algebra fails."""
+    wanted = float(kc.gaussian_expectation("abs(x-1)", "1", 2.0, 2.0, 0.0))
+    monkeypatch.setattr(atoms, "decompose", failing)
+    atoms.atoms_of.cache_clear()
+    assert not in_algebra(sp.Abs(atoms.x - 1))
+    found = kc.gaussian_expectation(kc.Activation("abs(x-1)", name="another"), "1", 2.0, 2.0, 0.0, full_output=True)
+    # E|a − 1| = 2 √q φ(1/√q) + 2 Φ(1/√q) − 1
+    exact = 2 * mp.sqrt(2) * mp.npdf(1 / mp.sqrt(2)) + 2 * mp.ncdf(1 / mp.sqrt(2)) - 1
+    assert found.value == pytest.approx(wanted, rel=1e-12) == pytest.approx(float(exact), rel=1e-12)
+    atoms.atoms_of.cache_clear()
+
+
+def test_zeros_that_no_iteration_finds_are_followed(monkeypatch):
+    """tanh(16 (x² − 1)) changes at ±1 and turns at 0."""
+    function = sp.tanh(16 * (atoms.x**2 - 1))
+
+    def lost(*_, **__):
+        raise mp.libmp.NoConvergence
+
+    wanted = [f.at for f in features_between(function, -9, 9)]
+    assert wanted == [-1, 1]
+    monkeypatch.setattr(sp.Poly, "nroots", lost)
+    found = [f.at for f in features_between(function, -9, 9)]
+    assert found == pytest.approx([-1, 0, 1], abs=1e-12)

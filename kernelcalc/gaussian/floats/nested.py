@@ -162,7 +162,9 @@ class _Rule:
         self.steps = np.arange(-reach, reach + 0.5)
         # A feature near 0 is met from means far out, whose rounding must be far below its width.
         self.reads = reads and np.diff(self.g_mesh.edges).min() > FINEST_READ * self.g_mesh.edges[-1]
-        self.doubtful = rounds(f) or rounds(g) or not (self.f_mesh.resolves and self.g_mesh.resolves)
+        # The coarser rule is for its value alone.
+        resolved = self.f_mesh.resolves and self.g_mesh.resolves
+        self.doubtful = count == FINE_NODES and (rounds(f) or rounds(g) or not resolved)
 
     def sums(self, share: _Share) -> tuple[float, float, float, float]:
         """Value, E|fg|, what is left at the ends of the range, and what rounding and unresolved features may add."""
