@@ -205,6 +205,30 @@ def _merged(found: list[Feature]) -> tuple[Feature, ...]:
 
 # Rounding ------------------------------------------------------------------------------------------------------------
 
+_HALF = 3 * 2.0 ** -np.arange(0, 16, 0.25)
+# Places in standard deviations, and their weights, where values are compared in single and double precision.
+SAMPLED = np.concatenate([-_HALF, _HALF[::-1]])
+SAMPLE_WEIGHTS = np.abs(SAMPLED) * np.exp(-(SAMPLED**2) / 2)
+
+
+def single_callable(expr: sp.Expr) -> FloatFunction:
+    """Values of an expression in the precision of its argument, single or double, as float64."""
+
+    def is_irrational(e: sp.Expr) -> bool:
+        return bool(e.is_Pow and e.is_number and not e.is_Rational)
+
+    # NumPy's root of a number is of double precision, and so is what it is multiplied with; a literal is not.
+    literal = in_floats(expr).replace(is_irrational, lambda e: sp.Float(sp.N(e, 20), 17))
+    raw = compile_expression(x, literal, modules=[NUMPY_FUNCTIONS, "numpy"], cse=True)
+
+    def call(values: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            found = np.asarray(raw(values))
+        found = np.where(np.imag(found) == 0, np.real(found), np.nan) if np.iscomplexobj(found) else found
+        return np.broadcast_to(found.astype(np.float64), values.shape)
+
+    return call
+
 
 def rounding_callable(expr: sp.Expr) -> FloatFunction:
     """Bound on the rounding error of an expression's value in float64, that of x by an ulp included: to first order.

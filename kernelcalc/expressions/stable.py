@@ -134,7 +134,7 @@ class ExpMinusOne(sp.Function):
         return sp.exp(u) - 1
 
 
-# Powers of 1 + e^v above this are written as exponentials.
+# Powers of 1 + e^v above this, and fractions above 1, are written as exponentials.
 HIGH_POWER = 16
 
 
@@ -251,11 +251,13 @@ def _stable_mul(e: Any) -> Any:
 
 
 def _high_power(e: Any) -> Any:
-    """(1 + e^v)^n → exp(n·Softplus(v)) for large n: SymPy makes such a power of exp(n·log(1 + e^v)), and it overflows."""
+    """(1 + e^v)^n → exp(n·Softplus(v)), of which SymPy makes such a power: it overflows or, in log(1 + …), leaves nothing."""
     base, power = e.as_base_exp()
     argument = _one_plus_exp(base)
-    large = argument is not None and power.is_number and abs(power) > HIGH_POWER
-    return sp.exp(power * Softplus(argument)) if large else e
+    if argument is None or not power.is_number:
+        return e
+    written = abs(power) > HIGH_POWER or (power > 1 and not power.is_Integer)
+    return sp.exp(power * Softplus(argument)) if written else e
 
 
 def _one_exponential(e: Any) -> Any:

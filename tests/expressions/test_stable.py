@@ -100,3 +100,12 @@ def test_constants_that_cancel_lose_no_digits(text: str) -> None:
     with mpmath.workdps(50):
         exact = [float(CANCELLING[text](mpf(v))) for v in values]
     np.testing.assert_allclose(kc.activation(text)(np.array(values)), exact, rtol=4e-16)
+
+
+def test_softplus_of_softplus_has_relative_accuracy() -> None:
+    """SymPy writes it as log((eˣ + 1)^(95/8) e^c + 1), in which 1 leaves nothing of 10⁻⁹."""
+    act, x = kc.Activation("softplus(11.875*(softplus(x)-1.966796875))"), np.array([-30.0, -2.0, 0.0, 1.0, 2.0, 9.0])
+    with mpmath.workdps(60):
+        inner = [mpmath.mpf("11.875") * (mpmath.log1p(mpmath.exp(v)) - mpmath.mpf("1.966796875")) for v in x]
+        exact = [float(mpmath.log1p(mpmath.exp(u))) for u in inner]
+    np.testing.assert_allclose(act(x), exact, rtol=1e-13)

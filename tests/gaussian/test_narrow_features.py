@@ -340,7 +340,7 @@ def test_features_without_end_are_not_followed(outer, inner, a):
 def test_rounding_is_felt_where_nothing_is_narrow_too(outer, inner, w, a, q):
     """inner only comes near a: f is as wide as inner, and its argument is a difference of what is w times larger."""
     text = outer.format(f"{w!r}*({inner}-({a!r}))")
-    assert rounds(kc.activation(text))
+    assert rounds(kc.activation(text), np.sqrt([q]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PrecisionWarning)
         result = kc.gaussian_expectation(text, "1", q, 1.0, 0.0, full_output=True)
@@ -392,3 +392,41 @@ def test_features_in_polynomials_of_a_high_degree_are_seen(outer, inner, functio
         result = kc.gaussian_expectation(outer.format(f"{w!r}*({inner}-({a!r}))"), "1", q, 1.0, 0.0, full_output=True)
     value, _ = truth(OUTER[outer], function, w, a, q)
     assert abs(result.value - value) <= result.error <= 1e-8 * value
+
+
+def softplus(u):
+    return max(u, 0) + mp.log1p(mp.exp(-abs(u)))
+
+
+@pytest.mark.parametrize(
+    ("text", "function", "place", "q"),
+    [
+        (
+            "softplus(88.375*((x^2)^3-0.734375))",
+            lambda x: softplus(88.375 * (x**6 - 0.734375)),
+            0.734375 ** (1 / 6),
+            70.38,
+        ),
+        ("x^8/(1+exp(-200*(x-1)))", lambda x: x**8 / (1 + mp.exp(-200 * (x - 1))), 1.0, 31.0),
+        ("(x^6+1)*arctan(1000*(x-0.5))", lambda x: (x**6 + 1) * mp.atan(1000 * (x - 0.5)), 0.5, 200.0),
+        # of no weight in E f², and 0 at the one node that is near
+        ("x^2*tanh(300*(x^2-1))", lambda x: x * x * mp.tanh(300 * (x * x - 1)), 1.0, 2000.0),
+        ("x^4*tanh(300*(x^2-1))", lambda x: x**4 * mp.tanh(300 * (x * x - 1)), 1.0, 2000.0),
+    ],
+)
+def test_growth_hides_no_feature_nearer_0(text, function, place, q):
+    """E f(a) b² = E f(a) E[b²|a] is one integral, by mpmath on panels that shrink towards the feature."""
+    qp, c = 2.0, 0.3 * math.sqrt(2 * q)
+    with mp.workdps(25):
+        std, slope = mp.sqrt(mp.mpf(q)), mp.mpf(c) / mp.mpf(q)
+        square = lambda x: (slope * x) ** 2 + qp - slope * mp.mpf(c)  # noqa: E731
+        near = {sign * (place + d * mp.mpf(2) ** -j) for sign in (1, -1) for d in (1, -1) for j in range(12)}
+        edges = sorted(near | {k * std for k in range(-13, 14)} | {mp.mpf(place), mp.mpf(-place)})
+        rule = {"method": "gauss-legendre", "maxdegree": 4}
+        pieces = [
+            mp.quad(lambda x: function(x) * square(x) * mp.npdf(x, 0, std), edges[k : k + 2], **rule)
+            for k in range(len(edges) - 1)
+        ]
+        exact, size = mp.fsum(pieces), mp.fsum(map(abs, pieces))
+    result = kc.gaussian_expectation(text, "x^2", q, qp, c, full_output=True)
+    assert abs(result.value - exact) <= result.error <= 1e-10 * size

@@ -18,11 +18,19 @@ RESOLVED = 1e-12
 RESOLVED_NARROW = 1e-15
 # Errors are relative to this part of the largest |f| nearer 0, at least.
 SMALL_PART = 1e-6
+# A Gaussian that ends at the radius weighs |f| there by e to minus this, as √φ does at Z_MAX: growth hides nothing nearer 0.
+# Of what grows as x the largest value is 15 times that of its weighed ones.
+WEIGHED, GROWN = Z_MAX**2 / 4, 16.0
 # From the widest panel down to 1e-12 of it, or of 1 where that is less: features keep their width however large the
 # variance. A function rougher than MAX_ROUGH panels a level stays unresolved, and the difference of two resolutions says so.
 MAX_SPLITS, MAX_ROUGH = 40, 200
 
 
+# Rounding is looked at on these multiples of the standard deviation, for what lies in the tails; kinks and features beyond so
+# many deviations may keep all there is there, which the mean of z² then shows.
+TAILS, FAR_OUT, FAR_SQUARE = (1.0, 4.0, 16.0), 3.0, 8.0
+# Ulp of a kink's place, of the standard deviation and of their quotient, whose change E z²|fg| is.
+PLACING_STEPS = 2.0
 # Places at which a function that is no expression is looked at: half a millisecond for NumPy's tanh.
 LOOKS = 2**15
 
@@ -62,8 +70,8 @@ def feature_mesh(act: Activation, radius: float) -> Mesh:
     """Breakpoints in [−radius, radius] between which f is resolved by a polynomial of degree 15.
 
     A panel is halved while its last Legendre coefficients, or the interpolation error at samples that crowd geometrically
-    around the function's features, exceed 1e-12 of its size: narrow bumps are found because their place is known, not
-    because a node happens to hit them.
+    around the function's features, exceed 1e-12 of its size, as a Gaussian weighs it: narrow bumps are found because their
+    place is known, not because a node happens to hit them.
     """
     transform, waves = _interpolation()
     inside = [k for k in act.kinks if -radius < k < radius]
@@ -72,14 +80,16 @@ def feature_mesh(act: Activation, radius: float) -> Mesh:
     at_samples = act(samples, check=False)
     inner, scale = _inner_scale(act, radius, samples, at_samples)
     left, right = start[:-1], start[1:]
-    found = [start]
+    found, felt = [start], rounds(act, np.array([radius / max(TAILS)]))
     resolved = RESOLVED_NARROW if act.narrow else RESOLVED
     for _ in range(_splits(radius)):
         at, _ = panels(np.stack([left, right], axis=1), MESH_NODES)
         values = act(at, check=False)
         last = values @ transform
         place = np.searchsorted(inner, np.maximum(np.abs(left), np.abs(right)), side="right") - 1
-        size = np.maximum(np.abs(values).max(axis=1), SMALL_PART * scale[place])
+        nearest = np.minimum(np.abs(left), np.abs(right))
+        weight = np.exp(WEIGHED * (nearest[:, None] ** 2 - at**2) / radius**2)
+        largest = np.abs(np.stack([values, GROWN * weight * values])).max(axis=2)
         error = np.abs(last).max(axis=1)
         panel = np.searchsorted(left, samples, side="right") - 1
         hit = (panel >= 0) & (samples <= right[np.maximum(panel, 0)])
@@ -87,10 +97,15 @@ def feature_mesh(act: Activation, radius: float) -> Mesh:
         local = (2 * where - left[panel] - right[panel]) / (right[panel] - left[panel])
         angles = np.arccos(np.clip(local, -1.0, 1.0))[:, None] * np.arange(MESH_NODES)
         missed = np.abs((np.cos(angles) * (values @ waves)[panel]).sum(axis=1) - at_samples[hit])
-        np.maximum.at(size, panel, np.abs(at_samples[hit]))
+        weighed = GROWN * np.exp(WEIGHED * (nearest[panel] ** 2 - where**2) / radius**2)
+        for row, factor in zip(largest, (1.0, weighed), strict=True):
+            np.maximum.at(row, panel, factor * np.abs(at_samples[hit]))
+        size = np.maximum(largest.min(axis=0), SMALL_PART * scale[place])
         # Interpolation magnifies rounding a little more than the coefficients do.
         np.maximum.at(error, panel, missed / 8)
-        rough = ~(error <= resolved * size + SEEN_NOISE * rounding(act, at).max(axis=1))
+        lost = act.form.rounding(at) if felt else np.zeros(at.shape)
+        noise = SEEN_NOISE * np.stack([lost, GROWN * weight * lost]).max(axis=2).min(axis=0)
+        rough = ~(error <= resolved * size + noise)
         if not rough.any() or rough.sum() > MAX_ROUGH + 4 * len(act.features):
             left, right, missed = left[rough], right[rough], np.nan_to_num(error[rough], nan=0.0, posinf=0.0)
             break
@@ -121,19 +136,26 @@ def _splits(radius: float) -> int:
     return MAX_SPLITS + max(0, int(np.ceil(np.log2(radius))))
 
 
-def doubt(act: Activation, mesh: Mesh, values: np.ndarray) -> np.ndarray:
-    """Bound on what rounding and panels that were given up add to f at the values."""
-    return rounding(act, values) + mesh.unresolved(values)
+def doubt(act: Activation, mesh: Mesh, values: np.ndarray, *, rounded: bool) -> np.ndarray:
+    """Bound on what panels that were given up add to f at the values and, if it is ``rounded``, rounding."""
+    return (act.form.rounding(values) if rounded else np.zeros(np.shape(values))) + mesh.unresolved(values)
 
 
-def rounds(act: Activation) -> bool:
-    """Whether rounding is felt more than usual, in narrow features or everywhere."""
-    return act.narrow or (act.form.known and act.form.magnifies)
+def rounds(act: Activation, std: np.ndarray) -> bool:
+    """Whether rounding of f(std·z) is felt more than usual: in narrow features, or where sums cancel."""
+    return act.narrow or any(_magnifies(act, octave) for octave in {*np.frexp(std)[1].ravel().tolist()})
 
 
-def rounding(act: Activation, values: np.ndarray) -> np.ndarray:
-    """Bound on the rounding errors of a function that feels them at float64 values; 0 for others."""
-    return act.form.rounding(values) if rounds(act) else np.zeros(np.shape(values))
+@lru_cache(maxsize=1024)
+def _magnifies(act: Activation, octave: int) -> bool:
+    return any(act.form.magnifies(2.0**octave * tail) for tail in TAILS)
+
+
+def rounded(f: Activation, g: Activation, std: np.ndarray, std_p: np.ndarray) -> tuple[bool, bool]:
+    """Whether rounding of either is to be looked at in a product, in which a sum may cancel where the other is narrow."""
+    own = rounds(f, std), rounds(g, std_p)
+    first, second = (known or (any(own) and h.form.known and h.form.adds) for h, known in zip((f, g), own, strict=True))
+    return first, second
 
 
 def resolution(radius: float) -> float:
@@ -160,10 +182,17 @@ def mesh_radius(std: float, mean: float = 0.0, reach: float = Z_MAX) -> float:
 
 def hidden_beyond(act: Activation, std: np.ndarray, mean: np.ndarray, near: float = Z_MAX) -> np.ndarray:
     """For each row whether a kink or feature of f(mean + std·z) lies further than ``near`` and within Z_LAST."""
-    places = np.array([*act.kinks, *(f.at for f in act.features)])
+    places = _places(act)
+    if not (places.any() or mean.any()):
+        return np.zeros(std.shape, dtype=bool)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         z = np.abs((places - mean[:, None]) / std[:, None])
     return ((z > near) & (z < Z_LAST)).any(axis=1)
+
+
+@lru_cache(maxsize=256)
+def _places(act: Activation) -> np.ndarray:
+    return np.array([*act.kinks, *(f.at for f in act.features)])
 
 
 def mesh_rule(

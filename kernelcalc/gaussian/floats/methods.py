@@ -325,7 +325,9 @@ class Polar(Regular):
     name = "polar"
 
     def covers(self, f: Activation, g: Activation, cov: Covariance) -> np.ndarray:
-        return np.full(cov.q.shape, f.centred and g.centred and not (rounds(f) or rounds(g)))
+        if not (f.centred and g.centred):
+            return np.zeros(cov.q.shape, dtype=bool)
+        return np.full(cov.q.shape, not (rounds(f, np.sqrt(cov.q)) or rounds(g, np.sqrt(cov.qp))))
 
     def estimate(self, f: Activation, g: Activation, cov: Covariance, rtol: float) -> Scaled:
         return quadrature.polar(f, g, cov, rtol=rtol)

@@ -18,7 +18,17 @@ from kernelcalc.arrays import EPS
 from kernelcalc.errors import DivergentExpectationError, NotFiniteError
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.estimate import Scaled
-from kernelcalc.gaussian.floats.mesh import MESH_NODES, doubt, feature_mesh, hidden_beyond, mesh_radius, rounds
+from kernelcalc.gaussian.floats.mesh import (
+    FAR_OUT,
+    FAR_SQUARE,
+    MESH_NODES,
+    PLACING_STEPS,
+    doubt,
+    feature_mesh,
+    hidden_beyond,
+    mesh_radius,
+    rounded,
+)
 from kernelcalc.gaussian.floats.nodes import Z_LAST, legendre, panels
 from kernelcalc.gaussian.floats.norms import RTOL
 from kernelcalc.gaussian.floats.quadrature import ROUNDING_STEPS, VALUES_AT_ONCE
@@ -41,7 +51,7 @@ FINEST_READ = 2.0**-42
 # Of the time of a pair, what the coarser of its two rules takes: the square of 12/20, to 27 %.
 COARSE_SHARE = 0.27
 # Rows of what is known of g given a.
-_VALUE, _SIZE, _NOISE, _FACES, _KNOWN = 0, 1, 2, 3, 5
+_VALUE, _SIZE, _NOISE, _FACES, _SPREAD, _KNOWN = 0, 1, 2, 3, 5, 6
 
 # q, q', c and the determinant of one pair.
 Pair: TypeAlias = tuple[float, float, float, float]
@@ -116,12 +126,15 @@ def _by_rules(
         beyond = 2 * math.erfc(reach / math.sqrt(2)) * largest
         try:
             coarse, fine = (_Rule(f, g, pair, reach, count, reads=reads) for count in (COARSE_NODES, FINE_NODES))
-            rough, magnitude, spill, _ = coarse.sums(share.between(0.0, COARSE_SHARE))
+            rough, magnitude, spill, _, spread = coarse.sums(share.between(0.0, COARSE_SHARE))
             last = reach == REACHES[-1] and spill < FAINT
             if not (last or (spill <= 1e-15 * magnitude and beyond <= EPS * magnitude and magnitude > 0)):
                 share.again()
                 continue
-            value, magnitude, spill, noise = fine.sums(share.between(COARSE_SHARE, 1.0))
+            if spread > FAR_SQUARE * magnitude:
+                fine.felt = f.form.known, g.form.known
+            value, magnitude, spill, noise, spread = fine.sums(share.between(COARSE_SHARE, 1.0))
+            noise += PLACING_STEPS * EPS * spread
         except NotFiniteError:
             break
         error = abs(value - rough) + ROUNDING_STEPS * EPS * magnitude + noise + beyond
@@ -162,12 +175,17 @@ class _Rule:
         self.steps = np.arange(-reach, reach + 0.5)
         # A feature near 0 is met from means far out, whose rounding must be far below its width.
         self.reads = reads and np.diff(self.g_mesh.edges).min() > FINEST_READ * self.g_mesh.edges[-1]
+        self.std_p = math.sqrt(pair[1])
         # The coarser rule is for its value alone.
-        resolved = self.f_mesh.resolves and self.g_mesh.resolves
-        self.doubtful = count == FINE_NODES and (rounds(f) or rounds(g) or not resolved)
+        felt = rounded(f, g, np.array([self.std]), np.array([self.std_p]))
+        self.felt = felt if count == FINE_NODES else (False, False)
+        sides = (f, self.std), (g, self.std_p)
+        self.far = any(hidden_beyond(h, np.array([s]), np.zeros(1), FAR_OUT)[0] for h, s in sides)
 
-    def sums(self, share: _Share) -> tuple[float, float, float, float]:
-        """Value, E|fg|, what is left at the ends of the range, and what rounding and unresolved features may add."""
+    def sums(self, share: _Share) -> tuple[float, float, float, float, float]:
+        """Value, E|fg|, what is left at the ends of the range, what rounding and unresolved features may add, and, where
+        kinks or features lie far out, E (a²/q + b²/q')|fg|, which is what E fg changes by with the logarithms of √q and √q'.
+        """
         edges, read, smooth = self._edges(), np.empty(0), self._smooth_panels()
         if smooth < edges.size - 1:
             read = self.reach * self.std * np.linspace(-1, 1, int(smooth) + 1)
@@ -178,12 +196,13 @@ class _Rule:
         left = values * weight
         inner = self._read(read, a, share) if read.size else self._conditional(self.slope * a, share)
         noise = float(np.abs(left) @ inner[_NOISE])
-        if self.doubtful:
-            noise += float((doubt(self.f, self.f_mesh, a) * weight) @ inner[_SIZE])
+        if self.felt[0] or not self.f_mesh.resolves:
+            noise += float((doubt(self.f, self.f_mesh, a, rounded=self.felt[0]) * weight) @ inner[_SIZE])
+        spread = np.abs(left) @ (inner[_SIZE] * (a / self.std) ** 2 + inner[_SPREAD]) if self.far else 0.0
         # What the integrand is worth at the ends of both ranges, a unit of z wide; a panel's last node has little of it.
         edge = (np.abs(values) * np.exp(-(a**2) / (2 * self.std**2)) * inner[_SIZE])[[0, -1]]
-        spill = max(edge.max(), float((inner[_FACES:] @ np.abs(left)).max()))
-        return float(left @ inner[_VALUE]), float(np.abs(left) @ inner[_SIZE]), spill, noise
+        spill = max(edge.max(), float((inner[_FACES:_SPREAD] @ np.abs(left)).max()))
+        return float(left @ inner[_VALUE]), float(np.abs(left) @ inner[_SIZE]), spill, noise, float(spread)
 
     def _within(self, *places: np.ndarray) -> np.ndarray:
         return np.unique(np.clip(np.concatenate(places), -self.reach * self.std, self.reach * self.std))
@@ -237,11 +256,14 @@ class _Rule:
             found[_SIZE, part] = np.maximum(found[_SIZE, part], np.abs(found[_VALUE, part]))
             rounding = READING_STEPS * EPS * largest[_SIZE, panel]
             found[_NOISE, part] = np.maximum(found[_NOISE, part], 0.0) + rounding
-            found[_FACES:, part] = largest[_FACES:, panel]
+            found[_SPREAD, part] = np.maximum(found[_SPREAD, part], 0.0)
+            found[_FACES:_SPREAD, part] = largest[_FACES:_SPREAD, panel]
         return found
 
     def _conditional(self, mean: np.ndarray, share: _Share) -> np.ndarray:
-        """E[g(b)|a], E[|g(b)| |a], what values of g are in doubt by, and |g|e^{−z²/2} at either end: (_KNOWN, n)."""
+        """E[g(b)|a], E[|g(b)| |a], what values of g are in doubt by, |g|e^{−z²/2} at either end and, where
+        something lies far out, E[b²|g(b)| |a]/q': (_KNOWN, n).
+        """
         found = np.zeros((_KNOWN, mean.size))
         edges, reach = self.g_mesh.edges, self.reach * self.spread
         first, last = np.searchsorted(edges, mean - reach), np.searchsorted(edges, mean + reach)
@@ -263,11 +285,17 @@ class _Rule:
         b = mean + self.spread * z
         values = self.g(b)
         right = values * weight
-        lost = (doubt(self.g, self.g_mesh, b) * weight).sum(axis=1) if self.doubtful else np.zeros(mean.size)
+        size = np.abs(right)
+        lost = spread = np.zeros(mean.size)
+        if self.felt[1] or not self.g_mesh.resolves:
+            lost = (doubt(self.g, self.g_mesh, b, rounded=self.felt[1]) * weight).sum(axis=1)
+        if self.far:
+            spread = (size * (b / self.std_p) ** 2).sum(axis=1)
         faces = (np.abs(values[:, [0, -1]]) * np.exp(-(z[:, [0, -1]] ** 2) / 2)).T
-        return np.array([right.sum(axis=1), np.abs(right).sum(axis=1), lost, *faces])
+        return np.array([right.sum(axis=1), size.sum(axis=1), lost, *faces, spread])
 
     def _at(self, mean: np.ndarray) -> np.ndarray:
         """Where b is its mean."""
         values, none = self.g(mean), np.zeros(mean.size)
-        return np.array([values, np.abs(values), doubt(self.g, self.g_mesh, mean), none, none])
+        lost = doubt(self.g, self.g_mesh, mean, rounded=self.felt[1])
+        return np.array([values, np.abs(values), lost, none, none, np.abs(values) * (mean / self.std_p) ** 2])

@@ -15,7 +15,16 @@ from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.estimate import Scaled
-from kernelcalc.gaussian.floats.mesh import Mesh, doubt, mesh_rule, rounds
+from kernelcalc.gaussian.floats.mesh import (
+    FAR_OUT,
+    FAR_SQUARE,
+    PLACING_STEPS,
+    doubt,
+    hidden_beyond,
+    mesh_rule,
+    rounded,
+    rounds,
+)
 from kernelcalc.gaussian.floats.nodes import half_line, log_stretch, trapezoid
 from kernelcalc.gaussian.symmetry import symmetry
 
@@ -49,7 +58,8 @@ def line(
     mean, mean_p = np.broadcast_to(mean, std.shape), np.broadcast_to(mean_p, std.shape)
     value, error, magnitude, previous = (np.full(std.shape, np.nan) for _ in range(4))
     todo = np.arange(std.size)
-    if std.size >= MANY_ROWS and not (f.kinks or g.kinks or rounds(f) or rounds(g) or mean.any() or mean_p.any()):
+    smooth = not (f.kinks or g.kinks or mean.any() or mean_p.any())
+    if std.size >= MANY_ROWS and smooth and not (rounds(f, std) or rounds(g, std_p)):
         quick = _many(f, g, std, std_p, rtol=rtol)
         value[:], error[:], magnitude[:] = quick.value, quick.error, quick.magnitude
         todo = np.flatnonzero(~(error <= rtol * magnitude))
@@ -111,32 +121,46 @@ def _line_once(
     width: float,
     count: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Value, E|fg| and what rounding in narrow features and unresolved ones may add."""
+    """Value, E|fg| and what rounding where it is felt and unresolved features may add."""
     value, magnitude, noise = np.zeros((3, std.size))
     square = f is g and np.array_equal(std, std_p) and np.array_equal(mean, mean_p)
+    felt = rounded(f, g, np.abs(std) + np.abs(mean), np.abs(std_p) + np.abs(mean_p))
     for start in range(0, std.size, LINE_ROWS):
         part = slice(start, start + LINE_ROWS)
-        factors = ((f, std[part], mean[part]), (g, std_p[part], mean_p[part]))
-        z, weight, meshes = mesh_rule(factors[: 2 - square], width, count)
+        sides = ((f, std[part], mean[part]), (g, std_p[part], mean_p[part]))[: 2 - square]
+        z, weight, meshes = mesh_rule(sides, width, count)
         density = weight * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
         at, at_p = mean[part, None] + std[part, None] * z, mean_p[part, None] + std_p[part, None] * z
         left = f(at)
         right = left if square else g(at_p)
         raw = left * right
         product = raw * density
-        if _doubtful(f, g, meshes):
-            lost, lost_p = doubt(f, meshes[0], at), doubt(g, meshes[-1], at_p)
-            noise[part] = ((np.abs(left) * lost_p + np.abs(right) * lost) * density).sum(axis=1)
-        value[part], magnitude[part] = product.sum(axis=1), np.abs(product).sum(axis=1)
+        size = np.abs(product)
+        value[part], magnitude[part] = product.sum(axis=1), size.sum(axis=1)
+        here, far = felt, any(hidden_beyond(*side, near=FAR_OUT).any() for side in sides)
+        if far or mean[part].any() or mean_p[part].any():
+            spread, moved = _spread(size, z, sides)
+            noise[part] += PLACING_STEPS * EPS * (spread + moved)
+            if far and not (spread <= FAR_SQUARE * magnitude[part]).all():
+                here = f.form.known, g.form.known
+        if any(here) or not all(mesh.resolves for mesh in meshes):
+            lost = doubt(f, meshes[0], at, rounded=here[0]), doubt(g, meshes[-1], at_p, rounded=here[1])
+            noise[part] += ((np.abs(left) * lost[1] + np.abs(right) * lost[0]) * density).sum(axis=1)
         # What the integrand is worth at the ends of the range, a unit of z wide.
         ends = (np.abs(raw) * np.exp(-(z**2) / 2))[:, [0, -1]].max(axis=1)
         value[part] = np.where(ends > 1e-14 * magnitude[part], np.nan, value[part])
     return value, magnitude, noise
 
 
-def _doubtful(f: Activation, g: Activation, meshes: Sequence[Mesh]) -> bool:
-    """Whether values have more than the usual rounding."""
-    return rounds(f) or rounds(g) or not all(mesh.resolves for mesh in meshes)
+def _spread(
+    size: np.ndarray, z: np.ndarray, sides: Sequence[tuple[Activation, np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """E z²|fg| and E |z (mean/std) fg|: by parts, what E fg changes by with the logarithms of std and mean."""
+    far = np.zeros(len(size))
+    for _, std, mean in sides:
+        far = np.maximum(far, np.divide(np.abs(mean), np.abs(std), out=np.zeros(len(size)), where=std != 0))
+    weighted = size * np.abs(z)
+    return (weighted * np.abs(z)).sum(axis=1), far * weighted.sum(axis=1)
 
 
 # Polar coordinates ---------------------------------------------------------------------------------------------------

@@ -22,8 +22,9 @@ from kernelcalc.arrays import EPS
 from kernelcalc.errors import NotFiniteError
 from kernelcalc.gaussian.floats.jumps import MOST_BY_QUADRATURE, exponential_parts, jump_coefficients, jumps_of
 from kernelcalc.gaussian.floats.mesh import doubt, mesh_rule, rounds
+from kernelcalc.gaussian.floats.nodes import trapezoid
 from kernelcalc.gaussian.floats.norms import Cut
-from kernelcalc.gaussian.floats.steps import ROW_BLOCK, TERM_BLOCK, by_steps
+from kernelcalc.gaussian.floats.steps import ROW_BLOCK, TERM_BLOCK, by_steps, hidden_between
 from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE, taylor_coefficients
 
 # Series lengths tried one after the other. tanh at q = 1 needs about 60 terms for 1e-15, at q = 25 about 1000; the longest
@@ -109,6 +110,7 @@ def _separate(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
     coefficients = np.empty((std.size, terms))
     energy = np.empty(std.size)
     spill = np.empty(std.size)
+    felt = rounds(act, std)
     roots = np.sqrt(np.arange(terms + 1.0)).tolist()
     for start in range(0, std.size, ROW_BLOCK // 4):
         rows = slice(start, start + ROW_BLOCK // 4)
@@ -116,9 +118,10 @@ def _separate(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
         values = act(std[rows, None] * z)
         half = np.exp(-(z**2) / 4) / (2 * np.pi) ** 0.25
         spill[rows] = _spill(values, z)
-        if rounds(act) or not mesh.resolves:
+        if felt or not mesh.resolves:
             # By Bessel's inequality the coefficients feel errors of the values at most by their norm.
-            spill[rows] += np.sqrt((doubt(act, mesh, std[rows, None] * z) ** 2 * weight * half**2).sum(axis=-1))
+            lost = doubt(act, mesh, std[rows, None] * z, rounded=felt)
+            spill[rows] += np.sqrt((lost**2 * weight * half**2).sum(axis=-1))
         weighted = values * weight * half
         energy[rows] = (weighted * values * half).sum(axis=-1)
         before, now, after = np.zeros_like(half), half, np.empty_like(half)
@@ -146,6 +149,7 @@ def _together(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
     coefficients = np.empty((std.size, terms))
     energy = np.empty(std.size)
     spill = np.empty(std.size)
+    felt = rounds(act, std)
     octave = np.floor(np.log2(np.maximum(std, np.finfo(np.float64).tiny)))
     # Half a unit of z holds less than four waves of the longest series.
     width = 1.0 if terms <= WIDE_TERMS else 0.5
@@ -160,8 +164,9 @@ def _together(act: Activation, std: np.ndarray, count: int, terms: int) -> tuple
             rows = members[start : start + ROW_BLOCK]
             values = act(std[rows, None] * z)
             spill[rows] = _spill(values, z)
-            if rounds(act) or not meshes[-1].resolves:
-                spill[rows] += np.sqrt(doubt(act, meshes[-1], std[rows, None] * z) ** 2 @ (weight * half**2))
+            if felt or not meshes[-1].resolves:
+                lost = doubt(act, meshes[-1], std[rows, None] * z, rounded=felt)
+                spill[rows] += np.sqrt(lost**2 @ (weight * half**2))
             weighted = values * (weight * half)
             energy[rows] = (weighted * values) @ half
             coefficients[rows] = _hermite_sums(weighted, z, half, terms)
@@ -192,6 +197,13 @@ def _hermite_sums(weighted: np.ndarray, z: np.ndarray, start: np.ndarray, terms:
     return found
 
 
+def _rounding_norm(act: Activation, std: np.ndarray) -> np.ndarray:
+    """√E of the squared rounding errors of f, by coarse steps."""
+    z, weight = trapezoid(0)
+    density = weight * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    return np.asarray(np.sqrt(act.form.rounding(std[:, None] * z) ** 2 @ density))
+
+
 def _spill(values: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Size of |f| φ^{1/2} at the ends of the range: what a function that grows too fast leaves outside."""
     ends = np.abs(values[..., [0, -1]]) * np.exp(-(z[..., [0, -1]] ** 2) / 4)
@@ -219,8 +231,9 @@ def hermite_series(
     Notes
     -----
     Smooth functions use the trapezoidal rule, whose error falls as e^{−2πd/h} with the distance d of the nearest pole
-    (Trefethen and Weideman, SIAM Review 56, 2014). Functions with kinks, rows whose coefficients still move when the step is
-    halved, or whose energy is not that of panels which resolve f, use those panels. The last movement is part of the error.
+    (Trefethen and Weideman, SIAM Review 56, 2014). Functions with kinks or with features between the steps, rows whose
+    coefficients still move when the step is halved, or whose energy is not that of panels which resolve f, use those panels.
+    The last movement is part of the error.
     Overflow shows as an infinite or undefined error. Small variances take the coefficients from the Taylor expansion at 0
     where there is one.
     """
@@ -238,7 +251,8 @@ def hermite_series(
             made = max(terms, AT_ONCE) if smooth and length is None else terms
             whole, energy, spill, moved = by_steps(act, std, made) if smooth else _nothing(std.size, made)
             smooth = smooth and bool((np.abs(energy[ends] - resolved) <= 1e-9 * resolved).all())
-            lost = np.flatnonzero(~(moved <= 64 * EPS * np.sqrt(energy))) if smooth else np.arange(std.size)
+            spill += _rounding_norm(act, std) if smooth and rounds(act, std) else 0.0
+            lost = np.arange(std.size)[~(moved <= 64 * EPS * np.sqrt(energy)) | hidden_between(act, std) | (not smooth)]
             if lost.size:
                 coarse, _, _ = panels(act, std[lost], 24, made)
                 whole[lost], energy[lost], spill[lost] = panels(act, std[lost], 32, made)

@@ -50,7 +50,10 @@ def delta_expectation(delta: Delta, g: Activation, cov: Covariance, *, rtol: flo
             weight = weight * _normal_density_derivative(delta.order - n, np.full(cov.q.shape, at), cov.q)
             term = np.where(weight == 0, 0.0, weight * inner.value)
             total = total + term
-            error = error + np.where(weight == 0, 0.0, np.abs(weight) * inner.error) + 16 * EPS * np.abs(term)
+            error = error + np.where(weight == 0, 0.0, np.abs(weight) * inner.error)
+            # (z² ε) is the relative error of e^{−z²/2}.
+            rounding = (16 + at**2 / cov.q) * EPS * inner.magnitude
+            error = error + np.where(weight == 0, 0.0, np.abs(weight) * rounding)
             magnitude = magnitude + np.where(weight == 0, 0.0, np.abs(weight) * inner.magnitude)
     factor = float(delta.weight) * (-1) ** delta.order
     return Scaled(value=factor * total, error=abs(factor) * error, magnitude=abs(factor) * magnitude)
@@ -68,8 +71,9 @@ def _conditional(g: Activation, mean: np.ndarray, variance: np.ndarray, *, rtol:
             (-1) ** delta.order * _normal_density_derivative(delta.order, away, np.where(variance > 0, variance, 1.0)),
             np.where(away == 0, np.inf, 0.0),
         )
-        # (z² ε) is the relative error of e^{−z²/2}.
-        z2 = np.divide(away**2, variance, out=np.zeros_like(variance), where=variance > 0)
+        # That of the mean is felt besides.
+        size = np.abs(away) * (np.abs(away) + 2 * np.abs(mean))
+        z2 = np.divide(size, variance, out=np.zeros_like(variance), where=variance > 0)
         value = value + float(delta.weight) * density
         error = error + abs(float(delta.weight)) * np.abs(density) * (16 + z2) * EPS
         magnitude = magnitude + abs(float(delta.weight)) * np.abs(density)

@@ -29,6 +29,8 @@ SETTLED = 16.0
 # Where the nodes of the comparison lie, in steps: no small multiple of it is close to a whole number, so waves that are too
 # fast have other phases there. In units of 2⁻⁷, for nodes to be exact.
 SHIFTED = 49 / 128
+# Features narrower than this, in standard deviations, may lie between the nodes of steps that seem to have settled.
+BETWEEN_STEPS = 2.0**-5
 
 
 @cache
@@ -138,6 +140,13 @@ def _confirmed(act: Activation, std: np.ndarray, level: int, coefficients: np.nd
     weight = WIDEST_STEP / 2**level * _root_density(z) * _signed(level, terms)[-1]
     apart = np.abs(act(std[:, None] * z) @ weight - coefficients @ _signs(terms))
     return np.asarray(apart <= SETTLED * EPS * np.sqrt(terms) * norm)
+
+
+def hidden_between(act: Activation, std: np.ndarray) -> np.ndarray:
+    """For each row whether nodes may miss a feature of f(std·z): x² tanh(300 (x² − 1)) differs from x² in |x| < 1 alone."""
+    features = act.features
+    at, width = (np.array([getattr(f, name) for f in features]) for name in ("at", "width"))
+    return ((np.abs(at) < Z_MAX * std[:, None]) & (width < BETWEEN_STEPS * std[:, None])).any(axis=1)
 
 
 def by_steps(act: Activation, std: np.ndarray, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from kernelcalc.gaussian.floats.mesh import (
     mesh_radius,
     mesh_rule,
     resolution,
-    rounding,
+    rounded,
     rounds,
 )
 
@@ -140,14 +140,41 @@ def test_callables_are_looked_at_everywhere(at):
 
 def test_doubt_is_rounding_and_what_panels_miss():
     steep, plain = kc.Activation("exp(-3000*tanh(x)**2)"), kc.Activation("tanh(x)")
-    assert rounds(steep)
-    assert not rounds(plain)
     at = np.array([0.01, 0.02, 3.0])
-    assert (rounding(steep, at) == steep.form.rounding(at)).all()
-    assert rounding(plain, at).tolist() == [0, 0, 0]
     mesh = Mesh(np.array([0.0, 4.0]), np.array([2.0]), np.array([4.0]), np.array([0.5]))
-    np.testing.assert_allclose(doubt(steep, mesh, at), steep.form.rounding(at) + np.array([0, 0, 0.5]))
-    assert not rounds(as_activation(lambda v: np.tanh(v)))
+    felt = doubt(steep, mesh, at, rounded=True)
+    np.testing.assert_allclose(felt, steep.form.rounding(at) + np.array([0, 0, 0.5]))
+    assert doubt(plain, mesh, at, rounded=False).tolist() == [0, 0, 0.5]
+
+
+def test_where_rounding_is_looked_at():
+    """1/cosh x − 0.9999 cancels where |x| < 0.1; what is narrow, everywhere; sums where the other factor is narrow."""
+    steep, plain, close = (
+        kc.Activation("exp(-3000*tanh(x)**2)"),
+        kc.Activation("tanh(x)"),
+        kc.Activation("sech(x)-0.9999"),
+    )
+    one, small = np.ones(1), np.array([1e-3, 0.02])
+    assert rounds(steep, one)
+    assert not rounds(plain, one)
+    assert not rounds(plain, small)
+    assert rounds(close, small)
+    assert not rounds(close, one)
+    assert not rounds(as_activation(lambda v: np.tanh(v) - v), one)
+    assert rounded(steep, close, one, one) == (True, True)
+    assert rounded(steep, plain, one, one) == (True, False)
+    assert rounded(plain, close, one, one) == (False, False)
+    assert rounded(close, plain, small, one) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "name", ["tanh", "sigmoid", "softplus", "silu", "gelu", "erf", "arctan", "mish", "sqrt(1+x^2)"]
+)
+def test_rounding_of_ordinary_functions_is_not_looked_at(name):
+    """It takes several times as long as the function, and is covered by what every rule states."""
+    act = as_activation(name)
+    for order in range(4):
+        assert not rounds(act.derivative(order), 10.0 ** np.arange(-3, 4))
 
 
 def test_radii_are_powers_of_two():

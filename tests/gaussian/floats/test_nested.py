@@ -90,7 +90,7 @@ def test_rounding_of_steep_functions_in_nested_panels(rho):
     f, g = kc.Activation("exp(-3000*tanh(x)**2)"), kc.Activation("exp(-2000*tanh(x-0.1)**2)")
     q, c, det = 0.25, 0.25 * rho, 0.0625 * (1 - rho**2)
     patient = SimpleNamespace(done=lambda part: None)
-    value, size, _, noise = module._Rule(f, g, (q, q, c, det), 10.0, 20, reads=False).sums(patient)
+    value, size, _, noise, _ = module._Rule(f, g, (q, q, c, det), 10.0, 20, reads=False).sums(patient)
     u, outer = panels([0.0], pieces=240)
     spread, total, own = math.sqrt(det / q), 0.0, 0.0
     v, inner = panels([0.0], pieces=120) if rho < 1 else (np.zeros(1), np.ones(1))

@@ -1,0 +1,127 @@
+"""Rounding that E|fg| does not tell of: of places far out in a tail, of what nearly cancels, of means beside a kink."""
+
+from __future__ import annotations
+
+import mpmath as mp
+import pytest
+
+import kernelcalc as kc
+from kernelcalc.errors import PrecisionWarning
+
+RULE = {"method": "gauss-legendre", "maxdegree": 5}
+
+
+def beyond(function, kink, std):
+    """∫_kink^∞ of a function times the density of N(0, std²), in units of the density at the kink; a kink far out."""
+    at, scale = mp.mpf(kink), std**2 / mp.mpf(kink)
+    density = lambda y: mp.exp(-(y * (2 * at + y)) / (2 * std**2))  # noqa: E731
+    cuts = [0, scale / 4, *(scale * k for k in (1, 2, 4, 8, 16, 32, 64))]
+    return mp.npdf(at, 0, std) * mp.quad(lambda y: function(at + y) * density(y), cuts, **RULE)
+
+
+@pytest.mark.parametrize(
+    ("text", "kink", "q"),
+    [
+        (
+            "step(28.625*(softplus(x)-(100.04931640625)))",
+            lambda: mp.log(mp.expm1("100.04931640625")),
+            20.035243784606585,
+        ),
+        ("step(480692.75*(x^3-(0.734375)))", lambda: mp.cbrt("0.734375"), 0.0017956497703647124),
+        # siblings
+        ("step(tanh(x)-0.999)", lambda: mp.atanh("0.999"), 0.02),
+        ("step(exp(x)-50)", lambda: mp.log(50), 0.0125),
+        ("step(x-37.5)", lambda: mp.mpf("37.5"), 1.0),
+    ],
+)
+@pytest.mark.parametrize("squared", [False, True])
+def test_the_place_of_a_kink_far_out(text, kink, q, squared):
+    """E of a step k standard deviations out changes by k² times what its place does."""
+    result = kc.gaussian_expectation(text, text if squared else "1", q, q, q if squared else 0.0, full_output=True)
+    with mp.workdps(30):
+        exact = mp.ncdf(-kink() / mp.sqrt(mp.mpf(q)))
+        assert abs(result.value - exact) <= result.error <= 5e-12 * exact
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "w", "q"),
+    [
+        ("relu(308.25*(tanh(x)-(0.973876953125)))", "0.973876953125", "308.25", 0.05337793387574881),
+        # siblings
+        ("relu(tanh(x)-0.99)", "0.99", "1", 0.1),
+        ("relu(tanh(x)-0.9999)", "0.9999", "1", 0.3),
+        ("relu(tanh(x)-0.999999)", "0.999999", "1", 0.5),
+        ("relu(tanh(x)-0.999999)", "0.999999", "1", 30.0),
+    ],
+)
+@pytest.mark.parametrize("case", ["mean", "square", "pair"])
+@pytest.mark.filterwarnings("ignore::kernelcalc.errors.PrecisionWarning")
+def test_differences_beyond_a_kink_far_out(text, level, w, q, case):
+    """Next to its kink tanh x − a is a difference of numbers near 1; of a pair with a step the mean given a is Φ."""
+    options = {"mean": ("1", 1.0, 0.0), "square": (text, q, q), "pair": ("step(x)", 1.0, 0.5 * q**0.5)}
+    result = kc.gaussian_expectation(text, options[case][0], q, *options[case][1:], full_output=True)
+    with mp.workdps(40):
+        std, level = mp.sqrt(mp.mpf(q)), mp.mpf(level)
+        slope = mp.mpf(options["pair"][2]) / mp.mpf(q)
+        spread = mp.sqrt(1 - slope**2 * mp.mpf(q))
+        f = lambda x: mp.mpf(w) * (mp.tanh(x) - level)  # noqa: E731
+        other = {"mean": lambda x: 1, "square": f, "pair": lambda x: mp.ncdf(slope * x / spread)}[case]
+        exact = beyond(lambda x: f(x) * other(x), mp.atanh(level), std)
+        assert abs(result.value - exact) <= result.error <= 5e-14 / (1 - level) * exact
+
+
+@pytest.mark.parametrize(
+    ("text", "function", "q"),
+    [
+        (
+            "erf(24.875*(exp(-(x^2)^2)-(0.999755859375)))",
+            lambda x: mp.erf(24.875 * (mp.exp(-(x**4)) - 0.999755859375)),
+            0.0063,
+        ),
+        # siblings
+        ("sech(x)-0.9999", lambda x: mp.sech(x) - mp.mpf("0.9999"), 0.001),
+        ("sech(x)-0.99999999", lambda x: mp.sech(x) - mp.mpf("0.99999999"), 0.0001),
+        ("arctan(x)-x", lambda x: mp.atan(x) - x, 0.0002),
+        ("sqrt(1+x^2)-1", lambda x: mp.sqrt(1 + x * x) - 1, 0.0003),
+        ("log(1+x^2)", lambda x: mp.log1p(x * x), 0.0004),
+    ],
+)
+def test_sums_that_nearly_cancel(text, function, q):
+    """E f(a) step(a): half a line, over which f keeps next to none of what it is the difference of."""
+    result = kc.gaussian_expectation(text, "step(x)", q, q, q, full_output=True)
+    with mp.workdps(30):
+        std = mp.sqrt(mp.mpf(q))
+        cuts = [k * std / 2 for k in range(27)]
+        exact = mp.quad(lambda x: function(x) * mp.npdf(x, 0, std), cuts, **RULE)
+        size = mp.quad(lambda x: abs(function(x)) * mp.npdf(x, 0, std), cuts, **RULE)
+        assert abs(result.value - exact) <= result.error <= 1e-10 * size
+
+
+@pytest.mark.parametrize("close", [1e-6, 1e-9, 1e-11, 1e-13])
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_delta_function_beside_a_kink(close, side, recwarn):
+    """E δ(a − 1) step(±(b − 1)) near ρ = 1: the mean of b given a = 1 is as far from the kink as c from q."""
+    delta = kc.activation("relu(x-1)").derivative(2)
+    q, c = 1.3, 1.3 * (1 - close)
+    result = kc.gaussian_expectation(delta, f"step({side}*(x-1))", q, q, c, full_output=True)
+    with mp.workdps(40):
+        variance, mean = mp.mpf(q), mp.mpf(c) / mp.mpf(q)
+        spread = mp.sqrt(variance - mean * mp.mpf(c))
+        exact = mp.npdf(1, 0, mp.sqrt(variance)) * mp.ncdf(side * (mean - 1) / spread)
+        assert abs(result.value - exact) <= result.error <= 1e-15 / mp.sqrt(close) * exact
+    assert len(recwarn) == bool(result.error > 1e-10 * result.value)
+    assert all(w.category is PrecisionWarning for w in recwarn)
+
+
+@pytest.mark.parametrize("at", [5, 15, 25])
+def test_a_delta_function_far_out(at):
+    """E δ(a − at) = e^{−at²/2q}/√(2πq), whose exponent is rounded."""
+    q = 1.1
+    result = kc.gaussian_expectation(
+        kc.activation(f"relu(x-{at})").derivative(2), "tanh(x)", q, 1.0, 0.7, full_output=True
+    )
+    with mp.workdps(40):
+        mean, std = mp.mpf(0.7) / mp.mpf(q) * at, mp.sqrt(1 - mp.mpf(0.7) ** 2 / mp.mpf(q))
+        given = mp.quad(lambda b: mp.tanh(b) * mp.npdf(b, mean, std), [mean + k * std for k in range(-12, 13)], **RULE)
+        exact = mp.npdf(at, 0, mp.sqrt(mp.mpf(q))) * given
+        assert abs(result.value - exact) <= result.error <= 1e-12 * exact
