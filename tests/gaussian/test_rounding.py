@@ -97,6 +97,34 @@ def test_sums_that_nearly_cancel(text, function, q):
         assert abs(result.value - exact) <= result.error <= 1e-10 * size
 
 
+@pytest.mark.parametrize("close", [1e-4, 1e-7, 1e-10, 1e-12])
+@pytest.mark.parametrize(("left", "right", "power"), [("step({}-x)", "step", 0), ("relu({}-x)", "relu", 1)])
+@pytest.mark.parametrize("kink", ["0.1", "1.3", "3.7"])
+@pytest.mark.filterwarnings("ignore::kernelcalc.errors.PrecisionWarning")
+def test_a_wedge_between_two_kinks(close, left, right, power, kink):
+    """E f(a) tanh(a) g(b) of f = 0 left of k and g = 0 right of it, near ρ = 1: the mean given a is Φ or its integral."""
+    c = 1 - close
+    result = kc.gaussian_expectation(f"{right}(x-{kink})*tanh(x)", left.format(kink), 1.0, 1.0, c, full_output=True)
+    with mp.workdps(35):
+        k, slope = mp.mpf(kink), mp.mpf(c)
+        spread = mp.sqrt(1 - slope**2)
+        z = lambda a: (k - slope * a) / spread  # noqa: E731
+        given = (lambda a: spread * (z(a) * mp.ncdf(z(a)) + mp.npdf(z(a)))) if power else (lambda a: mp.ncdf(z(a)))
+        cuts = [k + spread * j for j in (0, 0.5, 1, 2, 3, 4, 6, 8, 12)]
+        unit = spread ** (2 * power)
+        inside = lambda a: (a - k) ** power * mp.tanh(a) * mp.npdf(a) * given(a) / unit  # noqa: E731
+        exact = unit * mp.quad(inside, cuts, **RULE)
+        assert abs(result.value - exact) <= result.error <= (1 + k * k) * 1e-14 / mp.sqrt(close) * exact
+
+
+@pytest.mark.parametrize("close", [1e-6, 1e-10])
+def test_beside_a_wedge_nothing_is_inflated(close):
+    """Kinks that do not leave a wedge: 64 ulp are stated as they are at any ρ."""
+    f = "relu(x-0.5)*tanh(x)"
+    result = kc.gaussian_expectation(f, f, 1.0, 1.0, 1 - close, full_output=True)
+    assert result.error < 2e-14 * result.value
+
+
 @pytest.mark.parametrize("close", [1e-6, 1e-9, 1e-11, 1e-13])
 @pytest.mark.parametrize("side", [1, -1])
 def test_a_delta_function_beside_a_kink(close, side, recwarn):

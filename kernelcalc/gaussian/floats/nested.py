@@ -51,7 +51,10 @@ FINEST_READ = 2.0**-42
 # Of the time of a pair, what the coarser of its two rules takes: the square of 12/20, to 27 %.
 COARSE_SHARE = 0.27
 # Rows of what is known of g given a.
-_VALUE, _SIZE, _NOISE, _FACES, _SPREAD, _KNOWN = 0, 1, 2, 3, 5, 6
+_VALUE, _SIZE, _NOISE, _FACES, _SPREAD, _BESIDE, _KNOWN = 0, 1, 2, 3, 5, 6, 7
+
+# Conditional deviations below this part of √q' feel the rounding of means where f and g meet in a wedge.
+CLOSE = 2.0**-4
 
 # q, q', c and the determinant of one pair.
 Pair: TypeAlias = tuple[float, float, float, float]
@@ -180,6 +183,7 @@ class _Rule:
         felt = rounded(f, g, np.array([self.std]), np.array([self.std_p]))
         self.felt = felt if count == FINE_NODES else (False, False)
         sides = (f, self.std), (g, self.std_p)
+        self.close = 0 < self.spread < CLOSE * self.std_p
         self.far = any(hidden_beyond(h, np.array([s]), np.zeros(1), FAR_OUT)[0] for h, s in sides)
 
     def sums(self, share: _Share) -> tuple[float, float, float, float, float]:
@@ -199,10 +203,21 @@ class _Rule:
         if self.felt[0] or not self.f_mesh.resolves:
             noise += float((doubt(self.f, self.f_mesh, a, rounded=self.felt[0]) * weight) @ inner[_SIZE])
         spread = np.abs(left) @ (inner[_SIZE] * (a / self.std) ** 2 + inner[_SPREAD]) if self.far else 0.0
+        if self.close:
+            noise += PLACING_STEPS * EPS * min(float(np.abs(left) @ inner[_BESIDE]), self._norms(values**2 @ weight))
         # What the integrand is worth at the ends of both ranges, a unit of z wide; a panel's last node has little of it.
         edge = (np.abs(values) * np.exp(-(a**2) / (2 * self.std**2)) * inner[_SIZE])[[0, -1]]
         spill = max(edge.max(), float((inner[_FACES:_SPREAD] @ np.abs(left)).max()))
         return float(left @ inner[_VALUE]), float(np.abs(left) @ inner[_SIZE]), spill, noise, float(spread)
+
+    def _norms(self, square: float) -> float:
+        """√(E f² E g²), of which the places of kinks change E fg by no more than the rounding of these."""
+        edges = np.unique(
+            np.clip(np.concatenate([self.std_p * self.steps, self.g_mesh.edges]), *self.std_p * self.steps[[0, -1]])
+        )
+        b, weight = panels(edges, self.count)
+        weight = weight * np.exp(-(b**2) / (2 * self.std_p**2)) / (self.std_p * np.sqrt(2 * np.pi))
+        return math.sqrt(square * float(self.g(b) ** 2 @ weight))
 
     def _within(self, *places: np.ndarray) -> np.ndarray:
         return np.unique(np.clip(np.concatenate(places), -self.reach * self.std, self.reach * self.std))
@@ -256,13 +271,14 @@ class _Rule:
             found[_SIZE, part] = np.maximum(found[_SIZE, part], np.abs(found[_VALUE, part]))
             rounding = READING_STEPS * EPS * largest[_SIZE, panel]
             found[_NOISE, part] = np.maximum(found[_NOISE, part], 0.0) + rounding
-            found[_SPREAD, part] = np.maximum(found[_SPREAD, part], 0.0)
+            found[_SPREAD:, part] = np.maximum(found[_SPREAD:, part], 0.0)
             found[_FACES:_SPREAD, part] = largest[_FACES:_SPREAD, panel]
         return found
 
     def _conditional(self, mean: np.ndarray, share: _Share) -> np.ndarray:
         """E[g(b)|a], E[|g(b)| |a], what values of g are in doubt by, |g|e^{−z²/2} at either end and, where
-        something lies far out, E[b²|g(b)| |a]/q': (_KNOWN, n).
+        something lies far out, E[b²|g(b)| |a]/q'; where the spread is small, E[|b z g(b)| |a] over it, by which rounding
+        of the mean changes the first: (_KNOWN, n).
         """
         found = np.zeros((_KNOWN, mean.size))
         edges, reach = self.g_mesh.edges, self.reach * self.spread
@@ -286,16 +302,18 @@ class _Rule:
         values = self.g(b)
         right = values * weight
         size = np.abs(right)
-        lost = spread = np.zeros(mean.size)
+        lost = spread = beside = np.zeros(mean.size)
         if self.felt[1] or not self.g_mesh.resolves:
             lost = (doubt(self.g, self.g_mesh, b, rounded=self.felt[1]) * weight).sum(axis=1)
         if self.far:
             spread = (size * (b / self.std_p) ** 2).sum(axis=1)
+        if self.close:
+            beside = (size * np.abs(b * z)).sum(axis=1) / self.spread
         faces = (np.abs(values[:, [0, -1]]) * np.exp(-(z[:, [0, -1]] ** 2) / 2)).T
-        return np.array([right.sum(axis=1), size.sum(axis=1), lost, *faces, spread])
+        return np.array([right.sum(axis=1), size.sum(axis=1), lost, *faces, spread, beside])
 
     def _at(self, mean: np.ndarray) -> np.ndarray:
         """Where b is its mean."""
         values, none = self.g(mean), np.zeros(mean.size)
         lost = doubt(self.g, self.g_mesh, mean, rounded=self.felt[1])
-        return np.array([values, np.abs(values), lost, none, none, np.abs(values) * (mean / self.std_p) ** 2])
+        return np.array([values, np.abs(values), lost, none, none, np.abs(values) * (mean / self.std_p) ** 2, none])
