@@ -23,7 +23,7 @@ _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 # What a shell reports of a command that SIGINT ended: 128 + 2.
 INTERRUPTED = 130
 _JSON = "kernelcalc.json"
-# An argument that a warning speaks of, with a value or with dots for it.
+# An argument that a warning speaks of, with dots for its value.
 _ARGUMENT = re.compile(r"\b([a-z_]+)=\.\.\.")
 
 
