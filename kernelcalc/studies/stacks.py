@@ -30,6 +30,7 @@ from scipy.optimize import brentq
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.arguments import check_number
+from kernelcalc.arrays import plain
 from kernelcalc.errors import DivergentExpectationError, InputError
 from kernelcalc.gaussian.expectation import gaussian_expectation
 from kernelcalc.kernels.fold import ends_a_layer
@@ -43,7 +44,7 @@ from kernelcalc.results.result import Result, axes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kernelcalc.arrays import Array, plain
+    from kernelcalc.arrays import Array
 
 # Variances where the limit of a growing one is read; what is left of it falls like 1/√q.
 _FAR = (1e12, 1e14)

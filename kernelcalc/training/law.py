@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.arguments import check_can, check_count, check_number
+from kernelcalc.arrays import plain
 from kernelcalc.errors import InputError, renamed
 from kernelcalc.machine import one_blas_thread, processors
 from kernelcalc.patience import watched
@@ -28,7 +29,7 @@ from kernelcalc.training.start import covariance_root, initial_covariance
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from kernelcalc.arrays import Array, plain
+    from kernelcalc.arrays import Array
 
 
 @watched("fewer points are faster")
