@@ -21,7 +21,7 @@ from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import NotFiniteError
 from kernelcalc.gaussian.floats.jumps import MOST_BY_QUADRATURE, exponential_parts, jump_coefficients, jumps_of
-from kernelcalc.gaussian.floats.mesh import doubt, mesh_rule, rounds
+from kernelcalc.gaussian.floats.mesh import doubt, feature_mesh, mesh_radius, mesh_rule, rounds
 from kernelcalc.gaussian.floats.nodes import trapezoid
 from kernelcalc.gaussian.floats.norms import Cut
 from kernelcalc.gaussian.floats.steps import ROW_BLOCK, TERM_BLOCK, by_steps, hidden_between
@@ -204,6 +204,16 @@ def _rounding_norm(act: Activation, std: np.ndarray) -> np.ndarray:
     return np.asarray(np.sqrt(act.form.rounding(std[:, None] * z) ** 2 @ density))
 
 
+def _panels_resolve(act: Activation, std: np.ndarray) -> np.ndarray:
+    """For each row whether panels resolve f: not so of waves that turn very often, whose steps were compared already."""
+    octave = np.frexp(std)[1]
+    found = np.empty(std.size, dtype=bool)
+    for value in np.unique(octave):
+        members = octave == value
+        found[members] = feature_mesh(act, mesh_radius(float(std[members].max()))).resolves
+    return found
+
+
 def _spill(values: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Size of |f| φ^{1/2} at the ends of the range: what a function that grows too fast leaves outside."""
     ends = np.abs(values[..., [0, -1]]) * np.exp(-(z[..., [0, -1]] ** 2) / 4)
@@ -252,7 +262,9 @@ def hermite_series(
             whole, energy, spill, moved = by_steps(act, std, made) if smooth else _nothing(std.size, made)
             smooth = smooth and bool((np.abs(energy[ends] - resolved) <= 1e-9 * resolved).all())
             spill += _rounding_norm(act, std) if smooth and rounds(act, std) else 0.0
-            lost = np.arange(std.size)[~(moved <= 64 * EPS * np.sqrt(energy)) | hidden_between(act, std) | (not smooth)]
+            hidden = hidden_between(act, std)
+            hidden[hidden] = _panels_resolve(act, std[hidden])
+            lost = np.arange(std.size)[~(moved <= 64 * EPS * np.sqrt(energy)) | hidden | (not smooth)]
             if lost.size:
                 coarse, _, _ = panels(act, std[lost], 24, made)
                 whole[lost], energy[lost], spill[lost] = panels(act, std[lost], 32, made)
