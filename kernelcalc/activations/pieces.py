@@ -184,7 +184,8 @@ class PiecewiseForm:
         """
         if not (self.known and self.adds):
             return False
-        at = np.asarray(std * SAMPLED, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what is not finite in single precision is left out
+            at = np.asarray(std * SAMPLED, dtype=np.float32)
         rough, exact = (self._by_piece(self._single, v) for v in (at, at.astype(np.float64)))
         finite = np.isfinite(rough) & np.isfinite(exact)
         lost, size = (SAMPLE_WEIGHTS[finite] @ np.abs(v[finite]) for v in (rough - exact, exact))

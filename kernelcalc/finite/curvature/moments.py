@@ -29,10 +29,8 @@ from kernelcalc.results.result import Result, axes
 
 # Up to this P exactness is worth the dense matrix (measured: 0.4 s for P = 1900, N = 256, one output, one core).
 DENSE_MOMENTS = 2000
-# Columns of Q.
-DEFLATION = 32
-# Gram matrices up to this size are diagonalised whole; above it only their leading eigenvectors are sought.
-_WHOLE_GRAM = 600
+DEFLATION = 32  # columns of Q
+_WHOLE_GRAM = 600  # larger Gram matrices are not diagonalised whole: their leading eigenvectors are sought
 # Enough for a gap as of the NTK of digits (measured: the probes' standard error is that of exact eigenvectors).
 _SUBSPACE_ITERATIONS = 4
 # Inner products of rows so near to those of orthonormal ones need no QR, only their Cholesky factor.
@@ -210,8 +208,12 @@ def moments_of(
 ) -> dict[str, AnyArray]:
     """The fields of :class:`HessianMoments` but the loss; of networks side by side with their axis in front.
 
-    ``sampling`` are ``probes``, ``deflation``, ``unit_probes`` and ``whole_probes`` of :func:`hessian_moments`, ``generators``
-    one a network; ``pairs`` of residuals 1.
+    ``sampling``: ``probes``, ``deflation``, ``unit_probes``, ``whole_probes``; a generator a network; pairs of residuals 1.
+
+    Raises
+    ------
+    InputError, NotFiniteError
+        As :func:`hessian_moments`.
     """
     (probes, deflation, unit_probes, whole_probes), generator = sampling, generators[0]
     net, (*networks, n, _) = split.run.net, split.run.outputs.shape

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kernelcalc.arguments import counts, random_generator
+from kernelcalc.arguments import check_count, counts, random_generator
 from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.finite.arrays import AnyArray, finite_array, whole_number
@@ -374,7 +374,8 @@ def kernels_through_training(
     ShapeError, NotFiniteError
         X or Y that do not fit, or hold NaN or infinity.
     InputError
-        Times that decrease or are negative, ``trials``, ``workers`` or a width below 1, ``tol`` that is not positive.
+        Times that decrease or are negative, ``trials``, ``workers``, ``kmax`` or a width below 1, ``probes`` below 2, ``tol``
+        that is not positive.
     """
     x = finite_array(X, "X")
     if x.ndim < 2:
@@ -382,6 +383,8 @@ def kernels_through_training(
     sizes = counts("widths", widths, 1)
     if not sizes:
         raise InputError("at least one of widths", "none")
+    check_count("kmax", kmax, 1)
+    check_count("probes", probes, 2)
     task = _Task(
         net=net,
         X=x,

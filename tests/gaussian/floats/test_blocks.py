@@ -81,8 +81,8 @@ def test_sums_are_as_long_as_their_rounding_asks(name):
 def test_a_part_of_the_columns_and_rows_that_are_pairs():
     assert blocks._within(slice(5, 9), slice(3, 20)) == slice(2, 6)
     assert blocks._within(np.array([5, 8]), slice(3, 20)).tolist() == [2, 5]
-    assert layer._points(slice(5, 9), np.array([0, 3])).tolist() == [5, 8]
-    assert layer._points(np.array([7, 2, 9]), np.array([0, 2])).tolist() == [7, 9]
+    assert layer._points(slice(5, 9), (np.array([0, 3]),), 0).tolist() == [5, 8]
+    assert layer._points(np.array([7, 2, 9]), (np.array([1, 1]), np.array([0, 2])), 1).tolist() == [7, 9]
     assert layer._reach(slice(5, 9)) == slice(5, 9)
     assert layer._reach(np.array([7, 2, 9])) == slice(2, 10)
 

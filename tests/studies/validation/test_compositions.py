@@ -1,6 +1,7 @@
 """Theory beside finite networks for compositions of layers: it passes, and planted errors are rejected."""
 
 import csv
+import warnings
 
 import numpy as np
 import pytest
@@ -57,7 +58,9 @@ def test_every_row_passes_at_the_default(name):
 def normed():
     """Samples of networks with LayerNorm within and behind a residual branch, at the start."""
     net, (x, y) = NETWORKS["pre-LayerNorm residual"], spiral()
-    raw = kernels_through_training(net, x, y[:, None], [0.0], widths=(12, 24, 48), trials=60, rng=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", kc.errors.SlowMethodWarning)  # some ten seconds
+        raw = kernels_through_training(net, x, y[:, None], [0.0], widths=(12, 24, 48), trials=60, rng=2)
     return sample_values(raw, x, np.zeros(1))
 
 
