@@ -1,7 +1,7 @@
 """How long a whole command takes: ``python benchmarks/waits.py [ROWS]``, kept in benchmarks/results/waits.json.
 
-Processor seconds of the process and its workers, with one BLAS thread and with the threads that it takes by itself; ROWS are
-beginnings of the rows to measure.
+Processor seconds of the process and its workers, or of the part that is named, with one BLAS thread and with the threads that
+it takes by itself; ROWS are beginnings of the rows to measure.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ NETWORK = (
     "net = kc.MLP('smooth_relu', depth=3, n_out=10); moments_through_training(net, X, kc.datasets.one_hot(labels), "
     "[0, 0.2, 0.6, 2, 6, 20], width=1000, trials=1, tol=1e-3, probes=4, deflation=10, whole_probes=8, dtype='float32')"
 )
+OCTAVE = (
+    "import time, kernelcalc as kc, numpy as np; X = np.random.default_rng(0).normal(size=(64, 196)); net = kc.MLP('tanh', 3); "
+    "net.kernels(X); started = time.process_time(); net.kernels(2 * X); print(time.process_time() - started)"
+)
 WAITS = {
     "`kernelcalc validate`": ("-m", "kernelcalc.cli", "validate"),
     "`kernelcalc curves`": ("-m", "kernelcalc.cli", "curves"),
@@ -30,9 +34,13 @@ WAITS = {
     "`hessian_moments`, softmax, tanh, 256 digits, 64 samples at 50 times": ("-c", SOFTMAX),
     "one of the 40 networks of `kernelcalc figure 1`": ("-c", NETWORK),
 }
+# Scripts that print their own seconds.
+WITHIN = {"first kernels in another octave of norms, tanh, 64 points, within a process": OCTAVE}
 
 
-def process(arguments: tuple[str, ...], folder: str, **variables: str) -> Callable[[], object]:
+def process(
+    arguments: tuple[str, ...], folder: str, **variables: str
+) -> Callable[[], subprocess.CompletedProcess[bytes]]:
     """Work that is one Python process."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | variables
     command = [sys.executable, *arguments]
@@ -48,6 +56,10 @@ def main() -> None:
             if not wanted or what.startswith(wanted):
                 one = cpu_seconds(process(arguments, folder, OMP_NUM_THREADS="1"), 1)
                 table.add(what, one, cpu_seconds(process(arguments, folder), 1))
+        for what, script in WITHIN.items():
+            if not wanted or what.startswith(wanted):
+                runs = process(("-c", script), folder, OMP_NUM_THREADS="1"), process(("-c", script), folder)
+                table.add(what, *(min(float(run().stdout) for _ in range(3)) for run in runs))
 
 
 if __name__ == "__main__":

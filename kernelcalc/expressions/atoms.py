@@ -24,6 +24,8 @@ x: Any = sp.Symbol("x", real=True)
 
 _SWITCHES = (sp.Abs, sp.sign, sp.Heaviside, sp.Max, sp.Min, sp.Piecewise)
 _HINT = "use gaussian_expectation, which falls back on quadrature"
+# What SymPy raises of expressions that it cannot take apart.
+_FAILURES = (ArithmeticError, NotImplementedError, RecursionError, TypeError, ValueError, sp.PolynomialError)
 
 
 class NotInAlgebra(InputError):
@@ -81,7 +83,7 @@ def atoms_of(expr: sp.Expr) -> tuple[Atom, ...]:
         return _atoms(expr)
     except KernelcalcError:
         raise
-    except Exception as error:  # SymPy raises whatever it likes
+    except _FAILURES as error:
         raise NotInAlgebra("a function that SymPy can take apart", f"{expr}: {error}", _HINT) from error
 
 

@@ -9,7 +9,13 @@ from scipy.special import lambertw
 
 import kernelcalc as kc
 from kernelcalc.errors import AssumptionWarning, InputError
-from kernelcalc.training.losses import resolve_loss
+from kernelcalc.training.losses import (
+    BinaryCrossEntropy,
+    MeanSquaredError,
+    SoftmaxCrossEntropy,
+    convex_loss,
+    resolve_loss,
+)
 from kernelcalc.training.losses.sublevel import bound, least, steepest
 
 RNG = np.random.default_rng(0)
@@ -180,3 +186,22 @@ def test_targets_share_what_is_above_their_least_values():
         assert found == pytest.approx(np.sqrt(3 * 4 * (3 * level - 5)) / 3, rel=1e-9)
     assert bound(lambda y, t: (y - t) ** 2 + t, lambda y, t: 2 * (y - t), targets, 1.6) == 0
     assert bound(lambda y, t: (y - t) ** 2, lambda y, t: 2 * (y - t), targets, 0.0) == pytest.approx(0, abs=1e-12)
+
+
+def test_labels_of_a_bound_are_all_one():
+    """c = t (y − 1)², whose slopes on {C ≤ a} are at most 2√(Na t)."""
+    loss = convex_loss("t*(y - 1)**2")
+    assert loss.bounded_gradient(0.5, 3) == pytest.approx(np.sqrt(3) * 2 * np.sqrt(1.5) / 3, rel=1e-9)
+    assert loss.bounded_gradient(0.5, Y=[4.0]) == pytest.approx(2 * np.sqrt(0.5 * 4), rel=1e-9)
+    with pytest.raises(InputError, match="level"):
+        loss.bounded_gradient(np.nan)
+
+
+def test_a_bound_and_a_value_are_numbers_of_labels_of_that_many_outputs():
+    assert type(MeanSquaredError().value([1.0, 3.0], [0.0, 0.0])) is float
+    # √(2/N) for the softmax; two outputs for three would be refused
+    softmax = SoftmaxCrossEntropy()
+    assert softmax.bounded_gradient(1.0, n_out=3, Y=[0, 1]) == pytest.approx(1.0)
+    with pytest.raises(InputError, match="class labels below n_out=2"):
+        softmax.bounded_gradient(1.0, n_out=2, Y=[0, 2])
+    assert BinaryCrossEntropy().bounded_gradient(1.0, Y=[1, -1, 1, 1]) == pytest.approx(0.5)

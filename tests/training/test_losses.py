@@ -398,25 +398,6 @@ def test_a_loss_of_ones_own():
     assert Own().bounded_gradient(1.0, 9, 4) == pytest.approx(2.0)
 
 
-def test_labels_of_a_bound_are_all_one():
-    """c = t (y − 1)², whose slopes on {C ≤ a} are at most 2√(Na t)."""
-    loss = convex_loss("t*(y - 1)**2")
-    assert loss.bounded_gradient(0.5, 3) == pytest.approx(np.sqrt(3) * 2 * np.sqrt(1.5) / 3, rel=1e-9)
-    assert loss.bounded_gradient(0.5, Y=[4.0]) == pytest.approx(2 * np.sqrt(0.5 * 4), rel=1e-9)
-    with pytest.raises(InputError, match="level"):
-        loss.bounded_gradient(np.nan)
-
-
-def test_a_bound_and_a_value_are_numbers_of_labels_of_that_many_outputs():
-    assert type(MeanSquaredError().value([1.0, 3.0], [0.0, 0.0])) is float
-    # √(2/N) for the softmax; two outputs for three would be refused
-    softmax = SoftmaxCrossEntropy()
-    assert softmax.bounded_gradient(1.0, n_out=3, Y=[0, 1]) == pytest.approx(1.0)
-    with pytest.raises(InputError, match="class labels below n_out=2"):
-        softmax.bounded_gradient(1.0, n_out=2, Y=[0, 2])
-    assert BinaryCrossEntropy().bounded_gradient(1.0, Y=[1, -1, 1, 1]) == pytest.approx(0.5)
-
-
 def test_labels_that_do_not_fit_are_shown():
     binary, softmax = BinaryCrossEntropy(), SoftmaxCrossEntropy()
     for call, error, text in (
