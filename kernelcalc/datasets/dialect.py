@@ -28,6 +28,8 @@ _COMMENT = re.compile(r"\s#.*$")
 _COMMENT_SIGNS = ("#", "%", "//")
 # Excel's line that names the separator.
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?')
+# A cell in quotes between commas.
+_QUOTED_CELL = re.compile(r'(?:^|,)\s*"[^"]*"\s*(?:,|$)')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,9 +146,9 @@ def split_line(line: str, separator: str) -> list[str]:
 def _separator(lines: Sequence[str], decimal: str) -> str:
     """The separator under which most rows have one number of cells, at least two, then most cells are numbers."""
     best, found = (0.5, 0.0), ONE_COLUMN
-    quoted = any('"' in line for line in lines)
+    quoted = any(_QUOTED_CELL.search(line) for line in lines)
     for separator in (ONE_COLUMN, ";", ",", "|", " "):
-        # a decimal comma within quotes leaves the others to separate
+        # a decimal comma within quotes leaves those between quoted cells to separate
         if separator == decimal and not quoted:
             continue
         # A row of names does not tell how many columns there are.

@@ -187,6 +187,24 @@ REFUSED = {
 }
 
 
+@pytest.mark.parametrize(
+    ("text", "points", "labels"),
+    [
+        ('a;b|0,0\n"say ""so"""|0,0\n', [[0.0], [0.0]], ["a;b", 'say "so"']),
+        ('0,0|a, b\n0,0|"say ""so"""\n', [[0.0], [0.0]], ["a, b", 'say "so"']),
+        ('1,5;a, b\n2,0;"c;d"\n', [[1.5], [2.0]], ["a, b", "c;d"]),
+        ('"1,5",c\n"2,0",d\n', [[1.5], [2.0]], ["c", "d"]),
+    ],
+)
+def test_a_decimal_comma_separates_only_what_is_quoted(
+    tmp_path: Path, text: str, points: list, labels: list[str]
+) -> None:
+    place = 0 if text[0] == "a" else 1
+    data = read(tmp_path, text, decimal=",", header=False, labels=place)
+    np.testing.assert_array_equal(data.X, points)
+    assert list(data.y) == labels
+
+
 @pytest.mark.parametrize(("text", "options", "message"), REFUSED.values(), ids=REFUSED.keys())
 def test_text_refused(tmp_path: Path, text: str, options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -195,6 +195,8 @@ def job(f, g, q, qp, c, dps, pairs=((0, 0),)):
     return panels._Job(*sides, (q, qp, c, panels.determinant(q, qp, c)), pairs, dps)
 
 
+# how long a rule takes is said by the processor time of this machine
+@pytest.mark.filterwarnings("ignore::kernelcalc.errors.SlowMethodWarning")
 @pytest.mark.parametrize(("q", "qp", "c"), [("1", "2", "0.5"), ("0.5", "1", "-0.6"), ("1", "2", "0")])
 def test_each_rule_beside_the_exact_algebra(q, qp, c):
     """The second rules reach the digits that they are made for, at low and at middling ρ alike."""
