@@ -1,6 +1,8 @@
 """A public call that runs for long says so once, while it runs, at the line of its caller."""
 
 import ast
+import functools
+import importlib.util
 import inspect
 import os
 import signal
@@ -8,6 +10,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -105,6 +108,23 @@ def test_what_is_said_of_a_function():
         watched_now = watched("sleep less", name)(sleeps)
         assert [str(one.message) for one in caught(lambda now=watched_now: now(0.9))] == [f"{said} {text}; sleep less"]
         assert caught(lambda now=watched_now: now(0.6, progress=True)) == []
+    # what has no name of its own
+    nameless = watched("sleep less")(functools.partial(sleeps, 0.9))
+    assert [str(one.message) for one in caught(nameless)] == [f"call {text}; sleep less"]
+
+
+@pytest.mark.parametrize(("inside", "name"), [("kernelcalc.fake", "kernels.of_a_user"), ("numpy.fake", None)])
+def test_the_line_is_that_of_the_first_frame_outside(inside, name):
+    """Module and file are those of the caller, also where a module without a name has called."""
+    within = {"__name__": inside, "slow": slow}
+    exec(compile("def called():\n    slow(0.6)\n", "<within>", "exec"), within)
+    outside = {"called": within["called"]} | ({} if name is None else {"__name__": name})
+    with warnings.catch_warnings(record=True) as found:
+        # of other modules: an error, which the recorded list would not have
+        warnings.simplefilter("error")
+        warnings.filterwarnings("always", category=SlowMethodWarning, module=f"^{name or ''}$")
+        exec(compile("\n\ncalled()", "<outside>", "exec"), outside)
+    assert [(one.filename, one.lineno) for one in found] == [("<outside>", 3)]
 
 
 def test_one_line_of_a_loop_speaks_once():
@@ -127,17 +147,51 @@ def test_one_watcher_for_all_calls():
             one.start()
         seen = set()
         while any(one.is_alive() for one in calls):
-            seen.add(sum(one.name == "kernelcalc watch" for one in threading.enumerate()))
+            watchers = [one for one in threading.enumerate() if one.name == "kernelcalc watch"]
+            seen.add(len(watchers))
+            # no program waits for it
+            assert all(one.daemon for one in watchers)
             time.sleep(0.01)
         assert max(seen) == 1
 
     caught(run)
 
 
-def test_the_watcher_ends_with_the_calls():
-    slow(0.0)
-    time.sleep(0.3)
-    assert not [one for one in threading.enumerate() if one.name == "kernelcalc watch"]
+def test_the_watcher_ends_with_the_calls(monkeypatch):
+    """Long before any of them would have been too long, and it begins again."""
+    monkeypatch.setattr(patience, "SILENCE", 60.0)
+    for seconds in (0.0, 0.1):
+        assert caught(lambda seconds=seconds: slow(seconds)) == []
+        time.sleep(0.3)
+        assert not [one for one in threading.enumerate() if one.name == "kernelcalc watch"]
+
+
+def test_ten_seconds_of_a_call(monkeypatch):
+    """By the module's own numbers, which the other tests replace."""
+    spec = importlib.util.find_spec("kernelcalc.patience")
+    fresh = importlib.util.module_from_spec(spec)
+    monkeypatch.setattr(os, "register_at_fork", lambda **_: None, raising=False)
+    spec.loader.exec_module(fresh)
+    with fresh.Watch("it", "try less") as watch:
+        began = watch._started
+        assert not watch.look(began + 9.9)
+        (found,) = caught(lambda: watch.look(began + 10.4))
+    assert str(found.message) == "it has been running for 10 s; try less"
+
+
+def test_a_watcher_of_ones_own():
+    """It looks at calls of any thread until it has nothing more to see."""
+    seen, watcher = [], patience._Watcher()
+    call = SimpleNamespace(look=lambda now: seen.append(now) or len(seen) == 3)
+    watcher.add(call)
+    watcher._thread.join(20)
+    assert len(seen) == 3
+    assert seen == sorted(seen)
+    assert not watcher._calls
+    watcher.add(call)
+    watcher.remove(call)
+    watcher.remove(call)
+    assert not watcher._calls
 
 
 def test_validation_and_kernels_speak(monkeypatch):

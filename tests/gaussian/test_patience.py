@@ -48,14 +48,14 @@ def test_the_word_comes_once_and_with_the_time_of_the_whole(monkeypatch):
 
 
 def test_ten_seconds_need_no_word(monkeypatch):
-    """A second into the work, a tenth of which it was: 9.5 s or 10.5 s of the whole."""
-    for spent, said in ((0.95, 0), (1.05, 1)):
-        clock = iter([100.0, 100.0 + 2 * spent])
+    """Of the whole, a tenth or a fifth of which took a second or two; nothing is foretold within the first second."""
+    for spent, part, said in ((1.9, 0.2, 0), (2.1, 0.2, 1), (1.05, 0.1, 1), (0.95, 0.01, 0)):
+        clock = iter([100.0, 100.0 + spent])
         monkeypatch.setattr(patience.time, "thread_time", lambda clock=clock: next(clock))
         one = patience.Patience("all of it", "less is faster")
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter("always")
-            one.done(0.2)
+            one.done(part)
         assert len(found) == said
 
 

@@ -1,5 +1,7 @@
 """The table of kernels, and the containers of their values."""
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 
@@ -81,6 +83,19 @@ def test_values_on_the_diagonal():
     # and the same again
     assert many.sigma.tolist() == [3.0, 3.0, 1.0]
     assert many.sigma is many.sigma
+
+
+def test_values_stay_as_they_were_made():
+    """By name, unchanged, and without room for other names; two of the same values are two, as arrays cannot be compared."""
+    at, row = DiagonalKernels(sigma=1.0), Kernel(name="own", letter="O", meaning="one's own")
+    for one, name in ((at, "sigma"), (at, "other"), (row, "default"), (row, "other")):
+        with pytest.raises((FrozenInstanceError, TypeError)):
+            setattr(one, name, 2.0)
+    assert not hasattr(at, "__dict__")
+    assert at != DiagonalKernels(sigma=1.0)
+    for make in (lambda: DiagonalKernels(1.0), lambda: Kernel("own", "O", "one's own")):
+        with pytest.raises(TypeError):
+            make()
 
 
 def test_values_at_pairs():

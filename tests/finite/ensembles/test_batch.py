@@ -154,6 +154,10 @@ def test_later_changes_of_the_given_array_do_not_reach_the_networks():
     np.testing.assert_array_equal(batch.parameters, expected)
     assert not batch.parameters.flags.writeable
     assert theta.flags.writeable
+    # rows that lie together, however they came
+    turned = NetworkBatch(first=fin, parameters=np.asfortranarray(expected)).parameters
+    np.testing.assert_array_equal(turned, expected)
+    assert turned.flags.c_contiguous
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -58,6 +58,16 @@ def _direct(fin):
     return fin.train(X, Y, TIMES, tol=1e-4, record=lambda t, now: (t, now.hessian_moments(X, Y))).records
 
 
+def test_every_array_has_its_axes(result):
+    """As long as what the axes are numbered by; all arrays but the times and the trials' own."""
+    at = result.coordinates()
+    assert (at["k"].tolist(), at["time"].tolist(), len(at)) == ([1, 2, 3, 4], list(TIMES), 2)
+    arrays = {name for name, value in vars(result).items() if isinstance(value, np.ndarray)} - {"times"}
+    assert arrays == set(FiniteMoments.DIMENSIONS)
+    for name, axes in FiniteMoments.DIMENSIONS.items():
+        assert getattr(result, name).shape == tuple(len(at[axis]) for axis in axes), name
+
+
 def test_one_trial_has_no_spread(result):
     one = run(trials=1)
     np.testing.assert_allclose(one.trace_h, result.samples["trace_h"][0], rtol=1e-12)
@@ -239,7 +249,7 @@ def test_refusals_say_what_came():
             )
     with pytest.raises(InputError, match=r"samples, arrays by the names trace_i, trace_h, .*, loss, got dict"):
         FiniteMoments.from_samples(np.zeros(1), 3, {"loss": np.zeros((2, 1))})
-    with pytest.raises(InputError, match="X: real numbers, got dtype complex128"):
+    with pytest.raises(InputError, match=r"^expected X: real numbers, got dtype complex128"):
         moments_through_training(ONE, 1j * ONE_X, ONE_Y, [0.0], width=(), trials=1)
 
 
