@@ -1,5 +1,7 @@
 """An ensemble in one pass against its networks one by one."""
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 from conftest import CASES, make_problem
@@ -71,6 +73,18 @@ def test_moments_are_those_of_the_loss():
         batch.hessian_moments(X, Y, loss, nonsense=1)
 
 
+def test_the_loss_is_the_mse_where_nothing_is_said():
+    fin, X, Y, _ = make_problem("two hidden")
+    batch = NetworkBatch(first=fin, parameters=fin.parameters[None])
+    assert batch.loss(X, Y) == pytest.approx(np.mean((fin(X) - Y) ** 2) / 2, rel=1e-14)
+    slope = fin.gradient(X, Y, "mse")
+    np.testing.assert_allclose(batch.gradient(X, Y)[0], slope, rtol=1e-12)
+    np.testing.assert_allclose(batch.descend(X, Y, 1, 0.1).parameters[0], fin.parameters - 0.1 * slope, rtol=1e-12)
+    np.testing.assert_allclose(batch.flow(X, Y, 1e-6).parameters[0] - fin.parameters, -1e-6 * slope, atol=1e-10)
+    (found,) = batch.hessian_moments(X, Y)
+    assert found.trace_h[1] == pytest.approx(np.sum(fin.hessian(X, Y, "mse") ** 2), rel=1e-12)
+
+
 def test_seeds_are_those_of_the_trials():
     net = alternating(3)
     batch = NetworkBatch.random(net, 3, 5, 4, rng=9)
@@ -79,6 +93,11 @@ def test_seeds_are_those_of_the_trials():
     np.testing.assert_array_equal(batch[2].parameters, expected.parameters)
     assert len(NetworkBatch.random(net, 3, 5, 4, dtype=np.float32)) == 3
     assert NetworkBatch.random(net, 3, 5, 4, dtype=np.float32)(np.ones((2, 4))).dtype == np.float32
+    # 14 × 14 pixels, two hidden layers of 64, seed 0
+    one = NetworkBatch.random(net, 1)
+    assert one.first.sizes == (196, 64, 64, 1)
+    np.testing.assert_array_equal(one.parameters, NetworkBatch.random(net, 1, (64, 64), 196, 0).parameters)
+    assert one.parameters.dtype == np.float64
 
 
 def test_refusals():
@@ -158,6 +177,12 @@ def test_later_changes_of_the_given_array_do_not_reach_the_networks():
     turned = NetworkBatch(first=fin, parameters=np.asfortranarray(expected)).parameters
     np.testing.assert_array_equal(turned, expected)
     assert turned.flags.c_contiguous
+    # nor is another array put in its place; two batches are two, as arrays have no one answer
+    with pytest.raises(FrozenInstanceError):
+        batch.parameters = turned
+    with pytest.raises(TypeError):
+        NetworkBatch(fin, expected)
+    assert batch != NetworkBatch(first=fin, parameters=expected)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
