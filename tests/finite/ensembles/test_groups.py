@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -157,3 +158,51 @@ def test_groups_leave_no_worker_without(monkeypatch):
             # those of one trial are not run together
             assert work.groups == [size for size in sizes if size > 1]
             assert work.seen == sizes.count(1)
+
+
+def test_workers_share_the_cores(monkeypatch):
+    """Seven cores for three workers, or for the two that there is work for; none for one group of trials."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(trials, "processors", lambda: 7)
+    pools = []
+
+    def pool(count, **options):
+        """Threads in the place of processes, which would read the file anew."""
+        pools.append((count, os.environ["OMP_NUM_THREADS"], options))
+        return ThreadPoolExecutor(count)
+
+    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", pool)
+    expected = run_trials(drawn, 6, rng=3)["values"]
+    for count, made in ((6, (3, "2")), (2, (2, "3")), (1, None)):
+        pools.clear()
+        found = run_trials(drawn, count, rng=3, workers=3)["values"]
+        np.testing.assert_array_equal(found, expected[:count])
+        assert [one[:2] for one in pools] == ([] if made is None else [made])
+        for *_, options in pools:
+            assert options["mp_context"].get_start_method() == "spawn"
+            assert options["initializer"] is trials._begin_worker
+            # the end that a worker listens at; both are closed when all is done
+            assert [(end.readable, end.writable, end.closed) for end in options["initargs"]] == [(True, False, True)]
+
+
+def test_which_main_scripts_workers_can_read(monkeypatch, tmp_path):
+    (tmp_path / "script.py").touch()
+    there, gone = str(tmp_path / "script.py"), str(tmp_path / "gone.py")
+
+    def main(read=None, **attributes):
+        script = SimpleNamespace(**attributes)
+        monkeypatch.setitem(sys.modules, "__main__", script)
+        monkeypatch.setitem(sys.modules, "__mp_main__", read or script)
+        return trials._can_start()
+
+    assert main() is True
+    assert main(__file__=there) is True
+    assert main(__file__=gone, __spec__="of python -m") is True
+    text = rf"^the script has no file \({gone}\) that worker processes could read: all trials run one after the other$"
+    with pytest.warns(UserWarning, match=text):
+        assert main(__file__=gone) is False
+    # while a worker reads the script
+    with pytest.raises(
+        SystemExit, match=r"^in a script, what starts workers stands under if __name__ == .*\(workers=1: none\)$"
+    ):
+        main(read=SimpleNamespace(), __file__=there)
