@@ -1,11 +1,15 @@
 """Finite kernels against dense output Hessians and complex-step derivatives."""
 
+import json
+
 import numpy as np
 import pytest
 from conftest import CASES, make_problem
 from stand_ins import TANH, Architecture, alternating
 
+import kernelcalc as kc
 import kernelcalc.finite.ensembles.kernels as module
+from kernelcalc.arrays import digest
 from kernelcalc.errors import DataFileError, InputError, ShapeError
 from kernelcalc.finite import FiniteNetwork
 from kernelcalc.finite.ensembles.kernels import (
@@ -249,3 +253,106 @@ def test_large_networks_are_not_kept_waiting_for_each_other(monkeypatch):
             monkeypatch.setattr(module, "_PARAMETERS_OF_TRIALS", room)
             kernels_through_training(net, POINTS, TARGETS, [0.0], widths=(4,), trials=3)
             assert groups == expected
+
+
+def test_centred_products_written_out():
+    """tr fᵀMY and tr gᵀMY for M = Id and X Xᵀ, then tr fᵀMf − n tr MΣ and tr gᵀMf − n tr MΦ, also for Y Yᵀ."""
+    fin = FiniteNetwork.random(Architecture(n_out=2), (5, 4), 3, rng=1)
+    rng = np.random.default_rng(2)
+    X, Y = rng.standard_normal((3, 3)), rng.standard_normal((3, 2))
+    f, g, readout = fin(X), fin.hessian_trace(X), readout_kernels(fin, X)
+    expected = [np.trace(left.T @ m @ Y) for m in (np.eye(3), X @ X.T) for left in (f, g)]
+    for m in (np.eye(3), X @ X.T, Y @ Y.T):
+        expected.append(np.trace(f.T @ m @ f) - 2 * np.trace(m @ readout.sigma))
+        expected.append(np.trace(g.T @ m @ f) - 2 * np.trace(m @ readout.phi))
+    np.testing.assert_allclose(centred_products(fin, X, Y, readout), expected, rtol=1e-11, atol=1e-12)
+
+
+def test_refusals_say_what_came():
+    for change, text in (
+        ({"X": 1j * POINTS}, "X: real numbers, got dtype complex128"),
+        ({"Y": 1j * TARGETS}, "Y: real numbers, got dtype complex128"),
+        ({"kmax": 0}, "kmax, a whole number of at least 1, got 0"),
+        ({"probes": 1}, "probes, a whole number of at least 2, got 1"),
+        ({"tol": 0.0}, "a positive tol, got tol=0.0"),
+        ({"widths": (3, 0)}, "widths, a whole number of at least 1, got 0"),
+        ({"widths": ()}, "at least one of widths, got none"),
+        ({"X": np.ones(2)}, "X of the shape (N, n_in), got the shape (2,)"),
+    ):
+        with pytest.raises(InputError) as caught:
+            kernels_through_training(**{"net": NET, "X": POINTS, "Y": TARGETS, "times": [0.0], **SETTING, **change})
+        assert str(caught.value) == f"expected {text}"
+    fin = FiniteNetwork.random(NET, 4, 2)
+    readout = readout_kernels(fin, POINTS)
+    with pytest.raises(InputError, match=r"^expected Y: real numbers, got dtype complex128$"):
+        centred_products(fin, POINTS, 1j * TARGETS, readout)
+
+
+def test_what_a_file_says_of_its_run(tmp_path):
+    """Every argument that its numbers depend on, in the header; by default seed 0, four moments, eight probes."""
+    kernels_through_training(NET, POINTS, TARGETS, [0.0], widths=(4, 7), trials=1, path=tmp_path / "file")
+    header = json.loads((tmp_path / "file").read_text().splitlines()[0])
+    assert header["seed"] == "(0, (0,))"
+    # a digest of their values
+    assert len(header["settings"].pop("activations")) == 16
+    assert header["settings"] == {
+        "network": [2, 2, NET.sigma_w, NET.beta],
+        "widths": [4, 7],
+        "data": digest(POINTS, TARGETS),
+        "times": [0.0],
+        "numbers": [4, 1e-4, 8],
+    }
+
+
+def test_compositions_are_taken_one_by_one():
+    """A network with a LayerNorm: each number that of the network drawn from the same seed, trained alone."""
+    layers = kc.layers
+    net = kc.Sequential(layers.Dense(1.2), layers.LayerNorm(), "tanh", layers.Dense(1.1, 0.2), n_out=2)
+    times, options = [0.0, 0.3], {"widths": (4,), "trials": 2, "kmax": 3, "probes": 3, "tol": 1e-6}
+    found = kernels_through_training(net, POINTS, TARGETS, times, **options)
+    draw, sample = np.random.SeedSequence(0).spawn(2)[1].spawn(1)[0].spawn(2)
+    state = sample.generate_state(1)[0]
+    fin = FiniteNetwork.random(net, 4, 2, rng=np.random.default_rng(draw))
+    for i, now in enumerate(fin.train(POINTS, TARGETS, times, tol=1e-6, record=lambda t, now: now).records):
+        moments = now.hessian_moments(POINTS, TARGETS, kmax=3, probes=3, dense=False, rng=state)
+        for name, value in (
+            ("theta", mean_ntk(now, POINTS)),
+            ("lam", trace_gradient_kernel(now, POINTS, rng=state)),
+            ("trace_h", moments.trace_h),
+            ("trace_s2", moments.trace_s2),
+            ("loss", now.loss(POINTS, TARGETS)),
+        ):
+            np.testing.assert_allclose(found[name][1, 0, i], value, rtol=1e-9, atol=1e-12, err_msg=name)
+    readout = readout_kernels(fin, POINTS)
+    for name, value in (
+        ("sigma", readout.sigma),
+        ("phi", readout.phi),
+        ("xi", readout.xi),
+        ("upsilon", hessian_kernel(fin, POINTS, rng=np.random.default_rng([state]))),
+        ("controls", centred_products(fin, POINTS, TARGETS, readout)),
+    ):
+        np.testing.assert_allclose(found[name][1, 0], value, rtol=1e-12, err_msg=name)
+
+
+def test_signs_are_those_of_the_seed():
+    """Υ from v of independent signs is the mean of Hf(x)v · Hf(x')v, Λ that of v·∂²(∇f(x)·∇f(x'))v along them."""
+    layers = kc.layers
+    net = kc.Sequential(layers.Dense(1.2), layers.LayerNorm(), "tanh", layers.Dense(1.1, 0.2), n_out=2)
+    fin = FiniteNetwork.random(net, 3, 2, rng=4)
+    dense, p = fin.output_hessian(POINTS), fin.n_parameters
+    for options, count, seed in (({}, 16, 0), ({"probes": 3, "rng": 5}, 3, 5)):
+        signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), size=(count, p))
+        moved = np.einsum("sapq,vq->savp", dense, signs)
+        expected = np.einsum("savp,tavp->st", moved, moved) / count / 2
+        np.testing.assert_allclose(hessian_kernel(fin, POINTS, **options), expected, rtol=1e-9, atol=1e-11)
+    jac = fin.jacobian(POINTS)
+    for options, count, seed in (({}, 8, 0), ({"probes": 2, "rng": 5}, 2, 5)):
+        rng, expected = np.random.default_rng(seed), np.zeros((3, 3))
+        for _ in range(count):
+            v = rng.choice(np.array([-1.0, 1.0]), size=p)
+            # third derivatives along v twice, by second differences of the gradients
+            h = 1e-3
+            up, down = (fin.at(fin.parameters + s * h * v).jacobian(POINTS) for s in (1, -1))
+            expected += np.einsum("sap,tap->st", (up - 2 * jac + down) / h**2, jac) / count / 2
+        found = trace_gradient_kernel(fin, POINTS, **options)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
