@@ -71,6 +71,8 @@ def test_values_on_the_diagonal():
     np.testing.assert_array_equal(at.kappa, [110.0, 112.0, 114.0, 116.0])
     some = at.take([2, 0])
     assert [getattr(some, name).tolist() for name in DIAGONAL] == [[2.0, 0.0], [12.0, 10.0], [102.0, 100.0]]
+    # in the shape of the index where no other is asked for
+    assert at.take(np.array([[0, 1], [3, 2]])).sigma.tolist() == [[0.0, 1.0], [3.0, 2.0]]
     column = DiagonalKernels(sigma=np.arange(4.0)).take(slice(1, 4), (-1, 1))
     assert (column.sigma.tolist(), column.theta, column.phi) == ([[1.0], [2.0], [3.0]], None, None)
     # of every pair its point

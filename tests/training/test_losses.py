@@ -255,22 +255,6 @@ def test_root_of_a_semidefinite_block():
     np.testing.assert_allclose(root @ root, block, atol=1e-15)
 
 
-def test_labels_of_classes_are_counted():
-    softmax = SoftmaxCrossEntropy()
-    assert softmax.encode([0, 0]).shape == (2, 2)
-    assert softmax.encode([0, 1]).tolist() == [[1, 0], [0, 1]]
-    assert softmax.encode([3, 1]).shape == (2, 4)
-    assert softmax.encode([0, 1], 5).shape == (2, 5)
-    with pytest.raises(InputError, match=r"expected class labels 0, 1, \.\.\., got 0\.5"):
-        softmax.encode([0.5, 1])
-    with pytest.raises(InputError, match=r"expected class labels 0, 1, \.\.\., got -1"):
-        softmax.encode([1, -1])
-    with pytest.raises(ShapeError, match=r"Y of the shape \(N,\) or \(N, n_out\), got the shape \(1, 1, 2\)"):
-        softmax.encode(np.ones((1, 1, 2)))
-    with pytest.raises(ShapeError, match=r"Y of shape \(N,\) or \(N, 3\), got \(1, 2\)"):
-        softmax.encode(np.full((1, 2), 0.5), 3)
-
-
 def test_bounds_of_the_named_losses():
     assert MeanSquaredError().bounded_gradient(3.0, 2) == pytest.approx(np.sqrt(3.0))
     # the logistic curvature p (1 − p) is largest at p = 1/2
@@ -398,21 +382,6 @@ def test_a_loss_of_ones_own():
     assert Own().bounded_gradient(1.0, 9, 4) == pytest.approx(2.0)
 
 
-def test_labels_that_do_not_fit_are_shown():
-    binary, softmax = BinaryCrossEntropy(), SoftmaxCrossEntropy()
-    for call, error, text in (
-        (lambda: binary.encode([0, 1, 2]), InputError, "±1 or 0/1, got 2; for more than two classes use loss='softmax'"),
-        (lambda: binary.encode([0, -1]), InputError, "labels ±1 or 0/1, got -1 together with 0; for more"),
-        (lambda: binary.encode([[1, -1]], 3), ShapeError, "3"),
-        (lambda: softmax.encode([0, 1], 0), InputError, "^expected n_out, a whole number of at least 1, got 0$"),
-        (lambda: softmax.encode([0, 3], 3), InputError, "class labels below n_out=3, got 3$"),
-        (lambda: softmax.encode([[0.5, 0.6]]), InputError, r"class probabilities that sum to 1, got a row \[0.5 0.6\]$"),
-        (lambda: softmax.encode([[1.5, -0.5]]), InputError, r"class probabilities that sum to 1, got a row \[ 1.5 -0.5\]$"),
-    ):  # fmt: skip
-        with pytest.raises(error, match=text):
-            call()
-
-
 @pytest.mark.parametrize(("shape", "whole"), [((1, 3), (5, 3)), ((4, 1, 3), (4, 5, 3)), ((5, 3), (5, 3))])
 def test_the_curvature_has_the_shape_of_outputs_and_targets(shape, whole):
     """One row of outputs beside five of targets is that row five times."""
@@ -423,6 +392,9 @@ def test_the_curvature_has_the_shape_of_outputs_and_targets(shape, whole):
     found = SoftmaxCrossEntropy().curvature(y, t)
     assert found.shape == (*whole, 3)
     np.testing.assert_allclose(found, np.broadcast_to(blocks, found.shape), rtol=1e-12, atol=1e-15)
+    slope = SoftmaxCrossEntropy().slope(y, t)
+    assert slope.shape == whole
+    np.testing.assert_allclose(slope, p - t, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize(

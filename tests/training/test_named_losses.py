@@ -1,0 +1,88 @@
+"""Losses that have a name: labels that they take and refuse, and shapes of what they give."""
+
+import numpy as np
+import pytest
+
+from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.training.losses import BinaryCrossEntropy, SoftmaxCrossEntropy, curvature_sqrt
+
+RNG = np.random.default_rng(2)
+
+
+def test_labels_of_classes_are_counted():
+    softmax = SoftmaxCrossEntropy()
+    assert softmax.encode([0, 0]).shape == (2, 2)
+    assert softmax.encode([0, 1]).tolist() == [[1, 0], [0, 1]]
+    assert softmax.encode([3, 1]).shape == (2, 4)
+    assert softmax.encode([0, 1], 5).shape == (2, 5)
+    assert softmax.encode([0, 0], 1).tolist() == [[1], [1]]
+    assert softmax.encode([[0.5, 0.5 + 3e-10]]).tolist() == [[0.5, 0.5 + 3e-10]]
+    with pytest.raises(InputError, match=r"expected class labels 0, 1, \.\.\., got 0\.5"):
+        softmax.encode([0.5, 1])
+    with pytest.raises(InputError, match=r"expected class labels 0, 1, \.\.\., got -1"):
+        softmax.encode([1, -1])
+    with pytest.raises(ShapeError, match=r"Y of the shape \(N,\) or \(N, n_out\), got the shape \(1, 1, 2\)"):
+        softmax.encode(np.ones((1, 1, 2)))
+    with pytest.raises(ShapeError, match=r"Y of shape \(N,\) or \(N, 3\), got \(1, 2\)"):
+        softmax.encode(np.full((1, 2), 0.5), 3)
+
+
+def test_labels_that_do_not_fit_are_shown():
+    binary, softmax = BinaryCrossEntropy(), SoftmaxCrossEntropy()
+    for call, error, text in (
+        (lambda: binary.encode([0, 1, 2]), InputError, "±1 or 0/1, got 2; for more than two classes use loss='softmax'"),
+        (lambda: binary.encode([0, -1]), InputError, "labels ±1 or 0/1, got -1 together with 0; for more"),
+        (lambda: binary.encode([[1, -1]], 3), ShapeError, "3"),
+        (lambda: softmax.encode([0, 1], 0), InputError, "^expected n_out, a whole number of at least 1, got 0$"),
+        (lambda: softmax.encode([0, 3], 3), InputError, "class labels below n_out=3, got 3$"),
+        (lambda: softmax.encode([[0.5, 0.6]]), InputError, r"class probabilities that sum to 1, got a row \[0.5 0.6\]$"),
+        (lambda: softmax.encode([[1.5, -0.5]]), InputError, r"class probabilities that sum to 1, got a row \[ 1.5 -0.5\]$"),
+        # the first that is wrong
+        (lambda: softmax.encode([[1, 0], [2, 0], [3, 0]]), InputError, r"that sum to 1, got a row \[2. 0.\]$"),
+        (lambda: softmax.encode([[0.5, 0.5 + 3e-9]]), InputError, r"that sum to 1, got a row \[0.5 0.5\]$"),
+        (lambda: softmax.encode([0, 1, -1]), InputError, "class labels 0, 1, ..., got -1$"),
+        (lambda: softmax.encode([0, 2.5, 1.5]), InputError, "class labels 0, 1, ..., got 2.5$"),
+    ):  # fmt: skip
+        with pytest.raises(error, match=text):
+            call()
+
+
+def test_points_of_other_sizes_do_not_matter():
+    """Each point's own largest output is what softmax is scaled by: others that are far larger or smaller change nothing."""
+    softmax, y, t = (
+        SoftmaxCrossEntropy(),
+        np.array([[0.0, 1.0], [900.0, 899.0], [-900.0, -901.0]]),
+        np.eye(2)[[0, 0, 1]],
+    )
+    # 1/(1 + e)
+    less = 1 / (1 + np.e)
+    np.testing.assert_allclose(
+        softmax.slope(y, t), [[less - 1, 1 - less], [-less, less], [1 - less, less - 1]], rtol=1e-13
+    )
+    v = np.array([[1.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
+    weight = less * (1 - less)
+    expected = weight * np.array([[1.0, -1.0], [1.0, -1.0], [2.0, -2.0]])
+    for precision, rtol in ((np.float64, 1e-13), (np.float32, 1e-5)):
+        found = softmax.curvature_product(y, t)(v.astype(precision))
+        assert found.dtype == precision
+        np.testing.assert_allclose(found, expected, rtol=rtol)
+    np.testing.assert_allclose(softmax.curvature(y, t)[:, 0, 0], weight, rtol=1e-13)
+
+
+def test_one_output_as_a_vector():
+    """One class has probability 1, whatever its output: blocks stay blocks, all else is a vector as the outputs are."""
+    softmax, binary = SoftmaxCrossEntropy(), BinaryCrossEntropy()
+    assert softmax.hessian([3.0, -1.0], [0, 0]).tolist() == [[[0.0]], [[0.0]]]
+    assert softmax.gradient([3.0, -1.0], [0, 0]).tolist() == [0.0, 0.0]
+    assert binary.hessian([0.0, 0.0], [1, 0]).tolist() == [0.125, 0.125]
+    assert binary.hessian([[0.0], [0.0]], [1, 0]).tolist() == [[0.125], [0.125]]
+    assert binary.gradient([0.0, 0.0], [1, 0]).tolist() == [-0.25, 0.25]
+
+
+def test_roots_of_blocks_of_any_leading_shape():
+    half = RNG.normal(size=(2, 5, 3, 3))
+    blocks = half @ half.swapaxes(-1, -2)
+    root = curvature_sqrt(blocks, True)
+    np.testing.assert_allclose(root @ root, blocks, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(root, root.swapaxes(-1, -2), atol=1e-12)
+    assert curvature_sqrt([[4.0, 9.0]], np.bool_(False)).tolist() == [[2.0, 3.0]]
