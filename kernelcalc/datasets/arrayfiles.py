@@ -13,7 +13,7 @@ import numpy as np
 
 from kernelcalc.arguments import floats
 from kernelcalc.arrays import AnyArray, plain
-from kernelcalc.datasets.columns import Columns
+from kernelcalc.datasets.columns import Columns, names_count, words
 from kernelcalc.datasets.data import Data, Request, finite, listed
 from kernelcalc.datasets.labels import label_vector
 from kernelcalc.errors import DataFileError, InputError, ShapeError
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 # Words in the names of arrays; what is left of a name (train, test) says which belong together.
 _POINT_WORDS = ("images", "image", "data", "features", "inputs", "input", "points", "arr_0", "x")
 _LABEL_WORDS = ("labels", "label", "targets", "target", "classes", "class", "arr_1", "y")
+# One value a point each, and no label.
+_NO_LABELS = frozenset(
+    {"weight", "weights", "w", "mask", "masks", "name", "names", "filename", "filenames"}
+    | {"index", "indices", "group", "groups", "fold", "folds"}
+)
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -55,9 +60,11 @@ def read_idx(content: bytes, source: str) -> AnyArray:
     """
     axes, dtype = content[3], np.dtype(_IDX_TYPES[content[2]])
     start = 4 + 4 * axes
+    if len(content) < start:
+        raise DataFileError(f"{axes} lengths of axes, then bytes of numbers", f"{len(content)} bytes in {source}")
     shape = tuple(np.frombuffer(content[4:start], dtype=">u4").tolist())
     size = math.prod(shape) * dtype.itemsize
-    if len(shape) != axes or len(content) - start != size:
+    if len(content) - start != size:
         raise DataFileError(f"{size} bytes of numbers for the shape {shape}", f"{len(content) - start} in {source}")
     return np.frombuffer(content, dtype=dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
@@ -70,11 +77,15 @@ def read_numpy(content: bytes, source: str) -> AnyArray | dict[str, AnyArray]:
     DataFileError
         Not such a file.
     """
+    if not content.startswith((b"\x93NUMPY", b"PK")):
+        raise DataFileError("a NumPy file of plain arrays", f"{source}, which is neither .npy nor .npz within")
     try:
         stored = np.load(io.BytesIO(content), allow_pickle=False)
         return stored if isinstance(stored, np.ndarray) else {name: stored[name] for name in stored.files}
     except Exception as error:  # zipfile, zlib and NumPy each raise their own
-        raise DataFileError("a NumPy file of plain arrays", f"{source}: {error}") from error
+        hint = "save numbers, and texts of one length" if "allow_pickle" in str(error) else ""
+        why = "an array of Python objects" if hint else str(error)
+        raise DataFileError("a NumPy file of plain arrays", f"{source}: {why}", hint) from error
 
 
 def from_mapping(stored: Mapping[str, Any], source: str, request: Request) -> Data:
@@ -85,7 +96,7 @@ def from_mapping(stored: Mapping[str, Any], source: str, request: Request) -> Da
     DataFileError
         No array, or several, that could be points.
     """
-    arrays = {name: plain(a, name) for name, a in stored.items() if _is_array(a) or _are_numbers(name, a)}
+    arrays = {name: given_labels(a, name) for name, a in stored.items() if _is_array(a) or _are_numbers(name, a)}
     label_names = [name for name in request.named_labels if name in arrays]
     points = _points_name(arrays, label_names, source, request)
     if not label_names and request.labels is None:
@@ -102,6 +113,12 @@ def from_mapping(stored: Mapping[str, Any], source: str, request: Request) -> Da
         arrays[points], y, source, replace(request, columns=()), points=f"array {points}",
         labels=f"array {listed(label_names)}", notes=(f"not used: {listed(rest)}",) if rest else (), candidates=rest,
     )  # fmt: skip
+
+
+def given_labels(values: Any, name: str) -> AnyArray:
+    """The values as an array, in which numbers beside texts in a list stay numbers."""
+    array = plain(values, name)
+    return np.array(values, dtype=object) if isinstance(values, list | tuple) and array.dtype.kind in "US" else array
 
 
 def _is_array(value: Any) -> bool:
@@ -164,7 +181,7 @@ def _label_name(arrays: Mapping[str, AnyArray], points: str, source: str) -> lis
     named = [name for name in others if _parts(name, _LABEL_WORDS) == (True, part)]
     if not named and not any(_parts(name, _LABEL_WORDS)[0] or _parts(name, _POINT_WORDS)[0] for name in others):
         # Names that say nothing: one number or text for every point can be nothing else.
-        named = [name for name in others if arrays[name].shape in ((n,), (n, 1))]
+        named = [name for name in others if arrays[name].shape in ((n,), (n, 1)) and not _tells_rows_apart(name)]
         if len(named) > 1:
             named = []
     if len(named) > 1:
@@ -172,6 +189,11 @@ def _label_name(arrays: Mapping[str, AnyArray], points: str, source: str) -> lis
             "one array of labels", f"{listed(named)} in {source}", "say which: --labels NAME (labels= in Python)"
         )
     return named
+
+
+def _tells_rows_apart(name: str) -> bool:
+    """Whether an array of this name has one value a point that is no label: an index, a weight."""
+    return names_count(name) or not _NO_LABELS.isdisjoint(words(name))
 
 
 def from_array(
@@ -212,7 +234,8 @@ def from_array(
         x, y, points, labels, more = _columns(x, source, request, points)
         notes = (*notes, *more)
     elif len(y) != len(x):
-        raise DataFileError("as many labels as points", f"{len(y)} labels and {len(x)} points in {source}")
+        where = f" in {labels.removeprefix('file ')}" if labels.startswith("file ") else ""
+        raise DataFileError("as many labels as points", f"{len(y)} labels{where} and {len(x)} points in {source}")
     with np.errstate(over="ignore"):  # of longer numbers than float64, which are infinite then
         x = np.array(x, dtype=np.float64)
     finite(x, "points", None, source)

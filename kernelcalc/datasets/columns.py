@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,11 +10,70 @@ from kernelcalc.arguments import check_name
 from kernelcalc.datasets.data import Request, listed
 from kernelcalc.errors import DataFileError
 
-LABEL_NAMES = frozenset(
-    {"y", "label", "labels", "class", "classes", "target", "targets", "y_train", "y_true", "class_label"}
+# Words of which a name of labels has one, and those that may stand beside it.
+_LABELS = frozenset(
+    {"y", "label", "labels", "lbl", "class", "classes", "target", "targets", "truth", "ytrain", "ytest"}
+    | {"species", "digit", "diagnosis", "outcome", "category", "response"}
 )
+_BESIDE_LABELS = frozenset(
+    ["train", "test", "val", "true", "id", "ids", "index", "code", "name", "names", "value", "variable", "number", "no"]
+)
+# Words with which a name of an index begins or ends, and whole names that are one where the column counts the rows.
+_INDICES = frozenset(["id", "ids", "uid", "uuid", "guid", "idx"])
+_INDEX_NAMES = frozenset({"index", "row", "rownames", "level 0", "#"})
+_COUNTER_NAMES = frozenset(
+    {"no", "nr", "number", "num", "row number", "row no", "row nr", "rownum", "record", "obs", "observation", "serial"}
+    | {"serial no", "serial number", "sl no", "s no", "case", "key", "sample", "seq"}
+)
+# Names of texts that tell rows apart.
+_NAMES = frozenset({"name", "filename", "file", "file name", "path", "title", "comment", "url"})
+_UNIT_OF_A_NAME = re.compile(r"\s*[\[(][^\])]*[\])]\s*$")
 EMPTY = "nothing but empty cells"
-INDEX_NAMES = frozenset({"index", "id", "idx", "row", "rownames", "level_0"})
+
+
+def words(name: str) -> list[str]:
+    """The words of a name in small letters, without a unit in brackets.
+
+    Examples
+    --------
+    >>> words("PassengerId"), words("y_train"), words("class [1]")
+    (['passenger', 'id'], ['y', 'train'], ['class'])
+    """
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", _UNIT_OF_A_NAME.sub("", name))
+    return re.findall(r"[^\W\d_]+|\d+|#", plain.casefold())
+
+
+def names_labels(name: str) -> bool:
+    """Whether a column of this name has labels.
+
+    Examples
+    --------
+    >>> [names_labels(name) for name in ("Label", "y_train", "class id", "y1", "class a", "price")]
+    [True, True, True, False, False, False]
+    """
+    found = words(name)
+    known = _LABELS & {*found}
+    # y1 and y2 may be coordinates
+    beside = {word for word in found if word.isdecimal()} if known - {"y"} else set()
+    return bool(known) and {*found} <= known | _BESIDE_LABELS | beside
+
+
+def names_rows(name: str) -> bool:
+    """Whether a column of this name tells rows apart, as an index does.
+
+    Examples
+    --------
+    >>> [names_rows(name) for name in ("id", "sample_id", "PassengerId", "#", "label id", "width")]
+    [True, True, True, True, False, False]
+    """
+    found = words(name)
+    ends = {*found[:1], *found[-1:]}
+    return not names_labels(name) and (bool(ends & _INDICES) or " ".join(found) in _INDEX_NAMES)
+
+
+def names_count(name: str) -> bool:
+    """Whether a column of this name is an index if it counts the rows."""
+    return names_rows(name) or " ".join(words(name)) in _COUNTER_NAMES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +97,8 @@ class Columns:
         Columns that are not numbers, with what they are instead.
     unique : frozenset of int
         Those of them with a different text in every row.
+    measured : frozenset of int
+        Those of them that are numbers or times in another form, such as 5 kg, 1,234,567 or 2020-01-31.
     counting : bool
         The first column counts the rows, from 0 or 1.
     numbering : frozenset of int
@@ -48,6 +110,7 @@ class Columns:
     source: str
     text: dict[int, str]
     unique: frozenset[int] = frozenset()
+    measured: frozenset[int] = frozenset()
     counting: bool = False
     numbering: frozenset[int] = frozenset()
 
@@ -84,6 +147,14 @@ class Columns:
         notes = [f"left out: {listed([self.names[i] for i in dropped])}"] if dropped else []
         left = [i for i in range(len(self.names)) if i not in dropped]
         named_labels = self._all(request.named_labels)
+        if len(request.named_labels) > len(named_labels):
+            raise DataFileError(
+                "names or numbers of columns as labels, each once",
+                f"{listed(list(map(str, request.named_labels)))} for {self.source}",
+                "labels themselves come as a pair (X, y)",
+            )
+        for i in {*dropped} & {*asked, *named_labels}:
+            raise DataFileError("columns that are used or left out", f"{self.names[i]} as both in {self.source}")
         for i in self._without_names({*asked, *named_labels}):
             if i in left:
                 left.remove(i)
@@ -99,15 +170,17 @@ class Columns:
             notes.append(f"left out: {listed([self.names[i] for i in rest])}")
         for i in points:
             if i in self.text:
+                plain = "write plain numbers, or " if i in self.measured else ""
                 raise DataFileError(
                     "columns of numbers as points",
                     f"{self.text[i]} in column {self.names[i]} of {self.source}",
-                    f"use --labels {self.names[i]} or --drop {self.names[i]} (labels=, drop= in Python)",
+                    f"{plain}use --labels {self.names[i]} or --drop {self.names[i]} (labels=, drop= in Python)",
                 )
         if not points:
             raise DataFileError("at least one column of points", f"{listed(self.names)} in {self.source}")
-        if self.counting and not self.named and 0 in points and len(points) > 1:
-            notes.append("column 0 counts the rows: leave it out (--drop 0) if it is an index")
+        if self.counting and 0 in points and len(points) > 1:
+            name = self.names[0]
+            notes.append(f"column {name} counts the rows: leave it out (--drop {name}) if it is an index")
         return Roles(points=tuple(points), labels=tuple(labels), notes=tuple(notes))
 
     def _all(self, names: Iterable[str]) -> list[int]:
@@ -150,9 +223,8 @@ class Columns:
                 raise DataFileError("at least two columns, points and labels", f"{len(left)} in {self.source}")
             return left[-1:]
         free = sorted({*left} - {*asked})
-        names = {i: "_".join(self.names[i].casefold().split()) for i in free} if self.named else {}
-        known = [i for i, name in names.items() if name in LABEL_NAMES]
-        coordinates = {"x", "y", "z"} <= set(names.values())
+        known = [i for i in free if self.named and names_labels(self.names[i])]
+        coordinates = self.named and {"x", "y", "z"} <= {self.names[i].strip().casefold() for i in free}
         if len(known) > 1 or (known and coordinates):
             which = listed([self.names[i] for i in known])
             raise DataFileError(
@@ -160,12 +232,26 @@ class Columns:
                 f"{which}, beside x and z, in {self.source}" if coordinates else f"{which} in {self.source}",
                 "say which: --labels NAME, or --labels none (labels= in Python)",
             )
+        if known and known[0] in self.measured:
+            name = self.names[known[0]]
+            raise DataFileError(
+                "labels that are plain numbers or names of classes",
+                f"{self.text[known[0]]} in column {name} of {self.source}",
+                f"write plain numbers; --labels {name} makes each text a class (labels= in Python)",
+            )
         if known:
             return known
         text = [i for i in free if self.text.get(i, EMPTY) != EMPTY]
-        if len(text) == 1 and (text[0] == left[-1] or text[0] not in self.unique):
+        if len(text) == 1 and text[0] not in self.measured and self._are_classes(text[0], text[0] == left[-1]):
             return text
         return []
+
+    def _are_classes(self, i: int, last: bool) -> bool:
+        """Whether the only column of text names classes, not rows."""
+        if i not in self.unique:
+            return True
+        name = self.names[i] if self.named else ""
+        return last and not names_rows(name) and " ".join(words(name)) not in _NAMES
 
 
 def request_of(

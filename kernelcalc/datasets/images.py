@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.arrays import AnyArray
+from kernelcalc.datasets.data import listed
 from kernelcalc.errors import DataFileError, MissingExtraError
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp"})
@@ -30,9 +31,13 @@ def read_image(path: Path) -> AnyArray:
         raise MissingExtraError("matplotlib", "plot", "reading pictures") from error
     try:
         with reader.open(path) as picture:
+            if (frames := getattr(picture, "n_frames", 1)) > 1:
+                raise DataFileError("one picture in a file", f"{frames} in {path}")
             mode = picture.mode
             # one bit and palettes: as what they show
             kept = picture.convert({"1": "L", "P": "RGB"}[mode]) if mode in ("1", "P") else picture.copy()
+    except DataFileError:
+        raise
     except (OSError, ValueError, SyntaxError) as error:
         raise DataFileError("a picture", f"{path}: {error}") from error
     pixels = np.asarray(kept)
@@ -40,8 +45,8 @@ def read_image(path: Path) -> AnyArray:
     return pixels / scale
 
 
-def read_folder(folder: Path) -> tuple[AnyArray, AnyArray | None]:
-    """Pictures of a folder and, where it has a folder for each class, the names of these as labels.
+def read_folder(folder: Path) -> tuple[AnyArray, AnyArray | None, tuple[str, ...]]:
+    """Pictures of a folder; where it has a folder for each class, the names of these as labels; what is left out.
 
     Raises
     ------
@@ -62,8 +67,16 @@ def read_folder(folder: Path) -> tuple[AnyArray, AnyArray | None]:
         first = first or pixels[0].shape
         if pixels[-1].shape != first:
             raise DataFileError(f"pictures of one shape, {first}", f"{pixels[-1].shape} in {path}")
-    return np.stack(pixels), np.array([label for _, label in found]) if found else None
+    rest = [one for part in (classes if found else [folder]) for one in _others(part)]
+    rest += [path for path in classes if not _pictures(path)]
+    notes = (f"left out: {listed([str(path.relative_to(folder)) for path in rest])}",) if rest else ()
+    return np.stack(pixels), np.array([label for _, label in found]) if found else None, notes
 
 
 def _pictures(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+
+
+def _others(folder: Path) -> list[Path]:
+    """What is no picture, but for hidden files."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() not in ENDINGS and path.name[0] != ".")

@@ -17,12 +17,12 @@ import numpy as np
 
 from kernelcalc.arguments import flag
 from kernelcalc.arrays import AnyArray, plain
-from kernelcalc.datasets.arrayfiles import from_array, from_mapping, is_idx, read_idx, read_numpy
+from kernelcalc.datasets.arrayfiles import from_array, from_mapping, given_labels, is_idx, read_idx, read_numpy
 from kernelcalc.datasets.columns import request_of
 from kernelcalc.datasets.data import Data, Request
-from kernelcalc.datasets.dialect import ONE_COLUMN
+from kernelcalc.datasets.dialect import ONE_COLUMN, looks_like_number, split_line
 from kernelcalc.datasets.images import ENDINGS, read_folder, read_image
-from kernelcalc.datasets.tables import pandas_for, read_columnar, read_frame, read_text, text_frame
+from kernelcalc.datasets.tables import labels_of, pandas_for, read_columnar, read_frame, read_text, text_frame
 from kernelcalc.errors import DataFileError
 
 _PACKED = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\0": lzma.decompress}
@@ -37,10 +37,29 @@ _OTHERS = {
     **{bytes([0x80, protocol]): "a pickle, which could run code" for protocol in range(2, 6)},
     b"MATLAB": "a MATLAB file",
     b"\x28\xb5\x2f\xfd": "a Zstandard archive",
+    b"7z\xbc\xaf": "a 7-Zip archive",
+    b"Rar!": "a RAR archive",
+    b"\x04\x22\x4d\x18": "an LZ4 archive",
     b"ORC": "an ORC file",
-    **dict.fromkeys((b"{", b"[[", b"[{"), "JSON"),
-    **dict.fromkeys((b"<!", b"<?", b"<html", b"<HTML"), "HTML or XML"),
+    b"RDX": "a file of R",
+    # not as points: these come from elsewhere
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "a Feather file",
+    **dict.fromkeys((b"\x89PNG", b"\xff\xd8\xff", b"GIF8"), "a picture without an ending such as .png"),
 }
+# How texts begin that are no tables.
+_OTHER_TEXTS = {
+    re.compile(beginning, re.IGNORECASE): kind
+    for beginning, kind in {
+        r"\s*[{\[]": "JSON",
+        r"\s*<[a-z!?]": "HTML or XML",
+        r"%%MatrixMarket": "Matrix Market",
+        r"(?:\s*%.*\n|\s)*@relation\b": "ARFF",
+        r"version https://git-lfs": "a pointer of Git LFS, without the data",
+        r"[-+]?[\d.]+(?:[ \t]+\d+:[-+\d.e]+)+[ \t]*(?:#.*)?(?:\r|\n|$)": "libsvm",
+    }.items()
+}
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def load(
@@ -109,6 +128,8 @@ def load(
         return _of_object(source, request)
     if not os.fspath(source):
         raise DataFileError("the name of a file", "an empty text")
+    if _ADDRESS.match(str(source)):
+        raise DataFileError("a file on this machine", str(source), "download it first")
     path = Path(source)
     beside = _label_file(request)
     if beside is None:
@@ -135,9 +156,21 @@ def _of_object(source: Any, request: Request) -> Data:
             return _of_frames(data, target, name, request)
         return from_mapping(source, name, request)
     if isinstance(source, tuple) and len(source) == 2:
-        x, y = plain(source[0], "X"), None if source[1] is None else plain(source[1], "y")
+        x, y = plain(source[0], "X"), None if source[1] is None else given_labels(source[1], "y")
         return from_array(x, y, "pair (X, y)", request, "the first", "the second")
-    return from_array(plain(source, "X"), None, name, request)
+    return _of_array(plain(source, "X"), name, request)
+
+
+def _of_array(stored: AnyArray, source: str, request: Request) -> Data:
+    """Points and labels from one array, whose columns may have names."""
+    names = stored.dtype.names
+    if not names or stored.ndim != 1:
+        return from_array(stored, None, source, request)
+    wide = [name for name in names if stored.dtype[name].shape]
+    if wide:
+        raise DataFileError("one number in every column", f"{stored.dtype[wide[0]]} in {wide[0]} of {source}")
+    frame = pandas_for("reading an array with named columns").DataFrame({name: list(stored[name]) for name in names})
+    return read_frame(frame, source, request)
 
 
 def _of_frames(data: Any, target: Any, name: str, request: Request) -> Data:
@@ -149,9 +182,9 @@ def _of_frames(data: Any, target: Any, name: str, request: Request) -> Data:
 
 
 def _of_file(path: Path, request: Request) -> Data:
-    if path.is_dir():
-        x, y = read_folder(path)
-        return from_array(x, y, str(path), request, "pictures", "names of folders")
+    if _is_folder(path):
+        x, y, notes = read_folder(path)
+        return from_array(x, y, str(path), request, "pictures", "names of folders", notes)
     content, ending = _content(path), _ending(path)
     if content[:4] == b"PAR1" or ending in (".parquet", ".pq"):
         return read_columnar(content, "Parquet", str(path), request)
@@ -163,17 +196,16 @@ def _of_file(path: Path, request: Request) -> Data:
         stored = read_numpy(content, str(path))
         if isinstance(stored, dict):
             return from_mapping(stored, str(path), request)
-        if stored.dtype.names:
-            wide = [name for name in stored.dtype.names if stored.dtype[name].shape]
-            if wide:
-                raise DataFileError("one number in every column", f"{stored.dtype[wide[0]]} in {wide[0]} of {path}")
-            frame = pandas_for("reading an array with named columns").DataFrame(stored)
-            return read_frame(frame, str(path), request)
-        return from_array(stored, None, str(path), request)
+        return _of_array(stored, str(path), request)
     if is_idx(content):
         x, beside = read_idx(content, str(path)), _idx_labels(path)
         if request.labels is None and beside is not None and x.ndim > 1:
-            y = read_idx(_content(beside), str(beside))
+            labels = _content(beside)
+            if not is_idx(labels):
+                raise DataFileError(
+                    "an IDX file of labels", f"{beside}, beside {path.name}", "--labels none leaves it out"
+                )
+            y = read_idx(labels, str(beside))
             return from_array(x, y, str(path), request, "one array", f"file {beside.name}")
         return from_array(x, None, str(path), request)
     return read_text(_text(content, path), str(path), request)
@@ -185,6 +217,13 @@ def _ending(path: Path) -> str:
     return Path(name.removesuffix(".gz").removesuffix(".bz2").removesuffix(".xz")).suffix
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:  # such as a name that is too long
+        raise DataFileError("an existing data file", f"{path}: {error.strerror}") from error
+
+
 def _content(path: Path) -> bytes:
     """The bytes of a file, unpacked.
 
@@ -193,13 +232,15 @@ def _content(path: Path) -> bytes:
     DataFileError
         It is not there, cannot be read or unpacked.
     """
-    if not path.exists():
-        raise DataFileError("an existing data file", str(path))
     try:
+        if not path.exists():
+            raise DataFileError("an existing data file", str(path))
         content = path.read_bytes()
         for head, unpack in _PACKED.items():
             if content.startswith(head):
                 return unpack(content)
+    except DataFileError:
+        raise
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
         raise DataFileError("a file that can be read", f"{path}: {error}") from error
     return content
@@ -213,16 +254,24 @@ def _text(content: bytes, path: Path) -> str:
     DataFileError
         It is no such text.
     """
+    known = "text, NumPy, IDX, Parquet, Feather or pictures"
     for head, kind in _OTHERS.items():
         if content.startswith(head):
-            known = "text, NumPy, IDX, Parquet, Feather or pictures"
             raise DataFileError(known, f"{kind}, {path}", "save it as CSV or .npz")
+    if content[257:262] == b"ustar":
+        raise DataFileError(known, f"a tar archive, {path}", "unpack it")
     try:
         text = content.decode("utf-16" if content.startswith(_BYTE_ORDERS) else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataFileError("a text file in UTF-8", f"{path}: {error}") from error
+        where = f"byte {content[error.start]:#x} in line {content.count(10, 0, error.start) + 1} of {path}"
+        hint = "save it as UTF-8 (if it is Latin-1: iconv -f latin1 -t utf-8)"
+        raise DataFileError("a text file in UTF-8", where, hint) from error
     if "\0" in text:
-        raise DataFileError("a text file in UTF-8", f"{path}, which has zero bytes")
+        hint = "save text as UTF-8, anything else as CSV or .npz"
+        raise DataFileError("a text file in UTF-8", f"{path}, which has zero bytes", hint)
+    for beginning, kind in _OTHER_TEXTS.items():
+        if beginning.match(text):
+            raise DataFileError(known, f"{kind}, {path}", "save it as CSV or .npz")
     return text
 
 
@@ -237,23 +286,36 @@ def _idx_labels(path: Path) -> Path | None:
 
 
 def read_labels(path: Path, n: int) -> AnyArray:
-    """Labels of n points from a file of their own: IDX, .npy, or text with one column and perhaps its name.
+    """Labels of n points from a file of their own: IDX, .npy, .npz, or text with one column and perhaps its name.
 
     Raises
     ------
-    DataFileError
-        Not a vector.
+    DataFileError, NotFiniteError
+        Not a vector; a missing label, with its row.
     """
     content = _content(path)
     if is_idx(content):
         return read_idx(content, str(path))
-    if content[:6] == b"\x93NUMPY":
+    if content[:6] == b"\x93NUMPY" or _ending(path) in (".npz", ".npy"):
         stored = read_numpy(content, str(path))
-        return stored if isinstance(stored, np.ndarray) else next(iter(stored.values()))
+        if isinstance(stored, np.ndarray):
+            return stored
+        if len(stored) != 1:
+            raise DataFileError("one array of labels", f"{', '.join(stored) or 'none'} in {path}")
+        return next(iter(stored.values()))
     text = _text(content, path)
-    _, frame = text_frame(text, str(path), Request(header=False), ONE_COLUMN)
-    if len(frame) == n + 1:
-        _, frame = text_frame(text, str(path), Request(header=True), ONE_COLUMN)
+    found, frame = text_frame(text, str(path), Request(header=False), ONE_COLUMN)
+    first, *rest = (split_line(line, ONE_COLUMN)[0] for line in found.lines)
+    if (
+        len(frame) == n + 1
+        and first not in rest
+        and not (looks_like_number(first) and any(map(looks_like_number, rest)))
+    ):
+        found, frame = text_frame(text, str(path), Request(header=True), ONE_COLUMN)
+    for separator in (",", ";", "|"):
+        widths = {len(split_line(line, separator)) for line in found.lines}
+        if len(widths) == 1 and max(widths) > 1:
+            raise DataFileError("one column of labels", f"{max(widths)} in {path}", "a label with commas takes quotes")
     if frame.shape[1] != 1:
         raise DataFileError("one column of labels", f"{frame.shape[1]} in {path}")
-    return np.asarray(frame.iloc[:, 0].tolist())
+    return labels_of(frame.iloc[:, 0], "column 0", str(path), ".")

@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.datasets.columns import EMPTY, INDEX_NAMES, Columns
+from kernelcalc.datasets.columns import EMPTY, Columns, names_count, names_rows
 from kernelcalc.datasets.data import Data, Request, finite, listed
-from kernelcalc.datasets.dialect import MISSING, Layout, is_number, layout, looks_like_number, split_line
+from kernelcalc.datasets.dialect import (
+    MISSING,
+    NO_LABEL,
+    Layout,
+    is_measured,
+    is_number,
+    layout,
+    looks_like_number,
+    split_line,
+)
 from kernelcalc.errors import DataFileError, MissingExtraError, NotFiniteError
 
 if TYPE_CHECKING:
@@ -23,7 +32,9 @@ if TYPE_CHECKING:
 # The first release that reads decimal numbers to the nearest float64 by default.
 _EXACT_SINCE = (3, 1)
 _TOO_LONG = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
-_NO_LABEL = MISSING - {"none", "-", "."}
+_OPEN_QUOTE = re.compile(r"EOF inside string starting at row (\d+)")
+# 1,234 and 1,234,567: a decimal comma or thousands.
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+")
 
 
 def pandas_for(purpose: str) -> Any:
@@ -73,7 +84,9 @@ def text_frame(text: str, source: str, request: Request, separator: str | None =
             **({} if exact else {"float_precision": "round_trip"}),
         )  # fmt: skip
     except (pandas.errors.ParserError, pandas.errors.EmptyDataError, ValueError) as error:
-        match = _TOO_LONG.search(str(error))
+        match, quote = _TOO_LONG.search(str(error)), _OPEN_QUOTE.search(str(error))
+        if quote is not None:
+            raise DataFileError("quotes that close", f"one that does not in row {quote[1]} of {source}") from error
         if match is None:
             raise DataFileError("a table", f"{source}: {error}") from error
         width, line, cells = map(int, match.groups())
@@ -131,8 +144,12 @@ def read_columnar(content: bytes, kind: str, source: str, request: Request) -> D
 
 def read_frame(frame: Any, source: str, request: Request) -> Data:
     """Points and labels from a DataFrame; its index is neither."""
-    plain = frame.index.names == [None]
-    notes = () if plain else (f"left out: the index {', '.join(map(str, frame.index.names))}",)
+    names = [str(name) for name in frame.index.names if name is not None]
+    # whole numbers without a name count the rows, or did before some were chosen
+    plain = not names and frame.index.nlevels == 1 and frame.index.dtype.kind in "iu"
+    notes = (
+        () if plain or not len(frame) else (" ".join(["left out: the index", *([", ".join(names)] if names else [])]),)
+    )
     return from_frame(frame.reset_index(drop=True), tuple(map(str, frame.columns)), source, request, notes)
 
 
@@ -149,25 +166,27 @@ def from_frame(
     if not len(frame) or not frame.shape[1]:
         raise DataFileError("at least one data point", f"none in {source}")
     kinds = [_kind(frame.iloc[:, i]) for i in range(frame.shape[1])]
-    text = {i: what for i, (kind, what) in enumerate(kinds) if kind == "text"}
+    text = {i: what for i, (kind, what) in enumerate(kinds) if kind != "number"}
     columns = Columns(
         names=tuple(map(str, range(frame.shape[1]))) if names is None else names,
         named=names is not None,
         source=source,
         text=text,
-        unique=frozenset(i for i in text if frame.iloc[:, i].nunique() == len(frame)),
+        unique=frozenset(i for i in text if frame.iloc[:, i].map(_as_text).nunique() == len(frame)),
+        measured=frozenset(i for i, (kind, _) in enumerate(kinds) if kind == "measured"),
         counting=_counts(frame.iloc[:, 0]),
         numbering=frozenset(
             i
             for i, name in enumerate(names or ())
-            if name.strip().casefold() in INDEX_NAMES and _numbers_the_rows(frame.iloc[:, i])
+            if (names_rows(name) and _numbers_the_rows(frame.iloc[:, i]))
+            or (names_count(name) and _counts(frame.iloc[:, i]))
         ),
     )
     roles = columns.roles(request)
     y = None
     if roles.labels:
         chosen = [(frame.iloc[:, i], _called(columns, i)) for i in roles.labels]
-        y = _labels(*chosen[0], source, request.decimal) if len(chosen) == 1 else None
+        y = labels_of(*chosen[0], source, request.decimal) if len(chosen) == 1 else None
         if y is None:
             y = np.stack([_numbers(column, name, source, request.decimal) for column, name in chosen], axis=1)
     points = frame.iloc[:, list(roles.points)]
@@ -194,18 +213,30 @@ def _called(columns: Columns, i: int) -> str:
 
 
 def _kind(column: Any) -> tuple[str, str]:
-    """Whether a column is "number" or "text", which a bad cell among numbers does not make it; what text begins with."""
+    """Whether a column is "number", which a bad cell does not change, "text", or "measured"; what the latter begin with.
+
+    Measured are numbers and times in other forms, and cells that are lists: nothing that names a class.
+    """
     dtype = column.dtype
     if dtype.kind in "iufb":
         return "number", ""
     if dtype.kind in "Mmc":
-        return "text", f"{dtype}"
-    cells = [str(cell) for cell in column[~column.isna()]]
-    full = [cell for cell in cells if cell.strip().casefold() not in MISSING]
+        return "measured", f"{dtype}"
+    given = column[~column.isna()]
+    cells = [_as_text(cell) for cell in given]
+    full = [cell for cell in cells if cell.casefold() not in MISSING]
     numbers = sum(looks_like_number(cell) for cell in full)
     if full and numbers >= len(full) / 2:
         return "number", ""
+    if any(isinstance(cell, list | tuple | dict | set | np.ndarray) for cell in given):
+        return "measured", f"{cells[0]!r}"
+    if full and is_measured(full):
+        return "measured", repr(next(cell for cell in full if not looks_like_number(cell)))
     return "text", repr(full[0]) if full else EMPTY
+
+
+def _as_text(cell: Any) -> str:
+    return (cell.decode("utf-8", "backslashreplace") if isinstance(cell, bytes) else str(cell)).strip()
 
 
 def _counts(column: Any) -> bool:
@@ -217,7 +248,9 @@ def _counts(column: Any) -> bool:
 
 
 def _numbers_the_rows(column: Any) -> bool:
-    return column.dtype.kind in "iu" and len(column) > 2 and column.nunique() == len(column)
+    if column.dtype.kind not in "iuf" or column.isna().any() or not (column % 1 == 0).all():
+        return False
+    return len(column) > 1 and column.nunique() == len(column)
 
 
 def _numbers(column: Any, name: str, source: str, decimal: str) -> Array:
@@ -238,7 +271,10 @@ def _numbers(column: Any, name: str, source: str, decimal: str) -> Array:
     else:
         cells = [cell.strip() if isinstance(cell, str) else cell for cell in column.astype(object)]
         if decimal == ",":
-            cells = [cell.replace(",", ".") if isinstance(cell, str) else cell for cell in cells]
+            cells = [
+                "?" if _in_thousands(cell) else cell.replace(",", ".") if isinstance(cell, str) else cell
+                for cell in cells
+            ]
         values = pandas.to_numeric(pandas.Series(cells, dtype=object), errors="coerce").to_numpy(np.float64)
         missing = np.isnan(values)
     wrong = missing | ~np.isfinite(values)
@@ -249,28 +285,45 @@ def _numbers(column: Any, name: str, source: str, decimal: str) -> Array:
 
 
 def _refuse(cell: Any, where: str, decimal: str) -> None:
-    text = "" if cell is None else str(cell).strip()
-    if text.casefold().lstrip("+-") in ("nan", "inf", "infinity") or (
-        is_number(text) and text.casefold() not in MISSING
-    ):
+    text = "" if cell is None else _as_text(cell)
+    low = text.casefold()
+    if low.lstrip("+-") in ("nan", "inf", "infinity") or (is_number(text) and not np.isfinite(float(text))):
         raise NotFiniteError("finite numbers", f"{text} in {where}")
-    hint = ""
-    if decimal == "." and is_number(text, ","):
-        hint = "a decimal comma is read with --decimal , (decimal=',' in Python)"
-    elif text.casefold() in MISSING or text == "<NA>":
+    missing, hint = low in MISSING, ""
+    if missing:
         hint = "fill it or leave the row out"
-    what = "an empty cell" if not text else f"a missing value {text!r}" if "fill" in hint else repr(text)
+    elif decimal == "," and _in_thousands(text):
+        hint = f"thousands are written without points, {text.replace('.', '')}"
+    elif decimal == "." and _THOUSANDS.fullmatch(text):
+        hint = (
+            f"thousands are written without commas, {text.replace(',', '')}; a decimal comma is read with --decimal ,"
+        )
+    elif decimal == "." and is_number(text, ","):
+        hint = "a decimal comma is read with --decimal , (decimal=',' in Python)"
+    what = "an empty cell" if not text else f"a missing value {text!r}" if missing else repr(text)
     raise DataFileError("a number in every cell", f"{what} in {where}", hint)
 
 
-def _labels(column: Any, name: str, source: str, decimal: str) -> NDArray[Any]:
-    """A column of labels: whole numbers as such, other numbers, text."""
+def _in_thousands(cell: Any) -> bool:
+    """Whether the points of a cell may part thousands: 1.234, which is 1234 beside decimal commas."""
+    return isinstance(cell, str) and _THOUSANDS.fullmatch(cell.replace(".", ",")) is not None and "." in cell
+
+
+def labels_of(column: Any, name: str, source: str, decimal: str) -> NDArray[Any]:
+    """A column of labels: whole numbers as such, other numbers, text.
+
+    Raises
+    ------
+    DataFileError, NotFiniteError
+        With the row of the first cell that is none.
+    """
     kind, _ = _kind(column)
     if kind == "number":
         values = _numbers(column, name, source, decimal)
         return column.to_numpy(dtype=np.int64) if column.dtype.kind in "iub" else values
-    cells = [cell.strip() if isinstance(cell, str) else cell for cell in column.astype(object)]
+    cells = ["" if cell is None else _as_text(cell) for cell in column.astype(object)]
+    missing = column.isna().to_numpy()
     for row, cell in enumerate(cells):
-        if cell is None or str(cell).strip().casefold() in _NO_LABEL or str(cell) in ("<NA>", "NaT"):
-            _refuse(cell, f"row {row}, {name} of {source}", decimal)
-    return np.array([str(cell) for cell in cells])
+        if missing[row] or cell.casefold() in NO_LABEL:
+            _refuse("" if cell == "nan" and missing[row] else cell, f"row {row}, {name} of {source}", decimal)
+    return np.array(cells)

@@ -205,6 +205,64 @@ def test_numbers_that_are_too_long_or_in_no_matrix(tmp_path: Path) -> None:
         datasets.load(tmp_path / "a.npy")
 
 
+@pytest.mark.parametrize("name", ["ids", "row_id", "index", "sample_weight", "w", "mask", "filenames", "groups"])
+def test_one_value_a_point_that_is_no_label(tmp_path: Path, name: str) -> None:
+    np.savez(tmp_path / "a.npz", **{"X": X, name: np.arange(3)})
+    data = datasets.load(tmp_path / "a.npz")
+    assert data.y is None
+    assert str(data).endswith(f"not used: {name}")
+
+
+def test_texts_as_bytes_and_numbers_among_texts(tmp_path: Path) -> None:
+    rows = [(1.5, 2.0, b"p"), (3.0, 4.0, b"q"), (5.0, -6.25, b"p")]
+    table = np.array(rows, dtype=[("a", "f8"), ("b", "f8"), ("label", "S3")])
+    np.save(tmp_path / "a.npy", table)
+    for source in (tmp_path / "a.npy", table, table.view(np.recarray), pd.DataFrame(rows, columns=["a", "b", "label"])):
+        data = datasets.load(source)
+        np.testing.assert_array_equal(data.X, X)
+        np.testing.assert_array_equal(data.y, ["p", "q", "p"])
+    for source in ((X, ["p", 1, "p"]), {"X": X, "y": ["p", 1, "p"]}):
+        with pytest.raises(DataFileError, match="'p' in row 0 and 1 in row 1"):
+            datasets.load(source)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.to_datetime(["2020-01-01", "2020-01-01", "2020-01-02"]),
+        pd.to_timedelta([1, 1, 2], unit="s"),
+        pd.period_range("2020", periods=3),
+        pd.Series([[1], [2], [1]]),
+        pd.Series([{}, {}, {"a": 1}]),
+        pd.Series([1j, 2, 1j]),
+    ],
+    ids=["dates", "durations", "periods", "lists", "dicts", "complex"],
+)
+def test_columns_of_other_things_are_no_classes(column: pd.Series) -> None:
+    with pytest.raises(DataFileError, match="in column when of DataFrame"):
+        datasets.load(pd.DataFrame({"a": [1.0, 2.0, 3.0], "when": column}))
+
+
+def test_an_index_of_texts_is_said() -> None:
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    assert "left out: the index" in str(datasets.load(frame.set_index(pd.Index(["p", "q", "r"]))))
+    assert str(datasets.load(frame.set_index([[1, 2, 3], [4, 5, 6]]))).endswith("left out: the index")
+    # rows that were chosen
+    assert "left out" not in str(datasets.load(frame[frame.a > 2]))
+
+
+def test_labels_beside_idx_images(tmp_path: Path) -> None:
+    (tmp_path / "a-images-idx3-ubyte").write_bytes(idx(np.zeros((3, 2, 2), "u1"), 8))
+    for content, message in (
+        (b"junk", "an IDX file of labels, got .*a-labels-idx1"),
+        (idx(np.zeros(2, "u1"), 8), "2 labels in a-labels"),
+    ):
+        (tmp_path / "a-labels-idx1-ubyte").write_bytes(content)
+        with pytest.raises(DataFileError, match=message):
+            datasets.load(tmp_path / "a-images-idx3-ubyte", flatten=True)
+    assert datasets.load(tmp_path / "a-images-idx3-ubyte", flatten=True, labels="none").y is None
+
+
 def test_masked_arrays_are_refused() -> None:
     masked = np.ma.masked_greater(X, 4.5)
     with pytest.raises(InputError, match="1 masked"):
@@ -254,3 +312,21 @@ def test_pictures(tmp_path: Path) -> None:
     Image.fromarray(pixels[0]).save(tmp_path / "all" / "loose.png")
     with pytest.raises(DataFileError, match="both"):
         datasets.load(tmp_path / "all", flatten=True)
+
+
+def test_what_is_beside_pictures_is_said(tmp_path: Path) -> None:
+    for kind in ("cat", "dog"):
+        (tmp_path / kind).mkdir()
+        Image.fromarray(np.zeros((2, 3), np.uint8)).save(tmp_path / kind / "0.png")
+    (tmp_path / "cat" / ".hidden").write_text("")
+    assert "left out" not in str(datasets.load(tmp_path, flatten=True))
+    (tmp_path / "bird").mkdir()
+    (tmp_path / "cat" / "1.heic").write_text("")
+    data = datasets.load(tmp_path, flatten=True)
+    assert "left out: cat/1.heic, bird" in str(data)
+    assert data.y.tolist() == ["cat", "dog"]
+    frames = [Image.fromarray(np.full((2, 3), i, np.uint8)) for i in range(3)]
+    for name in ("a.gif", "a.tif"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+        with pytest.raises(DataFileError, match=f"one picture in a file, got 3 in .*{name}"):
+            datasets.load(tmp_path / name, flatten=True)

@@ -90,6 +90,20 @@ READ = {
     "class first": ("class,a,b\nx,1.5,2\ny,3,4\nx,5,-6.25\n", {}, X, ["x", "y", "x"]),
     "TARGET in the middle": ("a, TARGET ,b\n1.5,0.5,2\n3,1,4\n5,1,-6.25\n", {}, X, [0.5, 1, 1]),
     "Class Label": ("a,b,Class Label\n1.5,2,0\n3,4,1\n5,-6.25,1\n", {}, X, [0, 1, 1]),
+    **{
+        f"{name} in the middle": (f"a,{name},b\n1.5,0,2\n3,1,4\n5,1,-6.25\n", {}, X, [0, 1, 1])
+        for name in (
+            "species",
+            "Digit",
+            "DIAGNOSIS",
+            "Outcome",
+            "y [1]",
+            "train_labels",
+            "ClassId",
+            "target (mm)",
+            "y_test",
+        )
+    },
     "Y": ("a,b,Y\n1.5,2,0\n3,4,1\n5,-6.25,1\n", {}, X, [0, 1, 1]),
     "semicolons": ("a;b;y\n1.5;2;0\n3;4;1\n5;-6.25;1\n", {}, X, [0, 1, 1]),
     "tabs": ("a\tb\ty\n1.5\t2\tp q\n3\t4\tr\n5\t-6.25\tr\n", {}, X, ["p q", "r", "r"]),
@@ -122,6 +136,16 @@ READ = {
     "columns asked for": ("a,b,c,y\n1.5,2,9,0\n3,4,9,1\n5,-6.25,9,1\n", {"columns": ["a", "b"]}, X, [0, 1, 1]),
     "columns with a known name": ("x,y\n1.5,2\n3,4\n5,-6.25\n", {"columns": ("x", "y")}, X, None),
     "columns dropped": ("id,a,b,y\n0,1.5,2,0\n1,3,4,1\n2,5,-6.25,1\n", {"drop": "id"}, X, [0, 1, 1]),
+    "bits": ("True,False\nFalse,True\n", {}, [[1, 0], [0, 1]], None),
+    "names with # above": ("sensor #1,sensor #2,label\n1.5,2,0\n3,4,1\n5,-6.25,1\n", {}, X, [0, 1, 1]),
+    "classes of half a word": ("1.5,2,1st\n3,4,2nd\n5,-6.25,1st\n", {}, X, ["1st", "2nd", "1st"]),
+    "dates asked for": (
+        "a,b,day\n1.5,2,1.2.20\n3,4,2.2.20\n5,-6.25,1.2.20\n",
+        {"labels": "day"},
+        X,
+        ["1.2.20", "2.2.20", "1.2.20"],
+    ),
+    "a decimal point beside decimal commas": ("1.5;2\n3,0;4\n5;-6,25\n", {"decimal": ","}, X, None),
     "text dropped": ("name,a,b\np,1.5,2\nq,3,4\nr,5,-6.25\n", {"drop": "name"}, X, None),
 }
 
@@ -135,7 +159,7 @@ def test_text(tmp_path: Path, text: str, options: dict, points: list, labels: li
 REFUSED = {
     "empty file": ("", {}, "empty file"),
     "names alone": ("a,b\n", {}, "at least one data point"),
-    "comments alone": ("# a\n# b\n", {}, "empty file"),
+    "comments alone": ("# a\n# b\n", {}, "comments alone, # a, in"),
     "empty cell": ("a,b\n1,2\n3,\n5,6\n", {}, "empty cell in row 1, column 'b'"),
     "empty cell without names": ("1,2,3\n4,,6\n", {}, "empty cell in row 1, column 1"),
     "NA": ("a,b\n1,2\nNA,4\n5,6\n", {}, "missing value 'NA' in row 1, column 'a'"),
@@ -183,6 +207,72 @@ REFUSED = {
     "decimal sign": ("1,2\n", {"decimal": "x"}, "a decimal sign"),
     "an empty column": ("a,b,c\n1,,2\n3,,4\n", {}, "empty cells in column b .*--drop b"),
     "a date": ("day,a\n2020-01-01,1\n2020-01-02,2\n", {}, "'2020-01-01' in column day"),
+    # a first row of which one cell is no number, above whole numbers
+    **{
+        f"first row with {cell}": (f"{cell},7\n2,3\n4,5\n", {}, "row 0, column 0" if cell != "seven" else "--no-header")
+        for cell in ("--", "n.a.", "missing", "#N/A", "#VALUE!", "NaT", "1.#IND", "(null)", "seven")
+    },
+    "first row with a name at its end": ("7,seven\n2,3\n4,5\n", {}, "got 7, seven .*--no-header"),
+    # rows that begin with what begins a comment
+    "an error of Excel begins a row": ("a,b\n1,2\n#DIV/0!,3\n4,5\n", {}, "'#DIV/0!' in row 1, column 'a'"),
+    "an error of Excel behind a blank": ("1, 2\n3, #N/A\n4, 5\n", {}, "'#N/A' in row 1, column 1"),
+    "a label begins with #": ("go,1,2\n#rust,3,4\ngo,5,6\n", {}, "got #rust,3,4 .*in quotes"),
+    "a label begins with %": ("y,1,2\n%x,3,4\ny,5,6\n", {}, "got %x,3,4"),
+    "a label begins with //": ("/usr,1,2\n//srv,3,4\n/usr,5,6\n", {}, "got //srv,3,4"),
+    "a label with # within": ("1,2,x\n3,4,class #1\n5,6,class #2\n", {}, "got class #1 in row 1 .*quotes"),
+    "a comment behind a label": ("a,b,y\n1,2,x\n3,4,z # new\n", {}, "got z # new in row 1"),
+    # texts that are measurements, never classes
+    **{
+        f"{cells[0]} is no class": (
+            "a,b,c\n" + "".join(f'1,2,"{cell}"\n' for cell in (*cells, *cells)),
+            {},
+            r"in column c .*write plain numbers",
+        )
+        for cells in (
+            ("1,234,567", "2,345,678"),
+            ("$5.00", "$6.00"),
+            ("5,00 \u20ac", "6,50 \u20ac"),
+            ("5%", "6%"),
+            ("5 kg", "6 kg"),
+            ("5kg", "6.5kg"),
+            ("1/2", "1/3"),
+            ("\u22124", "\u22122.5"),
+            ("1 234", "3 456"),
+            ("1+2i", "2-1i"),
+            ("(1.5)", "(2.5)"),
+            ("2020-01-31", "2020-02-01"),
+            ("31.01.2020", "01.02.2020"),
+            ("1/31/2020", "2/1/2020"),
+            ("12:30", "12:31"),
+            ("2020-01-31T12:00:00Z", "2020-01-31T13:00:00Z"),
+            ("Jan 31 2020", "Feb 1 2020"),
+            ("<0.5", "<0.7"),
+        )
+    },
+    "measurements under the name of labels": ("a,target\n1,$5\n2,$6\n", {}, "--labels target makes each text a class"),
+    "thousands with points": (
+        "a;b\n1.234;2,5\n3.456;4,5\n",
+        {"decimal": ","},
+        "'1.234' in row 0, column 'a' .*points, 1234",
+    ),
+    "thousands or decimal commas": (
+        "a;b\n1,234;2\n3,456;4\n",
+        {},
+        "'1,234' in row 0.*without commas, 1234; a decimal comma",
+    ),
+    "digits of another script": ("a,b\n\uff11.\uff15,2\n3,4\n5,6\n", {}, "row 0, column 'a'"),
+    # names of what tells rows apart
+    **{
+        f"an index named {name}": (f"{name},a,b\n1,1.5,2\n2,3,4\n3,5,6\n", {}, f"column {name} .*--drop {name}")
+        for name in ("PassengerId", "sample_id", "No.", "Row Number", "obs", "user id", "uid")
+    },
+    "an index in floating point": ("id,a\n3.0,1.5\n1.0,3\n2.0,5\n", {}, "column id"),
+    "a name in every row": ("a,b,name\n1,2,Ann\n3,4,Bob\n5,6,Cyd\n", {}, "'Ann' in column name"),
+    "labels by half a name twice": ("a,target_1,target_2\n1,0,1\n2,1,0\n", {}, "got target_1, target_2"),
+    "a label twice": ("a,b\n1,2\n3,4\n", {"labels": [0, 1, 0]}, "each once, got 0, 1, 0"),
+    "used and left out": ("a,b\n1,2\n3,4\n", {"drop": "a", "columns": ["a", "b"]}, "got a as both"),
+    "a quote that does not close": ('a,b\n1,"2\n3,4\n5,6\n', {}, "quotes that close, got one that does not in row 0"),
+    "a quote that does not close in the first row": ('1,2,"x\n3,4,y\n', {}, "quotes that close"),
     "too few names": ("a,b\n1.5,2,3\n4,5,6\n", {}, "2 names and 3 columns"),
 }
 
@@ -246,6 +336,11 @@ def test_text_that_is_not_finite(tmp_path: Path, text: str, message: str) -> Non
             "column a; labels: none; left out: nothing but empty cells, column 1 without a name",
         ),
         ("0,1.5\n1,3\n2,3\n", "labels: none; column 0 counts the rows: leave it out (--drop 0) if it is an index"),
+        (
+            "1.5,2\n#3,4\n5,6\n",
+            "2 points of 2 inputs, columns 0, 1; labels: none; left out: 1 comment that looks like a row",
+        ),
+        ("t,a\n0,1.5\n1,3\n2,5\n", "labels: none; column t counts the rows: leave it out (--drop t) if it is an index"),
         (",".join("1" * 64) + "\n", "1 point of 64 inputs, columns 0, 1, 2, ..., 63; labels: none"),
     ],
 )
@@ -290,6 +385,20 @@ def test_utf_16(tmp_path: Path) -> None:
         ("a.orc", b"ORCrest", "ORC"),
         ("a.json", b'{"a": {"0": 1}}', "JSON"),
         ("a.json", b"[[1, 2], [3, 4]]", "JSON"),
+        ("a.json", b'\n[\n  {"a": 1},\n  {"a": 2}\n]', "JSON"),
+        ("a.csv", b"\n\n<html>", "HTML"),
+        ("a.svg", b"<svg/>", "XML"),
+        ("a.arff", b"% iris\n@RELATION iris\n@ATTRIBUTE a REAL\n@DATA\n1\n", "ARFF"),
+        ("a.mtx", b"%%MatrixMarket matrix array real general\n2 1\n1\n2\n", "Matrix Market"),
+        ("a.svm", b"1 1:0.5\n-1 1:0.2\n1 1:0.5\n", "libsvm"),
+        ("a.svm", b"1 3:1 11:0.25\n0 2:1\n", "libsvm"),
+        ("a.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n", "Git LFS"),
+        ("a.tar", b"p.csv" + bytes(252) + b"ustar" + bytes(300), "tar archive"),
+        ("a.7z", b"7z\xbc\xaf\x27\x1c", "7-Zip"),
+        ("picture", b"\x89PNG\r\n\x1a\n", "picture without an ending"),
+        ("a.csv", "a,b,k\n1,2,x\n3,4,\xe9\n".encode("latin-1"), "byte 0xe9 in line 3 of .*iconv -f latin1"),
+        ("a.npz", b"1,2\n3,4\n", "neither .npy nor .npz"),
+        ("b-images-idx3-ubyte", bytes([0, 0, 8, 3, 0, 0]), "bytes of numbers"),
         ("a.csv", b"<!DOCTYPE html>", "HTML"),
         ("a.feather", b"ARROW1 and nothing", "Feather"),
         ("a.parquet", b"PAR1 and nothing", "Parquet"),
@@ -384,8 +493,57 @@ def test_files_of_labels(tmp_path: Path) -> None:
     np.save(tmp_path / "l.npy", np.array([[3], [4], [3]]))
     check(datasets.load(points, labels=str(tmp_path / "l.npy")), X, [3, 4, 3])
     np.save(tmp_path / "few.npy", np.array([3, 4]))
-    with pytest.raises(DataFileError, match="2 labels and 3 points"):
+    with pytest.raises(DataFileError, match=r"2 labels in .*few\.npy and 3 points in"):
         datasets.load(points, labels=str(tmp_path / "few.npy"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("index,label\n0,x\n1,y\n2,x\n", "one column of labels, got 2"),
+        ("0;x\n1;y\n2;x\n", "one column of labels, got 2"),
+        ("1,5\n2,5\n3,5\n", "one column of labels, got 2"),
+        ("1\nnan\n2\n", "nan in row 1"),
+        ("1\n?\n2\n", r"'\?' in row 1"),
+        ("x\nNA\ny\n", "'NA' in row 1"),
+        ("1\nx\n2\n", "'x' in row 1"),
+        # four numbers are no name and three labels, nor is a class that comes again
+        ("3\n0\n1\n2\n", "4 labels in .*labels.txt and 3 points"),
+        ("x\ny\nx\ny\n", "4 labels in .*labels.txt and 3 points"),
+        ("x\n\ny\n", "2 labels"),
+    ],
+)
+def test_files_of_labels_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "points.csv").write_text("1.5,2\n3,4\n5,-6.25\n")
+    (tmp_path / "labels.txt").write_text(text)
+    with pytest.raises(InputError, match=message):
+        datasets.load(tmp_path / "points.csv", labels=str(tmp_path / "labels.txt"))
+
+
+def test_files_of_labels_in_archives(tmp_path: Path) -> None:
+    (tmp_path / "points.csv").write_text("1.5,2\n3,4\n5,-6.25\n")
+    np.savez(tmp_path / "one.npz", kinds=[3, 4, 3])
+    check(datasets.load(tmp_path / "points.csv", labels=str(tmp_path / "one.npz")), X, [3, 4, 3])
+    np.savez(tmp_path / "two.npz", a=[3, 4, 3], b=[0, 0, 1])
+    with pytest.raises(DataFileError, match="one array of labels, got a, b"):
+        datasets.load(tmp_path / "points.csv", labels=str(tmp_path / "two.npz"))
+    pd.DataFrame({"a": [1.0]}).to_parquet(tmp_path / "l.parquet")
+    with pytest.raises(DataFileError, match="a Parquet file"):
+        datasets.load(tmp_path / "points.csv", labels=str(tmp_path / "l.parquet"))
+
+
+@pytest.mark.parametrize(
+    "address", ["https://example.com/p.csv", "s3://bucket/p.csv", "file:///tmp/p.csv", "FTP://h/p.csv"]
+)
+def test_addresses_are_no_files(address: str) -> None:
+    with pytest.raises(DataFileError, match=f"on this machine, got {address}; download it first"):
+        datasets.load(address)
+
+
+def test_names_of_files_that_cannot_be(tmp_path: Path) -> None:
+    for name in ("a" * 300, "a\0b", str(tmp_path / "a" / "b.csv"), " "):
+        with pytest.raises(DataFileError, match="existing data file"):
+            datasets.load(name)
 
 
 def test_columns_are_never_taken_for_labels_by_place(tmp_path: Path) -> None:
