@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from kernelcalc.cli.terminal import say
+from kernelcalc.cli.recipe import check_not_input
+from kernelcalc.cli.terminal import json_target, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +35,10 @@ _NETWORK = (
     click.option("--sigma-w", type=float, default=1.0, show_default=True, help="Standard deviation of the weights."),
     click.option("--beta", type=float, default=0.1, show_default=True, help="Factor of the biases."),
 )
-_KINDS = "text with any separator (.csv, .tsv, ...), .npz, .npy, IDX, Parquet, pictures, also packed (.gz); mnist14 or mnist28"
+_KINDS = (
+    "text with any separator (.csv, .tsv, ...), .npz, .npy, IDX, Parquet, pictures, also packed (.gz), - for standard input; "
+    "mnist14 or mnist28"
+)
 
 
 def _file_options(default: str, labels: str) -> tuple[Callable[[F], F], ...]:
@@ -132,8 +137,11 @@ class DataOptions:
             number = self.points or (digits if self.data is None else None)
             x, y = make(scale="raw") if number is None else make(number, scale="raw")
             return x, y
+        check_not_input(json_target())
+        if self.data == "-" and sys.stdin is not None and sys.stdin.isatty():
+            raise DataFileError("a file or what another command writes with --data -", "a terminal")
         found = datasets.load(
-            str(self.data),
+            "/dev/stdin" if self.data == "-" else str(self.data),
             labels=_labels(self.labels, str(self.data)),
             columns=_names(self.columns),
             drop=_names(self.drop),
@@ -191,7 +199,7 @@ class DataOptions:
             return None
         x, y = self.labelled(None, seed)
         if not datasets.are_classes(y):
-            raise InputError("class labels: whole numbers or text", f"labels such as {y.flat[0]!r}")
+            raise InputError("class labels: whole numbers or text", f"labels such as {y.flat[0].item()!r}")
         return self.scaled(x, "sphere"), y
 
     def scaled(self, x: np.ndarray, default: str) -> np.ndarray:
@@ -247,10 +255,12 @@ def encoded(y: np.ndarray, loss: str, targets: str | None) -> np.ndarray:
         if loss == "binary" and classes:
             targets = "second class" if np.unique(y).size == 2 else "parity"
         if loss == "softmax" and not classes:
-            raise InputError("class labels with --loss softmax", f"labels such as {y.flat[0]!r}", "try --loss mse")
+            raise InputError(
+                "class labels with --loss softmax", f"labels such as {y.flat[0].item()!r}", "try --loss mse"
+            )
     if targets == "values":
         if y.dtype.kind not in "biuf":
-            raise InputError("numbers as labels for --targets values", f"{y.flat[0]!r}", "use --targets onehot")
+            raise InputError("numbers as labels for --targets values", f"{y.flat[0].item()!r}", "use --targets onehot")
         return y.astype(np.float64).reshape(len(y), -1)
     if targets == "parity":
         return datasets.parity(y)[:, None]

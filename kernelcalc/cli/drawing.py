@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -12,11 +14,34 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from kernelcalc.cli.recipe import as_text, recipe
+from kernelcalc.cli.recipe import as_text, check_not_input, recipe
 
 F = TypeVar("F", bound=Callable[..., Any])
 FORMATS = ("png", "pdf", "svg")
 _TABLE = "csv"
+
+
+class OutputPath(click.Path):
+    """A name that a file or folder can have."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        text = str(value)
+        if not text:
+            self.fail("expected the name of a file or folder, got an empty text", param, ctx)
+        try:
+            os.lstat(text)
+        except (ValueError, OSError) as error:
+            if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+                self.fail(f"expected the name of a file or folder, got {text[:40]!r}: {error.args[-1]}", param, ctx)
+        path = super().convert(value, param, ctx)
+        return Folder(path) if text.endswith(("/", os.sep)) else path
+
+
+class Folder(type(Path())):  # type: ignore[misc]
+    """A path that was typed with a slash at its end."""
 
 
 class Formats(click.ParamType):
@@ -47,7 +72,7 @@ class Drawing:
     @property
     def ending(self) -> str | None:
         """Of the file that was named; None for a folder."""
-        return None if self.out.is_dir() or str(self.out).endswith("/") else ending_of(self.out)
+        return None if self.out.is_dir() or isinstance(self.out, Folder) else ending_of(self.out)
 
     @property
     def folder(self) -> Path:
@@ -77,6 +102,9 @@ class Drawing:
             check_styles(self.style)
             self.inches()
         writable_folder(self.folder)
+        if self.ending is not None:
+            named = [_TABLE, *self.pictures]
+            check_not_input(self.folder / f"{self.out.stem}.{one}" for one in named)
 
     def inches(self) -> float | None:
         """Width asked for."""
@@ -101,6 +129,8 @@ class Drawing:
 
             style = applied(self.style, self.inches())
         with style:
+            pictures = [self.folder / f"{stem}.{one}" for one in self.pictures]
+            check_not_input([*pictures, *(self._path(stem, name, table) for table in tables)])
             figures = [(one, draw()) for one in self.pictures]
             written = [write_csv(self._path(stem, name, table), columns) for table, columns in tables.items()]
             with atomic_file(self.folder / f"{stem}{BESIDE}") as file:
@@ -133,7 +163,7 @@ def drawing_options(default: str, files: str, *, short_width: bool = True) -> Ca
     width = ("--figure-width", "--width") if short_width else ("--figure-width",)
     options = (
         click.option(
-            "-o", "--out", type=click.Path(path_type=Path), default=Path(default), show_default=True,
+            "-o", "--out", type=OutputPath(), default=Path(default), show_default=True,
             help=f"Folder for {files}, or the name of the picture (.png, .pdf, .svg) or of the table (.csv).",
         ),
         click.option("--format", "formats", type=Formats(), help="Formats of the picture: png, pdf, svg.  [default: png]"),

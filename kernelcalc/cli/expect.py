@@ -32,10 +32,10 @@ def expect(f: str, g: str | None, q: str, qp: str | None, c: str, i: int, j: int
     from kernelcalc.expressions.parsing import parse_expression
     from kernelcalc.gaussian.expectation import gaussian_expectation
 
-    first, second = as_activation(f).derivative(i), as_activation(g or f).derivative(j)
+    first, second = as_activation(f).derivative(i), as_activation(f if g is None else g).derivative(j)
     numbers = []
     found: dict[str, Any]
-    for name, text in (("q", q), ("qp", qp or q), ("c", c)):
+    for name, text in (("q", q), ("qp", q if qp is None else qp), ("c", c)):
         number = parse_expression(text, {})
         if not number.is_real:
             raise InputError(f"a real number {name}", repr(text))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from kernelcalc.cli.dataset import ARCHITECTURE, DataOptions, point_options, positioned
-from kernelcalc.cli.drawing import ending_of
+from kernelcalc.cli.drawing import Folder, OutputPath, ending_of
 from kernelcalc.cli.names import ACTIVATION, KERNEL
-from kernelcalc.cli.recipe import Remembered, recipe
+from kernelcalc.cli.recipe import Remembered, check_not_input, recipe
 from kernelcalc.cli.terminal import say, say_written, shows_progress
 
 if TYPE_CHECKING:
@@ -34,11 +34,17 @@ if TYPE_CHECKING:
 @click.option("--sigma-w", type=float, default=1.0, show_default=True, help="Standard deviation of the weights.")
 @click.option("--beta", type=float, default=0.1, show_default=True, help="Factor of the biases.")
 @point_options
-@click.option("--only", type=KERNEL, multiple=True, metavar="NAME", help="Compute this kernel only; repeat for more.")
+@click.option(
+    "--only",
+    type=KERNEL,
+    multiple=True,
+    metavar="NAMES",
+    help="Compute this kernel only; repeat or use commas for more.",
+)
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     help="Output file (.npz), with dask a folder (.zarr).  [default: kernels.npz/.zarr]",
 )
 @click.option(
@@ -76,13 +82,16 @@ def kernels(
     if not by_dask and (workers or scheduler):
         raise InputError("--engine dask with --workers or --scheduler", f"--engine {machinery}")
     out = out or Path("kernels.zarr" if by_dask else "kernels.npz")
-    if not by_dask and out.is_dir():
+    if not by_dask and (out.is_dir() or isinstance(out, Folder)):
         raise OutputFileError(f"expected a file name for the kernels, got the folder {out}")
     wanted = "zarr" if by_dask else "npz"
+    is_device = out.exists() and not out.is_file() and not out.is_dir()
     if ending_of(out) not in (wanted, None):
         raise InputError(f"-o with the ending .{wanted} for --engine {machinery}", str(out))
-    out = out if ending_of(out) else out.with_name(f"{out.name}.{wanted}")
+    out = out if ending_of(out) or is_device else out.with_name(f"{out.name}.{wanted}")
     writable_folder(out.parent)
+    check_not_input([out])
+    only = tuple(dict.fromkeys(name.strip() for text in only for name in text.split(",")))
     points, _ = data.load()
     points = data.scaled(points, "raw" if data.has_file else "sphere")
     net = network_from_text(architecture, as_activation(activation), depth=depth, sigma_w=sigma_w, beta=beta)

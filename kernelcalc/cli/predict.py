@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kernelcalc.cli.dataset import DataOptions, data_options, drawn, loss_option, network_options, positioned
-from kernelcalc.cli.names import ACTIVATION
+from kernelcalc.cli.names import ACTIVATION, Finite
 from kernelcalc.cli.recipe import Remembered, recipe
 from kernelcalc.cli.terminal import say, say_written, shows_progress
 
@@ -58,7 +58,7 @@ _BAND_SAMPLES = 64
     "parametrisations.",
 )  # fmt: skip
 @click.option(
-    "--probability", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True,
+    "--probability", type=Finite(0, 1, min_open=True, max_open=True), default=0.95, show_default=True,
     help="Part of all networks that a tried rate is to hold for.",
 )  # fmt: skip
 @click.option(
@@ -66,11 +66,11 @@ _BAND_SAMPLES = 64
     help="Keep M points for testing, drawn with --seed, each class in proportion; 0 for none.  [default: a fifth]",
 )  # fmt: skip
 @click.option(
-    "--ridge", type=click.FloatRange(min=0), default=0.0, show_default=True,
+    "--ridge", type=Finite(min=0), default=0.0, show_default=True,
     help="Added to the tangent kernel's diagonal for the held-out points, under MSE.",
 )  # fmt: skip
 @click.option(
-    "--diag-reg", type=click.FloatRange(min=0), default=0.0, show_default=True,
+    "--diag-reg", type=Finite(min=0), default=0.0, show_default=True,
     help="The same in units of the diagonal's mean.",
 )  # fmt: skip
 @click.option(
@@ -119,6 +119,8 @@ def predict(
     from kernelcalc.training.losses import resolve_loss
 
     law = resolve_loss(loss)
+    if (ridge or diag_reg) and not law.is_quadratic:
+        raise InputError("--ridge and --diag-reg with --loss mse", f"--loss {loss}")
     x, y = data.read(law, seed)
     net = network_from_text(architecture, activation, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
     x = positioned(net, x)

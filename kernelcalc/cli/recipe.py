@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,24 @@ def recipe() -> dict[str, Any]:
     return made | ({"sha256": digest} if digest else {})
 
 
+def check_not_input(paths: Iterable[Path]) -> None:
+    """Refuse to write over a file that is read.
+
+    Raises
+    ------
+    OutputFileError
+    """
+    from kernelcalc.errors import OutputFileError
+
+    typed = _raw(click.get_current_context())
+    read = [
+        Path(one) for one in (typed.get("data"), typed.get("labels"), typed.get("file")) if isinstance(one, str) and one
+    ]
+    for path in paths:
+        if any(_is_file(one) and path.exists() and path.samefile(one) for one in read):
+            raise OutputFileError(f"expected another name than that of a file that is read, got {path}")
+
+
 def as_text(made: dict[str, Any]) -> str:
     """The recipe as one line of ASCII."""
     return json.dumps(made)
@@ -44,9 +62,16 @@ def as_text(made: dict[str, Any]) -> str:
 
 def digest_of(data: Any) -> str | None:
     """SHA-256 of a data file; None where there is none."""
-    if not isinstance(data, str) or not Path(data).is_file():
+    if not isinstance(data, str) or not _is_file(Path(data)):
         return None
     return hashlib.sha256(Path(data).read_bytes()).hexdigest()
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def _names(ctx: click.Context) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kernelcalc.cli.dataset import DataOptions, data_options, drawn, loss_option, network_options, positioned
-from kernelcalc.cli.drawing import ending_of
+from kernelcalc.cli.drawing import OutputPath, ending_of
 from kernelcalc.cli.names import ACTIVATION
 from kernelcalc.cli.predict import as_numbers
 from kernelcalc.cli.recipe import Remembered, recipe
@@ -54,9 +54,7 @@ _FORMULAS = (
 @click.option("--networks", type=click.IntRange(min=0), help="Finite networks measured beside.  [default: as predict]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all that is drawn.")
 @click.option("--style", multiple=True, metavar="NAME", help="A style of matplotlib; repeat for more.")
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True, help="The page."
-)
+@click.option("-o", "--out", type=OutputPath(), default=Path("report.html"), show_default=True, help="The page.")
 def report(
     file: str | None,
     activation: str,

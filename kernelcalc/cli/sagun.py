@@ -9,7 +9,7 @@ import click
 
 from kernelcalc.cli.dataset import DataOptions, sample_options
 from kernelcalc.cli.drawing import Drawing, drawing_options
-from kernelcalc.cli.names import ACTIVATION
+from kernelcalc.cli.names import ACTIVATION, Finite
 from kernelcalc.cli.recipe import Remembered, recipe
 from kernelcalc.cli.terminal import progress, say, say_written
 
@@ -79,7 +79,7 @@ def _points(experiment: str, data: DataOptions, seed: int) -> dict[str, Any]:
 @click.option("--trials", type=click.IntRange(min=2), help="Number of initialisations.")
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of gradient descent.")
 @click.option(
-    "--stop", type=click.FloatRange(min=0, min_open=True), metavar="G",
+    "--stop", type=Finite(min=0, min_open=True), metavar="G",
     help="End gradient descent where the norm of the gradient is G, before --steps (in the papers 1e-4); not in path, "
     "batches and initial, where all take the same steps.",
 )  # fmt: skip

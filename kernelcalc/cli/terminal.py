@@ -104,8 +104,15 @@ def json_option() -> click.Option:
 
     def keep(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
         if value is not None and value != "-":
+            from kernelcalc.errors import OutputFileError
             from kernelcalc.output.files import writable_folder
 
+            try:
+                is_folder = not value or Path(value).is_dir()
+            except OSError as error:
+                raise OutputFileError(f"cannot write {value[:40]}...: {error.strerror}") from error
+            if is_folder or "\0" in value:
+                raise OutputFileError(f"expected the name of a file with --json, got {value!r}")
             writable_folder(Path(value).parent)
         ctx.meta[_JSON] = value
 
@@ -153,6 +160,12 @@ def plain_numbers(value: Any) -> Any:
 def _json_file() -> Any:
     ctx = click.get_current_context(silent=True)
     return None if ctx is None else ctx.meta.get(_JSON)
+
+
+def json_target() -> list[Path]:
+    """The file of ``--json``, if it is one."""
+    target = _json_file()
+    return [] if target in (None, "-") else [Path(target)]
 
 
 def _sentence(command: click.Command) -> str:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kernelcalc.cli.dataset import DataOptions, check_options, network_options, positioned
-from kernelcalc.cli.drawing import Drawing, drawing_options
+from kernelcalc.cli.drawing import Drawing, OutputPath, drawing_options
 from kernelcalc.cli.names import ACTIVATION
-from kernelcalc.cli.recipe import Remembered, recipe
+from kernelcalc.cli.recipe import Remembered, check_not_input, recipe
 from kernelcalc.cli.terminal import say, say_written, shows_progress
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Numbers(click.ParamType):
 @click.option("--scheduler", metavar="ADDRESS", help="Run on this dask cluster, such as tcp://host:8786.")
 @click.option(
     "--resume",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     metavar="FILE",
     help="Keep finished networks here and go on from there.",
 )
@@ -103,6 +103,7 @@ def validate(
     from kernelcalc.studies.validation.validate import validate as run
 
     drawing.ready()
+    check_not_input([] if resume is None else [resume])
     settings: dict[str, Any] = {"depth": depth, "sigma_w": sigma_w, "beta": beta}
     convolves = network_from_text(architecture, activation, **settings).has_positions
     x, y = _read(data, seed, convolves)
@@ -156,7 +157,7 @@ def _read(data: DataOptions, seed: int, convolves: bool) -> tuple[np.ndarray, np
         x, y = replace(data, points=data.points or EMBEDDED_POINTS).labelled()
         x = datasets.rescale(x, "sphere")
     if y.dtype.kind not in "biuf":
-        raise InputError("numbers as labels", f"{y.flat[0]!r}")
+        raise InputError("numbers as labels", f"{y.flat[0].item()!r}")
     if datasets.are_classes(y) and not np.isin(y, (-1, 0, 1)).all():
         y = datasets.parity(y)
     return x, y.astype(np.float64).reshape(len(y), -1)

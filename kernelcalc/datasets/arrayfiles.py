@@ -98,6 +98,9 @@ def from_mapping(stored: Mapping[str, Any], source: str, request: Request) -> Da
     """
     arrays = {name: given_labels(a, name) for name, a in stored.items() if _is_array(a) or _are_numbers(name, a)}
     label_names = [name for name in request.named_labels if name in arrays]
+    missing = [name for name in request.named_labels if name not in arrays and not name.removeprefix("-").isdecimal()]
+    if missing:
+        raise DataFileError(f"an array {missing[0]!r}", f"{listed(list(arrays)) or 'none'} in {source}")
     points = _points_name(arrays, label_names, source, request)
     if not label_names and request.labels is None:
         label_names = _label_name(arrays, points, source)

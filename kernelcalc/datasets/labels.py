@@ -160,7 +160,7 @@ def parity(y: ArrayLike) -> Array:
     labels = label_vector(y)
     hint = "parity is for digits; try one-hot targets"
     if labels.dtype.kind not in "biuf" or not np.equal(np.mod(labels, 1), 0).all():
-        raise InputError("whole-number labels", f"{labels[0]!r}, ...", hint)
+        raise InputError("whole-number labels", f"{labels[0].item()!r}, ...", hint)
     values = labels.astype(np.float64)
     if (values < 0).any():
         if not np.isin(values, (-1.0, 1.0)).all():

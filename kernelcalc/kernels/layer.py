@@ -117,4 +117,6 @@ def checked_scale(name: str, value: Any, *, zero: bool) -> float:
         raise InputError(f"a finite {name} below 1e30", shown(value))
     if number < 0 or (number == 0 and not zero):
         raise InputError(f"{name} {'≥' if zero else '>'} 0", shown(value))
+    if 0 < number < 1e-30:
+        raise InputError(f"{name} of at least 1e-30", shown(value))
     return number

@@ -12,6 +12,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -271,7 +272,10 @@ def _use(base: Any, name: str) -> None:
             importlib.import_module("scienceplots")
     try:
         base.use(name)
-    except OSError as error:
+        read = importlib.import_module("matplotlib").rc_params_from_file
+        if Path(name).is_file() and not len(read(name, use_default_template=False)):
+            raise InputError("a style file, with lines such as font.size: 9", name)
+    except (OSError, UnicodeDecodeError) as error:
         raise UnknownNameError("a style of matplotlib", name, base.available) from error
 
 

@@ -23,7 +23,7 @@ from kernelcalc.patience import watched
 from kernelcalc.results.result import seed_of
 from kernelcalc.studies.rates import LimitRates, through_training
 from kernelcalc.studies.report import Prediction, finite_curvature
-from kernelcalc.studies.validation.descents import stable_rates
+from kernelcalc.studies.validation.descents import LEAST_DESCENTS, stable_rates
 from kernelcalc.studies.validation.sharpness import affordable_networks, measure_top
 from kernelcalc.training.checks import gram, with_defined_kernels
 from kernelcalc.training.losses import Loss, resolve_loss
@@ -167,6 +167,8 @@ def _check(net: Any, width: Any, samples: Any, networks: Any, descents: Any, pro
     random_generator(rng)
     for name, value, least in (("width", width, 1), ("samples", samples, 2), ("descents", descents, 0)):
         check_count(name, value, least)
+    if 0 < descents < LEAST_DESCENTS:
+        raise InputError(f"descents, 0 or at least {LEAST_DESCENTS}", str(descents))
     if networks is not None:
         check_count("networks", networks, 0)
     if not 0 < check_number("probability", probability) < 1:

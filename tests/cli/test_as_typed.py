@@ -36,6 +36,38 @@ def test_as_a_module_and_through_pipes(tmp_path: Path) -> None:
     assert float(shell(line, tmp_path).stdout) == pytest.approx(1 / (2 * np.pi), rel=1e-15)
 
 
+def test_data_from_a_pipe(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    line = "printf 'a,b\\n1,2\\n3,5\\n' | kernelcalc kernels -a relu --depth 2 --beta 0 --only sigma,theta --data -"
+    done = shell(line, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("/dev/stdin: 2 points of 2 inputs, columns a, b; labels: none\n")
+    with np.load(tmp_path / "kernels.npz") as found:
+        assert sorted(found.files) == ["sigma", "theta"]
+        # E relu(N(0, q))² = q/2 with q = |x|²/2
+        np.testing.assert_allclose(np.diag(found["sigma"]), [5 / 4, 34 / 4], rtol=1e-14)
+
+
+def test_files_that_are_read_are_not_written_over(tmp_path: Path) -> None:
+    """Links to them, and tables beside a picture of their name, are theirs too."""
+    (tmp_path / "iris.csv").write_text("a,b,class\n1,2,x\n3,5,y\n2,1,x\n")
+    (tmp_path / "link.csv").symlink_to("iris.csv")
+    before = (tmp_path / "iris.csv").read_text()
+    start = "kernelcalc spectrum -a erf --data iris.csv"
+    for out in ("-o iris.png", "-o link.csv", "-o x.csv --json iris.csv"):
+        done = shell(f"{start} {out}", tmp_path)
+        assert done.returncode == 2
+        assert "another name than that of a file that is read" in done.stderr
+        assert (tmp_path / "iris.csv").read_text() == before
+    assert shell(f"{start} -o iris-spectrum.csv", tmp_path).returncode == 0
+
+
+def test_a_slash_makes_a_folder(tmp_path: Path) -> None:
+    done = shell("kernelcalc spectrum -a erf -n 5 --no-png -o run.v1/", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run.v1" / "spectrum.csv").is_file()
+
+
 def test_exit_codes(tmp_path: Path) -> None:
     done = shell(
         "kernelcalc expect --f tnah --q 1 --c 0; echo $?; kernelcalc expect --f tanh --q 1 --c 0 --rtol; echo $?",

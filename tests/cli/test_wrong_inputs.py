@@ -20,21 +20,24 @@ FUNCTIONS = (
 )  # fmt: skip
 NETWORK = (
     ("--depth", "0"), ("--depth", "-1"), ("--depth", "1.5"), ("--depth", "two"), ("--sigma-w", "0"), ("--sigma-w", "-1"),
-    ("--sigma-w", "nan"), ("--sigma-w", "inf"), ("--sigma-w", "1e40"), ("--sigma-w", "w"), ("--beta", "-0.1"),
+    ("--sigma-w", "nan"), ("--sigma-w", "inf"), ("--sigma-w", "1e40"), ("--sigma-w", "1e-320"), ("--sigma-w", "w"),
+    ("--beta", "-0.1"),
     ("--beta", "nan"), ("--beta", "inf"), ("--beta", "b"),
 )  # fmt: skip
 DATA = (
     ("--data", "missing.csv"), ("--data", "."), ("--data", "empty.csv"), ("--data", "junk.npz"), ("--data", "words.csv"),
     ("--data", "nan.csv"), ("--data", "header.csv"), ("--data", "good.csv", "--labels", "nothing"),
     ("--data", "good.csv", "--columns", "nothing"), ("--data", "good.csv", "--drop", "nothing"), ("--data", ""),
-    ("--data", "good.csv", "--decimal", ";"), ("--labels", "label"),
+    ("--data", "good.csv", "--decimal", ";"), ("--data", "https://example.com/good.csv"), ("--data", "x" * 300),
+    ("--data", "good.csv", "--json", "good.csv"), ("--labels", "label"),
 )  # fmt: skip
 POINTS = (("-n", "0"), ("-n", "-1"), ("-n", "257"), ("-n", "some"), ("--data", "good.csv", "-n", "100"))
 TARGETS = (
     ("--targets", "two"), ("--scale", "cube"), ("--loss", "hinge"), ("--loss", ""), ("--loss", "-(y-t)**2"),
     ("--loss", "y**"), ("--loss", "(z-t)**2"), ("--loss", "1"), ("--loss", "log(y)"), ("--loss", "y*t"),
 )  # fmt: skip
-OUT = (("-o", "file/folder"), ("-o", "/dev/null/x"), ("-o",))
+JSON = (("--json", "."), ("--json", ""), ("--json", "x" * 300))
+OUT = (("-o", "file/folder"), ("-o", "/dev/null/x"), ("-o",), ("-o", ""), ("-o", "x" * 300), ("-o", "x\0y"), *JSON)
 LOOKS = (
     ("-o", "k.eps"), ("-o", "k.npz"), ("--format", "gif"), ("--format", ""), ("--style", "nothing"), ("--figure-width", "0.5"),
     ("--figure-width", "wide"), ("--figure-width", "nan"),
@@ -71,7 +74,9 @@ WRONG: dict[str, tuple[tuple[str, ...], ...]] = {
         ("--times", "0:1:5"), ("--times", "1:2:1"), ("--times", "1:2:3:4"), ("--times", "a:b"), ("--kmax", "0"),
         ("--kmax", "21"), ("--samples", "1"), ("--band", "wide"), ("--average", "0"), ("--average", "2", "--loss", "softmax"),
         ("--finite", "0"), ("--trials", "1"), ("--workers", "0"), ("--finite", "8", "--loss", "log(cosh(y-t))"),
-        ("--times", "nan:1:3"), ("--times", "1:inf:3"),
+        ("--times", "nan:1:3"), ("--times", "1:inf:3"), ("--data", "good.csv", "-o", "good.csv"),
+        ("--data", "good.csv", "-o", "./good.svg"), ("--data", "good.csv", "--labels", "labels.txt", "-o", "good.csv"),
+        ("--style", "file"), ("--style", "junk.npz"),
     ),
     "report": (
         *activations()[:20], *NETWORK[:6], *DATA, *POINTS, *TARGETS[:4], *ODD[1:], ("missing.csv",), ("empty.csv",),
@@ -85,11 +90,16 @@ WRONG: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "predict": (
         *activations(), *NETWORK, *DATA, *POINTS, *TARGETS, *ODD, ("--width", "0"), ("--samples", "1"), ("--held-out", "-1"),
+        *JSON, ("--ridge", "nan"), ("--ridge", "inf"), ("--diag-reg", "nan"), ("--diag-reg", "-1"), ("--probability", "nan"),
+        ("--loss", "softmax", "--ridge", "0.1"), ("--descents", "2"),
         ("-n", "10", "--held-out", "10"), ("--json", "file/x.json"), ("--json", "/dev/null/x.json"),
     ),
     "kernels": (
         ("-o", "k.csv"), ("-o", "k.zarr"), ("--json", "file/x"),
         *activations(), *NETWORK, *DATA, *OUT[:2], *ODD[:2], ("--only", "thetta"), ("--only", ""),
+        ("--only", "sigma,thetta"), ("--only", ","), ("-o", "results/"),
+        ("--data", "good.npz", "-o", "good.npz"), ("--data", "good.csv", "--labels", "good.npz", "-o", "./good"), *OUT[3:],
+        ("--data", "good.npz", "--labels", "z"),
         ("--only", "phi", "-a", "relu"),
         ("--engine", "gpu"), ("--chunks", "0", "--engine", "dask"), ("--workers", "2"), ("--scheduler", "here"), ("-o", "."),
         ("--scale", "cube"),
@@ -102,6 +112,7 @@ WRONG: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "expect": (
         *(("--f", text, "--q", "1", "--c", "0.5") for text in FUNCTIONS if text not in ("log(x)", "1/x")),
+        ("--f", "tanh", "--q", "1", "--c", "0", "--g", ""), ("--f", "tanh", "--q", "1", "--c", "0", "--qp", ""),
         ("--f", "tanh"), ("--f", "tanh", "--q", "1"), ("--f", "tanh", "--q", "-1", "--c", "0"),
         ("--f", "tanh", "--q", "1", "--c", "2"), ("--f", "tanh", "--q", "x", "--c", "0"),
         ("--f", "tanh", "--q", "", "--c", "0"),
@@ -168,6 +179,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "words.csv").write_text("a,b,label\none,two,0\nthree,four,1\n")
     (tmp_path / "header.csv").write_text("a,b,label\n")
     (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "labels.txt").write_text("0\n1\n" * 3)
+    np.savez(tmp_path / "good.npz", X=rng.standard_normal((6, 3)), y=np.arange(6) % 2)
     (tmp_path / "junk.npz").write_bytes(b"no archive")
     (tmp_path / "file").write_text("")
     for i, text in enumerate(RECIPES):
@@ -180,7 +193,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [pytest.param(name, case, id=f"{name}-{i}") for name, cases in WRONG.items() for i, case in enumerate(cases)],
 )
 def test_one_named_line(folder: Path, command: str, arguments: tuple[str, ...]) -> None:
-    before = sorted(path.name for path in folder.rglob("*"))
+    before = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     result = CliRunner().invoke(main, [command, *arguments])
     said = f"{command} {arguments}: {result.output}"
     assert isinstance(result.exception, SystemExit), said + repr(result.exception)
@@ -190,6 +203,8 @@ def test_one_named_line(folder: Path, command: str, arguments: tuple[str, ...]) 
         assert last.startswith("Error: "), said
         assert len(last) > 20, said
     assert "Traceback" not in result.output
+    # what was there is as it was
+    assert all((folder / name).read_bytes() == content for name, content in before.items()), said
     written = [name for name in sorted(path.name for path in folder.rglob("*")) if name not in before]
     # a folder that was asked for may have been made, never a file
     assert all((folder / name).is_dir() for name in written), said

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from kernelcalc.kernels.mlp import Sequential
     from kernelcalc.training.losses import Loss
 
+# Networks from which a quantile of all can be told.
+LEAST_DESCENTS = 3
 # Rates tried, as multiples of 2/λ_max(H) of the network, and how often the range is halved.
 _LEAST, _MOST, _TRIED = 0.01, 4.0, 8
 # Losses over which the end of a descent is averaged, and beyond how many times the first one it is given up.
@@ -130,7 +132,7 @@ def stable_rates(
     UnsupportedError
         A composition other than ``Dense, Nonlinearity, ..., Dense``.
     """
-    check_count("networks (descents)", networks, 3)
+    check_count("networks (descents)", networks, LEAST_DESCENTS)
     check_count("steps", steps, 2 * _END)
     for name, value in (("probability", probability), ("confidence", confidence)):
         if not 0 < value < 1:
