@@ -18,7 +18,7 @@ import numpy as np
 from kernelcalc.arguments import check_count, check_number, flag
 from kernelcalc.arrays import digest
 from kernelcalc.errors import InputError, renamed
-from kernelcalc.machine import one_blas_thread, processors
+from kernelcalc.machine import keep_freed_memory, one_blas_thread, processors
 from kernelcalc.patience import watched
 from kernelcalc.results.result import axes, origin_of, seed_of
 from kernelcalc.training.checks import gram, levels_of, sorted_times
@@ -225,6 +225,7 @@ def hessian_moments(
     n, n_out = targets.shape
     trace_i = np.empty((samples, kmax, unique.size))
     bounds = np.empty((kmax, unique.size))
+    keep_freed_memory()
     trace_s, trace_s2, value = (np.empty((samples, unique.size)) for _ in range(3))
     with ThreadPoolExecutor(workers) as pool, one_blas_thread(workers):
         each = map if workers == 1 else pool.map
@@ -359,27 +360,32 @@ def _flow_of_group(
     n = len(theta)
     y0 = np.ascontiguousarray(start.transpose(2, 0, 1))
 
-    def image(v: Array) -> Array:
-        matrix = theta if v.dtype == theta.dtype else rough
+    def image(v: Array, matrix: Any = theta) -> Array:
         return np.asarray((v.reshape(-1, n) @ matrix).reshape(v.shape))
 
     def slope(u: Array) -> Array:
         return loss.slope((y0 - u).transpose(1, 2, 0), labels).transpose(2, 0, 1) / n
 
-    def product(u: Array) -> Callable[[Array], Array]:
-        curvature = loss.curvature_product((y0 - u).transpose(1, 2, 0), labels)
-        return lambda v: curvature(v.transpose(1, 2, 0)).transpose(2, 0, 1) / -n
-
     # Entries of W below this change Y by less than the tolerance, in units of Y(0) or of its distance to the minimum.
     size = np.sqrt(np.mean(y0**2, axis=(0, 2))) + n * np.sqrt(np.mean(slope(np.zeros_like(y0)) ** 2, axis=(0, 2)))
     floor = np.where(size > 0, size, size.max() or 1.0) / (largest or 1.0)
     atol = rtol / _LOCAL_W * floor[:, None]
+    rough = rough / -n
 
     def jacobian(w: Array) -> Callable[[Array], Array]:
-        acted = product(image(w))
-        return lambda v: acted(image(v.astype(rough.dtype))).astype(np.float64)
+        curvature = loss.curvature_product((y0 - image(w)).transpose(1, 2, 0), labels)
+        return lambda v: curvature(image(v, rough).transpose(1, 2, 0)).transpose(2, 0, 1)
 
-    for w in integrate(lambda w: slope(image(w)), jacobian, np.zeros_like(y0), times, rtol=rtol / _LOCAL, atol=atol):
+    flow = integrate(
+        lambda w: slope(image(w)),
+        jacobian,
+        np.zeros_like(y0),
+        times,
+        rtol=rtol / _LOCAL,
+        atol=atol,
+        solves_in=rough.dtype.type,
+    )
+    for w in flow:
         yield w, y0 - image(w)
 
 

@@ -45,6 +45,7 @@ def integrate(
     *,
     rtol: float,
     atol: ArrayLike,
+    solves_in: type[np.floating[Any]] = np.float64,
 ) -> Iterator[Array]:
     """Solution of y' = f(y), y(0) = start at increasing times, one at a time.
 
@@ -53,13 +54,15 @@ def integrate(
     derivative : callable
         f(y), in the shape of y.
     jacobian : callable
-        ``jacobian(y)`` returns the function v ↦ ∂f(y) v, of arrays in the shape of y.
+        ``jacobian(y)`` returns the function v ↦ ∂f(y) v, of arrays in the shape of y, of the type ``solves_in``.
     start : ndarray
         y(0), of any shape.
     times : ndarray
         Increasing, finite, ≥ 0.
     rtol, atol : float, array_like
         An error of size atol + rtol |y| in every entry is just acceptable for a step, root mean square.
+    solves_in : type
+        Type of numbers in linear solves.
 
     Raises
     ------
@@ -89,14 +92,17 @@ def integrate(
         return
     derivative(start)  # an f that is undefined from the start is reported as such
     end = float(times[-1])
-    solver = _matrix_free_bdf(derivative, jacobian, start, end, rtol, np.broadcast_to(atol, start.shape).ravel())
+    solver = _matrix_free_bdf(
+        derivative, jacobian, start, end, rtol, np.broadcast_to(atol, start.shape).ravel(), solves_in
+    )
     for _ in range(_MOST_STEPS):
         with np.errstate(all="ignore"):  # a step that overflows is refused
             message = solver.step()
         if solver.status == "failed":
             raise IntegrationError(f"gradient flow stopped at time {solver.t:.4g} of {end:.4g}: {message}")
-        between = solver.dense_output()
+        between = None
         while target is not None and target <= solver.t:
+            between = between or solver.dense_output()
             yield between(target).reshape(start.shape)
             target = next(pending, None)
         if target is None:
@@ -106,7 +112,53 @@ def integrate(
     )
 
 
-def _matrix_free_bdf(derivative: Any, jacobian: Any, start: Array, end: float, rtol: float, atol: Array) -> Any:
+class _Shifted(LinearOperator):
+    """v ↦ shift v + factor ∂f v: I, J, and the I - cJ that SciPy makes of them, without sums of operators inside each other."""
+
+    def __init__(self, n: int, product: Product, shift: float, factor: float) -> None:
+        super().__init__(np.float64, (n, n))
+        self.product, self.shift, self.factor = product, shift, factor
+
+    def __rmul__(self, number: float) -> _Shifted:
+        return _Shifted(self.shape[0], self.product, number * self.shift, number * self.factor)
+
+    def __sub__(self, other: _Shifted) -> _Shifted:
+        return _Shifted(self.shape[0], other.product, self.shift - other.shift, self.factor - other.factor)
+
+    def _matvec(self, v: Array) -> Array:
+        return np.asarray(self.shift * v.ravel() + self.factor * self.product(v))
+
+
+def _solved(matrix: _Shifted, right: Array, unit: Array, solves_in: type[np.floating[Any]]) -> Array:
+    """(I + factor ∂f)⁻¹ right by GMRES, in these units."""
+    n = right.size
+    into, back = unit.astype(solves_in), (matrix.factor / unit).astype(solves_in)
+
+    def scaled(v: Array) -> Array:
+        found = np.asarray(back * matrix.product(v * into), dtype=solves_in)
+        found += v
+        return found
+
+    found, _ = gmres(
+        LinearOperator((n, n), matvec=scaled, dtype=solves_in),
+        (right / unit).astype(solves_in),
+        rtol=_LINEAR,
+        atol=_LINEAR * _NEWTON * np.sqrt(n),
+        restart=_KRYLOV,
+        maxiter=5,
+    )
+    return np.asarray(found * unit)
+
+
+def _matrix_free_bdf(
+    derivative: Any,
+    jacobian: Any,
+    start: Array,
+    end: float,
+    rtol: float,
+    atol: Array,
+    solves_in: type[np.floating[Any]],
+) -> Any:
     """SciPy's BDF on flat vectors, with linear operators where it has matrices."""
     shape, n = start.shape, start.size
 
@@ -121,15 +173,11 @@ def _matrix_free_bdf(derivative: Any, jacobian: Any, start: Array, end: float, r
             product = jacobian(y.reshape(shape))
         except NotFiniteError:
             return solver.J
-        return LinearOperator((n, n), matvec=lambda v: product(v.reshape(shape)).ravel(), dtype=np.float64)
+        return _Shifted(n, lambda v: product(v.reshape(shape)).ravel(), 0.0, 1.0)
 
-    def solve(matrix: Any, right: Array) -> Array:
+    def solve(matrix: _Shifted, right: Array) -> Array:
         # In units of the tolerance, so that every entry counts as the step's error control will count it.
-        unit = atol + rtol * np.abs(solver.y)
-        scaled = LinearOperator((n, n), matvec=lambda v: matrix.matvec(v * unit) / unit, dtype=np.float64)
-        enough = _LINEAR * _NEWTON * np.sqrt(n)
-        found, _ = gmres(scaled, right / unit, rtol=_LINEAR, atol=enough, restart=_KRYLOV, maxiter=5)
-        return np.asarray(found * unit)
+        return _solved(matrix, right, atol + rtol * np.abs(solver.y), solves_in)
 
     options: dict[str, Any] = {"rtol": rtol, "atol": atol, "jac": csc_array((n, n))}
     solver: Any = BDF(flat, 0.0, start.ravel(), end, **options)
@@ -143,7 +191,7 @@ def _matrix_free_bdf(derivative: Any, jacobian: Any, start: Array, end: float, r
     solver.D[2:] = 0
     # SciPy takes a Jacobian as a matrix only. It forms I - cJ, factorises and solves through these attributes, for
     # which linear operators do as well.
-    solver.I = LinearOperator((n, n), matvec=lambda v: v, dtype=np.float64)
+    solver.I = _Shifted(n, np.zeros_like, 1.0, 0.0)
     solver.jac, solver.lu, solver.solve_lu, solver.newton_tol = operator, lambda matrix: matrix, solve, _NEWTON
     solver.J = operator(0.0, solver.y)
     return solver

@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernelcalc.arrays import EPS
-from kernelcalc.training.packed import Overlaps, packed, places, side, unpacked
+from kernelcalc.training.packed import folded, overlaps, packed, places, side, unpacked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +83,7 @@ class LeadingTraces:
         self.theta: Array = theta
         self.rtol: float = rtol
         self.each: Callable[..., Iterable[Any]] = each
-        self._squares: Array = theta**2
+        self._squares: Array = folded(theta**2)
         self._of_ranks: dict[int, tuple[Array, Array]] = {}
         self._levels: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
         self._values: Array = np.empty(0)
@@ -108,20 +108,12 @@ class LeadingTraces:
         rest = self._values[_RANKS[-1] // 2 :]
         return bool(rest[0] * np.sum(rest**2) <= self.rtol * np.sum(self._values**3))
 
-    def second_traces(self, entries: Array) -> tuple[Array, Array]:
-        """Tr (𝓗C Θ)², (S,), and τ of the ranks that the Hessians before ended with, not a number where there were none."""
-        tails: list[Array | None] = [None] * len(entries)
-        if len(self._levels) == len(entries):
-            tails = [self._pairs(_RANKS[i])[1] if i < len(_RANKS) else None for i in self._levels]
+    def second_traces(self, entries: Array) -> Array:
+        """Tr (𝓗C Θ)², (S,)."""
+        parts = _parts(np.arange(len(entries)))
+        return np.concatenate(list(self.each(lambda part: overlaps(entries[part], self._squares), parts)))
 
-        def one(blocks: Array, tail: Array | None) -> tuple[float, float]:
-            overlaps = Overlaps(blocks)
-            return overlaps.weighted(self._squares), np.nan if tail is None else overlaps.weighted(tail)
-
-        found = np.array(list(self.each(one, entries, tails)))
-        return found[:, 0], found[:, 1]
-
-    def traces(self, entries: Array, sizes: Array, second: Array, tails: Array) -> tuple[Array, Array]:
+    def traces(self, entries: Array, sizes: Array, second: Array) -> tuple[Array, Array]:
         """Traces below the true ones by at most the bounds.
 
         Parameters
@@ -130,7 +122,7 @@ class LeadingTraces:
             𝓗C with its 1/N, positive semidefinite blocks by their entries on and above the diagonal.
         sizes : ndarray, (S, N)
             Not below the largest eigenvalues of the blocks.
-        second, tails : ndarray, (S,)
+        second : ndarray, (S,)
             As :meth:`second_traces` gives them.
 
         Returns
@@ -147,23 +139,18 @@ class LeadingTraces:
         # Training asks for more and more: each Hessian begins where it ended, none before the first one. That one first
         # has the points weighted anew: the fewer count, the faster the eigenvalues fall.
         levels, first, anew = self._levels, np.array([0]), True
-        before = levels.copy()
-        while levels[0] < len(_RANKS) and not self._fill(out, entries, sizes, second, tails, first, levels[0]).size:
-            tails = np.full(len(entries), np.nan)
+        while levels[0] < len(_RANKS) and not self._fill(out, entries, sizes, second, first, levels[0]).size:
             if anew:
                 traces = np.abs(entries[..., packed(np.eye(side(entries.shape[-1]))) > 0]).sum(axis=(0, 2))
                 self._decompose(np.maximum(traces / (traces.mean() or 1.0), _LEAST_WEIGHT))
             levels[0] += not anew
             anew = False
         np.maximum(levels, levels[0], out=levels)
-        tails = np.where(levels == before, tails, np.nan)
         for level in range(levels[0], len(_RANKS)):
             which = np.flatnonzero(levels == level)
             which = which[which > 0]
             if which.size:
-                left = np.setdiff1d(which, self._fill(out, entries, sizes, second, tails, which, level))
-                levels[left] += 1
-                tails[left] = np.nan
+                levels[np.setdiff1d(which, self._fill(out, entries, sizes, second, which, level))] += 1
         self._of_ranks = {rank: kept for rank, kept in self._of_ranks.items() if rank in _RANKS[levels[0] :]}
         return out[0], out[1]
 
@@ -173,15 +160,13 @@ class LeadingTraces:
         entries: Array,
         sizes: Array,
         second: Array,
-        tails: Array,
         which: NDArray[np.intp],
         level: int,
     ) -> NDArray[np.intp]:
         """Enter traces and bounds of those Hessians that meet the tolerance at a rank, and say which."""
         rank = _RANKS[level]
         pairs, tail = self._pairs(rank)
-        parts = np.array_split(which, -(-len(which) // _AT_ONCE))
-        found = self.each(lambda part: self._of_rank(pairs, tail, rank, entries[part], tails[part]), parts)
+        found = self.each(lambda part: self._of_rank(pairs, tail, rank, entries[part]), _parts(which))
         sums = np.concatenate(list(found))
         low, bound = self._bounded(sums, self._rest_norms(sizes[which], rank), second[which], rank)
         good = (bound <= self.rtol * low).all(axis=1)
@@ -203,26 +188,30 @@ class LeadingTraces:
         return np.asarray(first + beyond * (sizes / self._weights).max(axis=1))
 
     def _pairs(self, rank: int) -> tuple[Array, Array]:
-        """V_ia L_ie for the columns e that are kept, (N, r R); the weights of τ, (N, N)."""
+        """V_ia L_ie for the columns e that are kept, (N, r R); the weights of τ, (N, N), folded."""
         if rank not in self._of_ranks:
             root, kept = self._root, min(_KEPT_COLUMNS * rank, len(self._root))
             lead, rest = root[:, :rank], root[:, kept:]
             pairs = (lead[:, :, None] * root[:, None, :kept]).reshape(len(root), -1)
-            self._of_ranks[rank] = pairs.astype(self.dtype), (lead @ lead.T) * (rest @ rest.T)
+            tail = folded((lead @ lead.T) * (rest @ rest.T))
+            self._of_ranks[rank] = pairs.astype(self.dtype), tail.astype(self.dtype)
         return self._of_ranks[rank]
 
     @staticmethod
-    def _of_rank(pairs: Array, tail: Array, rank: int, entries: Array, tails: Array) -> Array:
+    def _of_rank(pairs: Array, tail: Array, rank: int, entries: Array) -> Array:
         """|A|², Tr P, ⟨A, A²⟩, ⟨A, P⟩, |A²|², ⟨A², P⟩, |P|², Tr (AP)², |A⁴|², τ of each Hessian."""
         place = places(side(entries.shape[-1]))
-        c = len(place)
-        # Rows of (A, X) are (class, a), columns (class, e): a, e number eigenvectors.
-        order = place[:, None, :] * rank + np.arange(rank)[:, None]
-        sums = np.empty((len(entries), 10))
+        count, n, c = len(entries), len(pairs), len(place)
         together = entries.astype(pairs.dtype)
-        products = together.transpose(0, 2, 1).reshape(-1, len(pairs)) @ pairs
-        for s, (blocks, planes) in enumerate(zip(together, np.split(products, len(together)), strict=True)):
-            rows = np.take(planes.reshape(len(blocks.T) * rank, -1), order, axis=0)
+        # rows are (entry, Hessian, a), columns e: a, e number eigenvectors
+        products = np.ascontiguousarray(together.transpose(2, 0, 1)).reshape(-1, n) @ pairs
+        products = products.reshape(-1, pairs.shape[1] // rank)
+        sums = np.empty((count, 10))
+        sums[:, 9] = overlaps(together, tail)
+        for s in range(count):
+            # rows of (A, X) are (class, a), columns (class, e)
+            order = (place[:, None, :] * count + s) * rank + np.arange(rank)[:, None]
+            rows = np.take(products, order, axis=0)
             inner = np.ascontiguousarray(rows[..., :rank]).reshape(c * rank, -1)
             whole = rows.reshape(c * rank, -1)
             square = inner @ inner.T
@@ -232,8 +221,7 @@ class LeadingTraces:
             values = [float(np.vdot(x, y)) for x, y in pair]
             scaled = square / (values[3] ** 0.5 or 1.0)
             eighth = values[3] ** 2 * float(np.linalg.norm(scaled @ scaled.T)) ** 2
-            tau = Overlaps(blocks).weighted(tail) if np.isnan(tails[s]) else tails[s]
-            sums[s] = values[0], np.trace(p), *values[1:], eighth, tau
+            sums[s, :9] = values[0], np.trace(p), *values[1:], eighth
         return sums
 
     def _bounded(self, sums: Array, norms: Array, second: Array, rank: int) -> tuple[Array, Array]:
@@ -252,6 +240,11 @@ class LeadingTraces:
         bound = np.stack([third, fourth], axis=1)
         slack = self._rounding * low
         return low - slack, bound + 2 * slack
+
+
+def _parts(which: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Hessians in groups that are done at once."""
+    return np.array_split(which, -(-len(which) // _AT_ONCE))
 
 
 def norm_bound(matrix: Array) -> float:

@@ -9,6 +9,9 @@ import numpy as np
 
 from kernelcalc.arrays import EPS
 
+# Rows of weights taken together: of 256 all but three eighths of the products are made (measured: as fast as 32 or 128).
+_FOLD = 64
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -51,13 +54,13 @@ def packed(blocks: Array) -> Array:
 
 def unpacked(entries: Array) -> Array:
     """(..., c (c + 1) / 2) -> (..., c, c)."""
-    return np.asarray(entries[..., places(side(entries.shape[-1]))])
+    return np.take(entries, places(side(entries.shape[-1])), axis=-1)
 
 
 @lru_cache(maxsize=8)
-def _roots(c: int) -> Array:
-    """Roots of how often entries stand in a block: once on the diagonal, else twice."""
-    found = np.where(packed(np.eye(c)) > 0, 1.0, 2.0**0.5)
+def _times(c: int) -> Array:
+    """How often entries stand in a block: once on the diagonal, else twice."""
+    found = np.where(packed(np.eye(c)) > 0, 1.0, 2.0)
     found.flags.writeable = False
     return found
 
@@ -77,28 +80,47 @@ def largest_eigenvalues(entries: Array) -> Array:
     3.0
     """
     c = side(entries.shape[-1])
-    mean = entries @ (packed(np.eye(c)) / c)
-    square = entries**2 @ (_roots(c) ** 2 / c)
+    planes = np.moveaxis(entries, -1, 0)
+    mean = np.tensordot(packed(np.eye(c)) / c, planes, 1)
+    square = np.tensordot(_times(c) / c, planes**2, 1)
     # the difference of squares is lost where all eigenvalues are equal
     spread = np.maximum(square - mean**2, 0.0) + 16 * c * EPS * square
     return np.asarray(mean + np.sqrt((c - 1) * spread))
 
 
-class Overlaps:
-    r"""The sums :math:`\sum_{ik} w_{ik} \mathrm{Tr}\, B_i B_k` of the blocks of one Hessian, for symmetric weights w.
+def folded(weights: Array) -> Array:
+    """Symmetric weights as :func:`overlaps` takes them: what lies left of the squares on the diagonal twice, nothing right."""
+    found = np.zeros_like(weights)
+    for first in range(0, len(weights), _FOLD):
+        rows = slice(first, first + _FOLD)
+        found[rows, rows] = weights[rows, rows]
+        found[first + _FOLD :, rows] = 2 * weights[first + _FOLD :, rows]
+    return found
+
+
+def overlaps(entries: Array, weights: Array) -> Array:
+    r"""The sums :math:`\sum_{ik} w_{ik} \mathrm{Tr}\, B_i B_k` of the blocks of each Hessian, (S,).
+
+    Parameters
+    ----------
+    entries : ndarray, (S, N, c (c + 1) / 2)
+        Fastest where the points run fastest in memory.
+    weights : ndarray, (N, N)
+        Symmetric weights, :func:`folded`.
 
     Examples
     --------
     Points whose blocks are 1 and 2:
 
-    >>> Overlaps(np.array([[1.0], [2.0]])).weighted(np.ones((2, 2)))
-    9.0
+    >>> overlaps(np.array([[[1.0], [2.0]]]), folded(np.ones((2, 2))))
+    array([9.])
     """
-
-    def __init__(self, entries: Array) -> None:
-        scaled = entries * _roots(side(entries.shape[1])).astype(entries.dtype)
-        self._products: Array = scaled @ scaled.T
-
-    def weighted(self, weights: Array) -> float:
-        """The sum for one (N, N) array of weights."""
-        return float(np.vdot(self._products, weights))
+    planes = np.ascontiguousarray(entries.transpose(2, 0, 1))
+    scaled = planes * _times(side(len(planes))).astype(planes.dtype)[:, None, None]
+    total = np.zeros(len(entries))
+    for first in range(0, len(weights), _FOLD):
+        last = first + _FOLD
+        sums = planes[..., first:].reshape(-1, len(weights) - first) @ weights[first:, first:last]
+        # p: entries, s: Hessians, i: points
+        total += np.einsum("psi,psi->s", scaled[..., first:last], sums.reshape(*planes.shape[:2], -1))
+    return total

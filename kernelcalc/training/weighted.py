@@ -107,9 +107,9 @@ def bounded_moments(
     c = side(entries.shape[-1])
     out[:, 0] = np.matmul(np.diagonal(theta), entries)[:, packed(np.eye(c)) > 0].sum(axis=-1)
     if kmax >= 2:
-        out[:, 1], tails = leading.second_traces(entries)
+        out[:, 1] = leading.second_traces(entries)
     if kmax >= 3:
-        high, slack = leading.traces(entries, sizes, out[:, 1], tails)
+        high, slack = leading.traces(entries, sizes, out[:, 1])
         rest = np.isnan(high[:, 0])
         high[rest], slack[rest] = _high_traces(theta, unpacked(entries[rest]), each), 0.0
         out[:, 2:], bounds[:, 2:] = high[:, : kmax - 2], slack[:, : kmax - 2]
@@ -179,33 +179,30 @@ def _packed_hessians(hessians: Any, each: Any) -> tuple[Array, Array]:
 
 
 def _without_null_direction(blocks: Array, allowed: bool = True) -> tuple[Array, Array]:
-    """Packed blocks, (S, N, ·), and bounds of their eigenvalues, (S, N).
+    """Packed blocks, (S, N, ·), points fastest in memory, and bounds of their eigenvalues, (S, N).
 
     They are in an orthonormal basis of the sum-zero subspace, when (as for softmax) they vanish on (1, ..., 1).
     """
     c = blocks.shape[-1]
-    ones, change = _sums_and_basis(c)
-    flat = blocks.reshape(-1, c * c)
-    # The largest row sum is not below the largest eigenvalue. BLAS sums short rows faster than NumPy.
-    rows = np.abs(flat) @ ones
-    sizes = rows.max(axis=-1).reshape(blocks.shape[:2])
-    if c == 1 or not allowed or (np.abs(flat @ ones) > 8 * c * EPS * rows).any():
+    planes = blocks.transpose(2, 3, 0, 1)
+    # the largest row sum is not below the largest eigenvalue
+    rows = np.abs(planes).sum(axis=1)
+    if c == 1 or not allowed or (np.abs(planes.sum(axis=1)) > 8 * c * EPS * rows).any():
         found = packed(blocks)
     else:
-        found = (flat @ change).reshape(*blocks.shape[:2], -1)
-    return found, np.minimum(sizes, largest_eigenvalues(found))
+        found = (_sum_zero_basis(c) @ planes.reshape(c * c, -1)).reshape(-1, *blocks.shape[:2]).transpose(1, 2, 0)
+    return found, np.minimum(rows.max(axis=0), largest_eigenvalues(found))
 
 
 @lru_cache(maxsize=8)
-def _sums_and_basis(c: int) -> tuple[Array, Array]:
-    """What flat blocks (c²) are multiplied by for the sums of their rows, and for their packed form in that basis."""
+def _sum_zero_basis(c: int) -> Array:
+    """What flat blocks, as columns (c²), are multiplied by for their packed form in that basis."""
     q = np.array([[1.0] * k + [-float(k)] + [0.0] * (c - k - 1) for k in range(1, c)]).reshape(c - 1, c)
     q /= np.linalg.norm(q, axis=1, keepdims=True)
     products = np.einsum("xa,yb->xyab", q, q)
     change = packed(np.moveaxis(products + products.swapaxes(0, 1), (0, 1), (2, 3))).reshape(c * c, -1) / 2
-    found = np.asarray(np.kron(np.eye(c), np.ones((c, 1))), dtype=np.float64), change
-    for array in found:
-        array.flags.writeable = False
+    found = np.ascontiguousarray(change.T)
+    found.flags.writeable = False
     return found
 
 

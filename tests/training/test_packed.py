@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kernelcalc.training.packed import Overlaps, largest_eigenvalues, packed, side, unpacked
+from kernelcalc.training.packed import folded, largest_eigenvalues, overlaps, packed, side, unpacked
 
 
 @pytest.mark.parametrize("c", [1, 2, 5, 10])
@@ -16,13 +16,16 @@ def test_unpacking_undoes_packing(c):
     np.testing.assert_array_equal(unpacked(entries), blocks)
 
 
-def test_overlaps_against_a_double_sum():
+@pytest.mark.parametrize("n", [1, 6, 64, 131])
+def test_overlaps_against_a_double_sum(n):
     rng = np.random.default_rng(1)
-    blocks, weights = rng.normal(size=(6, 3, 3)), rng.normal(size=(6, 6))
+    blocks, weights = rng.normal(size=(2, n, 3, 3)), rng.normal(size=(n, n))
     blocks += blocks.swapaxes(-1, -2)
     weights += weights.T
-    expected = sum(weights[i, k] * np.trace(blocks[i] @ blocks[k]) for i in range(6) for k in range(6))
-    assert Overlaps(packed(blocks)).weighted(weights) == pytest.approx(expected, rel=1e-13)
+    expected = [np.sum(weights * np.trace(b[:, None] @ b, axis1=2, axis2=3)) for b in blocks]
+    for entries in (packed(blocks), np.asfortranarray(packed(blocks))):
+        found = overlaps(entries, folded(weights))
+        np.testing.assert_allclose(found, expected, rtol=1e-11)
 
 
 @pytest.mark.parametrize("c", [2, 5, 10])

@@ -134,20 +134,26 @@ class SoftmaxCrossEntropy(Loss):
     def slope(self, y: Array, t: Array) -> Array:
         # p - t, and where t is 1 minus the sum of the other p, which does not cancel
         y = np.broadcast_to(y, np.broadcast_shapes(y.shape, t.shape))
-        e = np.exp(y - y.max(axis=-1, keepdims=True))
+        e = y - y.max(axis=-1, keepdims=True)
+        np.exp(e, out=e)
         total = e.sum(axis=-1, keepdims=True)
         label = t == 1
-        e *= np.where(label, 0.0, 1.0)
-        others = np.where(label.any(axis=-1, keepdims=True), e.sum(axis=-1, keepdims=True) / total, 1.0)
-        e /= total
-        e -= t * others
+        np.copyto(e, 0.0, where=label)
+        others = e.sum(axis=-1, keepdims=True)
+        known = label.any(axis=-1, keepdims=True)
+        if known.all() and (label == t).all():
+            np.copyto(e, -others, where=label)
+            e /= total
+        else:
+            e /= total
+            e -= t * np.where(known, others / total, 1.0)
         return np.asarray(e)
 
     def curvature(self, y: Array, t: Array) -> Array:
-        p, q = (np.ascontiguousarray(each) for each in _probabilities(y))
+        p, q = _probabilities(y)
+        # as in memory as y: outputs that run slowest there make blocks of whole planes
         block = -p[..., :, None] * p[..., None, :]
-        diagonal = np.arange(p.shape[-1])
-        block[..., diagonal, diagonal] = p * q
+        np.einsum("...aa->...a", block)[...] = p * q
         return np.broadcast_to(block, (*np.broadcast_shapes(y.shape, t.shape), y.shape[-1]))
 
     def curvature_product(self, y: Array, t: Array) -> Callable[[Array], Array]:
