@@ -5,6 +5,7 @@ import pytest
 
 import kernelcalc as kc
 from kernelcalc.errors import InputError, ShapeError, SmoothnessError
+from kernelcalc.kernels import mlp
 from kernelcalc.kernels.formulas import network_latex
 from kernelcalc.kernels.mlp import require_plain
 
@@ -153,6 +154,18 @@ def test_formulas_and_lazy_kernels_are_those_of_the_network():
     for other in (None, X[:1]):
         lazy = net.kernels(X, other, engine="dask", only="theta")
         np.testing.assert_allclose(np.asarray(lazy.theta), net.kernels(X, other).theta, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("engine", "compiled"), [("dask", False), ("dask+numba", True)])
+def test_what_lazy_kernels_are_given(monkeypatch, engine, compiled):
+    seen, net = [], kc.MLP("tanh", 2)
+    monkeypatch.setattr(mlp, "lazy_kernels", lambda *given, **options: seen.append((given, options)) or "lazy")
+    assert net.kernels(X, X[:1], engine=engine, only="theta", chunks=7) == "lazy"
+    ((given, options),) = seen
+    assert given[0] is net
+    np.testing.assert_array_equal(given[1], X)
+    np.testing.assert_array_equal(given[2], X[:1])
+    assert options == {"only": "theta", "chunks": 7, "compiled": compiled}
 
 
 def test_kernels_remember_their_points():

@@ -160,6 +160,9 @@ def test_the_least_value_of_a_function():
             lambda y, s=sign: 1 / (s * y) if s * y > 1 else 2 - s * y, lambda y, s=sign: -s / max(s * y, 1.0) ** 2
         )
         assert (abs(at), low) == (1e12, pytest.approx(0, abs=1e-9))
+    # finite near 0 alone
+    at, low = least(lambda y: y + 3 if abs(y) < 1e-13 else math.inf, lambda y: 1.0 if abs(y) < 1e-13 else math.nan)
+    assert (at, low) == (pytest.approx(0, abs=1e-13), pytest.approx(3, abs=1e-12))
     at, low = least(lambda y: (y + 7) ** 2, lambda y: 2 * (y + 7))
     assert (at, low) == pytest.approx((-7, 0), abs=1e-12)
 
