@@ -175,7 +175,7 @@ def make_ball_covariance(q: Any, qp: Any, c: Any) -> BallCovariance:
         line = 0 if det != 0 else 1 if c >= 0 else -1
         diagonal = q == qp == c
     q, qp, c = _ball(q), _ball(qp), _ball(c)
-    det = q * qp - c**2 if det is None else _ball(det)
+    det = q * qp - c * c if det is None else _ball(det)
     if q < 0 or qp < 0 or det < 0:
         raise CovarianceError("q1 ≥ 0, q2 ≥ 0 and c² ≤ q1·q2", f"{q}, {qp}, {c}")
     q, qp, det = (v.nonnegative_part() for v in (q, qp, det))

@@ -11,7 +11,7 @@ from kernelcalc.errors import NotCertifiableError
 from kernelcalc.expressions.exact import NotInAlgebra, c, exact_expectation, q, qp
 from kernelcalc.expressions.orthant import BinormalCDF, OwensT
 from kernelcalc.gaussian.balls.normal import binormal_ball, owens_t_ball
-from kernelcalc.gaussian.balls.program import BALL_FUNCTIONS, constant, flint
+from kernelcalc.gaussian.balls.program import BALL_FUNCTIONS, constant, flint, whole_power
 
 _det = sp.Symbol("det", nonnegative=True)
 
@@ -59,7 +59,8 @@ def _value(expr: sp.Expr, at: dict[sp.Symbol, Any]) -> Any:
             base = base.nonnegative_part()
         root = base.sqrt() if expr.exp.q == 2 else base ** (arb(1) / expr.exp.q)
         power = base if expr.exp.is_Integer else root
-        return power ** int(expr.exp.p) if expr.exp > 0 else 1 / power ** int(-expr.exp.p)
+        n = int(expr.exp.p)
+        return whole_power(power, n) if n > 0 else 1 / whole_power(power, -n)
     values = [_value(a, at) for a in expr.args]
     if isinstance(expr, sp.Add | sp.Mul):
         result = values[0]

@@ -56,7 +56,7 @@ def owens_t_ball(h: Any, a: Any) -> Any:
     arb = flint().arb
     if not a.is_finite():
         return normal_cdf(-abs(h)) / 2 * arb(0, 1)
-    half = h**2 / 2
+    half = h * h / 2
     return _integral(lambda theta, _: (-half / theta.cos() ** 2).exp(), a.atan())
 
 

@@ -87,10 +87,15 @@ def _off_imaginary_cuts(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return guarded
 
 
+def whole_power(u: Any, n: int) -> Any:
+    """uⁿ, n ≥ 0, also of real balls whose middle is 0, of which flint's own power knows nothing."""
+    return u**n if _is_complex(u) or u.mid() != 0 else (flint().acb(u) ** n).real
+
+
 def _power(exponent: sp.Expr) -> Callable[[Any], Any]:
     if exponent.is_Integer:
         n = int(exponent)
-        return (lambda u: u**n) if n >= 0 else (lambda u: 1 / u ** (-n))
+        return (lambda u: whole_power(u, n)) if n >= 0 else (lambda u: 1 / whole_power(u, -n))
 
     def call(u: Any) -> Any:
         power = constant(exponent)
