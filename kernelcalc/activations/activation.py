@@ -24,6 +24,8 @@ from kernelcalc.expressions.tree import NamedExpression
 
 # Values are looked at up to here when an expression is checked: e^{x²} is a fair function and overflows at 27.
 CHECKED_REACH = 20.0
+# Functions with more are computed piece by piece, each at its own values.
+FEW_KINKS = 12
 # What SymPy writes down as it stands until it is told to do it, which may take long.
 _UNDONE = (sp.Derivative, sp.Integral, sp.Limit, sp.Sum, sp.Product)
 
@@ -189,8 +191,12 @@ class Activation(NamedExpression):
             If a value overflows at a finite argument.
         """
         values = _real(values)
-        result = self.form.compiled[0](values if not self.kinks else np.minimum(values, self.kinks[0]))
-        for index, at in enumerate(self.kinks):
+        few = len(self.kinks) <= FEW_KINKS
+        if few:
+            result = self.form.compiled[0](values if not self.kinks else np.minimum(values, self.kinks[0]))
+        else:
+            result = self.form.at_many_kinks(values, self._jump_values)
+        for index, at in enumerate(self.kinks if few else ()):
             right = self.form.compiled[index + 1](np.maximum(values, at))
             result = np.where(values < at, result, right)
             if self._jump_values[index] != 0:

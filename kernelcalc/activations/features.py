@@ -137,14 +137,10 @@ def compiled(expr: sp.Expr) -> FloatFunction:
 def _turns(part: sp.Expr, call: FloatFunction, known: list[Feature], low: float, high: float) -> np.ndarray:
     """Where an argument changes its sign or its direction, by bisection between the points of a grid."""
     slope = compiled(sp.diff(part, x))
-    grid = _grid(call, known, max(low, -FARTHEST), min(high, FARTHEST))
+    grid = argument_grid(call, known, max(low, -FARTHEST), min(high, FARTHEST))
     places = [np.empty(0)]
     for function in (call, slope):
-        values = np.sign(function(grid))
-        change = np.flatnonzero(values[:-1] * values[1:] < 0)
-        places.append(_bisected(function, grid[change], grid[change + 1], values[change]))
-        isolated = np.flatnonzero((values[1:-1] == 0) & (values[:-2] * values[2:] != 0))
-        places.append(grid[isolated + 1])
+        places.append(sign_changes(function, grid))
     found = np.unique(np.concatenate(places))
     far = np.abs(found) > EVEN
     # An argument that turns on and on is not followed where the grid is too wide for it.
@@ -152,7 +148,16 @@ def _turns(part: sp.Expr, call: FloatFunction, known: list[Feature], low: float,
     return found if found.size <= MOST_PLACES else np.sort(found[np.argsort(np.abs(found))[:MOST_PLACES]])
 
 
-def _grid(call: FloatFunction, known: list[Feature], low: float, high: float) -> np.ndarray:
+def sign_changes(function: FloatFunction, grid: np.ndarray) -> np.ndarray:
+    """Zeros between the points of a grid, and isolated ones on it."""
+    values = np.sign(function(grid))
+    change = np.flatnonzero(values[:-1] * values[1:] < 0)
+    isolated = np.flatnonzero((values[1:-1] == 0) & (values[:-2] * values[2:] != 0))
+    return np.concatenate([_bisected(function, grid[change], grid[change + 1], values[change]), grid[isolated + 1]])
+
+
+def argument_grid(call: FloatFunction, known: list[Feature], low: float, high: float) -> np.ndarray:
+    """Places between which an argument does not turn unseen: refined where it bends and around known features."""
     even = np.arange(0.0, EVEN + STEP / 2, STEP)
     half = np.concatenate([even, np.geomspace(EVEN, FARTHEST, 4000)[1:], np.geomspace(1e-9, STEP, 60)[:-1]])
     scales = 2.0 ** -np.arange(-6, HALVINGS - 8, 0.25)
@@ -285,4 +290,5 @@ def _constant(expr: sp.Expr) -> float:
 @lru_cache(maxsize=128)
 def _function(of_x: sp.Expr) -> tuple[FloatFunction, FloatFunction]:
     """A function and its derivative."""
-    return compiled(of_x), compiled(of_x.fdiff(1))
+    # the slope of a sign is nothing but at 0
+    return compiled(of_x), compiled(sp.S.Zero if isinstance(of_x, sp.sign) else of_x.fdiff(1))

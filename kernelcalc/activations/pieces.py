@@ -12,6 +12,8 @@ import numpy as np
 import sympy as sp
 from sympy.core.function import AppliedUndef
 
+from kernelcalc.activations.crossings import Crossing
+from kernelcalc.activations.cuts import KINKED, cut
 from kernelcalc.activations.features import (
     SAMPLE_WEIGHTS,
     SAMPLED,
@@ -24,14 +26,11 @@ from kernelcalc.activations.features import (
 )
 from kernelcalc.errors import ExpressionError
 from kernelcalc.expressions.atoms import Delta, x
-from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.expressions.sinc import Sinc
 from kernelcalc.expressions.stable import FloatFunction, numpy_callable, stabilise
-from kernelcalc.expressions.zeros import expanded, inner_equations, solutions
 
 # Derivatives whose jumps are looked at when the smoothness class is determined: the theory asks for C⁴.
 SMOOTHNESS_DEPTH = 6
-KINKED = (sp.Abs, sp.sign, sp.Heaviside, sp.Max, sp.Min)
 ELEMENTARY: tuple[Any, ...] = (
     *(*KINKED, sp.Piecewise, sp.DiracDelta, sp.exp, sp.log, sp.sin, sp.cos, sp.sinh, sp.cosh, sp.tanh, sp.sech),
     *(sp.coth, sp.asinh, sp.atan, sp.erf, sp.erfc, sp.tan, sp.cot, sp.sec, sp.csc, sp.csch, sp.re, sp.im, sp.arg, Sinc),
@@ -56,12 +55,16 @@ class PiecewiseForm:
         The same in functions without overflow or cancellation (:mod:`kernelcalc.expressions.stable`).
     deltas : tuple of Delta
         The singular part.
+    reach : float
+        There are kinks without end where this is not infinite: up to here the breaks are all, and the outermost pieces, which
+        begin here, have those further out in them.
     """
 
     breaks: tuple[sp.Expr, ...]
     pieces: tuple[sp.Expr, ...]
     stable: tuple[sp.Expr, ...]
     deltas: tuple[Delta, ...] = ()
+    reach: float = math.inf
 
     @classmethod
     def of(cls, expr: sp.Expr) -> PiecewiseForm:
@@ -76,15 +79,23 @@ class PiecewiseForm:
         if functions:
             names = ", ".join(sorted(f.__name__ for f in functions))
             raise ExpressionError("elementary functions, erf, steps and absolute values", names)
-        breaks, pieces = _pieces(expr)
-        return cls(breaks=breaks, pieces=pieces, stable=tuple(stabilise(piece) for piece in pieces))
+        breaks, pieces, reach = cut(expr)
+        return cls(breaks=breaks, pieces=pieces, stable=_of_each(stabilise, pieces), reach=reach)
 
     def derivative(self, order: int) -> PiecewiseForm:
         """The derivative of a function without singular part, in the sense of distributions."""
+        pieces, stable = (
+            _of_each(lambda piece: sp.diff(piece, x, order), every) for every in (self.pieces, self.stable)
+        )
+        if pieces[0].has(sp.DiracDelta):
+            raise ExpressionError(
+                "derivatives without delta functions where kinks are without end", f"{order} of {self.pieces[0]}"
+            )
         return PiecewiseForm(
             breaks=self.breaks,
-            pieces=tuple(sp.diff(piece, x, order) for piece in self.pieces),
-            stable=tuple(sp.diff(piece, x, order) for piece in self.stable),
+            pieces=pieces,
+            stable=stable,
+            reach=self.reach,
             deltas=tuple(
                 Delta(at=at, order=order - 1 - j, weight=jump)
                 for j in range(order)
@@ -122,7 +133,7 @@ class PiecewiseForm:
 
     def jumps(self, order: int) -> list[Any]:
         """Jump of the order-th derivative of the pieces at every break."""
-        derivatives = [sp.diff(piece, x, order) for piece in self.pieces]
+        derivatives = _of_each(lambda piece: sp.diff(piece, x, order), self.pieces)
         return [
             _simplified(_value_at(right, at) - _value_at(left, at), at)
             for at, left, right in zip(self.breaks, derivatives[:-1], derivatives[1:], strict=True)
@@ -143,28 +154,38 @@ class PiecewiseForm:
     @cached_property
     def features(self) -> tuple[Feature, ...]:
         """Where the function may vary fast, and how fast."""
+        if self.reach < math.inf:
+            every = {piece: features_between(piece, -math.inf, math.inf) for piece in set(self.stable)}
+            return tuple(
+                feature
+                for piece, low, high in self._between(self.stable)
+                for feature in every[piece]
+                if low <= feature.at <= high
+            )
         found = (features_between(*part) for part in self._between(self.stable))
         return tuple(feature for part in found for feature in part)
 
     @cached_property
     def compiled(self) -> tuple[FloatFunction, ...]:
         """The pieces for float64 arrays, each to be used in its interval."""
-        return tuple(numpy_callable(piece, x) for piece in self.stable)
+        return _of_each(lambda piece: numpy_callable(piece, x), self.stable)
 
     @cached_property
     def _lost(self) -> tuple[FloatFunction, ...]:
-        return tuple(map(rounding_callable, self.stable))
+        return _of_each(rounding_callable, self.stable)
 
     def rounding(self, values: np.ndarray) -> np.ndarray:
         """Bound on the rounding errors of the pieces' values in float64."""
-        return self._by_piece(self._lost, values)
+        return self.by_piece(self._lost, values)
 
-    def _by_piece(self, functions: tuple[FloatFunction, ...], values: np.ndarray) -> np.ndarray:
+    def by_piece(self, functions: tuple[FloatFunction, ...], values: np.ndarray) -> np.ndarray:
         """At each value that of the function of its piece."""
         if not self.breaks:
             return functions[0](values)
-        piece, found = np.searchsorted(np.asarray(self.kinks), values), np.empty(np.shape(values))
-        for k, function in enumerate(functions):
+        distinct = list(dict.fromkeys(functions))
+        which = np.array([distinct.index(function) for function in functions])
+        piece, found = which[np.searchsorted(np.asarray(self.kinks), values)], np.empty(np.shape(values))
+        for k, function in enumerate(distinct):
             found[piece == k] = function(values[piece == k])
         return found
 
@@ -175,7 +196,14 @@ class PiecewiseForm:
 
     @cached_property
     def _single(self) -> tuple[FloatFunction, ...]:
-        return tuple(map(single_callable, self.stable))
+        return _of_each(single_callable, self.stable)
+
+    def at_many_kinks(self, values: np.ndarray, jumps: tuple[float, ...]) -> np.ndarray:
+        """Every piece at its own values, and at a kink the mean of its jump."""
+        kinks = np.array(self.kinks)
+        near = np.minimum(np.searchsorted(kinks, values), kinks.size - 1)
+        # the left piece has the kink itself
+        return self.by_piece(self.compiled, values) + np.where(kinks[near] == values, np.array(jumps)[near] / 2, 0.0)
 
     def magnifies(self, std: float) -> bool:
         """Whether values at N(0, std²) have far more rounding than usual, in the mean: single precision shows it.
@@ -186,7 +214,7 @@ class PiecewiseForm:
             return False
         with np.errstate(over="ignore"):  # what is not finite in single precision is left out
             at = np.asarray(std * SAMPLED, dtype=np.float32)
-        rough, exact = (self._by_piece(self._single, v) for v in (at, at.astype(np.float64)))
+        rough, exact = (self.by_piece(self._single, v) for v in (at, at.astype(np.float64)))
         finite = np.isfinite(rough) & np.isfinite(exact)
         lost, size = (SAMPLE_WEIGHTS[finite] @ np.abs(v[finite]) for v in (rough - exact, exact))
         return bool(lost > MAGNIFIED * np.finfo(np.float32).eps * size)
@@ -204,6 +232,12 @@ class PiecewiseForm:
         """Every piece with the ends of its interval."""
         edges = (-math.inf, *self.kinks, math.inf)
         return zip(pieces, edges[:-1], edges[1:], strict=True)
+
+
+def _of_each(function: Callable[[sp.Expr], Any], pieces: tuple[sp.Expr, ...]) -> tuple[Any, ...]:
+    """A function of every piece, computed once for equal ones."""
+    made = {piece: function(piece) for piece in dict.fromkeys(pieces)}
+    return tuple(made[piece] for piece in pieces)
 
 
 def _poles(expr: sp.Expr, low: float, high: float) -> set[float]:
@@ -234,7 +268,8 @@ def infinite_powers(expr: sp.Expr, low: float, high: float) -> set[float]:
 def _simplified(value: Any, at: Any) -> Any:
     value = sp.nsimplify(value) if value.is_Float else value
     if value.is_number and not value.is_Rational:
-        number = abs(sp.N(value, 30))
+        # of a zero SymPy would ask for ever more digits
+        number = abs(sp.N(value.xreplace({c: sp.N(c, 60) for c in value.atoms(Crossing)}), 30))
         if number is sp.nan:
             raise ExpressionError("finite values and slopes at its kinks", f"infinite ones on both sides of x = {at}")
         if number < sp.Float(10) ** -25:
@@ -250,114 +285,3 @@ def _value_at(expr: sp.Expr, at: sp.Expr) -> sp.Expr:
         return sp.limit(expr, x, at)
     except Exception as error:  # of any type
         raise ExpressionError("limits at kinks that can be found", f"{expr} at x = {at}", str(error)) from error
-
-
-def _pieces(expr: sp.Expr) -> tuple[tuple[sp.Expr, ...], tuple[sp.Expr, ...]]:
-    """Kinks in ascending order and the smooth expressions between them."""
-    if not (expr.has(*KINKED) or expr.has(sp.Piecewise)):
-        return (), (expr,)
-    breaks = sorted(_break_candidates(expr), key=float)
-    pieces = [_smooth_on(expr, point) for point in _inner_points(breaks)]
-    kept_breaks: list[sp.Expr] = []
-    kept_pieces = [pieces[0]]
-    for at, piece in zip(breaks, pieces[1:], strict=True):
-        if _differ(piece, kept_pieces[-1], float(at)) or expanded(piece - kept_pieces[-1]) != 0:
-            kept_breaks.append(at)
-            kept_pieces.append(piece)
-    return tuple(kept_breaks), tuple(kept_pieces)
-
-
-def _inner_points(breaks: list[sp.Expr]) -> list[sp.Expr]:
-    """One between each two breaks and beyond them: fractions, since breaks may be long radicals."""
-    if not breaks:
-        return [sp.S.Zero]
-    near = [sp.Rational(float(at)) for at in breaks]
-    between = [
-        (one + other) / 2 if one != other else sp.nsimplify((a + b) / 2)
-        for a, b, one, other in zip(breaks, breaks[1:], near, near[1:], strict=False)
-    ]
-    return [near[0] - 1, *between, near[-1] + 1]
-
-
-def _differ(one: sp.Expr, other: sp.Expr, at: float) -> bool:
-    """Whether two expressions have clearly different values near a break: to expand high powers would take long."""
-    places = at + np.array([-1.5, -0.625, 0.625, 1.5])
-    with np.errstate(all="ignore"):
-        first, second = (np.broadcast_to(numpy_callable(e, x)(places), places.shape) for e in (one, other))
-        return bool((np.abs(first - second) > 0.01 * (np.abs(first) + np.abs(second))).any())
-
-
-def _break_candidates(expr: sp.Expr) -> set[sp.Expr]:
-    switches: set[sp.Expr] = set()
-    for atom in expr.atoms(*KINKED):
-        if isinstance(atom, sp.Max | sp.Min):
-            arguments = list(atom.args)
-            switches |= {a - b for i, a in enumerate(arguments) for b in arguments[:i]}
-        else:
-            switches.add(atom.args[0])
-    for piecewise in expr.atoms(sp.Piecewise):
-        for _, condition in piecewise.args:
-            switches |= {r.lhs - r.rhs for r in condition.atoms(sp.core.relational.Relational)}
-    found: set[sp.Expr] = set()
-    for switch in switches:
-        if not switch.has(x):
-            continue
-        # A switch may itself be kinked (|x| - 1): its pieces are smooth expressions each, and so are its kinks.
-        breaks, smooth = _pieces(switch)
-        found |= set(breaks)
-        for piece in smooth:
-            if piece.has(x):
-                found |= _real_roots(piece) | _infinities(piece)
-    return found
-
-
-def _infinities(switch: sp.Expr) -> set[sp.Expr]:
-    """Where a switch may change its sign through infinity."""
-    bases = {power.base for power in switch.atoms(sp.Pow) if power.base.has(x) and power.exp.is_negative}
-    return {root for base in bases if not (base.is_positive or base.is_negative) for root in _real_roots(base)}
-
-
-def _real_roots(switch: sp.Expr) -> set[sp.Expr]:
-    if switch.is_polynomial(x) and sp.degree(switch, x) > 2 and sp.Poly(switch, x).domain in (sp.ZZ, sp.QQ):
-        # No radicals, which SymPy takes long to find, to put in and to compare.
-        return set(sp.real_roots(sp.Poly(switch, x)))
-    inner = inner_equations(switch)
-    if inner is not None:
-        return {root for equation in inner for root in _real_roots(equation)}
-    found = solutions(switch, x)
-    if found is not None:
-        return found
-    if switch.is_polynomial(x):
-        return set(sp.real_roots(sp.Poly(switch, x)))
-    raise ExpressionError("kinks that can be located", f"zeros of {switch}", "write the kinks as |x - a| or Max(x, a)")
-
-
-def _smooth_on(expr: sp.Expr, point: sp.Expr) -> sp.Expr:
-    """The smooth expression that agrees with expr around a point that is no kink."""
-
-    def positive(switch: sp.Expr) -> bool:
-        return bool(switch.subs(x, point) > 0)
-
-    def side(switch: sp.Expr, below: sp.Expr, there: sp.Expr) -> sp.Expr:
-        """1, or what a step is below 0, or at 0 where its argument vanishes all around the point."""
-        value = switch.subs(x, point)
-        return there if value == 0 else sp.S.One if value > 0 else below
-
-    def extreme(largest: bool) -> Callable[..., sp.Expr]:
-        def choose(*args: sp.Expr) -> sp.Expr:
-            pick = max if largest else min
-            return pick(args, key=lambda a: sp.N(a.subs(x, point), 30))
-
-        return choose
-
-    def choose_branch(*branches: Any) -> sp.Expr:
-        for value, condition in branches:
-            if bool(to_sympy(condition).subs(x, point)):
-                return value
-        raise ExpressionError("a Piecewise that covers the whole line", str(expr))
-
-    result = expr.replace(sp.Piecewise, choose_branch)
-    result = result.replace(sp.Max, extreme(True)).replace(sp.Min, extreme(False))
-    result = result.replace(sp.Abs, lambda u: u if positive(u) else -u)
-    result = result.replace(sp.sign, lambda u: side(u, -sp.S.One, sp.S.Zero))
-    return result.replace(sp.Heaviside, lambda u, *_: side(u, sp.S.Zero, sp.S.Half))

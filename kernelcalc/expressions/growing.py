@@ -1,4 +1,4 @@
-"""How fast functions grow, proved by rules: |f(x)| ≤ A e^{α x² + B|x|} for some A and B."""
+"""How fast functions grow, proved by rules: |f(x)| ≤ A e^{α x² + B|x|}, or at least A e^{α x² − B|x|}, for some A and B > 0."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ import sympy as sp
 from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.sinc import Sinc
 
+# Those that tend to a limit other than 0 where their argument does to ±∞.
+_SATURATED = (sp.tanh, sp.erf, sp.atan, sp.sign)
 _BOUNDED = (sp.sin, sp.cos, sp.tanh, sp.erf, sp.erfc, sp.atan, sp.sech, sp.sign, sp.Heaviside, Sinc)
 # The distance from the place behind which a function is looked at.
 _y = sp.Symbol("y", nonnegative=True)
+# Rates of two terms of a sum differ where they do by more.
+_APART = 1e-9
 
 
 @lru_cache(maxsize=1024)
@@ -24,8 +28,67 @@ def growth_rate(pieces: tuple[sp.Expr, ...], breaks: tuple[sp.Expr, ...] = ()) -
     >>> growth_rate((x**3 * sp.tanh(x) + sp.cosh(5 * x),)), growth_rate((x * sp.exp(x**2 / 8),)), growth_rate((sp.exp(x**4),))
     (0.0, 0.125, inf)
     """
+    return max(map(_rate, _outwards(pieces, breaks)))
+
+
+@lru_cache(maxsize=1024)
+def least_rates(pieces: tuple[sp.Expr, ...], breaks: tuple[sp.Expr, ...] = ()) -> tuple[float, float]:
+    """The largest α known with |f(x)| ≥ A e^{α x² − B|x|} far to the left and far to the right, −∞ where the rules show none.
+
+    Examples
+    --------
+    >>> least_rates((sp.tanh(x) * sp.exp(x**2 / 2) + x**3,)), least_rates((sp.S.Zero, x), (sp.S.Zero,))
+    ((0.5, 0.5), (-inf, 0.0))
+    """
+    left, right = map(_least, _outwards(pieces, breaks))
+    return left, right
+
+
+def _outwards(pieces: tuple[sp.Expr, ...], breaks: tuple[sp.Expr, ...]) -> tuple[sp.Expr, sp.Expr]:
+    """The outermost pieces as functions of y ≥ 0."""
     left, right = (breaks[0], breaks[-1]) if breaks else (0, 0)
-    return max(_rate(pieces[0].xreplace({x: left - _y})), _rate(pieces[-1].xreplace({x: right + _y})))
+    return pieces[0].xreplace({x: left - _y}), pieces[-1].xreplace({x: right + _y})
+
+
+def _least(expr: sp.Expr) -> float:
+    """As :func:`least_rates` for one expression for y ≥ 0."""
+    expr = _natural(expr)
+    if expr.is_polynomial(_y):
+        return -math.inf if expr.is_zero is not False and expr.expand() == 0 else 0.0
+    if isinstance(expr, sp.Abs):
+        return _least(expr.args[0])
+    if isinstance(expr, sp.Mul):
+        factors = list(map(_least, expr.args))
+        return -math.inf if -math.inf in factors else sum(factors)
+    if isinstance(expr, sp.exp):
+        return _leading(expr.args[0])
+    if isinstance(expr, sp.sinh | sp.cosh):
+        return max(_leading(expr.args[0]), _leading(-expr.args[0]))
+    if isinstance(expr, _SATURATED):
+        return 0.0 if expr.args[0].is_polynomial(_y) else -math.inf
+    if isinstance(expr, sp.Pow) and expr.exp.is_number:
+        return float(expr.exp) * (_least if expr.exp.is_positive else _rate)(expr.base)
+    if isinstance(expr, sp.Add):
+        terms = list(expr.args)
+        least = [_least(t) for t in terms]
+        if all(t.is_nonnegative for t in terms):
+            return max(least)
+        first = max(range(len(terms)), key=least.__getitem__)
+        others = max(_rate(t) for k, t in enumerate(terms) if k != first)
+        return least[first] if least[first] > others + _APART else -math.inf
+    return -math.inf
+
+
+def _leading(exponent: sp.Expr) -> float:
+    """The α of e^exponent where that is a polynomial and what grows like y at most; −∞ for others."""
+    terms = sp.Add.make_args(sp.expand(exponent))
+    polynomial = sp.Poly(sp.Add(*(t for t in terms if t.is_polynomial(_y))), _y)
+    if not all(_degree(t) <= 1 for t in terms if not t.is_polynomial(_y)):
+        return -math.inf
+    degree, leading = polynomial.degree(), polynomial.LC()
+    if degree <= 2:
+        return float(leading) if degree == 2 else 0.0
+    return math.inf if leading.is_positive else -math.inf
 
 
 def _rate(expr: sp.Expr) -> float:

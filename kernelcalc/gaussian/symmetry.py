@@ -33,7 +33,8 @@ def symmetry(function: Activation) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _rate(function: Activation) -> float:
+def rate(function: Activation) -> float:
+    """An α ≥ 0 with |f| ≤ A e^{αx² + B|x|}, infinite where no rule shows one."""
     return growth_rate(function.form.pieces, function.form.breaks)
 
 
@@ -55,11 +56,11 @@ def surely_zero(f: Activation, g: Activation, q: Any, qp: Any, c: Any, det: Any)
     second = symmetry(g)
     if -1 not in (first, second):
         return nowhere
-    rate, other = _rate(f), _rate(g)
-    if math.inf in (rate, other):
+    alpha, beta = rate(f), rate(g)
+    if math.inf in (alpha, beta):
         return nowhere
     found = (q > 0) & (qp > 0) & (alone | (first * second == -1))
     if f.deltas or g.deltas:
         found &= det > 0
-    minors = 1 - 2 * rate * q, 1 - 2 * rate * q - 2 * other * qp + 4 * rate * other * det
+    minors = 1 - 2 * alpha * q, 1 - 2 * alpha * q - 2 * beta * qp + 4 * alpha * beta * det
     return found & (minors[0] > SURELY_POSITIVE) & (minors[1] > SURELY_POSITIVE)

@@ -1,8 +1,8 @@
 r"""Adversarial draws: E[f(a)g(b)] of f = outer(w (inner(x) − a)), w to 10⁶, against panels that know nothing of the package.
 
 ``python -m tests.gaussian.draws 1000 --seed 3`` makes draws and names each whose true error exceeds the stated one, or 1e-10
-of √(E f² E g²) without a warning. A draw is a mean, a square, a pair with ρ = ±1, 0 or anything, a mean in 20 or 30 digits,
-an enclosure, or a callable.
+of √(E f² E g²) without a warning; interrupted, it says what came so far. A draw is a mean, a square, a pair with ρ = ±1, 0 or
+anything, a mean in 20 or 30 digits, an enclosure, or a callable.
 
 The truth: panels in long double, graded towards the zeros and turns of inner − a and halved until the integral stays;
 inner − a is in long double, so that w does not magnify rounding.
@@ -17,6 +17,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import mpmath as mp
@@ -404,13 +405,14 @@ def main() -> int:
     options = parser.parse_args()
     rng = np.random.default_rng([77, options.seed])
     came: Counter[tuple[str, str]] = Counter()
-    for k in range(options.count):
-        d = draw(rng, {kind: KINDS[kind] for kind in options.kinds})
-        started = time.process_time()
-        word, said = judge(d)
-        came[d.kind, word] += 1
-        if said and word not in ("ExpressionError", "NotCertifiableError", "no truth"):
-            print(f"{k} {word} {time.process_time() - started:.1f} s: {said}", flush=True)
+    with suppress(KeyboardInterrupt):
+        for k in range(options.count):
+            d = draw(rng, {kind: KINDS[kind] for kind in options.kinds})
+            started = time.process_time()
+            word, said = judge(d)
+            came[d.kind, word] += 1
+            if said and word not in ("ExpressionError", "NotCertifiableError", "no truth"):
+                print(f"{k} {word} {time.process_time() - started:.1f} s: {said}", flush=True)
     for (kind, word), count in sorted(came.items()):
         print(f"{kind:10} {word:30} {count}")
     return sum(count for (_, word), count in came.items() if word.isupper())

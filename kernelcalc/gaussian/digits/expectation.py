@@ -20,6 +20,8 @@ from kernelcalc.errors import CovarianceError, InputError, NotFiniteError, Preci
 from kernelcalc.expressions.exact import NotInAlgebra, evaluate, in_algebra
 from kernelcalc.gaussian.digits.lattice import lattice_expectations
 from kernelcalc.gaussian.digits.panels import determinant, panel_expectations
+from kernelcalc.gaussian.digits.tilt import without_growth
+from kernelcalc.gaussian.existence import refuse_infinite
 from kernelcalc.gaussian.symmetry import surely_zero
 from kernelcalc.machine import MULTIPRECISION
 
@@ -85,15 +87,27 @@ def _summed(
         )
         return {(i, j): rows[i] * columns[j] for i, j in pairs}
     det = determinant(q, qp, c)
+    for i, j in pairs:
+        refuse_infinite(f[i], g[j], q, qp, c, det)
     zeros = {(i, j): mpmath.mpf(0) for i, j in pairs if surely_zero(f[i], g[j], q, qp, c, det)}
     others = [pair for pair in pairs if pair not in zeros]
     if not others:
         return zeros
+    f, g, q, qp, c, weight = without_growth(f, g, q, qp, c, det)
+    if weight != 1:
+        return zeros | {pair: weight * value for pair, value in _of_tame(f, g, q, qp, c, others, dps).items()}
+    return zeros | _of_tame(f, g, q, qp, c, others, dps)
+
+
+def _of_tame(
+    f: tuple[Activation, ...], g: tuple[Activation, ...], q: Any, qp: Any, c: Any, pairs: Pairs, dps: int
+) -> dict[tuple[int, int], Any]:
+    """By lattice, or by panels where there are kinks or narrow features."""
     narrow = f[0].root.narrow or g[0].root.narrow
     if narrow or f[0].kinks or g[0].kinks:
-        return zeros | panel_expectations(f, g, q, qp, c, others, dps)
+        return panel_expectations(f, g, q, qp, c, pairs, dps)
     first, second = (tuple(function.form.pieces[0] for function in h) for h in (f, g))
-    return zeros | lattice_expectations(first, second, q, qp, c, others, dps)
+    return lattice_expectations(first, second, q, qp, c, pairs, dps)
 
 
 def expectations(

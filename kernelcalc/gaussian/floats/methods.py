@@ -19,6 +19,7 @@ from kernelcalc.errors import DivergentExpectationError, NotFiniteError, Precisi
 from kernelcalc.expressions.exact import evaluate, in_algebra
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.estimate import Estimate, Scaled
+from kernelcalc.gaussian.existence import infinite, meeting, surely_infinite
 from kernelcalc.gaussian.floats import closed, kinds, quadrature
 from kernelcalc.gaussian.floats.mesh import rounds
 from kernelcalc.gaussian.floats.method import FAINTEST, Method, Results
@@ -77,14 +78,10 @@ def pair_estimate(f: Activation, g: Activation, cov: Covariance, *, rtol: float)
 
 
 def _judge(f: Activation, g: Activation, cov: Covariance, results: Results) -> None:
-    infinite = ~np.isfinite(results.value)
-    if infinite.any():
-        i = int(np.flatnonzero(infinite)[0])
-        raise DivergentExpectationError(
-            f"a finite E[f(a)g(b)] of f = {f.name}, g = {g.name}",
-            f"q1={cov.q[i]:.17g}, q2={cov.qp[i]:.17g}, c={cov.c[i]:.17g}",
-            "on |ρ| = 1 products of delta functions diverge; fast growing functions need smaller variances",
-        )
+    lost = ~np.isfinite(results.value)
+    if lost.any():
+        i = int(np.flatnonzero(lost)[0])
+        raise infinite(f, g, *(f"{v[i]:.17g}" for v in (cov.q, cov.qp, cov.c)))
     bad = results.error > GUARANTEE * results.scale
     if bad.any():
         # Values near zero are judged against E|f(a)g(b)|, not against themselves.
@@ -140,6 +137,19 @@ class Deterministic(Method):
         one = Covariance(q=np.array([qp]), qp=np.array([qp]), c=np.zeros(1), det=np.array([qp * qp]))
         inner = pair_estimate(g, ONE, one, rtol=rtol)
         return constant * float(inner.value[0]), abs(constant) * float(inner.error[0])
+
+
+class Infinite(Method):
+    """What is proved not to exist, by growth or where kinks meet on |ρ| = 1."""
+
+    name = "infinite"
+
+    def applies(self, f: Activation, g: Activation, cov: Covariance) -> np.ndarray:
+        return np.asarray(surely_infinite(f, g, cov.q, cov.qp, cov.c, cov.det)) | meeting(f, g, cov)
+
+    def estimate(self, f: Activation, g: Activation, cov: Covariance, rtol: float) -> Scaled:
+        nothing = np.zeros(cov.q.shape)
+        return Scaled(value=nothing + np.inf, error=nothing + np.inf, magnitude=nothing)
 
 
 class Symmetric(Method):
@@ -379,6 +389,7 @@ class Nested(Regular):
 # Cheapest first. Beside each what is lost without it, which tests/gaussian/floats/test_necessity.py measures.
 METHODS: tuple[Method, ...] = (
     Deterministic(),  # correlations of a constant are 0/0: nothing is found
+    Infinite(),  # 10 s until rules give up growth; 0 where the limit ρ → ±1 of products of deltas is, which is no value
     Symmetric(),  # 45 s for a wave of |x| beside an erf, which leave 10⁻⁵ of nothing
     ClosedForm(),  # 400,000 function values instead of none (the norms') for an erf near |ρ| = 1
     Singular(),  # functions have no values that a delta could be seen in: nothing is found
