@@ -300,6 +300,7 @@ def test_what_results_call_the_methods():
     names = [(type(method).__name__, method.name) for method in METHODS]
     assert names == [
         ("Deterministic", "deterministic"),
+        ("Infinite", "infinite"),
         ("Symmetric", "exact"),
         ("ClosedForm", "exact"),
         ("Singular", "singular"),
