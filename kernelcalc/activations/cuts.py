@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import reduce
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ def _not_located(got: str) -> ExpressionError:
 def _inner_points(breaks: list[sp.Expr]) -> list[sp.Expr]:
     """One between each two breaks and beyond them: fractions, since breaks may be long radicals.
 
-    Not in the middle, where by symmetry two branches may touch.
+    Not in the middle, where by symmetry two branches may touch; short ones beside breaks that are known by their sign alone.
     """
     if not breaks:
         return [sp.S.Zero]
@@ -106,7 +107,13 @@ def _inner_points(breaks: list[sp.Expr]) -> list[sp.Expr]:
         (5 * one + 7 * other) / 12 if one != other else sp.nsimplify((a + b) / 2)
         for a, b, one, other in zip(breaks, breaks[1:], near, near[1:], strict=False)
     ]
-    return [near[0] - 1, *between, near[-1] + 1]
+    if not any(isinstance(at, Crossing) for at in breaks):
+        return [near[0] - 1, *between, near[-1] + 1]
+    gaps = [1.0, *(float(other - one) for one, other in pairwise(near)), 1.0]
+    points = [near[0] - sp.Rational(7, 12), *between, near[-1] + sp.Rational(7, 12)]
+    return [
+        point.limit_denominator(max(97, math.ceil(64 / gap))) for point, gap in zip(points, gaps, strict=True) if gap
+    ]
 
 
 def _differ(one: sp.Expr, other: sp.Expr, at: float) -> bool:

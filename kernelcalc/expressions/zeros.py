@@ -40,7 +40,9 @@ def expanded(expr: sp.Expr) -> sp.Expr:
 
 def solutions(switch: sp.Expr, x: sp.Symbol) -> set[sp.Expr] | None:
     """Where an expression of the real x is 0; None if SymPy does not know, whatever it raises, or would look for long."""
-    if any(p.exp.is_number and abs(p.exp) > HIGHEST_POWER for p in switch.atoms(sp.Pow) if p.has(x)):
+    powers = [p.exp for p in switch.atoms(sp.Pow) if p.has(x) and p.exp.is_number]
+    # roots are powers of what stands for their base
+    if any(abs(n) > HIGHEST_POWER or (n.is_Rational and n.q > HIGHEST_POWER) for n in powers):
         return None
     try:
         found = sp.solveset(switch, x, sp.S.Reals)
