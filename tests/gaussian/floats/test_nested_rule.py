@@ -1,0 +1,139 @@
+"""One rule of nested panels by itself: moments of polynomials, of which everything is known."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import kernelcalc as kc
+from kernelcalc.gaussian.floats import nested as module
+from kernelcalc.gaussian.floats.mesh import PLACING_STEPS
+
+EPS = np.finfo(float).eps
+Q, QP, RHO = 4.0, 2.25, 0.6
+C = RHO * math.sqrt(Q * QP)
+PAIR = (Q, QP, C, Q * QP - C * C)
+SHARE = SimpleNamespace(done=lambda part: None, again=lambda: None)
+ONE, SQUARE, CUBE, TANH = (kc.Activation(text) for text in ("1+0*x", "x**2", "x**3", "tanh(x)"))
+
+
+def rule(f, g, pair=PAIR, reads=False, count=20):
+    return module._Rule(f, g, pair, 10.0, count, reads=reads)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_moments_and_what_they_change_by(reads):
+    """E a²b² = qq' + 2c², E a³b = 3qc; with far features E (a²/q + b²/q')|fg| as well."""
+    for f, g, value in ((ONE, ONE, 1.0), (SQUARE, SQUARE, Q * QP + 2 * C**2), (SQUARE, ONE, Q)):
+        found = rule(f, g, reads=reads).sums(SHARE)
+        assert found[:2] == pytest.approx((value, value), rel=1e-13)
+        # nothing is left ten deviations away, and nothing lies far out
+        assert found[2] < 1e-17
+        assert found[4] == 0
+    for f, g, value in (
+        (ONE, ONE, 2.0),
+        (SQUARE, ONE, 3 * Q + Q + 2 * C**2 / QP),
+        (ONE, SQUARE, 3 * QP + QP + 2 * C**2 / Q),
+    ):
+        far = rule(f, g, reads=reads)
+        far.far = True
+        assert far.sums(SHARE)[4] == pytest.approx(value, rel=1e-13)
+    linear = kc.Activation("x")
+    assert rule(CUBE, linear, reads=reads).sums(SHARE)[0] == pytest.approx(3 * Q * C, rel=1e-12)
+    opposite = (Q, QP, -C, PAIR[3])
+    assert rule(CUBE, linear, opposite, reads=reads).sums(SHARE)[0] == pytest.approx(-3 * Q * C, rel=1e-12)
+
+
+def test_what_is_known_of_the_inner_function():
+    """Given its mean m, b = m + sz: E b² = m² + s², E b⁴ = m⁴ + 6m²s² + 3s⁴."""
+    one, m = rule(TANH, SQUARE), np.array([-3.0, -0.2, 0.0, 1.0, 4.0])
+    s2 = PAIR[3] / Q
+    one.far = one.close = True
+    found = one._conditional(m, SHARE)
+    assert found.shape == (7, 5)
+    np.testing.assert_allclose(found[0], m**2 + s2, rtol=1e-13)
+    np.testing.assert_allclose(found[1], m**2 + s2, rtol=1e-13)
+    assert (found[2] == 0).all()
+    np.testing.assert_allclose(found[5], (m**4 + 6 * m**2 * s2 + 3 * s2**2) / QP, rtol=1e-13)
+    z = np.linspace(-12, 12, 20001)
+    b = m[:, None] + math.sqrt(s2) * z
+    weight = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) * (z[1] - z[0])
+    np.testing.assert_allclose(found[6], (np.abs(b) ** 3 * np.abs(z)) @ weight / math.sqrt(s2), rtol=1e-5)
+    # |g| e^(-z²/2) at either end
+    for row, sign in ((3, -1), (4, 1)):
+        assert (found[row] < (np.abs(m) + 10 * math.sqrt(s2)) ** 2 * math.exp(-(9.9**2) / 2)).all()
+        assert (found[row] > (math.sqrt(s2) * 10 * 0.99 + sign * m) ** 2 * math.exp(-50) * 0.99).all()
+    # in blocks of one row each
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "VALUES_AT_ONCE", 1)
+        parts = []
+        again = one._conditional(m, SimpleNamespace(done=parts.append))
+    np.testing.assert_allclose(again, found, rtol=1e-13)
+    assert parts == [0.2, 0.4, 0.6, 0.8, 1.0]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_where_b_is_its_mean(sign):
+    pair = (Q, QP, sign * math.sqrt(Q * QP), 0.0)
+    one, m = rule(ONE, CUBE, pair), np.array([-2.0, 0.0, 3.0])
+    found = one._conditional(m, SHARE)
+    np.testing.assert_array_equal(found[:2], [m**3, np.abs(m) ** 3])
+    assert (found[[2, 3, 4, 6]] == 0).all()
+    np.testing.assert_allclose(found[5], np.abs(m) ** 5 / QP, rtol=1e-14)
+    # E a³ b³ = 15 (qq')^(3/2)
+    assert rule(CUBE, CUBE, pair).sums(SHARE)[0] == pytest.approx(sign * 15 * (Q * QP) ** 1.5, rel=1e-12)
+
+
+def test_how_many_smooth_panels():
+    """Two a conditional deviation seen from a, and one a deviation of a at least; none where b is its mean."""
+    spread = math.sqrt(PAIR[3] / Q)
+    assert rule(TANH, TANH, reads=True)._smooth_panels() == math.ceil(20 * 2 * (C / Q) * 2 / spread)
+    assert rule(TANH, TANH, (Q, QP, -C, PAIR[3]), reads=True)._smooth_panels() == math.ceil(
+        20 * 2 * (C / Q) * 2 / spread
+    )
+    assert rule(TANH, TANH, (Q, QP, 0.01, Q * QP - 1e-4), reads=True)._smooth_panels() == 20
+    assert rule(TANH, TANH, reads=False)._smooth_panels() == math.inf
+    assert rule(TANH, TANH, (Q, QP, 3.0, 0.0), reads=True)._smooth_panels() == math.inf
+
+
+def test_what_is_read_off_is_what_was_computed():
+    one = rule(TANH, kc.Activation("sin(x)+x**2+2"), reads=True)
+    one.far = True
+    a = np.linspace(-20, 20, 57)
+    edges = np.linspace(-20, 20, 25)
+    found, wanted = one._read(edges, a, SHARE), one._conditional(one.slope * a, SHARE)
+    scale = np.abs(wanted).max(axis=1, keepdims=True)
+    for row in (0, 1, 5):
+        assert (np.abs(found[row] - wanted[row]) <= 1e-12 * scale[row]).all()
+    # rounding of what is read: sixteen ulp of the largest size in the panel
+    panel = np.minimum(np.searchsorted(edges[1:-1], a, side="right"), 23)
+    for at, noise in zip(panel, found[2], strict=True):
+        inside = np.abs(one._conditional(one.slope * np.linspace(edges[at], edges[at + 1], 201), SHARE)[1]).max()
+        assert 0.9 * 16 * EPS * inside <= noise <= 16 * EPS * inside * (1 + 1e-9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "VALUES_AT_ONCE", 7 * 20 * 3)
+        np.testing.assert_allclose(one._read(edges, a, SHARE), found, rtol=1e-12, atol=1e-13)
+
+
+def test_norms_that_bound_the_rounding_of_places():
+    """√(E f² E g²) with E g² = E b⁴ = 3q'² of g = x², where that is less than what single places may do."""
+    one = rule(ONE, SQUARE)
+    assert one._norms(9.0) == pytest.approx(3 * math.sqrt(3) * QP, rel=1e-13)
+    # a step met by a mean: E |b z g|/s
+    q, close = 1.0, 1 - 2.0**-12
+    pair = (q, q, close, 1 - close**2)
+    sharp = rule(kc.Activation("Heaviside(x)"), kc.Activation("Heaviside(x)"), pair)
+    assert sharp.close
+    noise = sharp.sums(SHARE)[3]
+    assert noise == pytest.approx(PLACING_STEPS * EPS * 0.5, rel=1e-3)
+    assert not rule(TANH, TANH).close
+
+
+def test_the_largest_product_within_the_last_reach():
+    bump = kc.Activation("1+exp(60-50*(x-12)**2)")
+    for pair, size in (((bump, ONE), 1), ((ONE, bump), 1), ((bump, bump), 2)):
+        found = module._largest(*pair, (1.0, 1.0, 0.3, 0.91))
+        assert 0.7**size < found / math.exp(60 * size) < 1.4**size
+    # 38 deviations of two
+    assert module._largest(SQUARE, ONE, (4.0, 1.0, 0.0, 4.0)) == pytest.approx(76**2, rel=0.02)
