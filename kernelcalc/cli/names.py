@@ -19,6 +19,10 @@ class Finite(click.FloatRange):
         return number
 
 
+# Of hidden layers in formulas; powers of them stay within float64.
+WIDTH = click.IntRange(1, 10**12)
+
+
 class Named(click.ParamType):
     """Text, of which a table of the package knows the usual ones; anything else is judged by the command."""
 

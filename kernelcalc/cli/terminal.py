@@ -74,6 +74,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except KernelcalcError as error:
             raise Refusal(str(error)) from error
+        except MemoryError as error:
+            why = f", got: {error}" if str(error) else ""
+            hint = "fewer points, networks or draws and smaller widths take less"
+            raise Refusal(f"expected settings that fit into memory{why}; {hint}") from error
         except KeyboardInterrupt as error:
             raise Interruption("Interrupted; no unfinished file is left.") from error
 

@@ -12,6 +12,7 @@ from sympy import srepr
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
+from kernelcalc.arguments import shown
 from kernelcalc.errors import InputError, ShapeError
 from kernelcalc.kernels.arithmetic import Arithmetic, Balls, Floats, resolve_arithmetic
 from kernelcalc.kernels.balls import certified_layers
@@ -28,6 +29,9 @@ from kernelcalc.kernels.network import Network, positive_integer
 from kernelcalc.kernels.points import check_points
 from kernelcalc.kernels.texts import number, typed
 from kernelcalc.patience import watched
+
+# Far more than any network has; each of its layers is an object.
+MOST_LAYERS = 100_000
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -283,6 +287,8 @@ class MLP(Sequential):
         n_out: int = 1,
     ) -> None:
         hidden = positive_integer("depth", depth) - 1
+        if hidden >= MOST_LAYERS:
+            raise InputError(f"a depth from 1 to {MOST_LAYERS}", shown(depth))
         if isinstance(activation, list | tuple):
             if len(activation) != hidden:
                 raise InputError(f"{hidden} activations for depth={depth}", f"{len(activation)}")

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from kernelcalc.cli import main
+from kernelcalc.cli.terminal import Commands
 
 FUNCTIONS = (
     "tanhh", "", "x +", "y", "x*y", "1/0", "x/(x-x)", "__import__('os')", "lambda x: x", "x; x", "(x", "x)", "relu(",
@@ -19,7 +20,8 @@ FUNCTIONS = (
     "x\x00", "[x]", "True", "@", "nan*x", "I*x",
 )  # fmt: skip
 NETWORK = (
-    ("--depth", "0"), ("--depth", "-1"), ("--depth", "1.5"), ("--depth", "two"), ("--sigma-w", "0"), ("--sigma-w", "-1"),
+    ("--depth", "0"), ("--depth", "-1"), ("--depth", "1" + "0" * 30),
+    ("--depth", "1.5"), ("--depth", "two"), ("--sigma-w", "0"), ("--sigma-w", "-1"),
     ("--sigma-w", "nan"), ("--sigma-w", "inf"), ("--sigma-w", "1e40"), ("--sigma-w", "1e-320"), ("--sigma-w", "w"),
     ("--beta", "-0.1"),
     ("--beta", "nan"), ("--beta", "inf"), ("--beta", "b"),
@@ -66,6 +68,7 @@ def activations(option: str = "-a") -> tuple[tuple[str, ...], ...]:
 
 WRONG: dict[str, tuple[tuple[str, ...], ...]] = {
     "spectrum": (
+        ("--width", "1" + "0" * 40),
         *activations(), *NETWORK, *DATA, *POINTS, *TARGETS, *OUT, *ODD, *LOOKS, ("--width", "0"), ("--width", "w"),
         ("-a", "exp(x^2)"),
     ),
@@ -161,6 +164,19 @@ WRONG: dict[str, tuple[tuple[str, ...], ...]] = {
         ("training", "--widths", "2,"),
     ),
 }  # fmt: skip
+
+
+def test_more_than_there_is_memory() -> None:
+    group = Commands("group")
+
+    @group.command()
+    def large() -> None:
+        raise MemoryError("Unable to allocate 1.43 TiB for an array")
+
+    done = CliRunner().invoke(group, ["large"])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("Error: expected settings that fit into memory, got: Unable to allocate 1.43 TiB")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_thirty_of_each() -> None:
