@@ -9,7 +9,7 @@ import click
 
 from kernelcalc.cli.dataset import DataOptions, data_options, loss_option, network_options, positioned
 from kernelcalc.cli.drawing import Drawing, drawing_options
-from kernelcalc.cli.names import ACTIVATION, WIDTH
+from kernelcalc.cli.names import ACTIVATION, HIDDEN_WIDTH
 from kernelcalc.cli.recipe import Remembered, recipe
 from kernelcalc.cli.terminal import progress, say, say_written, shows_progress
 
@@ -64,7 +64,7 @@ class LogTimes(click.ParamType):
     help="Quantiles of the mean of T networks too, in the file and as a darker band (mse).",
 )  # fmt: skip
 @click.option(
-    "--width", "first_order", type=WIDTH, metavar="WIDTH",
+    "--width", "first_order", type=HIDDEN_WIDTH, metavar="WIDTH",
     help="Add the moments at t = 0 at this width, to first order in 1/width, as diamonds (mse, fully connected networks; "
     "up to half a minute for 256 points).",
 )  # fmt: skip

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -312,7 +312,7 @@ def count(number: int, noun: str) -> str:
 
 def _labels(labels: str | None, data: str) -> Any:
     """One name, or several with commas where no file or column could be meant."""
-    return labels if labels is None or "," not in labels or Path(labels).is_file() else _names(labels)
+    return labels if labels is None or "," not in labels or os.path.isfile(labels) else _names(labels)
 
 
 def _names(text: str | None) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ class OutputPath(click.Path):
         try:
             os.lstat(text)
         except (ValueError, OSError) as error:
-            if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            if isinstance(error, ValueError) or error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 self.fail(f"expected the name of a file or folder, got {text[:40]!r}: {error.args[-1]}", param, ctx)
         path = super().convert(value, param, ctx)
         return Folder(path) if text.endswith(("/", os.sep)) else path

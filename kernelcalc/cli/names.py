@@ -20,7 +20,7 @@ class Finite(click.FloatRange):
 
 
 # Of hidden layers in formulas; powers of them stay within float64.
-WIDTH = click.IntRange(1, 10**12)
+HIDDEN_WIDTH = click.IntRange(1, 10**12)
 
 
 class Named(click.ParamType):

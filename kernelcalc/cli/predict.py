@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kernelcalc.cli.dataset import DataOptions, data_options, drawn, loss_option, network_options, positioned
-from kernelcalc.cli.names import ACTIVATION, WIDTH, Finite
+from kernelcalc.cli.names import ACTIVATION, HIDDEN_WIDTH, Finite
 from kernelcalc.cli.recipe import Remembered, recipe
 from kernelcalc.cli.terminal import say, say_written, shows_progress
 
@@ -39,7 +39,7 @@ _BAND_SAMPLES = 64
 @data_options
 @loss_option
 @click.option(
-    "--width", type=WIDTH, default=1000, show_default=True,
+    "--width", type=HIDDEN_WIDTH, default=1000, show_default=True,
     help="Hidden width for which rates are translated to the standard parametrisation and to PyTorch's default layers.",
 )  # fmt: skip
 @click.option(

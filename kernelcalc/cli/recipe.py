@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def check_not_input(paths: Iterable[Path]) -> None:
         Path(one) for one in (typed.get("data"), typed.get("labels"), typed.get("file")) if isinstance(one, str) and one
     ]
     for path in paths:
-        if any(_is_file(one) and path.exists() and path.samefile(one) for one in read):
+        if any(os.path.isfile(one) and path.exists() and path.samefile(one) for one in read):
             raise OutputFileError(f"expected another name than that of a file that is read, got {path}")
 
 
@@ -62,16 +63,9 @@ def as_text(made: dict[str, Any]) -> str:
 
 def digest_of(data: Any) -> str | None:
     """SHA-256 of a data file; None where there is none."""
-    if not isinstance(data, str) or not _is_file(Path(data)):
+    if not isinstance(data, str) or not os.path.isfile(data):
         return None
     return hashlib.sha256(Path(data).read_bytes()).hexdigest()
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # such as a name that is too long
-        return False
 
 
 def _names(ctx: click.Context) -> list[str]:

@@ -13,7 +13,7 @@ import click
 
 from kernelcalc.cli.dataset import DataOptions, data_options, drawn, loss_option, network_options, positioned
 from kernelcalc.cli.drawing import OutputPath, ending_of
-from kernelcalc.cli.names import ACTIVATION, WIDTH
+from kernelcalc.cli.names import ACTIVATION, HIDDEN_WIDTH
 from kernelcalc.cli.predict import as_numbers
 from kernelcalc.cli.recipe import Remembered, recipe
 from kernelcalc.cli.terminal import progress, say, say_written, shows_progress
@@ -49,7 +49,7 @@ _FORMULAS = (
 @network_options
 @data_options
 @loss_option
-@click.option("--width", type=WIDTH, default=1000, show_default=True, help="Hidden width.")
+@click.option("--width", type=HIDDEN_WIDTH, default=1000, show_default=True, help="Hidden width.")
 @click.option("--samples", type=click.IntRange(min=2), default=8, show_default=True, help="Draws for losses but mse.")
 @click.option("--networks", type=click.IntRange(min=0), help="Finite networks measured beside.  [default: as predict]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all that is drawn.")

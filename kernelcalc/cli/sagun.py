@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 import click
@@ -43,7 +43,7 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -
 def _points(experiment: str, data: DataOptions, seed: int) -> dict[str, Any]:
     """Settings that say which points: a number of them, names of the experiment spectra, or the user's own."""
     given = data.data or ""
-    if experiment == "spectra" and given and not Path(given).exists() and given not in ("mnist14", "mnist28"):
+    if experiment == "spectra" and given and not os.path.exists(given) and given not in ("mnist14", "mnist28"):
         chosen: dict[str, Any] = {"data": tuple(dict.fromkeys(part.strip() for part in given.split(",")))}
     elif given and experiment not in WITH_DATA:
         raise click.UsageError(f"the experiment {experiment} has no --data; {', '.join(WITH_DATA)} have")

@@ -6,7 +6,7 @@ import click
 
 from kernelcalc.cli.dataset import DataOptions, data_options, loss_option, network_options, positioned
 from kernelcalc.cli.drawing import Drawing, drawing_options
-from kernelcalc.cli.names import ACTIVATION, WIDTH
+from kernelcalc.cli.names import ACTIVATION, HIDDEN_WIDTH
 from kernelcalc.cli.recipe import Remembered, recipe
 from kernelcalc.cli.terminal import say, say_written
 
@@ -24,7 +24,7 @@ from kernelcalc.cli.terminal import say, say_written
 @network_options
 @data_options
 @loss_option
-@click.option("--width", type=WIDTH, default=1000, show_default=True, help="Hidden width, for S.")
+@click.option("--width", type=HIDDEN_WIDTH, default=1000, show_default=True, help="Hidden width, for S.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the initialisation.")
 @click.option(
     "--components", type=click.IntRange(min=1), metavar="K",

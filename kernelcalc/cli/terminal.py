@@ -114,7 +114,7 @@ def json_option() -> click.Option:
             try:
                 is_folder = not value or Path(value).is_dir()
             except OSError as error:
-                raise OutputFileError(f"cannot write {value[:40]}...: {error.strerror}") from error
+                raise OutputFileError(f"cannot write {value[:80]}: {error.strerror}") from error
             if is_folder or "\0" in value:
                 raise OutputFileError(f"expected the name of a file with --json, got {value!r}")
             writable_folder(Path(value).parent)

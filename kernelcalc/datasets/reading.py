@@ -142,7 +142,7 @@ def load(
 def _label_file(request: Request) -> Path | None:
     """The file that is asked for as labels: a name with an ending or a folder, of a file that is there."""
     path = Path(request.labels) if isinstance(request.labels, str) else Path()
-    return path if (path.suffix or path.parent != Path()) and path.is_file() else None
+    return path if (path.suffix or path.parent != Path()) and os.path.isfile(path) else None
 
 
 def _of_object(source: Any, request: Request) -> Data:
@@ -182,8 +182,11 @@ def _of_frames(data: Any, target: Any, name: str, request: Request) -> Data:
 
 
 def _of_file(path: Path, request: Request) -> Data:
-    if _is_folder(path):
-        x, y, notes = read_folder(path)
+    if os.path.isdir(path):
+        try:
+            x, y, notes = read_folder(path)
+        except OSError as error:
+            raise DataFileError("a folder that can be read", f"{path}: {error.strerror}") from error
         return from_array(x, y, str(path), request, "pictures", "names of folders", notes)
     content, ending = _content(path), _ending(path)
     if content[:4] == b"PAR1" or ending in (".parquet", ".pq"):
@@ -217,13 +220,6 @@ def _ending(path: Path) -> str:
     return Path(name.removesuffix(".gz").removesuffix(".bz2").removesuffix(".xz")).suffix
 
 
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError as error:  # such as a name that is too long
-        raise DataFileError("an existing data file", f"{path}: {error.strerror}") from error
-
-
 def _content(path: Path) -> bytes:
     """The bytes of a file, unpacked.
 
@@ -235,6 +231,9 @@ def _content(path: Path) -> bytes:
     try:
         if not path.exists():
             raise DataFileError("an existing data file", str(path))
+        # which may have no end
+        if path.is_char_device():
+            raise DataFileError("a file or a pipe", f"the device {path}")
         content = path.read_bytes()
         for head, unpack in _PACKED.items():
             if content.startswith(head):

@@ -49,6 +49,9 @@ def recipe_of(path: str | os.PathLike[str]) -> str:
         The file cannot be read, or has none.
     """
     try:
+        # which may have no end
+        if Path(path).is_char_device():
+            raise DataFileError("a file that can be read", f"the device {path}")
         data = Path(path).read_bytes()
     except OSError as error:
         raise DataFileError("a file that can be read", f"{path}: {error.strerror or error}") from error

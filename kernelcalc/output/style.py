@@ -271,10 +271,9 @@ def _use(base: Any, name: str) -> None:
             warnings.simplefilter("ignore")
             importlib.import_module("scienceplots")
     try:
-        base.use(name)
-        read = importlib.import_module("matplotlib").rc_params_from_file
-        if Path(name).is_file() and not len(read(name, use_default_template=False)):
+        if Path(name).is_file() and not re.search(rb"^\s*[a-z][\w.]*\s*:", Path(name).read_bytes(), re.MULTILINE):
             raise InputError("a style file, with lines such as font.size: 9", name)
+        base.use(name)
     except (OSError, UnicodeDecodeError) as error:
         raise UnknownNameError("a style of matplotlib", name, base.available) from error
 

@@ -31,6 +31,7 @@ DATA = (
     ("--data", "nan.csv"), ("--data", "header.csv"), ("--data", "good.csv", "--labels", "nothing"),
     ("--data", "good.csv", "--columns", "nothing"), ("--data", "good.csv", "--drop", "nothing"), ("--data", ""),
     ("--data", "good.csv", "--decimal", ";"), ("--data", "https://example.com/good.csv"), ("--data", "x" * 300),
+    ("--data", "/dev/zero"),
     ("--data", "good.csv", "--json", "good.csv"), ("--labels", "label"),
 )  # fmt: skip
 POINTS = (("-n", "0"), ("-n", "-1"), ("-n", "257"), ("-n", "some"), ("--data", "good.csv", "-n", "100"))
@@ -88,7 +89,7 @@ WRONG: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "again": (
         (), ("missing.png",), (".",), ("empty.csv",), ("junk.npz",), ("good.csv",), ("words.csv",), ("nan.csv",), ("file",),
-        ("",),
+        ("",), ("/dev/zero",), ("x" * 300,),
         *((f"bad{i}.svg",) for i in range(len(RECIPES))),
     ),
     "predict": (
@@ -137,7 +138,7 @@ WRONG: dict[str, tuple[tuple[str, ...], ...]] = {
         *activations(), *NETWORK, *DATA[:-1], *OUT, *ODD, *LOOKS, ("-a", "step"), ("--depth", "1"), ("--widths", "8"),
         ("--widths", "8,8"), ("--widths", "8,x"), ("--widths", "0,8"), ("--widths", ""), ("--trials", "1"), ("--times", "-1"),
         ("--times", "inf"), ("--times", "nan"), ("--times", "a"), ("-n", "9"), ("-n", "0"), ("--workers", "0"),
-        ("--scheduler", "here"), ("--resume", "file/x"),
+        ("--scheduler", "here"), ("--resume", "file/x"), ("--resume", "/dev/zero"), ("--resume", "good.csv"),
     ),
     "figure": (
         (), ("4",), ("1", "-n", "257"), ("1", "-n", "3"), ("1", "--width", "1"), ("1", "--trials", "1"), ("1", "-a", "relu"),

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from kernelcalc import datasets
+from kernelcalc.cli import main
 from kernelcalc.errors import DataFileError, InputError, KernelcalcError, MissingExtraError, NotFiniteError
 
 X = [[1.5, 2.0], [3.0, 4.0], [5.0, -6.25]]
@@ -422,6 +424,20 @@ def test_no_file(tmp_path: Path) -> None:
         datasets.load("")
 
 
+def test_files_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another user meets them."""
+    (tmp_path / "p.csv").write_text("1,2\n")
+
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for name, source in (("read_bytes", "p.csv"), ("exists", "p.csv"), ("iterdir", ".")):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, name, refuse)
+            with pytest.raises(DataFileError, match="Permission denied"):
+                datasets.load(tmp_path / source)
+
+
 def test_parquet(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     frame = pd.DataFrame({"a": [1.5, 3, 5], "b": [2, 4, -6.25], "kind": ["x", "y", "x"]}, index=[5, 6, 9])
@@ -541,9 +557,31 @@ def test_addresses_are_no_files(address: str) -> None:
 
 
 def test_names_of_files_that_cannot_be(tmp_path: Path) -> None:
-    for name in ("a" * 300, "a\0b", str(tmp_path / "a" / "b.csv"), " "):
+    for name in ("a\0b", str(tmp_path / "a" / "b.csv"), " "):
         with pytest.raises(DataFileError, match="existing data file"):
             datasets.load(name)
+    with pytest.raises(DataFileError, match="File name too long"):
+        datasets.load("a" * 300)
+    # so many names of columns are no file either
+    names = [f"a{i}" for i in range(100)]
+    (tmp_path / "wide.csv").write_text(f"x,{','.join(names)}\n" + f"1.5,{','.join('0' * 100)}\n" * 2)
+    done = CliRunner().invoke(
+        main,
+        [
+            "kernels",
+            "--data",
+            str(tmp_path / "wide.csv"),
+            "--labels",
+            ",".join(names),
+            "--only",
+            "sigma",
+            "-a",
+            "erf",
+            "-o",
+            str(tmp_path / "k.npz"),
+        ],
+    )
+    assert "column x; labels: columns a0, a1, a2, ..., a99, 100 numbers each" in done.stdout
 
 
 def test_columns_are_never_taken_for_labels_by_place(tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ class TrialLog:
         self._path = path_of(path)
         header = json.loads(json.dumps({"format": _FORMAT, "seed": seed, "settings": settings}, default=_json))
         try:
+            if self._path.is_char_device():
+                raise OutputFileError(f"cannot keep trials in {self._path}: it is a device")
             self._file = self._open()
             try:
                 _lock(self._file, self._path)
