@@ -22,6 +22,9 @@ LARGEST = 1e140
 # No product is within an eighth of its pair's c² if even the largest c² is below this times the smallest q q'.
 SURELY_APART = 0.87
 
+# Nor if even the smallest qq' − c² is above this times the largest qq': an eighth with some rounding.
+DIFFERENT = 0.126
+
 # Veltkamp's constant 2^27 + 1 splits a double into two halves whose products are exact.
 _SPLITTER = 134217729.0
 
@@ -79,8 +82,9 @@ class PointCovariance(Covariance):
 
     @cached_property
     def extremes(self) -> tuple[float, float, float, float, float]:
+        # c² ≤ qq', and equality where a point is with itself
         low, high = float(self.variances.min()), float(self.variances.max())
-        return low, high, low, high, max(float(self.c.max()), -float(self.c.min()))
+        return low, high, low, high, high
 
     def of_columns(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         return shifted(function(self.variances), len(self.c))
@@ -110,15 +114,20 @@ def determinant(q: np.ndarray, qp: np.ndarray, c: np.ndarray, own: int = 0) -> n
 def determinant_and_close(
     q: np.ndarray, qp: np.ndarray, c: np.ndarray, own: int = 0
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-    """:func:`determinant`, and the indices of all other pairs with qq' − c² ≤ qq'/8; None where there are none."""
+    """:func:`determinant`, and the indices of all other pairs with qq' − c² ≤ qq'/8; None where there are none.
+
+    With ``own`` all are pairs of the points of q.
+    """
     first = q * qp
     det = np.asarray(first - c * c)
-    others = c
+    others, apart, variances = (c[own:], det[own:], q) if own else (c, det, qp)
     if own:
         det[:own] = 0.0
-        others = c[own:]
+    most = float(q.max(initial=0.0)) * float(variances.max(initial=0.0))
+    if float(apart.min(initial=np.inf)) > DIFFERENT * most:
+        return det, None
     largest = max(float(others.max(initial=0.0)), -float(others.min(initial=0.0)))
-    if largest * largest < SURELY_APART * float(q.min(initial=np.inf)) * float(qp.min(initial=np.inf)):
+    if largest * largest < SURELY_APART * float(q.min(initial=np.inf)) * float(variances.min(initial=np.inf)):
         return det, None
     # Elsewhere the rounding of the products is no more than 8 ulp of their difference.
     close = np.asarray(det <= first / 8)

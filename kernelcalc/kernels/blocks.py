@@ -135,21 +135,20 @@ class Triangle(NamedTuple):
         """As those of the second point, (rows, side)."""
         return shifted(values, len(self.rows))
 
-    def square(self, values: np.ndarray, transposed: np.ndarray) -> np.ndarray:
-        """The values of a kernel and of its transpose as a square.
+    def square(self, values: np.ndarray, transposed: np.ndarray, into: np.ndarray | None = None) -> np.ndarray:
+        """The values of a kernel and of its transpose as a square, in the place that is given.
 
         Raises
         ------
         DivergentExpectationError
             For NaN or infinity.
         """
-        both = [np.broadcast_to(values, self.rows.shape)]
-        if transposed is not values:
-            both.append(np.broadcast_to(transposed, self.rows.shape))
-        known = both[0] if len(both) == 1 else np.concatenate(both)
-        check_finite(known)
+        known = (values,) if transposed is values else (values, transposed)
+        both = [one if one.shape == self.rows.shape else np.broadcast_to(one, self.rows.shape) for one in known]
+        all_of_them = both[0] if len(both) == 1 else np.concatenate(both)
+        check_finite(all_of_them)
         # places are right: looking whether they are takes half as long again
-        return known.take(self.place if len(both) == 1 else self.turned, mode="clip")
+        return all_of_them.take(self.place if len(both) == 1 else self.turned, mode="clip", out=into)
 
 
 @lru_cache(maxsize=4)

@@ -8,7 +8,6 @@ what E_ij and σ_w² are, a set of pairs (:class:`Pairs`) where the diagonals of
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from copy import copy
 from functools import lru_cache
 from typing import Any, Self
 
@@ -140,7 +139,8 @@ class Step:
 
     def fresh(self) -> Self:
         """The same step for other points."""
-        new = copy(self)
+        new = object.__new__(type(self))
+        vars(new).update(vars(self))
         new.prepared, new.diagonals = None, (DiagonalKernels(), DiagonalKernels())
         return new
 
@@ -331,8 +331,13 @@ def planned(layers: Iterable[Layer], names: Iterable[str], *, every_layer: bool 
 def first_diagonal(step: Step, gram: Any, numbers: Numbers) -> DiagonalKernels:
     """Σ, Θ, Φ behind the first layer of weights, from x·x/n_0 of every point; Σ even if nothing needs it."""
     zeros = numbers.zeros(gram)
-    wanted = Step(step.layer, (), step.diagonal_after | {"sigma"})
+    wanted = _of_points(step.layer, step.diagonal_after | {"sigma"})
     return wanted.diagonal(DiagonalKernels(sigma=gram, theta=zeros, phi=zeros), numbers)
+
+
+@lru_cache(maxsize=64)
+def _of_points(layer: Layer, diagonal_after: frozenset[str]) -> Step:
+    return Step(layer, (), diagonal_after)
 
 
 def first_kernels(step: Step, gram: Any, numbers: Numbers) -> PairKernels:

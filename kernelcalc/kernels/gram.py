@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -64,13 +64,18 @@ def compiling_pays(act: Activation, pairs: int) -> bool:
     return pairs >= WORTH_COMPILING and recognise(act) is None and find_spec("numba") is not None
 
 
+@lru_cache(maxsize=64)
+def _scales(dense: Dense) -> Scales:
+    scales = Numbers().scales(dense)
+    return replace(scales, weight=UNITY) if dense.sigma_w == 1 else scales
+
+
 class Floats(Numbers):
     """float64: expectations of whole blocks, prepared once for all points."""
 
     def scales(self, dense: Dense) -> Scales:
         """The numbers of a dense layer; σ_w = 1 multiplies nothing."""
-        scales = super().scales(dense)
-        return replace(scales, weight=UNITY) if dense.sigma_w == 1 else scales
+        return _scales(dense)
 
     def on_diagonal(self, step: Step, at: DiagonalKernels, orders: Orders) -> dict[tuple[int, int], Any]:
         """E_ij at (x, x)."""
@@ -239,7 +244,7 @@ class KernelComputation:
         if self.matrix.packed and rows == columns:
             pairs = triangle(rows.stop - rows.start)
             for name, array in output.items():
-                array[rows, columns] = pairs.square(getattr(kernels, name), getattr(kernels, turned(name)))
+                pairs.square(getattr(kernels, name), getattr(kernels, turned(name)), array[rows, columns])
             return
         shape = rows.stop - rows.start, columns.stop - columns.start
         for name, array in output.items():

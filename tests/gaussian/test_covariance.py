@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernelcalc.errors import CovarianceError, NotFiniteError, ShapeError
-from kernelcalc.gaussian.covariance import LARGEST, Covariance, determinant, make_covariance
+from kernelcalc.gaussian.covariance import LARGEST, Covariance, determinant, determinant_and_close, make_covariance
 
 positive = st.floats(1e-8, 1e4)
 
@@ -149,3 +149,24 @@ def test_no_warning_where_products_leave_the_range():
     for c in (1e200, [0.0, -1e308]):
         with pytest.raises(CovarianceError):
             make_covariance(1.0, 1.0, c)
+
+
+@pytest.mark.parametrize("own", [0, 1])
+@pytest.mark.parametrize("reach", [0.3, 0.9, 0.94, 0.999])
+@pytest.mark.parametrize("spread", [1.0, 1.3, 6.0])
+def test_which_pairs_are_close(spread, reach, own):
+    """Those with |ρ| ≥ √(7/8) = 0.935, found pair by pair, whatever bounds of all pairs together say."""
+    rng = np.random.default_rng(3)
+    q = rng.uniform(1.0, spread, 12)
+    # row d: points i and i + d; with ``own`` the first row are the points with themselves
+    qp = np.stack([np.roll(q, -d) for d in range(7)]) if own else rng.uniform(1.0, spread, (7, 12))
+    rho = rng.uniform(-reach, reach, (7, 12))
+    rho[3, 5], rho[6, 2] = reach, -reach
+    if own:
+        rho[0] = 1.0
+    c = rho * np.sqrt(q * qp)
+    det, close = determinant_and_close(q[None], qp, c, own)
+    expected = [(d, i) for d in range(own, 7) for i in range(12) if abs(rho[d, i]) > np.sqrt(7 / 8)]
+    assert ([] if close is None else list(zip(*(index.tolist() for index in close), strict=True))) == expected
+    np.testing.assert_allclose(det[own:], ((1 - rho**2) * q * qp)[own:], rtol=1e-12)
+    assert not det[:own].any()

@@ -145,10 +145,11 @@ class _Smoothed:
 
     @cached_property
     def ends(self) -> tuple[tuple[float, float, float], tuple[float, float, float, float]]:
-        """The least Q, Q', r² and the largest Q, Q', r², |c|."""
+        """No more than the least Q, Q', r² and no less than the largest Q, Q', r², |c|: vq' + v'q + vv' ≤ r² ≤ QQ'."""
         (v, vp), (low, high, low_p, high_p, c) = self.variances, self.cov.extremes
-        square = float(self.square.min()), float(self.square.max())
-        return (low + v, low_p + vp, square[0]), (high + v, high_p + vp, square[1], c)
+        least = v * low_p + vp * low + v * vp
+        least = least if least > 0 else float(self.square.min())
+        return (low + v, low_p + vp, least), (high + v, high_p + vp, (high + v) * (high_p + vp), c)
 
     @cached_property
     def scale(self) -> float:
@@ -159,13 +160,13 @@ class _Smoothed:
     @cached_property
     def degenerate(self) -> bool:
         """Whether r = 0 somewhere."""
-        return not bool(np.all(self.square))
+        return not self.ends[0][2] > 0
 
     @cached_property
     def opening(self) -> np.ndarray:
         """π minus the angle between a and b: atan2(r, −c), π/2 where a or b is 0: a step there is ½."""
         opening = arctangent(self.c, self.r, self.ratio, opening=True)
-        if not all(self.variances) and not (np.all(self.q) and np.all(self.qp)):
+        if not all(self.variances) and not min(self.cov.extremes[0], self.cov.extremes[2]) > 0:
             opening = np.where((self.q == 0) | (self.qp == 0), np.pi / 2, opening)
         return opening
 
@@ -197,10 +198,10 @@ def _kink_pair(kind: str, m: int, n: int, s: _Smoothed, *, swap: bool = False) -
         return _kink_pair(kind, n, m, s, swap=not swap)
     if m == 0 and n == 0:
         if kind == "R":
-            return Pair(value=s.arch / (2 * np.pi), loss=DIFFERENCE_LOSS)
-        return Pair(value=(s.r + s.c * s.turn) / (2 * np.pi))
+            return Pair(value=s.arch * (0.5 / np.pi), loss=DIFFERENCE_LOSS)
+        return Pair(value=(s.r + s.c * s.turn) * (0.5 / np.pi))
     if m == 1:
-        return Pair(value=(s.opening if kind == "R" else s.turn) / (2 * np.pi))
+        return Pair(value=(s.opening if kind == "R" else s.turn) * (0.5 / np.pi), bounded=True)
     if kind == "K":
         return Pair(value=np.zeros_like(s.c))
     # E[relu(a) H(b)] = (√(QQ') + c)/(2√(2πQ')), with the sum rationalised where c < 0.
@@ -361,6 +362,17 @@ class ClosedForm:
     terms: tuple[tuple[Pair, Polynomial], ...]
     parts: Split
     pairs: SharedPairs
+
+    def surely(self, rtol: float) -> bool:
+        """Whether bounds for all elements together show each of them good to this, relative to itself."""
+        if self.relative <= rtol:
+            bounded = all(pair.bounded and p == AS_IT_IS for pair, p in self.terms)
+            # one number instead of an array of them: NaN and infinity pass on to a sum
+            return bounded or bool(np.isfinite(self.value.sum()))
+        if not self.largest < math.inf:
+            return False
+        smallest = float(self.value.min())
+        return self.largest <= rtol * (smallest if smallest > 0 else float(np.abs(self.value).min()))
 
     @property
     def steps(self) -> float:

@@ -216,21 +216,18 @@ class ClosedBlocks:
         self, found: closed.ClosedForm, i: int, j: int, rows: Index, columns: Index, shared: closed.SharedPairs
     ) -> bool:
         """Whether bounds for a whole block show that no pair's error is too large."""
-        if found.relative <= self.points.rtol:
-            # one number instead of an array of them: NaN and infinity pass on to a sum
-            return bool(np.isfinite(found.value.sum()))
+        rtol = self.points.rtol
+        if found.relative <= rtol:
+            return found.surely(rtol)
         if not found.largest < np.inf:
             return False
         octaves = self.points.octave_norms(i, j)
-        if found.largest <= self.points.rtol * smallest_scale(*octaves, shared.reach_at_most):
+        if found.largest <= rtol * smallest_scale(*octaves, shared.reach_at_most) or found.surely(rtol):
             return True
-        smallest = float(found.value.min())
-        if found.largest <= self.points.rtol * (smallest if smallest > 0 else float(np.abs(found.value).min())):
-            return True
-        if found.largest <= self.points.rtol * smallest_scale(*octaves, shared.reach):
+        if found.largest <= rtol * smallest_scale(*octaves, shared.reach):
             return True
         norms = self.points.norms(i, "rows")[_reach(rows)], self.points.norms(j, "columns")[_reach(columns)]
-        return found.largest <= self.points.rtol * smallest_scale(*norms, shared.reach)
+        return found.largest <= rtol * smallest_scale(*norms, shared.reach)
 
 
 def _points(index: Index, at: tuple[np.ndarray, ...], axis: int) -> np.ndarray:
@@ -264,7 +261,8 @@ def _at_points(f: Activation, g: Activation, cov: Covariance, rtol: float) -> np
     known = kinds.recognise(f), kinds.recognise(g)
     if known[0] is not None and known[1] is not None:
         found = closed.expectation(known[0], known[1], cov)
-        if found is not None and (found.error <= rtol * np.abs(found.value)).all() and np.isfinite(found.value).all():
+        good = found is not None and (found.surely(rtol) or (found.error <= rtol * np.abs(found.value)).all())
+        if found is not None and good and np.isfinite(found.value).all():
             return np.broadcast_to(found.value, cov.q.shape)
     unique, back = np.unique(cov.q, return_inverse=True)
     once = Covariance(q=unique, qp=unique, c=unique, det=np.zeros_like(unique))

@@ -14,7 +14,8 @@ import numpy as np
 class Pair:
     """A value and what its rounding is relative to; None is the value itself, times ``loss`` or, pair by pair, ``finer``.
 
-    Of a sum whose terms cancel ``apart`` gives the sum of their sizes, and ``limit`` is no less than any of these.
+    Of a sum whose terms cancel ``apart`` gives the sum of their sizes, and ``limit`` is no less than any of these. What is
+    ``bounded`` is a number wherever its covariance is one.
     """
 
     value: np.ndarray
@@ -23,6 +24,7 @@ class Pair:
     finer: Callable[[], np.ndarray] | None = None
     apart: Callable[[], np.ndarray] | None = None
     limit: float | None = None
+    bounded: bool = False
 
     @property
     def size(self) -> np.ndarray:

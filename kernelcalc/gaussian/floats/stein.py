@@ -60,6 +60,8 @@ def regrouped(combination: Combination, least: float) -> tuple[tuple[Term, float
     There the right-hand side hardly cancels, while Stein's lemma on the left loses a factor q/v; below it is the other way
     round.
     """
+    if not any(_has_two_forms(term) and term.variance <= least for term in combination):
+        return tuple(combination.items())
     result: Combination = {}
     for term, weight in combination.items():
         parts = {term: weight}
@@ -85,7 +87,10 @@ def evaluate(polynomial: Polynomial, q: Any, qp: Any, c: Any) -> Any:
     total: Any = 0.0
     for k in range(max(k for _, _, k in polynomial), -1, -1):
         # a float as long as there is nothing to multiply
-        total = total * c if isinstance(total, np.ndarray) or total else total
+        if isinstance(total, np.ndarray):
+            total = total * c
+        elif total:
+            total = c if total == 1 else total * c
         for (i, j, power), weight in polynomial.items():
             if power == k:
                 term = weight * q**i if i else weight

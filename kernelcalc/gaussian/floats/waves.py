@@ -118,4 +118,4 @@ class SlowWaves:
             value *= self._envelope
         w, wp = self.rates
         # x coth x ≤ 1 + |x| is what rounding of x does to sinh x
-        return Pair(value=value, loss=2 + 2 * (w**2 + wp**2) * self.largest)
+        return Pair(value=value, loss=2 + 2 * (w**2 + wp**2) * self.largest, bounded=True)
