@@ -1,5 +1,6 @@
 """Blocks of pairs by themselves: covariances against fractions, and which points are the same."""
 
+from dataclasses import FrozenInstanceError
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import pytest
 from kernelcalc.kernels import point_blocks as module
 from kernelcalc.kernels.fold import INPUT
 from kernelcalc.kernels.layer import Scales
-from kernelcalc.kernels.point_blocks import Block, CorrelationBlock, PointBlock, Source, TriangleBlock
+from kernelcalc.kernels.point_blocks import Block, CorrelationBlock, PointBlock, Prepared, Source, TriangleBlock
 from kernelcalc.kernels.points import NEAR_PARALLEL
 from kernelcalc.kernels.state import DiagonalKernels, PairKernels
 
@@ -169,3 +170,13 @@ def test_a_block_of_no_kind_knows_no_points():
     for ask in (block.equal, block.first):
         with pytest.raises(NotImplementedError):
             ask(None, None, None)
+
+
+def test_what_is_prepared_stays_as_it_was():
+    for kind, values in ((Prepared, ("expectations", "small_angles", "chaotic")), (Source, ("act", "cov"))):
+        one = kind(**dict.fromkeys(values, 1))
+        assert one != kind(**dict.fromkeys(values, 1))
+        with pytest.raises(FrozenInstanceError):
+            setattr(one, values[0], 2)
+        with pytest.raises(TypeError):
+            kind(*[1] * len(values))
