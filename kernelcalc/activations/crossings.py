@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -74,11 +75,15 @@ class Crossing(sp.NumberSymbol):
 
 @lru_cache(maxsize=4096)
 def _refined(switch: sp.Expr, low: sp.Rational, high: sp.Rational, bits: int) -> Any:
-    """The zero to so many bits, by bisection: of signs three times as many decide where zeros are triple."""
+    """The zero to so many bits: secants, if signs on either side confirm them, else bisection.
+
+    Of signs three times as many bits decide where zeros are triple.
+    """
     call = mpmath_callable(switch, x)
     with MULTIPRECISION, mpmath.workprec(3 * bits + _MORE_BITS):
         left, right = (mpmath.mpf(int(v.p)) / int(v.q) for v in (low, high))
         sign, least = mpmath.sign(call(left)), mpmath.ldexp(1, -bits - 2)
+        left, right = _beside(call, left, right, least)
         while right - left > least * max(abs(left), abs(right)):
             middle = (left + right) / 2
             here = mpmath.sign(call(middle))
@@ -90,6 +95,18 @@ def _refined(switch: sp.Expr, low: sp.Rational, high: sp.Rational, bits: int) ->
                 right = middle
         with mpmath.workprec(bits):
             return +((left + right) / 2)
+
+
+def _beside(call: Callable[[Any], Any], left: Any, right: Any, least: Any) -> tuple[Any, Any]:
+    """Numbers close around a zero that secants find between two, or these themselves."""
+    try:
+        guess = mpmath.findroot(call, (left, right), solver="anderson", maxsteps=60, tol=least**4, verify=False)
+    except (ArithmeticError, ValueError):
+        return left, right
+    near = guess - least * abs(guess) / 3, guess + least * abs(guess) / 3
+    inside = left < near[0] and near[1] < right
+    signs = [mpmath.sign(call(at)) for at in (left, *near)] if inside else [0, 0, 0]
+    return near if signs[0] == signs[1] == -signs[2] != 0 else (left, right)
 
 
 def crossings(switch: sp.Expr) -> tuple[set[sp.Expr], float]:

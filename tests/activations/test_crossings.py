@@ -68,6 +68,23 @@ def test_mean_of_two_branches(q, dps):
         assert found.error < 1e-13
 
 
+@pytest.mark.parametrize(
+    ("text", "call", "switch", "start"),
+    [
+        ("min(exp(x), 2+cos(x))", lambda z: min(mp.exp(z), 2 + mp.cos(z)), lambda z: mp.exp(z) - 2 - mp.cos(z), 0.9),
+        ("abs(x-cos(x))*exp(-x^2)", lambda z: abs(z - mp.cos(z)) * mp.exp(-z * z), lambda z: z - mp.cos(z), 0.7),
+        ("relu(exp(x)-x-2)", lambda z: max(0, mp.exp(z) - z - 2), lambda z: mp.exp(z) - z - 2, 1.1),
+    ],
+)
+def test_means_of_other_kinks(text, call, switch, start):
+    """Branches that differ by e^20 far out; a zero on one side only; two zeros."""
+    edges = sorted({mp.findroot(switch, start), mp.findroot(switch, -1.8) if "relu" in text else 0})
+    exact = mp.quad(lambda z: call(z) * mp.npdf(z, 0, 2), [-24, -12, -6, -3, *edges, 3, 6, 12, 24])
+    found = kc.gaussian_expectation(text, "1", 4.0, 1.0, 0.0, full_output=True)
+    assert abs(found.value - exact) <= found.error + 1e-15 * abs(exact)
+    assert found.error < 1e-11
+
+
 def rectified_wave(q, qp, c):
     """E relu(sin a) relu(sin b) by the Fourier series 1/π + sin(x)/2 − (2/π) Σ cos(2kx)/(4k² − 1)."""
     k = np.arange(1.0, 400.0)
