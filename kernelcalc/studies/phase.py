@@ -19,6 +19,7 @@ from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
 from kernelcalc.arguments import check_number, floats
 from kernelcalc.errors import InputError, ShapeError
+from kernelcalc.kernels.layer import checked_scale
 from kernelcalc.output.phase import plot_phase
 from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
@@ -363,6 +364,5 @@ def _depth_scale(factor: float) -> float:
 
 
 def _check(sigma_w: float, beta: float) -> None:
-    if check_number("sigma_w", sigma_w) == 0:
-        raise InputError("sigma_w > 0", repr(sigma_w))
-    check_number("beta", beta)
+    for name, value in (("sigma_w", sigma_w), ("beta", beta)):
+        checked_scale(name, check_number(name, value), zero=name == "beta")

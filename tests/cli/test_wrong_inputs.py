@@ -110,7 +110,8 @@ WRONG: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "phase": (
         *activations(), *OUT, *ODD[:2], *LOOKS, ("--sigma-w", "0"), ("--sigma-w", "-1"), ("--sigma-w", "nan"), ("--beta", "-1"),
-        ("--beta", "inf"), ("--sigma-w-range", "1"), ("--sigma-w-range", "2:1:3"), ("--sigma-w-range", "0:1:3"),
+        ("--beta", "inf"), ("--beta", "1e308"), ("--sigma-w", "1e308"),
+        ("--sigma-w-range", "1"), ("--sigma-w-range", "2:1:3"), ("--sigma-w-range", "0:1:3"),
         ("--beta-range", "0:1:1"), ("--beta-range", "0:1:9999"), ("--beta-range", "a:b:c"), ("--beta-range", "nan:1:3"),
         ("-a", "step"), ("-a", "sign(x)"),
     ),
