@@ -105,9 +105,12 @@ def digest(*arrays: Any) -> str:
     found = hashlib.sha256()
     for values in arrays:
         given = plain(values, "data")
-        if given.dtype.kind not in "biuf":
-            raise InputError("data: real numbers", f"dtype {given.dtype}")
-        array = given.astype(np.float64)
+        try:
+            if given.dtype.kind not in "biufO":
+                raise TypeError
+            array = given.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError("data: real numbers", f"dtype {given.dtype}") from error
         mantissa, exponent = np.frexp(array)
         rounded = np.ldexp(np.rint(np.ldexp(mantissa, DIGEST_BITS)), exponent - DIGEST_BITS)
         found.update(f"{array.shape}".encode())

@@ -17,6 +17,7 @@ from kernelcalc.errors import InputError, PrecisionError
 from kernelcalc.expressions.atoms import Atom, Gate, NotInAlgebra, atoms_of, x
 from kernelcalc.expressions.exact import evaluate, exact_expectation
 from kernelcalc.expressions.stable import FloatFunction, mpmath_callable, numpy_callable
+from kernelcalc.expressions.zeros import simplified
 from kernelcalc.machine import MULTIPRECISION
 from kernelcalc.patience import watched
 
@@ -60,7 +61,7 @@ def mean_and_variance(form: PiecewiseForm) -> tuple[sp.Expr, sp.Expr]:
         atoms = atoms_of(expr)
         if all(_readable(atom) for atom in atoms):
             mean = exact_expectation(expr, one, one, one, one)
-            return mean, sp.simplify(exact_expectation(expr, expr, one, one, one) - mean**2)
+            return mean, simplified(exact_expectation(expr, expr, one, one, one) - mean**2)
         first, second = (evaluate(expr, g, 1, 1, 1, WORKING_DIGITS) for g in (one, expr))
     except NotInAlgebra:
         first, second = panel_moments(form)

@@ -39,6 +39,9 @@ ELEMENTARY: tuple[Any, ...] = (
 WITH_POLES = (sp.tan, sp.cot, sp.sec, sp.csc, sp.csch, sp.coth)
 # Ulp of a function's values, in the mean, from which on their rounding is looked at: those of the catalogue have less than 5.
 MAGNIFIED = 8.0
+# Distance of two kinks, beside that from 0, below which rounding moves what is between them (measured: at a twentieth it
+# first exceeded what is stated else).
+SHORT_PIECE = 1 / 16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -193,6 +196,14 @@ class PiecewiseForm:
     def adds(self) -> bool:
         """Whether there is a sum, which may cancel; those within functions of this package do not."""
         return any(piece.has(sp.Add) for piece in self.stable)
+
+    @cached_property
+    def has_short_piece(self) -> bool:
+        """Whether kinks are close beside their distance from 0, as in relu(1 − 1000|x − 3|): their rounding is felt."""
+        return any(
+            high - low < SHORT_PIECE * max(abs(low), abs(high))
+            for low, high in zip(self.kinks[:-1], self.kinks[1:], strict=True)
+        )
 
     @cached_property
     def _single(self) -> tuple[FloatFunction, ...]:

@@ -18,14 +18,12 @@ from typing import Any, NamedTuple
 import sympy as sp
 
 from kernelcalc.errors import InputError, KernelcalcError
-from kernelcalc.expressions.zeros import expanded, inner_equations, solutions
+from kernelcalc.expressions.zeros import FAILURES, expanded, inner_equations, solutions
 
 x: Any = sp.Symbol("x", real=True)
 
 _SWITCHES = (sp.Abs, sp.sign, sp.Heaviside, sp.Max, sp.Min, sp.Piecewise)
 _HINT = "use gaussian_expectation, which falls back on quadrature"
-# What SymPy raises of expressions that it cannot take apart.
-_FAILURES = (ArithmeticError, NotImplementedError, RecursionError, TypeError, ValueError, sp.PolynomialError)
 
 
 class NotInAlgebra(InputError):
@@ -83,7 +81,7 @@ def atoms_of(expr: sp.Expr) -> tuple[Atom, ...]:
         return _atoms(expr)
     except KernelcalcError:
         raise
-    except _FAILURES as error:
+    except FAILURES as error:
         raise NotInAlgebra("a function that SymPy can take apart", f"{expr}: {error}", _HINT) from error
 
 
@@ -113,7 +111,7 @@ def _before_gap(smooth: sp.Expr, jumps: Jumps) -> int:
     if smooth == 0:
         return 0
     here = smooth
-    for place, (_, jump) in enumerate(jumps[:-1]):
+    for place, (_, jump) in enumerate(jumps):
         here = here + jump
         if expanded(here) == 0:
             return place + 1

@@ -31,6 +31,7 @@ from kernelcalc.expressions.moments import PairCovariance, total_expectation
 from kernelcalc.expressions.numbers import MpmathNumbers, SympyNumbers
 from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.expressions.tidy import tidy
+from kernelcalc.expressions.zeros import simplified
 from kernelcalc.machine import MULTIPRECISION
 from kernelcalc.patience import watched
 
@@ -235,7 +236,7 @@ def _to_mpf(value: Fraction | sp.Expr, dps: int) -> mpmath.mpf:
 def _check_covariance(v1: Any, v2: Any, v12: Any) -> Any:
     det = v1 * v2 - v12 * v12
     if not isinstance(det, Fraction):
-        det = sp.nsimplify(sp.simplify(to_sympy(det)))
+        det = sp.nsimplify(simplified(to_sympy(det)))
     if v1 < 0 or v2 < 0 or det < 0:
         raise CovarianceError("q ≥ 0, q' ≥ 0 and c² ≤ q q'", f"q={v1}, q'={v2}, c={v12}")
     return det

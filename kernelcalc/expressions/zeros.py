@@ -18,6 +18,16 @@ INVERSES: dict[Any, tuple[Any, Any, Any]] = {
 
 # Powers of sums up to this are expanded, factorised and solved: SymPy takes minutes for some hundred.
 HIGHEST_POWER = 32
+# What SymPy raises of expressions that it cannot take apart.
+FAILURES = (ArithmeticError, NotImplementedError, RecursionError, TypeError, ValueError, sp.PolynomialError)
+
+
+def simplified(expr: sp.Expr) -> sp.Expr:
+    """The expression as SymPy simplifies it, or as it is where SymPy fails."""
+    try:
+        return sp.simplify(expr)
+    except FAILURES:
+        return expr
 
 
 def expanded(expr: sp.Expr) -> sp.Expr:
@@ -72,5 +82,8 @@ def inner_equations(switch: sp.Expr) -> list[sp.Expr] | None:
     if poly.domain not in (sp.ZZ, sp.QQ) or not function.free_symbols:
         return None
     low, high, inverse = INVERSES[type(function)]
-    values = {value for value in sp.real_roots(poly) if low < value.evalf(30) < high}
+    try:
+        values = {value for value in sp.real_roots(poly) if low < value.evalf(30) < high}
+    except FAILURES:
+        return None
     return [function.args[0] - inverse(value) for value in sorted(values, key=float)]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelcalc.arguments import floats
 from kernelcalc.arrays import AnyArray, plain
 from kernelcalc.errors import InputError, NotFiniteError
 
@@ -17,12 +18,16 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 def real_array(values: Any, what: str) -> AnyArray:
     """The values as real numbers (NumPy's booleans, integers or floats), of their own type and not copied.
 
+    Numbers that NumPy holds as objects, as of a DataFrame with nullable columns, become float64.
+
     Raises
     ------
     InputError
-        Complex numbers, text, objects, rows of different lengths, masked entries.
+        Complex numbers, text, other objects, rows of different lengths, masked entries.
     """
     array = plain(values, what)
+    if array.dtype.kind == "O":
+        array = floats(array, what, "numbers")
     if array.dtype.kind not in "biuf":
         raise InputError(f"{what}: real numbers", f"dtype {array.dtype}")
     return array

@@ -100,7 +100,8 @@ def fisher_spectrum(
     """
     for name, size in (("n_in", n_in), ("width", width), ("n_out", n_out), ("quantiles", quantiles)):
         check_count(name, size, 1)
-    if check_number("sigma_w", sigma_w) == 0:
+    sigma_w = check_number("sigma_w", sigma_w)
+    if sigma_w == 0:
         raise InputError("sigma_w > 0", repr(sigma_w))
     upper, lower, factor = _rates(as_activation(activation), sigma_w**2)
     ratio = n_out / n_in

@@ -110,7 +110,7 @@ def fixed_points(activation: Any, sigma_w: float = 1.0, beta: float = 0.1) -> tu
     ('order', True)
     """
     act = as_activation(activation)
-    _check(sigma_w, beta)
+    sigma_w, beta = _scales(sigma_w, beta)
     gap = sigma_w**2 * scanned(act).values + beta**2 - SCAN
     found = []
     if beta == 0 and float(act(np.zeros(1))[0]) == 0:
@@ -246,7 +246,7 @@ def phase_diagram(activation: Any, sigma_w: ArrayLike | None = None, beta: Array
     if a.ndim != 1 or b.ndim != 1 or not a.size * b.size:
         raise ShapeError("sigma_w and beta of shape (A,) and (B,)", f"{a.shape}, {b.shape}")
     for s in a:
-        _check(float(s), float(b.min()))
+        _scales(s, b.min())
     q = _flow_from_one(scanned(act), a[None, :], b[:, None])
     chi = a[None, :] ** 2 * _slope_from_scan(act, np.where(np.isnan(q), 1.0, np.where(q == 0, _least(act), q)))
     return PhaseDiagram(
@@ -363,6 +363,9 @@ def _depth_scale(factor: float) -> float:
     return math.inf if factor == 1 else 1 / abs(math.log(factor))
 
 
-def _check(sigma_w: float, beta: float) -> None:
-    for name, value in (("sigma_w", sigma_w), ("beta", beta)):
-        checked_scale(name, check_number(name, value), zero=name == "beta")
+def _scales(sigma_w: Any, beta: Any) -> tuple[float, float]:
+    """σ_w and β as numbers."""
+    found = check_number("sigma_w", sigma_w), check_number("beta", beta)
+    for name, value in zip(("sigma_w", "beta"), found, strict=True):
+        checked_scale(name, value, zero=name == "beta")
+    return found

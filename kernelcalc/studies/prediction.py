@@ -116,7 +116,7 @@ def predict(
     2 points of 2 inputs, 1 output, loss mse
     ...
     """
-    _check(net, width, samples, networks, descents, probability, rng)
+    probability = _checked_probability(net, width, samples, networks, descents, probability, rng)
     law, x = resolve_loss(loss), check_points(X, "X", positions=net.has_positions)
     targets = law.encode(Y, net.n_out if n_out is None and net.n_out > 1 else n_out)
     held = net.kernels(x)
@@ -162,7 +162,10 @@ def predict(
     ).with_origin(**held.origin, targets=digest(targets), seed=seed_of(rng))
 
 
-def _check(net: Any, width: Any, samples: Any, networks: Any, descents: Any, probability: Any, rng: Any) -> None:
+def _checked_probability(
+    net: Any, width: Any, samples: Any, networks: Any, descents: Any, probability: Any, rng: Any
+) -> float:
+    """The probability as a number; refuses what the others may not be."""
     check_network(net)
     random_generator(rng)
     for name, value, least in (("width", width, 1), ("samples", samples, 2), ("descents", descents, 0)):
@@ -171,8 +174,10 @@ def _check(net: Any, width: Any, samples: Any, networks: Any, descents: Any, pro
         raise InputError(f"descents, 0 or at least {LEAST_DESCENTS}", str(descents))
     if networks is not None:
         check_count("networks", networks, 0)
-    if not 0 < check_number("probability", probability) < 1:
+    share = check_number("probability", probability)
+    if not 0 < share < 1:
         raise InputError("probability between 0 and 1", repr(probability))
+    return share
 
 
 def _other_parametrisations(

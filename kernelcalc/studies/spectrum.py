@@ -333,8 +333,7 @@ def marchenko_pastur_edges(gamma: float, variance: float = 1.0) -> tuple[float, 
     >>> marchenko_pastur_edges(0.25)
     (0.25, 2.25)
     """
-    _positive("gamma", gamma)
-    _positive("variance", variance)
+    gamma, variance = _positive("gamma", gamma), _positive("variance", variance)
     return variance * (1 - math.sqrt(gamma)) ** 2, variance * (1 + math.sqrt(gamma)) ** 2
 
 
@@ -353,6 +352,7 @@ def marchenko_pastur_density(x: ArrayLike, gamma: float, variance: float = 1.0) 
     >>> float(marchenko_pastur_density(1.0, 1.0).round(6))
     0.275664
     """
+    gamma, variance = _positive("gamma", gamma), _positive("variance", variance)
     low, high = marchenko_pastur_edges(gamma, variance)
     v = finite(x, "x")
     inside = (v > low) & (v < high)
@@ -378,12 +378,15 @@ def bbp_outlier(spike: ArrayLike, gamma: float) -> Array:
     >>> bbp_outlier([1.2, 3.0], 0.25)
     array([2.25 , 3.375])
     """
+    gamma = _positive("gamma", gamma)
     _, edge = marchenko_pastur_edges(gamma)
     ell = finite(spike, "spike")
     above = ell > 1 + math.sqrt(gamma)
     return np.where(above, ell * (1 + gamma / np.where(above, ell - 1, 1.0)), edge)
 
 
-def _positive(name: str, value: float) -> None:
-    if check_number(name, value) == 0:
+def _positive(name: str, value: Any) -> float:
+    number = check_number(name, value)
+    if number == 0:
         raise InputError(f"{name} > 0", repr(value))
+    return number

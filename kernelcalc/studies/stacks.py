@@ -372,8 +372,8 @@ def stack_profile(
     counts = [positive_integer("number of blocks", depth) for depth in np.ravel(plain(depths, "depths")).tolist()]
     if not counts:
         raise InputError("at least one depth", "none")
-    correlation = check_number("correlation", correlation, -1.0)
-    if check_number("q", q) == 0 or not -1 <= correlation <= 1:
+    q, correlation = check_number("q", q), check_number("correlation", correlation, -1.0)
+    if q == 0 or not -1 <= correlation <= 1:
         raise InputError("q > 0 and a correlation from -1 to 1", f"q={q!r}, correlation={correlation!r}")
     found, c, last = {}, correlation * q, max(counts)
     for depth in range(1, last + 1):

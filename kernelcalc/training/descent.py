@@ -67,9 +67,12 @@ class Descent:
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        check_number("step", self.step)
-        check_number("momentum", self.momentum)
-        flag("nesterov", self.nesterov)
+        for name, value in (
+            ("step", check_number("step", self.step)),
+            ("momentum", check_number("momentum", self.momentum)),
+            ("nesterov", flag("nesterov", self.nesterov)),
+        ):
+            object.__setattr__(self, name, value)
         if self.step == 0 or self.momentum >= 1:
             raise InputError("step > 0 and 0 ≤ momentum < 1", f"step={self.step}, momentum={self.momentum}")
 

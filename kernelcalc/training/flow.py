@@ -217,7 +217,8 @@ def hessian_moments(
     grams = {name: gram(kernels, name, len(targets)) for name in ("theta", "lam", "upsilon")}
     unique, where = sorted_times(times)
     check_count("kmax", kmax, 1)
-    if check_number("a tolerance trace_rtol", trace_rtol, 0.0) >= 1:
+    trace_rtol = check_number("a tolerance trace_rtol", trace_rtol, 0.0)
+    if trace_rtol >= 1:
         raise InputError("a tolerance trace_rtol below 1", f"{trace_rtol!r}")
     workers = processors() if workers is None else workers
     check_count("workers", workers, 1)
@@ -341,7 +342,8 @@ def gradient_flow(
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1.
     """
-    if check_number("a tolerance rtol", rtol, 1e-11) >= 1:
+    rtol = check_number("a tolerance rtol", rtol, 1e-11)
+    if rtol >= 1:
         raise InputError("a tolerance rtol below 1", f"{rtol!r}")
     largest = float(np.linalg.norm(theta, 2))
     rough = _for_solves(theta, largest * loss.curvature_bound / len(theta), times)

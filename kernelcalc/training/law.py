@@ -147,7 +147,7 @@ def mse_quantiles(
     """
     wanted = levels_of(np.atleast_1d(plain(levels, "levels")), ends=False)
     check_count("copies", copies, 1)
-    check_number("a tolerance tol", tol, 0.0)
+    tol = check_number("a tolerance tol", tol, 0.0)
     workers = processors()
     with ThreadPoolExecutor(workers) as pool, one_blas_thread(workers):
         forms = _mse_forms(kernels, Y, times, moment, descent)

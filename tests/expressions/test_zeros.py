@@ -3,6 +3,7 @@
 import time
 
 import mpmath as mp
+import numpy as np
 import pytest
 import sympy as sp
 
@@ -182,3 +183,32 @@ def test_zeros_that_no_iteration_finds_are_followed(monkeypatch):
     monkeypatch.setattr(sp.Poly, "nroots", lost)
     found = [f.at for f in features_between(function, -9, 9)]
     assert found == pytest.approx([-1, 0, 1], abs=1e-12)
+
+
+def test_whatever_simplifying_raises_leaves_what_there_is(monkeypatch):
+    """Of x² + 1 mean and variance are 2; of sin x + eˣ they are √e and (1 − e⁻²)/2 + e² − e + 2 sin 1."""
+    s = kc.symbolic
+    monkeypatch.setattr(sp, "simplify", failing)
+    assert float(kc.Activation("x^2+1").normalized()(2.0)) == pytest.approx(3 / 2**0.5, rel=1e-14)
+    variance = (1 - np.exp(-2)) / 2 + np.exp(2) - np.e + 2 * np.sin(1)
+    found = float(kc.Activation("sin(x)+exp(x)").normalized()(0.0))
+    assert found == pytest.approx((1 - np.sqrt(np.e)) / np.sqrt(variance), rel=1e-13)
+    assert s.taylor(sp.exp(s.c), s.c, 3) == [1, 1, sp.Rational(1, 2), sp.Rational(1, 6)]
+    assert s.at_rho_one(sp.asin(s.c / sp.sqrt(s.q * s.qp))) == sp.pi / 2
+    assert s.exact_expectation("x^2", "x^2", 2, 1, sp.sqrt(2)) == 6
+
+
+def test_whatever_limits_of_kernels_raise_has_a_name(monkeypatch):
+    s = kc.symbolic
+    at_one = sp.sin(s.c - sp.sqrt(s.q * s.qp)) / (s.c - sp.sqrt(s.q * s.qp))
+    assert s.at_rho_one(at_one) == 1
+    monkeypatch.setattr(sp, "limit", failing)
+    with pytest.raises(ExpressionError, match=r"a limit .* that SymPy finds.*take kernel"):
+        s.at_rho_one(at_one)
+
+
+def test_whatever_roots_raise_leaves_another_way(monkeypatch):
+    switch = (sp.exp(x) - 2) * (sp.exp(2 * x) + 1)
+    assert inner_equations(switch) == [x - sp.log(2)]
+    monkeypatch.setattr(sp, "real_roots", failing)
+    assert inner_equations(switch) is None

@@ -5,7 +5,7 @@ import pytest
 from conftest import make_problem
 
 from kernelcalc.arrays import digest
-from kernelcalc.errors import InputError, KernelcalcError, NotFiniteError, UnknownNameError
+from kernelcalc.errors import InputError, KernelcalcError, NotFiniteError, ShapeError, UnknownNameError
 from kernelcalc.finite import (
     EigenvalueRecord,
     FiniteNetwork,
@@ -198,3 +198,27 @@ def test_numbers_of_moments_in_either_order():
 def test_other_things_in_these_places_are_refused_by_name(call):
     with pytest.raises(KernelcalcError):
         call()
+
+
+@pytest.mark.parametrize(("take", "good"), TAKERS)
+def test_numbers_held_as_objects_are_numbers(take, good):
+    np.testing.assert_array_equal(take(good.astype(object)), take(good.astype(np.float64)))
+
+
+def test_columns_that_may_miss_values():
+    pd = pytest.importorskip("pandas")
+    nullable = pd.DataFrame(X).convert_dtypes()
+    np.testing.assert_array_equal(FIN(nullable), FIN(X))
+    nullable.iloc[0, 0] = pd.NA
+    with pytest.raises(InputError, match="X, numbers"):
+        FIN(nullable)
+
+
+@pytest.mark.parametrize("make", [np.ndarray.tolist, np.ma.array, memoryview, lambda v: Tensor(v)])
+def test_vectors_of_any_kind(make):
+    split = HessianSplit.of(FIN, X, LABELS, "softmax")
+    good = np.arange(2.0 * FIN.n_parameters).reshape(2, -1)
+    np.testing.assert_array_equal(split.product(make(good)), split.product(good))
+    np.testing.assert_array_equal(split.images(make(good))[0], split.images(good)[0])
+    with pytest.raises(ShapeError, match="one row a vector"):
+        split.product(good.ravel().tolist())

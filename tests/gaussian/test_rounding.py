@@ -153,3 +153,28 @@ def test_a_delta_function_far_out(at):
         given = mp.quad(lambda b: mp.tanh(b) * mp.npdf(b, mean, std), [mean + k * std for k in range(-12, 13)], **RULE)
         exact = mp.npdf(at, 0, mp.sqrt(mp.mpf(q))) * given
         assert abs(result.value - exact) <= result.error <= 1e-12 * exact
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "w", "q", "power", "factor"),
+    [
+        ("relu(1-4902*abs(x-(-0.794)))", "-0.794", 4902, 0.17, 2, None),
+        # siblings
+        ("relu(1-620*abs(x-1.032))", "1.032", 620, 0.25, 2, None),
+        ("relu(1-1551*abs(x-(-2.367)))", "-2.367", 1551, 1.81, 1, "tanh"),
+        ("relu(1-23356*abs(x-0.47))", "0.47", 23356, 0.24, 1, "tanh"),
+        ("relu(1-1e9*abs(x-0.3))", "0.3", 10**9, 0.5, 2, None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::kernelcalc.errors.PrecisionWarning")
+def test_narrow_hats(text, at, w, q, power, factor):
+    """Both kinks of a narrow hat, rounded, are as far apart as its values are off: stated was up to a seventeenth of it."""
+    other = text if factor is None else factor
+    result = kc.gaussian_expectation(text, other, q, q, q, full_output=True)
+    with mp.workdps(40):
+        place, half = mp.mpf(at), 1 / mp.mpf(w)
+        by = getattr(mp, factor) if factor else lambda y: 1
+        density = lambda y: mp.npdf(y, 0, mp.sqrt(q)) * by(y)  # noqa: E731
+        hat = lambda y: (1 - w * abs(y - place)) ** power * density(y)  # noqa: E731
+        exact = mp.quad(hat, [place - half, place, place + half], **RULE)
+        assert abs(result.value - exact) <= result.error <= 1e-5 * abs(exact)

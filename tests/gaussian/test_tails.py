@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 import kernelcalc as kc
+from kernelcalc.expressions.atoms import atoms_of
+from tests.fuzz.limits import limited
 
 
 def orthant(h, k, rho):
@@ -83,3 +85,22 @@ def test_both_tails_are_seen(text, w, power, level, q, dps):
         result = kc.gaussian_expectation(text, "1", q, 1.0, 0.0, dps=dps, full_output=True)
         assert abs(result.value - exact) <= max(result.error, mp.mpf(10) ** -28 * exact * (dps is not None))
         assert result.error <= 1e-12 * exact
+
+
+@pytest.mark.parametrize(
+    ("f", "g", "h", "k", "rho"),
+    [
+        ("step(-x-6)", "1-step(x+6)", -6, -6, -0.9375),
+        # siblings
+        ("1-step(x+20)", "where(x<-20,1,0)", -20, -20, 0.5),
+        ("step(-x-9)", "1-where(x>-9,1,0)", -9, -9, -0.5),
+        ("(1-sign(x+12))/2", "1-step(x+12)", -12, -12, 0.25),
+    ],
+)
+def test_one_minus_a_step_is_no_difference(f, g, h, k, rho):
+    """It is the step the other way: as a difference of numbers near 1 it took half a minute."""
+    assert len(atoms_of(kc.Activation(g).expr)) == 1
+    with mp.workdps(60), limited(8):
+        exact = orthant(h, k, rho)
+        result = kc.gaussian_expectation(f, g, 1.0, 1.0, rho, full_output=True)
+        assert abs(float(result.value) - exact) <= min(mp.mpf(float(result.error)), mp.mpf("1e-13") * exact)

@@ -1,3 +1,6 @@
+from decimal import Decimal
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -193,6 +196,26 @@ def test_bbp_outlier_of_a_sampled_covariance():
     assert bbp_outlier(1 + np.sqrt(0.3) + 1e-6, 0.3) == pytest.approx(edge, rel=1e-9)
     with pytest.raises(InputError):
         bbp_outlier(2.0, 0.0)
+
+
+class Scalar:
+    """As a tensor of no dimension: a number to float, and to nothing else."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __float__(self):
+        return self.value
+
+
+@pytest.mark.parametrize("kind", [Fraction, Decimal, Scalar])
+def test_ratios_of_any_kind_of_number(kind):
+    """Edges (1 ± ½)², an outlier at 3 (1 + ¼/2), the density of a semicircle's kind."""
+    quarter = kind(0.25)
+    assert bbp_outlier(3.0, quarter) == pytest.approx(3.375)
+    assert marchenko_pastur_edges(quarter, kind(2.0)) == pytest.approx((0.5, 4.5))
+    found = marchenko_pastur_density([1.0], quarter)
+    assert found == pytest.approx(np.sqrt(1.25 * 0.75) / (np.pi / 2))
 
 
 def test_solutions_form_a_manifold():

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters, require_network
 from kernelcalc.machine import blas_threads
 from kernelcalc.results.result import Result, axes
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 Part = Literal["h", "i", "s"]
 PARTS = ("h", "i", "s")
@@ -129,36 +132,39 @@ class HessianSplit(Result):
         _require_part(part)
         return CurvatureOperator(split=self, part=part)
 
-    def product(self, vectors: AnyArray, part: Part = "h") -> AnyArray:
+    def product(self, vectors: ArrayLike, part: Part = "h") -> AnyArray:
         """H, I or S times the rows of ``vectors`` (m, P), in batches of bounded memory.
 
         Raises
         ------
         UnknownNameError
             Another part.
+        InputError
+            Vectors that are no real numbers.
         ShapeError
             Vectors that are not (m, P).
         """
         _require_part(part)
         return self._products(vectors, (part,))[0]
 
-    def images(self, vectors: AnyArray) -> tuple[AnyArray, AnyArray]:
+    def images(self, vectors: ArrayLike) -> tuple[AnyArray, AnyArray]:
         """S and I times the rows of ``vectors``, (m, P) each; what both need is computed once.
 
         Raises
         ------
+        InputError
+            Vectors that are no real numbers.
         ShapeError
             Vectors that are not (m, P).
         """
         s, i = self._products(vectors, ("s", "i"))
         return s, i
 
-    def _products(self, vectors: AnyArray, parts: tuple[Part, ...]) -> list[AnyArray]:
+    def _products(self, values: ArrayLike, parts: tuple[Part, ...]) -> list[AnyArray]:
         net = self.run.net
-        if np.ndim(vectors) != 2 or np.shape(vectors)[1] != net.n_parameters:
-            raise ShapeError(
-                f"vectors of shape (m, {net.n_parameters})", f"shape {np.shape(vectors)}", "one row a vector"
-            )
+        vectors = real_array(values, "vectors")
+        if vectors.ndim != 2 or vectors.shape[1] != net.n_parameters:
+            raise ShapeError(f"vectors of shape (m, {net.n_parameters})", f"shape {vectors.shape}", "one row a vector")
         row = max(net.n_parameters, len(self.run.outputs) * sum(net.sizes))
         step = max(1, _BATCH // row)
         kind = np.result_type(vectors, self.run.outputs)

@@ -66,7 +66,8 @@ class SpectralDensity(Result):
         NotFiniteError
             A grid or width of NaN or infinity.
         """
-        if not finite_number(width, "width") > 0:
+        width = finite_number(width, "width")
+        if not width > 0:
             raise InputError("a positive width", f"width={width}")
         at = finite_array(grid, "grid")
         bumps = np.exp(-0.5 * ((at[..., None] - self.nodes.ravel()) / width) ** 2) / (width * np.sqrt(2 * np.pi))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from kernelcalc.finite.parameters import layer_sizes
 from kernelcalc.finite.training import Schedule, train_together
 from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes, seed_of
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["MOMENT_FIELDS", "FiniteMoments", "moments_through_training", "train_ensemble"]
 
@@ -82,7 +85,9 @@ class FiniteMoments(Result):
     samples: dict[str, AnyArray]
 
     @classmethod
-    def from_samples(cls, times: AnyArray, width: int | tuple[int, ...], samples: dict[str, AnyArray]) -> FiniteMoments:
+    def from_samples(
+        cls, times: ArrayLike, width: int | tuple[int, ...], samples: dict[str, AnyArray]
+    ) -> FiniteMoments:
         """Mean and standard deviation over the first axis of every sample array.
 
         Raises
@@ -100,7 +105,7 @@ class FiniteMoments(Result):
             values = samples[name]
             summary[name] = values.mean(axis=0)
             summary[f"{name}_std"] = values.std(axis=0, ddof=1) if trials > 1 else np.full(values.shape[1:], np.nan)
-        return cls(times=times, width=width, trials=trials, samples=samples, **summary)
+        return cls(times=finite_array(times, "times"), width=width, trials=trials, samples=samples, **summary)
 
     def coordinates(self) -> dict[str, Any]:
         return {"k": np.arange(1, len(self.trace_i) + 1), "time": self.times}

@@ -122,7 +122,7 @@ class EigenvalueRecord:
         check_count("count", self.count, 1)
         check_name("an end of the spectrum", self.which, SPECTRUM_ENDS)
         check_name("a part of the Hessian", self.part, PARTS)
-        check_number("tol", self.tol)
+        object.__setattr__(self, "tol", check_number("tol", self.tol))
 
     def __call__(self, t: float, network: FiniteNetwork) -> dict[str, Any]:
         """The eigenvalues of one network."""

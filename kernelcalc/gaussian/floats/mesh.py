@@ -143,7 +143,8 @@ def doubt(act: Activation, mesh: Mesh, values: np.ndarray, *, rounded: bool) -> 
 
 def rounds(act: Activation, std: np.ndarray) -> bool:
     """Whether rounding of f(std·z) is felt more than usual: in narrow features, or where sums cancel."""
-    return act.narrow or any(_magnifies(act, octave) for octave in {*np.frexp(std)[1].ravel().tolist()})
+    octaves = {*np.frexp(std)[1].ravel().tolist()}
+    return act.narrow or act.form.has_short_piece or any(_magnifies(act, octave) for octave in octaves)
 
 
 @lru_cache(maxsize=1024)

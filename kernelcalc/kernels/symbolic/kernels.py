@@ -9,12 +9,13 @@ from typing import Any
 import sympy as sp
 
 from kernelcalc.arguments import check_count, check_name, flag, shown
-from kernelcalc.errors import InputError
+from kernelcalc.errors import ExpressionError, InputError
 from kernelcalc.expressions import exact as algebra
 from kernelcalc.expressions.atoms import NotInAlgebra, exact_numbers, heaviside_form, x
 from kernelcalc.expressions.orthant import BinormalCDF, OwensT
 from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.expressions.tidy import tidy
+from kernelcalc.expressions.zeros import FAILURES, simplified
 from kernelcalc.kernels.fold import (
     Numbers,
     Orders,
@@ -324,7 +325,7 @@ def taylor(expr: sp.Expr, symbol: sp.Symbol, order: int, at: Any = 0) -> list[sp
     for k in range(order + 1):
         value = expr.subs(symbol, at)
         out.append(
-            sp.simplify(value / sp.factorial(k)) if not value.has(GaussianExpectation) else value / sp.factorial(k)
+            simplified(value / sp.factorial(k)) if not value.has(GaussianExpectation) else value / sp.factorial(k)
         )
         if k < order:
             expr = sp.diff(expr, symbol)
@@ -339,7 +340,7 @@ def at_rho_one(expr: sp.Expr) -> sp.Expr:
     InputError
         For forms with bivariate normal probabilities (kinks away from 0, as hard_tanh): take numbers or the diagonal.
     ExpressionError
-        No expression.
+        No expression, or one whose limit SymPy does not find.
 
     Examples
     --------
@@ -357,6 +358,12 @@ def at_rho_one(expr: sp.Expr) -> sp.Expr:
     c, bound = algebra.c, sp.sqrt(algebra.q * algebra.qp)
     value = expr.subs(c, bound)
     if not value.has(sp.nan, sp.zoo, sp.oo):
-        return sp.simplify(value)
+        return simplified(value)
     rho = sp.Symbol("rho", positive=True)
-    return sp.simplify(sp.limit(expr.subs(c, rho * bound), rho, 1, "-"))
+    try:
+        limit = sp.limit(expr.subs(c, rho * bound), rho, 1, "-")
+    except FAILURES as error:
+        raise ExpressionError(
+            "a limit c → √(qq') that SymPy finds", f"{expr}: {error}", "take kernel(..., diagonal=True) or numbers"
+        ) from error
+    return simplified(limit)

@@ -138,7 +138,7 @@ def mercer(h: sp.Expr | Callable[..., Any], dimension: int, kmax: int = 20, *, r
     """
     check_count("dimension", dimension, 2)
     check_count("kmax", kmax, 0)
-    check_number("rtol", rtol)
+    rtol = check_number("rtol", rtol)
     function = h if callable(h) and not isinstance(h, sp.Expr) else to_numpy(h, (rho,))
     before = None
     nodes = max(64, 2 * kmax)
