@@ -307,6 +307,8 @@ def _function_of_x(expression: str | sp.Expr) -> sp.Expr:
         raise ExpressionError("a function without delta functions", str(parsed))
     # SymPy's sinc u is sin(u)/u
     parsed = parsed.replace(sp.sinc, lambda u: Sinc(u / sp.pi, 0))
+    # the angle of a real number jumps at 0, which only a step shows
+    parsed = parsed.replace(sp.arg, lambda u: sp.pi * sp.Heaviside(-u) if u.is_extended_real else sp.arg(u))
     return parsed.xreplace({symbols.pop(): x}) if symbols else parsed
 
 

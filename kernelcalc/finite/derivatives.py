@@ -174,7 +174,7 @@ def ntk(net: Parameters, x: AnyArray, x2: AnyArray | None = None) -> AnyArray:
         gram = jacobian_gram(left, left.output_cotangents(), right, left_is_right=x2 is None)
     if net.n_out == 1:
         return gram[..., 0, :, 0, :]
-    return np.einsum("...asbt->...stab", gram)
+    return np.einsum("...asbt->...stab", gram) + 0.0  # no -0.0 between outputs that share nothing
 
 
 def jacobian_gram(

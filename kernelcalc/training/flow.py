@@ -217,9 +217,7 @@ def hessian_moments(
     grams = {name: gram(kernels, name, len(targets)) for name in ("theta", "lam", "upsilon")}
     unique, where = sorted_times(times)
     check_count("kmax", kmax, 1)
-    trace_rtol = check_number("a tolerance trace_rtol", trace_rtol, 0.0)
-    if trace_rtol >= 1:
-        raise InputError("a tolerance trace_rtol below 1", f"{trace_rtol!r}")
+    trace_rtol = _tolerance("trace_rtol", trace_rtol, 0.0)
     workers = processors() if workers is None else workers
     check_count("workers", workers, 1)
     y0, g0 = initial_draws(kernels, targets.shape[1], samples, rng)
@@ -300,6 +298,13 @@ def _work_of_a_sample(law: Loss, count: int, n: int, n_out: int, kmax: int, quic
     return training + count * (traces + 1e3 * n * n_out)
 
 
+def _tolerance(name: str, value: Any, least: float) -> float:
+    number = check_number(f"a tolerance {name}", value, least)
+    if number >= 1:
+        raise InputError(f"a tolerance {name} below 1", f"{value!r}")
+    return number
+
+
 def gradient_flow(
     theta: Array,
     start: Array,
@@ -342,9 +347,7 @@ def gradient_flow(
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Theorem 1.
     """
-    rtol = check_number("a tolerance rtol", rtol, 1e-11)
-    if rtol >= 1:
-        raise InputError("a tolerance rtol below 1", f"{rtol!r}")
+    rtol = _tolerance("rtol", rtol, 1e-11)
     largest = float(np.linalg.norm(theta, 2))
     rough = _for_solves(theta, largest * loss.curvature_bound / len(theta), times)
     labels = np.ascontiguousarray(targets.T).T

@@ -249,18 +249,25 @@ def spectral_density(operator: Any, *, steps: int = 80, probes: int = 4, rng: An
     return SpectralDensity(nodes=nodes, weights=weights, size=p)
 
 
+def _norm(w: AnyArray) -> float:
+    """‖w‖, by BLAS, whose sum of squares neither overflows nor underflows."""
+    from scipy.linalg import norm
+
+    return float(norm(w, check_finite=False))
+
+
 def _orthogonal(w: AnyArray, basis: AnyArray) -> tuple[AnyArray, float]:
     """w without its part along the rows of the basis, and its norm.
 
     A second time only where the first took more than some 30 % of it: otherwise it is orthogonal to working precision
     already (Daniel, Gragg, Kaufman, Stewart, Math. Comp. 30, 1976; twice is enough by Kahan and Parlett).
     """
-    before = float(np.linalg.norm(w))
+    before = _norm(w)
     w = w - basis.T @ (basis @ w)
-    norm = float(np.linalg.norm(w))
+    norm = _norm(w)
     if norm < np.sqrt(0.5) * before:
         w = w - basis.T @ (basis @ w)
-        norm = float(np.linalg.norm(w))
+        norm = _norm(w)
     return w, norm
 
 
@@ -279,7 +286,7 @@ def _lanczos_rule(operator: Any, start: AnyArray, steps: int) -> tuple[AnyArray,
         _require_finite(w)
         w = w.astype(np.float64, copy=False)
         diagonal.append(float(v @ w))
-        scale = max(scale, float(np.linalg.norm(w)))
+        scale = max(scale, _norm(w))
         w, beta = _orthogonal(w - basis[j] * diagonal[-1] - (basis[j - 1] * side[-1] if side else 0.0), basis[: j + 1])
         # an invariant subspace: what is left is rounding
         if j == steps - 1 or beta <= 1e-13 * scale:

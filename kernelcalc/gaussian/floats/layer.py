@@ -263,7 +263,7 @@ def _at_points(f: Activation, g: Activation, cov: Covariance, rtol: float) -> np
         found = closed.expectation(known[0], known[1], cov)
         good = found is not None and (found.surely(rtol) or (found.error <= rtol * np.abs(found.value)).all())
         if found is not None and good and np.isfinite(found.value).all():
-            return np.broadcast_to(found.value, cov.q.shape)
+            return np.broadcast_to(found.value + 0.0, cov.q.shape)  # no -0.0
     unique, back = np.unique(cov.q, return_inverse=True)
     once = Covariance(q=unique, qp=unique, c=unique, det=np.zeros_like(unique))
     return np.asarray(pair_estimate(f, g, once, rtol=rtol).value[back])

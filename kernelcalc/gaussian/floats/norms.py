@@ -117,8 +117,8 @@ class Cut(NamedTuple):
 def series_error(beyond: np.ndarray | float, f: Cut, g: Cut) -> np.ndarray:
     """Bound on the error of Σ_{k<K} f_k g_k ρ^k by Cauchy–Schwarz; ``beyond`` is |ρ|^K, all arrays broadcast."""
     # 8 ε for the sum, 8 ε for coefficients that were left out as rounding.
-    own = f.noise * g.size + g.noise * f.size
-    # 0 · ∞, where a tail is beyond float64, bounds nothing
+    # 0 · ∞, where a tail or a size is beyond float64, bounds nothing
     with np.errstate(invalid="ignore", over="ignore"):
+        own = f.noise * g.size + g.noise * f.size
         found = beyond * f.tail * g.tail + (own + 16 * EPS * f.size * g.size)
     return np.where(np.isnan(found), np.inf, found)

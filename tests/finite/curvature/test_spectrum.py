@@ -255,3 +255,12 @@ def test_single_precision_stays():
     zeros, units = extreme_eigenvalues(0.0 * np.eye(4, dtype=np.float32), 2, vectors=True)
     assert (zeros.tolist(), units.shape) == ([0.0, 0.0], (4, 2))
     assert spectral_density(split.h, steps=2).nodes.dtype == np.float64
+
+
+@pytest.mark.parametrize("size", [1e299, 1e200, 1e-200, 1e-299])
+def test_operators_of_any_size(size):
+    """Squares of their products would be beyond the range; three eigenvalues, three steps."""
+    values = size * np.array([1.0, 2.0, 4.0])
+    found = spectral_density(np.diag(values), steps=3, probes=2)
+    np.testing.assert_allclose(np.sort(found.nodes, axis=1), [values, values], rtol=1e-12)
+    np.testing.assert_allclose(found.weights, 1 / 3, rtol=1e-12)
