@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
-from kernelcalc.errors import DivergentExpectationError, SlowMethodWarning, warn
+from kernelcalc.errors import DivergentExpectationError, PrecisionWarning, SlowMethodWarning, warn
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.floats import closed, kinds
 from kernelcalc.gaussian.floats.blocks import Index, Order, Points, SeriesBlocks
@@ -291,7 +291,9 @@ def _growth(act: Activation, octave: int) -> float:
             return float(q[0] * slope / size)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an estimate
+            # of an estimate; that a call takes long is said from another thread, and heard here
+            for kind in (PrecisionWarning, RuntimeWarning):
+                warnings.simplefilter("ignore", kind)
             found = diagonal_expectations(act, q, ((0, 0), (1, 1)))
     except DivergentExpectationError:
         return 1.0  # slopes are infinite: no kernel that needs them is asked for

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import erfc, ndtr
 
 import kernelcalc as kc
-from kernelcalc.errors import SlowMethodWarning
+from kernelcalc.errors import PrecisionWarning, SlowMethodWarning
 from kernelcalc.gaussian.covariance import Covariance, make_covariance
 from kernelcalc.gaussian.floats import layer
 from kernelcalc.gaussian.floats.layer import LayerExpectations, angle_growth, diagonal_expectations
@@ -266,3 +266,18 @@ def test_a_closed_form_that_cancels_is_not_used():
             for t, n in ((1, 2), (-1, 3))
         )
     assert found.block(slice(0, 1), slice(0, 1), cov)[0, 0][0, 0] == pytest.approx(float(wanted), rel=1e-10, abs=0)
+
+
+def test_the_word_of_a_long_wait_is_heard_within_an_estimate(monkeypatch):
+    """Another thread says it, and filters are those of all threads; of the estimate's own precision nothing is said."""
+
+    def long(act, q, orders):
+        warnings.warn("about the estimate", PrecisionWarning, stacklevel=2)
+        warnings.warn("overflow", RuntimeWarning, stacklevel=2)
+        warnings.warn("has been running for 10 s", SlowMethodWarning, stacklevel=2)
+        return {(0, 0): np.array([2.0]), (1, 1): np.array([3.0])}
+
+    monkeypatch.setattr(layer, "diagonal_expectations", long)
+    with pytest.warns(SlowMethodWarning, match="running for 10 s") as said:
+        assert layer._growth.__wrapped__(kc.activation("gelu"), 2) == 6.0
+    assert len(said) == 1
