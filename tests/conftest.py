@@ -1,4 +1,7 @@
-"""One BLAS thread a test process, and the switch ``--long`` between the samples of every day and those of a long run."""
+"""One BLAS thread a test process, and the switch ``--long`` between the samples of every day and those of a long run.
+
+Hypothesis draws the same examples every day, so that a change is all that a failure can come from, and others in a long run.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: too slow for every day; runs with --long only")
+    if config.pluginmanager.hasplugin("hypothesispytest") and not config.getoption("--long"):
+        from hypothesis import settings
+
+        settings.register_profile("every day", derandomize=True, database=None)
+        settings.load_profile("every day")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
