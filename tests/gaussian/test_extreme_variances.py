@@ -48,7 +48,7 @@ def test_narrow_features_on_the_line(q, sign):
 
 
 @pytest.mark.parametrize("q", HUGE[1:])
-@pytest.mark.parametrize("rho", [0.0, 0.5, -0.99])
+@pytest.mark.parametrize("rho", [pytest.param(0.0, marks=pytest.mark.long), 0.5, -0.99])
 def test_narrow_features_in_the_plane(q, rho):
     """E[tanh'(a) tanh'(b)] = 4/2π√det, E[tanh'(a) softplus(b)] = 2 φ_q(0) √(q'(1 − ρ²))/√2π."""
     first = kc.activation("tanh").derivative(1)
@@ -160,8 +160,14 @@ def test_lower_norms_are_below():
 NAMES = ("silu", "mish", "x*sigmoid(2*x)", "softplus", "tanh", "gelu")
 
 
-@pytest.mark.parametrize("depth", [2, 3])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "depth"),
+    [
+        *((name, 2) for name in NAMES),
+        ("mish", 3),
+        *(pytest.param(n, 3, marks=pytest.mark.long) for n in NAMES if n != "mish"),
+    ],
+)
 def test_kernels_of_small_points(name, depth):
     """All six kernels against 30 digits, relative to the largest entry, by the ways of few and of many points."""
     act = kc.Activation(name) if "*" in name else name
@@ -233,7 +239,7 @@ def test_expansions_are_used_only_where_they_converge(text):
         ("x**3*erf(x)", (2, 2), (1e40, 1e40, 0.5e40)),
         ("x**2*exp(-x**2)", (0, 0), (1e68, 1e68, 0.5e68)),
         ("x**3*erf(x)", (0, 0), (1e72, 1.0, 0.5e36)),
-        ("erf(x)", (2, 2), (4e129, 4e129, 2e129)),
+        pytest.param("erf(x)", (2, 2), (4e129, 4e129, 2e129), marks=pytest.mark.long),
     ],
 )
 def test_powers_that_underflow_or_overflow_are_not_trusted(text, order, covariance):

@@ -50,7 +50,9 @@ def groups(rng, total):
     return [(*entry, int(count)) for entry, count in zip(table, counts, strict=True)]
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize(
+    "part", [0, 1, pytest.param(2, marks=pytest.mark.long), pytest.param(3, marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("route", ["closed forms", "series and quadrature"])
 def test_true_error_never_exceeds_the_stated_one(route, part, monkeypatch, long):
     if route != "closed forms":

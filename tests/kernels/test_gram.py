@@ -335,7 +335,7 @@ def test_overflow_is_named():
 
 
 @pytest.mark.parametrize("name", ["exp(10*x)", "sinh(10*x)+x", "x*exp(5*x)+sin(x)"])
-@pytest.mark.parametrize("size", [2, 5, 16])
+@pytest.mark.parametrize("size", [2, 5, pytest.param(16, marks=pytest.mark.long)])
 def test_overflow_behind_a_layer_is_named_without_warnings_of_numpy(name, size):
     with pytest.raises((DivergentExpectationError, NotFiniteError)):
         kc.MLP(name, 2, sigma_w=5.0).kernels(np.eye(4) * size + 0.3)

@@ -104,7 +104,7 @@ class _Job:
         totals = dict.fromkeys(self.pairs, mpmath.mpf(0))
         if any(self.f.deltas) or any(self.g.deltas):
             raise PrecisionError("no method gives many digits for delta functions on |ρ| = 1")
-        for u, weight, middle in panel_nodes(mesh(marks, [], self.reach), refinement * self.dps, self.bits):
+        for u, weight, middle in panel_nodes(mesh(marks, [], self.reach), self.dps, refinement, self.bits):
             density = weight * mpmath.npdf(u)
             left, right = self.f(self.std * u, self.std * middle), self.g(ratio * u, ratio * middle)
             for i, j in self.pairs:
@@ -167,7 +167,7 @@ class _Job:
             panels += [(left + k * width, left + (k + 1) * width, length / parts) for k in range(parts)]
         order = sorted(wanted)
         at, rows = [], []
-        for u, weight, middle in panel_nodes(panels, refinement * self.dps, bits):
+        for u, weight, middle in panel_nodes(panels, self.dps, refinement, bits):
             values = pieces(std * u, std * middle)
             scale = weight * mpmath.exp(-(u**2) / (2 * (1 + self.rho)))
             at.append(u)
@@ -208,7 +208,7 @@ class _Job:
         totals = dict.fromkeys(self.pairs, mpmath.mpf(0))
         outer = [
             (u, weight * mpmath.npdf(u), self.f(self.std * u, self.std * middle))
-            for u, weight, middle in panel_nodes(mesh(marks, layers, self.reach), refinement * self.dps, self.bits)
+            for u, weight, middle in panel_nodes(mesh(marks, layers, self.reach), self.dps, refinement, self.bits)
         ]
         outer += [
             (place / self.std, mpmath.npdf(place / self.std) / self.std, weights) for place, weights in self.f.deltas
@@ -253,7 +253,7 @@ class _Job:
             marks = [*((k, first) for k in kinks), *features]
             points = [
                 (v, w * mpmath.npdf(v), middle)
-                for v, w, middle in panel_nodes(mesh(marks, [], self.reach), refinement * self.dps, self.bits)
+                for v, w, middle in panel_nodes(mesh(marks, [], self.reach), self.dps, refinement, self.bits)
             ]
         base, scale = std * mean, std * spread
         totals = [mpmath.mpf(0)] * self.g.count

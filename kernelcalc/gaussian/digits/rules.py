@@ -88,11 +88,13 @@ class _Distances:
         return found
 
 
-def panel_nodes(panels: list[tuple[Any, Any, float]], digits: float, bits: int) -> list[tuple[Any, Any, Any]]:
-    """(node, weight, middle of its panel)."""
+def panel_nodes(
+    panels: list[tuple[Any, Any, float]], digits: int, refinement: float, bits: int
+) -> list[tuple[Any, Any, Any]]:
+    """(node, weight, middle of its panel); every refinement has numbers of nodes of its own."""
     found = []
     for left, right, length in panels:
-        count = 8 * math.ceil(digits * (NODES + NODES_PER_LENGTH * length) / 8)
+        count = math.ceil(refinement * 4 * math.ceil(digits * (NODES + NODES_PER_LENGTH * length) / 4))
         middle, half = (left + right) / 2, (right - left) / 2
         nodes, weights = legendre(count, bits)
         found += [(middle + half * z, half * w, middle) for z, w in zip(nodes, weights, strict=True)]
