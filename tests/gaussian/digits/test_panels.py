@@ -180,10 +180,9 @@ def test_nodes_of_panels():
     assert middles.count(mp.mpf(0)) == 16
     assert middles.count(mp.mpf("5.5")) == 28
     for digits in (4, 5, 12, 50):
-        counts = [
-            len(rules.panel_nodes([(mp.mpf(0), mp.mpf(1), 1.0)], digits, r, 100)) for r in (0.64, 0.896, 1.0, 1.4)
-        ]
-        assert counts == sorted(set(counts))
+        for refinements in ((0.64, 0.896, 1.2544), (1.0, 1.4, 1.96)):
+            counts = [len(rules.panel_nodes([(mp.mpf(0), mp.mpf(1), 1.0)], digits, r, 100)) for r in refinements]
+            assert counts == sorted(set(counts))
     assert abs(mp.fsum(w for _, w, _ in found) - 11) < 1e-14
     assert abs(mp.fsum(w * z for z, w, _ in found) - mp.mpf(99) / 2) < 1e-13
 
