@@ -54,7 +54,7 @@ _OTHER_TEXTS = {
         r"\s*[{\[]": "JSON",
         r"\s*<[a-z!?]": "HTML or XML",
         r"%%MatrixMarket": "Matrix Market",
-        r"(?:\s*%.*\n|\s)*@relation\b": "ARFF",
+        r"(?:\s*%.*\n)*\s*@relation\b": "ARFF",
         r"version https://git-lfs": "a pointer of Git LFS, without the data",
         r"[-+]?[\d.]+(?:[ \t]+\d+:[-+\d.e]+)+[ \t]*(?:#.*)?(?:\r|\n|$)": "libsvm",
     }.items()

@@ -119,6 +119,7 @@ READ = {
     "decimal comma in quotes": ('a,b,y\n"1,5","2",0\n"3","4",1\n"5","-6,25",1\n', {"decimal": ","}, X, [0, 1, 1]),
     "Excel's separator": ("sep=;\na;b\n1.5;2\n3;4\n5;-6.25\n", {}, X, None),
     "comments of MATLAB": ("% made\n1.5 2\n3 4\n% more\n5 -6.25\n", {}, X, None),
+    "many comments far apart": ("  % made\n\n" * 60 + "1.5 2\n3 4\n5 -6.25\n", {}, X, None),
     "comments of C": ("// made\n1.5,2\n3,4\n5,-6.25\n", {}, X, None),
     "decimal comma": ("a;b\n1,5;2\n3;4\n5;-6,25\n", {"decimal": ","}, X, None),
     "decimal comma and tabs": ("1,5\t2\n3\t4,0\n5\t-6,25\n", {"decimal": ","}, X, None),
