@@ -42,7 +42,7 @@ DONE = {name: {0, 1} if name == "validate" else {0} for name in COMMANDS}
 # pictures take longest
 NO_PICTURE = {name: ("--no-png",) for name in ("curves", "phase", "spectrum", "validate", "sagun")}
 WITHOUT_PICTURES = ("ascii", "no output", "nobody reads")
-INTERRUPTS = ("SIGINT 0.01", "SIGINT 0.06", "SIGKILL 0.03", "SIGKILL 0.09")
+INTERRUPTS = ("SIGINT 0.01", "SIGKILL 0.03")
 MANY = tuple(f"{kill} {at:.3f}" for kill in ("SIGINT", "SIGKILL") for at in np.geomspace(0.005, 1.0, 12))
 
 

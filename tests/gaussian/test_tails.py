@@ -25,8 +25,8 @@ def orthant(h, k, rho):
     [
         (-8, -8, -0.5),
         (-6, -6, 0.9375),
-        (-3, -4, -0.875),
         (-5, -5, 0.0),
+        pytest.param(-3, -4, -0.875, marks=pytest.mark.long),
         pytest.param(-7, -7, -0.5, marks=pytest.mark.long),
         pytest.param(-14, -14, 0.25, marks=pytest.mark.long),
         pytest.param(-9, 2, 0.5, marks=pytest.mark.long),

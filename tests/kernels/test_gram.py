@@ -400,7 +400,7 @@ def test_only_what_is_asked_is_computed(name, symmetric, hidden, last):
         assert {f"{i}{j}" for i, j in step.prepared.expectations.orders} == set(orders.split())
 
 
-@pytest.mark.parametrize(("name", "square"), [("tanh", True), ("silu", False)])
+@pytest.mark.parametrize(("name", "square"), [("tanh", True), pytest.param("silu", False, marks=pytest.mark.long)])
 def test_in_panels_of_few_points(name, square, monkeypatch):
     x, other = RNG.normal(size=(400, 3)), None if square else RNG.normal(size=(300, 3))
     net = kc.MLP(name, depth=3, sigma_w=1.5)

@@ -162,7 +162,8 @@ class HessianSplit(Result):
 
     def _products(self, values: ArrayLike, parts: tuple[Part, ...]) -> list[AnyArray]:
         net = self.run.net
-        vectors = real_array(values, "vectors")
+        # parameters with an imaginary part, as for a complex step, have vectors like them
+        vectors = np.asarray(values) if np.iscomplexobj(self.run.outputs) else real_array(values, "vectors")
         if vectors.ndim != 2 or vectors.shape[1] != net.n_parameters:
             raise ShapeError(f"vectors of shape (m, {net.n_parameters})", f"shape {vectors.shape}", "one row a vector")
         row = max(net.n_parameters, len(self.run.outputs) * sum(net.sizes))

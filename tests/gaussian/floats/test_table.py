@@ -108,7 +108,11 @@ def test_many_variances_are_read_off(monkeypatch, exponential, count, computed):
 
 @pytest.mark.parametrize(
     ("text", "low", "high", "first"),
-    [("tanh(x)", 0.5, 30.0, 57), ("tanh(x)", 3.0, 5.0, 21), ("tanh(x) + sin(3*x)", 4.0, 16.0, 33)],
+    [
+        ("tanh(x)", 0.5, 30.0, 57),
+        ("tanh(x)", 3.0, 5.0, 21),
+        pytest.param("tanh(x) + sin(3*x)", 4.0, 16.0, 33, marks=pytest.mark.long),
+    ],
 )
 def test_more_nodes_where_few_are_not_enough(monkeypatch, text, low, high, first):
     """As many as poles on the imaginary axis let suffice, and 9 checks; waves need more, or each variance by itself."""

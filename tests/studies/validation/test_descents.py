@@ -57,6 +57,7 @@ def test_other_networks_stand_the_rate():
     assert sum(not np.isfinite(one[-1]) or np.mean(one[-5:]) > one[0] for one in ends) > 10
 
 
+@pytest.mark.long
 def test_higher_probability_is_a_smaller_rate():
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(6, 2)), rng.normal(size=(6, 1))
