@@ -440,12 +440,3 @@ def test_kinks_of_steep_functions_of_a_softplus(text):
     """Both sides differ in value, so that no power of 1 + e^x to the slope is expanded, which took half a minute."""
     with limited(10.0):
         assert kc.activation(text).kinks == (0.0,)
-
-
-@pytest.mark.parametrize("scale", [-2, 1, 3])
-def test_the_angle_of_a_real_number_is_a_step(scale):
-    """π where it is negative: of digits, kinks and kernels a NaN at 0, or no end."""
-    act = Activation(sp.arg(scale * (x - 1)))
-    assert act.kinks == (1.0,)
-    assert act(np.array([0.0, 2.0])).tolist() == ([np.pi, 0.0] if scale > 0 else [0.0, np.pi])
-    assert Activation(sp.arg(1 + sp.I * x))(1.0) == pytest.approx(np.pi / 4)

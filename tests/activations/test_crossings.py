@@ -131,3 +131,12 @@ def test_values_with_many_kinks():
 def test_kinks_that_no_grid_resolves_are_refused(text):
     with pytest.raises(ExpressionError, match="kinks that can be located"):
         kc.Activation(text)
+
+
+@pytest.mark.parametrize("scale", [-2, 1, 3])
+def test_the_angle_of_a_real_number_is_a_step(scale):
+    """π where it is negative: of digits, kinks and kernels a NaN at 0, or no end."""
+    act = kc.Activation(sp.arg(scale * (x - 1)))
+    assert act.kinks == (1.0,)
+    assert act(np.array([0.0, 2.0])).tolist() == ([np.pi, 0.0] if scale > 0 else [0.0, np.pi])
+    assert kc.Activation(sp.arg(1 + sp.I * x))(1.0) == pytest.approx(np.pi / 4)
