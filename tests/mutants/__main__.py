@@ -18,7 +18,7 @@ if __name__ == "__main__":
     asked.add_argument("--sample", type=int)
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--only", help="numbers of mutants, by commas")
-    asked.add_argument("--budget", type=float, default=6.0, help="seconds of tests for each mutant")
+    asked.add_argument("--budget", type=float, default=6.0, help="processor seconds of tests for each mutant")
     given = asked.parse_args()
     only = None if given.only is None else set(map(int, given.only.split(",")))
     runner = Runner(given.file.resolve(), given.sample, given.seed, only, given.budget)

@@ -15,12 +15,11 @@ import importlib.util
 import os
 import random
 import resource
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
@@ -30,35 +29,21 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from tests.mutants.operators import Mutant, mutants
+from tests.mutants.processes import ALIVE, KILLED, TIMED_OUT, fork, outcome
 
-# A mutant's tests may take so many times as long as without it, and this longer, in seconds.
+# A mutant's tests may take so many times as long as without it, and this longer, in seconds of the processor.
 SLOWER, GRACE = 4, 4
+# Seconds of the processor that a process of its own may need to import and to collect.
+START = 60
 # Bytes that a mutant's process may have.
 MEMORY = 6 << 30
-# A test that takes longer, in seconds, is left out.
+# A test that takes longer, in seconds of the processor, is left out.
 LONGEST = 15.0
 MUTATED = "KERNELCALC_MUTATED"
 
 
-def fork(work: Callable[[], int], seconds: float) -> int:
-    """What the work says in a fork of this process, or -1 where it took too long or died."""
-    child = os.fork()
-    if child == 0:
-        silent = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silent, 1)
-        os.dup2(silent, 2)
-        limit = int(seconds) + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        # processes share two cores with others: the clock on the wall is more patient
-        signal.alarm(10 * limit)
-        said = 99
-        try:
-            said = work()
-        finally:
-            os._exit(said)
-    status = os.waitpid(child, 0)[1]
-    return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else -1
+def limit_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
 def fails(items: list[pytest.Item]) -> bool:
@@ -96,6 +81,7 @@ def reached(item: pytest.Item, path: str) -> tuple[float, set[int]] | None:
     read, write = os.pipe()
 
     def work() -> int:
+        limit_memory()
         start = time.process_time()
         with lines_run(path) as found:
             bad = fails([item])
@@ -106,7 +92,7 @@ def reached(item: pytest.Item, path: str) -> tuple[float, set[int]] | None:
     os.close(write)
     with os.fdopen(read, "rb") as answer:
         text = answer.read().decode()
-    if said != 0:
+    if said != ALIVE:
         return None
     seconds, found = ast.literal_eval(text.replace("set()", "()"))
     return seconds, set(found)
@@ -153,8 +139,7 @@ class Runner:
 
     def __init__(self, target: Path, sample: int | None, seed: int, only: set[int] | None, budget: float) -> None:
         self.target, self.sample, self.seed, self.only, self.budget = target, sample, seed, only, budget
-        self.alive: list[str] = []
-        self.counts = {"mutants": 0, "tried": 0, "killed": 0, "alive": 0}
+        self.counts = {"mutants": 0, "tried": 0, KILLED: 0, TIMED_OUT: 0, ALIVE: 0}
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Instead of the tests."""
@@ -177,48 +162,63 @@ class Runner:
         return True
 
     def try_one(self, mutant: Mutant, runs: dict[pytest.Item, tuple[float, set[int]]]) -> None:
-        """Whether the tests notice one mutant."""
+        """Whether the tests notice one mutant.
+
+        Tests that take too long count only where those of the unchanged file, run next, do not; else they get another chance.
+        """
         code = compile(mutant.source, str(self.target), "exec", dont_inherit=True)
         seconds = {item: one for item, (one, _) in runs.items()}
-        if mutant.function is None:
-            # what a decorator refuses reaches no line of the file
-            reaching = ordered(list(runs), seconds, self.budget)
-            killed = self.imported(mutant, reaching)
-        else:
-            reaching = ordered(
-                [item for item, (_, lines) in runs.items() if lines & set(mutant.lines)], seconds, self.budget
-            )
-            killed = bool(reaching) and self.swapped(mutant, code, reaching, sum(map(seconds.__getitem__, reaching)))
+        # what a decorator refuses reaches no line of the file
+        reaching = [i for i, (_, lines) in runs.items() if mutant.function is None or lines & set(mutant.lines)]
+        reaching = ordered(reaching, seconds, self.budget)
+        limit = SLOWER * sum(map(seconds.__getitem__, reaching)) + GRACE
+        came = ALIVE
+        if reaching:
+            came = self.tried(mutant, code, reaching, limit)
+            if came == TIMED_OUT and fork(lambda: int(fails(reaching)), limit) == TIMED_OUT:
+                say(f"{mutant.number}: the tests take too long without it as well, and get four times as long")
+                came = self.tried(mutant, code, reaching, 4 * limit)
         self.counts["tried"] += 1
-        self.counts["killed" if killed else "alive"] += 1
-        if not killed:
-            what = f"{mutant.number} line {mutant.lines.start}: {mutant.after} in `{mutant.before}` ({len(reaching)} tests)"
-            self.alive.append(what)
-            say(what)
+        self.counts[came] += 1
+        if came != KILLED:
+            say(
+                f"{came}: {mutant.number} line {mutant.lines.start}: {mutant.after} in `{mutant.before}` "
+                f"({len(reaching)} tests)"
+            )
 
-    def swapped(self, mutant: Mutant, module: CodeType, items: list[pytest.Item], seconds: float) -> bool:
-        assert mutant.function is not None
-        code = code_in(module, mutant.function)
-        functions = functions_in(str(self.target)).get(mutant.function, [])
+    def tried(self, mutant: Mutant, module: CodeType, items: list[pytest.Item], seconds: float) -> str:
+        """What becomes of a mutant in so many seconds of tests."""
+        code = functions = None
+        if mutant.function is not None:
+            code = code_in(module, mutant.function)
+            functions = functions_in(str(self.target)).get(mutant.function)
         if code is None or not functions:
-            return self.imported(mutant, items)
+            return self.imported(mutant, items, seconds)
 
         def work() -> int:
+            limit_memory()
             for function in functions:
                 function.__code__ = code
             return int(fails(items))
 
-        return fork(work, SLOWER * seconds + GRACE) != 0
+        return fork(work, seconds)
 
-    def imported(self, mutant: Mutant, items: list[pytest.Item]) -> bool:
+    def imported(self, mutant: Mutant, items: list[pytest.Item], seconds: float) -> str:
         """The same in a process of its own, which imports the mutant."""
         environment = os.environ | {MUTATED: f"{self.target}\n{ast.unparse(mutant.source)}"}
         files = list(dict.fromkeys(item.nodeid for item in items))
         command = [sys.executable, "-m", "tests.mutants.run", *files]
-        done = subprocess.run(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
-        return done.returncode != 0
+        came = outcome(process.pid, START + seconds)
+        # its end has been waited for
+        process.returncode = 0
+        return came
 
 
 class Changed(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
@@ -260,6 +260,5 @@ if __name__ == "__main__":
     sys.meta_path.insert(0, changed)
     # before pytest, which would rewrite the asserts of the file itself where it is among the tests
     importlib.import_module(changed.name)
-    limit = 120
-    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+    limit_memory()
     sys.exit(pytest.main([*OPTIONS, "-x", *sys.argv[1:]]))
