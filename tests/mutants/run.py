@@ -32,7 +32,7 @@ from tests.mutants.operators import Mutant, mutants
 from tests.mutants.processes import ALIVE, KILLED, TIMED_OUT, fork, outcome
 
 # A mutant's tests may take so many times as long as without it, and this longer, in seconds of the processor.
-SLOWER, GRACE = 4, 4
+SLOWER, GRACE = 4, 2
 # Seconds of the processor that a process of its own may need to import and to collect.
 START = 60
 # Bytes that a mutant's process may have.
