@@ -77,7 +77,7 @@ def meeting(f: Activation, g: Activation, cov: Any) -> np.ndarray:
     if not line.any():
         return found
     for at, other in (*_meetings(f, g), *((b, a) for a, b in _meetings(g, f))):
-        moved = np.divide(cov.c * at, cov.q, out=np.zeros(cov.q.shape), where=cov.q > 0)
+        moved = np.divide(cov.c * at, cov.q, out=np.zeros(cov.q.shape), where=line)
         found |= line & (np.abs(moved - other) <= _MEETING * EPS * abs(other))
     return found
 

@@ -91,3 +91,21 @@ def test_deltas_that_meet_elsewhere_on_a_line_are_refused():
     # E δ(a − 1) step(2a − 1) = φ(1)
     found = kc.gaussian_expectation(kc.Activation("relu(x-1)").derivative(2), "step(x-1)", 1.0, 4.0, 2.0)
     assert found == pytest.approx(np.exp(-0.5) / np.sqrt(2 * np.pi), rel=1e-14)
+
+
+def test_places_meet_to_their_rounding_and_no_further():
+    """3 · 123.4 is not 370.2 in float64 by one ulp; 3 · 0.001 and 0.0030000000001 differ by far more, though by 10⁻¹³ alone."""
+    assert 3 * 123.4 != 370.2
+    at, far = kc.Activation("relu(x-123.4)"), kc.Activation("relu(x-370.2)")
+    with pytest.raises(DivergentExpectationError):
+        kc.gaussian_expectation(at.derivative(2), far.derivative(2), 1e4, 9e4, 3e4)
+    near, beside = kc.Activation("relu(x-0.001)"), kc.Activation("relu(x-0.0030000000001)")
+    assert kc.gaussian_expectation(near.derivative(2), beside.derivative(2), 1.0, 9.0, 3.0) == 0
+
+
+@pytest.mark.parametrize("dps", [None, 20])
+def test_what_is_refused_is_named_with_its_numbers(dps):
+    words = r"^expected a finite E.* of f = exp\(x\^2/3\)\*tanh\(x\), g = exp\(x\^2/4\)\*arctan\(x\), got "
+    numbers = r"q1=4(\.0)?, q2=3(\.0)?, c=2(\.0)?; on "
+    with pytest.raises(DivergentExpectationError, match=words + numbers):
+        kc.gaussian_expectation("exp(x^2/3)*tanh(x)", "exp(x^2/4)*arctan(x)", 4.0, 3.0, 2.0, dps=dps)

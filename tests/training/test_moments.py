@@ -1,5 +1,7 @@
 """One call for every loss."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -57,3 +59,18 @@ def test_a_loss_defined_elsewhere_is_known_by_its_name():
         assert isinstance(resolve_loss("Toy Cosh"), Cosh)
     finally:
         del NAMED_LOSSES["toy cosh"]
+
+
+def test_options_are_passed_on():
+    """Four powers by default, as many as asked for otherwise, by both ways; three outputs though two classes occur."""
+    for loss, options in (("mse", {}), ("binary", {"samples": 2})):
+        assert len(moments(KERNELS, LABELS, TIMES, loss, **options).trace_h) == 4
+        assert len(moments(KERNELS, LABELS, TIMES, loss, kmax=2, **options).trace_h) == 2
+    # outputs that are 0 at first, and no S: Tr H(0) = Tr Θ Tr 𝓗 / N with 𝓗 = diag(p) − ppᵀ of trace 1 − 1/n, or the identity
+    none, theta = np.zeros((6, 6)), KERNELS.theta
+    still = SimpleNamespace(sigma=none, theta=theta, phi=none, lam=none, upsilon=none, xi=none)
+    for n_out, trace in ((3, 2 / 3), (None, 1 / 2)):
+        found = moments(still, LABELS, [0.0], "softmax", n_out=n_out, samples=2)
+        assert found.trace_h[0, 0] == pytest.approx(trace * np.trace(theta) / 6, rel=1e-12)
+    found = moments(still, np.eye(3)[LABELS], [0.0], n_out=3)
+    assert found.trace_h[0, 0] == pytest.approx(3 * np.trace(theta) / 6, rel=1e-12)
