@@ -19,6 +19,8 @@ from kernelcalc.errors import DivergentExpectationError
         ("exp(x^2/3)*tanh(x)", "exp(x^2/3)*tanh(x)", (1.0, 1.0, 0.9)),
         ("tanh(x)*sinh(x^2)", "sigmoid(x)", (1.0, 1.0, -0.7)),
         ("tanh(x)^2*cosh(x^2/3)", "exp(x^2/3)*arctan(x)", (1.0, 1.0, -1.0)),
+        # log x is positive where that piece begins
+        ("log(max(x,1))+exp(max(x,0)^2)", "1", (1.0, 1.0, 0.0)),
     ],
 )
 def test_growth_is_refused_without_a_look_at_values(monkeypatch, f, g, cov, dps):

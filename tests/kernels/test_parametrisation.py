@@ -6,7 +6,7 @@ import pytest
 
 from kernelcalc.errors import InputError
 from kernelcalc.finite import FiniteNetwork
-from kernelcalc.kernels.layers import Conv, Dense, Flatten, LayerNorm, Residual
+from kernelcalc.kernels.layers import Conv, Dense, Flatten, LayerNorm, Residual, Serial
 from kernelcalc.kernels.mlp import MLP, Sequential
 from kernelcalc.kernels.parametrisation import pytorch, pytorch_defaults, pytorch_kernels, standard, standard_theta
 
@@ -134,3 +134,36 @@ def test_networks_with_positions_have_no_standard_parametrisation_here():
 def test_one_width_is_refused_by_name(make):
     with pytest.raises(InputError, match="a sequence of 2 whole numbers"):
         make(MLP("tanh", 3), 512, 10)
+
+
+def test_layers_within_others_keep_their_place_and_what_they_are_multiplied_by():
+    """Layers in one another are those one after the other; a factor of a branch counts squared."""
+    inner = [Dense(1.2, 0.3), "tanh", Dense(0.9, 0.2)]
+    flat = standard(Sequential(*inner, "erf", Dense(1.1, 0.4), n_out=3), (4, 5), 3)
+    nested = standard(Sequential(inner[0], Serial(*inner[1:]), "erf", Dense(1.1, 0.4), n_out=3), (4, 5), 3)
+    assert flat.n_out == nested.n_out == 3
+    np.testing.assert_array_equal(flat.kernels(X).theta, nested.kernels(X).theta)
+    # a branch b of factor s behind one layer: Θ = Θ₁ + s² (Θ of Dense ∘ first), linear throughout, by hand
+    net = standard(Sequential(Dense(2.0, 0.5), Residual(Dense(1.5, 0.25), scale=0.5), Dense(1.0, 0.0)), (4, 4), 3)
+    gram = X @ X.T
+    sigma1, theta1 = 4 * gram / 3 + 0.25, gram + 1
+    sigma2 = sigma1 + 0.25 * (2.25 * sigma1 + 0.0625)
+    theta2 = theta1 + 0.25 * (2.25 * theta1 + 4 * sigma1 + 1)
+    np.testing.assert_allclose(net.kernels(X).theta, theta2 + 4 * sigma2 + 1, rtol=1e-13)
+
+
+def test_what_is_refused_is_named():
+    positions = Sequential(Conv(3), "tanh", Flatten(), Dense())
+    for make, what in ((standard, "the standard parametrisation"), (pytorch, "PyTorch's parametrisation")):
+        with pytest.raises(InputError) as caught:
+            make(positions, (4,), 3)
+        assert str(caught.value).startswith(f"expected a network on points (N, n_0) for {what}, got one with positions")
+        with pytest.raises(InputError) as caught:
+            make(MLP("tanh", 3), 512, 10)
+        text = "expected widths, a sequence of 2 whole numbers, got 512; try widths=[n] * 2"
+        assert str(caught.value) == text
+    with pytest.raises(InputError, match=r"^expected an integer width ≥ 1, got 0$"):
+        pytorch_defaults(0)
+    for call in (standard_theta, pytorch_kernels):
+        with pytest.raises(InputError, match=r"parametrisation, got one with positions"):
+            call(positions, np.ones((2, 4, 1)), (4,))
