@@ -310,12 +310,15 @@ def plan(
     names = frozenset(names)
     steps: list[Step] = []
     after, diagonal_after = names, frozenset[str]()
+    # deep networks repeat few layers
+    made: dict[tuple[int, frozenset[str], frozenset[str]], Step] = {}
     for layer in reversed(tuple(layers)):
         wanted = after | names if every_layer and ends_a_layer(layer) else after
-        step = make_step(layer, wanted, diagonal_after, own_diagonal)
-        steps.insert(0, step)
+        key = id(layer), wanted, diagonal_after
+        made[key] = step = made[key].fresh() if key in made else make_step(layer, wanted, diagonal_after, own_diagonal)
+        steps.append(step)
         after, diagonal_after = step.before, step.diagonal_before
-    return steps
+    return steps[::-1]
 
 
 @lru_cache(maxsize=64)

@@ -49,6 +49,7 @@ from kernelcalc.kernels.point_blocks import Block, CorrelationBlock, PointBlock,
 from kernelcalc.kernels.points import LARGEST_GROWTH, Points, check_variances
 from kernelcalc.kernels.sphere import CorrelationTable, correlation_table, one_norm
 from kernelcalc.kernels.state import KERNELS, DiagonalKernels, PairKernels, turned, with_transposes
+from kernelcalc.patience import Patience
 
 # Pairs from which on a polynomial in ρ pays, and the smallest range it is made for.
 FEWEST_PAIRS, LEAST_REACH = 4096, 1e-3
@@ -148,7 +149,13 @@ class Fold:
 
     def take_diagonals(self, rows: DiagonalKernels, columns: DiagonalKernels) -> None:
         """Take Σ, Θ, Φ of all points through the steps."""
-        take_diagonals(self.steps, rows, columns, self.numbers)
+        count = len(self.steps)
+        patience = Patience(
+            f"Σ, Θ, Φ of points through {count} steps", "a smaller depth and activations with a closed form are faster"
+        )
+        for done, step in enumerate(self.steps, 1):
+            rows, columns = take_diagonals([step], rows, columns, self.numbers)
+            patience.done(done / count)
 
     def layers(self, gram: np.ndarray, block: Block) -> list[PairKernels]:
         """The kernels of a block behind every layer, from x·x'/n_0."""

@@ -292,13 +292,16 @@ class MLP(Sequential):
         if isinstance(activation, list | tuple):
             if len(activation) != hidden:
                 raise InputError(f"{hidden} activations for depth={depth}", f"{len(activation)}")
-            chosen = tuple(as_activation(a) for a in activation)
+            # each text is read once
+            texts = {a for a in activation if isinstance(a, str)}
+            read = {text: Nonlinearity(as_activation(text)) for text in texts}
+            chosen = [read[a] if isinstance(a, str) else Nonlinearity(as_activation(a)) for a in activation]
         else:
-            chosen = (as_activation(activation),) * hidden
+            chosen = [Nonlinearity(as_activation(activation))] * hidden
         dense = Dense(sigma_w, beta)
         layers: list[Layer] = [dense]
-        for act in chosen:
-            layers += [Nonlinearity(act), dense]
+        for one in chosen:
+            layers += [one, dense]
         super().__init__(*layers, n_out=n_out)
 
     def stored(self) -> dict[str, Any]:

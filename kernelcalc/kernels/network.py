@@ -34,7 +34,7 @@ def refusals(activations: Sequence[Activation]) -> dict[str, Refusal]:
     """Kernels that these nonlinearities leave undefined."""
     refused: dict[str, Refusal] = {}
     hint = "use a smooth nonlinearity, for example smooth_relu(scale=...), erf, tanh or gelu"
-    for act in activations:
+    for act in dict.fromkeys(activations):
         for name, kernel in KERNELS.items():
             if name in refused or act.smoothness >= kernel.smoothness:
                 continue
