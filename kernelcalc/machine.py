@@ -97,12 +97,12 @@ def _limited(count: int) -> Iterator[None]:
 
 def _blas() -> Any:
     """The BLAS libraries in this process; SciPy may bring its own when it is imported."""
-    return _libraries("scipy.linalg" in sys.modules)
+    return _libraries(sum(name in sys.modules for name in ("scipy.linalg", "scipy.special")))
 
 
 @cache
-def _libraries(with_scipy: bool) -> Any:
-    # looking for them takes milliseconds
+def _libraries(modules: int) -> Any:
+    """As they are with so many of SciPy's modules that bring one; looking for them takes milliseconds."""
     return ThreadpoolController().select(user_api="blas")
 
 

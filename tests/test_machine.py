@@ -1,6 +1,7 @@
 """Processors a container grants, and the threads that BLAS is given and gets back."""
 
 import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -106,3 +107,17 @@ def test_threads_that_overlap_leave_the_setting_as_it_was():
         assert entered.wait(20)
         pool.submit(second).result(20)
     assert now() == {3}
+
+
+def test_a_blas_that_comes_later_is_held_too():
+    """SciPy brings one of its own with scipy.special, before scipy.linalg is imported."""
+    text = (
+        "import numpy, threadpoolctl\n"
+        "from kernelcalc.machine import one_blas_thread\n"
+        "with one_blas_thread(): pass\n"
+        "import scipy.special\n"
+        "with threadpoolctl.threadpool_limits(2, user_api='blas'), one_blas_thread():\n"
+        "    print({one['num_threads'] for one in threadpoolctl.threadpool_info() if one['user_api'] == 'blas'})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "{1}"
