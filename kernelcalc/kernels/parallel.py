@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import mpmath
 import numpy as np
+from mpmath.libmp import to_rational
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.expressions.exact import evaluate, in_algebra
@@ -112,8 +114,11 @@ def exact_determinant(act: Activation, cov: Covariance, sigma_w2: float, beta2: 
     result = np.empty(cov.c.shape)
     with MULTIPRECISION, mpmath.workdps(REFINE_DIGITS):
         for k in range(result.size):
-            q, qp, c, det = (mpmath.mpf(float(v[k])) for v in (cov.q, cov.qp, cov.c, cov.det))
-            c = mpmath.sign(c) * mpmath.sqrt(q * qp - det)
+            q, qp, det = (Fraction(float(v[k])) for v in (cov.q, cov.qp, cov.det))
+            root = mpmath.sqrt(mpmath.mpf((q * qp - det).numerator) / (q * qp - det).denominator)
+            c = Fraction(*map(int, to_rational((mpmath.sign(cov.c[k]) * root)._mpf_)))
+            # the root's rounding goes to q', or points whose difference is 0 would be none of a covariance
+            qp = (c * c + det) / q if q > 0 else qp
             first, second, mixed = (
                 sigma_w2 * evaluate(act.expr, act.expr, *arguments, REFINE_DIGITS) + beta2
                 for arguments in ((q, q, q), (qp, qp, qp), (q, qp, c))

@@ -8,6 +8,7 @@ import pytest
 import kernelcalc as kc
 from kernelcalc.activations.activation import Activation
 from kernelcalc.errors import DivergentExpectationError
+from kernelcalc.gaussian.existence import surely_infinite
 
 
 @pytest.mark.parametrize("dps", [None, 20])
@@ -111,3 +112,45 @@ def test_what_is_refused_is_named_with_its_numbers(dps):
     numbers = r"q1=4(\.0)?, q2=3(\.0)?, c=2(\.0)?; on "
     with pytest.raises(DivergentExpectationError, match=words + numbers):
         kc.gaussian_expectation("exp(x^2/3)*tanh(x)", "exp(x^2/4)*arctan(x)", 4.0, 3.0, 2.0, dps=dps)
+
+
+def outgrows(rates, q, qp, c):
+    """Whether ½uᵀΣ⁻¹u − αu₁² − α'u₂² is negative for some u of the circle, α and α' those of the sides that u is on."""
+    angle = np.arange(0.5, 4000) * 2 * np.pi / 4000
+    u = np.stack([np.cos(angle), np.sin(angle)])
+    if q * qp == c * c:
+        u = np.array([[1.0, -1.0], [c / q, -c / q]])
+        density = u[0] ** 2 / (2 * q)
+    else:
+        density = np.einsum("ia,ij,ja->a", u, np.linalg.inv([[q, c], [c, qp]]) / 2, u)
+    growth = sum(np.where(one > 0, right, left) * one**2 for one, (left, right) in zip(u, rates, strict=True))
+    return bool((density < growth).any())
+
+
+# functions that are nowhere below A e^{αx² − B|x|} far out, and α on the left and on the right
+GROWTHS = {
+    "tanh(x)^2*exp(x^2/3)": (1 / 3, 1 / 3),
+    "exp(max(x,0)^2/4)": (0.0, 1 / 4),
+    "exp(min(x,0)^2/2)*arctan(x)": (1 / 2, 0.0),
+    "cosh(x)": (0.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("f", GROWTHS)
+@pytest.mark.parametrize("g", GROWTHS)
+def test_what_outgrows_the_density_along_a_ray(f, g):
+    """Of the covariances the proof finds those, and no others, along whose circle the exponent is positive somewhere."""
+    variances = [0.2, 0.7, 1.3, 2.2, 6.0]
+    q, qp, rho = (part.ravel() for part in np.meshgrid(variances, variances, [-1, -0.95, -0.5, 0, 0.3, 0.8, 1]))
+    square = np.sqrt(q) * np.sqrt(qp)
+    # where |ρ| = 1 both have one size, whose square is known
+    qp = np.where(np.abs(rho) == 1, q, qp)
+    c = np.where(np.abs(rho) == 1, rho * q, rho * square)
+    found = surely_infinite(kc.Activation(f), kc.Activation(g), q, qp, c, q * qp - c * c)
+    rates = GROWTHS[f], GROWTHS[g]
+    known = [outgrows(rates, *cov) for cov in zip(q.tolist(), qp.tolist(), c.tolist(), strict=True)]
+    assert found.tolist() == known
+    # a variance of 0 is that of a number
+    for cov in ((0.0, 9.0), (9.0, 0.0), (0.0, 0.0)):
+        one = np.array([cov[0]]), np.array([cov[1]]), np.zeros(1), np.zeros(1)
+        assert not surely_infinite(kc.Activation(f), kc.Activation(g), *one).any()

@@ -156,3 +156,18 @@ def test_even_functions_make_opposite_points_equal(beta, apart):
     for kernel in ("sigma", "theta", "upsilon", "xi"):
         error = abs(found[kernel][0, 1] - float(exact[kernel][0, 1])) / float(exact[kernel][0, 0])
         assert error < 1e-10, (kernel, error)
+
+
+@pytest.mark.parametrize("name", ["hard_tanh", "min(max(x,-2),1)", "relu6"])
+@pytest.mark.parametrize("factor", [3, 7, -3])
+def test_multiples_of_a_point_so_small_that_a_kinked_layer_is_linear_there(name, factor):
+    """hard_tanh(a) = a but for e^{-1/2q}: Σ of relu behind it is E relu(a) relu(±fa) = f q/2 or 0; relu6(a) = relu(a)."""
+    points = np.array([[1.0, 2, 3]]) / 128
+    points = np.concatenate([points, factor * points])
+    sigma = kc.MLP([name, "relu"], 3, beta=0.0).kernels(points, only="sigma").sigma
+    q = 14 / 3 / 128**2
+    linear = factor * q / 2 if factor > 0 else 0.0
+    # relu(relu(a)) = relu(a); at opposite points E relu(relu(a)) relu(relu(-fa)) is that of ρ = 0 between layers: fq/2 / 2π
+    of_relu = factor * q / 4 if factor > 0 else -factor * q / 2 / (2 * np.pi)
+    known = of_relu if name == "relu6" else linear
+    assert sigma[0, 1] == pytest.approx(known, rel=1e-14, abs=1e-17)
