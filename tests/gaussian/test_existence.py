@@ -154,3 +154,9 @@ def test_what_outgrows_the_density_along_a_ray(f, g):
     for cov in ((0.0, 9.0), (9.0, 0.0), (0.0, 0.0)):
         one = np.array([cov[0]]), np.array([cov[1]]), np.zeros(1), np.zeros(1)
         assert not surely_infinite(kc.Activation(f), kc.Activation(g), *one).any()
+
+
+def test_deltas_that_meet_off_the_line_have_their_density():
+    """E δ(a) δ(b) = 1/(2π √det)."""
+    bent = kc.Activation("relu(x)").derivative(2)
+    assert kc.gaussian_expectation(bent, bent, 1.0, 4.0, 1.0) == pytest.approx(1 / (2 * np.pi * np.sqrt(3)), rel=1e-14)
