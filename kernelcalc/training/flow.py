@@ -270,6 +270,12 @@ class _Hessians:
     def __getitem__(self, samples: slice) -> Array:
         return np.asarray(self.law.curvature(self.outputs[samples], self.targets) / len(self.targets))
 
+    def couplings(self, samples: slice) -> Array | None:
+        """Those of the loss."""
+        if self.law.couplings is None:
+            return None
+        return self.law.couplings(self.outputs[samples], self.targets) / len(self.targets)
+
 
 def _warn_if_long(law: Loss, sizes: tuple[int, int, int, int, int], quick: bool, workers: int) -> None:
     samples, count, n, _, _ = sizes
@@ -369,26 +375,42 @@ def _flow_of_group(
         return np.asarray((v.reshape(-1, n) @ matrix).reshape(v.shape))
 
     def slope(u: Array) -> Array:
-        return loss.slope((y0 - u).transpose(1, 2, 0), labels).transpose(2, 0, 1) / n
+        return loss.slope(u.transpose(1, 2, 0), labels).transpose(2, 0, 1) / n
+
+    # Y where it was asked for last: the Jacobian is taken where the derivative was
+    known: list[Array] = [np.zeros_like(y0), y0]
+
+    def outputs(w: Array) -> Array:
+        if not np.array_equal(known[0], w):
+            known[:] = w.copy(), y0 - image(w)
+        return known[1]
 
     # Entries of W below this change Y by less than the tolerance, in units of Y(0) or of its distance to the minimum.
-    size = np.sqrt(np.mean(y0**2, axis=(0, 2))) + n * np.sqrt(np.mean(slope(np.zeros_like(y0)) ** 2, axis=(0, 2)))
+    size = np.sqrt(np.mean(y0**2, axis=(0, 2))) + n * np.sqrt(np.mean(slope(y0) ** 2, axis=(0, 2)))
     floor = np.where(size > 0, size, size.max() or 1.0) / (largest or 1.0)
     atol = rtol / _LOCAL_W * floor[:, None]
     rough = rough / -n
 
     def jacobian(w: Array) -> Callable[[Array], Array]:
-        curvature = loss.curvature_product((y0 - image(w)).transpose(1, 2, 0), labels)
+        curvature = loss.curvature_product(outputs(w).transpose(1, 2, 0), labels)
         return lambda v: curvature(image(v, rough).transpose(1, 2, 0)).transpose(2, 0, 1)
 
+    steepness = float(np.finfo(rough.dtype).eps) * largest * loss.curvature_bound / n
+
+    def bend(d: Array) -> Array:
+        """Bound of what ∇C departs by from its linear part in a step, and of the rounding of that."""
+        moved = image(d.astype(rough.dtype), rough)
+        return 0.5 * n * loss.curvature_slope * np.sum(moved**2, axis=0) + steepness * np.abs(d)
+
     flow = integrate(
-        lambda w: slope(image(w)),
+        lambda w: slope(outputs(w)),
         jacobian,
         np.zeros_like(y0),
         times,
         rtol=rtol / _LOCAL,
         atol=atol,
         solves_in=rough.dtype.type,
+        bend=bend if loss.curvature_slope < np.inf else None,
     )
     for w in flow:
         yield w, y0 - image(w)

@@ -33,6 +33,8 @@ _NEWTON = 0.03
 # Accuracy of a linear solve, relative and as a part of the Newton tolerance: Newton converges linearly at this rate.
 _LINEAR = 0.05
 _KRYLOV = 20
+# What a solve and the second order of f may each leave, as a part of the tolerance, where f is not evaluated again.
+_LINEARISED = 0.4 * _NEWTON
 # What of SciPy's BDF is set or read below without being documented (checked with SciPy 1.13 and 1.17).
 _INNER = ("D", "I", "J", "jac", "lu", "solve_lu", "newton_tol")
 
@@ -46,6 +48,7 @@ def integrate(
     rtol: float,
     atol: ArrayLike,
     solves_in: type[np.floating[Any]] = np.float64,
+    bend: Callable[[Array], Array] | None = None,
 ) -> Iterator[Array]:
     """Solution of y' = f(y), y(0) = start at increasing times, one at a time.
 
@@ -63,6 +66,9 @@ def integrate(
         An error of size atol + rtol |y| in every entry is just acceptable for a step, root mean square.
     solves_in : type
         Type of numbers in linear solves.
+    bend : callable, optional
+        Of a small d: bounds of |f(y + d) - f(y) - ∂f(y) d| at any y, with the rounding of ∂f(y) d. Where they are well below
+        the tolerance, f is evaluated once a step.
 
     Raises
     ------
@@ -93,7 +99,7 @@ def integrate(
     derivative(start)  # an f that is undefined from the start is reported as such
     end = float(times[-1])
     solver = _matrix_free_bdf(
-        derivative, jacobian, start, end, rtol, np.broadcast_to(atol, start.shape).ravel(), solves_in
+        derivative, jacobian, start, end, rtol, np.broadcast_to(atol, start.shape).ravel(), solves_in, bend
     )
     for _ in range(_MOST_STEPS):
         with np.errstate(all="ignore"):  # a step that overflows is refused
@@ -129,8 +135,10 @@ class _Shifted(LinearOperator):
         return np.asarray(self.shift * v.ravel() + self.factor * self.product(v))
 
 
-def _solved(matrix: _Shifted, right: Array, unit: Array, solves_in: type[np.floating[Any]]) -> Array:
-    """(I + factor ∂f)⁻¹ right by GMRES, in these units."""
+def _solved(
+    matrix: _Shifted, right: Array, unit: Array, solves_in: type[np.floating[Any]], rtol: float, atol: float
+) -> tuple[Array, bool]:
+    """(I + factor ∂f)⁻¹ right by GMRES, in these units, root mean square, and whether it came so far."""
     n = right.size
     into, back = unit.astype(solves_in), (matrix.factor / unit).astype(solves_in)
 
@@ -139,15 +147,63 @@ def _solved(matrix: _Shifted, right: Array, unit: Array, solves_in: type[np.floa
         found += v
         return found
 
-    found, _ = gmres(
+    found, failed = gmres(
         LinearOperator((n, n), matvec=scaled, dtype=solves_in),
         (right / unit).astype(solves_in),
-        rtol=_LINEAR,
-        atol=_LINEAR * _NEWTON * np.sqrt(n),
+        rtol=rtol,
+        atol=atol * np.sqrt(n),
         restart=_KRYLOV,
         maxiter=5,
     )
-    return np.asarray(found * unit)
+    return np.asarray(found * unit), not failed
+
+
+class _Newton:
+    """What SciPy's Newton iterations of a step ask for: f(y), and a solution of (I - cJ) d = r.
+
+    They evaluate f anew after each correction d, which is as small as the error of a step. With ``bend``, J is taken where f
+    was evaluated, and where f(y + d) is f(y) + J d to well within the tolerance, that is what they are given.
+    """
+
+    def __init__(
+        self,
+        derivative: Callable[[Array], Array],
+        jacobian: Callable[[Array], Product],
+        bend: Callable[[Array], Array] | None,
+        unit: Callable[[], Array],
+        solves_in: type[np.floating[Any]],
+    ) -> None:
+        self.derivative, self.jacobian, self.bend = derivative, jacobian, bend
+        self.unit, self.solves_in = unit, solves_in
+        self.at: tuple[Array, Array] | None = None
+        self.linear: tuple[Array, Array] | None = None
+        self.solved = False
+
+    def value(self, _: float, y: Array) -> Array:
+        """f."""
+        linear, self.linear, self.at = self.linear, None, None
+        self.solved = linear is not None and np.array_equal(linear[0], y)
+        if linear is not None and self.solved:
+            return linear[1]
+        found = self.derivative(y)
+        if self.bend is not None and np.isfinite(found).all():
+            self.at = y.copy(), found
+        return found
+
+    def correction(self, matrix: _Shifted, right: Array) -> Array:
+        """(I - cJ)⁻¹ r, in units of the tolerance, so that every entry counts as the step's error control will count it."""
+        if self.solved:
+            return np.zeros_like(right)
+        unit = self.unit()
+        if self.bend is None or self.at is None:
+            return _solved(matrix, right, unit, self.solves_in, _LINEAR, _LINEAR * _NEWTON)[0]
+        y, f = self.at
+        here = _Shifted(len(y), self.jacobian(y), matrix.shift, matrix.factor)
+        found, solved = _solved(here, right, unit, self.solves_in, 0.0, _LINEARISED)
+        left = np.sqrt(np.mean((matrix.factor * self.bend(found) / unit) ** 2))
+        if solved and left <= _LINEARISED:
+            self.linear = y + found, f + (right - found) / matrix.factor
+        return found
 
 
 def _matrix_free_bdf(
@@ -158,29 +214,32 @@ def _matrix_free_bdf(
     rtol: float,
     atol: Array,
     solves_in: type[np.floating[Any]],
+    bend: Callable[[Array], Array] | None,
 ) -> Any:
     """SciPy's BDF on flat vectors, with linear operators where it has matrices."""
     shape, n = start.shape, start.size
 
-    def flat(_: float, y: Array) -> Array:
+    def flat(y: Array) -> Array:
         try:
             return np.asarray(derivative(y.reshape(shape))).ravel()
         except NotFiniteError:
             return np.full(n, np.inf)
 
+    def product(y: Array) -> Product:
+        of_shape = jacobian(y.reshape(shape))
+        return lambda v: of_shape(v.reshape(shape)).ravel()
+
     def operator(_: float, y: Array) -> Any:
         try:
-            product = jacobian(y.reshape(shape))
+            return _Shifted(n, product(y), 0.0, 1.0)
         except NotFiniteError:
             return solver.J
-        return _Shifted(n, lambda v: product(v.reshape(shape)).ravel(), 0.0, 1.0)
 
-    def solve(matrix: _Shifted, right: Array) -> Array:
-        # In units of the tolerance, so that every entry counts as the step's error control will count it.
-        return _solved(matrix, right, atol + rtol * np.abs(solver.y), solves_in)
+    flat_bend = None if bend is None else lambda d: np.asarray(bend(d.reshape(shape))).ravel()
+    newton = _Newton(flat, product, flat_bend, lambda: atol + rtol * np.abs(solver.y), solves_in)
 
     options: dict[str, Any] = {"rtol": rtol, "atol": atol, "jac": csc_array((n, n))}
-    solver: Any = BDF(flat, 0.0, start.ravel(), end, **options)
+    solver: Any = BDF(newton.value, 0.0, start.ravel(), end, **options)
     missing = [name for name in _INNER if not hasattr(solver, name)]
     if missing:
         raise IntegrationError(
@@ -192,6 +251,11 @@ def _matrix_free_bdf(
     # SciPy takes a Jacobian as a matrix only. It forms I - cJ, factorises and solves through these attributes, for
     # which linear operators do as well.
     solver.I = _Shifted(n, np.zeros_like, 1.0, 0.0)
-    solver.jac, solver.lu, solver.solve_lu, solver.newton_tol = operator, lambda matrix: matrix, solve, _NEWTON
+    solver.jac, solver.lu, solver.solve_lu, solver.newton_tol = (
+        operator,
+        lambda matrix: matrix,
+        newton.correction,
+        _NEWTON,
+    )
     solver.J = operator(0.0, solver.y)
     return solver

@@ -1,12 +1,30 @@
 r"""Traces of powers of the weighted kernel from the leading eigenvectors of Θ, with a bound on what is left out.
 
-With weights d of the points, :math:`d^½ Θ d^½ = U λ U^T` and :math:`L = d^{-½} U λ^½ = (V, W)`, V the first r columns, λ
+With weights d of the points, :math:`d^½ Θ d^½ = U λ U^T` and :math:`L = d^{-½} U λ^½ = (v, W)`, v the first column, λ
 decreasing, Θ = L Lᵀ and the traces of 𝓗C Θ are those of the positive semidefinite
 
 .. math::
-    M = L^T 𝓗C L = \begin{pmatrix} A & X \\ X^T & Z \end{pmatrix}.
+    L^T 𝓗C L = \begin{pmatrix} A_0 & X_0 \\ X_0^T & M \end{pmatrix}.
 
-Tr M and Tr M² need entries only. With Q = X Xᵀ, whose size is that of A, everything of first order in Z and more,
+Traces of its first two powers need entries only. Kernels have one eigenvalue far above the others, and v is exact: with
+:math:`Θ' = W W^T = Θ - v v^T`, :math:`g_i = \sum_k Θ'_{ik} v_k B_k` and :math:`h_i = B_i g_i`,
+
+.. math::
+    A_0 = \sum_i v_i^2 B_i, \quad Q_0 = X_0 X_0^T = \sum_i v_i h_i, \quad X_0 M X_0^T = \sum_i g_i h_i, \quad
+    |X_0 M|^2 = \sum_{ik} Θ'_{ik} \mathrm{Tr}\, h_i^T h_k,
+
+and the traces of third and fourth powers are
+
+.. math::
+    & \langle A_0, A_0^2 + 3 Q_0 \rangle + 3 \mathrm{Tr} X_0 M X_0^T + \mathrm{Tr} M^3, \\
+    & |A_0^2|^2 + 4 \langle A_0^2, Q_0 \rangle + 2 |Q_0|^2 + 4 \mathrm{Tr} A_0 X_0 M X_0^T + 4 |X_0 M|^2 + \mathrm{Tr} M^4.
+
+With W = (V, ·), V the next r columns,
+
+.. math::
+    M = \begin{pmatrix} A & X \\ X^T & Z \end{pmatrix}.
+
+With Q = X Xᵀ, whose size is that of A, everything of first order in Z and more,
 
 .. math::
     \mathrm{Tr} M^3 &= \langle A, A^2 + 3Q \rangle + 3 \mathrm{Tr} X Z X^T + \mathrm{Tr} Z^3, \\
@@ -20,24 +38,27 @@ and z ≤ f not below its largest eigenvalue, they are at most
     3 \min(z\,\mathrm{Tr} Q, f |Q|) + z f^2, \qquad
     4 \min(z \langle A, Q \rangle, f \sqrt{\mathrm{Tr}(AQ)^2}) + 4 \min(z^2\,\mathrm{Tr} Q, f^2 |Q|) + z^2 f^2.
 
-Of the columns of X the first R eigenvectors' are kept: Q = P + T, T from the others, is taken as P, which leaves out
+Of the columns of X the first ones are kept, as far as the R-th of W: Q = P + T, T from the others, is taken as P, which
+leaves out
 
 .. math::
     3 \langle A, T \rangle \le 3 a τ, \qquad
     4 \langle A^2, T \rangle + 2 (|Q|^2 - |P|^2) \le 4 a^2 τ + 4 |P| τ + 2 τ^2
 
-more, where :math:`a^8 = \mathrm{Tr} A^8` and, with L' the columns of L beyond R,
-:math:`τ = \mathrm{Tr}\, T = \sum_{ik} (V V^T)_{ik} (L' L'^T)_{ik} \mathrm{Tr}\, B_i B_k` needs entries only. Above,
+more, where :math:`a^8 = \mathrm{Tr} A^8` and, with W' the columns of W beyond R,
+:math:`τ = \mathrm{Tr}\, T = \sum_{ik} (V V^T)_{ik} (W' W'^T)_{ik} \mathrm{Tr}\, B_i B_k` needs entries only. Above,
 Tr Q = Tr P + τ, |Q| ≤ |P| + τ, ⟨A, Q⟩ ≤ ⟨A, P⟩ + aτ, √Tr (AQ)² ≤ √Tr (AP)² + aτ.
 
-Since B_i ≤ |B_i| Id, Z is at most :math:`G ⊗ Id` with :math:`G = W^T \mathrm{diag}(|B_i|) W`, and the largest eigenvalue of
-G at most the sum of those of its two diagonal blocks. That of the columns up to the R-th, :math:`G_1`, is at most
-:math:`(\mathrm{Tr}\, G_1^{16})^{1/16}`, the other at most :math:`λ_{R+1} \max_i |B_i| / d_i`.
+Since B_i ≤ |B_i| Id, Z is at most :math:`G ⊗ Id` with :math:`G = Y^T \mathrm{diag}(|B_i|) Y`, Y the columns of W beyond r,
+and the largest eigenvalue of G at most the sum of those of its two diagonal blocks. That of the columns up to the R-th,
+:math:`G_1`, is at most :math:`(\mathrm{Tr}\, G_1^{16})^{1/16}`, the other at most :math:`λ_{R+1} \max_i |B_i| / d_i` with the
+eigenvalues λ that belong to W.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,10 +71,13 @@ if TYPE_CHECKING:
 
     from kernelcalc.arrays import Array
 
-# Ranks tried, one after the other: beyond the last the exact traces are as fast (measured at N = 256, ten classes).
-_RANKS = (6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 22, 24, 26, 28, 32, 40, 48)
-# Columns of X kept, over the rank: fewest operations for a tolerance of 1e-3 (measured, tanh, 256 digits, whole training).
-_KEPT_COLUMNS = 8
+# What is tried, one after the other: whether the first column is taken exactly, the rank r, columns R. Of grids of these the
+# fastest for a tolerance of 1e-3 (measured, tanh, 256 digits, whole training); beyond the last the exact traces are as fast.
+_LEVELS = (
+    *((False, rank, 5 * rank) for rank in (6, 7, 8, 9, 10, 11)),
+    *((False, rank, columns) for rank, columns in ((11, 66), (12, 72), (12, 84), (13, 91), (14, 98))),
+    *((True, rank, 6 * rank) for rank in (13, 14, 16, 18, 20, 22, 24, 26, 28, 32, 40, 48)),
+)
 # How often G_1 is squared: the fastest of 2, 3 and, with more columns kept, 4 (measured once each, tanh, 256 digits).
 _SQUARINGS = 3
 # Least weight of a point, relative to their mean.
@@ -64,6 +88,19 @@ FEWEST = 128
 _SINGLE_RTOL = 1e-4
 # Hessians that one call of ``each`` is for.
 _AT_ONCE = 4
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Columns:
+    """What one choice of columns needs: v and Θ' where the first is exact, V_ia W_ie, (N, r R), and more of W."""
+
+    rank: int
+    first: tuple[Array, ...]
+    pairs: Array
+    tail: Array
+    rest: Array
+    beyond: float
+    are_all: bool
 
 
 class LeadingTraces:
@@ -84,7 +121,7 @@ class LeadingTraces:
         self.rtol: float = rtol
         self.each: Callable[..., Iterable[Any]] = each
         self._squares: Array = folded(theta**2)
-        self._of_ranks: dict[int, tuple[Array, Array]] = {}
+        self._of_levels: dict[int, _Columns] = {}
         self._levels: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
         self._values: Array = np.empty(0)
         self.dtype: type[np.floating[Any]] = np.float32 if rtol >= _SINGLE_RTOL else np.float64
@@ -99,13 +136,13 @@ class LeadingTraces:
         if values[0] >= -len(root) * EPS * values[-1]:
             self._weights, self._values = weights, np.maximum(values[::-1], 0.0)
             self._root = np.ascontiguousarray(vectors[:, ::-1] * np.sqrt(self._values) / root[:, None])
-            self._of_ranks.clear()
+            self._of_levels.clear()
 
     def is_likely(self) -> bool:
         """Whether half of the highest rank would leave little enough of Θ itself; training asks for higher ones."""
         if not self._values.size:
             return False
-        rest = self._values[_RANKS[-1] // 2 :]
+        rest = self._values[_LEVELS[-1][1] // 2 :]
         return bool(rest[0] * np.sum(rest**2) <= self.rtol * np.sum(self._values**3))
 
     def second_traces(self, entries: Array) -> Array:
@@ -139,19 +176,19 @@ class LeadingTraces:
         # Training asks for more and more: each Hessian begins where it ended, none before the first one. That one first
         # has the points weighted anew: the fewer count, the faster the eigenvalues fall.
         levels, first, anew = self._levels, np.array([0]), True
-        while levels[0] < len(_RANKS) and not self._fill(out, entries, sizes, second, first, levels[0]).size:
+        while levels[0] < len(_LEVELS) and not self._fill(out, entries, sizes, second, first, levels[0]).size:
             if anew:
                 traces = np.abs(entries[..., packed(np.eye(side(entries.shape[-1]))) > 0]).sum(axis=(0, 2))
                 self._decompose(np.maximum(traces / (traces.mean() or 1.0), _LEAST_WEIGHT))
             levels[0] += not anew
             anew = False
         np.maximum(levels, levels[0], out=levels)
-        for level in range(levels[0], len(_RANKS)):
+        for level in range(levels[0], len(_LEVELS)):
             which = np.flatnonzero(levels == level)
             which = which[which > 0]
             if which.size:
                 levels[np.setdiff1d(which, self._fill(out, entries, sizes, second, which, level))] += 1
-        self._of_ranks = {rank: kept for rank, kept in self._of_ranks.items() if rank in _RANKS[levels[0] :]}
+        self._of_levels = {level: kept for level, kept in self._of_levels.items() if level >= levels[0]}
         return out[0], out[1]
 
     def _fill(
@@ -164,73 +201,54 @@ class LeadingTraces:
         level: int,
     ) -> NDArray[np.intp]:
         """Enter traces and bounds of those Hessians that meet the tolerance at a rank, and say which."""
-        rank = _RANKS[level]
-        pairs, tail = self._pairs(rank)
-        found = self.each(lambda part: self._of_rank(pairs, tail, rank, entries[part]), _parts(which))
-        sums = np.concatenate(list(found))
-        low, bound = self._bounded(sums, self._rest_norms(sizes[which], rank), second[which], rank)
+        columns = self._columns(level)
+
+        def of_part(part: NDArray[np.intp]) -> tuple[Array, Array]:
+            some = entries[part].astype(self.dtype)
+            return _of_first(some, *columns.first) if columns.first else np.zeros((len(some), 3)), _of_rank(
+                some, columns
+            )
+
+        heads, sums = map(np.concatenate, zip(*self.each(of_part, _parts(which)), strict=True))
+        low, bound = self._bounded(heads, sums, self._rest_norms(sizes[which], columns), second[which], columns.are_all)
         good = (bound <= self.rtol * low).all(axis=1)
         out[:, which[good]] = low[good], bound[good]
         return np.asarray(which[good], dtype=np.intp)
 
-    def _rest_norms(self, sizes: Array, rank: int) -> Array:
+    def _rest_norms(self, sizes: Array, columns: _Columns) -> Array:
         """Bounds z of the largest eigenvalues of Z, f apart."""
-        n = len(self._root)
-        last = min(_KEPT_COLUMNS * rank, n)
-        rest = self._root[:, rank:last].astype(self.dtype)
 
         def one(size: Array) -> float:
-            half = rest * np.sqrt(size).astype(self.dtype)[:, None]
+            half = columns.rest * np.sqrt(size).astype(self.dtype)[:, None]
             return norm_bound(half.T @ half)
 
-        beyond = self._values[last] if last < n else 0.0
         first = (1 + self._rounding) * np.array(list(self.each(one, sizes)))
-        return np.asarray(first + beyond * (sizes / self._weights).max(axis=1))
+        return np.asarray(first + columns.beyond * (sizes / self._weights).max(axis=1))
 
-    def _pairs(self, rank: int) -> tuple[Array, Array]:
-        """V_ia L_ie for the columns e that are kept, (N, r R); the weights of τ, (N, N), folded."""
-        if rank not in self._of_ranks:
-            root, kept = self._root, min(_KEPT_COLUMNS * rank, len(self._root))
+    def _columns(self, level: int) -> _Columns:
+        if level not in self._of_levels:
+            has_first, rank, kept = _LEVELS[level]
+            root, values = self._root[:, has_first:], self._values[has_first:]
             lead, rest = root[:, :rank], root[:, kept:]
-            pairs = (lead[:, :, None] * root[:, None, :kept]).reshape(len(root), -1)
-            tail = folded((lead @ lead.T) * (rest @ rest.T))
-            self._of_ranks[rank] = pairs.astype(self.dtype), tail.astype(self.dtype)
-        return self._of_ranks[rank]
+            v = self._root[:, 0]
+            self._of_levels[level] = _Columns(
+                rank=rank,
+                first=(v.astype(self.dtype), (self.theta - np.outer(v, v)).astype(self.dtype)) if has_first else (),
+                pairs=(lead[:, :, None] * root[:, None, :kept]).reshape(len(root), -1).astype(self.dtype),
+                tail=folded((lead @ lead.T) * (rest @ rest.T)).astype(self.dtype),
+                rest=root[:, rank:kept].astype(self.dtype),
+                beyond=float(values[kept]) if kept < len(values) else 0.0,
+                are_all=kept >= len(values),
+            )
+        return self._of_levels[level]
 
-    @staticmethod
-    def _of_rank(pairs: Array, tail: Array, rank: int, entries: Array) -> Array:
-        """|A|², Tr P, ⟨A, A²⟩, ⟨A, P⟩, |A²|², ⟨A², P⟩, |P|², Tr (AP)², |A⁴|², τ of each Hessian."""
-        place = places(side(entries.shape[-1]))
-        count, n, c = len(entries), len(pairs), len(place)
-        together = entries.astype(pairs.dtype)
-        # rows are (entry, Hessian, a), columns e: a, e number eigenvectors
-        products = np.ascontiguousarray(together.transpose(2, 0, 1)).reshape(-1, n) @ pairs
-        products = products.reshape(-1, pairs.shape[1] // rank)
-        sums = np.empty((count, 10))
-        sums[:, 9] = overlaps(together, tail)
-        for s in range(count):
-            # rows of (A, X) are (class, a), columns (class, e)
-            order = (place[:, None, :] * count + s) * rank + np.arange(rank)[:, None]
-            rows = np.take(products, order, axis=0)
-            inner = np.ascontiguousarray(rows[..., :rank]).reshape(c * rank, -1)
-            whole = rows.reshape(c * rank, -1)
-            square = inner @ inner.T
-            p = whole @ whole.T - square
-            ap = inner @ p
-            pair = (inner, inner), (inner, square), (inner, p), (square, square), (square, p), (p, p), (ap, ap.T)
-            values = [float(np.vdot(x, y)) for x, y in pair]
-            scaled = square / (values[3] ** 0.5 or 1.0)
-            eighth = values[3] ** 2 * float(np.linalg.norm(scaled @ scaled.T)) ** 2
-            sums[s, :9] = values[0], np.trace(p), *values[1:], eighth
-        return sums
-
-    def _bounded(self, sums: Array, norms: Array, second: Array, rank: int) -> tuple[Array, Array]:
+    def _bounded(self, heads: Array, sums: Array, norms: Array, second: Array, are_all: bool) -> tuple[Array, Array]:
         aa, p, a_s, a_p, s_s, s_p, p_p, ap_ap, eighth, t = np.maximum(sums, 0.0).T
-        low = np.stack([a_s + 3 * a_p, s_s + 4 * s_p + 2 * p_p], axis=1)
-        if _KEPT_COLUMNS * rank < len(self._root):
+        low = heads[:, 1:] + np.stack([a_s + 3 * a_p, s_s + 4 * s_p + 2 * p_p], axis=1)
+        if not are_all:
             t = t + self._rounding * second
         a, q = eighth**0.125, p + t
-        f2 = np.maximum(second - aa - 2 * q, 0.0) + self._rounding * second
+        f2 = np.maximum(second - heads[:, 0] - aa - 2 * q, 0.0) + self._rounding * second
         f = np.sqrt(f2)
         z = np.minimum(f, norms)
         a_q, size, mixed = a_p + a * t, np.sqrt(p_p) + t, np.sqrt(ap_ap) + a * t
@@ -240,6 +258,55 @@ class LeadingTraces:
         bound = np.stack([third, fourth], axis=1)
         slack = self._rounding * low
         return low - slack, bound + 2 * slack
+
+
+def _of_first(entries: Array, v: Array, rest: Array) -> Array:
+    """|A_0|² + 2 Tr Q_0, and what the first column is in to the third and fourth power, of each Hessian."""
+    place = places(side(entries.shape[-1]))
+    c, sums = len(place), np.empty((len(entries), 3))
+    for s, one in enumerate(entries):
+        blocks = np.take(np.ascontiguousarray(one), place, axis=-1)
+        g = np.take(rest @ (v[:, None] * one), place, axis=-1)
+        h = np.matmul(blocks, g)
+        flat = h.reshape(len(v), -1)
+        lead = (v**2 @ blocks.reshape(len(v), -1)).reshape(c, c)
+        square, q = lead @ lead, (v @ flat).reshape(c, c)
+        # g is symmetric
+        next_ = g.reshape(-1, c).T @ h.reshape(-1, c)
+        xm = float(np.vdot(rest @ flat, flat))
+        third = np.vdot(lead, square) + 3 * np.vdot(lead, q) + 3 * np.trace(next_)
+        fourth = (
+            np.vdot(square, square) + 4 * np.vdot(square, q) + 2 * np.vdot(q, q) + 4 * np.vdot(lead, next_) + 4 * xm
+        )
+        sums[s] = np.vdot(lead, lead) + 2 * np.trace(q), third, fourth
+    return sums
+
+
+def _of_rank(entries: Array, columns: _Columns) -> Array:
+    """|A|², Tr P, ⟨A, A²⟩, ⟨A, P⟩, |A²|², ⟨A², P⟩, |P|², Tr (AP)², |A⁴|², τ of each Hessian."""
+    place = places(side(entries.shape[-1]))
+    count, n, c = len(entries), len(columns.pairs), len(place)
+    rank = columns.rank
+    # rows are (entry, Hessian, a), columns e: a, e number eigenvectors
+    products = np.ascontiguousarray(entries.transpose(2, 0, 1)).reshape(-1, n) @ columns.pairs
+    products = products.reshape(-1, columns.pairs.shape[1] // rank)
+    sums = np.empty((count, 10))
+    sums[:, 9] = overlaps(entries, columns.tail)
+    for s in range(count):
+        # rows of (A, X) are (class, a), columns (class, e)
+        order = (place[:, None, :] * count + s) * rank + np.arange(rank)[:, None]
+        rows = np.take(products, order, axis=0)
+        inner = np.ascontiguousarray(rows[..., :rank]).reshape(c * rank, -1)
+        whole = rows.reshape(c * rank, -1)
+        square = inner @ inner.T
+        p = whole @ whole.T - square
+        ap = inner @ p
+        pair = (inner, inner), (inner, square), (inner, p), (square, square), (square, p), (p, p), (ap, ap.T)
+        values = [float(np.vdot(x, y)) for x, y in pair]
+        scaled = square / (values[3] ** 0.5 or 1.0)
+        eighth = values[3] ** 2 * float(np.linalg.norm(scaled @ scaled.T)) ** 2
+        sums[s, :9] = values[0], np.trace(p), *values[1:], eighth
+    return sums
 
 
 def _parts(which: NDArray[np.intp]) -> list[NDArray[np.intp]]:

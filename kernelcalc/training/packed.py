@@ -81,8 +81,12 @@ def largest_eigenvalues(entries: Array) -> Array:
     """
     c = side(entries.shape[-1])
     planes = np.moveaxis(entries, -1, 0)
-    mean = np.tensordot(packed(np.eye(c)) / c, planes, 1)
-    square = np.tensordot(_times(c) / c, planes**2, 1)
+    return eigenvalue_bound(np.tensordot(packed(np.eye(c)), planes, 1), np.tensordot(_times(c), planes**2, 1), c)
+
+
+def eigenvalue_bound(traces: Array, squares: Array, c: int) -> Array:
+    """The same from Tr B and |B|² of (c, c) blocks."""
+    mean, square = traces / c, squares / c
     # the difference of squares is lost where all eigenvalues are equal
     spread = np.maximum(square - mean**2, 0.0) + 16 * c * EPS * square
     return np.asarray(mean + np.sqrt((c - 1) * spread))

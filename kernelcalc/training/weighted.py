@@ -25,7 +25,7 @@ from kernelcalc.arrays import EPS
 from kernelcalc.errors import ShapeError
 from kernelcalc.training.leading import LeadingTraces
 from kernelcalc.training.losses import curvature_sqrt
-from kernelcalc.training.packed import largest_eigenvalues, packed, places, side, unpacked
+from kernelcalc.training.packed import eigenvalue_bound, largest_eigenvalues, packed, places, side, unpacked
 
 if TYPE_CHECKING:
     from kernelcalc.arrays import Array
@@ -167,11 +167,16 @@ def _assembled(theta: Array, blocks: Array) -> Array:
 
 
 def _packed_hessians(hessians: Any, each: Any) -> tuple[Array, Array]:
-    """:func:`_without_null_direction` of all Hessians, in parts that stay in cache."""
+    """:func:`_of_couplings` or :func:`_without_null_direction` of all Hessians, in parts that stay in cache."""
     count, n, c = hessians.shape[:3]
     step = max(1, _CACHED // (n * c**2))
     parts = [slice(first, first + step) for first in range(0, count, step)]
-    found = list(each(lambda part: _without_null_direction(hessians[part]), parts))
+
+    def of_part(part: slice) -> tuple[Array, Array]:
+        weights = hessians.couplings(part) if c > 1 and hasattr(hessians, "couplings") else None
+        return _without_null_direction(hessians[part]) if weights is None else _of_couplings(weights, c)
+
+    found = list(each(of_part, parts))
     if len({entries.shape[-1] for entries, _ in found}) > 1:
         found = [_without_null_direction(hessians[part], False) for part in parts]
     entries, sizes = zip(*found, strict=True)
@@ -192,6 +197,28 @@ def _without_null_direction(blocks: Array, allowed: bool = True) -> tuple[Array,
     else:
         found = (_sum_zero_basis(c) @ planes.reshape(c * c, -1)).reshape(-1, *blocks.shape[:2]).transpose(1, 2, 0)
     return found, np.minimum(rows.max(axis=0), largest_eigenvalues(found))
+
+
+def _of_couplings(weights: Array, c: int) -> tuple[Array, Array]:
+    """The same from the weights of all (e_a - e_b)(e_a - e_b)ᵀ, (S, N, c (c - 1) / 2)."""
+    planes = np.moveaxis(weights, -1, 0).reshape(weights.shape[-1], -1)
+    found = _edges(c) @ planes
+    entries, diagonal = found[: len(planes)], found[len(planes) :]
+    squares = np.einsum("ai,ai->i", diagonal, diagonal) + 2 * np.einsum("pi,pi->i", planes, planes)
+    sizes = np.minimum(2 * diagonal.max(axis=0), eigenvalue_bound(diagonal.sum(axis=0), squares, c - 1))
+    shape = weights.shape[:2]
+    return entries.reshape(-1, *shape).transpose(1, 2, 0), sizes.reshape(shape)
+
+
+@lru_cache(maxsize=8)
+def _edges(c: int) -> Array:
+    """What these weights, as columns, are multiplied by for the packed form, and below it for the diagonal."""
+    ends = np.eye(c)
+    between = np.array([ends[a] - ends[b] for a in range(c) for b in range(a + 1, c)])
+    blocks = between[:, :, None] * between[:, None, :]
+    found = np.concatenate([_sum_zero_basis(c) @ blocks.reshape(-1, c * c).T, np.abs(between.T)])
+    found.flags.writeable = False
+    return found
 
 
 @lru_cache(maxsize=8)

@@ -139,3 +139,27 @@ def test_another_scipy_is_noticed(monkeypatch, name):
     monkeypatch.setattr(integrator, "BDF", Other)
     with pytest.raises(IntegrationError, match=f"has no {name}, which"):
         solve(lambda y: -y, lambda y: -np.eye(1), [1.0], [1.0], 1e-3, 1e-3)
+
+
+@pytest.mark.parametrize(("curvature", "share"), [(1.0, 0.7), (1e9, 1.1)])
+def test_f_is_not_evaluated_again_where_it_is_linear_in_a_step(curvature, share):
+    """y' = -a sin y, of which |f(y + d) - f(y) - f'(y) d| ≤ a d²/2; with a bound far above that nothing is saved."""
+    rates, times, counts, found = np.array([50.0, 3.0, 0.1]), np.array([0.1, 1.0, 5.0]), [], []
+    for bend in (None, lambda d: curvature * rates * d**2 / 2):
+        calls = []
+        flow = integrate(
+            lambda y: calls.append(y) or -rates * np.sin(y),  # noqa: B023
+            lambda y: lambda v: -rates * np.cos(y) * v,
+            np.array([2.0, 1.0, 3.0]),
+            times,
+            rtol=1e-7,
+            atol=1e-9,
+            bend=bend,
+        )
+        found.append(np.array(list(flow)))
+        counts.append(len(calls))
+    # tan y/2 = e^(-at) tan y_0/2
+    exact = 2 * np.arctan(np.exp(-np.outer(times, rates)) * np.tan([1.0, 0.5, 1.5]))
+    for one in found:
+        np.testing.assert_allclose(one, exact, atol=1e-5)
+    assert counts[1] <= share * counts[0]

@@ -8,6 +8,7 @@ import pytest
 
 import kernelcalc as kc
 from kernelcalc.errors import InputError
+from kernelcalc.training import leading
 from kernelcalc.training.leading import FEWEST, LeadingTraces, norm_bound
 from kernelcalc.training.losses import SoftmaxCrossEntropy
 from kernelcalc.training.packed import packed
@@ -33,11 +34,12 @@ def literal(theta, blocks, k):
     return np.trace(np.linalg.matrix_power(full, k), axis1=1, axis2=2)
 
 
-@pytest.mark.parametrize("kept", [1, 3, 8])
+@pytest.mark.parametrize(("exact", "kept"), [(False, 1), (True, 1), (False, 3), (True, 8)])
 @pytest.mark.parametrize("scale", [1.0, 20.0])
 @pytest.mark.parametrize("decay", [1.5, 3.0])
-def test_true_traces_are_within_the_bounds_and_the_bounds_within_the_tolerance(decay, scale, kept, monkeypatch):
-    monkeypatch.setattr("kernelcalc.training.leading._KEPT_COLUMNS", kept)
+def test_true_traces_are_within_the_bounds_and_the_bounds_within_the_tolerance(decay, scale, exact, kept, monkeypatch):
+    levels = [(exact, rank, kept * rank) for rank in (*range(6, 16), 20, 28, 48)]
+    monkeypatch.setattr("kernelcalc.training.leading._LEVELS", levels)
     theta, blocks, rtol = theta_of(decay), hessians(scale), 1e-2
     found, bounds = bounded_moments(theta, blocks, 4, LeadingTraces(theta, rtol), has_blocks=True)
     assert (bounds[:, :2] == 0).all()
@@ -175,7 +177,7 @@ def test_traces_and_bounds_are_those_of_the_formula(decay):
     found, bounds = LeadingTraces(theta, 0.9).traces(packed(blocks), sizes, second)
     rounding = 64 * np.finfo(np.float32).eps
     for s in range(S):
-        a, p, tau, z2, norm = parts_of(theta, blocks[s], rank, 8 * rank, sizes[s])
+        a, p, tau, z2, norm = parts_of(theta, blocks[s], rank, 5 * rank, sizes[s])
         low = [np.vdot(a, a @ a) + 3 * np.vdot(a, p), np.sum((a @ a) ** 2) + 4 * np.vdot(a @ a, p) + 2 * np.sum(p**2)]
         np.testing.assert_allclose(found[s], np.array(low) * (1 - rounding), rtol=2e-6)
         # as much as float32 may leave of Tr M² counts as left out
@@ -220,11 +222,12 @@ def test_powers_bound_the_largest_eigenvalue(seed):
 
 
 @pytest.mark.parametrize("kept", [1, 8])
-@pytest.mark.parametrize("rank", [6, 20])
-def test_z_is_not_below_the_largest_eigenvalue_of_the_rest(rank, kept, monkeypatch):
-    monkeypatch.setattr("kernelcalc.training.leading._KEPT_COLUMNS", kept)
-    theta, blocks = theta_of(1.5), hessians(10.0)
-    bounds = LeadingTraces(theta, 1e-3)._rest_norms(np.linalg.eigvalsh(blocks)[..., -1], rank)
+@pytest.mark.parametrize(("exact", "rank"), [(False, 6), (False, 20), (True, 5), (True, 19)])
+def test_z_is_not_below_the_largest_eigenvalue_of_the_rest(exact, rank, kept, monkeypatch):
+    monkeypatch.setattr("kernelcalc.training.leading._LEVELS", [(exact, rank, kept * rank)])
+    theta, blocks, traces = theta_of(1.5), hessians(10.0), LeadingTraces(theta_of(1.5), 1e-3)
+    bounds = traces._rest_norms(np.linalg.eigvalsh(blocks)[..., -1], traces._columns(0))
+    rank += exact
     values, vectors = np.linalg.eigh(theta)
     rest = vectors[:, : N - rank] * np.sqrt(values[: N - rank])
     for block, bound in zip(blocks, bounds, strict=True):
@@ -233,3 +236,14 @@ def test_z_is_not_below_the_largest_eigenvalue_of_the_rest(rank, kept, monkeypat
     if kept == 8:
         # what was taken before: the largest block times the largest eigenvalue of what is left of Θ
         assert (bounds < values[N - rank - 1] * np.linalg.eigvalsh(blocks)[..., -1].max(axis=1)).all()
+
+
+def test_the_first_column_is_exact():
+    """The powers of the whole matrix less those of its block without that column."""
+    theta, blocks = theta_of(0.7), hessians(3.0)
+    values, vectors = np.linalg.eigh(theta)
+    v = vectors[:, -1] * np.sqrt(values[-1])
+    rest = theta - np.outer(v, v)
+    found = leading._of_first(packed(blocks), v, rest)
+    second, third, fourth = (literal(theta, blocks, k) - literal(rest, blocks, k) for k in (2, 3, 4))
+    np.testing.assert_allclose(found, np.stack([second, third, fourth], axis=1), rtol=1e-12)

@@ -1,3 +1,4 @@
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -6,7 +7,12 @@ import pytest
 from kernelcalc.errors import ShapeError
 from kernelcalc.training import weighted
 from kernelcalc.training.losses import SoftmaxCrossEntropy, curvature_sqrt
-from kernelcalc.training.weighted import symmetric_weighted_kernel, weighted_moments
+from kernelcalc.training.weighted import (
+    _of_couplings,
+    _without_null_direction,
+    symmetric_weighted_kernel,
+    weighted_moments,
+)
 
 N, C, S = 37, 4, 3
 
@@ -124,3 +130,14 @@ def test_many_points_to_rounding():
     found = weighted_moments(theta, h, has_blocks=True)
     assert found.shape == (1, 4)
     np.testing.assert_allclose(found[0], literal(theta, h[0], 4), rtol=1e-12)
+
+
+@pytest.mark.parametrize("c", [2, 3, 10])
+def test_pairs_of_outputs_are_packed_as_their_blocks_are(c):
+    weights = np.random.default_rng(5).random((3, 7, c * (c - 1) // 2)) ** 4
+    blocks = np.zeros((3, 7, c, c))
+    for which, (a, b) in enumerate(itertools.combinations(range(c), 2)):
+        between = np.eye(c)[a] - np.eye(c)[b]
+        blocks += weights[..., which, None, None] * np.outer(between, between)
+    for found, wanted in zip(_of_couplings(weights, c), _without_null_direction(blocks), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-15)

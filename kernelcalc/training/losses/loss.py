@@ -35,24 +35,29 @@ class Loss(ABC):
         What the user calls it.
     has_blocks : bool
         Whether ∂²c couples outputs: then ``curvature`` is (..., n_out, n_out), otherwise its diagonal (..., n_out).
-    curvature_bound : float
-        Largest eigenvalue of ∂²c over all outputs, infinity where there is none or it is not known.
+    curvature_bound, curvature_slope : float
+        Largest eigenvalue of ∂²c over all outputs, and a Lipschitz constant of ∂²c; infinity where none is known.
     is_quadratic : bool
         Whether ∂²c = Id, as for the MSE alone: then outputs stay Gaussian and Corollary 1 holds.
     slope_bound : float
         Largest ‖∇c‖ of a point with one output (of all outputs where they are coupled); infinity where there is none.
+    couplings : callable, optional
+        Of (y, t): weights w of all a < b, row by row, with ∂²c the sum of w_ab (e_a - e_b)(e_a - e_b)ᵀ.
     """
 
     name: str
     has_blocks: bool = False
     curvature_bound: float = np.inf
+    curvature_slope: float = np.inf
     is_quadratic: bool = False
     slope_bound: float = np.inf
+    couplings: Callable[..., Array] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "name" in vars(cls):
             NAMED_LOSSES[cls.name] = cls
+        _claim_nothing(cls)
 
     @abstractmethod
     def point_values(self, y: Array, t: Array) -> Array:
@@ -220,6 +225,13 @@ class Loss(ABC):
 
     def __repr__(self) -> str:
         return f"<loss {self.name}>"
+
+
+def _claim_nothing(cls: type[Loss]) -> None:
+    """Of a curvature of its own: what another class knows of its curvature does not hold for this one."""
+    if "curvature" in vars(cls):
+        for what in {"curvature_slope", "couplings"} - vars(cls).keys():
+            setattr(cls, what, vars(Loss)[what])
 
 
 def curvature_sqrt(h: Array, has_blocks: bool) -> Array:

@@ -30,6 +30,7 @@ class MeanSquaredError(Loss):
 
     name = "mse"
     curvature_bound: float = 1.0
+    curvature_slope: float = 0.0
     is_quadratic = True
 
     def sublevel_bound(self, level: float, t: Array) -> float:
@@ -63,6 +64,8 @@ class BinaryCrossEntropy(Loss):
 
     name = "binary"
     curvature_bound: float = 0.25
+    # |σ''| at e^y = 2 ± √3
+    curvature_slope: float = 1 / 6 / 3**0.5
     slope_bound: float = 1.0
 
     def encode(self, Y: ArrayLike, n_out: int | None = None) -> Array:
@@ -104,6 +107,8 @@ class SoftmaxCrossEntropy(Loss):
     name = "softmax"
     has_blocks = True
     curvature_bound: float = 0.5
+    # a third cumulant of what lies in an interval of √2: at most that times the variance, at most half
+    curvature_slope: float = 0.5**0.5
     slope_bound: float = 2.0**0.5
 
     def encode(self, Y: ArrayLike, n_out: int | None = None) -> Array:
@@ -155,6 +160,18 @@ class SoftmaxCrossEntropy(Loss):
         block = -p[..., :, None] * p[..., None, :]
         np.einsum("...aa->...a", block)[...] = p * q
         return np.broadcast_to(block, (*np.broadcast_shapes(y.shape, t.shape), y.shape[-1]))
+
+    def couplings(self, y: Array, t: Array) -> Array:
+        """p_a p_b."""
+        y = np.moveaxis(np.broadcast_to(y, np.broadcast_shapes(y.shape, t.shape)), -1, 0)
+        p = np.exp(y - y.max(axis=0))
+        p /= p.sum(axis=0)
+        found = np.empty((len(p) * (len(p) - 1) // 2, *p.shape[1:]))
+        last = 0
+        for a in range(len(p) - 1):
+            first, last = last, last + len(p) - 1 - a
+            np.multiply(p[a], p[a + 1 :], out=found[first:last])
+        return np.moveaxis(found, 0, -1)
 
     def curvature_product(self, y: Array, t: Array) -> Callable[[Array], Array]:
         @cache
