@@ -264,7 +264,7 @@ class Activation(NamedExpression):
         return {k: v for k, v in vars(self).items() if k in kept} | {"_derivatives": {0: self.root}}
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Activation) and self.expr == other.expr and self.name == other.name
+        return self is other or (isinstance(other, Activation) and self.expr == other.expr and self.name == other.name)
 
     def __hash__(self) -> int:
         return hash((self.name, self.expr))

@@ -51,8 +51,9 @@ class Covariance:
     def extremes(self) -> tuple[float, float, float, float, float]:
         """The least and the largest q, the least and the largest q', the largest |c|."""
         q, qp, c = self.q, self.qp, self.c
-        largest = max(float(np.max(c)), -float(np.min(c)))
-        return float(np.min(q)), float(np.max(q)), float(np.min(qp)), float(np.max(qp)), largest
+        low, high = float(q.min()), float(q.max())
+        low_p, high_p = (low, high) if qp is q else (float(qp.min()), float(qp.max()))
+        return low, high, low_p, high_p, high if c is q else max(float(c.max()), -float(c.min()))
 
     def of_rows(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """function(q)."""
@@ -118,8 +119,9 @@ def determinant_and_close(
 
     With ``own`` all are pairs of the points of q.
     """
-    first = q * qp
-    det = np.asarray(first - c * c)
+    first, square = q * qp, c * c
+    own_place = isinstance(square, np.ndarray) and square.shape == first.shape
+    det = np.asarray(np.subtract(first, square, out=square if own_place else None))
     others, apart, variances = (c[own:], det[own:], q) if own else (c, det, qp)
     if own:
         det[:own] = 0.0

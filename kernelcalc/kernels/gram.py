@@ -9,7 +9,8 @@ whose bound is too large go through quadrature. ``benchmarks/ways.py`` takes eac
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
@@ -157,10 +158,15 @@ class Fold:
             rows, columns = take_diagonals([step], rows, columns, self.numbers)
             patience.done(done / count)
 
-    def layers(self, gram: np.ndarray, block: Block) -> list[PairKernels]:
+    def layers(self, gram: np.ndarray, block: Block) -> Iterator[PairKernels]:
         """The kernels of a block behind every layer, from x·x'/n_0."""
         assert self.nonlinearities is not None
-        return list(through(self.steps, first_kernels(self.first, gram, self.numbers), self.numbers, block))
+        return through(self.steps, first_kernels(self.first, gram, self.numbers), self.numbers, block)
+
+    def final(self, gram: np.ndarray, block: Block) -> PairKernels:
+        """Those behind the last layer; what the layers before have made is given up on the way."""
+        (found,) = deque(self.layers(gram, block), maxlen=1)
+        return found
 
 
 class KernelComputation:
@@ -232,8 +238,8 @@ class KernelComputation:
             x, xp = self.rows.x[rows], self.columns.x[columns]
             halved = self.matrix.packed and rows == columns
             block = TriangleBlock(rows, x) if halved else PointBlock(rows, columns, x, xp)
-            every = fold.layers(block.gram(), block)
-            for output, kernels in zip(outputs, every if layers else every[-1:], strict=True):
+            every = fold.layers(block.gram(), block) if layers else (fold.final(block.gram(), block),)
+            for output, kernels in zip(outputs, every, strict=True):
                 self._store(output, kernels, rows, columns)
 
         every = [step.prepared.expectations for step in fold.nonlinearities]
@@ -307,7 +313,7 @@ class KernelComputation:
 
         def of_rho(rho: np.ndarray) -> np.ndarray:
             block = CorrelationBlock(rho)
-            last = fold.layers((fold.variances[0][:, None] * block.rho - scales.bias) / scales.weight, block)[-1]
+            last = fold.final((fold.variances[0][:, None] * block.rho - scales.bias) / scales.weight, block)
             return np.concatenate([np.broadcast_to(getattr(last, name), block.rho.shape) for name in self.names])
 
         table = correlation_table(of_rho, max(reach, LEAST_REACH))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import AnyArray
-from kernelcalc.gaussian.covariance import Covariance, PointCovariance, determinant
+from kernelcalc.gaussian.covariance import Covariance, PointCovariance, determinant_and_close
 from kernelcalc.gaussian.floats.layer import LayerExpectations
 from kernelcalc.kernels.blocks import Triangle, triangle
 from kernelcalc.kernels.fold import INPUT, Pairs, Step
@@ -41,6 +41,8 @@ class Block(Pairs):
 
     same: Places = None
     looked: bool = False
+    # rows of pairs that are points with themselves
+    own: ClassVar[int] = 0
 
     def equal(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> Places:
         """Which pairs are equal points, where another layer stands between the first one and a nonlinearity."""
@@ -61,17 +63,14 @@ class Block(Pairs):
             return cov
         if not self.looked:
             self.same, self.looked = self.equal(k, q, qp), True
-        det = self.determinant(k, q, qp)
-        prepared = step.prepared
-        if isinstance(source, Source) and scales is not None and (prepared.small_angles or prepared.chaotic):
-            least = NEAR_PARALLEL if prepared.chaotic else 0.0
-            refine_determinant(source.act, source.cov, (q, qp), det, self.same, scales, least)
-        np.maximum(det, 0.0, out=det)
+        det, close = determinant_and_close(q, qp, k.sigma, self.own)
+        if close is not None:
+            prepared = step.prepared
+            if isinstance(source, Source) and scales is not None and (prepared.small_angles or prepared.chaotic):
+                least = NEAR_PARALLEL if prepared.chaotic else 0.0
+                refine_determinant(source.act, source.cov, (q, qp), det, self.same, scales, least)
+            np.maximum(det, 0.0, out=det)
         return with_equal_points(Covariance(q=q, qp=qp, c=k.sigma, det=det), self.same)
-
-    def determinant(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> np.ndarray:
-        """qq' − c², at least that of pairs of different points."""
-        return determinant(q, qp, k.sigma)
 
 
 class PointBlock(Block):
@@ -105,6 +104,7 @@ class TriangleBlock(Block):
     """All pairs of some points: point i with point i + d modulo their number, d a row; first the points with themselves."""
 
     x: AnyArray
+    own: ClassVar[int] = 1
 
     def __init__(self, part: slice, x: np.ndarray) -> None:
         self.part: slice = part
@@ -135,15 +135,11 @@ class TriangleBlock(Block):
 
     def first(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> tuple[Covariance, Places]:
         """From the points, so that nearly parallel ones are told apart."""
-        return first_covariance(self.points, q, qp, k.sigma, k.origin[1], 1)
+        return first_covariance(self.points, q, qp, k.sigma, k.origin[1], self.own)
 
     def equal(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> Places:
         """Looked for among nearly parallel points; scales do not matter."""
-        return first_covariance(self.points, q, qp, k.sigma, Scales(weight=1.0, bias=0.0), 1)[1]
-
-    def determinant(self, k: PairKernels, q: np.ndarray, qp: np.ndarray) -> np.ndarray:
-        """qq' − c², 0 where the points are the same."""
-        return determinant(q, qp, k.sigma, 1)
+        return first_covariance(self.points, q, qp, k.sigma, Scales(weight=1.0, bias=0.0), self.own)[1]
 
     def points(self, at: Any) -> tuple[np.ndarray, np.ndarray]:
         """x and x' at some places."""

@@ -81,6 +81,8 @@ def check_variances(q: np.ndarray) -> np.ndarray:
     CovarianceError
         Otherwise, with the first such row.
     """
+    if q.min() >= SMALLEST and q.max() <= LARGEST:
+        return q
     out = ~(q <= LARGEST) | ((q < SMALLEST) & (q > 0))
     if out.any():
         row = int(np.flatnonzero(out)[0])
@@ -128,7 +130,11 @@ def with_equal_points(cov: Covariance, same: Places) -> Covariance:
     if same is None:
         return cov
     c = cov.c.copy()
-    c[same] = np.minimum(*(np.broadcast_to(v, c.shape)[same] for v in (cov.q, cov.qp)))
+    if isinstance(same[0], slice):
+        # whole rows: q has one, q' as many as c
+        c[same] = np.minimum(cov.q, cov.qp[same])
+    else:
+        c[same] = np.minimum(*(np.broadcast_to(v, c.shape)[same] for v in (cov.q, cov.qp)))
     cov.det[same] = 0.0
     return Covariance(q=cov.q, qp=cov.qp, c=c, det=cov.det)
 

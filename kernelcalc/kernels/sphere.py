@@ -24,7 +24,8 @@ CHUNK = 4096
 
 def one_norm(*variances: np.ndarray) -> float | None:
     """The common variance of all points, or None."""
-    low, high = min(q.min() for q in variances), max(q.max() for q in variances)
+    apart = {id(q): q for q in variances}.values()
+    low, high = min(q.min() for q in apart), max(q.max() for q in apart)
     return float((low + high) / 2) if low > 0 and high - low <= SAME_NORM * high else None
 
 

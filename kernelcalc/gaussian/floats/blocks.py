@@ -63,7 +63,8 @@ class Points:
     @cached_property
     def ends(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """Powers of two around the variances of rows and of columns."""
-        return octaves(self.q), octaves(self.qp)
+        rows = octaves(self.q)
+        return rows, rows if self.qp is self.q else octaves(self.qp)
 
     def octave_norms(self, i: int, j: int) -> tuple[np.ndarray, np.ndarray]:
         """No more than the norms of two derivatives at rows and at columns, (1, exponents) each, kept from call to call."""

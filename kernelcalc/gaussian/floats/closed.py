@@ -8,6 +8,7 @@ for relu (arc-cosine kernel, Cho and Saul 2009) and the arcsine law (Williams 19
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -19,14 +20,13 @@ from kernelcalc.gaussian.floats import densities
 from kernelcalc.gaussian.floats.densities import Group, Split, at_zero, split
 from kernelcalc.gaussian.floats.kinds import Combination, Term
 from kernelcalc.gaussian.floats.pairs import Pair
-from kernelcalc.gaussian.floats.small import MANY, arctangent
-from kernelcalc.gaussian.floats.stein import Polynomial, evaluate, regrouped, sizes
+from kernelcalc.gaussian.floats.small import MANY
+from kernelcalc.gaussian.floats.smoothed import DIFFERENCE_LOSS, TURN, Smoothed
+from kernelcalc.gaussian.floats.stein import Polynomial, evaluate, regrouped, regrouped_at, size, sizes
 from kernelcalc.gaussian.floats.waves import SlowWaves, Waves
 
 # Rounding steps in one pair formula, counted generously, and in a polynomial before it.
 OPERATIONS, POLYNOMIAL_OPERATIONS = 16, 16
-# t − atan t by its series where atan t is below this; above, the difference is at least t divided by the second number.
-SERIES_BELOW, DIFFERENCE_LOSS = 0.25, 50.0
 
 # The factor of what is complete.
 AS_IT_IS: Polynomial = {(0, 0, 0): 1.0}
@@ -38,170 +38,16 @@ MOST_DECADES = 250.0
 # Pairs without powers ------------------------------------------------------------------------------------------------
 
 
-class _Smoothed:
-    """Covariance after smoothing: Q = q + v, Q' = q' + v', r² = QQ' − c²."""
-
-    def __init__(self, cov: Covariance, v: float, vp: float, sign: int = 1) -> None:
-        self.cov, self.variances = cov, (v, vp)
-        self.c: np.ndarray = sign * cov.c if sign < 0 else cov.c
-        self.square: np.ndarray = cov.det
-        if v or vp:
-            # the same for (b, a)
-            self.square = cov.of_rows(lambda q: vp * q + v * vp / 2) + cov.of_columns(lambda q: v * q + v * vp / 2)
-            self.square += cov.det
-        self._powers: dict[int, np.ndarray] = {}
-        self._products: dict[tuple[int, int], np.ndarray] = {}
-        self._cores: dict[densities.Core, np.ndarray] = {}
-        self._factors: dict[tuple[str, int, int, float], np.ndarray] = {}
-
-    @cached_property
-    def q(self) -> np.ndarray:
-        return self.cov.q + self.variances[0] if self.variances[0] else self.cov.q
-
-    @cached_property
-    def qp(self) -> np.ndarray:
-        return self.cov.qp + self.variances[1] if self.variances[1] else self.cov.qp
-
-    @cached_property
-    def r(self) -> np.ndarray:
-        return np.sqrt(self.square)
-
-    def power(self, exponent: int) -> np.ndarray:
-        """r to an odd power, 1 or negative."""
-        if exponent not in self._powers:
-            if exponent >= -1:
-                self._powers[exponent] = self.r if exponent == 1 else 1 / self.r
-            else:
-                self._powers[exponent] = self.power(exponent + 2) * self.inverse_square
-        return self._powers[exponent]
-
-    def c_power(self, exponent: int) -> np.ndarray:
-        """c to a positive power."""
-        if exponent == 1:
-            return self.c
-        key = "c", exponent, 0, 1.0
-        if key not in self._factors:
-            self._factors[key] = self.c * self.c if exponent == 2 else self.c_power(exponent - 1) * self.c
-        return self._factors[key]
-
-    @cached_property
-    def inverse_square(self) -> np.ndarray:
-        """1/r²."""
-        return self.power(-1) * self.power(-1)
-
-    @cached_property
-    def ratio_square(self) -> np.ndarray:
-        """c²/r²."""
-        return self.ratio * self.ratio
-
-    @cached_property
-    def ratio(self) -> np.ndarray:
-        """c/r."""
-        return self.c * self.power(-1)
-
-    def product(self, k: int, p: int) -> np.ndarray:
-        """c^k r^p."""
-        if k == 0:
-            return self.power(p)
-        if (k, p) == (1, -1):
-            return self.ratio
-        if (k, p) not in self._products:
-            if k == 1:
-                self._products[k, p] = self.ratio * self.inverse_square if p == -3 else self.c * self.power(p)
-            else:
-                self._products[k, p] = self.product(k - 2, p + 2) * self.ratio_square
-        return self._products[k, p]
-
-    def core(self, core: densities.Core) -> np.ndarray:
-        """Σ weight c^k r^p, not to be changed."""
-        if len(core) == 1:
-            return self.product(*core[0][1:])
-        if core not in self._cores:
-            first, *others = core
-            total = self.product(*first[1:])
-            for place, (weight, k, p) in enumerate(others):
-                part = self.product(k, p) if weight == 1 else weight * self.product(k, p)
-                total = np.add(total, part, out=total if place else None)
-            self._cores[core] = total
-        return self._cores[core]
-
-    def row_factor(self, e: int, i: int, weight: float) -> np.ndarray:
-        """weight √Q^e q^i."""
-        return self._factor("q", e, i, self.variances[0], weight)
-
-    def column_factor(self, e: int, j: int, weight: float) -> np.ndarray:
-        """weight √Q'^e q'^j."""
-        return self._factor("qp", e, j, self.variances[1], weight)
-
-    def _factor(self, side: str, e: int, i: int, v: float, weight: float) -> np.ndarray:
-        def function(q: np.ndarray) -> np.ndarray:
-            root = (q + v) ** (e // 2 if e % 2 == 0 else e / 2) if e else q**i
-            root = root * q**i if e and i else root
-            return root if weight == 1 else root * weight
-
-        if (side, e, i, weight) not in self._factors:
-            self._factors[side, e, i, weight] = (self.cov.of_rows if side == "q" else self.cov.of_columns)(function)
-        return self._factors[side, e, i, weight]
-
-    @cached_property
-    def ends(self) -> tuple[tuple[float, float, float], tuple[float, float, float, float]]:
-        """No more than the least Q, Q', r² and no less than the largest Q, Q', r², |c|: vq' + v'q + vv' ≤ r² ≤ QQ'."""
-        (v, vp), (low, high, low_p, high_p, c) = self.variances, self.cov.extremes
-        least = v * low_p + vp * low + v * vp
-        least = least if least > 0 else float(self.square.min())
-        return (low + v, low_p + vp, least), (high + v, high_p + vp, (high + v) * (high_p + vp), c)
-
-    @cached_property
-    def scale(self) -> float:
-        """Decades of the largest variance above 1."""
-        (v, vp), (_, q, _, qp, _) = self.variances, self.cov.extremes
-        return math.log10(max(1.0, q + v, qp + vp))
-
-    @cached_property
-    def degenerate(self) -> bool:
-        """Whether r = 0 somewhere."""
-        return not self.ends[0][2] > 0
-
-    @cached_property
-    def opening(self) -> np.ndarray:
-        """π minus the angle between a and b: atan2(r, −c), π/2 where a or b is 0: a step there is ½."""
-        opening = arctangent(self.c, self.r, self.ratio, opening=True)
-        if not all(self.variances) and not min(self.cov.extremes[0], self.cov.extremes[2]) > 0:
-            opening = np.where((self.q == 0) | (self.qp == 0), np.pi / 2, opening)
-        return opening
-
-    @cached_property
-    def turn(self) -> np.ndarray:
-        """atan2(c, r): the arcsine of c/√(QQ')."""
-        return arctangent(self.c, self.r, self.ratio)
-
-    @cached_property
-    def arch(self) -> np.ndarray:
-        """r + c · opening, to DIFFERENCE_LOSS times the rounding of its value."""
-        total = self.c * self.opening
-        total += self.r
-        small = self.opening < SERIES_BELOW
-        if small.any():
-            r, size = self.r[small], -self.c[small]
-            square = np.divide(r, size, out=np.zeros_like(r), where=size > 0) ** 2
-            # t − atan t = t Σ_{k≥1} (−1)^{k+1} t^{2k}/(2k+1); at tan(1/4) the sixteenth term is below 1e-19.
-            series = np.zeros_like(r)
-            for k in range(15, 0, -1):
-                series = square * ((-1) ** (k + 1) / (2 * k + 1) + series)
-            total[small] = r * series
-        return total
-
-
-def _kink_pair(kind: str, m: int, n: int, s: _Smoothed, *, swap: bool = False) -> Pair:
+def _kink_pair(kind: str, m: int, n: int, s: Smoothed, *, swap: bool = False) -> Pair:
     """E[F_m(a) F_n(b)] for two R or two K (variances already added); with ``swap`` E[F_m(b) F_n(a)]."""
     if n < m:
         return _kink_pair(kind, n, m, s, swap=not swap)
     if m == 0 and n == 0:
         if kind == "R":
-            return Pair(value=s.arch * (0.5 / np.pi), loss=DIFFERENCE_LOSS)
-        return Pair(value=(s.r + s.c * s.turn) * (0.5 / np.pi))
+            return Pair(value=s.arch, loss=DIFFERENCE_LOSS)
+        return Pair(value=s.r * (1 / TURN) + s.c * s.turn)
     if m == 1:
-        return Pair(value=(s.opening if kind == "R" else s.turn) * (0.5 / np.pi), bounded=True)
+        return Pair(value=s.opening if kind == "R" else s.turn, bounded=True)
     if kind == "K":
         return Pair(value=np.zeros_like(s.c))
     # E[relu(a) H(b)] = (√(QQ') + c)/(2√(2πQ')), with the sum rationalised where c < 0.
@@ -211,7 +57,7 @@ def _kink_pair(kind: str, m: int, n: int, s: _Smoothed, *, swap: bool = False) -
     return Pair(value=total / (2 * np.sqrt(2 * np.pi * (s.q if swap else s.qp))))
 
 
-def _mixed_kinks(f: Term, g: Term, s: _Smoothed, mirrored: _Smoothed, *, swap: bool = False) -> Pair:
+def _mixed_kinks(f: Term, g: Term, s: Smoothed, mirrored: Smoothed, *, swap: bool = False) -> Pair:
     """R against K: K_n(x) = (R_n(x) + (−1)^n R_n(−x))/2, and b → −b changes the sign of c."""
     if f.kind == "K":
         return _mixed_kinks(g, f, s, mirrored, swap=not swap)
@@ -242,7 +88,7 @@ class SharedPairs:
     def __init__(self, cov: Covariance) -> None:
         self.cov = cov
         self._pairs: dict[tuple[Term, Term], Pair | None] = {}
-        self._smoothed: dict[tuple[float, float, int], _Smoothed] = {}
+        self._smoothed: dict[tuple[float, float, int], Smoothed] = {}
         self._waves: dict[tuple[float, float], Waves | SlowWaves] = {}
         self._groups: dict[Group, Pair] = {}
 
@@ -308,27 +154,27 @@ class SharedPairs:
             self._groups[group] = Pair(value=value, magnitude=np.full_like(value, np.inf) if far else None)
         return self._groups[group]
 
-    def together(self, groups: tuple[Group, ...]) -> Pair | None:
+    def together(self, parts: Split) -> Pair | None:
         """All groups at once, where that is as good."""
-        if self.cov.c.size < MANY or len({group.variances for group in groups}) != 1:
+        if not parts.groups or self.cov.c.size < MANY or parts.factored is None:
             return None
-        s = self._covariance(*groups[0].variances)
-        if s.scale * max(group.rate for group in groups) > MOST_DECADES:
+        s = self._covariance(*parts.factored.variances)
+        if s.scale * parts.rate > MOST_DECADES:
             return None
-        value = densities.together(groups, s)
+        value = densities.together(parts.factored, s)
         if value is None:
             return None
 
-        def size() -> np.ndarray:
-            return np.asarray(sum(self.group(group).size for group in groups))
+        def sizes_of_all() -> np.ndarray:
+            return np.asarray(sum(self.group(group).size for group in parts.groups))
 
-        limit = sum(densities.bound(group, *s.ends) for group in groups)
-        return Pair(value=value, apart=size, limit=limit if math.isfinite(limit) else None)
+        limit = sum(densities.bound(group, *s.ends) for group in parts.groups)
+        return Pair(value=value, apart=sizes_of_all, limit=limit if math.isfinite(limit) else None)
 
-    def _covariance(self, v: float, vp: float, sign: int = 1) -> _Smoothed:
+    def _covariance(self, v: float, vp: float, sign: int = 1) -> Smoothed:
         key = v, vp, sign
         if key not in self._smoothed:
-            self._smoothed[key] = _Smoothed(self.cov, *key)
+            self._smoothed[key] = Smoothed(self.cov, *key)
         return self._smoothed[key]
 
 
@@ -382,7 +228,7 @@ class ClosedForm:
     @cached_property
     def largest(self) -> float:
         try:
-            return self.steps * sum(pair.largest * evaluate(sizes(p), *self.pairs.largest) for pair, p in self.terms)
+            return self.steps * sum(pair.largest * size(p, *self.pairs.largest) for pair, p in self.terms)
         except OverflowError:
             return math.inf
 
@@ -405,9 +251,25 @@ def _added(
         return (value, False) if sign == 1.0 else (value * factor, True)
     part = value if sign else value * factor
     add = np.subtract if sign == -1.0 else np.add
-    if own and np.broadcast_shapes(total.shape, part.shape) == total.shape:
+    if own and part.shape == total.shape:
         return add(total, part, out=total), True
     return add(total, part), True
+
+
+class Product:
+    """f(a) g(b) of two sums of terms, to be expected at many covariances: what does not depend on these is kept."""
+
+    def __init__(self, f: Combination, g: Combination) -> None:
+        self._f, self._g = f, g
+        self._edges: tuple[float, ...] = tuple(sorted({*regrouped_at(f), *regrouped_at(g)}))
+        self._splits: dict[int, Split] = {}
+
+    def parts(self, least: float) -> Split:
+        """Without powers of x, in the form for variances of at least so much."""
+        form = bisect_right(self._edges, least)
+        if form not in self._splits:
+            self._splits[form] = split(regrouped(self._f, least), regrouped(self._g, least))
+        return self._splits[form]
 
 
 def expectation(
@@ -419,8 +281,12 @@ def expectation(
     once. Infinite values mark divergent expectations (a squared delta function on a degenerate covariance) and overflow.
     The value's shape may be smaller than that of c, which it broadcasts with.
     """
-    pairs = SharedPairs(cov) if shared is None else shared
-    parts = split(regrouped(f, pairs.least), regrouped(g, pairs.least))
+    return expected(Product(f, g), SharedPairs(cov) if shared is None else shared)
+
+
+def expected(product: Product, pairs: SharedPairs) -> ClosedForm | None:
+    """:func:`expectation` of a product that is kept."""
+    cov, parts = pairs.cov, product.parts(pairs.least)
     terms: list[tuple[Pair, Polynomial]] = []
     value: np.ndarray | None = None
     own, relative = False, math.inf
@@ -431,7 +297,7 @@ def expectation(
                 return None
             value, own = _added(value, own, pair.value, evaluate(polynomial, cov.q, cov.qp, cov.c))
             terms.append((pair, polynomial))
-        whole = pairs.together(parts.groups)
+        whole = pairs.together(parts)
         for pair in map(pairs.group, parts.groups) if whole is None else (whole,):
             value, own = _added(value, own, pair.value, 1.0)
             terms.append((pair, AS_IT_IS))

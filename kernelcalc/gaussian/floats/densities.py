@@ -12,7 +12,8 @@ nothing cancels within one group and r^p is multiplied once.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,22 +49,34 @@ class Group(NamedTuple):
         return max(one.rate for one in self.monomials)
 
 
-class Split(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Split:
     """Pairs of terms with their polynomials, those with densities apart; whether there were powers of x."""
 
     pairs: tuple[tuple[Term, Term, Polynomial], ...]
     groups: tuple[Group, ...]
     has_powers: bool
 
-    @property
+    @cached_property
     def one_sign(self) -> bool:
         """Whether there are groups only, and all of one sign."""
         return not self.pairs and len({(group.odd, group.positive) for group in self.groups}) == 1
 
-    @property
+    @cached_property
     def summands(self) -> int:
         """How many there are."""
         return len(self.pairs) + sum(len(group.monomials) for group in self.groups)
+
+    @cached_property
+    def rate(self) -> float:
+        """The largest of the groups."""
+        return max(group.rate for group in self.groups)
+
+    @cached_property
+    def factored(self) -> Factored | None:
+        """The sum of the groups, where they are of the same variances and odd powers of r."""
+        alike = len({group.variances for group in self.groups}) == 1 and all(group.power % 2 for group in self.groups)
+        return _factored(self.groups) if alike else None
 
 
 @lru_cache(maxsize=1024)
@@ -134,42 +147,70 @@ def evaluate(group: Group, s: Any) -> np.ndarray:
 
 # A sum of multiples of c^k r^p: (weight, k, p) each, the first weight being 1.
 Core = tuple[tuple[float, int, int], ...]
+# c^0 r^0.
+NO_POWERS: Core = ((1.0, 0, 0),)
+# A sum of factors (weight, row, column) of the points.
+Factors = tuple[tuple[float, tuple[int, int], tuple[int, int]], ...]
 
 
-def together(groups: tuple[Group, ...], s: Any) -> np.ndarray | None:
-    """The sum of groups of the same variances with odd powers of r; None for others, or where r = 0.
+class Factored(NamedTuple):
+    """weight · c^k r^p times a sum of cores, each times a sum of factors of rows and of columns."""
 
-    Factors of rows and of columns before the same sum of powers of c and r are added first, and such sums are kept.
+    variances: tuple[float, float]
+    weight: float
+    power: tuple[int, int]
+    sums: tuple[tuple[Core, Factors], ...]
+
+
+def together(found: Factored, s: Any) -> np.ndarray | None:
+    """The sum of groups of the same variances with odd powers of r; None where r = 0.
+
+    Factors of rows and of columns before the same sum of powers of c and r are added first; such sums are kept.
     """
-    if not groups or not all(group.power % 2 for group in groups) or s.degenerate:
+    if s.degenerate:
         return None
     total: Any = None
-    for core, factors in _cores(groups):
-        value: Any = 0.0
-        for weight, row, column in factors:
-            one = _factor(weight, row, column, s)
-            value = one if isinstance(value, float) and value == 0 else value + one
-        part = s.core(core) * value
-        total = part if total is None else np.add(total, part, out=total)
+    own = False
+    for core, factors in found.sums:
+        part: Any = s.factors(factors)
+        if core != NO_POWERS:
+            part = s.core(core) if isinstance(part, float) and part == 1 else s.core(core) * part
+        if total is None:
+            # what is kept is not ours
+            total, own = part, core != NO_POWERS and part is not s.core(core)
+        elif own:
+            total += part
+        else:
+            total, own = total + part, True
+    common = s.product(*found.power)
+    if isinstance(total, float):
+        return np.asarray(common * (total * found.weight))
+    total = np.multiply(total, common, out=total if own and total.shape == common.shape else None)
+    total *= found.weight
     return np.asarray(total)
 
 
-@lru_cache(maxsize=1024)
-def _cores(groups: tuple[Group, ...]) -> tuple[tuple[Core, tuple[tuple[float, Any, Any], ...]], ...]:
-    """Sums of powers of c and r with the factors (weight, row, column) before them."""
+def _factored(groups: tuple[Group, ...]) -> Factored:
+    """By powers of c and r with the factors before them, the largest of r and the least of c apart."""
     sums: dict[tuple[Any, Any], list[tuple[float, int, int]]] = {}
+    least, most = (
+        choose(one.power if c else group.power for group in groups for one in group.monomials)
+        for choose, c in ((min, True), (max, False))
+    )
     for group in groups:
         for one in group.monomials:
-            sums.setdefault((one.row, one.column), []).append((one.weight, one.power, group.power))
+            sums.setdefault((one.row, one.column), []).append((one.weight, one.power - least, group.power - most))
     found: dict[Core, list[tuple[float, Any, Any]]] = {}
     for (row, column), parts in sums.items():
         first = parts[0][0]
         core = tuple((weight / first, k, p) for weight, k, p in parts)
         found.setdefault(core, []).append((first, row, column))
-    return tuple((core, tuple(factors)) for core, factors in found.items())
+    weight = next(iter(found.values()))[0][0]
+    relative = ((core, tuple((own / weight, *at) for own, *at in factors)) for core, factors in found.items())
+    return Factored(groups[0].variances, weight, (least, most), tuple(relative))
 
 
-def _factor(weight: float, row: tuple[int, int], column: tuple[int, int], s: Any) -> Any:
+def factor(weight: float, row: tuple[int, int], column: tuple[int, int], s: Any) -> Any:
     """weight √Q^e q^i √Q'^e' q'^j; the weight goes through the shorter array."""
     if not any(row):
         return s.column_factor(*column, weight) if any(column) else weight
@@ -193,7 +234,7 @@ def _inner(monomials: tuple[Monomial, ...], s: Any) -> Any:
     """Σ weight √Q^e q^i √Q'^e' q'^j c^k, by Horner's scheme in c."""
     coefficients: dict[int, Any] = {}
     for one in monomials:
-        value = _factor(one.weight, one.row, one.column, s)
+        value = factor(one.weight, one.row, one.column, s)
         coefficients[one.power] = coefficients[one.power] + value if one.power in coefficients else value
     powers = sorted(coefficients, reverse=True)
     total = coefficients[powers[0]]

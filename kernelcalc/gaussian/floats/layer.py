@@ -15,7 +15,6 @@ from kernelcalc.errors import DivergentExpectationError, PrecisionWarning, SlowM
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.floats import closed, kinds
 from kernelcalc.gaussian.floats.blocks import Index, Order, Points, SeriesBlocks
-from kernelcalc.gaussian.floats.kinds import Combination
 from kernelcalc.gaussian.floats.methods import pair_estimate
 from kernelcalc.gaussian.floats.nodes import half_line, log_stretch
 from kernelcalc.gaussian.floats.norms import RTOL, enough, lower_norms, smallest_scale
@@ -78,8 +77,8 @@ class LayerExpectations:
         self.orders: tuple[Order, ...] = tuple(orders)
         self.points: Points = Points(act, q, qp, self.orders, rtol, compiled)
         self._one_by_one, self._warned = 0, False
-        atoms = _closed_forms(self.points)
-        self._blocks: Blocks = SeriesBlocks(self.points) if atoms is None else ClosedBlocks(self.points, atoms)
+        products = _closed_forms(self.points)
+        self._blocks: Blocks = SeriesBlocks(self.points) if products is None else ClosedBlocks(self.points, products)
 
     @property
     def compiled(self) -> bool:
@@ -136,8 +135,8 @@ class LayerExpectations:
         return result
 
 
-def _closed_forms(points: Points) -> dict[int, Combination] | None:
-    """All derivatives as sums of atoms, if there are closed forms and they do not cancel where a series would not."""
+def _closed_forms(points: Points) -> tuple[closed.Product, ...] | None:
+    """Products of derivatives, one an order, if they have closed forms that do not cancel where a series would not."""
     compiled = points.compiled and points.q.size * points.qp.size >= MANY_FOR_COMPILED
     return _closed_between(points.act, points.orders, points.ends, points.rtol, compiled)
 
@@ -145,7 +144,7 @@ def _closed_forms(points: Points) -> dict[int, Combination] | None:
 @lru_cache(maxsize=1024)
 def _closed_between(
     act: Activation, orders: tuple[Order, ...], ends: tuple[tuple[float, float], ...], rtol: float, compiled: bool
-) -> dict[int, Combination] | None:
+) -> tuple[closed.Product, ...] | None:
     """:func:`_closed_forms` for variances between these ends."""
     functions = {k: act.derivative(k) for order in orders for k in order}
     known = {}
@@ -154,37 +153,38 @@ def _closed_between(
         if atoms is None:
             return None
         known[k] = atoms
+    products = {(i, j): closed.Product(known[i], known[j]) for i, j in orders}
     far = max(high for _, high in ends) > TRUSTED
     doubtful = [
         (i, j) for i, j in orders if far or not closed.never_cancels(tuple(known[i].items()), tuple(known[j].items()))
     ]
     if not doubtful:
-        return known
+        return tuple(products[order] for order in orders)
     smooth = act.smoothness == np.inf
     at = np.unique(ends)
     q, qp, rho = (v.ravel() for v in np.meshgrid(at, at, TRIED))
     shared = closed.SharedPairs(Covariance(q=q, qp=qp, c=rho * np.sqrt(q * qp), det=q * qp * (1 - rho**2)))
     for i, j in doubtful:
-        found = closed.expectation(known[i], known[j], shared.cov, shared)
+        found = closed.expected(products[i, j], shared)
         if found is None or (compiled and smooth and found.parts.summands > 1):
             return None
         if smooth and not (found.error <= rtol * np.abs(found.value)).all():
             norms = (lower_norms(functions[k], at)[np.searchsorted(at, v)] for k, v in ((i, q), (j, qp)))
             if not enough(found.value, found.error, rho, *norms, rtol=rtol).all():
                 return None
-    return known
+    return tuple(products[order] for order in orders)
 
 
 class ClosedBlocks:
     """Blocks by closed forms."""
 
     points: Points
-    atoms: dict[int, Combination]
+    products: tuple[closed.Product, ...]
 
     bytes_per_point = 0
 
-    def __init__(self, points: Points, atoms: dict[int, Combination]) -> None:
-        self.points, self.atoms = points, atoms
+    def __init__(self, points: Points, products: tuple[closed.Product, ...]) -> None:
+        self.points, self.products = points, products
 
     def focus(self, rows: slice, columns: slice) -> None:
         """Nothing is prepared."""
@@ -192,8 +192,8 @@ class ClosedBlocks:
     def values(self, rows: Index, columns: Index, cov: Covariance) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """See :class:`Blocks`."""
         shared = closed.SharedPairs(cov)
-        for i, j in self.points.orders:
-            found = closed.expectation(self.atoms[i], self.atoms[j], cov, shared)
+        for (i, j), product in zip(self.points.orders, self.products, strict=True):
+            found = closed.expected(product, shared)
             assert found is not None  # probed at construction
             value = found.value if found.value.shape == cov.c.shape else np.broadcast_to(found.value, cov.c.shape)
             yield (
@@ -221,8 +221,10 @@ class ClosedBlocks:
             return found.surely(rtol)
         if not found.largest < np.inf:
             return False
+        if found.surely(rtol):
+            return True
         octaves = self.points.octave_norms(i, j)
-        if found.largest <= rtol * smallest_scale(*octaves, shared.reach_at_most) or found.surely(rtol):
+        if found.largest <= rtol * smallest_scale(*octaves, shared.reach_at_most):
             return True
         if found.largest <= rtol * smallest_scale(*octaves, shared.reach):
             return True
@@ -246,24 +248,32 @@ def diagonal_expectations(
     act: Activation, q: np.ndarray, orders: Sequence[Order], *, rtol: float = RTOL
 ) -> dict[Order, np.ndarray]:
     """E_ij at (x, x): a = b ~ N(0, q), one value a point."""
-    cov = Covariance(q=q, qp=q, c=q, det=np.zeros_like(q))
+    shared = closed.SharedPairs(Covariance(q=q, qp=q, c=q, det=np.zeros_like(q)))
     result: dict[Order, np.ndarray] = {}
     for i, j in orders:
         if (j, i) in result:
             result[i, j] = result[j, i]
         else:
-            result[i, j] = _at_points(act.derivative(i), act.derivative(j), cov, rtol)
+            result[i, j] = _at_points(act.derivative(i), act.derivative(j), shared, rtol)
     return result
 
 
-def _at_points(f: Activation, g: Activation, cov: Covariance, rtol: float) -> np.ndarray:
+@lru_cache(maxsize=1024)
+def _product(f: Activation, g: Activation) -> closed.Product | None:
+    """f(a) g(b) as sums of terms, if they are such sums."""
+    first, second = kinds.recognise(f), kinds.recognise(g)
+    return None if first is None or second is None else closed.Product(first, second)
+
+
+def _at_points(f: Activation, g: Activation, shared: closed.SharedPairs, rtol: float) -> np.ndarray:
     """The closed form where it surely is exact, without a look at every pair; else by whatever method."""
-    known = kinds.recognise(f), kinds.recognise(g)
-    if known[0] is not None and known[1] is not None:
-        found = closed.expectation(known[0], known[1], cov)
+    cov, product = shared.cov, _product(f, g)
+    if product is not None:
+        found = closed.expected(product, shared)
         good = found is not None and (found.surely(rtol) or (found.error <= rtol * np.abs(found.value)).all())
         if found is not None and good and np.isfinite(found.value).all():
-            return np.broadcast_to(found.value + 0.0, cov.q.shape)  # no -0.0
+            value = found.value + 0.0  # no -0.0
+            return value if value.shape == cov.q.shape else np.broadcast_to(value, cov.q.shape)
     unique, back = np.unique(cov.q, return_inverse=True)
     once = Covariance(q=unique, qp=unique, c=unique, det=np.zeros_like(unique))
     return np.asarray(pair_estimate(f, g, once, rtol=rtol).value[back])
@@ -271,12 +281,14 @@ def _at_points(f: Activation, g: Activation, cov: Covariance, rtol: float) -> np
 
 def angle_growth(act: Activation, q: np.ndarray) -> float:
     """How much 1 − ρ of nearly parallel points grows in the layer, at most: q E[σ'²]/E[σ²], at the ends of q's octaves."""
-    known = q[q > 0]
-    return (
-        max((_growth(act, math.frexp(float(end))[1]) for end in (known.min(), known.max())), default=1.0)
-        if known.size
-        else 1.0
-    )
+    low, high = float(q.min()), float(q.max())
+    if not low > 0:
+        known = q[q > 0]
+        if not known.size:
+            return 1.0
+        low, high = float(known.min()), float(known.max())
+    first, last = math.frexp(low)[1], math.frexp(high)[1]
+    return max(_growth(act, first), _growth(act, last))
 
 
 @lru_cache(maxsize=4096)

@@ -23,9 +23,9 @@ TRUNCATED = 2.0**-56
 CHEBYSHEV_DIGITS = 30
 
 
-def arctangent(c: np.ndarray, r: np.ndarray, ratio: np.ndarray, *, opening: bool = False) -> np.ndarray:
-    """atan2(c, r) for r ≥ 0 and c/r = ``ratio``, or π/2 more, which is atan2(r, −c); relative error 4 ε."""
-    turned = _turned if opening else np.arctan2
+def angle(c: np.ndarray, r: np.ndarray, ratio: np.ndarray, *, opening: bool = False) -> np.ndarray:
+    """atan2(c, r) over 2π for r ≥ 0 and c/r = ``ratio``, or ¼ more, which is atan2(r, −c) over 2π; relative error 4 ε."""
+    turned = _turned if opening else _angle
     if c.size < MANY or c.shape != r.shape:
         return turned(c, r)
     square = ratio * ratio
@@ -36,15 +36,19 @@ def arctangent(c: np.ndarray, r: np.ndarray, ratio: np.ndarray, *, opening: bool
     beyond = np.flatnonzero(~(square <= edge))
     total = _odd(ratio, square, _arctangent_terms(edge))
     if opening:
-        total += np.pi / 2
+        total += 0.25
     if beyond.size:
         total.reshape(-1)[beyond] = turned(c.ravel()[beyond], r.ravel()[beyond])
     return total
 
 
+def _angle(c: np.ndarray, r: np.ndarray) -> np.ndarray:
+    return np.arctan2(c, r) * (0.5 / np.pi)
+
+
 def _turned(c: np.ndarray, r: np.ndarray) -> np.ndarray:
     # not −c, which may be −0
-    return np.arctan2(r, np.subtract(0.0, c))
+    return np.arctan2(r, np.subtract(0.0, c)) * (0.5 / np.pi)
 
 
 def hyperbolic_sine(x: np.ndarray) -> np.ndarray:
@@ -80,11 +84,13 @@ def _odd(x: np.ndarray, square: np.ndarray, terms: tuple[float, ...]) -> np.ndar
 
 @cache
 def _arctangent_terms(edge: float) -> tuple[float, ...]:
-    """atan t = 2 Σ_k (−1)^k p^{2k+1}/(2k+1) T_{2k+1}(t/τ), p = (√(1 + τ²) − 1)/τ, for t² ≤ τ² = ``edge``."""
+    """atan t over 2π = 1/π Σ_k (−1)^k p^{2k+1}/(2k+1) T_{2k+1}(t/τ), p = (√(1 + τ²) − 1)/τ, for t² ≤ τ² = ``edge``."""
     with mpmath.workdps(CHEBYSHEV_DIGITS):
         width = mpmath.sqrt(edge)
         p = (mpmath.sqrt(1 + width**2) - 1) / width
-        return _powers(((-1) ** k * 2 * p ** (2 * k + 1) / (2 * k + 1) for k in count()), width)
+        return _powers(
+            ((-1) ** k * p ** (2 * k + 1) / (2 * k + 1) / mpmath.pi for k in count()), width, 1 / (2 * mpmath.pi)
+        )
 
 
 @cache
@@ -92,15 +98,15 @@ def _sine_terms(edge: float) -> tuple[float, ...]:
     """sinh x = 2 Σ_k I_{2k+1}(τ) T_{2k+1}(x/τ) for x² ≤ τ² = ``edge``."""
     with mpmath.workdps(CHEBYSHEV_DIGITS):
         width = mpmath.sqrt(edge)
-        return _powers((2 * mpmath.besseli(2 * k + 1, width) for k in count()), width)
+        return _powers((2 * mpmath.besseli(2 * k + 1, width) for k in count()), width, mpmath.mpf(1))
 
 
-def _powers(series: Iterator[mpmath.mpf], width: mpmath.mpf) -> tuple[float, ...]:
-    """Σ_k a_k T_{2k+1}(x/τ) as the coefficients of x, x³, …; T_{2k+1}(y) is at most (2k + 1) |y|."""
+def _powers(series: Iterator[mpmath.mpf], width: mpmath.mpf, slope: mpmath.mpf) -> tuple[float, ...]:
+    """Σ_k a_k T_{2k+1}(x/τ) ≈ ``slope`` x as the coefficients of x, x³, …; T_{2k+1}(y) is at most (2k + 1) |y|."""
     total: list[mpmath.mpf] = []
     before, now = [0, 1], [0, 1]  # T_{−1} = T_1
     for k, factor in enumerate(series):
-        if (2 * k + 1) * abs(factor) < TRUNCATED * width:
+        if (2 * k + 1) * abs(factor) < TRUNCATED * width * slope:
             return tuple(float(value / width ** (2 * i + 1)) for i, value in enumerate(total))
         total += [mpmath.mpf(0)] * (k + 1 - len(total))
         for i, coefficient in enumerate(now[1::2]):

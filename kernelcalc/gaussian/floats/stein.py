@@ -77,13 +77,20 @@ def _has_two_forms(term: Term) -> bool:
     return term.power == 1 and term.kind in ("R", "K") and term.order == 1 and term.variance > 0
 
 
+def regrouped_at(combination: Combination) -> tuple[float, ...]:
+    """The smallest variances at which :func:`regrouped` takes another form."""
+    return tuple(term.variance for term in combination if _has_two_forms(term))
+
+
 def regrouped_from(combination: Combination | None) -> float:
     """The smallest variance at which :func:`regrouped` takes the other form of all terms; 0 where there is one form."""
-    return max((term.variance for term in combination or () if _has_two_forms(term)), default=0.0)
+    return max(regrouped_at(combination or {}), default=0.0)
 
 
 def evaluate(polynomial: Polynomial, q: Any, qp: Any, c: Any) -> Any:
     """By Horner's scheme in c, arrays or floats; q and q' are often vectors, c a matrix."""
+    if len(polynomial) == 1 and (0, 0, 0) in polynomial:
+        return polynomial[0, 0, 0]
     total: Any = 0.0
     for k in range(max(k for _, _, k in polynomial), -1, -1):
         # a float as long as there is nothing to multiply
@@ -96,6 +103,11 @@ def evaluate(polynomial: Polynomial, q: Any, qp: Any, c: Any) -> Any:
                 term = weight * q**i if i else weight
                 total = total + (term * qp**j if j else term)
     return total
+
+
+def size(polynomial: Polynomial, q: float, qp: float, c: float) -> float:
+    """The sizes of its terms, added, at numbers of at least 0."""
+    return sum(abs(weight) * q**i * qp**j * c**k for (i, j, k), weight in polynomial.items())
 
 
 def sizes(polynomial: Polynomial) -> Polynomial:

@@ -29,6 +29,11 @@ def exact(function, *arguments):
         return np.vectorize(lambda *one: float(function(*map(mp.mpf, one))))(*arguments)
 
 
+def turns(y, x):
+    """The angle of (x, y) in turns."""
+    return mp.atan2(y, x) / (2 * mp.pi)
+
+
 @pytest.mark.parametrize("edge", [0.001, *small.ARCTANGENT_EDGES, 1.5])
 def test_arctangents(edge):
     ratio = spread(0.999 * edge**0.5)
@@ -36,20 +41,20 @@ def test_arctangents(edge):
     c = ratio * r
     for given_c, given_r in ((c, r), (c.ravel(), r.ravel()), (c[:2], r[:2])):
         np.testing.assert_allclose(
-            small.arctangent(given_c, given_r, given_c / given_r), exact(mp.atan2, given_c, given_r), rtol=4 * EPS
+            small.angle(given_c, given_r, given_c / given_r), exact(turns, given_c, given_r), rtol=4 * EPS
         )
-    turned = small.arctangent(c, r, c / r, opening=True)
-    np.testing.assert_allclose(turned, exact(mp.atan2, r, -c), rtol=4 * EPS)
+    turned = small.angle(c, r, c / r, opening=True)
+    np.testing.assert_allclose(turned, exact(turns, r, -c), rtol=4 * EPS)
 
 
 def test_angles_of_parallel_points():
-    """r = 0 is a right angle, or π and 0 from the other side; nothing is lost of a small opening."""
+    """r = 0 is a quarter of a turn, or half of one and none from the other side; nothing is lost of a small opening."""
     c, r = spread(0.1), np.ones(SHAPE)
     r[0, :4], c[0, :4] = (0.0, 0.0, 1e-12, 0.0), (1.0, -1.0, -1.0, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        angle, opening = small.arctangent(c, r, c / r), small.arctangent(c, r, c / r, opening=True)
-    np.testing.assert_allclose(angle[0, :4], [np.pi / 2, -np.pi / 2, 1e-12 - np.pi / 2, 0.0], rtol=4 * EPS)
-    np.testing.assert_allclose(opening[0, :4], [np.pi, 0.0, 1e-12, 0.0], rtol=4 * EPS)
+        angle, opening = small.angle(c, r, c / r), small.angle(c, r, c / r, opening=True)
+    np.testing.assert_allclose(angle[0, :4], [0.25, -0.25, 5e-13 / np.pi - 0.25, 0.0], rtol=4 * EPS)
+    np.testing.assert_allclose(opening[0, :4], [0.5, 0.0, 5e-13 / np.pi, 0.0], rtol=4 * EPS)
 
 
 @pytest.mark.parametrize("edge", [*small.SINE_EDGES, 30.0])
