@@ -6,9 +6,10 @@ import pytest
 import sympy as sp
 
 from kernelcalc.activations.activation import Activation
+from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.expectation import gaussian_expectation
-from kernelcalc.gaussian.floats.closed import never_cancels
-from kernelcalc.gaussian.floats.kinds import Term
+from kernelcalc.gaussian.floats.closed import Product, SharedPairs, expected, never_cancels
+from kernelcalc.gaussian.floats.kinds import Term, recognise
 
 
 def exact(kind, r, s, q, qp, c):
@@ -149,3 +150,15 @@ def test_what_never_cancels():
     assert not never_cancels(gate, gate)
     # no closed form
     assert not never_cancels(relu, wave)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (60, 50)])
+def test_a_product_is_kept_for_variances_of_every_size(shape):
+    """Independent a and b: E[aΦ(a)] E[bΦ(b)] with E[aΦ(a)] = q/√(2π(1 + q)), whose form changes at q = 1."""
+    gelu = recognise(Activation("x*(1 + erf(x/sqrt(2)))/2"))
+    product, rng = Product(gelu, gelu), np.random.default_rng(0)
+    for least in (3.0, 0.1, 0.9, 1.1, 0.01):
+        q, qp = least + rng.random((shape[0], 1)), least + rng.random((1, shape[1]))
+        cov = Covariance(q=q, qp=qp, c=np.zeros(shape), det=q * qp)
+        mean, other = (v / np.sqrt(2 * np.pi * (1 + v)) for v in (q, qp))
+        np.testing.assert_allclose(expected(product, SharedPairs(cov)).value, mean * other, rtol=1e-13)
