@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import kernelcalc as kc
-from kernelcalc.errors import InputError, ShapeError
-from kernelcalc.kernels.gradients import diagonal_of, kernel_gradient
+from kernelcalc.errors import CovarianceError, InputError, ShapeError
+from kernelcalc.kernels.gradients import Dual, diagonal_of, kernel_gradient
+from kernelcalc.kernels.parametrisation import standard
 
 X = np.random.default_rng(0).normal(size=(6, 3)) * np.linspace(0.5, 1.5, 6)[:, None]
 
@@ -80,3 +81,85 @@ def test_wrong_calls_are_named():
         kernel_gradient(MAKE["tanh"](1, 1), X, X[:, :2])
     with pytest.raises(InputError, match="one sigma_w"):
         kernel_gradient(kc.Sequential(kc.layers.Dense(1.0), "tanh", kc.layers.Dense(2.0)), X)
+
+
+def both(function):
+    """A value and its slopes at (s, b) = (1.5, 0.5), of functions of dual numbers, beside central differences of floats."""
+    found = function(Dual(1.5, [1.0, 0.0]), Dual(0.5, [0.0, 1.0]))
+    h = 1e-6
+    slopes = [
+        (function(1.5 + h, 0.5) - function(1.5 - h, 0.5)) / (2 * h),
+        (function(1.5, 0.5 + h) - function(1.5, 0.5 - h)) / (2 * h),
+    ]
+    assert found.value == pytest.approx(function(1.5, 0.5), rel=1e-14)
+    assert found.slopes == pytest.approx(np.array(slopes), rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda s, b: s + b * 3,
+        lambda s, b: 2 + s - b,
+        lambda s, b: 2 - s * b,
+        lambda s, b: s - 2 - -b,
+        lambda s, b: 3 * s * b,
+        lambda s, b: s / b,
+        lambda s, b: 2 / s / b / 4,
+        lambda s, b: s**3 - b**-2,
+    ],
+)
+def test_numbers_with_their_derivatives(function):
+    both(function)
+
+
+@pytest.mark.parametrize("operation", [lambda a, b: a + b, lambda a, b: a * b, lambda a, b: a - b, lambda a, b: a / b])
+def test_a_number_that_meets_an_array(operation):
+    """Each entry as on its own, from either side, arrays of numbers too."""
+    scale, array = Dual(1.5, [1.0, 0.25]), np.array([1.0, 2.0, 4.0])
+    several = Dual(array, [2 * array, -array])
+    for left, right in ((scale, several), (several, scale), (scale, array), (array, scale), (several, array)):
+        found = operation(left, right)
+        assert (found.value.shape, found.slopes.shape) == ((3,), (2, 3))
+        assert found[[0, 2]].slopes.shape == (2, 2)
+        for at in range(3):
+            ends = (side[at] if np.ndim(getattr(side, "value", side)) else side for side in (left, right))
+            one = operation(*ends)
+            assert one.value == pytest.approx(found[at].value, rel=1e-15)
+            assert one.slopes == pytest.approx(found[at].slopes, rel=1e-15)
+
+
+def test_what_is_refused_is_named():
+    net = MAKE["tanh"](1, 1)
+    for call, error, text in (
+        (lambda: kernel_gradient(net, X, kernel="phi"), InputError, "kernel 'theta' or 'sigma', got 'phi'"),
+        (lambda: kernel_gradient(net, X, X[:, :2]), ShapeError, "X2 with 3 inputs, as X has, got 2"),
+        (
+            lambda: kernel_gradient(kc.Sequential(kc.layers.Dense(1.0), "tanh", kc.layers.Dense(2.0)), X),
+            InputError,
+            "a network with one sigma_w and one beta, in NTK parametrisation, got 2 of them",
+        ),
+        (
+            lambda: kernel_gradient(standard(net, (3, 3), 3), X),
+            InputError,
+            "a network with one sigma_w and one beta, in NTK parametrisation",
+        ),
+        (lambda: kernel_gradient(net, X, X[0]), ShapeError, "X2 of shape (points, inputs), got shape (3,)"),
+        (
+            lambda: kernel_gradient(net, 1e90 * X),
+            CovarianceError,
+            "points whose σ_w²|x|²/n_0 + β² is 0 or lies between",
+        ),
+        (
+            lambda: kernel_gradient(net, X, 1e90 * X),
+            CovarianceError,
+            "points whose σ_w²|x|²/n_0 + β² is 0 or lies between",
+        ),
+    ):
+        with pytest.raises(error) as caught:
+            call()
+        assert str(caught.value).startswith(f"expected {text}")
+
+
+def test_theta_is_the_default():
+    net = MAKE["relu"](1.3, 0.4)
+    np.testing.assert_array_equal(kernel_gradient(net, X[:2])[1], kernel_gradient(net, X[:2], kernel="theta")[1])

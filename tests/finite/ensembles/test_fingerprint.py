@@ -53,3 +53,24 @@ def test_activations():
     assert known(np.tanh, np.sin) != known(np.sin, np.tanh)
     assert known(lambda x: np.exp(np.exp(x))) == known(lambda x: np.exp(np.exp(x)))
     assert known(np.tanh, sizes=(4, 1)) != known(np.tanh)
+
+
+def test_what_is_kept_of_an_architecture():
+    """Sizes and scales as they are, or what the layers are written as; of each activation values from −20 to 20, by digits."""
+    found = known(np.tanh)
+    assert found["network"] == [3, 1, 1.0, 0.1]
+    assert set(found) == {"network", "activations"}
+
+    class Layers:
+        layers = ("first", "second")
+        activations = (np.tanh,)
+
+    other = architecture(Layers(), [3, 2])
+    assert other == {"network": [3, 2, "('first', 'second')"], "activations": found["activations"]}
+    # told apart at every place that is looked at, and the size as well
+    for at in [*np.linspace(-3, 3, 13), -20.0, -8.0, 8.0, 20.0]:
+        assert known(lambda x, at=at: np.tanh(x) + (x == at)) != found, at
+    assert known(lambda x: 2 * np.tanh(x)) != found
+    # 2⁻⁴⁰ of the largest value's power of two shows, a thousandth of that does not
+    assert known(lambda x: np.tanh(x) + 2.0**-39 * (x == 0)) != found
+    assert known(lambda x: np.tanh(x) + 2.0**-51 * (x == 0)) == found
