@@ -84,7 +84,8 @@ def _refined(switch: sp.Expr, low: sp.Rational, high: sp.Rational, bits: int) ->
         left, right = (mpmath.mpf(int(v.p)) / int(v.q) for v in (low, high))
         sign, least = mpmath.sign(call(left)), mpmath.ldexp(1, -bits - 2)
         left, right = _beside(call, left, right, least)
-        while right - left > least * max(abs(left), abs(right)):
+        # 0 itself has no relative precision: numbers below this are as good
+        while right - left > least * max(abs(left), abs(right), mpmath.ldexp(1, -2 * bits)):
             middle = (left + right) / 2
             here = mpmath.sign(call(middle))
             if here == 0:
@@ -94,7 +95,7 @@ def _refined(switch: sp.Expr, low: sp.Rational, high: sp.Rational, bits: int) ->
             else:
                 right = middle
         with mpmath.workprec(bits):
-            return +((left + right) / 2)
+            return mpmath.mpf(0) if left < 0 < right else +((left + right) / 2)
 
 
 def _beside(call: Callable[[Any], Any], left: Any, right: Any, least: Any) -> tuple[Any, Any]:
