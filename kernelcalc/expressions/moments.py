@@ -10,11 +10,16 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import mpmath
 import sympy as sp
 
 from kernelcalc.errors import DivergentExpectationError
 from kernelcalc.expressions.atoms import Atom, Delta, Gate, derivative
 from kernelcalc.expressions.numbers import Numbers
+
+
+class OutgrownError(DivergentExpectationError):
+    """A part of f(a)g(b) outgrows the density in some direction, which the whole need not do: steps may cut it off there."""
 
 
 class PairCovariance(NamedTuple):
@@ -122,6 +127,10 @@ def _smooth_pair(f: Atom, g: Atom, mean: tuple[Any, Any], cov: PairCovariance, n
     return weight * total
 
 
+def _shown(value: Any) -> str:
+    return mpmath.nstr(value, 15) if isinstance(value, mpmath.mpf) else str(value)
+
+
 def _tilt(
     alphas: tuple[Any, ...], gammas: tuple[Any, ...], mean: tuple[Any, Any], cov: PairCovariance, num: Numbers
 ) -> tuple[Any, tuple[Any, Any], PairCovariance]:
@@ -131,10 +140,12 @@ def _tilt(
     det = num.zero if cov.slope is not None else num.reduce(s11 * s22 - s12 * s12)
     scale = num.reduce(1 - 2 * d1 * s11 - 2 * d2 * s22 + 4 * d1 * d2 * det)
     if num.known_nonpositive(scale) or num.known_nonpositive(1 - d1 * s11 - d2 * s22):
-        raise DivergentExpectationError(
-            "exp(α x²) with 2 α q < 1, and Σ^{-1} − 2 diag(α, α') positive definite",
-            f"α = {alphas[0]}, α' = {alphas[1]} at q = {s11}, q' = {s22}, c = {s12}",
-            "use smaller variances (sigma_w, beta, scaled data)",
+        found = (f"{name} = {_shown(v)}" for name, v in zip(("α", "α'"), alphas, strict=True))
+        place = (f"{name} = {_shown(v)}" for name, v in (("q", s11), ("q'", s22), ("c", s12)))
+        raise OutgrownError(
+            "parts exp(α x²) with 2 α q < 1, and Σ^{-1} − 2 diag(α, α') positive definite, for a formula",
+            f"{', '.join(found)} at {', '.join(place)}",
+            "without that the expectation is not shown to exist; use smaller variances (sigma_w, beta, scaled data)",
         )
     new = PairCovariance(
         num.reduce((s11 - 2 * d2 * det) / scale),

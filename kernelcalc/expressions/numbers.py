@@ -13,6 +13,9 @@ from kernelcalc.errors import InputError
 from kernelcalc.expressions.orthant import BinormalCDF, binormal_cdf
 from kernelcalc.expressions.parsing import to_sympy
 
+# Binary digits that a sum of a few rounded products of order 1 loses.
+_ULPS = 8
+
 
 class Numbers(Protocol):
     """A number type; variances are passed in place of standard deviations, so that square roots stay visible."""
@@ -54,7 +57,7 @@ class Numbers(Protocol):
         """Sign of a nonzero value; raises where it cannot be decided."""
 
     def known_nonpositive(self, value: Any) -> bool:
-        """Whether the value is certainly ≤ 0."""
+        """Whether the value is certainly ≤ 0; rounded numbers of order 1 may differ from 0 by rounding."""
 
 
 class SympyNumbers:
@@ -176,7 +179,7 @@ class MpmathNumbers:
         return bool(mpmath.re(value) > 0)
 
     def known_nonpositive(self, value: Any) -> bool:
-        return bool(value <= 0)
+        return bool(value <= mpmath.ldexp(1, _ULPS - self.prec))
 
 
 @lru_cache(maxsize=4096)

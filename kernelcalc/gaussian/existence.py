@@ -1,4 +1,7 @@
-"""Expectations that do not exist, proved from the expressions: at once, where rules would refine until they give up."""
+"""Expectations that do not exist, proved from the expressions: at once, where rules would refine until they give up.
+
+What is refused without a proof says so (:func:`not_shown`).
+"""
 
 from __future__ import annotations
 
@@ -67,6 +70,15 @@ def infinite(f: Activation, g: Activation, q: Any, qp: Any, c: Any) -> Divergent
         f"a finite E[f(a)g(b)] of f = {f.name}, g = {g.name}",
         f"q1={q}, q2={qp}, c={c}",
         "on |ρ| = 1 products of delta functions diverge; fast growing functions need smaller variances",
+    )
+
+
+def not_shown(f: Activation, g: Activation, q: Any, qp: Any, c: Any) -> DivergentExpectationError:
+    """The error where no method finds a value, which is no proof that there is none."""
+    return DivergentExpectationError(
+        f"an E[f(a)g(b)] of f = {f.name}, g = {g.name} that can be shown to be finite, and within float64",
+        f"q1={q}, q2={qp}, c={c}, where no method does",
+        "it may exist: try smaller variances, or dps= for numbers beyond 1e308",
     )
 
 

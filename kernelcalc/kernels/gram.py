@@ -212,6 +212,8 @@ class KernelComputation:
         squares = self.rows.square, self.columns.square
         return Fold(self.network.layers, squares, wanted, every_layer=every_layer, compiled=self.compiled)
 
+    # what has overflowed is refused by name where it is asked for
+    @np.errstate(over="ignore", invalid="ignore")
     def run(self, layers: bool) -> list[dict[str, np.ndarray]]:
         """Arrays of every layer (or only of the last one), filled block by block, in threads."""
         if not layers:

@@ -8,6 +8,7 @@ lattice (:mod:`kernelcalc.gaussian.digits.lattice`), other kinked ones on panels
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -18,6 +19,7 @@ import sympy as sp
 from kernelcalc.activations.activation import ONE, Activation
 from kernelcalc.errors import CovarianceError, InputError, NotFiniteError, PrecisionError
 from kernelcalc.expressions.exact import NotInAlgebra, evaluate, in_algebra
+from kernelcalc.expressions.moments import OutgrownError
 from kernelcalc.gaussian.digits.lattice import lattice_expectations
 from kernelcalc.gaussian.digits.panels import determinant, panel_expectations
 from kernelcalc.gaussian.digits.tilt import without_growth
@@ -69,7 +71,7 @@ def _value(f: Activation, g: Activation, q: Any, qp: Any, c: Any, dps: int) -> A
         return mpmath.mpf(0)
     try:
         return evaluate(f.expr, g.expr, q, qp, c, dps)
-    except NotInAlgebra:
+    except (NotInAlgebra, OutgrownError):
         return _summed((f,), (g,), q, qp, c, ((0, 0),), dps)[0, 0]
 
 
@@ -125,10 +127,11 @@ def expectations(
             # Parallel points up to rounding: exactly parallel, where kinks see the square root of the rounding.
             q, c = (Fraction(*map(int, mpmath.libmp.to_rational(v._mpf_))) for v in (q, c))
             qp = c * c / q
-        return {
-            order: mpmath.mpf(0) if order in zeros else evaluate(act.expr, act.expr, q, qp, c, dps, orders=order)
-            for order in orders
-        }
+        with suppress(OutgrownError):
+            return {
+                order: mpmath.mpf(0) if order in zeros else evaluate(act.expr, act.expr, q, qp, c, dps, orders=order)
+                for order in orders
+            }
     order = max(max(pair) for pair in orders) if highest is None else highest
     derivatives = tuple(act.derivative(k) for k in range(order + 1))
     return _summed(derivatives, derivatives, q, qp, c, orders, dps)
