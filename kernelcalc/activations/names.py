@@ -14,7 +14,7 @@ from kernelcalc.activations.frameworks import known_function
 from kernelcalc.arguments import shown
 from kernelcalc.errors import ExpressionError, InputError, UnknownNameError
 from kernelcalc.expressions.atoms import x
-from kernelcalc.expressions.parsing import FUNCTIONS, TWO_OR_MORE
+from kernelcalc.expressions.parsing import FUNCTIONS, TWO_OR_MORE, plain_text
 
 
 def activation(name: str, *values: Any, **parameters: Any) -> Activation:
@@ -46,7 +46,8 @@ def activation(name: str, *values: Any, **parameters: Any) -> Activation:
         ...
     kernelcalc.errors.UnknownNameError: expected the name of an activation, got 'rellu'; did you mean 'relu' or ...?
     """
-    if isinstance(name, str) and not parameters and not values and not name.strip().isidentifier():
+    name = plain_text(name) if isinstance(name, str) else name
+    if isinstance(name, str) and not parameters and not values and (name == "x" or not name.isidentifier()):
         return from_text(name)
     key = canonical(name) if isinstance(name, str) else ""
     if key in REFUSED:
@@ -94,7 +95,7 @@ def from_text(text: str) -> Activation:
     """
     if not isinstance(text, str):
         raise InputError("text, a name or an expression in x", shown(text))
-    text = text.strip()
+    text = plain_text(text)
     for prefix in ("normalized ", "normalised ", "normalized:", "normalised:"):
         if text.casefold().startswith(prefix):
             return from_text(text[len(prefix) :]).normalized()

@@ -12,6 +12,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from kernelcalc.cli.terminal import json_target
 from kernelcalc.version import __version__
 
 # Where results go and how they are computed is the user's own business in another run.
@@ -25,6 +26,10 @@ class Remembered(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[f"{_GIVEN}.{self.name}"] = list(args)
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        _check_outputs(ctx)
+        return super().invoke(ctx)
 
 
 def recipe() -> dict[str, Any]:
@@ -54,6 +59,36 @@ def check_not_input(paths: Iterable[Path]) -> None:
     for path in paths:
         if any(os.path.isfile(one) and path.exists() and path.samefile(one) for one in read):
             raise OutputFileError(f"expected another name than that of a file that is read, got {path}")
+
+
+# Of files that -o names, and of those that take its stem.
+_TAKEN_ENDINGS = ("csv", "png", "pdf", "svg", "csv-metadata.json")
+
+
+def _check_outputs(ctx: click.Context) -> None:
+    """Refuse, before the work, one file for two outputs, and outputs in the place of what is read.
+
+    Raises
+    ------
+    OutputFileError
+    """
+    from kernelcalc.errors import OutputFileError
+    from kernelcalc.output.files import check_device, same_file
+
+    out, resume, numbers = ctx.params.get("out"), ctx.params.get("resume"), json_target()
+    named = [Path(one) for one in (out, resume) if one is not None]
+    endings = [*_TAKEN_ENDINGS, *(["json"] if ctx.command.name == "validate" else [])]
+    beside = [] if out is None or not Path(out).suffix else [Path(out).with_suffix(f".{one}") for one in endings]
+    for one in numbers:
+        if any(same_file(one, other) for other in (*named, *beside)):
+            raise OutputFileError(
+                f"expected a file of its own with --json, got {one}, which another output is written to"
+            )
+    if len(named) == 2 and same_file(*named):
+        raise OutputFileError(f"expected two files with -o and --resume, got {named[0]} for both")
+    check_not_input([*numbers, *(one for one in named if one.is_file())])
+    if out is not None:
+        check_device(out)
 
 
 def as_text(made: dict[str, Any]) -> str:

@@ -109,7 +109,7 @@ def json_option() -> click.Option:
     def keep(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
         if value is not None and value != "-":
             from kernelcalc.errors import OutputFileError
-            from kernelcalc.output.files import writable_folder
+            from kernelcalc.output.files import check_device, writable_folder
 
             try:
                 is_folder = not value or Path(value).is_dir()
@@ -118,6 +118,7 @@ def json_option() -> click.Option:
             if is_folder or "\0" in value:
                 raise OutputFileError(f"expected the name of a file with --json, got {value!r}")
             writable_folder(Path(value).parent)
+            check_device(value)
         ctx.meta[_JSON] = value
 
     return click.Option(
@@ -126,8 +127,8 @@ def json_option() -> click.Option:
     )  # fmt: skip
 
 
-def say_numbers(numbers: Mapping[str, Any]) -> Path | None:
-    """Write the numbers where ``--json`` says, if it does; the file."""
+def say_numbers(numbers: Mapping[str, Any], written: Iterable[os.PathLike[str] | str] = ()) -> Path | None:
+    """Write the numbers where ``--json`` says, if it does, never over a file that was just written; the file."""
     target = _json_file()
     if target is None:
         return None
@@ -135,8 +136,11 @@ def say_numbers(numbers: Mapping[str, Any]) -> Path | None:
     if target == "-":
         _print(text)
         return None
-    from kernelcalc.output.files import atomic_file
+    from kernelcalc.errors import OutputFileError
+    from kernelcalc.output.files import atomic_file, same_file
 
+    if any(same_file(target, one) for one in written):
+        raise OutputFileError(f"expected another name with --json than that of a file just written, got {target}")
     with atomic_file(target) as file:
         file.write(text.encode() + b"\n")
     return Path(target)
@@ -193,8 +197,9 @@ def drop_output() -> None:
 
 def say_written(paths: Iterable[os.PathLike[str] | str], numbers: Mapping[str, Any] | None = None) -> None:
     """The last line of a command: its files, that of ``--json`` among them."""
-    more = None if numbers is None else say_numbers(numbers)
-    paths = [*paths, *([] if more is None else [more])]
+    paths = list(paths)
+    more = None if numbers is None else say_numbers(numbers, paths)
+    paths += [] if more is None else [more]
     if not paths:
         return
     say("\n" + " ".join(["written:", *map(str, paths)]))

@@ -14,7 +14,7 @@ from kernelcalc.expressions.orthant import BinormalCDF, binormal_cdf
 from kernelcalc.expressions.parsing import to_sympy
 
 # Binary digits that a sum of a few rounded products of order 1 loses.
-_ULPS = 8
+_BITS_OF_SUMS = 8
 
 
 class Numbers(Protocol):
@@ -179,7 +179,7 @@ class MpmathNumbers:
         return bool(mpmath.re(value) > 0)
 
     def known_nonpositive(self, value: Any) -> bool:
-        return bool(value <= mpmath.ldexp(1, _ULPS - self.prec))
+        return bool(value <= mpmath.ldexp(1, _BITS_OF_SUMS - self.prec))
 
 
 @lru_cache(maxsize=4096)

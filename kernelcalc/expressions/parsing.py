@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -36,6 +37,27 @@ MAX_CONSTANT_DEPTH = 3
 MAX_CONSTANT = 10**100
 MIN_CONSTANT = sp.Integer(10) ** -330
 MAX_RATIONAL = 10**1000
+
+
+# Signs as books, word processors and other keyboards write them, in ASCII; what has no width is nothing.
+_SIGNS = str.maketrans(
+    {**dict.fromkeys("−–﹣", "-"), **dict.fromkeys("×·⋅∙∗", "*"), **dict.fromkeys("÷∕", "/"), "≤": "<=", "≥": ">="}
+    | {"π": "pi", "Φ": "Phi"} | dict.fromkeys("\ufeff\u200b\u200c\u200d\u2060", "")
+)  # fmt: skip
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
+_POWER = re.compile(f"[{''.join(map(chr, _RAISED))}]+")
+
+
+def plain_text(text: str) -> str:
+    r"""A formula or name as typed on a plain keyboard: ASCII signs and digits, raised numbers as powers, single spaces.
+
+    Examples
+    --------
+    >>> plain_text(" 2×x²\u00a0−\t１ "), plain_text("x⁻¹⁰")
+    ('2*x^2 - 1', 'x^-10')
+    """
+    text = _POWER.sub(lambda found: "^" + found[0].translate(_RAISED), text.translate(_SIGNS))
+    return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def _normal_cdf(u: Any) -> Any:
@@ -82,7 +104,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "gelu": lambda u: u * _normal_cdf(u),
 }
 # Text and numbers that are none of the grammar's; of some, such as 1if, Python would only warn.
-_ODD = re.compile(r"""['"\\]|\b0[xXbBoO]|[\d.][jJ]?(?:and|else|for|if|in|is|not|or)""")
+_ODD = re.compile(r"""['"\\#]|\b0[xXbBoO]|[\d.][jJ]?(?:and|else|for|if|in|is|not|or)""")
 _WITHOUT_END = "jumps at every whole number, without end; a few levels are a sum of steps, (x > 0) + (x > 1)"
 # Functions that people write and that no expression can have here, with the reason.
 IMPOSSIBLE = {
@@ -130,7 +152,7 @@ def parse_expression(text: str, symbols: Mapping[str, sp.Symbol]) -> sp.Expr:
         raise ExpressionError("a formula such as 'x*erf(x)'", repr(text))
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"at most {MAX_LENGTH} characters", f"{len(text)}")
-    source = text.strip().replace("^", "**")
+    source = plain_text(text).replace("^", "**")
     try:
         if _ODD.search(source):
             raise SyntaxError

@@ -40,6 +40,33 @@ def writable_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
+def check_device(path: str | os.PathLike[str]) -> None:
+    """Refuse a device that takes nothing, such as /dev/full, by a line end; terminals, pipes and files are left alone.
+
+    Raises
+    ------
+    OutputFileError
+        It cannot be written to.
+    """
+    target = path_of(path)
+    try:
+        if not target.is_char_device():
+            return
+        with target.open("wb", buffering=0) as file:
+            if not file.isatty():
+                file.write(b"\n")
+    except OSError as error:
+        raise OutputFileError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Whether two names are or would be of one file; devices take more than one output."""
+    first, second = Path(os.path.realpath(one)), Path(os.path.realpath(other))
+    if first.exists() and second.exists():
+        return not first.is_char_device() and not first.is_fifo() and first.samefile(second)
+    return first == second
+
+
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A binary file that replaces ``path`` when the block ends without an error, and leaves no trace otherwise.

@@ -48,8 +48,7 @@ def test_comparisons_are_no_parameters(read, text, values):
         ("relu(slope=1)", InputError, "parameters of relu"),
         ("", ExpressionError, "a formula"),
         ("rellu", UnknownNameError, "did you mean 'relu'"),
-        ("x\N{SUPERSCRIPT TWO}", ExpressionError, "check parentheses and operators"),
-        ("tanh\N{SUPERSCRIPT TWO}(x)", ExpressionError, "check parentheses and operators"),
+        ("tanh\N{SUPERSCRIPT TWO}(x)", UnknownNameError, "a variable or constant, got 'tanh'"),
     ],
 )
 def test_what_is_neither_is_refused_by_name(text, error, words):
@@ -119,3 +118,41 @@ def test_parameters_may_be_as_small_as_they_say():
     # a smooth relu of scale 1e-100 is relu to float64
     narrow, points = kc.MLP("smooth_relu(scale=1e-100)", 2, beta=0.0), np.eye(2)
     assert narrow.kernels(points, only=("theta",)).theta[0, 0] == pytest.approx(0.5, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("  x ", "x"),
+        ("x\n", "x"),
+        ("\ufeffx + 1\r\n", "x+1"),
+        ("\u00a0x\u00a0* 2", "2*x"),
+        ("2×x − 1", "2*x-1"),
+        ("2·x÷3", "2*x/3"),
+        ("x² – x³", "x^2-x^3"),
+        ("exp(−x²)·x", "x*exp(-x^2)"),
+        ("１.５*ｘ", "1.5*x"),
+        ("1/(1+x²)¹⁰", "1/(1+x^2)^10"),
+        ("(1+x²)⁻¹", "1/(1+x^2)"),
+        ("where(x≥0, x, π)", "where(x>=0, x, pi)"),
+        ("x\n* tanh(\tx)", "x*tanh(x)"),
+        ("si\u200bn(x)", "sin(x)"),
+        ("x*Φ(x)", "x*Phi(x)"),
+        ("ＴＡＮＨ", "tanh"),
+        ("softplus(sharpness=２)", "softplus(sharpness=2)"),
+        ("leaky_relu(−0.1)", "leaky_relu(-0.1)"),
+        ("normalized\u00a0erf", "normalized erf"),
+        ("\tgelu\n", "gelu"),
+    ],
+)
+def test_signs_of_other_keyboards(text, plain):
+    expected = as_activation(plain).expr
+    assert kc.activation(text).expr == expected
+    assert as_activation(text).expr == expected
+    assert kc.MLP(text, 2).activations[0].expr == expected
+
+
+@pytest.mark.parametrize("text", ["x′", "√x", "∞", "½*x", "2x", "|x|", "²", "x²²y", "−", "\ufeff", "x^²"])
+def test_other_signs_are_refused(text):
+    with pytest.raises((ExpressionError, UnknownNameError)):
+        kc.activation(text)
