@@ -189,3 +189,19 @@ def test_wrong_calls_are_named(net: kc.Sequential, options: dict, words: str) ->
 def test_at_asks_for_a_width() -> None:
     with pytest.raises(InputError, match="width"):
         _first_order("tanh", 2).at(0)
+
+
+@pytest.mark.parametrize("options", [{}, {"hessian": True}, {"dps": 20}], ids=str)
+def test_one_layer_has_no_hidden_width(options):
+    x, net = np.array([[1.0, 0.5, -0.3], [-0.2, 1.1, 0.8]]), kc.MLP([], depth=1, sigma_w=2.0, beta=0.5, n_out=2)
+    fw = kc.finite_width(net, x, **options)
+    linear = 4 * x @ x.T / 3 + 0.25
+    for name, array in fw.arrays.items():
+        right = linear if name in ("sigma_limit", "theta_limit") else np.zeros((2, 2))
+        assert array.astype(float) == pytest.approx(right, rel=1e-14), name
+    assert kc.symbolic.finite_width("theta_variance", net) == 0
+    # moments of a linear network are the same for all
+    y = np.array([[1.0, -1.0], [0.0, 1.0]])
+    found, one = kc.hessian_moments_at_width(net, x, y, 10), kc.FiniteNetwork.random(net, (), 3).hessian_moments(x, y)
+    assert [found.trace_i, found.trace_h2] == pytest.approx(list(one.trace_h[:2]), rel=1e-12)
+    assert found.trace_s == found.trace_i_std == 0

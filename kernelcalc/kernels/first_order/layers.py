@@ -89,7 +89,8 @@ def first_state(sigma: Tensor) -> State:
     for (p1, p2), value in sigma.items():
         limits |= {("sigma", p1, p2): value, ("theta", p1, p2): value}
         limits |= dict.fromkeys([("phi", p1, p2), ("upsilon", p1, p2), ("xi", p1, p2)], 0)
-    return State(limits=limits)
+    nothing = Lazy(lambda *_: 0)
+    return State(limits=limits, first=nothing, between=nothing, **dict.fromkeys(_COUPLED, nothing))
 
 
 def behind(hidden: Hidden, state: State, expect: Expectations, numbers: Numbers, points: Index) -> State:
