@@ -11,11 +11,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from kernelcalc.arguments import check_number
 from kernelcalc.arrays import AnyArray, Array
 from kernelcalc.errors import InputError
 from kernelcalc.kernels.mlp import MLP, Sequential
 from kernelcalc.studies.heldout import class_shares, sampled_outputs
-from kernelcalc.studies.regression import predict_outputs
+from kernelcalc.studies.regression import pointwise_law
 from kernelcalc.training.losses import resolve_loss
 
 
@@ -54,14 +55,12 @@ class _WideNetwork(BaseEstimator):
         self.network_ = net or MLP(self.activation, depth=self.depth, sigma_w=self.sigma_w, beta=self.beta)
         self.X_fit_, self.targets_ = x, targets
 
-    def _law(self, X: Any) -> tuple[Array, Array]:
-        """Mean (M, n_out) and standard deviation (M,) of one network's outputs under MSE."""
+    def _law(self, X: Any, *, std: bool = True) -> tuple[Array, Any]:
+        """Mean (M, n_out) and, where wanted, standard deviation (M,) of one network's outputs under MSE."""
         check_is_fitted(self)
         x = validate_data(self, X, dtype=np.float64, reset=False)
-        found = predict_outputs(
-            self.network_, self.X_fit_, self.targets_, x, self.time, ridge=self.ridge, diag_reg=self.diag_reg
-        )
-        return found.mean, np.sqrt(np.maximum(np.diagonal(found.covariance), 0.0))
+        ridges = {"ridge": self.ridge, "diag_reg": self.diag_reg}
+        return pointwise_law(self.network_, self.X_fit_, self.targets_, x, self.time, **ridges, std=std)
 
 
 class WideNetworkRegressor(RegressorMixin, _WideNetwork):
@@ -104,7 +103,7 @@ class WideNetworkRegressor(RegressorMixin, _WideNetwork):
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Mean output of trained networks, and with ``return_std`` the standard deviation of one network's."""
-        mean, std = self._law(X)
+        mean, std = self._law(X, std=return_std)
         mean = mean[:, 0] if self.targets_.ndim == 1 else mean
         if not return_std:
             return mean
@@ -190,12 +189,17 @@ class WideNetworkClassifier(ClassifierMixin, _WideNetwork):
         Raises
         ------
         InputError
-            A loss other than these two; no finite time for softmax.
+            A loss other than these two; for softmax a ridge, or a time that is negative or not finite.
         """
         if self.loss not in ("mse", "softmax"):
             raise InputError("loss 'mse' or 'softmax'", repr(self.loss))
-        if self.loss == "softmax" and not math.isfinite(self.time):
-            raise InputError("a finite time for softmax", f"time={self.time}", "time=100, for example")
+        if self.loss == "softmax":
+            if not math.isfinite(check_number("time", self.time, finite=False)):
+                raise InputError("a finite time for softmax", f"time={self.time}", "time=100, for example")
+            if self.ridge or self.diag_reg:
+                raise InputError(
+                    "a ridge under MSE", f"ridge={self.ridge}, diag_reg={self.diag_reg} and loss 'softmax'"
+                )
         x, labels = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(labels)
         self.classes_, index = np.unique(labels, return_inverse=True)
@@ -215,7 +219,7 @@ class WideNetworkClassifier(ClassifierMixin, _WideNetwork):
 
     def decision_function(self, X: Any) -> Any:
         """Mean outputs (M, classes); for two classes that of the second minus that of the first, (M,)."""
-        mean = self._law(X)[0] if self.loss == "mse" else self._samples(X).mean(axis=0)
+        mean = self._law(X, std=False)[0] if self.loss == "mse" else self._samples(X).mean(axis=0)
         return mean[:, 1] - mean[:, 0] if len(self.classes_) == 2 else mean
 
     def predict_proba(self, X: Any) -> Any:

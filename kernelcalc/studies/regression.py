@@ -15,6 +15,7 @@ import numpy as np
 
 from kernelcalc.arguments import check_number
 from kernelcalc.errors import renamed
+from kernelcalc.kernels.gradients import diagonal_of
 from kernelcalc.kernels.network import check_network
 from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
@@ -155,6 +156,60 @@ def predict_outputs(
         condition_number=modes.condition_number,
         digits=modes.digits(time),
     )
+
+
+@watched("fewer points are faster")
+def pointwise_law(
+    net: Sequential,
+    X: ArrayLike,
+    Y: ArrayLike,
+    X_test: ArrayLike,
+    time: float = math.inf,
+    *,
+    ridge: float = 0.0,
+    diag_reg: float = 0.0,
+    std: bool = True,
+) -> tuple[Array, Array | None]:
+    """Mean and standard deviation of :func:`predict_outputs` at each test point alone: Σ and Θ only, nothing (M, M).
+
+    Parameters
+    ----------
+    net, X, Y, X_test, time, ridge, diag_reg
+        As for :func:`predict_outputs`.
+    std : bool
+        Whether the standard deviation is wanted.
+
+    Returns
+    -------
+    mean, std : ndarray (M, n_out), (M,)
+        The second is None where it is not wanted.
+
+    Raises
+    ------
+    InputError, ShapeError, NotFiniteError
+        A negative time or ridge; data that do not fit together.
+
+    Warns
+    -----
+    PrecisionWarning
+        Rounding leaves fewer than three digits.
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler (ICLR 2020), Section 3.
+    """
+    check_network(net)
+    time = check_number("time", time, finite=False)
+    only = ("theta", "sigma") if std else ("theta",)
+    inner, cross = net.kernels(X, only=only), net.kernels(X_test, X, only=only)
+    y, theta = columns(Y, inner.shape[0], what="Y"), gram(inner, "theta")
+    modes, _, ramp = _stopped(theta, time, ridge, diag_reg)
+    r = (modes.vectors * ramp) @ modes.vectors.T
+    if not std:
+        return cross.theta @ (r @ y), None
+    b = cross.theta @ r
+    variance = diagonal_of(net, X_test, "sigma") + np.einsum("mi,mi->m", b, b @ inner.sigma - 2 * cross.sigma)
+    return b @ y, np.sqrt(np.maximum(variance, 0.0))
 
 
 def _stopped(

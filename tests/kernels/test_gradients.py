@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -67,6 +68,51 @@ def test_homogeneous_functions_by_hand():
     assert np.diagonal(gradient[..., 0]) == pytest.approx(6 / 1.7 * np.diagonal(value), rel=1e-12)
     assert gradient[..., 0] == pytest.approx(6 / 1.7 * value, rel=1e-10)
     assert np.abs(gradient[..., 1]).max() == 0
+
+
+@pytest.mark.parametrize("size", [1.0, 1e3, 1e9])
+@pytest.mark.parametrize("kernel", ["theta", "sigma"])
+def test_two_layers_of_erf_at_any_size(kernel, size):
+    # V = (2/π) arcsin(2c/√((1 + 2q)(1 + 2q'))), Σ² = σ_w² V + β², Θ² = σ_w² Σ ∂V/∂c + Σ²
+    x = size * np.array([[1.0, 2.0, 0.0], [0.0, 1.0, 3.0]])
+
+    def by_hand(i, j, sigma_w, beta):
+        gram = mpmath.matrix((x @ x.T).tolist()) / 3
+        q, qp, c = (sigma_w**2 * gram[a, b] + beta**2 for a, b in ((i, i), (j, j), (i, j)))
+        both = (1 + 2 * q) * (1 + 2 * qp)
+        second = sigma_w**2 * 2 / mpmath.pi * mpmath.asin(2 * c / mpmath.sqrt(both)) + beta**2
+        slope = 4 / mpmath.pi / mpmath.sqrt(both - 4 * c**2)
+        return second if kernel == "sigma" else sigma_w**2 * c * slope + second
+
+    value, gradient = kernel_gradient(kc.MLP("erf", depth=2, sigma_w=1.3, beta=0.4), x, kernel=kernel)
+    with mpmath.workdps(400):
+        scales = mpmath.mpf(1.3), mpmath.mpf(0.4)
+        for i, j in ((0, 0), (0, 1), (1, 1)):
+            right = [float(mpmath.diff(lambda *s: by_hand(i, j, *s), scales, order)) for order in ((1, 0), (0, 1))]  # noqa: B023
+            unit = np.sqrt(value[i, i] * value[j, j])
+            assert value[i, j] == pytest.approx(float(by_hand(i, j, *scales)), rel=1e-12)
+            assert gradient[i, j] == pytest.approx(right, rel=1e-9, abs=1e-12 * unit)
+
+
+def test_saturated_units_by_a_quadrature():
+    # Σ of two layers of tanh at a variance of 10⁶: σ_w² E tanh²(√q z) with q = σ_w² 10⁶
+    def by_hand(s):
+        return 2 * s**2 * mpmath.quad(lambda z: mpmath.tanh(1000 * s * z) ** 2 * mpmath.npdf(z), [0, 0.002, 0.02, 1, 9])
+
+    _, gradient = kernel_gradient(kc.MLP("tanh", depth=2, sigma_w=1.5, beta=0.0), [[1000.0]], kernel="sigma")
+    with mpmath.workdps(40):
+        assert gradient[0, 0, 0] == pytest.approx(float(mpmath.diff(by_hand, 1.5)), rel=1e-12)
+
+
+def test_a_point_of_zeros_without_biases():
+    x = np.array([[0.0, 0.0], [1.0, 2.0], [2.0, -1.0]])
+    value, gradient = kernel_gradient(kc.MLP("relu", depth=3, sigma_w=1.7, beta=0.0), x)
+    assert gradient[..., 0] == pytest.approx(6 / 1.7 * value, rel=1e-10)
+    assert np.abs(gradient[0]).max() == np.abs(gradient[:, 0]).max() == 0
+    normed = kc.Sequential(*(kc.layers.Dense(1, 0), kc.layers.LayerNorm(), "erf", kc.layers.Dense(1, 0)))
+    for call in (lambda: kernel_gradient(normed, x), lambda: diagonal_of(normed, x, "theta")):
+        with pytest.raises(InputError, match="a variance above 0"):
+            call()
 
 
 def test_the_diagonal_alone():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -110,6 +111,23 @@ def test_the_regressor_is_kernel_regression():
     assert std == pytest.approx(np.sqrt(np.diagonal(NET.kernels(X[:2]).sigma)), rel=1e-12)
 
 
+def test_many_points_cost_no_matrix_of_theirs():
+    many = np.random.default_rng(1).normal(size=(3000, 3))
+    model = WideNetworkRegressor(net=NET, diag_reg=0.1).fit(X, Y)
+    tracemalloc.start()
+    mean, std = model.predict(many, return_std=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3000**2 * 8 / 3
+    # a few of them, by all their kernels
+    few, inner = many[:4], NET.kernels(X)
+    weights = NET.kernels(few, X).theta @ np.linalg.inv(inner.theta + 0.1 * inner.theta.trace() / 25 * np.eye(25))
+    mixed = NET.kernels(few, X).sigma @ weights.T
+    law = NET.kernels(few).sigma - mixed - mixed.T + weights @ inner.sigma @ weights.T
+    assert mean[:4] == pytest.approx(weights @ Y, rel=1e-9)
+    assert std[:4] == pytest.approx(np.sqrt(np.diagonal(law)), rel=1e-9)
+
+
 def test_the_classifier_on_iris():
     data, labels = load_iris(return_X_y=True)
     names = np.array(["setosa", "versicolor", "virginica"])[labels]
@@ -129,6 +147,9 @@ def test_the_classifier_on_iris():
         (lambda: NetworkKernel(NET, noise=-1.0)(X), "noise"),
         (lambda: WideNetworkClassifier(loss="hinge").fit(X, Y > 0), "softmax"),
         (lambda: WideNetworkClassifier(loss="softmax").fit(X, Y > 0), "finite time"),
+        (lambda: WideNetworkClassifier(loss="softmax", time=-1.0).fit(X, Y > 0), "time, a number of at least 0"),
+        (lambda: WideNetworkClassifier(loss="softmax", time=1.0, ridge=0.1).fit(X, Y > 0), "a ridge under MSE"),
+        (lambda: WideNetworkClassifier(loss="softmax", time=1.0, diag_reg=0.1).fit(X, Y > 0), "a ridge under MSE"),
     ],
 )
 def test_wrong_calls_are_named(call, words):

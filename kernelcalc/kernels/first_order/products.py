@@ -14,6 +14,7 @@ from kernelcalc.activations.activation import ONE, Activation
 from kernelcalc.activations.features import Feature
 from kernelcalc.activations.pieces import PiecewiseForm
 from kernelcalc.errors import SmoothnessError
+from kernelcalc.expressions.atoms import x
 
 Orders = tuple[int, ...]
 
@@ -55,6 +56,22 @@ def product(act: Activation, orders: Orders, derivative: int = 0) -> Activation:
         return whole.derivative(derivative) if derivative else whole
     pieces, stable = (_expanded(act, orders, derivative, which) for which in ("pieces", "stable"))
     return _Product(PiecewiseForm(breaks=(), pieces=(pieces,), stable=(stable,)), act, name=f"∂^{derivative}({name})")
+
+
+@lru_cache(maxsize=1024)
+def times_power(f: Activation, power: int) -> Activation:
+    """x^power f(x), of a function without deltas.
+
+    Examples
+    --------
+    >>> from kernelcalc.activations.names import activation
+    >>> round(float(times_power(activation("relu"), 2)(3.0)), 12)
+    27.0
+    """
+    assert not f.deltas
+    pieces, stable = (tuple(x**power * one for one in parts) for parts in (f.form.pieces, f.form.stable))
+    form = PiecewiseForm(breaks=f.form.breaks, pieces=pieces, stable=stable, reach=f.form.reach)
+    return _Product(form, f, name=f"x^{power}·{f.name}")
 
 
 class _Product(Activation):
