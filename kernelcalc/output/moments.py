@@ -266,11 +266,14 @@ def curves_figure(
     quantiles: Sequence[Sequence[tuple[Any, Any]]] = (),
     labels: Sequence[str] = (r"$\pm 1$ std over initialisations",),
     at_width: Sequence[MomentsAtStart | None] = (),
+    *,
+    note: str = "",
 ) -> Any:
     """One panel for each (title, trajectory, finite moments or ``None``), with a common legend below.
 
     ``quantiles`` holds the bands of each panel as :func:`plot_moments` takes them, ``labels`` says what they are;
-    ``at_width`` what :func:`plot_start` adds to each.
+    ``at_width`` what :func:`plot_start` adds to each, ``note`` what the legend says of the networks besides their width and
+    number.
 
     Returns
     -------
@@ -290,6 +293,8 @@ def curves_figure(
     _per_panel("at_width", at_width, len(shown))
     if not isinstance(labels, list | tuple) or not all(isinstance(label, str) for label in labels):
         raise InputError("labels, a sequence of texts", type(labels).__name__)
+    if not isinstance(note, str):
+        raise InputError("note, a text", type(note).__name__)
     lines, patches = matplotlib_part("lines"), matplotlib_part("patches")
     figure, axes = panels(len(shown), most=2 if len(shown) in (2, 4) else 3)
     for index, (ax, (title, trajectory, finite)) in enumerate(zip(axes, shown, strict=True)):
@@ -314,7 +319,7 @@ def curves_figure(
     ]
     finite = next((finite for _, _, finite in shown if finite is not None), None)
     if finite is not None:
-        label = f"width {finite.width}, mean of {finite.trials}"
+        label = f"width {finite.width}, mean of {finite.trials}{note}"
         handles.append(line([], [], color=ink(0.75), ls="none", marker="x", label=label))
     start = next((one for one in at_width if one is not None), None)
     if start is not None:

@@ -246,12 +246,10 @@ class Figure1(Experiment):
         )
 
     def draw(self, found: list[Panel]) -> Any:
-        figure = curves_figure([(printed(p.activation), p.theory, p.networks) for p in found])
+        panels = [(printed(p.activation), p.theory, p.networks) for p in found]
+        figure = curves_figure(panels, note="; of one time, moved apart")
         for ax, _ in zip(figure.axes, found, strict=False):
             _apart(ax)
-        # the crosses' own entry is the last
-        crosses = figure.legends[0].get_texts()[-1]
-        crosses.set_text(f"{crosses.get_text()}; of one time, moved apart")
         return figure
 
 
