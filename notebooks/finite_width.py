@@ -41,7 +41,7 @@ first = {name: kc.finite_width(net, X) for name, net in nets.items()}
 found = {}
 for name, net in nets.items():
     for n in widths:
-        batch = NetworkBatch.random(net, int(np.clip(3000 // n, 20, 300)), (n, n), n_in=X.shape[1], rng=int(n))
+        batch = NetworkBatch.random(net, int(np.clip(3000 // n, 12, 300)), (n, n), n_in=X.shape[1], rng=int(n))
         theta = batch.ntk(X) / len(X)
         found[name, n] = np.trace(theta, axis1=1, axis2=2), (theta**2).sum(axis=(1, 2))
 

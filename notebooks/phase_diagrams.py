@@ -45,7 +45,7 @@ for ax, name in zip(axes, ("tanh", "relu", "sin"), strict=True):
     ax.set_title(name, fontsize=11)
 
 # %% [markdown]
-# ## χ is a rate: a network of width 1200 shows it
+# ## χ is a rate: networks of width 800 show it
 #
 # Two nearby inputs through thirty random layers. Nothing below comes from the package but χ and $q^*$.
 
@@ -54,7 +54,7 @@ settings = {"order": (0.9, 0.3), "critical": None, "chaos": (1.8, 0.3)}
 sigma_w, beta, _ = critical_line("tanh", np.geomspace(1e-3, 10, 2001))
 nearest = np.argmin(np.abs(beta - 0.3))
 settings["critical"] = (float(sigma_w[nearest]), float(beta[nearest]))
-width, layers = 1200, 30
+width, layers = 800, 30
 
 
 def distances(sigma_w, beta, q, rng, trials=3):

@@ -136,7 +136,7 @@ training.figure()
 # approaches the limit's mean like 1/width.
 
 # %%
-initial = shown("initial", **({} if full else {"trials": 75}))
+initial = shown("initial", **({} if full else {"trials": 75, "steps": 40}))
 assert (np.abs(initial["z"][initial["width"] == "extrapolated"]) < 4).all()
 narrow, theory = initial["width"] == "10", initial["width"] == "theory"
 # narrow networks fluctuate more
