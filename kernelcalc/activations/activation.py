@@ -16,7 +16,7 @@ from kernelcalc.activations.pieces import WITH_POLES, PiecewiseForm, infinite_po
 from kernelcalc.arguments import check_count, shown
 from kernelcalc.arrays import plain
 from kernelcalc.errors import ExpressionError, InputError, KernelcalcError, NotFiniteError
-from kernelcalc.expressions.atoms import Delta, x
+from kernelcalc.expressions.atoms import Delta, logs_near_one, x
 from kernelcalc.expressions.parsing import parse_expression
 from kernelcalc.expressions.sinc import Sinc
 from kernelcalc.expressions.stable import mpmath_callable
@@ -309,7 +309,7 @@ def _function_of_x(expression: str | sp.Expr) -> sp.Expr:
     parsed = parsed.replace(sp.sinc, lambda u: Sinc(u / sp.pi, 0))
     # the angle of a real number jumps at 0, which only a step shows
     parsed = parsed.replace(sp.arg, lambda u: sp.pi * sp.Heaviside(-u) if u.is_extended_real else sp.arg(u))
-    return parsed.xreplace({symbols.pop(): x}) if symbols else parsed
+    return logs_near_one(parsed.xreplace({symbols.pop(): x}) if symbols else parsed)
 
 
 class CallableActivation(Activation):

@@ -155,7 +155,7 @@ def decompose(expr: sp.Expr) -> tuple[sp.Expr, Jumps, Deltas]:
             else:
                 regular.append(term)
         expr = sp.Add(*regular)
-    parts = _split(expr, -sp.oo, sp.oo)
+    parts = [(low, high, logs_near_one(piece)) for low, high, piece in _split(expr, -sp.oo, sp.oo)]
     jumps = [(right[0], jump) for left, right in pairwise(parts) if (jump := expanded(right[2] - left[2])) != 0]
     return parts[0][2], jumps, deltas
 
@@ -204,6 +204,18 @@ def exact_numbers(expr: sp.Expr) -> sp.Expr:
     """
     floats = expr.atoms(sp.Float)
     return expr.xreplace({v: sp.Rational(repr(float(v))) if v._prec <= 53 else sp.Rational(v) for v in floats})
+
+
+def logs_near_one(expr: sp.Expr) -> sp.Expr:
+    """Constants log u, which SymPy evaluates to 0 where u − 1 is below its digits, as 2 artanh((u − 1)/(u + 1)).
+
+    Examples
+    --------
+    >>> logs_near_one(sp.log(1 + sp.exp(-100)) * x).coeff(x).n(5), sp.log(1 + sp.exp(-100)).n(5)
+    (3.7201e-44, 0)
+    """
+    near = [part for part in expr.atoms(sp.log) if not part.free_symbols and sp.N(part) == 0]
+    return expr.xreplace({part: 2 * sp.atanh((part.args[0] - 1) / (part.args[0] + 1)) for part in near})
 
 
 def _freeze(total: _Sum) -> tuple[Atom, ...]:

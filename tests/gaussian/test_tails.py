@@ -112,3 +112,31 @@ def test_one_minus_a_step_is_no_difference(f, g, h, k, rho):
         exact = orthant(h, k, rho)
         result = kc.gaussian_expectation(f, g, 1.0, 1.0, rho, full_output=True)
         assert abs(float(result.value) - exact) <= min(mp.mpf(float(result.error)), mp.mpf("1e-13") * exact)
+
+
+def softplus(u):
+    return mp.log1p(mp.exp(mp.mpf(u)))
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        # constants log(1 + small), once alone, on either side of a step, and beside what is large again
+        ("softplus(-100-step(x))", lambda: (softplus(-100) + softplus(-101)) / 2),
+        (
+            "softplus(156835.75*(step(x)-1.000732421875))",
+            lambda: softplus(mp.mpf("156835.75") * -mp.mpf("0.000732421875")) / 2,
+        ),
+        ("log(1+exp(-150-sign(x)))", lambda: (softplus(-149) + softplus(-151)) / 2),
+        ("softplus(-100)*abs(x)", lambda: softplus(-100) * mp.sqrt(2 / mp.pi)),
+        ("log(cosh(step(x)/10^20))", lambda: mp.log1p(2 * mp.sinh(mp.mpf(10) ** -20 / 2) ** 2) / 2),
+        ("x*sin(x)+log(1+10^-40)*10^40", lambda: mp.exp(-mp.mpf(1) / 2) + 1),
+        ("sin(softplus(-90)*x)/softplus(-90)*x", lambda: 1),
+    ],
+)
+def test_logarithms_of_nearly_one(text, right):
+    with mp.workdps(60):
+        want = right()
+        found = kc.gaussian_expectation(text, "1", 1, 1, 0, full_output=True)
+        assert abs(found.value - want) <= max(found.error, 4e-16 * want)
+        assert abs(kc.gaussian_expectation(text, "1", 1, 1, 0, dps=20) - want) <= 1e-19 * want
