@@ -45,7 +45,7 @@ def check_points(x: Any, name: str = "X", *, positions: bool = False) -> np.ndar
         got = "complex numbers" if points.dtype.kind == "c" else f"dtype {points.dtype}"
         raise ShapeError(f"{name} as a real array of shape {wanted}", got)
     try:
-        points = points.astype(np.float64) if points.dtype.kind in "biuf" else np.asarray(points, dtype=np.float64)
+        points = points.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ShapeError(f"{name} as a real array of shape {wanted}", str(error)) from error
     if points.ndim not in ((3, 4) if positions else (2,)) or 0 in points.shape:

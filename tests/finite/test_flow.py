@@ -120,6 +120,24 @@ def test_networks_side_by_side_give_up_after_as_many(monkeypatch):
         run()
 
 
+def test_networks_side_by_side_flow_as_each_alone():
+    """At 0 as they are, once for each time 0, then at each time asked for, before and after 1, as in its own flow."""
+    fin, X, Y, loss = make_problem("two hidden")
+    problem, times = Problem.of(fin, X, Y, loss), np.array([0.0, 0.0, 0.3, 0.9, 2.5])
+    start = np.stack([fin.parameters, 1.5 * fin.parameters])
+    found = list(side_by_side(fin, start, problem, times, 1e-9))
+    assert [time for time, _ in found] == times.tolist()
+    assert found[0][1] is found[1][1] is start
+    for k, theta in enumerate(start):
+
+        def velocity(parameters):
+            return -fin.with_parameters(parameters).gradient(X, Y, loss)
+
+        alone = flow(velocity, theta, times, 1e-9)
+        for (_, both), one in zip(found, alone, strict=True):
+            np.testing.assert_allclose(both[k], one.theta, atol=1e-7)
+
+
 def test_states_are_kept_as_they_were():
     one = State(1.0, START)
     assert one != State(1.0, START)

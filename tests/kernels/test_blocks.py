@@ -128,6 +128,7 @@ def test_what_is_not_finite_is_refused():
 
 def test_sides():
     assert (sides_for(1023), sides_for(1024)) == ((128, 256), (256, 256))
-    assert Matrix(shape=(5, 5), symmetric=True).sides == (128, 256)
+    matrix = Matrix(shape=(5, 5), symmetric=True)
+    assert (matrix.sides, matrix.packed) == ((128, 256), False)
     # ⌈rows / ⌈rows/256⌉⌉
     assert [even_sides(rows)[0] for rows in (1, 256, 257, 512, 513, 1000)] == [1, 256, 129, 256, 171, 250]

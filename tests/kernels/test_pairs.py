@@ -86,6 +86,17 @@ def test_six_kernels_of_all_layers(other):
         assert {highest for _, highest, _ in asked} == {max(most for *_, most in asked)}
 
 
+def test_factors_of_every_layer():
+    """E σ'(a)σ'(b) and E σ''(a)σ''(b), which no later layer reads, are there for each that has a nonlinearity before it."""
+    names = ("sigma_dot", "sigma_ddot")
+    _, first, second = PairComputation(network=NET, numbers=Fractions()).layers(X, None, names)
+    before = [k["sigma"] for k in PairComputation(network=NET, numbers=Fractions()).layers(X, None, ("sigma",))]
+    # x²/2 has the derivatives x and 1, x³/8 + x the second one 3x/4
+    assert (first["sigma_dot"] == before[0]).all()
+    assert all(value == 1 for value in first["sigma_ddot"].flat)
+    assert (second["sigma_ddot"] == before[1] * Fraction(9, 16)).all()
+
+
 def test_one_kernel_alone():
     (found,) = PairComputation(network=kc.MLP([], depth=1, sigma_w=0.5, beta=0.25), numbers=Fractions()).layers(
         X, None, ("theta",)

@@ -74,3 +74,10 @@ def test_options_are_passed_on():
         assert found.trace_h[0, 0] == pytest.approx(trace * np.trace(theta) / 6, rel=1e-12)
     found = moments(still, np.eye(3)[LABELS], [0.0], n_out=3)
     assert found.trace_h[0, 0] == pytest.approx(3 * np.trace(theta) / 6, rel=1e-12)
+
+
+def test_the_name_that_labels_had():
+    with pytest.raises(
+        InputError, match=r"^expected moments\(Y=\.\.\.\), got labels=; the argument labels is called Y now$"
+    ):
+        moments(KERNELS, labels=LABELS, times=TIMES)
