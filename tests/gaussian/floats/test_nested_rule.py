@@ -137,3 +137,18 @@ def test_the_largest_product_within_the_last_reach():
         assert 0.7**size < found / math.exp(60 * size) < 1.4**size
     # 38 deviations of two
     assert module._largest(SQUARE, ONE, (4.0, 1.0, 0.0, 4.0)) == pytest.approx(76**2, rel=0.02)
+
+
+def test_edges_towards_short_panels_beside_long_ones():
+    """From the end of a long panel beside a short one 2^k spreads into it, k = −1, 0, …, up to its middle."""
+    steps = 0.05 * 2.0 ** np.arange(-1, 7)
+    for edges, known in (
+        ([0.0, 0.1, 10.1, 20.1], 0.1 + steps),
+        ([-20.1, -10.1, -0.1, 0.0], -0.1 - steps),
+        ([0.0, 10.0, 10.1, 20.1], np.concatenate([10 - steps, 10.1 + steps])),
+        # none is long beside the other, or all are shorter than the spread
+        ([0.0, 10.0, 20.0], []),
+        ([0.0, 0.0001, 0.04], []),
+    ):
+        stand_in = SimpleNamespace(g_mesh=SimpleNamespace(edges=np.array(edges)), spread=0.05)
+        assert sorted(module._Rule._graded(stand_in)) == pytest.approx(sorted(known), abs=1e-12)
