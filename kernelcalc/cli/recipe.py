@@ -73,7 +73,7 @@ def _check_outputs(ctx: click.Context) -> None:
     OutputFileError
     """
     from kernelcalc.errors import OutputFileError
-    from kernelcalc.output.files import check_device, same_file
+    from kernelcalc.output.files import check_opens, same_file
 
     out, resume, numbers = ctx.params.get("out"), ctx.params.get("resume"), json_target()
     named = [Path(one) for one in (out, resume) if one is not None]
@@ -88,7 +88,7 @@ def _check_outputs(ctx: click.Context) -> None:
         raise OutputFileError(f"expected two files with -o and --resume, got {named[0]} for both")
     check_not_input([*numbers, *(one for one in named if one.is_file())])
     if out is not None:
-        check_device(out)
+        check_opens(out)
 
 
 def as_text(made: dict[str, Any]) -> str:

@@ -109,7 +109,7 @@ def json_option() -> click.Option:
     def keep(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
         if value is not None and value != "-":
             from kernelcalc.errors import OutputFileError
-            from kernelcalc.output.files import check_device, writable_folder
+            from kernelcalc.output.files import check_opens, writable_folder
 
             try:
                 is_folder = not value or Path(value).is_dir()
@@ -118,7 +118,7 @@ def json_option() -> click.Option:
             if is_folder or "\0" in value:
                 raise OutputFileError(f"expected the name of a file with --json, got {value!r}")
             writable_folder(Path(value).parent)
-            check_device(value)
+            check_opens(value)
         ctx.meta[_JSON] = value
 
     return click.Option(

@@ -40,7 +40,7 @@ def writable_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def check_device(path: str | os.PathLike[str]) -> None:
+def check_opens(path: str | os.PathLike[str]) -> None:
     """Refuse a device that takes nothing, such as /dev/full, by a line end; terminals, pipes and files are left alone.
 
     Raises
