@@ -86,3 +86,22 @@ def test_roots_of_blocks_of_any_leading_shape():
     np.testing.assert_allclose(root @ root, blocks, rtol=1e-9, atol=1e-11)
     np.testing.assert_allclose(root, root.swapaxes(-1, -2), atol=1e-12)
     assert curvature_sqrt([[4.0, 9.0]], np.bool_(False)).tolist() == [[2.0, 3.0]]
+
+
+def test_slopes_where_some_points_have_classes_and_others_probabilities():
+    """p − t of p = (1, 2, 1)/4 for each: of a class p as well, of which the label's own is minus the others' sum."""
+    y = np.log(np.array([[1.0, 2.0, 1.0]] * 3)) + np.array([[0.0], [50.0], [-3.0]])
+    t = np.array([[0.0, 1.0, 0.0], [0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
+    known = np.array([[0.25, -0.5, 0.25], [0.05, 0.2, -0.25], [-0.75, 0.5, 0.25]])
+    np.testing.assert_allclose(SoftmaxCrossEntropy().slope(y, t), known, rtol=1e-13)
+    # of an output far ahead of the others, what is left of its own slope has all digits
+    far = SoftmaxCrossEntropy().slope(np.array([[40.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), t[[2, 1]])
+    assert far[0, 0] == pytest.approx(-2 * np.exp(-40), rel=1e-13)
+
+
+def test_products_with_curvatures_of_points_far_apart():
+    """Of several starts, points 1000 apart: each is scaled by its own largest output. (diag(p) − ppᵀ) v by hand for p = 1/2."""
+    y = np.array([[[1000.0, 1000.0], [-1000.0, -1000.0]], [[0.0, 0.0], [500.0, 500.0]]])
+    v = np.array([[[1.0, 3.0], [2.0, -2.0]]] * 2)
+    found = SoftmaxCrossEntropy().curvature_product(y, np.zeros_like(y))(v)
+    np.testing.assert_allclose(found, [[[-0.5, 0.5], [1.0, -1.0]]] * 2, rtol=1e-14)
