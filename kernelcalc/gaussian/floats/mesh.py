@@ -29,6 +29,9 @@ MAX_SPLITS, MAX_ROUGH = 40, 200
 # Rounding is looked at on these multiples of the standard deviation, for what lies in the tails; kinks and features beyond so
 # many deviations may keep all there is there, which the mean of z² then shows.
 TAILS, FAR_OUT, FAR_SQUARE = (1.0, 4.0, 16.0), 3.0, 8.0
+# Where kinks and features beyond so many deviations hold all there is, the tail behind them does not end at Z_MAX: between
+# the two the density falls by e^{−44} = 10⁻¹⁹.
+TAIL_WITHIN = 9.0
 # Ulp of a kink's place, of the standard deviation and of their quotient, whose change E z²|fg| is.
 PLACING_STEPS = 2.0
 # Places at which a function that is no expression is looked at: half a millisecond for NumPy's tanh.
@@ -201,7 +204,7 @@ def mesh_rule(
 ) -> tuple[np.ndarray, np.ndarray, list[Mesh]]:
     """Gauss–Legendre nodes z and weights (rows, n) that resolve every f(mean + std·z) of a row, and the functions' meshes.
 
-    On [−Z_MAX, Z_MAX], or [−Z_LAST, Z_LAST] where a kink or feature lies between: it may hold all there is.
+    On [−Z_MAX, Z_MAX], or [−Z_LAST, Z_LAST] where a kink or feature lies beyond TAIL_WITHIN: it may hold all there is.
 
     Parameters
     ----------
@@ -213,7 +216,7 @@ def mesh_rule(
         Nodes a panel.
     """
     rows = functions[0][1].size
-    reach = Z_LAST if any(hidden_beyond(*function).any() for function in functions) else Z_MAX
+    reach = Z_LAST if any(hidden_beyond(*function, TAIL_WITHIN).any() for function in functions) else Z_MAX
     uniform = np.linspace(-reach, reach, int(np.ceil(2 * reach / width)) + 1)
     parts, meshes = [np.broadcast_to(uniform, (rows, uniform.size))], []
     for act, std, mean in functions:
