@@ -29,7 +29,7 @@ def graded(centre):
     return sorted({-16, 16, centre, *(centre + s for s in steps), *(centre - s for s in steps)})
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.long) if "gelu" in n else n for n in FUNCTIONS])
 def test_mean_and_variance_by_quadrature(name):
     mean, variance = mean_and_variance(as_activation(name).form)
     function, points = FUNCTIONS[name]

@@ -63,8 +63,18 @@ def drawn() -> dict[str, object]:
     return pictures()
 
 
-@pytest.mark.parametrize("style", [(), ("dark_background",), ("ggplot", "grayscale")], ids=["house", "dark", "grey"])
-@pytest.mark.parametrize("width", ["column", "text"])
+@pytest.mark.parametrize(
+    ("width", "style"),
+    [
+        ("column", ()),
+        ("column", ("dark_background",)),
+        ("column", ("ggplot", "grayscale")),
+        ("text", ()),
+        pytest.param("text", ("dark_background",), marks=pytest.mark.long),
+        pytest.param("text", ("ggplot", "grayscale"), marks=pytest.mark.long),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "-".join(one) or "house",
+)
 @pytest.mark.parametrize("name", ["curves", "phase", "spectrum"])
 def test_text_is_legible_and_nothing_is_cut_off(
     tmp_path: Path, drawn: dict[str, object], name: str, width: str, style: tuple[str, ...]

@@ -89,9 +89,9 @@ def test_owens_t_derivatives_and_rewriting():
     [
         (-9.0, 2.0, 0.5),
         (2.5, -11.0, -0.365),
-        (-8.0, -7.5, -0.5),
-        (-9.0, -9.25, 0.75),
-        (3.0, -9.0, 0.875),
+        pytest.param(-8.0, -7.5, -0.5, marks=pytest.mark.long),
+        pytest.param(-9.0, -9.25, 0.75, marks=pytest.mark.long),
+        pytest.param(3.0, -9.0, 0.875, marks=pytest.mark.long),
         (-8.0, 1.0, -0.9375),
         (8.875, -13.5, -0.96875),
     ],

@@ -19,7 +19,7 @@ def integral(v: float, n: int) -> mp.mpf:
     return mp.pi**n * mp.quad(lambda t: t**n * mp.cos(mp.pi * mp.mpf(v) * t + n * mp.pi / 2), ends)
 
 
-@pytest.mark.parametrize("n", [0, 1, 2, 5, 8])
+@pytest.mark.parametrize("n", [0, 1, *(pytest.param(n, marks=pytest.mark.long) for n in (2, 5)), 8])
 def test_derivatives_against_their_integral(n):
     floats = sinc_floats(PLACES, n)
     with mp.workdps(45):

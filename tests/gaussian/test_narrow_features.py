@@ -308,7 +308,7 @@ def test_a_wave_that_no_panels_follow_is_no_number_to_trust(text, function, q):
     ("outer", "inner", "a"),
     [
         ("1/(1+({})^2)", "sin(exp(x))", 0.6484375),
-        ("exp(-({})^2)", "sin(exp(x))", 0.75),
+        pytest.param("exp(-({})^2)", "sin(exp(x))", 0.75, marks=pytest.mark.long),
         pytest.param("1/cosh({})", "cos(sinh(x))", 0.875, marks=pytest.mark.long),
         ("tanh({})", "sin(x*exp(x))", 0.125),
     ],

@@ -23,10 +23,10 @@ def orthant(h, k, rho):
 @pytest.mark.parametrize(
     ("h", "k", "rho"),
     [
-        (-8, -8, -0.5),
+        pytest.param(-8, -8, -0.5, marks=pytest.mark.long),
         (-6, -6, 0.9375),
         (-5, -5, 0.0),
-        pytest.param(-3, -4, -0.875, marks=pytest.mark.long),
+        (-3, -4, -0.875),
         pytest.param(-7, -7, -0.5, marks=pytest.mark.long),
         pytest.param(-14, -14, 0.25, marks=pytest.mark.long),
         pytest.param(-9, 2, 0.5, marks=pytest.mark.long),
@@ -101,7 +101,7 @@ def test_both_tails_are_seen(text, w, power, level, q, dps):
         ("step(-x-6)", "1-step(x+6)", -6, -6, -0.9375),
         # siblings
         ("1-step(x+20)", "where(x<-20,1,0)", -20, -20, 0.5),
-        ("step(-x-9)", "1-where(x>-9,1,0)", -9, -9, -0.5),
+        pytest.param("step(-x-9)", "1-where(x>-9,1,0)", -9, -9, -0.5, marks=pytest.mark.long),
         ("(1-sign(x+12))/2", "1-step(x+12)", -12, -12, 0.25),
     ],
 )

@@ -116,8 +116,15 @@ def test_trained_weights_themselves(which):
         np.testing.assert_allclose(limit.theta, standard_theta(net, X, (n, n)), rtol=1e-13)
 
 
-@pytest.mark.parametrize("build", [residual, normalised], ids=lambda build: build.__name__)
-@pytest.mark.parametrize("dps", [None, 20])
+@pytest.mark.parametrize(
+    ("build", "dps"),
+    [
+        (residual, None),
+        (normalised, None),
+        (normalised, 20),
+        pytest.param(residual, 20, marks=pytest.mark.long),
+    ],
+)
 def test_two_sets_are_a_block_of_their_union(build, dps):
     net, points = LIMITS[build], np.random.default_rng(2).normal(size=(5, 3))
     rows, columns = points[:2], points[2:] if dps is None else points[2:3]

@@ -57,7 +57,9 @@ def _coupled_samples(name: str, depth: int) -> Callable[[int, int], Iterator[dic
     return samples
 
 
-@pytest.mark.parametrize(("name", "depth"), [("softplus", 3), ("sin", 3), ("tanh", 4)])
+@pytest.mark.parametrize(
+    ("name", "depth"), [pytest.param("softplus", 3, marks=pytest.mark.long), ("sin", 3), ("tanh", 4)]
+)
 def test_what_couples_two_neurons(name: str, depth: int, long: bool) -> None:
     sizes = {8: 8000, 16: 4000} if long else {8: 600, 16: 300 if depth < 4 else 200}
     last = layers_and_states(name, depth)[1][-1]
@@ -119,7 +121,7 @@ def _measured_means(name: str, limits: dict[str, np.ndarray], networks: int) -> 
     }
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.long) if n == "softplus" else n for n in FUNCTIONS])
 def test_means_of_second_derivatives(name: str, long: bool) -> None:
     limits, first = _predicted_means(name)
     measured = _measured_means(name, limits, 100_000 if long else 8000)
@@ -191,7 +193,9 @@ def _kernel_samples(name: str, depth: int) -> Callable[[int, int], Iterator[dict
     return samples
 
 
-@pytest.mark.parametrize(("name", "depth"), [("tanh", 2), ("sin", 3), ("softplus", 3), ("tanh", 4)])
+@pytest.mark.parametrize(
+    ("name", "depth"), [("tanh", 2), ("sin", 3), pytest.param("softplus", 3, marks=pytest.mark.long), ("tanh", 4)]
+)
 def test_covariances_with_second_derivatives(name: str, depth: int, long: bool) -> None:
     predicted = kc.finite_width(kc.MLP(name, depth=depth, **SCALES), X, hessian=True)
     sizes = {12: 80_000, 24: 40_000} if long else {12: 8000, 24: 4000}

@@ -327,6 +327,9 @@ def test_norms_out_of_range_are_refused_by_row(factor):
             kc.MLP(name, 2, beta=0.0).kernels(points)
 
 
+GROWING = ("exp(10*x)", "sinh(10*x)+x", "x*exp(5*x)+sin(x)")
+
+
 def test_overflow_is_named():
     for many in (1, 20):
         points = np.sqrt(np.linspace(340, 350, many + 1))[:, None]
@@ -334,8 +337,15 @@ def test_overflow_is_named():
             kc.MLP("exp", 2, beta=0.0).kernels(points)
 
 
-@pytest.mark.parametrize("name", ["exp(10*x)", "sinh(10*x)+x", "x*exp(5*x)+sin(x)"])
-@pytest.mark.parametrize("size", [2, 5, pytest.param(16, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        *((name, 2) for name in GROWING),
+        (GROWING[0], 5),
+        *(pytest.param(name, 5, marks=pytest.mark.long) for name in GROWING[1:]),
+        *(pytest.param(name, 16, marks=pytest.mark.long) for name in GROWING),
+    ],
+)
 def test_overflow_behind_a_layer_is_named_without_warnings_of_numpy(name, size):
     with pytest.raises((DivergentExpectationError, NotFiniteError)):
         kc.MLP(name, 2, sigma_w=5.0).kernels(np.eye(4) * size + 0.3)

@@ -127,7 +127,7 @@ def test_against_twenty_digits():
         def first(i, j):
             return w2 * mp.fsum(mp.mpf(a) * mp.mpf(b) for a, b in zip(x[i], x[j], strict=True)) / 7 + b2
 
-        for i, j in ((0, 1), (0, 2), (5, 6), (4, 8), (8, 8), (0, 9), (7, 7)):
+        for i, j in ((0, 1), (5, 6), (4, 8), (0, 9), (7, 7)):
             q, qp, c = first(i, i), first(j, j), first(i, j)
             root, rest = mp.sqrt(q), mp.mpf(0) if i == j else qp - c * c / q
             ends = [root * z for z in (-12, -6, -2, 0, 2, 6, 12)]

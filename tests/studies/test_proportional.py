@@ -30,7 +30,7 @@ def finite_spectrum(net, x, n, kernel, seed):
 X = on_sphere(240, 240)
 
 
-@pytest.mark.parametrize("ratio", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("ratio", [0.5, 1.0, pytest.param(2.0, marks=pytest.mark.long)])
 @pytest.mark.parametrize(("kernel", "depth"), [("sigma", 2), ("sigma", 3), ("theta", 2), ("theta", 3)])
 def test_histograms_of_finite_networks(kernel, depth, ratio):
     """The trace of one network's Θ̂ is 1/√n from its mean, whatever N: its spectrum is scaled to the mean."""

@@ -71,7 +71,16 @@ def test_steps_too_long_for_float32_are_solved_in_float64(kernels, monkeypatch):
     np.testing.assert_array_equal(usual, [y for _, y in gradient_flow(kernels.theta, y0, targets, loss, times)])
 
 
-@pytest.mark.parametrize("name", ["binary", "softmax", "log(cosh(y - t))", "(y - t)^4/4", "max(0, 1 - t*y)^2"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "binary",
+        "softmax",
+        "max(0, 1 - t*y)^2",
+        pytest.param("log(cosh(y - t))", marks=pytest.mark.long),
+        pytest.param("(y - t)^4/4", marks=pytest.mark.long),
+    ],
+)
 def test_flow_against_radau_at_a_tight_tolerance(kernels, name):
     loss = resolve_loss(name)
     targets = loss.encode(LABELS if name == "softmax" else LABELS > 0)

@@ -58,7 +58,7 @@ def test_every_case_is_a_case():
     assert {CASES[name][0] for name in CASES} == {1, 2, 3, 4, 5}
 
 
-@pytest.mark.parametrize("deflation", [0, 3, 40])
+@pytest.mark.parametrize("deflation", [0, pytest.param(3, marks=pytest.mark.long), 40])
 def test_sampled_moments_are_unbiased_with_an_honest_error(deflation):
     fin, X, Y, loss = make_problem("two hidden", n=8)
     exact = fin.hessian_moments(X, Y, loss=loss).trace_h
@@ -75,7 +75,9 @@ def test_sampled_moments_are_unbiased_with_an_honest_error(deflation):
     np.testing.assert_allclose(runs[0].trace_h[:2], exact[:2], rtol=1e-13)
 
 
-@pytest.mark.parametrize("name", ["two hidden, softmax", "three hidden", "four hidden"])
+@pytest.mark.parametrize(
+    "name", ["two hidden, softmax", pytest.param("three hidden", marks=pytest.mark.long), "four hidden"]
+)
 def test_unit_probes_are_unbiased_with_an_honest_error(name):
     fin, X, Y, loss = make_problem(name)
     exact = fin.hessian_moments(X, Y, loss=loss, kmax=2)

@@ -31,7 +31,7 @@ def layer(name, q, qp, c, dps, pairs=ORDERS):
         ("silu", 0.001, 0.002, 0.0005),
         ("arctan", 1, 1, 1),
         ("sigmoid", 2, 2, -2),
-        ("mish", 1, 2, 0.5),
+        pytest.param("mish", 1, 2, 0.5, marks=pytest.mark.long),
     ],
 )
 def test_fifty_digits_of_all_orders_against_enclosures_with_sixty(name, q, qp, c):

@@ -83,7 +83,7 @@ def coefficient(name, q, k):
     return 2 * integral / mp.sqrt(mp.factorial(k))
 
 
-@pytest.mark.parametrize(("name", "q"), [("softsign", 4), ("x*tanh(Abs(x))", 2)])
+@pytest.mark.parametrize(("name", "q"), [pytest.param("softsign", 4, marks=pytest.mark.long), ("x*tanh(Abs(x))", 2)])
 def test_functions_without_closed_form_against_mehlers_series(name, q):
     rho = mp.mpf("0.125")
     values = pair(name, q, q, rho * q, 25)
@@ -234,7 +234,7 @@ def brute_force(function, q, qp, c):
         ("softsign", lambda v: v / (1 + np.abs(v)), 1.0, 2.0, 1.41),
     ],
 )
-@pytest.mark.parametrize("dps", [4, 8, 12])
+@pytest.mark.parametrize("dps", [4, pytest.param(8, marks=pytest.mark.long), 12])
 def test_few_digits_are_as_right_as_many(name, function, q, qp, c, dps):
     """Two rules with as many nodes would agree on anything."""
     exact = brute_force(function, q, qp, c)

@@ -18,7 +18,12 @@ from tests.gaussian.floats.test_quadrature import EPS, FUNCTIONS, in_the_plane, 
 
 
 @pytest.mark.parametrize(
-    ("f", "g"), [("max(tanh(x-1),0)", "min(max(x,-1),1)"), ("tanh(x)", "max(tanh(x-1),0)"), ("tanh(x)", "tanh(x)")]
+    ("f", "g"),
+    [
+        ("max(tanh(x-1),0)", "min(max(x,-1),1)"),
+        pytest.param("tanh(x)", "max(tanh(x-1),0)", marks=pytest.mark.long),
+        ("tanh(x)", "tanh(x)"),
+    ],
 )
 def test_nested(f, g):
     covariances = [(1.0, 1.0, 0.5), (0.3, 4.0, -1.05), (2.0, 0.5, 0.99999)]
@@ -120,9 +125,9 @@ def test_nested_in_blocks(monkeypatch):
     ("kink", "inner", "place", "variances", "rho"),
     [
         (-0.45, "tanh", "-0.0315", (0.0825, 0.0034), 0.99999893),
-        (-0.3, "asinh", "0.25", (0.05, 0.03), 0.999998),
+        pytest.param(-0.3, "asinh", "0.25", (0.05, 0.03), 0.999998, marks=pytest.mark.long),
         (-0.2, "tanh", "-0.25", (0.02, 0.3), -0.999998),
-        (-0.1, "erf", "0.02", (0.03, 0.02), 0.9999997),
+        pytest.param(-0.1, "erf", "0.02", (0.03, 0.02), 0.9999997, marks=pytest.mark.long),
     ],
 )
 def test_nested_panels_see_a_knee_beyond_the_kink_of_the_other(kink, inner, place, variances, rho):

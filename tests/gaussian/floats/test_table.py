@@ -110,7 +110,7 @@ def test_many_variances_are_read_off(monkeypatch, exponential, count, computed):
     ("text", "low", "high", "first"),
     [
         ("tanh(x)", 0.5, 30.0, 57),
-        ("tanh(x)", 3.0, 5.0, 21),
+        pytest.param("tanh(x)", 3.0, 5.0, 21, marks=pytest.mark.long),
         pytest.param("tanh(x) + sin(3*x)", 4.0, 16.0, 33, marks=pytest.mark.long),
     ],
 )

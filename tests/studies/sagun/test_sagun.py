@@ -336,7 +336,7 @@ def test_heatmaps_have_all_entries() -> None:
     np.testing.assert_array_equal(square, square.T)
 
 
-@pytest.mark.parametrize("name", ["split", "training", "separability", "path"])
+@pytest.mark.parametrize("name", ["split", "training", "separability", pytest.param("path", marks=pytest.mark.long)])
 def test_seeds_decide_everything(name: str) -> None:
     options = {"points": 10, "steps": 3}
     one, again, other = run(name, seed=1, **options), run(name, seed=1, **options), run(name, seed=2, **options)

@@ -39,7 +39,11 @@ def points(name):
     return (x[:, :, None] if "flatten" in name else x.reshape(4, 2, 3, 1)), y
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+# parts of others
+PARTS = ("LayerNorm", "convolution, flatten")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.long) if n in PARTS else n for n in NETWORKS])
 def test_every_row_passes(name):
     report = kc.validate(NETWORKS[name], *points(name), (12, 24), 16, (0.0, 1.0), rng=1)
     assert report.passed, report.rows_text()
