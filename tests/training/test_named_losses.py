@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kernelcalc.errors import InputError, ShapeError
-from kernelcalc.training.losses import BinaryCrossEntropy, SoftmaxCrossEntropy, curvature_sqrt
+from kernelcalc.training.losses import BinaryCrossEntropy, SoftmaxCrossEntropy, curvature_sqrt, resolve_loss
 
 RNG = np.random.default_rng(2)
 
@@ -105,3 +105,10 @@ def test_products_with_curvatures_of_points_far_apart():
     v = np.array([[[1.0, 3.0], [2.0, -2.0]]] * 2)
     found = SoftmaxCrossEntropy().curvature_product(y, np.zeros_like(y))(v)
     np.testing.assert_allclose(found, [[[-0.5, 0.5], [1.0, -1.0]]] * 2, rtol=1e-14)
+
+
+def test_what_losses_say_of_themselves():
+    mse = resolve_loss("mse")
+    assert [law.is_quadratic for law in (mse, BinaryCrossEntropy(), SoftmaxCrossEntropy())] == [True, False, False]
+    with pytest.raises(InputError, match="level"):
+        mse.bounded_gradient("high", 3)
