@@ -101,12 +101,13 @@ def test_bands_of_a_sampled_loss_are_sample_quantiles(tmp_path: Path) -> None:
 
 
 def test_finite_networks_in_file_and_legend(tmp_path: Path) -> None:
-    arguments = ("-a", "smooth_relu", *FEW, "--finite", 8, "--trials", 2, "--workers", 1, "--kmax", 3)
+    few = ("-n", "8", "--times", "0.1:10:3")
+    arguments = ("-a", "smooth_relu", *few, "--finite", 8, "--trials", 2, "--workers", 1, "--kmax", 3)
     result = run(*arguments, "-o", tmp_path / "a")
     assert result.exit_code == 0, result.output
     table = rows(tmp_path / "a")
     filled = [row for row in table if row["finite_mean"]]
-    x, labels = kc.datasets.mnist14(16)
+    x, labels = kc.datasets.mnist14(8)
     times = np.array([float(row["time"]) for row in filled[::3]])
     assert times[0] == 0.0
     net = kc.MLP("smooth_relu", depth=3, n_out=len(set(labels)))

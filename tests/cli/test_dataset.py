@@ -13,6 +13,8 @@ import kernelcalc as kc
 from kernelcalc.cli import main
 from kernelcalc.cli.dataset import encoded
 
+# networks whose eigenvalues take no time
+NARROW = ("--width", 16)
 NEEDED = ("curves", "predict", "spectrum", "validate")
 
 
@@ -74,7 +76,7 @@ def test_help_says_where_labels_are_looked_for(command: str) -> None:
 
 @pytest.mark.parametrize("command", ["curves", "predict", "spectrum"])
 def test_points_are_chosen_by_class(tmp_path: Path, command: str) -> None:
-    written = ("--no-png", "-o", tmp_path) if command != "predict" else ()
+    written = ("--no-png", "-o", tmp_path) if command != "predict" else NARROW
     done = run(command, "-a", "erf", "--data", flowers(tmp_path), "-n", 9, "--seed", 3, *written)
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
@@ -87,7 +89,7 @@ def test_held_out_points_are_of_all_classes(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     runs = {}
     for seed in (0, 0, 1):
-        done = run("predict", "-a", "erf", "--data", flowers(tmp_path), "--seed", seed, "--json", path)
+        done = run("predict", "-a", "erf", "--data", flowers(tmp_path), "--seed", seed, "--json", path, *NARROW)
         assert done.exit_code == 0, done.output
         assert (
             f"held out for testing: 30 of 150 points, drawn with seed {seed}, each class in proportion" in done.output
@@ -104,7 +106,7 @@ def test_held_out_points_are_of_all_classes(tmp_path: Path) -> None:
 def test_numbers_are_held_out_at_random(tmp_path: Path) -> None:
     x = np.linspace(-3, 3, 20)
     np.savetxt(tmp_path / "p.txt", np.column_stack([x, np.sin(x)]), header="x y")
-    done = run("predict", "-a", "erf", "--data", tmp_path / "p.txt", "--json", tmp_path / "p.json")
+    done = run("predict", "-a", "erf", "--data", tmp_path / "p.txt", "--json", tmp_path / "p.json", *NARROW)
     assert done.exit_code == 0, done.output
     assert "one input: points are not rescaled" in done.output
     assert "held out for testing: 4 of 20 points, drawn with seed 0\n" in done.output
@@ -114,9 +116,9 @@ def test_numbers_are_held_out_at_random(tmp_path: Path) -> None:
 
 def test_points_that_scaling_makes_equal_are_said(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("a,b,y\n1,2,0\n2,4,1\n1,0,1\n")
-    done = run("predict", "-a", "erf", "--data", tmp_path / "p.csv", "--held-out", 0)
+    done = run("predict", "-a", "erf", "--data", tmp_path / "p.csv", "--held-out", 0, *NARROW)
     assert "--scale sphere leaves 1 point equal to another" in done.output
-    done = run("predict", "-a", "erf", "--data", tmp_path / "p.csv", "--held-out", 0, "--scale", "raw")
+    done = run("predict", "-a", "erf", "--data", tmp_path / "p.csv", "--held-out", 0, "--scale", "raw", *NARROW)
     assert "leaves" not in done.output
 
 

@@ -153,8 +153,8 @@ def test_wrong_input_is_one_line(arguments: tuple[str, ...], message: str) -> No
 
 def test_a_convolution_on_digits_has_its_own_rates() -> None:
     text = "conv(3, padding=zeros, stride=2); tanh; globalaverage; dense"
-    result = run("-n", "14", "--held-out", "2", "--architecture", text, "--targets", "parity")
+    result = run("-n", "8", "--held-out", "2", "--architecture", text, "--targets", "parity")
     assert result.exit_code == 0, result.output
-    assert "12 points of 196 inputs, 1 output" in result.output
+    assert "6 points of 196 inputs, 1 output" in result.output
     assert "are known for networks without positions" in result.output
     assert "2 held-out points" in result.output
