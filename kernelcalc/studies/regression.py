@@ -170,7 +170,12 @@ def pointwise_law(
     diag_reg: float = 0.0,
     std: bool = True,
 ) -> tuple[Array, Array | None]:
-    """Mean and standard deviation of :func:`predict_outputs` at each test point alone: Σ and Θ only, nothing (M, M).
+    r"""Mean and standard deviation of :func:`predict_outputs` at each test point alone: Σ and Θ only, nothing (M, M).
+
+    With R as there and b = Θ_{*X} R,
+
+    .. math::
+        m = b Y^*, \quad s^2 = Σ_{**} - 2 b Σ_{X*} + b Σ b^T.
 
     Parameters
     ----------
