@@ -88,7 +88,8 @@ def gaussian_expectation(
     certified : bool
         Return a ``flint.arb`` ball that provably contains the value (scalars only; extra ``certified``), of relative
         radius below 10^−dps, 15 digits by default, for analytic functions and for kinked ones with elementary closed
-        forms. Floats count as the binary numbers they are, text as decimals, balls as all numbers in them.
+        forms. Floats count as the binary numbers they are, text and ``decimal.Decimal`` as decimals, balls as all numbers in
+        them.
 
     Returns
     -------

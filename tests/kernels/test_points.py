@@ -1,5 +1,6 @@
 """Points and what the first layer makes of pairs of them, beside exact fractions."""
 
+from dataclasses import FrozenInstanceError
 from fractions import Fraction
 
 import numpy as np
@@ -11,7 +12,7 @@ from kernelcalc.kernels.layers import Scales
 from kernelcalc.kernels.points import Points, check_points, check_variances, first_covariance
 
 RNG = np.random.default_rng(3)
-X = RNG.normal(size=(3, 5))
+X = np.concatenate([RNG.normal(size=(3, 5)), np.zeros((1, 5))])
 # equal to a row, twice one, near one (by 1e-9 and by 1e-15), opposite, another, the origin
 OTHER = np.stack(
     [X[1], 2 * X[0], X[2] + 1e-9 * RNG.normal(size=5), X[0] * (1 + 4e-16), -X[1], RNG.normal(size=5), np.zeros(5)]
@@ -47,12 +48,14 @@ def test_determinants_are_right_to_rounding_however_near_points_are(monkeypatch,
     q, c, (cov, same) = first(weight, bias)
     known = np.array([[exact(x, other, weight, bias) for other in OTHER] for x in X])
     np.testing.assert_allclose(cov.det, known, rtol=4e-15, atol=1e-30)
-    assert [index.tolist() for index in same] == [[1], [0]]
+    # one row, and the origin
+    assert [index.tolist() for index in same] == [[1, 3], [0, 6]]
     # a point with itself: no determinant, and c is q
-    assert cov.det[1, 0] == 0
-    assert cov.c[1, 0] == q[1]
     beside = np.ones(c.shape, dtype=bool)
-    beside[1, 0] = False
+    for pair in ((1, 0), (3, 6)):
+        assert cov.det[pair] == 0
+        assert cov.c[pair] == q[pair[0]]
+        beside[pair] = False
     assert np.array_equal(cov.c[beside], c[beside])
 
 
@@ -141,3 +144,13 @@ def test_points_of_other_types_are_floats(given):
 
 def test_squares_that_overflow_say_nothing_here():
     assert Points.of(np.array([[1e200, 0.0], [3.0, 4.0]])).square.tolist() == [np.inf, 12.5]
+
+
+def test_points_are_kept_as_they_were():
+    """Two are never one, as arrays have no one answer; what they hold is named."""
+    one = Points.of(X)
+    assert one != Points.of(X)
+    with pytest.raises(FrozenInstanceError):
+        one.x = X[:2]
+    with pytest.raises(TypeError):
+        Points(X, one.square)

@@ -25,8 +25,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from fractions import Fraction
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, reduce
 from typing import Any
 
 import mpmath
@@ -54,7 +55,7 @@ SHRINK = 0.8
 def certified_expectation(f: Activation, g: Activation, q1: Any, q2: Any, c: Any, *, digits: int) -> Any:
     """A ball containing E[f(a)g(b)], of relative radius below 10^−digits (or below that of the arguments' own balls).
 
-    Floats count as the binary numbers they are, text as decimals; balls (``flint.arb``) as any number they contain.
+    Floats are the binary numbers they are, text and ``decimal.Decimal`` are decimals, balls (``arb``) all numbers in them.
 
     Raises
     ------
@@ -146,11 +147,15 @@ def _argument(name: str, value: Any) -> Any:
             return Fraction(-man if sign else man) * Fraction(2) ** exponent
         if isinstance(value, sp.Expr):
             return Fraction(int(value.p), int(value.q)) if value.is_Rational else constant(value)
-        return Fraction(value if isinstance(value, str | int | Fraction) else float(value))
+        if isinstance(value, np.floating):
+            # which may have more digits than a float
+            return Fraction(*value.as_integer_ratio())
+        value = int(value) if isinstance(value, np.integer) else value
+        return Fraction(value if isinstance(value, str | int | Fraction | Decimal) else float(value))
     except OverflowError as error:
         raise NotFiniteError(f"one finite real number {name}", repr(value)) from error
     except (TypeError, ValueError) as error:
-        if isinstance(value, float) and math.isnan(value):
+        if isinstance(value, float | Decimal | np.floating) and value != value:
             raise NotFiniteError(f"one finite real number {name}", repr(value)) from error
         raise InputError(f"one real number {name} (certified=True takes scalars)", repr(value)) from error
 
@@ -291,15 +296,9 @@ def _reach(f: list[Growth], g: list[Growth], scale_f: list[Any], scale_g: list[A
 
 def _scales(functions: Program, std: Any) -> list[Any]:
     """Typical sizes, which only steer: the largest of some values."""
-    points = [functions(std * flint().arb(u)) for u in (0.3, -1.0, 1.0, -2.0, 2.0)]
-    tiny = flint().arb(2) ** -400
-    sizes = []
-    for column in zip(*points, strict=True):
-        size = tiny
-        for value in column:
-            size = size.max(abs(value).mid()) if value.is_finite() else size
-        sizes.append(size)
-    return sizes
+    arb = flint().arb
+    columns = zip(*(functions(std * arb(u)) for u in (0.3, -1.0, 1.0, -2.0, 2.0)), strict=True)
+    return [reduce(arb.max, (abs(v).mid() for v in column if v.is_finite()), arb(2) ** -400) for column in columns]
 
 
 def lattice_expectations(

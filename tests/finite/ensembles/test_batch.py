@@ -81,6 +81,10 @@ def test_the_loss_is_the_mse_where_nothing_is_said():
     np.testing.assert_allclose(batch.gradient(X, Y)[0], slope, rtol=1e-12)
     np.testing.assert_allclose(batch.descend(X, Y, 1, 0.1).parameters[0], fin.parameters - 0.1 * slope, rtol=1e-12)
     np.testing.assert_allclose(batch.flow(X, Y, 1e-6).parameters[0] - fin.parameters, -1e-6 * slope, atol=1e-10)
+    # in steps whose error is below 1e-4
+    ends = [batch.flow(X, Y, 20.0, **tol).parameters for tol in ({}, {"tol": 1e-4}, {"tol": 1e-3})]
+    np.testing.assert_array_equal(ends[0], ends[1])
+    assert not np.array_equal(ends[0], ends[2])
     (found,) = batch.hessian_moments(X, Y)
     assert found.trace_h[1] == pytest.approx(np.sum(fin.hessian(X, Y, "mse") ** 2), rel=1e-12)
 

@@ -3,6 +3,7 @@
 import json
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -249,8 +250,12 @@ def test_refusals_say_what_came():
             )
     with pytest.raises(InputError, match=r"samples, arrays by the names trace_i, trace_h, .*, loss, got dict"):
         FiniteMoments.from_samples(np.zeros(1), 3, {"loss": np.zeros((2, 1))})
-    with pytest.raises(InputError, match=r"^expected X: real numbers, got dtype complex128"):
-        moments_through_training(ONE, 1j * ONE_X, ONE_Y, [0.0], width=(), trials=1)
+    for call in (moments_through_training, lambda *args, **more: train_ensemble(*args, record=seen, **more)):
+        with pytest.raises(InputError, match=r"^expected X: real numbers, got dtype complex128"):
+            call(ONE, 1j * ONE_X, ONE_Y, [0.0], width=(), trials=1)
+    given = {name: np.zeros((2, 1)) for name in MOMENT_FIELDS}
+    with pytest.raises(InputError, match=r"^expected times: real numbers, got dtype complex128"):
+        FiniteMoments.from_samples(np.zeros(1) * 1j, 3, given)
 
 
 class Hook:
@@ -326,6 +331,10 @@ def test_samples_need_no_error_of_the_probes():
         np.testing.assert_array_equal(getattr(found, name), [2.0, 3.0])
         np.testing.assert_allclose(getattr(found, f"{name}_std"), [2.0, 2.0], rtol=1e-15)
     assert (found.trials, found.width) == (3, 4)
+    # arrays have no one answer to whether they are equal, and what is known stays
+    assert found != FiniteMoments.from_samples(np.arange(2.0), 4, given)
+    with pytest.raises(FrozenInstanceError):
+        found.trials = 4
 
 
 def test_hooks_return_numbers_by_name():
@@ -421,4 +430,6 @@ def test_progress(capsys):
         lambda: run(trials=2, progress=True),
     ):
         call()
-        assert "2/2" in capsys.readouterr().err
+        shown = capsys.readouterr().err
+        assert shown.startswith("\rfinite networks: ")
+        assert "2/2" in shown

@@ -334,6 +334,25 @@ def test_compositions_are_taken_one_by_one():
         np.testing.assert_allclose(found[name][1, 0], value, rtol=1e-12, err_msg=name)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_number_type_is_that_of_the_network(dtype):
+    """Of Θ, Λ, Υ and the kernels of the last layer: by hand, by differences along gradients, along signs."""
+    layers = kc.layers
+    normed = kc.Sequential(layers.Dense(1.2), layers.LayerNorm(), "tanh", layers.Dense(1.1, 0.2), n_out=2)
+    for net in (Architecture(activations=(TANH,)), Architecture(activations=(TANH,) * 3), normed):
+        fin = FiniteNetwork.random(net, 3, 2, rng=4, dtype=dtype)
+        readout = readout_kernels(fin, POINTS)
+        for found in (
+            mean_ntk(fin, POINTS),
+            trace_gradient_kernel(fin, POINTS),
+            hessian_kernel(fin, POINTS),
+            readout.sigma,
+            readout.phi,
+            readout.xi,
+        ):
+            assert found.dtype == dtype
+
+
 def test_signs_are_those_of_the_seed():
     """Υ from v of independent signs is the mean of Hf(x)v · Hf(x')v, Λ that of v·∂²(∇f(x)·∇f(x'))v along them."""
     layers = kc.layers

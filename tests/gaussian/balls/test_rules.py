@@ -1,6 +1,7 @@
 """Parts of an enclosure by themselves: its arguments, its axes and the errors of its rule, by hand."""
 
 import math
+from decimal import Decimal
 from fractions import Fraction
 
 import mpmath
@@ -35,6 +36,9 @@ def test_refusals_say_what_came(monkeypatch):
         (lambda: enclosure(1, mpmath.mpf("inf"), 0), NotFiniteError, "one finite real number q2, got mpf('+inf')"),
         (lambda: enclosure(1, 1, math.nan), NotFiniteError, "one finite real number c, got nan"),
         (lambda: enclosure(1, 1, math.inf), NotFiniteError, "one finite real number c, got inf"),
+        (lambda: enclosure(1, 1, Decimal("nan")), NotFiniteError, "one finite real number c, got Decimal('NaN')"),
+        (lambda: enclosure(1, 1, np.float32("nan")), NotFiniteError, "one finite real number c, got np.float32(nan)"),
+        (lambda: enclosure(1, Decimal("inf"), 0), NotFiniteError, "one finite real number q2, got Decimal('Infinity')"),
         (lambda: enclosure("a", 1, 0), InputError, "one real number q1 (certified=True takes scalars), got 'a'"),
         (lambda: enclosure(1, None, 0), InputError, "one real number q2 (certified=True takes scalars), got None"),
     ):
@@ -85,13 +89,38 @@ def test_digits_are_asked_for_until_they_are_there(monkeypatch, ball, covariance
     assert seen == asked
 
 
+def test_decimals_are_those_of_dps():
+    """E tanh(a) tanh(b) at q = 1/10 and not at the float beside it: to 30 digits, by mpmath's quadrature, in the ball."""
+    at = Decimal("0.1"), Decimal(1), Decimal("0.05")
+    ball = kc.gaussian_expectation("tanh", "tanh", *at, certified=True, dps=30)
+    with mpmath.workdps(40):
+        known = kc.gaussian_expectation("tanh", "tanh", "0.1", 1, "0.05", dps=36)
+        assert ball.overlaps(arb(mpmath.nstr(known, 38)) + arb(0, 1e-35))
+        assert ball.rad() < 1e-30
+
+
+def test_any_number_of_digits_from_one_to_five_hundred(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        module, "lattice_expectations", lambda f, g, cov, pairs, digits: seen.append(digits) or {(0, 0): arb(1)}
+    )
+    for digits in (1, 500, np.int64(30)):
+        assert enclosure(1, 1, 0, digits=digits) == 1
+    assert seen == [6, 505, 35]
+
+
 def test_arguments_are_exact():
     for value, exact in (
         (0.1, Fraction(0.1)),
         ("0.1", Fraction(1, 10)),
         (3, Fraction(3)),
         (np.float64(0.1), Fraction(0.1)),
+        (np.float32(0.1), Fraction(float(np.float32(0.1)))),
+        (Decimal("0.1"), Fraction(1, 10)),
+        (Decimal("-1e-30"), Fraction(-1, 10**30)),
+        (np.longdouble(1) + np.finfo(np.longdouble).eps, 1 + Fraction(1, round(1 / np.finfo(np.longdouble).eps))),
         (np.int64(3), Fraction(3)),
+        (np.int64(2**53 + 1), Fraction(2**53 + 1)),
         (Fraction(1, 3), Fraction(1, 3)),
         (sp.Rational(-1, 3), Fraction(-1, 3)),
         (mpmath.mpf(-0.375), Fraction(-3, 8)),
@@ -202,7 +231,7 @@ def test_how_far_the_box_reaches():
             return arb(self.size) * (-arb(self.rate) * reach**2).exp()
 
     f, g = Tail(1, 1.0), Tail(5, 0.5)
-    for digits in (1, 6, 20):
+    for digits in range(1, 21):
         goal = (10.0**-digits * 2 * 3) ** 2
         wanted = next(
             r / 2

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import kernelcalc as kc
+from kernelcalc.activations.names import as_activation
+from kernelcalc.errors import DivergentExpectationError, NotFiniteError
 from kernelcalc.gaussian.floats import nested as module
 from kernelcalc.gaussian.floats.mesh import PLACING_STEPS
 
@@ -152,3 +154,94 @@ def test_edges_towards_short_panels_beside_long_ones():
     ):
         stand_in = SimpleNamespace(g_mesh=SimpleNamespace(edges=np.array(edges)), spread=0.05)
         assert sorted(module._Rule._graded(stand_in)) == pytest.approx(sorted(known), abs=1e-12)
+
+
+class Sums:
+    """In the place of a rule: value, E|fg|, what is left, noise and what far features change, by reach and nodes."""
+
+    seen, known = [], {}
+
+    def __init__(self, f, g, pair, reach, count, *, reads):
+        self.felt = None
+        self.at = reach, count, reads
+
+    def sums(self, share):
+        self.seen.append((*self.at, self.felt))
+        found = self.known.get(self.at[:2], self.known.get(self.at[0], self.known.get(None)))
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    Sums.seen, Sums.known = [], {}
+    monkeypatch.setattr(module, "_Rule", Sums)
+    return Sums
+
+
+def by_rules(f=TANH, g=TANH):
+    return module._by_rules(f, g, PAIR, module._Share(SHARE, 0, 1), reads=True)
+
+
+def test_reaches_are_tried_until_nothing_is_left(stand_in):
+    """The fine rule after the coarse one alone where that leaves nothing at the ends; the error: their difference and more."""
+    rounding = module.ROUNDING_STEPS * EPS
+    stand_in.known = {
+        10.0: (1.0, 2.0, 3e-15, 0.0, 0.0),
+        16.0: (1.0, 0.0, 0.0, 0.0, 0.0),
+        (26.0, 12): (1.25, 2.0, 1e-15, 0.5, 0.0),
+        (26.0, 20): (1.0, 3.0, 1e-3, 0.125, 7.0),
+    }
+    value, rough, error, magnitude = by_rules()
+    assert (value, rough, magnitude) == (1.0, 1.25, 3.0)
+    assert error == pytest.approx(0.25 + 0.125 + (3 * rounding + 7 * PLACING_STEPS * EPS), rel=1e-15)
+    # of 26 deviations the coarser one, whose changes are small, asks nothing of the other's
+    assert [row[:2] for row in stand_in.seen] == [(10.0, 12), (16.0, 12), (26.0, 12), (26.0, 20)]
+    assert all(reads and felt is None for *_, reads, felt in stand_in.seen)
+
+
+@pytest.mark.parametrize(("spread", "felt"), [(1.01, True), (0.99, False)])
+def test_far_features_feel_the_rounding_of_places(stand_in, spread, felt):
+    """Where E (a²/q + b²/q')|fg| is large beside E|fg| so are the places of features; of functions that are known as such."""
+    stand_in.known = {None: (1.0, 2.0, 0.0, 0.0, 2 * module.FAR_SQUARE * spread)}
+    by_rules(TANH, as_activation(lambda v: np.tanh(v)))
+    assert stand_in.seen[-1] == (10.0, 20, True, (True, False) if felt else None)
+
+
+def test_at_the_end_of_float64_what_is_left_is_faint(stand_in, monkeypatch):
+    """Else f(a)g(b) grows too fast. What is left there comes to the error, over all of the range."""
+    stand_in.known = {None: (1.0, 2.0, 1e-3, 0.0, 0.0)}
+    with pytest.raises(DivergentExpectationError) as caught:
+        by_rules()
+    assert str(caught.value) == (
+        "expected f(a)g(b) that a Gaussian can integrate, within 38 standard deviations, got tanh(x), tanh(x) at "
+        f"q1={Q}, q2={QP}, c={C}; use smaller variances, or dps=20 if it is finite and lies further out"
+    )
+    assert [row[:2] for row in stand_in.seen] == [(reach, 12) for reach in (10.0, 16.0, 26.0, 38.0)]
+    monkeypatch.setattr(module, "FAINT", 1e-2)
+    assert by_rules()[2] == pytest.approx(2 * 38 * 1e-3, rel=1e-10)
+    # what overflows ends it at once
+    stand_in.seen.clear()
+    stand_in.known = {10.0: (1.0, 2.0, 1.0, 0.0, 0.0), 16.0: NotFiniteError("numbers", "infinity")}
+    with pytest.raises(DivergentExpectationError):
+        by_rules()
+    assert [row[:2] for row in stand_in.seen] == [(10.0, 12), (16.0, 12)]
+
+
+def test_what_is_not_smooth_after_all_takes_all_panels(monkeypatch):
+    """Read off first; again without where both rules differ by more than 1e-11 of E|fg| beside the rest of the error."""
+    again = []
+    share = SimpleNamespace(again=lambda: again.append(1))
+    for rough, reading in ((1 + 5.9e-10, [True]), (1 + 6.1e-10, [True, False])):
+        seen = []
+
+        def rules(f, g, pair, share, *, reads, rough=rough, seen=seen):
+            seen.append(reads)
+            return 1.0, rough if reads else 1.0, 0.5e-9 + (rough - 1 if reads else 0.0), 10.0
+
+        monkeypatch.setattr(module, "_by_rules", rules)
+        found = module._pair(TANH, TANH, PAIR, share)
+        assert seen == reading
+        assert found == (1.0, pytest.approx(0.5e-9 + (rough - 1 if len(seen) == 1 else 0), rel=1e-6), 10.0)
+    assert again == [1]
