@@ -36,6 +36,10 @@ SAME_FIELD = 16 * EPS
 class PositionFloats(Floats):
     """float64 at pairs of positions."""
 
+    def nothing(self, like: Any) -> Any:
+        """Zeros in the shape that blocks of positions read off their kernels."""
+        return self.zeros(like)
+
     def expectations(self, step: Step, k: PairKernels, pairs: Any) -> tuple[dict[tuple[int, int], Any], Any]:
         """E_ij of a block, part by part."""
         cov = pairs.covariance(step, k)

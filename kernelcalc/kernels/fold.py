@@ -38,6 +38,10 @@ class Numbers:
         """Zeros in the shape of an array."""
         return np.zeros_like(like)
 
+    def nothing(self, like: Any) -> Any:
+        """What kernels at pairs are before there are weights, in the shape of an array."""
+        return self.zeros(like)
+
     def number(self, value: float) -> Any:
         """A float as a number of this type, exactly."""
         return value
@@ -345,7 +349,7 @@ def _of_points(layer: Layer, diagonal_after: frozenset[str]) -> Step:
 
 def first_kernels(step: Step, gram: Any, numbers: Numbers) -> PairKernels:
     """All kernels behind the first layer of weights, from x·x'/n_0 of the pairs."""
-    k, scales = no_weights_yet(gram, numbers.zeros(gram)), step.given(numbers)
+    k, scales = no_weights_yet(gram, numbers.nothing(gram)), step.given(numbers)
     return step.layer.apply(k, _NOTHING, _NOTHING, scales, step.after, (INPUT, scales))
 
 

@@ -24,13 +24,14 @@ from kernelcalc.gaussian.floats.layer import LayerExpectations, angle_growth, di
 from kernelcalc.kernels.blocks import (
     COMPILED_SIDES,
     PAIRS_FOR_THEM,
+    SHARED_SIDES,
     Matrix,
     check_finite,
     even_sides,
     sides_for,
     triangle,
 )
-from kernelcalc.kernels.few_points import few_points
+from kernelcalc.kernels.few_points import AnotherWayError, few_points, few_steps
 from kernelcalc.kernels.fold import (
     Numbers,
     Orders,
@@ -43,13 +44,14 @@ from kernelcalc.kernels.fold import (
     take_diagonals,
     through,
 )
-from kernelcalc.kernels.layer import UNITY, Scales
+from kernelcalc.kernels.layer import UNITY, ZERO, Scales
 from kernelcalc.kernels.layers import Dense, Layer
 from kernelcalc.kernels.network import Network
 from kernelcalc.kernels.point_blocks import Block, CorrelationBlock, PointBlock, Prepared, Source, TriangleBlock
 from kernelcalc.kernels.points import LARGEST_GROWTH, Points, check_variances
 from kernelcalc.kernels.sphere import CorrelationTable, correlation_table, one_norm
 from kernelcalc.kernels.state import KERNELS, DiagonalKernels, PairKernels, turned, with_transposes
+from kernelcalc.machine import keep_freed_memory, one_blas_thread
 from kernelcalc.patience import Patience
 
 # Pairs from which on a polynomial in ρ pays, and the smallest range it is made for.
@@ -79,6 +81,10 @@ class Floats(Numbers):
         """The numbers of a dense layer; σ_w = 1 multiplies nothing."""
         return _scales(dense)
 
+    def nothing(self, like: Any) -> Any:
+        """A number, so that no array of zeros is gone through."""
+        return ZERO
+
     def on_diagonal(self, step: Step, at: DiagonalKernels, orders: Orders) -> dict[tuple[int, int], Any]:
         """E_ij at (x, x)."""
         return diagonal_expectations(step.activation, at.sigma, orders)
@@ -88,6 +94,32 @@ class Floats(Numbers):
         assert isinstance(pairs, Block)
         cov = pairs.covariance(step, k)
         return step.prepared.expectations.block(pairs.rows, pairs.columns, cov), Source(act=step.activation, cov=cov)
+
+
+class OwnFloats(Floats):
+    """float64 of a block that has every point's pair with itself: no diagonals are taken through the layers beforehand."""
+
+    def __init__(self, compiled: bool | None) -> None:
+        self._compiled = compiled
+
+    def expectations(self, step: Step, k: PairKernels, pairs: Pairs) -> tuple[dict[tuple[int, int], Any], Any]:
+        """E_ij of the block.
+
+        Raises
+        ------
+        AnotherWayError
+            Some points are nearly parallel, or there are no closed forms.
+        """
+        assert isinstance(pairs, TriangleBlock)
+        cov = pairs.covariance_of_apart(step, k)
+        if cov is None:
+            raise AnotherWayError
+        act, q = step.activation, cov.variances
+        compiled = compiling_pays(act, q.size**2) if self._compiled is None else self._compiled
+        found = LayerExpectations(act, q, q, step.orders, compiled=compiled)
+        if not found.pair_by_pair:
+            raise AnotherWayError
+        return found.block(pairs.rows, pairs.columns, cov), None
 
 
 class Fold:
@@ -201,8 +233,9 @@ class KernelComputation:
         self.columns: Points = self.rows if x2 is None else Points.of(x2)
         first = network.layers[0]
         assert isinstance(first, Dense)
-        for points in {id(side): side for side in (self.rows, self.columns)}.values():
-            check_variances(first.sigma_w**2 * points.square + first.beta**2)
+        both = {id(side): side for side in (self.rows, self.columns)}.values()
+        self._variances, *_ = (check_variances(first.sigma_w**2 * side.square + first.beta**2) for side in both)
+        self._whole: TriangleBlock | None = None
         shape = len(x), len(self.columns.x)
         self.matrix: Matrix = Matrix(shape=shape, symmetric=x2 is None, sides=sides_for(shape[0]))
 
@@ -222,6 +255,9 @@ class KernelComputation:
                 for array in few.values():
                     check_finite(array)
                 return [few]
+            one = self._one_block()
+            if one is not None:
+                return [one]
         fold = self.fold(layers)
         if not layers:
             output = {name: np.empty(self.matrix.shape) for name in self.names}
@@ -239,7 +275,7 @@ class KernelComputation:
         def work(rows: slice, columns: slice) -> None:
             x, xp = self.rows.x[rows], self.columns.x[columns]
             halved = self.matrix.packed and rows == columns
-            block = TriangleBlock(rows, x) if halved else PointBlock(rows, columns, x, xp)
+            block = (self._whole or TriangleBlock(rows, x)) if halved else PointBlock(rows, columns, x, xp)
             every = fold.layers(block.gram(), block) if layers else (fold.final(block.gram(), block),)
             for output, kernels in zip(outputs, every, strict=True):
                 self._store(output, kernels, rows, columns)
@@ -254,6 +290,24 @@ class KernelComputation:
                 one.focus(*panel)
             self.matrix.every_block(work, panel)
         return outputs
+
+    def _one_block(self) -> dict[str, np.ndarray] | None:
+        """Kernels of one set of points all pairs of which are a block; None where another way is needed."""
+        n, m = self.matrix.shape
+        if not self.matrix.symmetric or n > SHARED_SIDES[0] or not self.network.activations:
+            return None
+        if n * m >= FEWEST_PAIRS and one_norm(self._variances) is not None:
+            return None
+        keep_freed_memory()
+        self._whole = block = TriangleBlock(slice(0, n), self.rows.x)
+        numbers, (first, *steps) = OwnFloats(self.compiled), few_steps(self.network, self.names)
+        with one_blas_thread():
+            k = first_kernels(first, block.gram(), numbers)
+            try:
+                (last,) = deque(through(steps, k, numbers, block), maxlen=1)
+            except AnotherWayError:
+                return None
+        return {name: block.triangle.square(getattr(last, name), getattr(last, turned(name))) for name in self.names}
 
     def _store(self, output: dict[str, np.ndarray], kernels: PairKernels, rows: slice, columns: slice) -> None:
         if self.matrix.packed and rows == columns:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
+import numpy as np
+
 from kernelcalc.activations.activation import Activation
 from kernelcalc.arguments import shown
 from kernelcalc.errors import InputError
@@ -87,6 +89,35 @@ class Unity:
 
 
 UNITY = Unity()
+
+
+class Zero:
+    """A term 0 of every number type: sums are the other term itself, products it; as an array it is a single 0."""
+
+    __array_ufunc__ = None
+    shape: tuple[int, ...] = ()
+
+    def __add__(self, other: Any) -> Any:
+        return other
+
+    __radd__ = __rsub__ = __add__
+
+    def __sub__(self, other: Any) -> Any:
+        return -other
+
+    def __mul__(self, other: Any) -> Zero:
+        return self
+
+    __rmul__ = __truediv__ = __mul__
+
+    def __neg__(self) -> Zero:
+        return self
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.zeros((), dtype)
+
+
+ZERO = Zero()
 
 
 @dataclass(frozen=True, kw_only=True)

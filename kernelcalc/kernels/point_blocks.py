@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import AnyArray
-from kernelcalc.gaussian.covariance import Covariance, PointCovariance, determinant_and_close
+from kernelcalc.gaussian.covariance import (
+    ApartCovariance,
+    ApartPoints,
+    Covariance,
+    PointCovariance,
+    determinant_and_close,
+)
 from kernelcalc.gaussian.floats.layer import LayerExpectations
 from kernelcalc.kernels.blocks import Triangle, triangle
 from kernelcalc.kernels.fold import INPUT, Pairs, Step
 from kernelcalc.kernels.layer import Scales
 from kernelcalc.kernels.parallel import refine_determinant
 from kernelcalc.kernels.points import NEAR_PARALLEL, Places, first_covariance, with_equal_points
-from kernelcalc.kernels.state import PairKernels, Spread
+from kernelcalc.kernels.state import DIAGONAL, DiagonalKernels, PairKernels, Spread
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,10 +59,19 @@ class Block(Pairs):
         """The first layer's covariance, and which pairs are equal points."""
         raise NotImplementedError
 
+    def apart(self, q: np.ndarray, qp: np.ndarray, c: np.ndarray) -> ApartCovariance:
+        """Σ before a nonlinearity, if no two points are nearly parallel."""
+        return ApartCovariance(q, qp, c)
+
     def covariance(self, step: Step, k: PairKernels) -> Covariance:
         """Σ before a nonlinearity."""
         row, column = self.sides(step, k)
         q, qp = row.sigma, column.sigma
+        apart = self.apart(q, qp, k.sigma)
+        if apart.holds:
+            if not self.looked:
+                self.same, self.looked = (slice(self.own),) if self.own else None, True
+            return apart
         source, scales = k.origin or (None, None)
         if source is INPUT:
             cov, self.same = self.first(k, q, qp)
@@ -117,18 +133,51 @@ class TriangleBlock(Block):
     def sides(self, step: Step, k: PairKernels) -> tuple[Any, Any]:
         """Σ, Θ, Φ and κ of the rows' and the columns' points, each gathered at first use."""
         if self._sides[0] is not step:
-            at = step.diagonals[0].take(self.part)
+            at = self._of_pairs(k) if step.own_diagonal else step.diagonals[0].take(self.part)
             self._sides = step, Spread(at, self.triangle.of_rows), Spread(at, self.triangle.of_columns)
         return self._sides[1:]
+
+    def _of_pairs(self, k: PairKernels) -> DiagonalKernels:
+        """Σ, Θ, Φ of the points, from their pairs with themselves."""
+        return DiagonalKernels(**{name: self._of_points(getattr(k, name)) for name in DIAGONAL})
+
+    def _of_points(self, values: Any) -> Any:
+        shape = self.triangle.rows.shape
+        if values is None or getattr(values, "shape", ()) == shape:
+            return None if values is None else values[0]
+        return np.broadcast_to(values, shape)[0]
+
+    def apart(self, q: np.ndarray, qp: np.ndarray, c: np.ndarray) -> ApartPoints:
+        """With the variances of the points, which are c of each with itself, exactly."""
+        c = c.copy()
+        c[:1] = q
+        return ApartPoints(q, qp, c, 1, variances=q[0])
 
     def covariance(self, step: Step, k: PairKernels) -> Covariance:
         """Σ before a nonlinearity, with the variances of the points."""
         cov = super().covariance(step, k)
-        at = step.diagonals[0].sigma[self.part]
-        return PointCovariance(q=cov.q, qp=cov.qp, c=cov.c, det=cov.det, variances=at)
+        if isinstance(cov, PointCovariance):
+            return cov
+        return PointCovariance(q=cov.q, qp=cov.qp, c=cov.c, det=cov.det, variances=cov.q[0])
+
+    def covariance_of_apart(self, step: Step, k: PairKernels) -> PointCovariance | None:
+        """The same, or None where some points are nearly parallel: nothing of these is looked for."""
+        row, column = self.sides(step, k)
+        # whose first row the variances are
+        apart = ApartPoints(row.sigma, column.sigma, k.sigma, 1, variances=row.sigma[0])
+        if apart.holds:
+            return apart
+        det, close = determinant_and_close(apart.q, apart.qp, apart.c, self.own)
+        if close is not None:
+            return None
+        return PointCovariance(q=apart.q, qp=apart.qp, c=apart.c, det=det, variances=apart.variances)
 
     def gram(self) -> np.ndarray:
-        """x·x'/n_0."""
+        """x·x'/n_0, not to be changed."""
+        return self._gram
+
+    @cached_property
+    def _gram(self) -> np.ndarray:
         found = (self.x @ self.x.T).take(self.triangle.flat, mode="clip")
         found /= self.x.shape[1]
         return found

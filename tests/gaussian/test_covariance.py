@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernelcalc.errors import CovarianceError, NotFiniteError, ShapeError
-from kernelcalc.gaussian.covariance import LARGEST, Covariance, determinant, determinant_and_close, make_covariance
+from kernelcalc.gaussian.covariance import (
+    LARGEST,
+    ApartCovariance,
+    ApartPoints,
+    Covariance,
+    determinant,
+    determinant_and_close,
+    make_covariance,
+)
 
 positive = st.floats(1e-8, 1e4)
 
@@ -170,3 +178,38 @@ def test_which_pairs_are_close(spread, reach, own):
     assert ([] if close is None else list(zip(*(index.tolist() for index in close), strict=True))) == expected
     np.testing.assert_allclose(det[own:], ((1 - rho**2) * q * qp)[own:], rtol=1e-12)
     assert not det[:own].any()
+
+
+def apart(points, ratio):
+    """Random variances within a factor 1.2, covariances up to a part of the smallest."""
+    rng = np.random.default_rng(3)
+    q = rng.uniform(1.0, 1.2, size=7)
+    if points:
+        qp, c = np.stack([np.roll(q, -d) for d in range(4)]), rng.uniform(-ratio, ratio, size=(4, 7))
+        c[0] = q
+        return ApartPoints(q[None], qp, c, 1, variances=q)
+    return ApartCovariance(q[:, None], q[None, ::-1], rng.uniform(-ratio, ratio, size=(7, 7)))
+
+
+@pytest.mark.parametrize("points", [True, False])
+@pytest.mark.parametrize(("v", "vp"), [(0.0, 0.0), (0.5, 2.0), (1e-9, 0.0)])
+def test_determinants_of_pairs_that_are_apart(points, v, vp):
+    cov = apart(points, 0.93)
+    assert cov.holds
+    found = cov.smoothed(v, vp) if v or vp else cov.det
+    q, qp = (np.broadcast_to(one, cov.c.shape) for one in (cov.q, cov.qp))
+    for at in np.ndindex(cov.c.shape):
+        exact = (Fraction(q[at]) + Fraction(v)) * (Fraction(qp[at]) + Fraction(vp)) - Fraction(cov.c[at]) ** 2
+        assert abs(Fraction(float(found[at])) - exact) <= abs(exact) * Fraction(8, 2**52), at
+    np.testing.assert_array_equal(cov.det, determinant(cov.q, cov.qp, cov.c, cov.own))
+
+
+@pytest.mark.parametrize("points", [True, False])
+def test_pairs_that_may_not_be_apart_are_told(points):
+    assert not apart(points, 1.0).holds
+    cov = apart(points, 0.1)
+    assert cov.holds
+    for value in (0.99, -0.99, np.nan):
+        cov = apart(points, 0.1)
+        cov.c[-1, 2] = value
+        assert not cov.holds

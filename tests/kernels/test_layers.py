@@ -11,6 +11,7 @@ import kernelcalc as kc
 from kernelcalc.activations.activation import CallableActivation
 from kernelcalc.errors import InputError
 from kernelcalc.kernels.fold import plan
+from kernelcalc.kernels.layer import ZERO
 from kernelcalc.kernels.layers import (
     UNITY,
     Dense,
@@ -178,6 +179,26 @@ def test_a_rate_of_one_costs_no_pass_over_an_array():
     assert Scales(weight=1.0, bias=0.0).weight_rate * values is values
     assert values * UNITY is values
     assert 2 * UNITY == 2
+
+
+def test_before_there_are_weights_no_array_of_zeros_is_gone_through():
+    values = np.arange(3.0)
+    for total in (values + ZERO, ZERO + values, values - ZERO):
+        assert total is values
+    for product in (values * ZERO, ZERO * values, ZERO / values, 2 * UNITY * ZERO, -ZERO):
+        assert product is ZERO
+    np.testing.assert_array_equal(ZERO - values, -values)
+    assert np.broadcast_to(ZERO, (2, 3)).tolist() == [[0.0] * 3] * 2
+    assert np.asarray(ZERO, dtype=np.float32).dtype == np.float32
+
+
+def test_a_network_of_one_layer_has_kernels_of_zeros():
+    x = np.random.default_rng(0).standard_normal((12, 3))
+    net = kc.MLP("tanh", depth=1, sigma_w=1.5, beta=0.5)
+    for K in (net.kernels(x), net.kernels(x, x.copy())):
+        np.testing.assert_allclose(K.theta, 1.5**2 * x @ x.T / 3 + 0.25, rtol=1e-12)
+        for name in ("phi", "lam", "upsilon", "xi"):
+            np.testing.assert_array_equal(getattr(K, name), np.zeros((12, 12)))
 
 
 @pytest.mark.parametrize(

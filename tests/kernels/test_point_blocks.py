@@ -31,7 +31,7 @@ def step(x, xp, small_angles=False, chaotic=False):
     """Before a nonlinearity, with Σ of all rows and of all columns."""
     own = (DiagonalKernels(sigma=np.array([float(exact(p, p)) for p in points])) for points in (x, xp))
     prepared = SimpleNamespace(small_angles=small_angles, chaotic=chaotic)
-    return SimpleNamespace(diagonals=tuple(own), prepared=prepared)
+    return SimpleNamespace(diagonals=tuple(own), prepared=prepared, own_diagonal=False)
 
 
 def kernels(block, origin):

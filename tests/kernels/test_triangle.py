@@ -6,7 +6,7 @@ import pytest
 
 import kernelcalc as kc
 from kernelcalc.errors import DivergentExpectationError
-from kernelcalc.kernels import blocks
+from kernelcalc.kernels import blocks, gram
 from kernelcalc.kernels.blocks import Matrix, even_sides, triangle
 from kernelcalc.kernels.state import KERNEL_NAMES
 
@@ -140,6 +140,73 @@ def test_against_twenty_digits():
             ]
             for value, expected in ((K.sigma, w2 * both[0] + b2), (K.theta, w2 * (c * both[1] + both[0]) + b2)):
                 assert abs(value[i, j] - expected) <= 2e-14 * abs(expected), (i, j)
+
+
+def no_fold(*_, **__):
+    """Diagonals of all points beforehand."""
+    raise AssertionError
+
+
+def written_out(name, x, depth):
+    """Σ and Θ by the arcsine law (Williams 1997) or sinh and cosh, in 25 digits."""
+    n, weights, bias = len(x), mp.mpf(1.3) ** 2, mp.mpf(0.4) ** 2
+    sigma = [
+        [weights * mp.fsum(map(mp.fmul, map(mp.mpf, a), map(mp.mpf, b))) / x.shape[1] + bias for b in x] for a in x
+    ]
+    theta = sigma
+    for _ in range(depth - 1):
+        new = [[None] * n for _ in range(n)], [[None] * n for _ in range(n)]
+        for i in range(n):
+            for j in range(n):
+                q, qp, c = sigma[i][i], sigma[j][j], sigma[i][j]
+                if name == "erf":
+                    both = (1 + 2 * q) * (1 + 2 * qp)
+                    values = 2 / mp.pi * mp.asin(2 * c / mp.sqrt(both)), 4 / mp.pi / mp.sqrt(both - 4 * c * c)
+                else:
+                    values = mp.exp(-(q + qp) / 2) * mp.sinh(c), mp.exp(-(q + qp) / 2) * mp.cosh(c)
+                new[0][i][j] = weights * values[0] + bias
+                new[1][i][j] = weights * theta[i][j] * values[1] + new[0][i][j]
+        sigma, theta = new
+    return np.array(sigma, dtype=float), np.array(theta, dtype=float)
+
+
+@pytest.mark.parametrize("name", ["erf", "sin"])
+def test_one_block_of_points_that_are_apart(name, monkeypatch):
+    x = RNG.normal(size=(11, 90))
+    monkeypatch.setattr(gram, "Fold", no_fold)
+    K = kc.MLP(name, depth=3, sigma_w=1.3, beta=0.4).kernels(x, only=("sigma", "theta"))
+    with mp.workdps(25):
+        sigma, theta = written_out(name, x, 3)
+    np.testing.assert_allclose(K.sigma, sigma, rtol=4e-15)
+    np.testing.assert_allclose(K.theta, theta, rtol=1e-14)
+
+
+@pytest.mark.parametrize("count", [9, 64, 200])
+@pytest.mark.parametrize("name", ["relu", "erf", "gelu", "sin(2*x) + x", "residual"])
+def test_one_block_as_two_sets(name, count, monkeypatch):
+    x, layers = RNG.normal(size=(count, 400)) * RNG.uniform(0.9, 1.1, size=(count, 1)), kc.layers
+    branch = layers.Residual("erf", layers.Dense(0.7, 0.1))
+    net = kc.MLP(name, depth=3, beta=0.2) if name != "residual" else None
+    net = net or kc.Sequential(
+        layers.Dense(1.1, 0.2), layers.LayerNorm(), "gelu", layers.Dense(), branch, "sin", layers.Dense()
+    )
+    names = ("sigma", "theta") if name == "relu" else KERNEL_NAMES
+    two = net.kernels(x, x.copy(), only=names)
+    monkeypatch.setattr(gram, "Fold", no_fold)
+    one = net.kernels(x, only=names)
+    for kernel in names:
+        values, expected = getattr(one, kernel), getattr(two, kernel)
+        scale = np.sqrt(np.abs(np.outer(np.diagonal(expected), np.diagonal(expected)))) + np.abs(expected)
+        assert (np.abs(values - expected) <= 1e-12 * scale).all(), kernel
+
+
+def test_points_that_come_near_in_later_layers():
+    """All of one block is then done again with what nearly parallel points need."""
+    x = RNG.normal(size=(40, 30))
+    net = kc.MLP("relu", depth=14, sigma_w=2**0.5, beta=0.1)
+    one, two = net.kernels(x, only=("sigma", "theta")), net.kernels(x, x.copy(), only=("sigma", "theta"))
+    np.testing.assert_allclose(one.sigma, two.sigma, rtol=1e-13)
+    np.testing.assert_allclose(one.theta, two.theta, rtol=1e-11)
 
 
 def test_threads_and_strips_change_nothing(monkeypatch):

@@ -67,8 +67,10 @@ def hyperbolic_sine(x: np.ndarray) -> np.ndarray:
 def _edge(square: np.ndarray, edges: tuple[float, ...]) -> float | None:
     """The first edge that nearly all of some of the squares are below."""
     some = square.ravel()[::SPARSE]
-    allowed = FEW_BEYOND * some.size
-    return next((edge for edge in edges if some.size - np.count_nonzero(some <= edge) <= allowed), None)
+    last = some.size - 1 - int(FEW_BEYOND * some.size)
+    # NaN come last
+    largest = np.partition(some, last)[last]
+    return next((edge for edge in edges if largest <= edge), None)
 
 
 def _odd(x: np.ndarray, square: np.ndarray, terms: tuple[float, ...]) -> np.ndarray:

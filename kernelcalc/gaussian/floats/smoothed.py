@@ -23,11 +23,7 @@ class Smoothed:
     def __init__(self, cov: Covariance, v: float, vp: float, sign: int = 1) -> None:
         self.cov, self.variances = cov, (v, vp)
         self.c: np.ndarray = sign * cov.c if sign < 0 else cov.c
-        self.square: np.ndarray = cov.det
-        if v or vp:
-            # the same for (b, a)
-            self.square = cov.of_rows(lambda q: vp * q + v * vp / 2) + cov.of_columns(lambda q: v * q + v * vp / 2)
-            self.square += cov.det
+        self.square: np.ndarray = cov.smoothed(v, vp) if v or vp else cov.det
         self._powers: dict[int, np.ndarray] = {}
         self._products: dict[tuple[int, int], np.ndarray] = {}
         self._cores: dict[densities.Core, np.ndarray] = {}
@@ -59,9 +55,11 @@ class Smoothed:
         """c to a positive power."""
         if exponent == 1:
             return self.c
+        if exponent == 2:
+            return self.cov.c_square
         key = "c", exponent, 0, 1.0
         if key not in self._factors:
-            self._factors[key] = self.c * self.c if exponent == 2 else self.c_power(exponent - 1) * self.c
+            self._factors[key] = self.c_power(exponent - 1) * self.c
         return self._factors[key]
 
     @cached_property
