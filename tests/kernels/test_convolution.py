@@ -89,6 +89,25 @@ def test_six_kernels_by_loops_over_positions(name):
         np.testing.assert_allclose(kernels[kernel], expected[kernel], rtol=1e-11, atol=1e-13, err_msg=kernel)
 
 
+@pytest.mark.parametrize("end", [Flatten(), GlobalAverage()])
+@pytest.mark.parametrize("sides", [(2, 3), (128, 256)])
+def test_one_position_of_two_sets_in_parts_of_blocks(monkeypatch, end, sides):
+    """A network without positions; kernels of relu are homogeneous, and angles of 1e-9 are seen at the first one."""
+    monkeypatch.setattr(convolution, "BLOCK_ROWS", sides[0])
+    monkeypatch.setattr(convolution, "BLOCK_COLUMNS", sides[1])
+    x = np.random.default_rng(5).standard_normal((7, 4))
+    near = x.copy()
+    near[3] = 1.5 * x[2] + 1e-9 * x[0]
+    for hidden, points, size in ((1, near, 1.0), (2, x, 1e-4), (2, x, 1e5)):
+        names = ("sigma", "theta")
+        plain = kc.MLP("relu", hidden + 1, sigma_w=W, beta=0.0).kernels(points[:3], points[2:], only=names, dps=20)
+        net = kc.Sequential(*(Conv(1, W, 0.0), "relu") * hidden, end, Dense(W, 0.0))
+        found = net.kernels(size * points[:3, None], size * points[2:, None], only=names)
+        for name in names:
+            known = getattr(plain, name).astype(float) * size**2
+            np.testing.assert_allclose(getattr(found, name), known, rtol=1e-12)
+
+
 @pytest.mark.parametrize("end", [(Flatten(),), (AveragePool(2), GlobalAverage())])
 def test_blocks_and_panels_of_any_size(monkeypatch, end):
     """Points of two sets, one by one in small panels, equal the matrix at once."""

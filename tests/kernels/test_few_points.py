@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import kernelcalc as kc
+from kernelcalc.kernels import few_points as module
 from kernelcalc.kernels import gram as kernels
 from kernelcalc.kernels.few_points import MOST_POINTS, few_points
 from kernelcalc.kernels.state import KERNEL_NAMES
@@ -74,6 +75,59 @@ def test_nearly_parallel_points_of_kinked_networks_take_the_careful_way():
     x = RNG.normal(size=(1, 5))
     assert few_points(kc.MLP("relu", 3), x, x * (1 + 1e-9), ("theta",)) is None
     assert few_points(kc.MLP("relu", 3), x, x + 1, ("theta",)) is not None
+
+
+def test_nearly_parallel_points_of_chaotic_networks_take_the_careful_way():
+    """Where angles grow by far more than 1e3 through the layers; nowhere else, and no others."""
+    x = np.array([[1.0, 0.5, -0.3, 0.8]])
+    for depth, parallel in ((3, True), (25, False)):
+        net = kc.MLP("tanh", depth, sigma_w=3.0, beta=0.1)
+        assert (few_points(net, x, x * (1 + 1e-6), ("theta",)) is not None) is parallel
+        assert few_points(net, x, x[:, ::-1], ("theta",)) is not None
+        # a point with itself is no pair of two
+        assert few_points(net, x, None, ("theta",)) is not None
+
+
+class Known:
+    """In the place of tables: coefficients (orders, K), an energy, errors and norms of a point."""
+
+    def __init__(self, coefficients, beyond=0.0, error=0.0, norms=0.0):
+        self.coefficients = np.atleast_2d(coefficients)
+        self.energy = (self.coefficients**2).sum(axis=1) + beyond
+        self.error, self.slack = np.full(len(self.coefficients), error), np.zeros(len(self.coefficients))
+        self.norms = np.full((len(self.coefficients), len(module.NORM_EXPONENTS)), norms)
+
+    def values(self, q):
+        return np.concatenate([self.coefficients, self.energy[:, None]], axis=1)
+
+
+def by_tables(monkeypatch, rho, *tables):
+    """E of two points of variance 1."""
+    left = iter(tables)
+    monkeypatch.setattr(module, "octave_tables", lambda *_: next(left))
+    sigma, row, column = np.array([1.0, 1.0, rho]), np.array([0, 1, 0]), np.array([0, 1, 1])
+    return module._series(kc.activation("tanh"), ((0, 0),), sigma, row, column, 2)
+
+
+def test_series_that_are_good_enough_and_no_others(monkeypatch):
+    """Σ f_k g_k ρ^k; rounding of either side, and what is cut off, must be below 1e-11 of it or of the smallest norms."""
+    one, two = [0.5, 0.25, 0.125], [0.25, 0.5, 0.5]
+    found = by_tables(monkeypatch, 0.5, Known(one), Known(two))[0, 0]
+    known = [sum(v * v for v in one), sum(v * v for v in two), 0.125 + 0.125 * 0.5 + 0.0625 * 0.25]
+    np.testing.assert_allclose(found, known, rtol=1e-14)
+    # rounding ε|f|² on either side of a point with itself, and of one with the other
+    for factor, enough in ((0.9, True), (1.1, False)):
+        error = 1e-11 / 2 * factor
+        assert (by_tables(monkeypatch, 0.5, Known(one, error=error), Known(two)) is not None) is enough
+        assert (by_tables(monkeypatch, 0.5, Known(one), Known(two, error=error)) is not None) is enough
+    # where fg cancels, norms from below count in its place; near ρ = 1 there are none
+    for rho, norm, enough in ((0.99, 0.0, False), (0.99, 1.0, True), (1 - 1e-9, 1.0, False)):
+        tables = (Known(side, error=1e-13, norms=norm) for side in ([0.5, -0.5], [0.5, 0.5 / rho]))
+        assert (by_tables(monkeypatch, rho, *tables) is not None) is enough
+    # of what one leaves beyond the shorter one's length the other has none, unless it goes on
+    for beyond, enough in ((1e-30, True), (1e-8, False)):
+        made = by_tables(monkeypatch, 0.9, Known(one, beyond=beyond), Known(two, beyond=beyond))
+        assert (made is not None) is enough
 
 
 def test_a_selection_is_the_same():

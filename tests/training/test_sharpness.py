@@ -2,9 +2,11 @@ import math
 
 import numpy as np
 import pytest
+import scipy.linalg
 
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.studies.spectrum import spectrum_of_i
+from kernelcalc.training import sharpness as module
 from kernelcalc.training.losses import resolve_loss
 from kernelcalc.training.sharpness import condition_number, top_eigenvalue
 
@@ -28,6 +30,21 @@ def test_uncoupled_outputs():
     h = np.array([[1.0, 1.0], [1.0, 0.5], [1.0, 0.125]])
     assert top_eigenvalue(theta, h) == pytest.approx(4)
     assert condition_number(theta, h) == pytest.approx(8)
+
+
+@pytest.mark.parametrize("dense", [600, 0])
+def test_blocks_that_annihilate_nothing(monkeypatch, dense):
+    """Beside the eigenvalues of Θ ⊗ 1 between roots of the blocks whose rows sum to as much as their entries or less."""
+    monkeypatch.setattr(module, "_DENSE_OUTPUTS", dense)
+    theta = MLP("erf", depth=2).kernels(X[:6]).theta
+    h = np.array([[2.0, -1.0, 0.0], [-1.0, 2.0, -0.5], [0.0, -0.5, 1.0]]) * np.linspace(0.5, 2, 6)[:, None, None]
+    whole = np.linalg.eigvals(scipy.linalg.block_diag(*h) @ np.kron(theta, np.eye(3))).real
+    assert top_eigenvalue(theta, h) == pytest.approx(whole.max(), rel=1e-10)
+    assert condition_number(theta, h) == pytest.approx(whole.max() / whole.min(), rel=1e-6)
+    # outputs without blocks are each a matrix of their own, however many
+    own = np.concatenate([np.linalg.eigvals(np.diag(column) @ theta).real for column in h[:, 0, :2].T ** 2])
+    assert top_eigenvalue(theta, h[:, 0, :2] ** 2) == pytest.approx(own.max(), rel=1e-10)
+    assert condition_number(theta, h[:, 0, :2] ** 2) == pytest.approx(own.max() / own.min(), rel=1e-6)
 
 
 @pytest.mark.parametrize("n", [10, 80])

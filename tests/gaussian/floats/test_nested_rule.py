@@ -9,6 +9,7 @@ import pytest
 import kernelcalc as kc
 from kernelcalc.activations.names import as_activation
 from kernelcalc.errors import DivergentExpectationError, NotFiniteError
+from kernelcalc.gaussian.covariance import make_covariance
 from kernelcalc.gaussian.floats import nested as module
 from kernelcalc.gaussian.floats.mesh import PLACING_STEPS
 
@@ -245,3 +246,37 @@ def test_what_is_not_smooth_after_all_takes_all_panels(monkeypatch):
         assert seen == reading
         assert found == (1.0, pytest.approx(0.5e-9 + (rough - 1 if len(seen) == 1 else 0), rel=1e-6), 10.0)
     assert again == [1]
+
+
+def test_how_far_all_pairs_are(monkeypatch):
+    """To the end of each pair in its place; of each the coarser rule takes 27 %. What is slow, and what is faster, is said."""
+    told, parts = [], []
+
+    def patience(*texts):
+        told.append(texts)
+        return SimpleNamespace(done=parts.append, again=lambda: parts.append(None))
+
+    monkeypatch.setattr(module, "Patience", patience)
+    cov = make_covariance(np.full(2, Q), np.full(2, QP), np.array([C, -C]))
+    found = module.nested(TANH, CUBE, cov)
+    assert found.value[0] == pytest.approx(-found.value[1], rel=1e-12)
+    what, faster = (
+        "2 of E[tanh(x)(a) x**3(b)] by nested panels",
+        "wider features (smaller factors within the functions)",
+    )
+    assert told == [(what, f"{faster}, |ρ| further from 1 and fewer pairs are faster")]
+    assert parts == sorted(parts)
+    ends = [part for part in parts if any(part == pytest.approx(end) for end in (0.135, 0.5, 0.635, 1.0))]
+    assert len(ends) == 4
+    assert parts[-1] == ends[-1]
+
+
+def test_what_is_too_narrow_for_means_far_out_is_not_read_off():
+    """Panels below 2⁻⁴² of the range that g is seen in."""
+    for width, reads in ((1e-9, True), (1e-13, False)):
+        narrow = kc.Activation(f"tanh(x/{width})")
+        one = rule(TANH, narrow, reads=True)
+        finest = np.diff(one.g_mesh.edges).min() / one.g_mesh.edges[-1]
+        assert bool(finest > 2.0**-42) is reads
+        assert bool(one.reads) is reads
+        assert not rule(TANH, narrow).reads
