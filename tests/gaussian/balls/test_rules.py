@@ -272,3 +272,89 @@ def test_powers_of_balls_around_zero():
     assert whole_power(arb(3), 2) == 9
     # T(h, 1) = Φ(h)(1 − Φ(h))/2: 1/8 at h = 0
     assert owens_t_ball(arb(0, 0.1), arb(1)).contains(0.125)
+
+
+def moments(q, qp, c):
+    """E[(a² + a)(b² + b)] by Isserlis."""
+    return q * qp + 2 * c * c + c
+
+
+@pytest.mark.parametrize("rule", ["_Plane", "_Nested"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_both_rules_enclose_moments(rule, sign):
+    """Functions that are neither even nor odd, of either sign of ρ, variances other than one; both as wide as asked for."""
+    functions = module.program((x**2 + x, x)), module.program((x**2 + x, x**3))
+    q, qp, c = Fraction(2), Fraction(1, 2), sign * Fraction(7, 10)
+    with flint.ctx.workprec(130):
+        cov = module.make_ball_covariance(q, qp, c)
+        # the moments beyond fourteen deviations are below 1e-38
+        one = getattr(module, rule)(*functions, cov, 14.0, 18)
+        pairs = [(0, 0), (1, 0), (1, 1)]
+        sums, errors = one.sums(pairs), one.errors(pairs)
+        for pair, known in zip(pairs, (moments(q, qp, c), c, 3 * c * qp), strict=True):
+            off = abs(sums[pair] - flint.fmpq(known.numerator, known.denominator))
+            assert off < errors[pair] < 1e-13
+        # that many values of the functions
+        nodes = 2 * one.row.n + 1
+        assert one.cost == (nodes * (2 * one.column.n + 1) if rule == "_Nested" else pytest.approx(one.cost))
+
+
+def test_which_rule_is_taken(monkeypatch):
+    """Independent variables on a line and up to 1 − ρ² = 10⁻⁸; the plane from 1/20 on; between them the cheaper."""
+    asked = []
+    for name, cost in (("_Plane", 2), ("_Nested", 1)):
+
+        class Rule:
+            def __init__(self, *given, name=name, cost=cost):
+                asked.append(name)
+                self.cost = cost
+
+            def sums(self, pairs):
+                return {pair: arb(7) for pair in pairs}
+
+            def errors(self, pairs):
+                return {pair: arb(0) for pair in pairs}
+
+        monkeypatch.setattr(module, name, Rule)
+    for rest, taken in (
+        (0.5, ["_Plane"]),
+        (0.06, ["_Plane"]),
+        (0.04, ["_Plane", "_Nested"]),
+        (1e-7, ["_Plane", "_Nested"]),
+    ):
+        asked.clear()
+        cov = module.make_ball_covariance(*map(Fraction, (9, 4, 6 * math.sqrt(1 - rest))))
+        found = module.lattice_expectations(module.program((x,)), module.program((x,)), cov, [(0, 0)], 20)[0, 0]
+        assert found.contains(7)
+        assert asked == taken
+    for covariance in ((9, 4, 6), (9, 4, 6 * math.sqrt(1 - 1e-9))):
+        asked.clear()
+        cov = module.make_ball_covariance(*map(Fraction, covariance))
+        module.lattice_expectations(module.program((x,)), module.program((x,)), cov, [(0, 0)], 20)
+        assert asked == ["_Nested"]
+
+
+def test_poles_beside_the_line():
+    """E 1/(1 + 25 a²) = √(π/2)/5 e^(1/50) erfc(1/√50); its poles are a fifth off the line."""
+    one = kc.Activation("1+0*x")
+    found = module.certified_expectation(kc.Activation("1/(1+25*x**2)"), one, 1, 1, 1, digits=15)
+    with mpmath.workdps(30):
+        known = mpmath.sqrt(mpmath.pi / 2) / 5 * mpmath.exp(mpmath.mpf(1) / 50) * mpmath.erfc(1 / mpmath.sqrt(50))
+    assert found.overlaps(arb(mpmath.nstr(known, 25), 1e-24))
+    assert found.rad() < 1e-15 * found
+
+
+def test_kinks_on_a_line():
+    """|ρ| = 1 exactly: E relu(a) relu(2a) = 1, of opposite ones 0, of steps a half; 15 digits where none are asked for."""
+    for names, covariance, known in (
+        (("relu", "relu"), (1, 4, 2), 1),
+        (("relu", "relu"), (1, 4, -2), 0),
+        (("step", "step"), (3, "1/3", 1), 0.5),
+        (("step", "step"), (3, "1/3", -1), 0),
+        (("step", "relu"), (1, 4, -2), 0),
+    ):
+        found = kc.gaussian_expectation(*names, *covariance, certified=True)
+        assert found.contains(known)
+        assert found.rad() < 1e-15
+    given = {dps: kc.gaussian_expectation("tanh", "tanh", 1, 1, 0.5, certified=True, dps=dps) for dps in (15, 16, None)}
+    assert given[None].rad() == given[15].rad() != given[16].rad()
