@@ -201,3 +201,12 @@ def test_a_zero_at_0_that_no_simplification_shows():
     assert found.kinks == pytest.approx((-MEETS, 0, MEETS), abs=1e-15)
     mean = kc.gaussian_expectation(found, "1", 1.0, 1.0, 0.0)
     assert mean == pytest.approx(kc.gaussian_expectation("max(tanh(x), x/2)", "1", 1.0, 1.0, 0.0), rel=1e-13)
+
+
+@pytest.mark.parametrize(("kind", "sign"), [(sp.Max, 1), (sp.Min, -1)])
+def test_values_that_absolute_values_lose(kind, sign):
+    """max(cos x, x + 2 − 10¹² x⁴) as absolute values is off by rounding of 10¹⁶ where pieces are compared with it."""
+    breaks, pieces, reach = cut(kind(sign * sp.cos(x), sign * (x + 2 - 10**12 * x**4)))
+    known = [float(mp.findroot(lambda v: mp.cos(v) - v - 2 + 10**12 * v**4, at)) for at in (-1e-3, 1e-3)]
+    assert ([float(at) for at in breaks], reach) == (pytest.approx(known, rel=1e-14), math.inf)
+    assert [float(piece.subs(x, 0)) for piece in pieces] == [sign, 2 * sign, sign]
