@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernelcalc.arrays import EPS
+from kernelcalc.gaussian.floats.nodes import chebyshev_coefficients
 
 # Norms that differ by no more than this, relative, are rounded from one (some thousand inputs: 16 ulp were exceeded).
 SAME_NORM = 64 * EPS
@@ -72,14 +73,11 @@ def correlation_table(kernels: Callable[[np.ndarray], np.ndarray], reach: float)
     >>> bool(np.allclose(table(np.array([1.0, -0.3])), np.arcsin([0.5, -0.15]), rtol=1e-15))
     True
     """
-    from scipy.fft import dct
-
     checks = reach * np.cos(np.linspace(0.05, 3.1, 23))
     wanted = kernels(checks)
     for count in NODE_COUNTS:
         nodes = np.cos(np.pi * (np.arange(count) + 0.5) / count)
-        coefficients = dct(kernels(reach * nodes)) / count
-        coefficients[:, 0] /= 2
+        coefficients = chebyshev_coefficients(kernels(reach * nodes))
         size = np.abs(coefficients).max(axis=1, keepdims=True)
         for parity in (0, 1):
             rows = (np.abs(coefficients[:, parity::2]) <= NEGLIGIBLE * size).all(axis=1)

@@ -68,3 +68,23 @@ def half_line(per_unit: int, stretch: float = 0.0) -> tuple[np.ndarray, np.ndarr
     u = np.arange(-(stretch + 3.25) * per_unit, 2.5 * per_unit + 1) / per_unit
     z = np.exp(u - np.exp(-u - stretch))
     return z, z * (1 + np.exp(-u - stretch)) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / per_unit
+
+
+def chebyshev_coefficients(values: np.ndarray) -> np.ndarray:
+    r"""c_k of Σ_k c_k T_k(x) through values (..., n) at the nodes x_j = cos(π (j + ½)/n).
+
+    :math:`c_k = \frac{2 - δ_{k0}}{n} \sum_j v_j \cos(π k (j + ½)/n)`, by the Fourier transform of the values and their mirror
+    image: importing SciPy's takes a quarter of a second.
+
+    Examples
+    --------
+    >>> x = np.cos(np.pi * (np.arange(4) + 0.5) / 4)
+    >>> chebyshev_coefficients(1 + 2 * x**2).round(12) + 0.0
+    array([2., 0., 1., 0.])
+    """
+    n = values.shape[-1]
+    turns = np.exp(-0.5j * np.pi / n * np.arange(n))
+    mirrored = np.concatenate([values, values[..., ::-1]], axis=-1)
+    found = np.asarray((np.fft.rfft(mirrored)[..., :n] * turns).real) / n
+    found[..., 0] /= 2
+    return found

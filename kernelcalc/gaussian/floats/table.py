@@ -11,6 +11,7 @@ import numpy as np
 from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS
 from kernelcalc.errors import KernelcalcError
+from kernelcalc.gaussian.floats.nodes import chebyshev_coefficients
 from kernelcalc.gaussian.floats.norms import lower_norms
 from kernelcalc.gaussian.floats.series import HermiteSeries, SeriesBounds, hermite_series, with_bounds
 from kernelcalc.gaussian.floats.steps import ROW_BLOCK
@@ -61,8 +62,6 @@ class SeriesTable:
 
 def series_table(act: Activation, low: float, high: float, *, length: int, nodes: int) -> SeriesTable | None:
     """Interpolate the Hermite series of f between two variances, or None where so many nodes leave more than rounding."""
-    from scipy.fft import dct
-
     first, last = math.log(low), math.log(high)
     at = np.cos(np.pi * (np.arange(nodes) + 0.5) / nodes)
     between = np.cos(np.linspace(0.06, 3.08, CHECKS))
@@ -72,8 +71,7 @@ def series_table(act: Activation, low: float, high: float, *, length: int, nodes
     if not np.isfinite(series.bounds.error).all() or not (norm > 0).all():
         return None
     known = np.column_stack([series.coefficients, norm**2])
-    table = dct(known[:nodes], axis=0) / nodes
-    table[0] /= 2
+    table = np.ascontiguousarray(chebyshev_coefficients(known[:nodes].T).T)
     found = SeriesTable(low=first, high=last, table=table, error=0.0, slack=0.0)
     coefficients, energy = found.values(q[nodes:])
     moved = np.linalg.norm(coefficients - known[nodes:, :-1], axis=1) / norm[nodes:]

@@ -6,6 +6,7 @@ import pytest
 
 import kernelcalc as kc
 from kernelcalc.gaussian.floats.layer import _growth, angle_growth
+from kernelcalc.gaussian.floats.nodes import chebyshev_coefficients
 from kernelcalc.gaussian.symmetry import symmetry
 
 
@@ -35,3 +36,11 @@ def test_growth_of_small_angles(octave: int) -> None:
     # the larger of both ends of the octaves
     q = np.array([2.0**octave * 0.7, 2.0**octave * 0.9])
     assert angle_growth(act, q) == _growth(act, octave)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 64])
+def test_coefficients_of_chebyshev_polynomials(n):
+    wanted = np.random.default_rng(n).normal(size=(3, n))
+    at = np.cos(np.pi * (np.arange(n) + 0.5) / n)
+    found = chebyshev_coefficients(np.polynomial.chebyshev.chebval(at, wanted.T))
+    np.testing.assert_allclose(found, wanted, atol=1e-15 * n)
