@@ -178,7 +178,7 @@ class TriangleBlock(Block):
 
     @cached_property
     def _gram(self) -> np.ndarray:
-        found = (self.x @ self.x.T).take(self.triangle.flat, mode="clip")
+        found = self.triangle.products(self.x)
         found /= self.x.shape[1]
         return found
 

@@ -13,7 +13,7 @@ from kernelcalc.kernels.state import KERNEL_NAMES
 RNG = np.random.default_rng(3)
 
 
-@pytest.mark.parametrize("side", [1, 2, 5, 6])
+@pytest.mark.parametrize("side", [1, 2, 5, 6, 192, 193, 194])
 def test_a_triangle_has_each_pair_once(side):
     """But those of points opposite each other in an even number, which stand there twice; first the points with themselves."""
     pairs = triangle(side)
@@ -26,7 +26,8 @@ def test_a_triangle_has_each_pair_once(side):
     whole = np.broadcast_to(pairs.of_rows(values), pairs.rows.shape), pairs.of_columns(values)
     np.testing.assert_array_equal(whole, (values[pairs.rows], values[pairs.columns]))
     whole = RNG.normal(size=(side, side))
-    np.testing.assert_array_equal(whole.ravel()[pairs.flat], whole[pairs.rows, pairs.columns])
+    x = RNG.integers(-9, 10, size=(side, 3)).astype(float)
+    np.testing.assert_array_equal(pairs.products(x), (x @ x.T)[pairs.rows, pairs.columns])
     upper, lower = whole[pairs.rows, pairs.columns], whole[pairs.columns, pairs.rows]
     np.testing.assert_array_equal(pairs.square(upper, lower), whole)
     same = pairs.square(upper, upper)
