@@ -31,6 +31,9 @@ OPERATIONS, POLYNOMIAL_OPERATIONS = 16, 16
 # The factor of what is complete.
 AS_IT_IS: Polynomial = {(0, 0, 0): 1.0}
 
+# What is bounded, by numbers far below this, is a number also times this.
+MUCH = 1e100
+
 # Powers of large variances below 10 to minus this are not trusted.
 MOST_DECADES = 250.0
 
@@ -212,7 +215,9 @@ class ClosedForm:
     def surely(self, rtol: float) -> bool:
         """Whether bounds for all elements together show each of them good to this, relative to itself."""
         if self.relative <= rtol:
-            bounded = all(pair.bounded and p == AS_IT_IS for pair, p in self.terms)
+            bounded = all(
+                pair.bounded and len(p) == 1 and abs(p.get((0, 0, 0), math.inf)) < MUCH for pair, p in self.terms
+            )
             # one number instead of an array of them: NaN and infinity pass on to a sum
             return bounded or bool(np.isfinite(self.value.sum()))
         if not self.largest < math.inf:

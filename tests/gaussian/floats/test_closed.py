@@ -162,3 +162,17 @@ def test_a_product_is_kept_for_variances_of_every_size(shape):
         cov = Covariance(q=q, qp=qp, c=np.zeros(shape), det=q * qp)
         mean, other = (v / np.sqrt(2 * np.pi * (1 + v)) for v in (q, qp))
         np.testing.assert_allclose(expected(product, SharedPairs(cov)).value, mean * other, rtol=1e-13)
+
+
+@pytest.mark.parametrize(("weight", "good"), [(1.0, True), (-1e20, True), (1e90, False), (1e200, False)])
+def test_what_is_bounded_is_good_without_a_look_but_for_huge_weights(weight, good):
+    """Of 1e200 sin(x) times itself infinity is found out; of 1e90 it might be one, and all are looked at."""
+    q = np.linspace(0.5, 1.5, 3000)
+    shared = SharedPairs(Covariance(q=q, qp=q, c=0.1 * q, det=0.99 * q**2))
+    f = {Term(kind="sin", rate=1.0): weight}
+    with np.errstate(over="ignore"):
+        found = expected(Product(f, f), shared)
+    assert found.relative <= 1e-11
+    assert found.surely(1e-11) == bool(np.isfinite(found.value).all())
+    found.value[:] = np.nan
+    assert found.surely(1e-11) == good
