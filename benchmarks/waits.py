@@ -33,6 +33,7 @@ WAITS = {
     "`kernelcalc curves --band quantiles`": ("-m", "kernelcalc.cli", "curves", "--band", "quantiles"),
     "`hessian_moments`, softmax, tanh, 256 digits, 64 samples at 50 times": ("-c", SOFTMAX),
     "one of the 40 networks of `kernelcalc figure 1`": ("-c", NETWORK),
+    "`kernelcalc figure 1`": ("-m", "kernelcalc.cli", "figure", "1"),
 }
 # Scripts that print their own seconds.
 WITHIN = {"first kernels in another octave of norms, tanh, 64 points, within a process": OCTAVE}
@@ -41,10 +42,12 @@ WITHIN = {"first kernels in another octave of norms, tanh, 64 points, within a p
 def process(
     arguments: tuple[str, ...], folder: str, **variables: str
 ) -> Callable[[], subprocess.CompletedProcess[bytes]]:
-    """Work that is one Python process."""
+    """Work that is one Python process, in an empty folder."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | variables
     command = [sys.executable, *arguments]
-    return lambda: subprocess.run(command, check=True, cwd=folder, capture_output=True, env=environment)
+    return lambda: subprocess.run(
+        command, check=True, cwd=tempfile.mkdtemp(dir=folder), capture_output=True, env=environment
+    )
 
 
 def main() -> None:

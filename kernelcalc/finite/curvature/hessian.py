@@ -147,8 +147,11 @@ class HessianSplit(Result):
         _require_part(part)
         return self._products(vectors, (part,))[0]
 
-    def images(self, vectors: ArrayLike) -> tuple[AnyArray, AnyArray]:
+    def images(self, vectors: ArrayLike, outputs: list[AnyArray] | None = None) -> tuple[AnyArray, AnyArray]:
         """S and I times the rows of ``vectors``, (m, P) each; what both need is computed once.
+
+        Of a fully connected network the derivatives of its outputs along the vectors, (m, N, n_out), are appended to
+        ``outputs``, a batch of vectors after the other.
 
         Raises
         ------
@@ -157,10 +160,10 @@ class HessianSplit(Result):
         ShapeError
             Vectors that are not (m, P).
         """
-        s, i = self._products(vectors, ("s", "i"))
+        s, i = self._products(vectors, ("s", "i"), outputs)
         return s, i
 
-    def _products(self, values: ArrayLike, parts: tuple[Part, ...]) -> list[AnyArray]:
+    def _products(self, values: ArrayLike, parts: tuple[Part, ...], outputs: Any = None) -> list[AnyArray]:
         net = self.run.net
         # parameters with an imaginary part, as for a complex step, have vectors like them
         vectors = np.asarray(values) if np.iscomplexobj(self.run.outputs) else real_array(values, "vectors")
@@ -174,6 +177,8 @@ class HessianSplit(Result):
             for start in range(0, len(vectors), step):
                 rows = slice(start, start + step)
                 moved = None if isinstance(self.run, LayeredForward) else self._tangents(vectors[rows])
+                if outputs is not None and moved is not None:
+                    outputs.append(moved[0][-1])
                 for part, result in zip(parts, results, strict=True):
                     if isinstance(self.run, LayeredForward):
                         result[rows] = self.run.product(vectors[rows], self.residual, self.root, part)

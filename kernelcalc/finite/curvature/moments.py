@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,18 @@ from kernelcalc.arguments import check_can, flag, random_generator
 from kernelcalc.errors import InputError, NotFiniteError
 from kernelcalc.finite.arrays import AnyArray, whole_number
 from kernelcalc.finite.composition import LayeredForward
-from kernelcalc.finite.curvature.hessian import HessianSplit, weighted_jacobian
+from kernelcalc.finite.curvature.deflation import (
+    Deflated,
+    Images,
+    gauss_newton_gram,
+    probed_pairs,
+    random_signs,
+    sampled_traces,
+)
+from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.curvature.outer import OuterProducts, outer_products_pay
 from kernelcalc.finite.curvature.pairs import CurvaturePairs, curvature_pairs
-from kernelcalc.finite.derivatives import Problem, hessian_trace, jacobian_gram, parameter_gradient
+from kernelcalc.finite.derivatives import Problem
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters
 from kernelcalc.machine import LAPACK_BLOCK, blas_threads
@@ -30,11 +37,6 @@ from kernelcalc.results.result import Result, axes
 # Up to this P exactness is worth the dense matrix (measured: 0.4 s for P = 1900, N = 256, one output, one core).
 DENSE_MOMENTS = 2000
 DEFLATION = 32  # columns of Q
-_WHOLE_GRAM = 600  # larger Gram matrices are not diagonalised whole: their leading eigenvectors are sought
-# Enough for a gap as of the NTK of digits (measured: the probes' standard error is that of exact eigenvectors).
-_SUBSPACE_ITERATIONS = 4
-# Inner products of rows so near to those of orthonormal ones need no QR, only their Cholesky factor.
-_NEARLY = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -220,13 +222,13 @@ def moments_of(
     dense = net.n_parameters <= DENSE_MOMENTS if dense is None else flag("dense", dense)
     gram = gauss_newton_gram(split)
     require_finite(gram, "trace_i", net.dtype)
-    deflated = _Deflated(split=split, gram=gram, count=deflation, kmax=kmax)
-    images: tuple[_Images, ...] = ()
+    deflated = Deflated(split=split, gram=gram, count=deflation, kmax=kmax)
+    images: tuple[Images, ...] = ()
     check_can("pairs", pairs, "weighted", "unit_pairs of this network")
     if pairs is not None:
         pairs = pairs.weighted(split.residual[..., 0])
     elif split.run.factored and whole_probes:
-        pairs, images = _probed_pairs(split, deflated.q, whole_probes, generator)
+        pairs, images = probed_pairs(split, deflated.q, whole_probes, generator)
     elif split.run.factored:
         pairs = curvature_pairs(split, unit_probes=unit_probes, rng=generator)
     else:
@@ -251,7 +253,7 @@ def moments_of(
                 trace_h[..., 2:], error[..., 2:] = products.high_traces(gram, trace_i, drawn)
         else:
             with blas_threads(LAPACK_BLOCK * max(len(gram) ** 2, net.n_parameters * deflation)):
-                trace_h[2:], error[2:] = _sampled(deflated, trace_i, probes, generator, images)
+                trace_h[2:], error[2:] = sampled_traces(deflated, trace_i, probes, generator, images)
     found = {"trace_i": trace_i, "trace_h": trace_h, "trace_h_error": error}
     found |= {"trace_s": trace_s, "trace_s2": trace_s2, "trace_is": trace_is}
     for name, column in (("trace_s2_error", 0), ("trace_is_error", 1)):
@@ -265,7 +267,7 @@ def _whole_pairs(split: HessianSplit, probes: int, dense: bool, rng: np.random.G
     """Tr S, Tr S² and Tr I S from products with all unit vectors, or with ``probes`` vectors of independent signs."""
     p, run = split.run.net.n_parameters, split.run
     assert isinstance(run, LayeredForward)
-    rows = np.eye(p, dtype=run.outputs.dtype) if dense else _signs(rng, (probes, p), run.outputs.dtype)
+    rows = np.eye(p, dtype=run.outputs.dtype) if dense else random_signs(rng, (probes, p), run.outputs.dtype)
     s, i = split.images(rows)
     values = np.stack([np.einsum("vp,vp->v", s, one, dtype=np.float64) for one in (s, i)], axis=1)
     total = values.sum(axis=0) if dense else values.mean(axis=0)
@@ -273,53 +275,9 @@ def _whole_pairs(split: HessianSplit, probes: int, dense: bool, rng: np.random.G
     return CurvaturePairs(s=trace, s_s=total[0], s_i=total[1], batches=np.zeros((0, 2)) if dense else values)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Images:
-    """Vectors (m, P) with their products with S and I."""
-
-    rows: AnyArray
-    s: AnyArray
-    i: AnyArray
-
-    @classmethod
-    def of(cls, split: HessianSplit, rows: AnyArray) -> _Images:
-        s, i = split.images(rows)
-        return cls(rows=rows, s=s, i=i)
-
-    def forms(self) -> AnyArray:
-        """v·S²v and v·S I v of every vector, (m, 2)."""
-        return np.stack([np.einsum("vp,vp->v", self.s, one, dtype=np.float64) for one in (self.s, self.i)], axis=1)
-
-
-def _probed_pairs(
-    split: HessianSplit, q: AnyArray, probes: int, rng: np.random.Generator
-) -> tuple[CurvaturePairs, tuple[_Images, _Images]]:
-    """Tr S exactly; Tr S² and Tr I S on the leading eigenvectors of I exactly, on their complement by random signs.
-
-    Also returns what the vectors of both became.
-    """
-    known, sampled = (_Images.of(split, rows) for rows in (q, _complementary(q, probes, rng)))
-    batches = sampled.forms()
-    total = known.forms().sum(axis=0) + batches.mean(axis=0)
-    trace = np.array([np.vdot(split.residual, hessian_trace(split.run.net, split.run.a[0]))])
-    return CurvaturePairs(s=trace, s_s=total[0], s_i=total[1], batches=batches), (known, sampled)
-
-
 def _batch_error(values: AnyArray) -> float:
     """Standard error of the mean of independent batches; 0 if there are none."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) else 0.0
-
-
-def gauss_newton_gram(split: HessianSplit) -> AnyArray:
-    """𝓗C^{½} Θ 𝓗C^{½} with row index (r, s): its nonzero spectrum is that of I. Of networks side by side one each."""
-    if not split.run.factored:
-        rows = weighted_jacobian(split)
-        return rows @ rows.T
-    run, (n, _, rank) = split.run, split.root.shape[-3:]
-    size = n * rank
-    with blas_threads(size**2 * max(run.net.sizes)):
-        blocks = jacobian_gram(run, split.root_cotangents)
-    return blocks.reshape(*blocks.shape[:-4], size, size)
 
 
 def _power_traces(matrix: AnyArray, kmax: int) -> AnyArray:
@@ -338,113 +296,3 @@ def _power_traces(matrix: AnyArray, kmax: int) -> AnyArray:
 def _inner(a: AnyArray, b: AnyArray) -> AnyArray:
     one, other = (part.reshape(*part.shape[:-2], -1) for part in (a, b))
     return np.asarray(np.vecdot(one, other), dtype=np.float64)
-
-
-def _leading(gram: AnyArray, count: int, kmax: int) -> tuple[AnyArray, AnyArray, AnyArray]:
-    """Leading Ritz pairs (μ, u) of the Gram matrix T and Σ uᵀT^{k+1}u/μ for k = 3..kmax, the trace of I^k on their span in ℝ^P.
-
-    Small matrices are diagonalised. For large ones a few subspace iterations do: any span keeps the estimate unbiased.
-    """
-    count = min(count, len(gram))
-    matrix = gram.astype(np.float64, copy=False)
-    orders = np.arange(3, kmax + 1)
-    if len(gram) <= _WHOLE_GRAM or 3 * count > len(gram):
-        values, vectors = np.linalg.eigh(matrix)
-        values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
-        keep = values > np.max(values, initial=0.0) * len(gram) * np.finfo(gram.dtype).eps
-        values, vectors = values[keep], vectors[:, keep]
-        return values, vectors, (values[None, :] ** orders[:, None]).sum(axis=1)
-    basis = np.random.default_rng(0).standard_normal((len(gram), min(count + 8, len(gram))))
-    for _ in range(_SUBSPACE_ITERATIONS):
-        basis = np.linalg.qr(matrix @ basis)[0]
-    values, rotation = np.linalg.eigh(basis.T @ (matrix @ basis))
-    # uᵀT^{k+1}u/μ loses digits as μ_1/μ grows; directions below 1e-6 of the top need no deflation
-    keep = np.flatnonzero(values > 1e-6 * np.max(values, initial=0.0))[::-1][:count]
-    values, vectors = values[keep], basis @ rotation[:, keep]
-    powers = [vectors]
-    while 2 * (len(powers) - 1) < kmax + 1:
-        powers.append(matrix @ powers[-1])
-    known = [(powers[(k + 1) // 2] * powers[k + 1 - (k + 1) // 2]).sum(axis=0) / values for k in orders]
-    return values, vectors, np.array([one.sum() for one in known])
-
-
-def pull_back(split: HessianSplit, vectors: AnyArray) -> AnyArray:
-    """Rows 𝓗C^{½} DYᵀ u for the columns u of ``vectors`` (row index (r, s)): (m, P)."""
-    if not split.run.factored:
-        return vectors.T @ weighted_jacobian(split)
-    run, zeta = split.run, split.root_cotangents
-    # points first: one small matrix product for each
-    weight = vectors.T.reshape(-1, *zeta[-1].shape[:2]).transpose(2, 0, 1).astype(run.outputs.dtype)
-    summed = [np.matmul(weight, z.swapaxes(0, 1)) for z in zeta]
-    result = np.empty((weight.shape[1], run.net.n_parameters), dtype=run.outputs.dtype)
-    for m, row in enumerate(result):
-        row[:] = parameter_gradient(run, [one[:, m] for one in summed])
-    return result
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Deflated:
-    """Leading eigenvectors of I, computed when asked for."""
-
-    split: HessianSplit
-    gram: AnyArray
-    count: int
-    kmax: int
-
-    @cached_property
-    def leading(self) -> tuple[AnyArray, AnyArray, AnyArray]:
-        return _leading(self.gram, self.count, self.kmax)
-
-    @cached_property
-    def q(self) -> AnyArray:
-        """Orthonormal rows (m, P)."""
-        values, vectors, _ = self.leading
-        q = pull_back(self.split, vectors / np.sqrt(values)).astype(self.split.run.outputs.dtype, copy=False)
-        if not len(q):
-            return q
-        # Orthonormal up to the rounding of the Gram matrix, over the eigenvalue: then a Cholesky factor makes it so to
-        # working precision, in one pass over the rows.
-        inner = (q @ q.T).astype(np.float64)
-        if np.abs(inner - np.eye(len(q))).max() < _NEARLY:
-            return np.linalg.inv(np.linalg.cholesky(inner)).astype(q.dtype) @ q
-        return np.ascontiguousarray(np.linalg.qr(q.T)[0].T)
-
-
-def _sampled(
-    deflated: _Deflated, trace_i: AnyArray, probes: int, rng: np.random.Generator, images: tuple[_Images, ...]
-) -> tuple[AnyArray, AnyArray]:
-    """Tr H^k for k = 3..kmax and the standard errors; ``images`` of Q and of enough vectors serve again."""
-    kmax, split, q = len(trace_i), deflated.split, deflated.q
-    known_i = deflated.leading[2]
-    if images and len(images[1].rows) >= probes:
-        on_q, on_v = images
-        v, first_i = on_v.rows[:probes], on_v.i[:probes]
-        first_q, first_v = on_q.s + on_q.i, on_v.s[:probes] + first_i
-    else:
-        v = _complementary(q, probes, rng)
-        (first_q, first_v), first_i = (split.product(rows, "h") for rows in (q, v)), split.product(v, "i")
-    exact = _quadratic_moments(split, [q, first_q], kmax, "h").sum(axis=1)
-    difference = _quadratic_moments(split, [v, first_v], kmax, "h") - _quadratic_moments(split, [v, first_i], kmax, "i")
-    mean = exact + (trace_i[2:] - known_i) + difference.mean(axis=1)
-    return mean, difference.std(axis=1, ddof=1) / np.sqrt(probes)
-
-
-def _complementary(q: AnyArray, probes: int, rng: np.random.Generator) -> AnyArray:
-    """Random signs without their part along the rows of Q, (probes, P)."""
-    v = _signs(rng, (probes, q.shape[1]), q.dtype)
-    v -= (v @ q.T) @ q
-    return v
-
-
-def _signs(rng: np.random.Generator, shape: tuple[int, int], dtype: Any) -> AnyArray:
-    """Independent ±1: the draws of ``rng.choice``, in a quarter of its time."""
-    return np.asarray(2 * rng.integers(0, 2, size=shape).astype(dtype) - 1)
-
-
-def _quadratic_moments(split: HessianSplit, powers: list[AnyArray], kmax: int, part: Any) -> AnyArray:
-    """vᵀ A^k v for k = 3..kmax and every row v, (kmax − 2, m); ``powers`` begins with v and A v."""
-    while 2 * (len(powers) - 1) < kmax:
-        powers.append(split.product(powers[-1], part))
-    return np.array(
-        [np.einsum("vp,vp->v", powers[k // 2], powers[k - k // 2], dtype=np.float64) for k in range(3, kmax + 1)]
-    )

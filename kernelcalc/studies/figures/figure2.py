@@ -29,8 +29,8 @@ from kernelcalc import datasets
 from kernelcalc.activations.names import from_text
 from kernelcalc.arrays import Array
 from kernelcalc.errors import InputError
+from kernelcalc.finite.curvature.deflation import gauss_newton_gram, pull_back
 from kernelcalc.finite.curvature.hessian import HessianSplit
-from kernelcalc.finite.curvature.moments import gauss_newton_gram, pull_back
 from kernelcalc.finite.curvature.pairs import curvature_pairs
 from kernelcalc.finite.curvature.spectrum import extreme_eigenvalues
 from kernelcalc.finite.network import FiniteNetwork

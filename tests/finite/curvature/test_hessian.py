@@ -8,6 +8,7 @@ from stand_ins import alternating
 import kernelcalc.finite.curvature.hessian as module
 from kernelcalc.errors import InputError, ShapeError, UnknownNameError
 from kernelcalc.finite import FiniteNetwork
+from kernelcalc.finite.curvature.deflation import Images, pull_back
 from kernelcalc.finite.derivatives import Problem
 from kernelcalc.finite.losses import get_loss
 
@@ -65,6 +66,10 @@ def test_images_are_the_products_with_both_parts(problem, monkeypatch):
         monkeypatch.setattr(module, "_BATCH", batch)
         for image, operator in zip(split.images(v), (split.s, split.i), strict=True):
             np.testing.assert_allclose(image, v @ operator.dense(), rtol=1e-11, atol=1e-12)
+        roots = Images.of(split, v).roots
+        np.testing.assert_allclose(roots @ roots.T, v @ split.i.dense() @ v.T, rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(roots, v @ pull_back(split, np.eye(roots.shape[1])).T, rtol=1e-11, atol=1e-12)
+    assert Images.of(split, v[:0]).roots.shape == (0, roots.shape[1])
     with pytest.raises(ShapeError):
         split.images(v[0])
 

@@ -155,7 +155,7 @@ def test_deflation_leaves_little_to_the_probes():
 
 
 def test_leading_vectors_of_a_large_gram_matrix(monkeypatch):
-    import kernelcalc.finite.curvature.moments as module
+    import kernelcalc.finite.curvature.deflation as module
 
     fin, X, Y, loss = make_problem("two hidden", n=8)
     whole = fin.hessian_moments(X, Y, loss=loss, dense=False, deflation=2)

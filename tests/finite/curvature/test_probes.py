@@ -6,10 +6,12 @@ from conftest import make_problem
 from stand_ins import RELU, Architecture
 
 import kernelcalc as kc
+import kernelcalc.finite.curvature.deflation as deflation_module
 import kernelcalc.finite.curvature.moments as module
 from kernelcalc.errors import NotFiniteError
 from kernelcalc.finite import FiniteNetwork
-from kernelcalc.finite.curvature.moments import gauss_newton_gram, hessian_moments, pull_back
+from kernelcalc.finite.curvature.deflation import gauss_newton_gram, pull_back
+from kernelcalc.finite.curvature.moments import hessian_moments
 from kernelcalc.finite.curvature.outer import outer_products_pay
 from kernelcalc.finite.curvature.pairs import CurvaturePairs, unit_pairs
 from kernelcalc.finite.derivatives import Problem
@@ -183,7 +185,7 @@ def test_one_moment_and_its_number_alone():
 @pytest.mark.parametrize("nearly", [1e-3, 1e-4])
 def test_directions_that_rounding_turns(nearly, monkeypatch):
     """Rows of Q to small eigenvalues of I are orthonormal up to 3e-4 at first: by a Cholesky factor, and by QR."""
-    monkeypatch.setattr(module, "_NEARLY", nearly)
+    monkeypatch.setattr(deflation_module, "_NEARLY", nearly)
     found = []
     for dtype in (np.float32, np.float64):
         fin, X, Y, loss = make_problem("two hidden", dtype=dtype)
