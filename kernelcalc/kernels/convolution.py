@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.arrays import EPS, AnyArray
+from kernelcalc.errors import PrecisionWarning, warn
 from kernelcalc.gaussian.covariance import Covariance, determinant
 from kernelcalc.kernels.blocks import BLOCK_COLUMNS, BLOCK_ROWS, Matrix
 from kernelcalc.kernels.fold import INPUT, Step, first_kernels, take_diagonals
@@ -31,6 +32,10 @@ BLOCK_ENTRIES = 2**18
 BYTES_PER_POSITION = 2400
 # qq' − c² below this multiple of qq' is rounding: such receptive fields count as equal.
 SAME_FIELD = 16 * EPS
+# What angles between windows that rounding spoils may do to kernels, relatively, without a warning.
+LOST_ANGLES = 1e-10
+# Beyond, rounding of an angle's square is less of it than that, in any number of layers that one waits for.
+SMALL_ANGLE = 1e-4
 
 
 class PositionFloats(Floats):
@@ -70,6 +75,7 @@ class PositionBlock(Block):
         super().__init__(rows, columns)
         self.x: AnyArray = x
         self.xp: AnyArray = xp
+        self.lost: float = 0.0
 
     def gram(self, paired: bool) -> np.ndarray:
         """x·x'/n."""
@@ -110,13 +116,28 @@ class PositionBlock(Block):
         row, column = self.sides(step, k)
         q, qp = row.sigma, column.sigma
         if k.origin is not None and k.origin[0] is INPUT:
-            return self.first(k, q, qp)[0]
+            cov = self.first(k, q, qp)[0]
+            self.lost = max(self.lost, self._lost(cov))
+            return cov
         det = determinant(q, qp, k.sigma)
         scale = q * qp
         det = np.where(det <= SAME_FIELD * scale, 0.0, det)
         root = np.sqrt(scale)
         c = np.where(det == 0, np.copysign(root, k.sigma), k.sigma)
         return Covariance(q=q, qp=qp, c=c, det=det)
+
+    def _lost(self, cov: Covariance) -> float:
+        """By what angles between two points' windows change, on average over these: by 2ε over themselves or wholly."""
+        scale = cov.q * cov.qp
+        near = np.nonzero((cov.det > 0) & (cov.det < SMALL_ANGLE**2 * scale))
+        if not near[0].size:
+            return 0.0
+        angle = np.sqrt(cov.det[near] / scale[near])
+        lost = np.zeros(cov.det.shape)
+        lost[near] = np.where(angle**2 < 2 * SAME_FIELD, angle, 2 * EPS / angle)
+        if lost.ndim == 3:
+            return float(lost.mean(axis=0).max())
+        return float(lost.reshape(len(self.x), self.x.shape[1], len(self.xp), -1).mean(axis=(1, 3)).max())
 
     def parts(self, shape: tuple[int, ...], counts: tuple[int, int]) -> Iterator[tuple[tuple[Any, ...], slice, slice]]:
         """Where in the block, and which rows and columns of all: matrices that stay in the second-level cache."""
@@ -165,6 +186,7 @@ class PositionFold(Fold):
         self.paired: bool = paired
         self.compiled: bool | None = compiled
         self.layers_of_network = layers
+        self.lost: list[float] = []
         rows = self._squares(points[0])
         squares = rows, rows if points[1] is points[0] else self._squares(points[1])
         super().__init__(layers, squares, names, compiled=compiled, numbers=PositionFloats())
@@ -208,7 +230,20 @@ class PositionFold(Fold):
         k = first_kernels(self.first, block.gram(self.paired), self.numbers)
         for step in self.steps:
             k = step.pairs(k, self.numbers, block)
+        self.lost.append(block.lost)
         return k
+
+    def warn_of_angles(self) -> None:
+        """A PrecisionWarning where angles of first windows were too small to be seen behind later nonlinearities with kinks."""
+        later = self.nonlinearities[1:]
+        # E[σ'(a) σ'(b)] changes by 1/π of an angle's change, relatively, at most
+        lost = max(self.lost, default=0.0) * len(later) / math.pi
+        if lost > LOST_ANGLES and later[0].prepared.small_angles and any((1, 1) in step.orders for step in later):
+            warn(
+                f"points whose windows are nearly parallel: relative error of their kernels up to {lost:.0e} behind a second "
+                "nonlinearity with kinks; leave out points that are nearly multiples of others",
+                PrecisionWarning,
+            )
 
 
 class PositionComputation:
@@ -267,6 +302,7 @@ class PositionComputation:
                     self.matrix.write(array, block, other, rows, columns)
 
             self.matrix.every_block(work, panel)
+            fold.warn_of_angles()
         return output
 
     def _first(self, x: np.ndarray) -> np.ndarray:

@@ -146,6 +146,12 @@ class Sequential(Network):
         InputError
             An unknown engine, chunks that are none, or keywords that contradict each other.
 
+        Warns
+        -----
+        PrecisionWarning
+            If rounding may change kernels by more than 1e-10 of themselves, as those of networks with positions and several
+            nonlinearities with kinks where windows of two points are nearly parallel (angles between 1e-9 and 1e-5).
+
         References
         ----------
         Jacot, Gabriel, Hongler (ICLR 2020), Section 2.2 and Appendix C, Lemmas 3 to 5.
