@@ -117,6 +117,8 @@ def floats(values: ArrayLike, what: str, expected: str) -> Array:
         raise InputError(f"{what}, {expected}", "None")
     try:
         return np.asarray(given, dtype=np.float64)
+    except OverflowError as error:
+        raise InputError(f"{what}, numbers below 1.8e308", "a larger one") from error
     except (TypeError, ValueError) as error:
         raise InputError(f"{what}, {expected}", type(values).__name__) from error
 

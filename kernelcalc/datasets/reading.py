@@ -257,6 +257,9 @@ def _text(content: bytes, path: Path) -> str:
     for head, kind in _OTHERS.items():
         if content.startswith(head):
             raise DataFileError(known, f"{kind}, {path}", "save it as CSV or .npz")
+    # of version 4, which begins with a small number in four bytes
+    if _ending(path) == ".mat" and b"\0" in content[:4]:
+        raise DataFileError(known, f"a MATLAB file, {path}", "save it as CSV or .npz")
     if content[257:262] == b"ustar":
         raise DataFileError(known, f"a tar archive, {path}", "unpack it")
     try:

@@ -11,8 +11,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from kernelcalc.arguments import check_number
-from kernelcalc.arrays import AnyArray, Array
+from kernelcalc.arguments import check_number, floats
+from kernelcalc.arrays import AnyArray, Array, plain
+from kernelcalc.datasets.labels import label_vector
 from kernelcalc.errors import InputError
 from kernelcalc.kernels.mlp import MLP, Sequential
 from kernelcalc.studies.heldout import class_shares, sampled_outputs
@@ -96,7 +97,14 @@ class WideNetworkRegressor(RegressorMixin, _WideNetwork):
     """
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Keep the data: training has a closed form."""
+        """Keep the data: training has a closed form.
+
+        Raises
+        ------
+        InputError
+            Targets that are no numbers.
+        """
+        y = floats(y, "y", "numbers") if _kind(y) in "OTUSmM" else y
         x, targets = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
         self._keep(x, np.asarray(targets, dtype=np.float64))
         return self
@@ -189,7 +197,8 @@ class WideNetworkClassifier(ClassifierMixin, _WideNetwork):
         Raises
         ------
         InputError
-            A loss other than these two; for softmax a ridge, or a time that is negative or not finite.
+            A loss other than these two; for softmax a ridge, or a time that is negative or not finite. Numbers and text
+            mixed in the labels, missing labels, bytes.
         """
         if self.loss not in ("mse", "softmax"):
             raise InputError("loss 'mse' or 'softmax'", repr(self.loss))
@@ -200,7 +209,7 @@ class WideNetworkClassifier(ClassifierMixin, _WideNetwork):
                 raise InputError(
                     "a ridge under MSE", f"ridge={self.ridge}, diag_reg={self.diag_reg} and loss 'softmax'"
                 )
-        x, labels = validate_data(self, X, y, dtype=np.float64)
+        x, labels = validate_data(self, X, _labels(y), dtype=np.float64)
         check_classification_targets(labels)
         self.classes_, index = np.unique(labels, return_inverse=True)
         self._keep(x, np.eye(len(self.classes_))[index])
@@ -233,3 +242,18 @@ class WideNetworkClassifier(ClassifierMixin, _WideNetwork):
         """The class of the largest mean output."""
         score = self.decision_function(X)
         return self.classes_[score.argmax(axis=1) if score.ndim == 2 else (score > 0).astype(int)]
+
+
+def _kind(y: Any) -> str:
+    """What y holds, as NumPy's letter; of none it holds numbers, which scikit-learn then misses."""
+    return "f" if y is None else plain(y, "y").dtype.kind
+
+
+def _labels(y: Any) -> Any:
+    """Labels of text and of objects, all of one kind; those of numbers as they are, for scikit-learn to check."""
+    if _kind(y) not in "OTUS":
+        return y
+    labels = label_vector(y)
+    if labels.dtype.kind == "S":
+        raise InputError("labels that are numbers or text", "bytes", "decode them: label.decode()")
+    return labels

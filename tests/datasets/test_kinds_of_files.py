@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 import sys
 from pathlib import Path
 
@@ -17,6 +18,11 @@ from kernelcalc.errors import DataFileError, InputError, MissingExtraError
 from tests.datasets.points import X, check
 
 
+def _version_four(order: str) -> bytes:
+    """One number, 1.5, called X: the five whole numbers of MATLAB's level 4 MAT-file format, name and number."""
+    return struct.pack(f"{order}5i2sd", 1000 * (order == ">"), 1, 1, 0, 2, b"X", 1.5)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -28,6 +34,10 @@ from tests.datasets.points import X, check
         ("a.npy", b"not an array", "plain arrays"),
         ("a.xlsx", b"PK\x03\x04rest", "spreadsheet"),
         ("a.h5", b"\x89HDF\r\n", "HDF5"),
+        ("a.mat", b"MATLAB 5.0 MAT-file", r"a MATLAB file.*save it as CSV or \.npz"),
+        ("a.mat", _version_four("<"), r"a MATLAB file.*save it as CSV or \.npz"),
+        ("a.mat", _version_four(">"), r"a MATLAB file.*save it as CSV or \.npz"),
+        ("a.mat.gz", gzip.compress(_version_four("<")), r"a MATLAB file.*save it as CSV or \.npz"),
         ("a.pkl", b"\x80\x04\x95", "pickle"),
         ("a.pkl", b"\x80\x05\x95", "pickle"),
         ("a.csv.zst", b"\x28\xb5\x2f\xfdrest", "Zstandard"),

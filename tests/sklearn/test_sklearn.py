@@ -155,3 +155,43 @@ def test_the_classifier_on_iris():
 def test_wrong_calls_are_named(call, words):
     with pytest.raises(InputError, match=words):
         call()
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["a", 1, "a"], "all numbers or all text, got 'a' in row 0 and 1 in row 1"),
+        (np.array([1, "a", 1], dtype=object), "all numbers or all text, got 1 in row 0 and 'a' in row 1"),
+        (["a", float("nan"), "b"], "got 'a' in row 0 and nan in row 1"),
+        ([True, "a", "b"], "got True in row 0 and 'a' in row 1"),
+        (["a", None, "b"], "got None in row 1"),
+        (np.array([{}, 1, 2], dtype=object), "got {} in row 0"),
+        (np.array([b"a", b"b", b"a"]), "got bytes; decode them"),
+        ([(1, 2), (1,), 3], "inhomogeneous"),
+    ],
+)
+def test_labels_of_several_kinds_have_a_named_error(labels, said):
+    with pytest.raises(InputError, match=said):
+        WideNetworkClassifier("erf", depth=2).fit(X[:3], labels)
+
+
+@pytest.mark.parametrize("labels", [["a", "b", "a"], [2, 0, 2], [True, False, True], [1, 2.0, 1]], ids=str)
+@pytest.mark.parametrize("dtype", [None, object])
+def test_labels_of_one_kind_come_back_as_they_are(labels, dtype):
+    model = WideNetworkClassifier("erf", depth=2, ridge=1e-3).fit(X[:3], np.array(labels, dtype=dtype))
+    assert model.predict(X[:3]).tolist() == labels
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        (["a", 1.0, 2.0], "y, numbers"),
+        (np.array([{}, 1, 2], dtype=object), "y, numbers"),
+        ([1.0, None, 2.0], "got None"),
+        ([10**400, 1, 2], "numbers below 1.8e308"),
+        (np.array(["2020-01-01", "2020-01-02", "2020-01-03"], dtype="M8[D]"), "datetime64"),
+    ],
+)
+def test_targets_that_are_no_numbers_have_a_named_error(targets, said):
+    with pytest.raises(InputError, match=said):
+        WideNetworkRegressor("erf", depth=2).fit(X[:3], targets)
