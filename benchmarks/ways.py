@@ -75,6 +75,7 @@ def ways() -> list[Way]:
     return [
         Way("a few points, closed forms", few_points, "_closed_forms", no, relu, points(2, True), 30),
         Way("a few points, tables by octave", few_points, "_series", no, tanh, points(2, True), 3),
+        Way("points apart as one block", gram.KernelComputation, "_one_block", no, erf, points(256, True, 400), 20),
         Way("one norm, polynomials in ρ", gram, "one_norm", no, tanh, points(1024, False)),
         Way("closed forms of blocks", layer, "_closed_forms", no, erf, points(1024, True)),
         Way("coefficients interpolated in log q", table, "TABLE_NODES", (), tanh, points(1024, True)),

@@ -1,9 +1,10 @@
 """Gram matrices in float64: the fold over all pairs of two sets of points, block by block.
 
-The ways of a call, in the order in which it meets them: few points at once (closed forms, else tables by octave); points of one
-norm (polynomials in ρ); else blocks, in threads: closed forms that do not cancel, else series (coefficients interpolated in
-log q, every other one left out where σ is even or odd, pairs near |ρ| = 1 apart, in machine code where that pays); single pairs
-whose bound is too large go through quadrature. ``benchmarks/ways.py`` takes each out and says how much slower a call is then.
+The ways of a call, in the order in which it meets them: few points at once (closed forms, else tables by octave); up to 256
+points none of which are nearly parallel as one block, where there are closed forms; points of one norm (polynomials in ρ); else
+blocks, in threads: closed forms that do not cancel, else series (coefficients interpolated in log q, every other one left out
+where σ is even or odd, pairs near |ρ| = 1 apart, in machine code where that pays); single pairs whose bound is too large go
+through quadrature. ``benchmarks/ways.py`` takes each out and says how much slower a call is then.
 """
 
 from __future__ import annotations
