@@ -8,7 +8,7 @@ import pytest
 
 import kernelcalc as kc
 from kernelcalc.errors import InputError, ShapeError
-from kernelcalc.kernels import convolution
+from kernelcalc.kernels import convolution, gram
 from kernelcalc.kernels.layers import AveragePool, Conv, Dense, Flatten, GlobalAverage, LayerNorm, Residual
 from kernelcalc.kernels.parametrisation import standard_theta
 from tests.kernels.positions_reference import NAMES, State
@@ -116,11 +116,33 @@ def test_blocks_and_panels_of_any_size(monkeypatch, end):
     whole = net.kernels(x)
     monkeypatch.setattr(convolution, "BLOCK_ENTRIES", 64)
     monkeypatch.setattr(convolution, "BYTES_PER_POSITION", 2**24)
+    # and each block in parts
+    monkeypatch.setattr(convolution, "BLOCK_ROWS", 3)
+    monkeypatch.setattr(convolution, "BLOCK_COLUMNS", 5)
     small, other = net.kernels(x), net.kernels(x[:4], x[3:])
     for name in NAMES:
         scale = np.abs(whole[name]).max()
         np.testing.assert_allclose(small[name], whole[name], atol=3e-14 * scale)
         np.testing.assert_allclose(other[name], whole[name][:4, 3:], atol=3e-14 * scale)
+
+
+@pytest.mark.parametrize("compiled", [None, True, False])
+def test_machine_code_is_asked_for(monkeypatch, compiled):
+    asked = []
+
+    class Stop(Exception):
+        pass
+
+    def expectations(*_, compiled):
+        asked.append(compiled)
+        raise Stop
+
+    monkeypatch.setattr(gram, "LayerExpectations", expectations)
+    monkeypatch.setattr(gram, "compiling_pays", lambda *_: "pays")
+    net = kc.Sequential(Conv(2), "tanh", Flatten(), Dense())
+    with pytest.raises(Stop):
+        convolution.PositionComputation(net, LINE, None, ("sigma",), compiled).run()
+    assert asked == ["pays" if compiled is None else compiled]
 
 
 @pytest.mark.parametrize("x", [LINE[:, :1, :], np.full((2, 5, 1), 0.8) * np.array([1.0, -0.4])[:, None, None]])

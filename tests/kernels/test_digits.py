@@ -46,6 +46,18 @@ def test_every_digit_of_deep_networks(dps):
                     assert abs(found[name][s, t] / known[s][t] - 1) < mpmath.mpf(10) ** -dps
 
 
+def test_two_sets_of_points():
+    """Columns in another order, and one beside both."""
+    net = kc.MLP("relu", 3, sigma_w=1.5, beta=0.25)
+    points = np.concatenate([X, [[0.5, 0.5, -4.0]]])
+    whole = net.kernels(points, only="theta", dps=30).theta
+    parts = net.kernels(X, points[[2, 1]], only="theta", dps=30).theta
+    assert parts.shape == (2, 2)
+    for s in range(2):
+        for t, column in enumerate((2, 1)):
+            assert abs(parts[s, t] / whole[s, column] - 1) < mpmath.mpf(10) ** -30
+
+
 def test_layers_that_normalise():
     """Behind a LayerNorm Σ is σ_w² ρ + β²."""
     layers = kc.layers

@@ -192,6 +192,22 @@ def test_every_trial_has_its_own_probes(result):
         np.testing.assert_array_equal(np.moveaxis(found[name], 1, -1), result.samples[name])
 
 
+class Own:
+    """A hook that is another one for each trial."""
+
+    def for_trial(self, seed):
+        return lambda t, network: {"state": float(seed.generate_state(1)[0])}
+
+    def __call__(self, t, network):
+        raise AssertionError
+
+
+def test_a_trial_has_the_hook_of_its_seed():
+    found = train_one([0.0, 1.0], trials=3, rng=3, record=Own())["state"]
+    known = [seed.spawn(3)[1].generate_state(1)[0] for seed in trial_seeds(3, 3)]
+    np.testing.assert_array_equal(found, np.tile(np.array(known, dtype=float)[:, None], 2))
+
+
 def test_an_ensemble_resumes(tmp_path):
     path = tmp_path / "trials.jsonl"
     options = {"method": "gd", "step": 0.1, "path": path, "settings": {"version": np.int64(1)}}

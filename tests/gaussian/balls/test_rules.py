@@ -1,6 +1,7 @@
 """Parts of an enclosure by themselves: its arguments, its axes and the errors of its rule, by hand."""
 
 import math
+from dataclasses import FrozenInstanceError
 from decimal import Decimal
 from fractions import Fraction
 
@@ -332,6 +333,72 @@ def test_which_rule_is_taken(monkeypatch):
         cov = module.make_ball_covariance(*map(Fraction, covariance))
         module.lattice_expectations(module.program((x,)), module.program((x,)), cov, [(0, 0)], 20)
         assert asked == ["_Nested"]
+
+
+@pytest.mark.parametrize("name", ["_Plane", "_Nested"])
+def test_what_lies_outside_of_the_box(monkeypatch, name):
+    """√(E f² beyond R · E g²) and the other way round; of independent variables also what lies beyond in v."""
+
+    class Rule:
+        cost = 1
+
+        def __init__(self, *given):
+            assert given[3] == 3.0
+
+        def sums(self, pairs):
+            return {pair: arb(7) for pair in pairs}
+
+        def errors(self, pairs):
+            return {pair: arb(0.25) for pair in pairs}
+
+    class Tail:
+        def __init__(self, expression, std):
+            self.known = {x: {0: 4.0, 3.0: 1e-4}, x**2: {0: 9.0, 3.0: 1e-6}}[expression]
+
+        def tail(self, reach):
+            return arb(self.known[reach])
+
+    for one in ("_Plane", "_Nested"):
+        monkeypatch.setattr(module, one, type(one, (Rule,), {}))
+    monkeypatch.setattr(module, "growth", Tail)
+    monkeypatch.setattr(module, "_reach", lambda *_: 3.0)
+    cov = module.make_ball_covariance(*map(Fraction, (1, 1, "1/2" if name == "_Plane" else 1)))
+    found = module.lattice_expectations(module.program((x,)), module.program((x**2,)), cov, [(0, 0)], 20)[0, 0]
+    outside = math.sqrt(1e-4 * 9) + math.sqrt(4 * 1e-6)
+    if name == "_Nested":
+        outside += math.sqrt(math.erfc(3 / math.sqrt(2)) * 4 * 9)
+    assert float(found.mid()) == 7
+    assert float(found.rad()) == pytest.approx(0.25 + outside, rel=1e-8)
+
+
+@pytest.mark.parametrize("name", ["_Plane", "_Nested"])
+def test_errors_of_two_steps_of_one_dimension(name):
+    """First that of the rule in u, then of that in w or v for at most 1 + h p(0) times as much: Σ h p(kh) is no more."""
+    one = object.__new__(getattr(module, name))
+    one.row, one.column = module.Axis(n=9, h=arb(0.5), d=1.0, t=arb(1)), module.Axis(n=9, h=arb(0.5), d=1.5, t=arb(1))
+    one.row_bounds, one.column_bounds = [[arb(2), arb(3)]], [[arb(5), arb(7)]]
+    one.t = arb(0.25)
+    end = math.exp(-(4.75**2) / 2) / math.sqrt(2 * math.pi)
+    first, second = (float(module.rule_error(axis, arb(end))) for axis in (one.row, one.column))
+    for j, bound in enumerate((5, 7)):
+        # the plane's density of width √t is √t times narrower; its bounds of g come first
+        if name == "_Plane":
+            one.column_bounds = [[arb(5)], [arb(7)]]
+        crowd = 1 + 0.5 / math.sqrt(2 * math.pi * (0.25 if name == "_Plane" else 1))
+        known = (2, 3)[j] * first + bound * crowd * second
+        assert float(one.errors([(0, j)])[0, j]) == pytest.approx(known, rel=1e-10)
+
+
+def test_what_is_known_stays():
+    cov, axis = module.diagonal_covariance(arb(1)), module.Axis(n=1, h=arb(1), d=1.0, t=arb(1))
+    for one, field in ((cov, "q"), (axis, "n")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(one, field, 2)
+        with pytest.raises(TypeError):
+            type(one)(1, 1, 1, 1, 1)
+    # balls have no one answer to whether they are equal
+    assert cov != module.diagonal_covariance(arb(1))
+    assert axis != module.Axis(n=1, h=arb(1), d=1.0, t=arb(1))
 
 
 def test_poles_beside_the_line():
