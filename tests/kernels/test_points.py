@@ -82,6 +82,16 @@ def test_rows_that_are_known_to_be_the_same():
     np.testing.assert_allclose(cov.det[1], known, rtol=1e-14, atol=0)
 
 
+def test_rows_that_are_known_to_be_the_same_where_no_other_is_near():
+    x = np.eye(3)
+    q, scales = np.ones(3) / 3, Scales(weight=1.0, bias=0.0, bias_gradient=0.0)
+    c = np.stack([q * (1 + 3e-16), np.zeros(3)])
+    cov, same = first_covariance(lambda where: (x[:0], x[:0]), q[None, :], np.stack([q, q]), c, scales, own=1)
+    assert same == (slice(1),)
+    assert np.array_equal(cov.c, [q, np.zeros(3)])
+    np.testing.assert_allclose(cov.det, [np.zeros(3), np.full(3, 1 / 9)], rtol=1e-15)
+
+
 def test_where_none_is_near():
     x = np.eye(3)
     q = np.ones(3) / 3
