@@ -60,8 +60,9 @@ class _WideNetwork(BaseEstimator):
         """Mean (M, n_out) and, where wanted, standard deviation (M,) of one network's outputs under MSE."""
         check_is_fitted(self)
         x = validate_data(self, X, dtype=np.float64, reset=False)
-        ridges = {"ridge": self.ridge, "diag_reg": self.diag_reg}
-        return pointwise_law(self.network_, self.X_fit_, self.targets_, x, self.time, **ridges, std=std)
+        data = self.X_fit_, self.targets_, x, self.time
+        law = pointwise_law(self.network_, *data, ridge=self.ridge, diag_reg=self.diag_reg, std=std)
+        return law.mean, law.std
 
 
 class WideNetworkRegressor(RegressorMixin, _WideNetwork):

@@ -25,7 +25,7 @@ from kernelcalc.kernels.network import check_network
 from kernelcalc.kernels.points import check_points
 from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes, seed_of
-from kernelcalc.studies.regression import predict_outputs
+from kernelcalc.studies.regression import pointwise_law
 from kernelcalc.training.checks import with_defined_kernels
 from kernelcalc.training.flow import gradient_flow
 from kernelcalc.training.losses import Loss, resolve_loss
@@ -193,11 +193,11 @@ def held_out(
     condition: float | None = None
     digits: float | None = None
     if law.is_quadratic:
-        exact = predict_outputs(net, x, y, new, time, ridge=ridge, diag_reg=diag_reg)
+        exact = pointwise_law(net, x, y, new, time, ridge=ridge, diag_reg=diag_reg, g=True)
         condition, digits = exact.condition_number, exact.digits
-        mean, std, drawn = exact.mean, _spread(exact.covariance, t.shape), None
+        mean, std, drawn = exact.mean, _every_output(exact.std, t.shape), None
         g_mean = exact.g_mean
-        g_std = None if exact.g_covariance is None else _spread(exact.g_covariance, t.shape)
+        g_std = None if exact.g_std is None else _every_output(exact.g_std, t.shape)
         network_loss = float(law.point_values(mean, t).mean() + np.sum(std**2, axis=1).mean() / 2)
         network_accuracy = _gaussian_accuracy(mean, std[:, 0], t)
     else:
@@ -243,8 +243,9 @@ def sampled_outputs(
     return f, g0[:, n:] - np.matmul(np.asarray(kernels.lam)[n:, :n], w) if smooth else None
 
 
-def _spread(covariance: Array, shape: tuple[int, ...]) -> Array:
-    return np.broadcast_to(np.sqrt(np.maximum(np.diagonal(covariance), 0.0))[:, None], shape)
+def _every_output(std: Array | None, shape: tuple[int, ...]) -> Array:
+    assert std is not None
+    return np.broadcast_to(std[:, None], shape)
 
 
 def _kind(targets: Array) -> str | None:

@@ -17,6 +17,7 @@ from kernelcalc.arguments import check_number
 from kernelcalc.errors import renamed
 from kernelcalc.kernels.gradients import diagonal_of
 from kernelcalc.kernels.network import check_network
+from kernelcalc.kernels.points import check_points
 from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
 from kernelcalc.training.checks import columns, gram, square
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 
     from kernelcalc.arrays import Array
     from kernelcalc.kernels.mlp import Sequential
+
+# What predictions read of the kernels: between test points and data, and of test points; f alone reads the first.
+_CROSS, _OWN = ("theta", "sigma", "lam", "phi"), ("sigma", "xi")
+# Chosen: points whose pairs are computed for the sake of their diagonal.
+_POINTS_AT_ONCE = 32
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -58,6 +64,28 @@ class TestPrediction(Result):
     covariance: Array
     g_mean: Array | None
     g_covariance: Array | None
+    condition_number: float
+    digits: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointwiseLaw:
+    """Gaussian law of f and g at each test point alone; outputs are independent.
+
+    Attributes
+    ----------
+    mean, std : ndarray, (M, n_out), (M,)
+        The second is None where it is not wanted.
+    g_mean, g_std : ndarray or None
+        The same of g = Tr Hf.
+    condition_number, digits : float
+        As for :class:`TestPrediction`.
+    """
+
+    mean: Array
+    std: Array | None
+    g_mean: Array | None
+    g_std: Array | None
     condition_number: float
     digits: float
 
@@ -133,7 +161,10 @@ def predict_outputs(
     """
     check_network(net)
     time = check_number("time", time, finite=False)
-    inner, cross, outer = net.kernels(X), net.kernels(X_test, X), net.kernels(X_test)
+    smooth = "xi" in net.names(None)
+    inner = net.kernels(X, only=("sigma", "theta"))
+    cross = net.kernels(X_test, X, only=_CROSS if smooth else _CROSS[:2])
+    outer = net.kernels(X_test, only=_OWN if smooth else _OWN[:1])
     y, theta = columns(Y, inner.shape[0], what="Y"), gram(inner, "theta")
     modes, _, ramp = _stopped(theta, time, ridge, diag_reg, descent)
     r = (modes.vectors * ramp) @ modes.vectors.T
@@ -146,7 +177,6 @@ def predict_outputs(
         return b @ y, covariance
 
     mean, covariance = law(cross.theta, cross.sigma, outer.sigma)
-    smooth = "xi" in outer.available
     g_mean, g_covariance = law(cross.lam, cross.phi, outer.xi) if smooth else (None, None)
     return TestPrediction(
         mean=mean,
@@ -169,25 +199,24 @@ def pointwise_law(
     ridge: float = 0.0,
     diag_reg: float = 0.0,
     std: bool = True,
-) -> tuple[Array, Array | None]:
-    r"""Mean and standard deviation of :func:`predict_outputs` at each test point alone: Σ and Θ only, nothing (M, M).
+    g: bool = False,
+) -> PointwiseLaw:
+    r"""Mean and standard deviation of :func:`predict_outputs` at each test point alone: nothing (M, M).
 
-    With R as there and b = Θ_{*X} R,
+    With R as there, b = Θ_{*X} R and d = Λ_{*X} R,
 
     .. math::
-        m = b Y^*, \quad s^2 = Σ_{**} - 2 b Σ_{X*} + b Σ b^T.
+        m = b Y^*, \quad s^2 = Σ_{**} - 2 b Σ_{X*} + b Σ b^T, \qquad
+        m_g = d Y^*, \quad s_g^2 = Ξ_{**} - 2 d Φ_{X*} + d Σ d^T.
 
     Parameters
     ----------
     net, X, Y, X_test, time, ridge, diag_reg
         As for :func:`predict_outputs`.
     std : bool
-        Whether the standard deviation is wanted.
-
-    Returns
-    -------
-    mean, std : ndarray (M, n_out), (M,)
-        The second is None where it is not wanted.
+        Whether standard deviations are wanted.
+    g : bool
+        Whether g = Tr Hf is wanted, too, where the nonlinearity is smooth.
 
     Raises
     ------
@@ -205,16 +234,38 @@ def pointwise_law(
     """
     check_network(net)
     time = check_number("time", time, finite=False)
-    only = ("theta", "sigma") if std else ("theta",)
-    inner, cross = net.kernels(X, only=only), net.kernels(X_test, X, only=only)
+    g = g and "xi" in net.names(None)
+    drifts = ("theta", "lam") if g else ("theta",)
+    starts = (("sigma", "phi") if g else ("sigma",)) if std else ()
+    inner = net.kernels(X, only=("theta", *starts[:1]))
+    cross = net.kernels(X_test, X, only=drifts + starts)
     y, theta = columns(Y, inner.shape[0], what="Y"), gram(inner, "theta")
     modes, _, ramp = _stopped(theta, time, ridge, diag_reg)
     r = (modes.vectors * ramp) @ modes.vectors.T
-    if not std:
-        return cross.theta @ (r @ y), None
-    b = cross.theta @ r
-    variance = diagonal_of(net, X_test, "sigma") + np.einsum("mi,mi->m", b, b @ inner.sigma - 2 * cross.sigma)
-    return b @ y, np.sqrt(np.maximum(variance, 0.0))
+    moved = [getattr(cross, name) @ r for name in drifts]
+    spreads: list[Array | None] = [None, None]
+    if std:
+        own = _diagonals(net, X_test, _OWN[: len(drifts)])
+        for i, (b, name, start) in enumerate(zip(moved, starts, own, strict=True)):
+            change = np.einsum("mi,mi->m", b, b @ inner.sigma - 2 * getattr(cross, name))
+            spreads[i] = np.sqrt(np.maximum(start + change, 0.0))
+    return PointwiseLaw(
+        mean=moved[0] @ y,
+        std=spreads[0],
+        g_mean=moved[1] @ y if g else None,
+        g_std=spreads[1],
+        condition_number=modes.condition_number,
+        digits=modes.digits(time),
+    )
+
+
+def _diagonals(net: Sequential, points: ArrayLike, names: tuple[str, ...]) -> list[Array]:
+    """Kernels at (x, x), each (M,): Σ of a vector has a recursion of its own, others come from blocks of few points."""
+    if names == ("sigma",) and not net.has_positions:
+        return [diagonal_of(net, points, "sigma")]
+    x = check_points(points, "X_test", positions=net.has_positions)
+    blocks = [net.kernels(x[i : i + _POINTS_AT_ONCE], only=names) for i in range(0, len(x), _POINTS_AT_ONCE)]
+    return [np.concatenate([np.diagonal(getattr(block, name)) for block in blocks]) for name in names]
 
 
 def _stopped(

@@ -1,10 +1,12 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from kernelcalc.errors import InputError, NotFiniteError, ShapeError
 from kernelcalc.finite import FiniteNetwork
+from kernelcalc.kernels.architecture import network_from_text
 from kernelcalc.kernels.mlp import MLP
 from kernelcalc.studies.heldout import class_shares, held_out
 from kernelcalc.studies.regression import predict_outputs
@@ -140,3 +142,48 @@ def test_shares_of_classes_beside_draws():
     # three standard errors
     assert class_shares(mean, std)[0] == pytest.approx(shares, abs=3.4e-3)
     assert class_shares(mean, std).sum() == pytest.approx(1, abs=1e-12)
+
+
+def _by_all_kernels(net, x, y, new, ridge):
+    """Mean and standard deviation of f and of g by the kernels of all points together: Θ's solve, no modes, no blocks."""
+    k, n = net.kernels(np.concatenate([x, new])), len(x)
+    weights = np.linalg.inv(k.theta[:n, :n] + ridge * np.eye(n))
+    b, d = k.theta[n:, :n] @ weights, k.lam[n:, :n] @ weights
+
+    def std(drift, start, start_with_y):
+        mixed = start_with_y[n:, :n] @ drift.T
+        return np.sqrt(np.diagonal(start[n:, n:] - mixed - mixed.T + drift @ k.sigma[:n, :n] @ drift.T))
+
+    return b @ y, std(b, k.sigma, k.sigma), d @ y, std(d, k.xi, k.phi)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        MLP("erf", depth=3, n_out=2),
+        MLP("tanh", depth=2, sigma_w=1.4, n_out=2),
+        MLP("x^2", depth=2, sigma_w=1.1, beta=0.3, n_out=2),
+        network_from_text("conv(2); activation; flatten; dense", "erf", n_out=2),
+    ],
+    ids=repr,
+)
+def test_test_points_have_the_law_of_all_kernels(net):
+    x, new = (v[:, :, None] if net.has_positions else v for v in (X, np.random.default_rng(1).normal(size=(40, 3))))
+    y = np.eye(2)[CLASSES]
+    mean, std, g_mean, g_std = _by_all_kernels(net, x, y, new, ridge=0.5)
+    found = held_out(net, x, y, new, np.zeros((len(new), 2)), ridge=0.5)
+    np.testing.assert_allclose(found.mean, mean, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found.g_mean, g_mean, rtol=1e-9, atol=1e-12)
+    for each in range(2):
+        np.testing.assert_allclose(found.std[:, each], std, rtol=1e-9)
+        np.testing.assert_allclose(found.g_std[:, each], g_std, rtol=1e-9)
+
+
+def test_many_test_points_cost_no_matrix_of_theirs():
+    many = np.random.default_rng(1).normal(size=(1100, 3))
+    tracemalloc.start()
+    held_out(NET, X, np.eye(2)[CLASSES], many, np.zeros((len(many), 2)), ridge=0.5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # six kernels and what comes of them took more than ten
+    assert peak < 1100**2 * 8
