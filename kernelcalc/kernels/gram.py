@@ -295,7 +295,8 @@ class KernelComputation:
     def _one_block(self) -> dict[str, np.ndarray] | None:
         """Kernels of one set of points all pairs of which are a block; None where another way is needed."""
         n, m = self.matrix.shape
-        if not self.matrix.symmetric or n > SHARED_SIDES[0] or not self.network.activations:
+        activations = self.network.activations
+        if not self.matrix.symmetric or n > SHARED_SIDES[0] or not activations or None in map(recognise, activations):
             return None
         if n * m >= FEWEST_PAIRS and one_norm(self._variances) is not None:
             return None

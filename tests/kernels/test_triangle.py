@@ -6,6 +6,8 @@ import pytest
 
 import kernelcalc as kc
 from kernelcalc.errors import DivergentExpectationError
+from kernelcalc.gaussian.floats import layer
+from kernelcalc.gaussian.floats.blocks import SeriesBlocks
 from kernelcalc.kernels import blocks, gram
 from kernelcalc.kernels.blocks import Matrix, even_sides, triangle
 from kernelcalc.kernels.state import KERNEL_NAMES
@@ -208,6 +210,20 @@ def test_points_that_come_near_in_later_layers():
     one, two = net.kernels(x, only=("sigma", "theta")), net.kernels(x, x.copy(), only=("sigma", "theta"))
     np.testing.assert_allclose(one.sigma, two.sigma, rtol=1e-13)
     np.testing.assert_allclose(one.theta, two.theta, rtol=1e-11)
+
+
+@pytest.mark.parametrize(("name", "layers"), [("tanh", 2), ("gelu", 0)])
+def test_series_are_made_once(name, layers, monkeypatch):
+    """What has no closed forms is not prepared for a block that it then does not go through."""
+    made = []
+
+    def series(points):
+        made.append(points)
+        return SeriesBlocks(points)
+
+    monkeypatch.setattr(layer, "SeriesBlocks", series)
+    kc.MLP(name, depth=3).kernels(RNG.normal(size=(30, 40)), only=("sigma", "theta"))
+    assert len(made) == layers
 
 
 def test_threads_and_strips_change_nothing(monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -77,18 +77,21 @@ class LayerExpectations:
         self.orders: tuple[Order, ...] = tuple(orders)
         self.points: Points = Points(act, q, qp, self.orders, rtol, compiled)
         self._one_by_one, self._warned = 0, False
-        products = _closed_forms(self.points)
-        self._blocks: Blocks = SeriesBlocks(self.points) if products is None else ClosedBlocks(self.points, products)
+        self._products = _closed_forms(self.points)
+
+    @cached_property
+    def _blocks(self) -> Blocks:
+        return SeriesBlocks(self.points) if self._products is None else ClosedBlocks(self.points, self._products)
 
     @property
     def compiled(self) -> bool:
         """Whether machine code sums series."""
-        return self.points.compiled and isinstance(self._blocks, SeriesBlocks)
+        return self.points.compiled and self._products is None
 
     @property
     def pair_by_pair(self) -> bool:
         """Whether blocks may be arrays of pairs of any shape: rows and columns are then indices, one for each pair."""
-        return isinstance(self._blocks, ClosedBlocks)
+        return self._products is not None
 
     @property
     def bytes_per_point(self) -> int:
