@@ -160,17 +160,14 @@ class TriangleBlock(Block):
             return cov
         return PointCovariance(q=cov.q, qp=cov.qp, c=cov.c, det=cov.det, variances=cov.q[0])
 
-    def covariance_of_apart(self, step: Step, k: PairKernels) -> PointCovariance | None:
-        """The same, or None where some points are nearly parallel: nothing of these is looked for."""
+    def covariance_of_apart(self, step: Step, k: PairKernels) -> ApartPoints | None:
+        """The same, or None where qq' − c² of some points is not above qq'/8: nothing of these is looked for."""
         row, column = self.sides(step, k)
         # whose first row the variances are
-        apart = ApartPoints(row.sigma, column.sigma, k.sigma, 1, variances=row.sigma[0])
-        if apart.holds:
+        apart = ApartPoints(row.sigma, column.sigma, k.sigma, self.own, variances=row.sigma[0])
+        if apart.holds or (apart.det > apart.q * apart.qp / 8)[self.own :].all():
             return apart
-        det, close = determinant_and_close(apart.q, apart.qp, apart.c, self.own)
-        if close is not None:
-            return None
-        return PointCovariance(q=apart.q, qp=apart.qp, c=apart.c, det=det, variances=apart.variances)
+        return None
 
     def gram(self) -> np.ndarray:
         """x·x'/n_0, not to be changed."""
