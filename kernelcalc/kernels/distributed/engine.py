@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 
 import numpy as np
@@ -146,19 +149,48 @@ def run_tasks(tasks: Sequence[Any], *, label: str, progress: bool = False, clien
 def local_client(workers: int) -> Iterator[Any]:
     """A client of a cluster of processes on this machine, one thread each, for as long as the block lasts.
 
+    A Ctrl-C is for this process alone, which ends the others: each of them would print a traceback of its own.
+
     Raises
     ------
     MissingExtraError
         Without dask's distributed.
     """
     distributed = require("distributed", "a cluster of processes")
-    with (
-        distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
+    logging.getLogger("asyncio").addFilter(_is_no_end)
+    with ExitStack() as stack:
+        with _without_interrupts():
+            cluster = stack.enter_context(
+                distributed.LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=":0",
+                    silence_logs=logging.CRITICAL,
+                )
+            )
+        yield stack.enter_context(distributed.Client(cluster))
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Hold a Ctrl-C back until the end of the block; processes that begin in it never see one (where there are masks)."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # whose start would unmask
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _is_no_end(record: logging.LogRecord) -> bool:
+    """Whether a record is other than of what dask still waited for when it was stopped."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or not kind.__module__.startswith("distributed")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """A real cluster of two worker processes, and what happens when one is killed while it computes."""
 
+import logging
 import os
 import signal
 import time
@@ -176,6 +177,26 @@ def test_own_processes():
         assert executor.submit(os.getpid).result() != os.getpid()
     with engine.task_executor(None, None, 1) as executor:
         assert executor is None
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no masks of signals")
+def test_an_interrupt_is_for_the_parent_alone():
+    with engine.local_client(2) as client:
+        masks = client.run(lambda: signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []), nanny=False)
+        for worker in client.run(os.getpid).values():
+            os.kill(worker, signal.SIGINT)
+        assert client.submit(sum, (1, 2)).result(timeout=PATIENCE) == 3
+    assert list(masks.values()) == [True, True]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_what_dask_waited_for_is_not_said(caplog):
+    with engine.local_client(1):
+        pass
+    log = logging.getLogger("asyncio")
+    log.error("never retrieved", exc_info=distributed.client.AllExit())
+    log.error("never retrieved", exc_info=ValueError())
+    assert [type(record.exc_info[1]) for record in caplog.records if record.name == "asyncio"] == [ValueError]
 
 
 def test_wrong_engine_and_missing_extra(monkeypatch):
