@@ -1,4 +1,4 @@
-"""How costs grow: ``python benchmarks/exponents.py`` fits seconds ∝ size^exponent, kept in benchmarks/results/exponents.json.
+"""How costs grow: ``python benchmarks/exponents.py [ROWS]`` fits seconds ∝ size^exponent, kept in benchmarks/results.
 
 Least squares of log seconds over the range that is named, processor time of all threads, the least of several runs. An exponent
 below that of the operations says that fixed costs still count in the range.
@@ -6,6 +6,7 @@ below that of the operations says that fixed costs still count in the range.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -53,11 +54,19 @@ def finite(count: int, width: int, n_out: int = 1) -> Callable[[], Any]:
     return lambda: network.hessian_moments(x, np.zeros((count, n_out)))
 
 
+def softmax(samples: int) -> Callable[[], Any]:
+    """Moments of the Hessian under a loss without closed form, whose outputs are sampled."""
+    x, labels = kc.datasets.mnist14(64)
+    found = kc.MLP("tanh", depth=3, n_out=10).kernels(x)
+    return lambda: kc.hessian_moments(found, labels, np.r_[0, np.geomspace(0.1, 100, 9)], "softmax", samples=samples)
+
+
 CASES: tuple[Case, ...] = (
     ("six kernels, tanh, L = 3", "points N", (512, 1024, 2048, 4096), lambda n: kernels(n, 3)),
     ("six kernels, tanh, N = 512", "depth L − 1", (2, 4, 8, 16), lambda hidden: kernels(512, hidden + 1)),
     ("moments at 20 times, erf", "points N", (256, 512, 1024), lambda n: moments(n, 1)),
     ("moments at 20 times, erf, N = 256", "outputs n_out", (1, 4, 16, 64), lambda n_out: moments(256, n_out)),
+    ("softmax moments at 10 times, tanh, 64 digits", "samples", (16, 32, 64, 128), softmax),
     ("Hessian moments, width 64", "points N", (32, 64, 128, 256), lambda n: finite(n, 64)),
     ("Hessian moments, N = 64", "width", (64, 128, 256, 512), lambda width: finite(64, width)),
     ("Hessian moments, N = 32, width 64", "outputs n_out", (1, 2, 4, 8), lambda n_out: finite(32, 64, n_out)),
@@ -67,7 +76,10 @@ CASES: tuple[Case, ...] = (
 def main() -> None:
     """Measure, fit, keep."""
     table = Table("exponents", COLUMNS, keys=2)
+    wanted = tuple(sys.argv[1:])
     for what, variable, sizes, make in CASES:
+        if wanted and not what.startswith(wanted):
+            continue
         seconds = []
         for size in sizes:
             work = make(size)

@@ -26,7 +26,8 @@ class Sinc(sp.Function):
     def eval(cls, v: Any, n: Any) -> Any:
         if v.is_zero:
             return sp.pi**n * sp.cos(n * sp.pi / 2) / (n + 1)
-        return None
+        # a zero that stands in a denominator must be seen
+        return sp.S.Zero if v.is_integer and v.is_nonzero and n == 0 else None
 
     def fdiff(self, argindex: int = 1) -> Any:
         v, n = self.args

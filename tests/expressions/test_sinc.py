@@ -6,6 +6,7 @@ import pytest
 import sympy as sp
 
 import kernelcalc as kc
+from kernelcalc.errors import ExpressionError
 from kernelcalc.expressions.sinc import Sinc, sinc_digits, sinc_floats
 from kernelcalc.expressions.tree import from_tree, to_tree
 
@@ -78,3 +79,17 @@ def test_all_kernels_in_floats_and_digits():
         # the second derivatives, of size π², cancel in some
         np.testing.assert_allclose(floats[name], digits[name].astype(float), rtol=1e-11)
     assert set(floats) == {"sigma", "theta", "phi", "lam", "upsilon", "xi"}
+
+
+@pytest.mark.parametrize("text", ["x*x/sinc(10)", "x/sinc(-3)", "tanh(x)/sinc(6/2)", "erf(1/sinc(sqrt(4)) + x)"])
+def test_its_zeros_are_no_denominators(text):
+    """sin(πn) is 0 for whole n; a rounded one of 1e-39 would make the quotient finite."""
+    with pytest.raises(ExpressionError, match=r"zero|finite"):
+        kc.Activation(text)
+
+
+def test_its_zeros_are_zeros():
+    assert [Sinc(sp.Integer(n), 0) for n in (-2, 1, 7)] == [0, 0, 0]
+    # d/dv sin(πv)/(πv) at a whole number is cos(πn)/n
+    assert sp.N(Sinc(sp.Integer(3), 1), 30) == -sp.N(sp.Rational(1, 3), 30)
+    np.testing.assert_allclose(kc.Activation("sinc(2)*exp(x) + tanh(x)")(PLACES), np.tanh(PLACES), rtol=1e-12)
