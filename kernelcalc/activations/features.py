@@ -223,7 +223,7 @@ def single_callable(expr: sp.Expr) -> FloatFunction:
         return bool(e.is_Pow and e.is_number and not e.is_Rational)
 
     # NumPy's root of a number is of double precision, and so is what it is multiplied with; a literal is not.
-    literal = in_floats(expr).replace(is_irrational, lambda e: sp.Float(sp.N(e, 20), 17))
+    literal = in_floats(expr).replace(is_irrational, lambda e: sp.Float(sp.N(plain(e), 20), 17))
     raw = compile_expression(x, literal, modules=[NUMPY_FUNCTIONS, "numpy"], cse=True)
 
     def call(values: np.ndarray) -> np.ndarray:

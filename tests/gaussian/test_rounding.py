@@ -178,3 +178,22 @@ def test_narrow_hats(text, at, w, q, power, factor):
         hat = lambda y: (1 - w * abs(y - place)) ** power * density(y)  # noqa: E731
         exact = mp.quad(hat, [place - half, place, place + half], **RULE)
         assert abs(result.value - exact) <= result.error <= 1e-5 * abs(exact)
+
+
+def test_powers_of_constants_of_own_functions():
+    """A constant factor, (5 (|cos erf 7| − swish(e⁶⁴) − 0.734375))³ wherever a Gaussian reaches, times a narrow peak."""
+    f = "(5.0*((abs(cos(erf(7))))-(max((erf(0.5))*((x)*(64)), swish(exp(64))))-(0.734375)))^3"
+    found = kc.gaussian_expectation(
+        f, "exp(-(60.75*(x^3-(-199.751953125)))^2)", 0.32666293580088324, 49.88991380295371, -0.018226434593939425
+    )
+    with mp.workdps(40):
+        constant = 5 * (abs(mp.cos(mp.erf(7))) - mp.exp(64) / (1 + mp.exp(-mp.exp(64))) - mp.mpf("0.734375"))
+        at = -mp.cbrt(mp.mpf("199.751953125"))
+        places = [at + k * mp.mpf(10) ** -3 / 4 for k in range(-8, 9)]
+        peak = mp.quad(
+            lambda y: (
+                mp.exp(-((mp.mpf("60.75") * (y**3 - at**3)) ** 2)) * mp.npdf(y, 0, mp.sqrt(mp.mpf(49.88991380295371)))
+            ),
+            places,
+        )
+        assert abs(found / (constant**3 * peak) - 1) < 1e-10
