@@ -18,7 +18,7 @@ from kernelcalc.activations.activation import ONE, Activation
 from kernelcalc.arrays import EPS, Array
 from kernelcalc.errors import InputError, PrecisionWarning, ShapeError, warn
 from kernelcalc.gaussian.covariance import Covariance, determinant
-from kernelcalc.gaussian.floats.methods import pair_results
+from kernelcalc.gaussian.floats.methods import GUARANTEE, pair_results
 from kernelcalc.gaussian.floats.norms import RTOL
 from kernelcalc.kernels.first_order.products import product, times_power
 from kernelcalc.kernels.fold import (
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-_PROMISED = 1e-10
 # Of an error in c by one rounding, what the values and the gradients lose, at most (measured beside 60 digits: 0.5 in a layer).
 _ANGLES = 2.0
 # Beyond, means of narrow second derivatives have lost five digits more than those of the function itself; what stands in their
@@ -289,7 +288,7 @@ def kernel_gradient(net: Network, X: Any, X2: Any = None, *, kernel: str = "thet
         value[i, j], gradient[i, j] = found.value, np.moveaxis(found.slopes, 0, -1)
         if x is x2:
             value[j, i], gradient[j, i] = value[i, j], gradient[i, j]
-    if numbers.lost > _PROMISED:
+    if numbers.lost > GUARANTEE:
         warn(
             f"points that are nearly parallel: relative error of {kernel} and its gradient up to {min(numbers.lost, 1.0):.0e}; "
             "leave out points that are nearly multiples of others",

@@ -37,7 +37,7 @@ def _version_four(order: str) -> bytes:
         ("a.mat", b"MATLAB 5.0 MAT-file", r"a MATLAB file.*save it as CSV or \.npz"),
         ("a.mat", _version_four("<"), r"a MATLAB file.*save it as CSV or \.npz"),
         ("a.mat", _version_four(">"), r"a MATLAB file.*save it as CSV or \.npz"),
-        ("a.mat.gz", gzip.compress(_version_four("<")), r"a MATLAB file.*save it as CSV or \.npz"),
+        ("a.mat.gz", gzip.compress(_version_four("<"), mtime=0), r"a MATLAB file.*save it as CSV or \.npz"),
         ("a.pkl", b"\x80\x04\x95", "pickle"),
         ("a.pkl", b"\x80\x05\x95", "pickle"),
         ("a.csv.zst", b"\x28\xb5\x2f\xfdrest", "Zstandard"),

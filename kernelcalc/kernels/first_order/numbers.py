@@ -53,16 +53,27 @@ class FloatExpectations(Cached):
         Which points the pairs are made of.
     c : ndarray (P,)
         Σ at the pairs.
+    moved : numpy.random.Generator, optional
+        Moves every expectation by its stated error up or down, which shows what becomes of these.
     """
 
     q: AnyArray
     rows: AnyArray
     columns: AnyArray
+    moved: np.random.Generator | None
     cov: Covariance
 
-    def __init__(self, act: Activation, q: AnyArray, rows: AnyArray, columns: AnyArray, c: AnyArray) -> None:
+    def __init__(
+        self,
+        act: Activation,
+        q: AnyArray,
+        rows: AnyArray,
+        columns: AnyArray,
+        c: AnyArray,
+        moved: np.random.Generator | None = None,
+    ) -> None:
         super().__init__(act)
-        self.q, self.rows, self.columns = q, rows, columns
+        self.q, self.rows, self.columns, self.moved = q, rows, columns, moved
         left, right = q[rows], q[columns]
         self.cov = Covariance(q=left, qp=right, c=c, det=np.maximum(determinant(left, right, c), 0.0))
 
@@ -71,9 +82,14 @@ class FloatExpectations(Cached):
         if only_row or only_column:
             one, nothing = np.ones_like(self.q), np.zeros_like(self.q)
             cov = Covariance(q=self.q, qp=one, c=nothing, det=self.q)
-            values = pair_results(f if only_row else g, ONE, cov, rtol=RTOL).value
-            return values[self.rows if only_row else self.columns]
-        return pair_results(f, g, self.cov, rtol=RTOL).value
+            return self._value(f if only_row else g, ONE, cov)[self.rows if only_row else self.columns]
+        return self._value(f, g, self.cov)
+
+    def _value(self, f: Activation, g: Activation, cov: Covariance) -> AnyArray:
+        found = pair_results(f, g, cov, rtol=RTOL)
+        if self.moved is None:
+            return found.value
+        return np.asarray(found.value + self.moved.choice([-1.0, 1.0], found.value.shape) * found.error)
 
 
 class DigitExpectations(Cached):
