@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.finite.arrays import AnyArray
-from kernelcalc.finite.curvature.hessian import HessianSplit, weighted_jacobian
+from kernelcalc.finite.curvature.hessian import HessianSplit, images, weighted_jacobian
 from kernelcalc.finite.curvature.pairs import CurvaturePairs
 from kernelcalc.finite.derivatives import hessian_trace, jacobian_gram, parameter_gradient
 from kernelcalc.machine import blas_threads
@@ -115,7 +115,7 @@ class Images:
     @classmethod
     def of(cls, split: HessianSplit, rows: AnyArray) -> Images:
         outputs: list[AnyArray] = []
-        s, i = split.images(rows, outputs)
+        s, i = images(split, rows, outputs)
         if not split.run.factored:
             return cls(rows=rows, s=s, i=i, roots=rows @ weighted_jacobian(split).T)
         points, _, rank = split.root.shape

@@ -147,11 +147,8 @@ class HessianSplit(Result):
         _require_part(part)
         return self._products(vectors, (part,))[0]
 
-    def images(self, vectors: ArrayLike, outputs: list[AnyArray] | None = None) -> tuple[AnyArray, AnyArray]:
+    def images(self, vectors: ArrayLike) -> tuple[AnyArray, AnyArray]:
         """S and I times the rows of ``vectors``, (m, P) each; what both need is computed once.
-
-        Of a fully connected network the derivatives of its outputs along the vectors, (m, N, n_out), are appended to
-        ``outputs``, a batch of vectors after the other.
 
         Raises
         ------
@@ -160,8 +157,7 @@ class HessianSplit(Result):
         ShapeError
             Vectors that are not (m, P).
         """
-        s, i = self._products(vectors, ("s", "i"), outputs)
-        return s, i
+        return images(self, vectors)
 
     def _products(self, values: ArrayLike, parts: tuple[Part, ...], outputs: Any = None) -> list[AnyArray]:
         net = self.run.net
@@ -229,6 +225,16 @@ class HessianSplit(Result):
             d_eta = c * run.d[layer] * de
             if with_s:
                 d_eta = d_eta + run.dd[layer] * e[layer] * dz[layer - 1]
+
+
+def images(split: HessianSplit, vectors: ArrayLike, outputs: list[AnyArray] | None = None) -> tuple[AnyArray, AnyArray]:
+    """:meth:`HessianSplit.images`.
+
+    Of a fully connected network the derivatives of its outputs along the vectors, (m, N, n_out), are appended to ``outputs``, a
+    batch of vectors after the other.
+    """
+    s, i = split._products(vectors, ("s", "i"), outputs)
+    return s, i
 
 
 def _require_part(part: object) -> None:
