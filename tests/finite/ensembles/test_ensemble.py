@@ -12,12 +12,7 @@ from stand_ins import SOFTPLUS, TANH, Architecture
 from kernelcalc.arrays import digest
 from kernelcalc.errors import DataFileError, InputError, KernelcalcError, OutputFileError, ShapeError
 from kernelcalc.finite import FiniteNetwork
-from kernelcalc.finite.ensembles.ensemble import (
-    MOMENT_FIELDS,
-    FiniteMoments,
-    moments_through_training,
-    train_ensemble,
-)
+from kernelcalc.finite.ensembles.ensemble import MOMENT_FIELDS, FiniteMoments, moments_through_training, train_ensemble
 from kernelcalc.finite.ensembles.records import EigenvalueRecord, MomentRecord
 from kernelcalc.finite.ensembles.trials import run_trials, trial_seeds
 
