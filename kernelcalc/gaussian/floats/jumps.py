@@ -48,10 +48,14 @@ class Jumps:
 
     def rounding(self, std: Array) -> Array:
         """Norm of what the coefficients lose where jumps are far larger than the function, as those of a steep ramp are."""
-        z = np.array(self.kinks)[:, None] / std
+        z = self.places(std)
         weight = (1 + np.abs(z)) * np.exp(-(z**2) / 4)
         orders = [np.abs(row)[:, None] * std**j for j, row in enumerate(self.polynomial) if j]
         return EPS * sum(((order * weight).sum(axis=0) for order in orders), np.zeros(std.size))
+
+    def places(self, std: Array) -> Array:
+        """The kinks in standard deviations, (kinks, rows); at variance 0, which knows none, as if that were 1."""
+        return np.asarray(np.array(self.kinks)[:, None] / np.where(std > 0, std, 1.0))
 
 
 @lru_cache(maxsize=256)
@@ -113,7 +117,7 @@ def jump_coefficients(jumps: Jumps, std: Array, low: Array, terms: int) -> Array
     """
     first, count = low.shape[2], terms
     found = np.zeros((count, std.size))
-    z = np.array(jumps.kinks)[:, None] / std
+    z = jumps.places(std)
     half = np.exp(-(z**2) / 4) / (2 * np.pi) ** 0.25
     # Times φ^{1/2} the recurrence stays bounded for every k; the other half of the weight comes with the jumps.
     heights = [np.array(row)[:, None] * std**j * half for j, row in enumerate(jumps.polynomial)]
@@ -131,6 +135,8 @@ def jump_coefficients(jumps: Jumps, std: Array, low: Array, terms: int) -> Array
                 carried[n] = (slope * carried[n] + (end * now).sum(axis=0)) / math.sqrt(k)
                 found[k] += carried[n]
         before, now = now, (z * now - math.sqrt(k - 1) * before) / math.sqrt(k)
+    # f of variance 0 is the constant f(0)
+    found[:, std == 0] = 0.0
     found[:first] = low[-1].T[:count]
     return np.ascontiguousarray(found.T)
 

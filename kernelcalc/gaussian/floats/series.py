@@ -413,12 +413,12 @@ def with_bounds(
 def relative_tails(series: HermiteSeries) -> np.ndarray:
     """For each K the largest √(Σ_{k≥K} f_k²) over the rows, relative to all computed coefficients: the cost of an early end.
 
-    Not relative to ‖f‖, of which the coefficients of a narrow peak hold a tiny part.
+    Not relative to ‖f‖, of which the coefficients of a narrow peak hold a tiny part. A row that overflows bounds none.
     """
     largest = np.zeros(series.coefficients.shape[1])
     for start in range(0, len(series.coefficients), ROW_BLOCK):
         energy = np.cumsum(series.coefficients[start : start + ROW_BLOCK, ::-1] ** 2, axis=1)
-        whole = np.where(energy[:, -1:] > 0, energy[:, -1:], 1.0)
+        whole = np.where(energy[:, -1:] == 0, 1.0, energy[:, -1:])
         energy /= whole
         np.maximum(largest, energy.max(axis=0)[::-1], out=largest)
-    return np.sqrt(largest)
+    return np.where(np.isnan(largest), np.inf, np.sqrt(largest))

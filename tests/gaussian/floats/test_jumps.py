@@ -61,17 +61,33 @@ def test_steep_exponentials_are_left_to_quadrature() -> None:
     assert series.coefficients[0, 0] == pytest.approx(float(whole), abs=1e-15)
 
 
-def test_expectations_beside_brute_force() -> None:
-    text, q, qp, c = "where(x>0, x, exp(x)-1)", 0.8, 1.7, 0.5
-    elu, _ = FUNCTIONS[text]
-    u, outer = _panels([0.0])
-    slope, spread = c / q, (qp - c * c / q) ** 0.5
+def brute_force(text: str, q: float, qp: float, c: float) -> float:
+    """E[f(a) f(b)] by panels in a and, within, in b, cut at the kinks."""
+    function, kinks = FUNCTIONS[text]
+    u, outer = _panels([p / q**0.5 for p in kinks])
+    spread = (qp - c * c / q) ** 0.5
     a = q**0.5 * u
     inner = np.empty_like(a)
-    for place, mean in enumerate(slope * a):
-        v, weight = _panels([-mean / spread])
-        inner[place] = np.sum(weight * elu(mean + spread * v) * np.exp(-(v**2) / 2)) / (2 * np.pi) ** 0.5
-    right = np.sum(outer * elu(a) * inner * np.exp(-(u**2) / 2)) / (2 * np.pi) ** 0.5
+    for place, mean in enumerate(c / q * a):
+        v, weight = _panels([(p - mean) / spread for p in kinks])
+        inner[place] = np.sum(weight * function(mean + spread * v) * np.exp(-(v**2) / 2)) / (2 * np.pi) ** 0.5
+    return float(np.sum(outer * function(a) * inner * np.exp(-(u**2) / 2)) / (2 * np.pi) ** 0.5)
+
+
+def test_expectations_beside_brute_force() -> None:
+    text, q, qp, c = "where(x>0, x, exp(x)-1)", 0.8, 1.7, 0.5
     found = kc.gaussian_expectation(text, text, q, qp, c, full_output=True)
-    assert float(found.value) == pytest.approx(right, rel=1e-13)
+    assert float(found.value) == pytest.approx(brute_force(text, q, qp, c), rel=1e-13)
     assert found.method == "series"
+
+
+@pytest.mark.parametrize("text", FUNCTIONS)
+def test_a_blank_point_changes_no_other(text: str) -> None:
+    """Without a bias its variance is 0, at which a kink lies no number of standard deviations away."""
+    X = np.array([[1.0, 0.4], [0.0, 0.0], [0.9, 0.7], [-0.3, 1.1]])
+    K = kc.MLP(text, depth=2, sigma_w=1.5, beta=0.0).kernels(X, only="sigma").sigma
+    first, at_zero = 1.125 * X @ X.T, float(FUNCTIONS[text][0](np.array(0.0)))
+    for i, j in ((0, 2), (0, 3), (2, 3)):
+        right = 2.25 * brute_force(text, first[i, i], first[j, j], first[i, j])
+        assert K[i, j] == pytest.approx(right, rel=1e-12)
+    assert K[1, 1] == pytest.approx(2.25 * at_zero**2, rel=1e-14)

@@ -342,3 +342,6 @@ def test_tails_relative_to_the_computed_coefficients():
     series = with_bounds(coefficients, np.ones(600), np.zeros(600))
     wanted = [max(np.linalg.norm(row[k:]) / np.linalg.norm(row) for row in coefficients if row.any()) for k in range(7)]
     np.testing.assert_allclose(relative_tails(series), wanted, rtol=1e-14)
+    # a row that overflowed says nothing of where the others end
+    coefficients[7, 2] = np.nan
+    assert np.isinf(relative_tails(with_bounds(coefficients, np.ones(600), np.zeros(600)))).all()
