@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.arguments import shown
-from kernelcalc.errors import InputError
+from kernelcalc.errors import InputError, PrecisionWarning, warn
 from kernelcalc.expressions import exact as algebra
 from kernelcalc.expressions.compiling import compile_expression
 from kernelcalc.expressions.orthant import BinormalCDF, OwensT
@@ -20,6 +20,8 @@ from kernelcalc.gaussian.expectation import gaussian_expectation
 from kernelcalc.kernels.symbolic.expectation import GaussianExpectation
 
 ARGUMENTS = (algebra.q, algebra.qp, algebra.c)
+# The larger of two, as the languages have it.
+MAXIMUM: Any = sp.Function("maximum")
 
 
 def to_numpy(expr: sp.Expr, args: tuple[sp.Symbol, ...] = ARGUMENTS) -> Callable[..., NDArray[np.float64]]:
@@ -27,7 +29,9 @@ def to_numpy(expr: sp.Expr, args: tuple[sp.Symbol, ...] = ARGUMENTS) -> Callable
 
     arcsin(c/√(AB)) is computed as arctan2(c, √(AB − c²)), accurate near ρ = ±1 to the rounding of the inputs; what has no
     closed form is computed by :func:`kernelcalc.gaussian_expectation`. At coinciding points use the kernel with
-    ``diagonal=True``: the off-diagonal formula of a deep kinked network cannot know there that its inputs are equal.
+    ``diagonal=True``: the off-diagonal formula of a deep kinked network cannot know there that its inputs are equal. Where
+    a formula has no value, as those with kinks away from 0 at coinciding points, a :class:`~kernelcalc.errors.PrecisionWarning`
+    says so.
 
     Raises
     ------
@@ -68,18 +72,30 @@ def to_numpy(expr: sp.Expr, args: tuple[sp.Symbol, ...] = ARGUMENTS) -> Callable
         for _, inner, covariance in steps:
             numbers = np.broadcast_arrays(arrays[0], *covariance(*arrays))[1:]
             arrays.append(gaussian_expectation(_activation(inner.f), _activation(inner.g), *numbers))
-        (out,) = last(*arrays)
-        return np.broadcast_to(np.asarray(out, dtype=float), arrays[0].shape)[()]
+        return _finished(last, arrays)
 
     if not steps:
         # Closed forms need nothing but NumPy and SciPy.
         def closed(*values: Any) -> NDArray[np.float64]:
-            arrays = np.broadcast_arrays(*(np.asarray(v, dtype=float) for v in values))
-            (out,) = last(*arrays)
-            return np.broadcast_to(np.asarray(out, dtype=float), arrays[0].shape)[()]
+            return _finished(last, np.broadcast_arrays(*(np.asarray(v, dtype=float) for v in values)))
 
         return closed
     return function
+
+
+def _finished(formula: Callable[..., Any], arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Values of a compiled formula at arrays of one shape."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        (out,) = formula(*arrays)
+    out = np.broadcast_to(np.asarray(out, dtype=float), arrays[0].shape)
+    lost = np.isnan(out) & ~np.any([np.isnan(one) for one in arrays], axis=0)
+    if lost.any():
+        warn(
+            f"the formula has no value at {lost.sum()} of {lost.size} places, NaN there; at coinciding points take "
+            "kernel(..., diagonal=True), for others kernels in numbers",
+            PrecisionWarning,
+        )
+    return out[()]
 
 
 def _activation(expr: sp.Expr) -> Any:
@@ -87,7 +103,11 @@ def _activation(expr: sp.Expr) -> Any:
 
 
 def stable(expr: sp.Expr) -> sp.Expr:
-    """Inverse sines as arctan2 and determinants as differences of squares, which keep their digits near ρ = ±1."""
+    """Inverse sines as arctan2 and determinants as differences of squares, which keep their digits near ρ = ±1.
+
+    e^s cosh u, which waves of large variances have, as :math:`e^{s+|u|} (1 + e^{-2|u|})/2`, and e^s sinh u as that times
+    tanh u: neither overflows before the product does.
+    """
 
     def inverse_sine(u: sp.Expr) -> sp.Expr:
         top, bottom = sp.fraction(sp.together(u) if u.is_Add else u)
@@ -102,10 +122,25 @@ def stable(expr: sp.Expr) -> sp.Expr:
         side = sp.Mul(*(s.base if s.is_Pow and s.exp == 2 else sp.sqrt(s) for s in parts))
         return _difference(base - squares[0], side) ** power
 
-    return expr.replace(sp.asin, inverse_sine).replace(
+    found = expr.replace(sp.asin, inverse_sine).replace(
         lambda e: isinstance(e, sp.Pow) and e.exp.is_Rational and e.exp.q == 2 and e.base.is_Add,
         lambda e: root(e.base, e.exp),
     )
+    return found.replace(lambda e: e.is_Mul and e.has(sp.exp) and e.has(sp.cosh, sp.sinh), _with_exponent)
+
+
+def _with_exponent(product: sp.Expr) -> sp.Expr:
+    """A product of exponentials and hyperbolic functions with one exponent."""
+    waves = [f for f in product.args if isinstance(f, sp.cosh | sp.sinh)]
+    others = [f for f in product.args if isinstance(f, sp.exp)]
+    if not waves or not others:
+        return product
+    rest = sp.Mul(*(f for f in product.args if f not in waves and f not in others))
+    sizes = [sp.Abs(f.args[0], evaluate=False) for f in waves]
+    shapes = [(1 + sp.exp(-2 * size)) / 2 for size in sizes]
+    signs = [sp.tanh(f.args[0]) for f in waves if isinstance(f, sp.sinh)]
+    exponent = sp.Add(*(f.args[0] for f in others), *sizes)
+    return sp.Mul(rest, sp.exp(exponent), *shapes, *signs)
 
 
 def _difference(product: sp.Expr, side: sp.Expr) -> sp.Expr:
@@ -125,6 +160,9 @@ def source(
 ) -> str:
     """Source text of a function of (q, qp, c) in ``"numpy"``, ``"jax"`` or ``"c"``, with common subexpressions named.
 
+    It computes as :func:`to_numpy` does: inverse sines as arctan2, at coinciding points too. Where that would warn, the text
+    gives NaN.
+
     Raises
     ------
     InputError
@@ -137,7 +175,8 @@ def source(
     <BLANKLINE>
     <BLANKLINE>
     def kernel(q, qp, c):
-        return numpy.arcsin(c/(numpy.sqrt(q)*numpy.sqrt(qp)))
+        t0 = numpy.sqrt(q*qp)
+        return numpy.arctan2(c, numpy.sqrt(numpy.maximum(0, (-c + t0)*(c + t0))))
     <BLANKLINE>
     """
     languages = ("c", "jax", "numpy")
@@ -154,12 +193,15 @@ def source(
         raise InputError(f"functions that {language} has", "bivariate normal probabilities", "use language='numpy'")
     names = {s: sp.Symbol(str(s).replace("'", "p")) for s in args}
     expr = expr.rewrite(OwensT) if expr.has(BinormalCDF) else expr
-    steps, (result,) = sp.cse([expr.xreplace(names)], symbols=sp.numbered_symbols("t"))
+    # SymPy prints Max as what needs functools, in C as fmax
+    expr = stable(expr.xreplace(names)).replace(sp.Max, MAXIMUM)
+    steps, (result,) = sp.cse([expr], symbols=sp.numbered_symbols("t"))
     signature = [str(names[s]) for s in args]
     if language == "c":
-        lines = [f"    const double {s} = {sp.ccode(v)};" for s, v in steps]
+        options = {"user_functions": {"maximum": "fmax"}}
+        lines = [f"    const double {s} = {sp.ccode(v, **options)};" for s, v in steps]
         head = ", ".join(f"double {s}" for s in signature)
-        body = "\n".join([*lines, f"    return {sp.ccode(result)};"])
+        body = "\n".join([*lines, f"    return {sp.ccode(result, **options)};"])
         return f"#include <math.h>\n\ndouble {name}({head})\n{{\n{body}\n}}\n"
     text, modules = _python(language)
     lines = [f"    {s} = {text(v)}" for s, v in steps]
@@ -172,7 +214,15 @@ def _python(language: str) -> tuple[Callable[[sp.Expr], str], tuple[str, ...]]:
     from sympy.printing.numpy import JaxPrinter, SciPyPrinter
 
     if language == "jax":
-        printer = JaxPrinter({"user_functions": {"erf": "jax.scipy.special.erf"}})
+        printer = JaxPrinter(
+            {
+                "user_functions": {
+                    "erf": "jax.scipy.special.erf",
+                    "atan2": "jax.numpy.arctan2",
+                    "maximum": "jax.numpy.maximum",
+                }
+            }
+        )
         return printer.doprint, ("jax", "jax.numpy")
-    printer = SciPyPrinter({"user_functions": {"OwensT": "scipy.special.owens_t"}})
+    printer = SciPyPrinter({"user_functions": {"OwensT": "scipy.special.owens_t", "maximum": "numpy.maximum"}})
     return printer.doprint, ("numpy", "scipy.special")
