@@ -54,6 +54,8 @@ def _finite(jumps: list[Any]) -> tuple[float, ...]:
 
 
 def _real(values: Any) -> np.ndarray:
+    if type(values) is np.ndarray and values.dtype == np.float64:
+        return values
     array = plain(values, "values")
     try:
         if array.dtype == object:

@@ -171,8 +171,13 @@ def ntk(net: Parameters, x: AnyArray, x2: AnyArray | None = None) -> AnyArray:
     with blas_threads(net.work(len(x))):
         left = forward(net, x)
         right = left if x2 is None else forward(net, x2)
-        gram = jacobian_gram(left, left.output_cotangents(), right, left_is_right=x2 is None)
-    if net.n_out == 1:
+        return run_ntk(left, right)
+
+
+def run_ntk(left: Forward, right: Forward) -> AnyArray:
+    """:func:`ntk` of passes that are done; the second may be the first."""
+    gram = jacobian_gram(left, left.output_cotangents(), right, left_is_right=right is left)
+    if left.net.n_out == 1:
         return gram[..., 0, :, 0, :]
     return np.einsum("...asbt->...stab", gram) + 0.0  # no -0.0 between outputs that share nothing
 
@@ -279,6 +284,11 @@ class Problem:
         """The problem on some of the points (its loss is the mean over these)."""
         return Problem(x=self.x[rows], targets=self.targets[rows], loss=self.loss)
 
+    def of_type(self, dtype: Any) -> Problem:
+        """The same with points and targets of that number type."""
+        x, targets = (part.astype(dtype, copy=False) for part in (self.x, self.targets))
+        return Problem(x=x, targets=targets, loss=self.loss)
+
     def slope(self, outputs: AnyArray) -> AnyArray:
         """∂C/∂f, (N, n_out), or that of every network, (E, N, n_out)."""
         return self._of_each(self.loss.gradient, outputs)
@@ -299,7 +309,11 @@ class Problem:
 
     def values(self, net: Parameters) -> AnyArray:
         """C of every network, (E,)."""
-        return np.array([self.loss.value(one, self.targets) for one in forward(net, self.x).outputs])
+        return self.values_at(forward(net, self.x).outputs)
+
+    def values_at(self, outputs: AnyArray) -> AnyArray:
+        """C of outputs (E, N, n_out), (E,)."""
+        return np.array([self.loss.value(one, self.targets) for one in outputs])
 
     def gradient(self, net: Parameters) -> AnyArray:
         """∂C/∂θ, (P,), or that of every network, (E, P)."""

@@ -14,6 +14,8 @@ would go alone; what this saves is the overhead of every call.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from kernelcalc.finite.arrays import AnyArray
@@ -23,9 +25,15 @@ from kernelcalc.finite.parameters import Parameters
 
 # Points and weights from and up to which the detour pays (measured: as fast at width 128 with 5 points, 256 with 20).
 _MOST_POINTS, _FEWEST_WEIGHTS = 1 / 12, 2**14
-# Networks side by side at most, and the parameters of all of them: what a processor's cache holds (measured, 5 points, passes
-# of 1, 4, 16 and 32 networks, μs each: width 64: 71, 24, 12, 10; 128: 83, 38, 26, 27; 256: 157, 110, 169, 179).
-_MOST_TOGETHER, _PARAMETERS_TOGETHER = 16, 2**18
+# Networks side by side at most, and the parameters of all of them: what a processor's cache holds (measured, 5 points, flows
+# to t = 10 of 1, 3, 6 and 16 networks, ms each: width 64: 19, 7.3, 5.5, 3.2; 128: 21, 15, 13, 7.9; 256: 36, 24, 21, 20).
+_MOST_TOGETHER, _PARAMETERS_TOGETHER = 16, 2**19
+# Slopes in float32: how far they move θ over √T (√C(0) + ‖Y‖_∞) times float32's eps (measured: less in 9 of 10 of 85 flows of
+# width 64, whose steps differ a little in length; at most 0.7 of tol in all), and what points and σ_w may be, or their
+# inverse, so that nothing leaves its range.
+_ROUNDING, _MODERATE = 32.0, 100.0
+# A sum of squares may cancel up to here, which leaves six digits.
+_LEFT = 1e-10
 # Of SciPy's RK45, whose steps these are.
 _SAFETY, _LEAST_FACTOR, _LARGEST_FACTOR, _ORDER = 0.9, 0.2, 10.0, 5
 
@@ -40,6 +48,21 @@ def networks_together(net: Parameters, problem: Problem) -> int:
     if not _has_few_points(net, problem):
         return 1
     return max(1, min(_MOST_TOGETHER, _PARAMETERS_TOGETHER // net.n_parameters))
+
+
+def slope_type(net: Parameters, losses: AnyArray, problem: Problem, end: float, tol: float) -> np.dtype[Any]:
+    r"""float32 where slopes in it move θ by less than ``tol`` in all, else the network's own number type.
+
+    Under gradient flow of a loss that is never negative θ goes no further than :math:`\sqrt{T\, C(0)}`, and outputs that are
+    off by δ in root mean square, as other targets would be, move it by at most :math:`\sqrt{T}\, δ`; for rounding δ is of the
+    size of ε |f|. Along a kink two flows that are close may be further apart than ``tol`` after a step.
+    """
+    sizes = net.sigma_w, float(np.abs(problem.x).max())
+    moderate = problem.loss.name == "mse" and all(1 / _MODERATE < size < _MODERATE for size in sizes)
+    moderate = moderate and not any(getattr(act, "kinks", ()) for act in net.activations)
+    path = end**0.5 * (float(losses.max()) ** 0.5 + float(np.abs(problem.targets).max()))
+    single = np.dtype(np.float32)
+    return single if moderate and _ROUNDING * np.finfo(single).eps * path <= tol else net.dtype
 
 
 def _has_few_points(net: Parameters, problem: Problem) -> bool:
@@ -84,6 +107,8 @@ class FactoredSteps:
         The last time.
     tol : float
         Bound on the error of a step in ‖θ‖₂, of each network.
+    slopes : dtype, optional
+        What slopes are computed in; by default in the network's number type.
 
     Attributes
     ----------
@@ -111,10 +136,14 @@ class FactoredSteps:
     moved: AnyArray
     stuck: AnyArray
 
-    def __init__(self, net: Parameters, theta: AnyArray, problem: Problem, end: float, tol: float) -> None:
+    def __init__(
+        self, net: Parameters, theta: AnyArray, problem: Problem, end: float, tol: float, slopes: Any = None
+    ) -> None:
         from scipy.integrate import RK45
 
-        self.net, self._problem, self._end, self._tol = net, problem, end, tol
+        self.net, self._end, self._tol = net, end, tol
+        self._type = net.dtype if slopes is None else np.dtype(slopes)
+        self._problem = problem.of_type(self._type)
         self._a, self._b, self._e, self._p = RK45.A, RK45.B, RK45.E, RK45.P
         # the state is float64 also for float32 networks: small steps would be lost to rounding
         self.y = theta.astype(np.float64)
@@ -123,7 +152,7 @@ class FactoredSteps:
         self.steps, self._rejected = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=bool)
         self.moved, self.stuck = self._rejected, self._rejected
         # −∇C of every stage as factors: activations a^ℓ and cotangents η^{ℓ+1} by weight layer, (M, stage, N, n)
-        shape, dtype = (count, len(self._e), n), problem.x.dtype
+        shape, dtype = (count, len(self._e), n), self._type
         self._left = [np.empty((*shape, size if layer else 0), dtype) for layer, size in enumerate(net.sizes[:-1])]
         self._right = [np.empty((*shape, size), dtype) for size in net.sizes[1:]]
         self._look(self._at(self.y), 0)
@@ -144,7 +173,7 @@ class FactoredSteps:
         y = self._combined(h[:, None] * self._b)
         y += self.y
         self._look(self._at(y), len(self._b))
-        error = np.linalg.norm(self._combined(h[:, None] * self._e), axis=1) / self._tol
+        error = self._size(h[:, None] * self._e) / self._tol
         with np.errstate(divide="ignore"):
             factor = _SAFETY * error ** (-1 / _ORDER)
         self.moved = error < 1
@@ -182,7 +211,7 @@ class FactoredSteps:
         return np.asarray(np.minimum(np.minimum(100 * rough, step), self._end))
 
     def _at(self, y: AnyArray) -> Parameters:
-        return self.net.at(y.astype(self.net.dtype, copy=False))
+        return self.net.at(y.astype(self._type, copy=False))
 
     def _look(self, net: Parameters, stage: int) -> None:
         """Keep the slope at these parameters as that of a stage."""
@@ -210,10 +239,22 @@ class FactoredSteps:
             np.multiply(-self.net.beta, right.sum(axis=-2), out=biases[layer])
         return result
 
+    def _size(self, coefficients: AnyArray) -> AnyArray:
+        r"""‖Σ_j coefficient_j ∇C_j‖₂ of every network, from inner products: :math:`‖L^T R‖^2 = Σ (L L^T) ∘ (R R^T)`."""
+        square, whole = np.zeros(len(coefficients)), np.zeros(len(coefficients))
+        for c, (left, right) in zip(self.net.scales, self._stacked(coefficients, slice(None)), strict=True):
+            left, right = left.astype(np.float64, copy=False), right.astype(np.float64, copy=False)
+            terms = c * c * (left @ left.swapaxes(-1, -2)) * (right @ right.swapaxes(-1, -2))
+            square += terms.sum(axis=(-2, -1)) + self.net.beta**2 * (right.sum(axis=-2) ** 2).sum(axis=-1)
+            whole += np.trace(terms, axis1=-2, axis2=-1)
+        if (square > _LEFT * whole).all():
+            return np.sqrt(square)
+        return np.asarray(np.linalg.norm(self._combined(coefficients), axis=1))
+
     def _stacked(self, coefficients: AnyArray, rows: slice | AnyArray) -> list[tuple[AnyArray, AnyArray]]:
         """a_j and coefficient_j η_j of all stages below each other, one pair a layer."""
         count, stages = coefficients.shape
-        factors = coefficients.astype(self.net.dtype)[:, :, None, None]
+        factors = coefficients.astype(self._type)[:, :, None, None]
         found: list[tuple[AnyArray, AnyArray]] = []
         for left, right in zip(self._left, self._right, strict=True):
             scaled = factors * right[rows, :stages]

@@ -80,11 +80,11 @@ def flow(
 
 
 def side_by_side(
-    net: Parameters, theta: AnyArray, problem: Problem, times: AnyArray, tol: float
+    net: Parameters, theta: AnyArray, problem: Problem, times: AnyArray, tol: float, slopes: Any = None
 ) -> Iterator[tuple[float, AnyArray]]:
     """Times and parameters (E, P) there of networks like ``net`` from θ (E, P) on, each in steps of its own.
 
-    ``tol`` bounds the error of a step of each in ‖θ‖₂.
+    ``tol`` bounds the error of a step of each in ‖θ‖₂; ``slopes`` is their number type, by default that of ``net``.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def side_by_side(
     if done == len(times):
         return
     with np.errstate(over="ignore", invalid="ignore"), one_blas_thread():
-        solver = FactoredSteps(net, theta, problem, float(times[-1]), tol)
+        solver = FactoredSteps(net, theta, problem, float(times[-1]), tol, slopes)
     _require_start(solver.speed, solver.h_abs)
     # by network the number of the next time, by time what is known of it
     ahead, known = np.full(len(theta), done), defaultdict[int, AnyArray](lambda: np.empty_like(theta))

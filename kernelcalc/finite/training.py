@@ -18,7 +18,7 @@ from kernelcalc.errors import InputError, IntegrationError, MissingExtraError
 from kernelcalc.finite.arrays import AnyArray, finite_array, finite_number, whole_number
 from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.derivatives import Problem
-from kernelcalc.finite.factored import factors_pay, networks_together
+from kernelcalc.finite.factored import factors_pay, networks_together, slope_type
 from kernelcalc.finite.flow import State, flow, side_by_side
 from kernelcalc.finite.losses import Loss
 from kernelcalc.finite.parameters import Parameters
@@ -216,7 +216,7 @@ def train(
 
 
 def train_together(
-    nets: Sequence[Net], problem: Problem, times: AnyArray, tol: float
+    nets: Sequence[Net], problem: Problem, times: AnyArray, tol: float, *, single: bool = False
 ) -> Iterator[tuple[slice, float, AnyArray, AnyArray]]:
     """Gradient flow of networks of one architecture, side by side where that is faster; each as in :func:`train`.
 
@@ -228,6 +228,9 @@ def train_together(
         Points, targets and loss of all of them.
     times, tol
         As a :class:`Schedule` has them.
+    single : bool
+        Slopes of networks side by side in float32 where that moves θ by less than ``tol`` in all
+        (:func:`~kernelcalc.finite.factored.slope_type`).
 
     Yields
     ------
@@ -239,20 +242,26 @@ def train_together(
     IntegrationError
         As :func:`train`, of any of the networks.
     """
-    size = networks_together(nets[0], problem)
+    groups = -(-len(nets) // networks_together(nets[0], problem))
+    # of nearly equal sizes
+    size = -(-len(nets) // groups)
     for start in range(0, len(nets), size):
         members = slice(start, min(start + size, len(nets)))
-        for time, theta in _passed(nets[members], problem, times, tol):
+        for time, theta in _passed(nets[members], problem, times, tol, single):
             yield members, time, theta, _losses(nets[0], theta, problem, time)
 
 
 def _passed(
-    nets: Sequence[Parameters], problem: Problem, times: AnyArray, tol: float
+    nets: Sequence[Parameters], problem: Problem, times: AnyArray, tol: float, single: bool = False
 ) -> Iterator[tuple[float, AnyArray]]:
     """Times and parameters (M, P) there under gradient flow."""
     first = nets[0]
     if len(nets) > 1 or factors_pay(first, problem):
-        yield from side_by_side(first, np.stack([net.parameters for net in nets]), problem, times, tol)
+        theta = np.stack([net.parameters for net in nets])
+        slopes = first.dtype
+        if single:
+            slopes = slope_type(first, _losses(first, theta, problem, 0.0), problem, float(times[-1]), tol)
+        yield from side_by_side(first, theta, problem, times, tol, slopes)
     else:
         for state in flow(_velocity(first, problem), first.parameters, times, tol):
             yield state.time, state.theta[None]

@@ -7,7 +7,7 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from kernelcalc.arguments import path_of
 from kernelcalc.errors import OutputFileError, ShapeError
 from kernelcalc.output.recipe import metadata
-from kernelcalc.output.style import finish
+from kernelcalc.output.style import finish, laid_out
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -165,7 +165,7 @@ def write_figure(path: str | os.PathLike[str], figure: Any, *, recipe: str = "")
     """
     ending = Path(path).suffix.lstrip(".").lower() or "png"
     finish(figure)
-    with atomic_file(path) as file:
+    with atomic_file(path) as file, laid_out(figure) if ending == "png" else nullcontext():
         figure.savefig(file, format=ending, metadata=metadata(ending, recipe))
     return Path(path)
 

@@ -210,6 +210,25 @@ def finish(figure: Any) -> None:
         _break(figure._suptitle if hasattr(figure, "_suptitle") else None, width)
 
 
+@contextmanager
+def laid_out(figure: Any) -> Iterator[None]:
+    """The figure's layout made once, at the resolution of files of pixels, and off within the block.
+
+    Saving a figure that has a layout draws it twice, the first time for the layout alone (of matplotlib 3.10).
+    """
+    engine, shown_dpi, dpi = figure.get_layout_engine(), figure.dpi, setting("savefig.dpi")
+    try:
+        if engine is not None:
+            figure.dpi = shown_dpi if dpi == "figure" else dpi
+            engine.execute(figure)
+            figure.dpi = shown_dpi
+            figure.set_layout_engine(None)
+        yield
+    finally:
+        figure.dpi = shown_dpi
+        figure.set_layout_engine(engine)
+
+
 def _break(title: Any, inches: float) -> None:
     if title is None:
         return

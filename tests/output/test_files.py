@@ -84,6 +84,26 @@ def test_figure(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("layout", ["constrained", "tight", None])
+@pytest.mark.parametrize("dpi", ["figure", 170])
+def test_a_layout_made_once_gives_the_pixels_that_matplotlib_gives(tmp_path, layout, dpi):
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    files = []
+    with mpl.rc_context({"savefig.dpi": dpi, "savefig.bbox": None}):
+        for save in (lambda path, figure: figure.savefig(path), write_figure):
+            figure = Figure(figsize=(4, 2), layout=layout)
+            for number, ax in enumerate(figure.subplots(1, 2)):
+                ax.plot([0, 10.0**number])
+                ax.set(title="two\nlines", xlabel="$x^2$", ylabel="a label")
+            engine, resolution = figure.get_layout_engine(), figure.dpi
+            save(tmp_path / f"{len(files)}.png", figure)
+            assert (figure.get_layout_engine(), figure.dpi) == (engine, resolution)
+            files.append(mpl.image.imread(tmp_path / f"{len(files)}.png"))
+    np.testing.assert_array_equal(*files)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names")
 def test_pipes_and_links_are_written_to_and_not_replaced(tmp_path):
     pipe, link, kept = tmp_path / "pipe", tmp_path / "link.csv", tmp_path / "kept.csv"

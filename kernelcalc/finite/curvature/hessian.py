@@ -77,7 +77,11 @@ class HessianSplit(Result):
     @classmethod
     def at(cls, net: Parameters, problem: Problem) -> HessianSplit:
         """The same for points and targets that are already checked."""
-        run = forward(net, problem.x)
+        return cls.of_run(forward(net, problem.x), problem)
+
+    @classmethod
+    def of_run(cls, run: Forward, problem: Problem) -> HessianSplit:
+        """The same for a pass that is done."""
         return cls(run=run, residual=problem.slope(run.outputs), root=problem.hessian_root(run.outputs))
 
     @classmethod

@@ -13,29 +13,30 @@ from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.curvature.moments import DEFLATION, moments_of, require_finite
 from kernelcalc.finite.curvature.outer import outer_products_pay
 from kernelcalc.finite.curvature.pairs import CurvaturePairs
-from kernelcalc.finite.derivatives import Problem
-from kernelcalc.finite.parameters import Parameters
+from kernelcalc.finite.derivatives import Forward, Problem
 
 
 def moments_of_networks(
-    nets: Parameters, problem: Problem, seeds: Sequence[Any], *, kmax: int, probes: int, pairs: CurvaturePairs | None
+    run: Forward, problem: Problem, seeds: Sequence[Any], *, kmax: int, probes: int, pairs: CurvaturePairs | None
 ) -> dict[str, AnyArray]:
     """The moments of fully connected networks side by side, without dense matrices: fields with the network as first axis.
+
+    ``run`` is their pass at the problem's points.
 
     ``seeds`` are one a network, ``pairs`` :func:`~kernelcalc.finite.curvature.pairs.unit_pairs` of all of them. At more than a
     few points they are taken one by one.
     """
     generators, sampling = [random_generator(seed) for seed in seeds], (probes, DEFLATION, 0, 0)
     with np.errstate(over="ignore", invalid="ignore"):
-        loss, split = problem.values(nets), HessianSplit.at(nets, problem)
+        loss, split = problem.values_at(run.outputs), HessianSplit.of_run(run, problem)
         if kmax < 3 or outer_products_pay(split, kmax):
             found = moments_of(split, kmax, sampling, generators, pairs=pairs)
         else:
             known = [None] * len(loss) if pairs is None else pairs.each()
             each = [
                 moments_of(HessianSplit.at(net, problem), kmax, sampling, [generator], pairs=own)
-                for net, generator, own in zip(nets.each(), generators, known, strict=True)
+                for net, generator, own in zip(run.net.each(), generators, known, strict=True)
             ]
             found = {name: np.stack([one[name] for one in each]) for name in each[0]}
-    require_finite(loss, "loss", nets.dtype)
+    require_finite(loss, "loss", run.net.dtype)
     return found | {"loss": loss}

@@ -23,7 +23,7 @@ from kernelcalc.finite.curvature.hessian import HessianSplit
 from kernelcalc.finite.curvature.moments import hessian_moments
 from kernelcalc.finite.curvature.pairs import CurvaturePairs, curvature_pairs, unit_pairs
 from kernelcalc.finite.curvature.together import moments_of_networks
-from kernelcalc.finite.derivatives import Problem, forward, unit_traces
+from kernelcalc.finite.derivatives import Problem, forward, run_ntk, unit_traces
 from kernelcalc.finite.ensembles.fingerprint import architecture
 from kernelcalc.finite.ensembles.records import MOMENT_FIELDS
 from kernelcalc.finite.ensembles.trace_gradients import HAND_MADE_DEPTH, SHIFT, STENCIL, trace_derivatives
@@ -51,8 +51,12 @@ def mean_ntk(net: FiniteNetwork, X: Any) -> AnyArray:
     >>> mean_ntk(fin, [[3.0]])
     array([[10.]])
     """
-    theta = net.ntk(X)
-    return theta if net.n_out == 1 else np.einsum("...stcc->...st", theta) / net.n_out
+    return _mean(net.ntk(X), net.n_out)
+
+
+def _mean(theta: AnyArray, n_out: int) -> AnyArray:
+    """Over the diagonal blocks a = b."""
+    return theta if n_out == 1 else np.einsum("...stcc->...st", theta) / n_out
 
 
 def trace_gradient_kernel(net: FiniteNetwork, X: Any, probes: int = 8, rng: Any = 0) -> AnyArray:
@@ -250,7 +254,7 @@ class _Task:
         states = [sample.generate_state(1)[0] for _, sample in drawn]
         problem = Problem.of(nets[0], self.X, self.Y, "mse")
         found: list[dict[str, AnyArray]] = []
-        for members, passed in groupby(train_together(nets, problem, self.times, self.tol), itemgetter(0)):
+        for members, passed in groupby(train_together(nets, problem, self.times, self.tol, single=True), itemgetter(0)):
             own, rows = states[members], []
             start, pairs = self._start(_beside([net.parameters for net in nets[members]], nets[0]), problem, own)
             for _, time, theta, _ in passed:
@@ -281,13 +285,16 @@ class _Task:
         options: dict[str, Any] = {"kmax": self.kmax, "probes": self.probes}
         if pairs is None:
             pairs = self._pairs(now, problem)
-        values = {"theta": mean_ntk(now, self.X), "lam": trace_gradient_kernel(now, self.X, rng=states[0])}
         if isinstance(now, LayeredNetwork):
+            values = {"theta": mean_ntk(now, self.X), "lam": trace_gradient_kernel(now, self.X, rng=states[0])}
             moments = hessian_moments(now, self.X, self.Y, dense=False, rng=states[0], **options)
             values |= {name: np.asarray(getattr(moments, name)) for name in MOMENT_FIELDS}
-        else:
-            values |= moments_of_networks(now, problem, states, pairs=pairs, **options)
-        return _of_each(now, values)
+            return _of_each(now, values)
+        run = forward(now, problem.x)
+        shallow = now.depth <= HAND_MADE_DEPTH
+        lam = trace_derivatives(run) / now.n_out if shallow else trace_gradient_kernel(now, self.X)
+        found = moments_of_networks(run, problem, states, pairs=pairs, **options)
+        return {"theta": _mean(run_ntk(run, run), now.n_out), "lam": lam, **found}
 
     def _pairs(self, nets: FiniteNetwork, problem: Problem) -> CurvaturePairs | None:
         """With one output Υ and Tr S² come from the same sums."""
