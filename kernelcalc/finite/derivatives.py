@@ -13,7 +13,7 @@ outputs (E, N, n_out), cotangents (n_out, E, N, n_ℓ), gradients (E, P).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, singledispatch
 from typing import Any, ClassVar
@@ -24,6 +24,9 @@ from kernelcalc.finite.arrays import AnyArray
 from kernelcalc.finite.losses import Loss, get_loss
 from kernelcalc.finite.parameters import Parameters, require_network
 from kernelcalc.machine import blas_threads, keep_freed_memory
+
+# σ_w and points between this and its inverse keep products of eight of them far from the ends of float32.
+_MODERATE = 100.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,6 +57,17 @@ class Forward:
             for act, z in zip(self.net.activations, self.z[1:], strict=True)
         ]
         return [self.z[0], *values]
+
+    def of_type(self, dtype: Any) -> Forward:
+        """The same numbers in another type, derivatives too, which are not computed again."""
+
+        def cast(parts: Iterable[AnyArray]) -> list[AnyArray]:
+            return [part.astype(dtype, copy=False) for part in parts]
+
+        net = self.net.holding(cast(self.net.weights), cast(self.net.biases))
+        other = Forward(net=net, z=cast(self.z), a=cast(self.a), outputs=self.outputs.astype(dtype, copy=False))
+        vars(other).update(d=cast(self.d), dd=cast(self.dd))
+        return other
 
     def layer_kernels(self, other: Forward | None = None) -> list[AnyArray]:
         """K^ℓ(s, t) = c_ℓ² a_s·a_t + β², one matrix a weight layer."""
@@ -283,6 +297,11 @@ class Problem:
     def batch(self, rows: AnyArray) -> Problem:
         """The problem on some of the points (its loss is the mean over these)."""
         return Problem(x=self.x[rows], targets=self.targets[rows], loss=self.loss)
+
+    def is_moderate(self, net: Parameters) -> bool:
+        """Whether points and σ_w are of a size that float32 has room for."""
+        sizes = net.sigma_w, float(np.abs(self.x).max())
+        return all(1 / _MODERATE < size < _MODERATE for size in sizes)
 
     def of_type(self, dtype: Any) -> Problem:
         """The same with points and targets of that number type."""

@@ -29,11 +29,10 @@ _MOST_POINTS, _FEWEST_WEIGHTS = 1 / 12, 2**14
 # to t = 10 of 1, 3, 6 and 16 networks, ms each: width 64: 19, 7.3, 5.5, 3.2; 128: 21, 15, 13, 7.9; 256: 36, 24, 21, 20).
 _MOST_TOGETHER, _PARAMETERS_TOGETHER = 16, 2**19
 # Slopes in float32: how far they move θ over √T (√C(0) + ‖Y‖_∞) times float32's eps (measured: less in 9 of 10 of 85 flows of
-# width 64, whose steps differ a little in length; at most 0.7 of tol in all), and what points and σ_w may be, or their
-# inverse, so that nothing leaves its range.
-_ROUNDING, _MODERATE = 32.0, 100.0
+# width 64, whose steps differ a little in length; at most 0.7 of tol in all).
+_PATH_ROUNDING = 32.0
 # A sum of squares may cancel up to here, which leaves six digits.
-_LEFT = 1e-10
+_CANCELLED = 1e-10
 # Of SciPy's RK45, whose steps these are.
 _SAFETY, _LEAST_FACTOR, _LARGEST_FACTOR, _ORDER = 0.9, 0.2, 10.0, 5
 
@@ -50,19 +49,18 @@ def networks_together(net: Parameters, problem: Problem) -> int:
     return max(1, min(_MOST_TOGETHER, _PARAMETERS_TOGETHER // net.n_parameters))
 
 
-def slope_type(net: Parameters, losses: AnyArray, problem: Problem, end: float, tol: float) -> np.dtype[Any]:
-    r"""float32 where slopes in it move θ by less than ``tol`` in all, else the network's own number type.
+def slope_type(net: Parameters, loss: float, problem: Problem, end: float, tol: float) -> np.dtype[Any]:
+    r"""float32 where slopes in it move θ by less than ``tol`` in all, else the network's own number type; C(0) is ``loss``.
 
     Under gradient flow of a loss that is never negative θ goes no further than :math:`\sqrt{T\, C(0)}`, and outputs that are
     off by δ in root mean square, as other targets would be, move it by at most :math:`\sqrt{T}\, δ`; for rounding δ is of the
     size of ε |f|. Along a kink two flows that are close may be further apart than ``tol`` after a step.
     """
-    sizes = net.sigma_w, float(np.abs(problem.x).max())
-    moderate = problem.loss.name == "mse" and all(1 / _MODERATE < size < _MODERATE for size in sizes)
+    moderate = problem.loss.name == "mse" and problem.is_moderate(net)
     moderate = moderate and not any(getattr(act, "kinks", ()) for act in net.activations)
-    path = end**0.5 * (float(losses.max()) ** 0.5 + float(np.abs(problem.targets).max()))
+    path = end**0.5 * (loss**0.5 + float(np.abs(problem.targets).max()))
     single = np.dtype(np.float32)
-    return single if moderate and _ROUNDING * np.finfo(single).eps * path <= tol else net.dtype
+    return single if moderate and _PATH_ROUNDING * np.finfo(single).eps * path <= tol else net.dtype
 
 
 def _has_few_points(net: Parameters, problem: Problem) -> bool:
@@ -247,7 +245,7 @@ class FactoredSteps:
             terms = c * c * (left @ left.swapaxes(-1, -2)) * (right @ right.swapaxes(-1, -2))
             square += terms.sum(axis=(-2, -1)) + self.net.beta**2 * (right.sum(axis=-2) ** 2).sum(axis=-1)
             whole += np.trace(terms, axis1=-2, axis2=-1)
-        if (square > _LEFT * whole).all():
+        if (square > _CANCELLED * whole).all():
             return np.sqrt(square)
         return np.asarray(np.linalg.norm(self._combined(coefficients), axis=1))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import groupby, repeat
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -242,25 +242,29 @@ def train_together(
     IntegrationError
         As :func:`train`, of any of the networks.
     """
-    groups = -(-len(nets) // networks_together(nets[0], problem))
-    # of nearly equal sizes
-    size = -(-len(nets) // groups)
-    for start in range(0, len(nets), size):
-        members = slice(start, min(start + size, len(nets)))
-        for time, theta in _passed(nets[members], problem, times, tol, single):
-            yield members, time, theta, _losses(nets[0], theta, problem, time)
+    most, first = networks_together(nets[0], problem), nets[0]
+    slopes = [first.dtype] * len(nets)
+    if single and (most > 1 or factors_pay(first, problem)):
+        # each its own, so that a network goes the same way in any company
+        losses = _losses(first, np.stack([net.parameters for net in nets]), problem, 0.0).tolist()
+        slopes = [slope_type(first, loss, problem, float(times[-1]), tol) for loss in losses]
+    for kind, run in groupby(range(len(nets)), slopes.__getitem__):
+        numbers = list(run)
+        # groups of nearly equal sizes
+        size = -(-len(numbers) // -(-len(numbers) // most))
+        for start in range(0, len(numbers), size):
+            members = slice(numbers[start], numbers[start : start + size][-1] + 1)
+            for time, theta in _passed(nets[members], problem, times, tol, kind):
+                yield members, time, theta, _losses(first, theta, problem, time)
 
 
 def _passed(
-    nets: Sequence[Parameters], problem: Problem, times: AnyArray, tol: float, single: bool = False
+    nets: Sequence[Parameters], problem: Problem, times: AnyArray, tol: float, slopes: Any = None
 ) -> Iterator[tuple[float, AnyArray]]:
-    """Times and parameters (M, P) there under gradient flow."""
+    """Times and parameters (M, P) there under gradient flow; slopes in the networks' number type or another."""
     first = nets[0]
-    if len(nets) > 1 or factors_pay(first, problem):
+    if len(nets) > 1 or factors_pay(first, problem) or slopes not in (None, first.dtype):
         theta = np.stack([net.parameters for net in nets])
-        slopes = first.dtype
-        if single:
-            slopes = slope_type(first, _losses(first, theta, problem, 0.0), problem, float(times[-1]), tol)
         yield from side_by_side(first, theta, problem, times, tol, slopes)
     else:
         for state in flow(_velocity(first, problem), first.parameters, times, tol):

@@ -84,6 +84,11 @@ class HessianSplit(Result):
         """The same for a pass that is done."""
         return cls(run=run, residual=problem.slope(run.outputs), root=problem.hessian_root(run.outputs))
 
+    def of_type(self, dtype: Any) -> HessianSplit:
+        """The same numbers in another type, of a fully connected network."""
+        residual, root = (part.astype(dtype, copy=False) for part in (self.residual, self.root))
+        return HessianSplit(run=self.run.of_type(dtype), residual=residual, root=root)
+
     @classmethod
     def of_output(cls, run: Forward, output: int) -> HessianSplit:
         """Σ_s of the Hessians of f_a(x_s) as S, I = 0: ∇C is a unit vector at every point."""

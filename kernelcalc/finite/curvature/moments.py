@@ -207,10 +207,12 @@ def moments_of(
     *,
     pairs: CurvaturePairs | None,
     dense: bool | None = False,
+    high: HessianSplit | None = None,
 ) -> dict[str, AnyArray]:
     """The fields of :class:`HessianMoments` but the loss; of networks side by side with their axis in front.
 
-    ``sampling``: ``probes``, ``deflation``, ``unit_probes``, ``whole_probes``; a generator a network; pairs of residuals 1.
+    ``sampling``: ``probes``, ``deflation``, ``unit_probes``, ``whole_probes``; a generator a network; pairs of residuals 1;
+    ``high``: what S is in products of three and more factors by outer products, if not the one of ``split``.
 
     Raises
     ------
@@ -248,7 +250,7 @@ def moments_of(
                 trace_h[2:] = _power_traces(split.h.dense(), kmax)[2:]
         elif outer_products_pay(split, kmax):
             with blas_threads(gram.shape[-1] * net.work(n)):
-                products = OuterProducts(split)
+                products = OuterProducts(split if high is None else high)
                 drawn = products.gaussian(probes, generators)
                 trace_h[..., 2:], error[..., 2:] = products.high_traces(gram, trace_i, drawn)
         else:

@@ -55,8 +55,6 @@ _BLOCK = 2**21
 # Blocks that a layer is cut into at least, of no fewer units than that: (1 − 1/4)/2 of the symmetric M^{ℓℓ} is left out
 # (measured, 5 points: 5.1 ms instead of 7.0 ms at width 256, no loss at width 64).
 _LEAST_BLOCKS, _FEW_UNITS = 4, 32
-# σ_w and points between this and its inverse keep products of eight of them far from the ends of float32.
-_MODERATE = 100.0
 # Independent batches that the probes are divided into, from which the standard error comes.
 _BATCHES = 8
 # Up to this rank of 𝓗C at a point, I S is taken along the rows of the Jacobian.
@@ -91,8 +89,7 @@ def unit_pairs(net: Parameters, problem: Problem) -> CurvaturePairs:
     In float32 where all is of a moderate size: the products of matrices leave relative errors of some √(n + N²) · 6e-8, far
     below how networks differ.
     """
-    sizes = net.sigma_w, float(np.abs(problem.x).max())
-    found = _unit_pairs(net, problem, np.float32) if all(1 / _MODERATE < v < _MODERATE for v in sizes) else None
+    found = _unit_pairs(net, problem, np.float32) if problem.is_moderate(net) else None
     if found is None or not np.isfinite(found.s_s).all():
         found = _unit_pairs(net, problem, net.dtype)
     return found

@@ -293,7 +293,7 @@ class _Task:
         run = forward(now, problem.x)
         shallow = now.depth <= HAND_MADE_DEPTH
         lam = trace_derivatives(run) / now.n_out if shallow else trace_gradient_kernel(now, self.X)
-        found = moments_of_networks(run, problem, states, pairs=pairs, **options)
+        found = moments_of_networks(run, problem, states, pairs=pairs, single=True, **options)
         return {"theta": _mean(run_ntk(run, run), now.n_out), "lam": lam, **found}
 
     def _pairs(self, nets: FiniteNetwork, problem: Problem) -> CurvaturePairs | None:

@@ -1,4 +1,4 @@
-"""Flows of networks side by side whose slopes are in float32, against a solver of high order in float64."""
+"""What ensembles compute in float32: slopes against a solver of high order, high moments against float64."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ from scipy.integrate import solve_ivp
 
 import kernelcalc as kc
 from kernelcalc.finite import FiniteNetwork
-from kernelcalc.finite.derivatives import Problem
+from kernelcalc.finite.curvature.together import moments_of_networks
+from kernelcalc.finite.derivatives import Problem, forward
 from kernelcalc.finite.factored import FactoredSteps, slope_type
 from kernelcalc.finite.flow import side_by_side
 from kernelcalc.finite.training import train_together
@@ -24,7 +25,7 @@ def networks(activation="tanh", width=64, count=3):
 def chosen(activation="tanh", x=X, y=Y, end=10.0, tol=1e-4, loss="mse"):
     nets, theta = networks(activation)
     problem = Problem.of(nets[0], x, y, loss)
-    return slope_type(nets[0], problem.values(nets[0].at(theta)), problem, end, tol)
+    return slope_type(nets[0], problem.values(nets[0].at(theta)).max(), problem, end, tol)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "x*erf(x)"])
@@ -72,3 +73,19 @@ def test_the_size_of_a_sum_of_slopes():
         coefficients = np.tile(row, (2, 1))
         whole = np.linalg.norm(steps._combined(coefficients), axis=1)
         np.testing.assert_allclose(steps._size(coefficients), whole, rtol=1e-5, atol=1e-16)
+
+
+@pytest.mark.parametrize(
+    ("activation", "size", "rtol"),
+    [("tanh", 1.0, 1e-5), ("tanh", 30.0, 1e-5), ("x**3", 0.1, 1e-5), ("x**3", 30.0, 0.0)],
+)
+def test_high_moments(activation, size, rtol):
+    """The last case overflows in float32, and is computed in float64 then, from the same probes."""
+    nets, theta = networks(activation)
+    problem = Problem.of(nets[0], size * X, Y, "mse")
+    run, options = forward(nets[0].at(theta), problem.x), {"kmax": 4, "probes": 5, "pairs": None}
+    exact, found = (moments_of_networks(run, problem, [1, 2, 3], single=single, **options) for single in (False, True))
+    scale = np.abs(exact["trace_i"]).max(axis=0)
+    np.testing.assert_allclose(found["trace_h"] / scale, exact["trace_h"] / scale, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(found["trace_h_error"], exact["trace_h_error"], rtol=rtol)
+    assert (found["trace_h"] == exact["trace_h"]).all() == (rtol == 0)
