@@ -1,7 +1,8 @@
 """How long a whole command takes: ``python benchmarks/waits.py [ROWS]``, kept in benchmarks/results/waits.json.
 
 Processor seconds of the process and its workers, or of the part that is named, with one BLAS thread and with the threads that
-it takes by itself; ROWS are beginnings of the rows to measure.
+it takes by itself, and how long that is on the clock; ROWS are beginnings of the rows to measure. The package is compiled
+before, as it is where it was installed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 
 from record import Table, cpu_seconds
@@ -43,7 +45,9 @@ def process(
     arguments: tuple[str, ...], folder: str, **variables: str
 ) -> Callable[[], subprocess.CompletedProcess[bytes]]:
     """Work that is one Python process, in an empty folder."""
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | variables
+    unset = "OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    environment |= {"PYTHONPYCACHEPREFIX": os.path.join(folder, "compiled"), **variables}
     command = [sys.executable, *arguments]
     return lambda: subprocess.run(
         command, check=True, cwd=tempfile.mkdtemp(dir=folder), capture_output=True, env=environment
@@ -53,16 +57,26 @@ def process(
 def main() -> None:
     """Measure, print, keep."""
     wanted = tuple(sys.argv[1:])
-    table = Table("waits", {"what": "", "one thread, processor seconds": ".3g", "by itself, processor seconds": ".3g"})
+    columns = {
+        "what": "",
+        "one thread, processor seconds": ".3g",
+        "by itself, processor seconds": ".3g",
+        "wall s": ".3g",
+    }
+    table = Table("waits", columns)
     with tempfile.TemporaryDirectory() as folder:
+        for arguments in (WAITS["`kernelcalc curves`"], WAITS["`kernelcalc validate`"]):
+            process(arguments, folder)()
         for what, arguments in WAITS.items():
             if not wanted or what.startswith(wanted):
                 one = cpu_seconds(process(arguments, folder, OMP_NUM_THREADS="1"), 1)
-                table.add(what, one, cpu_seconds(process(arguments, folder), 1))
+                started = time.perf_counter()
+                by_itself = cpu_seconds(process(arguments, folder), 1)
+                table.add(what, one, by_itself, time.perf_counter() - started)
         for what, script in WITHIN.items():
             if not wanted or what.startswith(wanted):
                 runs = process(("-c", script), folder, OMP_NUM_THREADS="1"), process(("-c", script), folder)
-                table.add(what, *(min(float(run().stdout) for _ in range(3)) for run in runs))
+                table.add(what, *(min(float(run().stdout) for _ in range(3)) for run in runs), None)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from kernelcalc.training.checks import columns, gram, levels_of, times_of
 from kernelcalc.training.descent import Descent
 from kernelcalc.training.modes import Modes
 from kernelcalc.training.progress import warn_if_long
-from kernelcalc.training.quadratic import Form, QuadraticLaw, draws_of_directions
+from kernelcalc.training.quadratic import Form, QuadraticLaw, draws_of_directions, quantiles_of
 from kernelcalc.training.start import covariance_root, initial_covariance
 
 if TYPE_CHECKING:
@@ -151,8 +151,8 @@ def mse_quantiles(
     workers = processors()
     with ThreadPoolExecutor(workers) as pool, one_blas_thread(workers):
         forms = _mse_forms(kernels, Y, times, moment, descent)
-        found = pool.map(lambda form: form().quantiles(wanted, copies, tol), forms)
-        return np.array(list(found)).T
+        laws = list(pool.map(lambda form: form().summary(copies, tol), forms))
+        return quantiles_of(laws, wanted, tol).T
 
 
 def _mse_forms(

@@ -8,7 +8,7 @@ Imhof, "Computing the distribution of quadratic forms in normal variables", Biom
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from kernelcalc.errors import InputError, NotFiniteError, PrecisionError, ShapeE
 from kernelcalc.results.result import Result, axes
 from kernelcalc.training.checks import levels_of
 from kernelcalc.training.inversion import Standard
+from kernelcalc.training.levels import Laws, quantiles
 from kernelcalc.training.start import covariance_root
 
 if TYPE_CHECKING:
@@ -70,18 +71,25 @@ class Form:
 
     def quantiles(self, levels: Array, copies: int = 1, tol: float = 0.0) -> Array:
         """Of the mean of so many copies; ``tol``: see :func:`kernelcalc.mse_quantiles`."""
+        return quantiles_of([self.summary(copies, tol)], levels, tol)[0]
+
+    def summary(self, copies: int, tol: float) -> Leading | QuadraticLaw:
+        """The law of the mean of so many copies, by its leading eigenvalues where that moves no level by more than ``tol``."""
         if tol > 0 and len(self.inner) >= FEWEST_FOR_LEADING:
             leading = Leading.of(self, copies)
             if leading.error <= tol:
-                return leading.quantiles(levels)
-        return np.asarray(self.law().averaged(copies).quantile(levels))
+                return leading
+        return self.law().averaged(copies)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Leading:
-    """A law by its leading eigenvalues and its first four cumulants, and how far a level may be off."""
+    """A law by its leading eigenvalues and its first four cumulants, and how far a level may be off.
 
-    standard: Standard | None
+    ``terms`` are those of :class:`~kernelcalc.training.levels.Laws`, zeros behind, (3, LEADING + 4).
+    """
+
+    terms: Array
     mean: float
     std: float
     error: float
@@ -93,7 +101,7 @@ class Leading:
         mean = form.constant + n_out * float(np.trace(form.inner))
         std = math.sqrt(2 * n_out * float(np.vdot(form.inner, form.inner)) + 4 * float(np.vdot(form.image, form.image)))
         if std == 0:
-            return cls(standard=None, mean=mean, std=0.0, error=0.0)
+            return cls(terms=np.zeros((3, LEADING + 4)), mean=mean, std=0.0, error=0.0)
         a, b = form.inner / std, 2 * form.image / std
         # float32 leaves a millionth of the third and fourth cumulants
         single, moved = a.astype(np.float32), a @ b
@@ -109,17 +117,37 @@ class Leading:
         left = np.array([np.vdot(b, b), np.vdot(b, moved), np.vdot(moved, moved)]) - powers[:3] @ squares
         first, last = np.abs(values[[0, -1]]).tolist()
         rest = _few_terms(n_out * sums, left, first)
-        weights, all_squares, counts = np.concatenate([[values, squares, np.full(LEADING, float(n_out))], rest], axis=1)
-        standard = Standard(weights / math.sqrt(copies), all_squares / copies, counts, copies)
+        terms = np.zeros((3, LEADING + 4))
+        terms[:, :LEADING] = values, squares, np.full(LEADING, float(n_out))
+        terms[:, LEADING : LEADING + rest.shape[1]] = rest
+        # the mean of copies: of the sum of them, each over √copies
+        terms *= np.array([[copies**-0.5], [1.0], [copies]])
         # the last eigenvalue times the fourth cumulant of the rest bounds its fifth
         fifth = 384 * last * max(n_out * sums[2] + 1.25 * left[2], 0.0)
-        return cls(standard=standard, mean=mean, std=std / math.sqrt(copies), error=_FIFTH * fifth / copies**1.5)
+        return cls(terms=terms, mean=mean, std=std / math.sqrt(copies), error=_FIFTH * fifth / copies**1.5)
 
-    def quantiles(self, levels: Array) -> Array:
+    def quantile(self, levels: Array) -> Array:
         """To :attr:`error` in the level."""
-        if self.standard is None:
+        if self.std == 0:
             return np.full(len(levels), self.mean)
-        return np.array([self.mean + self.std * self.standard.quantile(float(level)) for level in levels])
+        weights, squares, counts = self.terms
+        standard = Standard(weights, squares, counts, copies=1)
+        return np.array([self.mean + self.std * standard.quantile(float(level)) for level in levels])
+
+
+def quantiles_of(laws: Sequence[Leading | QuadraticLaw], levels: Array, tol: float) -> Array:
+    """Quantiles (R, Q) of laws; of those by leading eigenvalues together, to a hundredth of ``tol`` in the level more."""
+    found = np.full((len(laws), len(levels)), np.nan)
+    rows = [row for row, law in enumerate(laws) if isinstance(law, Leading) and law.std > 0]
+    if rows:
+        leading = [law for row in rows if isinstance(law := laws[row], Leading)]
+        mean, std = np.array([(law.mean, law.std) for law in leading]).T[:, :, None]
+        terms = Laws(*np.stack([law.terms for law in leading], axis=1))
+        found[rows] = mean + std * quantiles(terms, levels, tol / 100)
+    for row, law in enumerate(laws):
+        if np.isnan(found[row]).any():
+            found[row] = law.quantile(levels)
+    return found
 
 
 def draws_of_directions(size: int) -> Array:

@@ -32,7 +32,7 @@ def test_no_more_error_than_is_allowed():
     assert found[0] == found[1] != found[2]
     assert abs(law.cdf(found[2]) - 0.1) < leading.error
     constant = Leading.of(Form(inner=np.zeros((2, 2)), image=np.zeros((2, 1)), constant=3.0), 1)
-    assert constant.quantiles(np.array([0.1, 0.9])).tolist() == [3.0, 3.0]
+    assert constant.quantile(np.array([0.1, 0.9])).tolist() == [3.0, 3.0]
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -40,7 +40,7 @@ def test_what_is_left_has_a_skewness(sign):
     """All weights of one sign, the last 134 of 150 summed up: the exact law at quantiles of the leading one."""
     form = Form(inner=sign * np.diag(np.linspace(1, 2, 150)), image=np.full((150, 1), 0.1), constant=0.5)
     leading, levels = Leading.of(form, 1), np.array([0.02, 0.5, 0.98])
-    away = np.abs(form.law().cdf(leading.quantiles(levels)) - levels)
+    away = np.abs(form.law().cdf(leading.quantile(levels)) - levels)
     assert away.max() < leading.error < 1e-3
 
 
