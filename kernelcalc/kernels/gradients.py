@@ -10,16 +10,20 @@ At (x, x), :math:`dE[F(a)] = \tfrac12 E[F''(a)]\, dq` with F the product of both
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernelcalc.activations.activation import ONE, Activation
+from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS, Array
 from kernelcalc.errors import InputError, PrecisionWarning, ShapeError, warn
 from kernelcalc.gaussian.covariance import Covariance, determinant
+from kernelcalc.gaussian.estimate import Estimate
 from kernelcalc.gaussian.floats.methods import GUARANTEE, pair_results
 from kernelcalc.gaussian.floats.norms import RTOL
+from kernelcalc.kernels.first_order.means import derivative_mean, mean
 from kernelcalc.kernels.first_order.products import product, times_power
 from kernelcalc.kernels.fold import (
     Numbers,
@@ -140,8 +144,8 @@ class _Duals(Numbers):
         found = {}
         for i, j in orders:
             both = tuple(sorted((i, j)))
-            value = _of_one(product(step.activation, both, 0), q.value)
-            found[i, j] = Dual(value, _slope_of_one(step.activation, both, q.value, value) * q.slopes)
+            value = _of_points(partial(mean, product(step.activation, both, 0)), q.value)
+            found[i, j] = Dual(value, _slope_of_one(step.activation, both, q.value) * q.slopes)
         return found
 
     def expectations(self, step: Step, k: PairKernels, pairs: Pairs) -> tuple[dict[tuple[int, int], Any], Any]:
@@ -189,26 +193,16 @@ def _slope_in_q(f: Activation, g: Activation, cov: Covariance, mixed: Array) -> 
     return slope
 
 
-def _of_one(f: Activation, q: Array) -> Array:
-    """E f(a), a ~ N(0, q)."""
+def _of_points(found: Callable[[Array], Estimate], q: Array) -> Array:
+    """Of variances, of which many may be equal."""
     unique, back = np.unique(q, return_inverse=True)
-    cov = Covariance(q=unique, qp=np.ones_like(unique), c=np.zeros_like(unique), det=unique)
-    return pair_results(f, ONE, cov, rtol=RTOL).value[back]
+    return found(unique).value[back]
 
 
-def _slope_of_one(act: Activation, orders: tuple[int, ...], q: Array, value: Array) -> Array:
-    r"""dE[F(a)]/dq of F = σ^(i) σ^(j), of the given E[F(a)], (N,); 0 where q is 0, and stays so.
-
-    Where q is large, F'' may be narrow and its mean a difference of large parts: there
-    :math:`E[F''(a)] = (E[a^2 F(a)]/q - E[F(a)])/q`, whose rounding is that of E[F(a)].
-    """
-    slope = np.zeros_like(value)
-    small, large = (q > 0) & (q <= _LARGE_VARIANCE), q > _LARGE_VARIANCE
-    if small.any():
-        slope[small] = _of_one(product(act, orders, 2), q[small]) / 2
-    if large.any():
-        second = _of_one(times_power(product(act, orders, 0), 2), q[large])
-        slope[large] = (second / q[large] - value[large]) / (2 * q[large])
+def _slope_of_one(act: Activation, orders: tuple[int, ...], q: Array) -> Array:
+    """dE[F(a)]/dq = ½ E[F''(a)] of F = σ^(i) σ^(j), (N,); 0 where q is 0, and stays so."""
+    slope = np.zeros_like(q)
+    slope[q > 0] = _of_points(partial(derivative_mean, act, orders, 2), q[q > 0]) / 2
     return slope
 
 

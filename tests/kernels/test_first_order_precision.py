@@ -10,11 +10,25 @@ import numpy as np
 import pytest
 
 import kernelcalc as kc
+from kernelcalc.activations.names import activation
 from kernelcalc.errors import PrecisionWarning
 from kernelcalc.kernels.first_order.finite_width import finite_width
+from kernelcalc.kernels.first_order.means import derivative_mean
+from kernelcalc.kernels.first_order.numbers import FloatExpectations, Rounding
 
 BETA = 0.1
+
+
+def _gelu(q, qp, c):
+    """E[x Φ(x) x' Φ(x')] by Stein's lemma, Φ(x) the probability of x + ξ > 0."""
+    wide, wide_p = 1 + q, 1 + qp
+    root = mp.sqrt(wide * wide_p - c * c)
+    both = c * (mp.mpf(1) / 4 + mp.asin(c / mp.sqrt(wide * wide_p)) / (2 * mp.pi))
+    return both + (q * qp + c * c - c * c * (q / wide + qp / wide_p)) / (2 * mp.pi * root)
+
+
 FORMS = {
+    "gelu": _gelu,
     "erf": lambda q, qp, c: 2 / mp.pi * mp.asin(2 * c / mp.sqrt((1 + 2 * q) * (1 + 2 * qp))),
     "sin": lambda q, qp, c: mp.exp(-(q + qp) / 2) * mp.sinh(c),
 }
@@ -36,7 +50,15 @@ def _right(form, points, a, b):
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "warned"), [("erf", 4, False), ("erf", 100, True), ("erf", 1e4, True), ("sin", 4, False)]
+    ("name", "size", "warned"),
+    [
+        ("erf", 4, False),
+        ("erf", 100, False),
+        ("erf", 1e4, False),
+        ("erf", 1e6, True),
+        ("gelu", 100, True),
+        ("sin", 4, False),
+    ],
 )
 def test_corrections_are_right_or_say_how_far_off(name, size, warned):
     points = size * np.array([[1.0, 0.3], [0.4, -0.9]])
@@ -50,3 +72,38 @@ def test_corrections_are_right_or_say_how_far_off(name, size, warned):
         exact = [[mp.mpf(float(v)) for v in row] for row in points]
         right = np.array([[float(_right(FORMS[name], exact, a, b)) for b in (0, 1)] for a in (0, 1)])
     assert np.abs(found - right).max() < stated * np.abs(right).max()
+
+
+def _powers_of_sech_square(times, powers):
+    """The derivative of that even order of a polynomial in s = sech²: (sⁿ)'' = 4n² sⁿ − 2n(2n + 1) sⁿ⁺¹."""
+    for _ in range(times // 2):
+        later = dict.fromkeys((*powers, max(powers) + 1), 0)
+        for n, weight in powers.items():
+            later[n] += 4 * n * n * weight
+            later[n + 1] -= 2 * n * (2 * n + 1) * weight
+        powers = later
+    return lambda z: mp.fsum(weight * mp.sech(z) ** (2 * n) for n, weight in powers.items())
+
+
+# tanh² = 1 − s, tanh'² = s², tanh tanh'' = −2s + 2s²
+@pytest.mark.parametrize(("orders", "powers"), [((0, 0), {1: -1}), ((1, 1), {2: 1}), ((0, 2), {1: -2, 2: 2})])
+@pytest.mark.parametrize("derivative", [2, 4])
+def test_means_of_derivatives_keep_their_digits(orders, powers, derivative):
+    q = np.array([0.3, 30.0, 1e4, 1e8])
+    found = derivative_mean(activation("tanh"), orders, derivative, q)
+    with mp.workdps(50):
+        f = _powers_of_sech_square(derivative, powers)
+        # by the trapezoidal rule: poles are π/2 away, steps of 0.1 leave exp(−10 π²)
+        steps = [mp.mpf(k) / 10 for k in range(-500, 501)]
+        values = [f(z) / 10 for z in steps]
+        right = [mp.fdot(values, [mp.npdf(z, 0, mp.sqrt(v)) for z in steps]) for v in q.tolist()]
+    right = np.array([float(v) for v in right])
+    assert (np.abs(found.value - right) <= np.minimum(found.error, 1e-11 * np.abs(right))).all()
+
+
+# gelu² is x² far away, whose fourth derivative has no mean: what is left of the others is q times smaller than these
+@pytest.mark.parametrize(("text", "lost"), [("gelu(1000*x)/1000", True), ("gelu", False), ("tanh(1000*x)", False)])
+def test_lost_digits_are_looked_for_at_small_variances_too(text, lost):
+    rounding, half, point = Rounding(), np.array([0.5]), np.array([0])
+    FloatExpectations(activation(text), half, point, point, half, rounding)((0, 0), 4, (), 0)
+    assert rounding.suspected == lost

@@ -24,7 +24,7 @@ from kernelcalc.gaussian.digits.expectation import GUARD_DIGITS
 from kernelcalc.gaussian.floats.methods import GUARANTEE
 from kernelcalc.kernels.digits import DigitNumbers
 from kernelcalc.kernels.first_order.layers import Hidden, behind, first_state, hidden_layers
-from kernelcalc.kernels.first_order.numbers import DigitExpectations, FloatExpectations
+from kernelcalc.kernels.first_order.numbers import DigitExpectations, FloatExpectations, Rounding
 from kernelcalc.kernels.first_order.recursion import State
 from kernelcalc.kernels.fold import Numbers
 from kernelcalc.kernels.layers import Dense
@@ -34,9 +34,6 @@ from kernelcalc.machine import MULTIPRECISION
 from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
 
-# Beyond, rounding of corrections is looked for (measured: erf behind a linear layer is 7e-14 off at a variance of 60, 6e-11 at
-# 500).
-_ROUNDING_SEEN = 100.0
 # Pairs of points that are folded together: some hundred arrays of this length are held.
 PAIRS_AT_ONCE = 8192
 # What is read off the last layer's state, by its indices of the pair (0, 1).
@@ -304,7 +301,7 @@ def finite_width(
     -----
     PrecisionWarning
         If what is computed again with every expectation moved by its stated error differs by more than 1e-10 of an array's
-        largest entry; looked for at variances above 100.
+        largest entry; looked for at variances above 100, and where an expectation has lost more than 1e-10 of itself.
 
     References
     ----------
@@ -332,7 +329,9 @@ def finite_width(
     names = (*ENTRIES, *HESSIAN_ENTRIES) if flag("hessian", hessian) else tuple(ENTRIES)
     store = _Store(names, len(x), float if dps is None else object)
     if dps is None:
-        if _floats(first, hidden, x, store) > _ROUNDING_SEEN:
+        rounding = Rounding()
+        _floats(first, hidden, x, store, rounding)
+        if rounding.suspected:
             _warn_of_rounding(first, hidden, x, store)
     else:
         _digits(first, hidden, x, store, dps + GUARD_DIGITS)
@@ -375,16 +374,14 @@ class _Store:
         return self.arrays
 
 
-def _floats(
-    first: Dense, hidden: list[Hidden], x: AnyArray, store: _Store, moved: np.random.Generator | None = None
-) -> float:
-    """Points once, then the pairs in blocks; the largest variance before a nonlinearity."""
+def _floats(first: Dense, hidden: list[Hidden], x: AnyArray, store: _Store, rounding: Rounding) -> None:
+    """Points once, then the pairs in blocks."""
     q = first.sigma_w**2 * Points.of(x).square + first.beta**2
     check_variances(q)
     everyone = np.arange(len(x))
     variances, state = [q], first_state({(0, 0): q})
     for layer in hidden:
-        expect = FloatExpectations(layer.activation, variances[-1], everyone, everyone, variances[-1], moved)
+        expect = FloatExpectations(layer.activation, variances[-1], everyone, everyone, variances[-1], rounding)
         state = behind(layer, state, expect, Numbers(), (0,))
         variances.append(state.limits["sigma", 0, 0])
     store.put(state, (0, 0), everyone, everyone)
@@ -398,10 +395,9 @@ def _floats(
         state = first_state({(0, 0): q[rows], (0, 1): c, (1, 0): c, (1, 1): q[columns]})
         for layer, at_points in zip(hidden, variances, strict=False):
             between = state.limits["sigma", 0, 1]
-            expect = FloatExpectations(layer.activation, at_points, rows, columns, between, moved)
+            expect = FloatExpectations(layer.activation, at_points, rows, columns, between, rounding)
             state = behind(layer, state, expect, Numbers(), (0, 1))
         store.put(state, (0, 1), rows, columns)
-    return float(np.max(variances[:-1], initial=0.0))
 
 
 def _warn_of_rounding(first: Dense, hidden: list[Hidden], x: AnyArray, store: _Store) -> None:
@@ -413,7 +409,7 @@ def _warn_of_rounding(first: Dense, hidden: list[Hidden], x: AnyArray, store: _S
     again = _Store(tuple(store.arrays), len(x), float)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _floats(first, hidden, x, again, np.random.default_rng(0))
+        _floats(first, hidden, x, again, Rounding(np.random.default_rng(0)))
     lost = {
         name: float(np.abs(again.arrays[name] - array).max() / np.abs(array).max())
         for name, array in store.arrays.items()

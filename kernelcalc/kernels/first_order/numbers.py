@@ -12,10 +12,16 @@ from kernelcalc.activations.activation import ONE, Activation
 from kernelcalc.arrays import AnyArray
 from kernelcalc.gaussian.covariance import Covariance, determinant
 from kernelcalc.gaussian.digits.expectation import expectation as precise_expectation
-from kernelcalc.gaussian.floats.methods import pair_results
+from kernelcalc.gaussian.estimate import Estimate
+from kernelcalc.gaussian.floats.methods import GUARANTEE, pair_results
 from kernelcalc.gaussian.floats.norms import RTOL
 from kernelcalc.kernels.first_order.features import Entry, Index
+from kernelcalc.kernels.first_order.means import derivative_mean
 from kernelcalc.kernels.first_order.products import product
+
+# Beyond, rounding of corrections is looked for (measured: gelu behind a linear layer, whose leading order cancels, is 1e-9 off
+# at 5000).
+_ROUNDING_SEEN = 100.0
 
 
 class Cached:
@@ -31,13 +37,50 @@ class Cached:
         """See :class:`kernelcalc.kernels.first_order.recursion.Expectations`."""
         key = row, row_derivative, column, column_derivative
         if key not in self.known:
-            f, g = product(self.act, row, row_derivative), product(self.act, column, column_derivative)
-            self.known[key] = self.of(f, g, not column, not row)
+            if row and column:
+                f, g = product(self.act, row, row_derivative), product(self.act, column, column_derivative)
+                self.known[key] = self.of_pair(f, g)
+            else:
+                self.known[key] = self.of_one(row or column, row_derivative + column_derivative, 0 if row else 1)
         return self.known[key]
 
-    def of(self, f: Activation, g: Activation, only_row: bool, only_column: bool) -> Any:
-        """E[f(a) g(b)]; g = 1 if only the row is asked for, f = 1 if only the column."""
+    def of_one(self, orders: Index, derivative: int, side: int) -> Any:
+        """E of the derivative of a product at the row's point, side 0, or the column's."""
         raise NotImplementedError
+
+    def of_pair(self, f: Activation, g: Activation) -> Any:
+        """E[f(a) g(b)]."""
+        raise NotImplementedError
+
+
+class Rounding:
+    """Whether errors of expectations may matter; moved by them, these show what becomes of them.
+
+    Parameters
+    ----------
+    moved : numpy.random.Generator, optional
+        Moves every expectation by its stated error up or down.
+    """
+
+    largest: float
+    lost: float
+
+    def __init__(self, moved: np.random.Generator | None = None) -> None:
+        # the largest variance, and the largest error of an expectation relative to itself
+        self.largest, self.lost, self._moved = 0.0, 0.0, moved
+
+    def seen(self, found: Estimate) -> AnyArray:
+        """The values, moved if they are to be."""
+        value, error = found.value, found.error
+        self.lost = max(self.lost, float(np.max(error[value != 0] / np.abs(value[value != 0]), initial=0.0)))
+        return (
+            value if self._moved is None else np.asarray(value + self._moved.choice([-1.0, 1.0], value.shape) * error)
+        )
+
+    @property
+    def suspected(self) -> bool:
+        """Whether it is worth a second computation."""
+        return self.largest > _ROUNDING_SEEN or self.lost > GUARANTEE
 
 
 class FloatExpectations(Cached):
@@ -53,14 +96,14 @@ class FloatExpectations(Cached):
         Which points the pairs are made of.
     c : ndarray (P,)
         Σ at the pairs.
-    moved : numpy.random.Generator, optional
-        Moves every expectation by its stated error up or down, which shows what becomes of these.
+    rounding : Rounding, optional
+        Sees all of them.
     """
 
     q: AnyArray
     rows: AnyArray
     columns: AnyArray
-    moved: np.random.Generator | None
+    rounding: Rounding
     cov: Covariance
 
     def __init__(
@@ -70,26 +113,23 @@ class FloatExpectations(Cached):
         rows: AnyArray,
         columns: AnyArray,
         c: AnyArray,
-        moved: np.random.Generator | None = None,
+        rounding: Rounding | None = None,
     ) -> None:
         super().__init__(act)
-        self.q, self.rows, self.columns, self.moved = q, rows, columns, moved
+        self.q, self.rows, self.columns, self.rounding = q, rows, columns, rounding or Rounding()
+        self.rounding.largest = max(self.rounding.largest, float(q.max()))
         left, right = q[rows], q[columns]
         self.cov = Covariance(q=left, qp=right, c=c, det=np.maximum(determinant(left, right, c), 0.0))
 
-    def of(self, f: Activation, g: Activation, only_row: bool, only_column: bool) -> AnyArray:
+    def of_one(self, orders: Index, derivative: int, side: int) -> AnyArray:
         """Arrays (P,)."""
-        if only_row or only_column:
-            one, nothing = np.ones_like(self.q), np.zeros_like(self.q)
-            cov = Covariance(q=self.q, qp=one, c=nothing, det=self.q)
-            return self._value(f if only_row else g, ONE, cov)[self.rows if only_row else self.columns]
-        return self._value(f, g, self.cov)
+        found = derivative_mean(self.act, orders, derivative, self.q)
+        return self.rounding.seen(found)[self.columns if side else self.rows]
 
-    def _value(self, f: Activation, g: Activation, cov: Covariance) -> AnyArray:
-        found = pair_results(f, g, cov, rtol=RTOL)
-        if self.moved is None:
-            return found.value
-        return np.asarray(found.value + self.moved.choice([-1.0, 1.0], found.value.shape) * found.error)
+    def of_pair(self, f: Activation, g: Activation) -> AnyArray:
+        """Arrays (P,)."""
+        found = pair_results(f, g, self.cov, rtol=RTOL)
+        return self.rounding.seen(Estimate(value=found.value, error=found.error))
 
 
 class DigitExpectations(Cached):
@@ -102,11 +142,12 @@ class DigitExpectations(Cached):
         super().__init__(act)
         self.limits, self.digits = limits, digits
 
-    def of(self, f: Activation, g: Activation, only_row: bool, only_column: bool) -> Any:
+    def of_one(self, orders: Index, derivative: int, side: int) -> Any:
         """One number."""
-        zero = mpmath.mpf(0)
-        if only_row or only_column:
-            q = self.limits["sigma", 0, 0] if only_row else self.limits["sigma", 1, 1]
-            return precise_expectation(f if only_row else g, ONE, q, mpmath.mpf(1), zero, dps=self.digits)[0]
+        f, q = product(self.act, orders, derivative), self.limits["sigma", side, side]
+        return precise_expectation(f, ONE, q, mpmath.mpf(1), mpmath.mpf(0), dps=self.digits)[0]
+
+    def of_pair(self, f: Activation, g: Activation) -> Any:
+        """One number."""
         s = self.limits
         return precise_expectation(f, g, *(s["sigma", a, b] for a, b in ((0, 0), (1, 1), (0, 1))), dps=self.digits)[0]

@@ -15,7 +15,7 @@ from kernelcalc.kernels.first_order.features import Index
 from kernelcalc.kernels.first_order.finite_width import READ
 from kernelcalc.kernels.first_order.layers import behind, first_state, hidden_layers
 from kernelcalc.kernels.first_order.numbers import Cached
-from kernelcalc.kernels.first_order.products import leibniz
+from kernelcalc.kernels.first_order.products import leibniz, product
 from kernelcalc.kernels.network import Network
 from kernelcalc.kernels.symbolic.expectation import GaussianExpectation
 from kernelcalc.kernels.symbolic.kernels import Symbols, expectation
@@ -95,6 +95,6 @@ class _AtPoint(Cached):
             self.known[key] = _tidied(found)
         return self.known[key]
 
-    def of(self, f: Activation, g: Activation, only_row: bool, only_column: bool) -> sp.Expr:
+    def of_one(self, orders: Index, derivative: int, side: int) -> sp.Expr:
         """Closed form, or an unevaluated object."""
-        return expectation(f, ONE, (0, 0), (self.sigma, sp.S.One, sp.S.Zero))
+        return expectation(product(self.act, orders, derivative), ONE, (0, 0), (self.sigma, sp.S.One, sp.S.Zero))
