@@ -374,9 +374,9 @@ class Algebra(Regular):
 
     def _exact(self, q: float, qp: float, c: float, det: float) -> tuple[Any, Any, Any]:
         """q, q' and c as they are; near |ρ| = 1 the c that the determinant means, which the rounded c does not."""
-        if det == 0:
+        if det == 0 and q > 0:
             return Fraction(q), Fraction(c) ** 2 / Fraction(q), Fraction(c)
-        if det > NEAR_DEGENERATE * q * qp:
+        if det > NEAR_DEGENERATE * q * qp or q == 0:
             return q, qp, c
         with MULTIPRECISION, mpmath.workdps(60):
             lost = int(mpmath.log10(mpmath.mpf(q) * qp / det))

@@ -91,3 +91,17 @@ def test_a_blank_point_changes_no_other(text: str) -> None:
         right = 2.25 * brute_force(text, first[i, i], first[j, j], first[i, j])
         assert K[i, j] == pytest.approx(right, rel=1e-12)
     assert K[1, 1] == pytest.approx(2.25 * at_zero**2, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("text", "mean"), [("cos(x)-1", 0.0), ("x+sin(x)^2", 0.0), ("cos(x)", 1.0), ("x*sin(x)+2", 2.0)]
+)
+def test_a_blank_point_beside_small_ones(text: str, mean: float) -> None:
+    """E f(a) f(0) where f is left to exact algebra: f(0) E f(a), of which 0 is 0."""
+    X = 1e-3 * np.array([[1.0, 0.3, -0.7], [0.0, 0.0, 0.0]])
+    K = kc.MLP(text, depth=2, sigma_w=1.0, beta=0.0).kernels(X, only="sigma").sigma
+    q = float(X[0] @ X[0]) / 3
+    expected = {"cos(x)": mean * np.exp(-q / 2), "x*sin(x)+2": mean * (q * np.exp(-q / 2) + 2)}.get(text, 0.0)
+    assert K[0, 1] == K[1, 0]
+    assert K[0, 1] == pytest.approx(expected, rel=1e-13, abs=1e-30)
+    assert K[1, 1] == pytest.approx(mean**2, rel=1e-15)
