@@ -120,7 +120,7 @@ class Step:
     ) -> None:
         self.layer, self.own_diagonal = layer, own_diagonal
         self.after, self.diagonal_after = frozenset(after), frozenset(diagonal_after)
-        self.diagonals: tuple[DiagonalKernels, DiagonalKernels] = (DiagonalKernels(), DiagonalKernels())
+        self.diagonals: tuple[DiagonalKernels, DiagonalKernels] = _NOTHING, _NOTHING
         self.prepared: Any = None
         self._read()
 
@@ -145,7 +145,7 @@ class Step:
         """The same step for other points."""
         new = object.__new__(type(self))
         vars(new).update(vars(self))
-        new.prepared, new.diagonals = None, (DiagonalKernels(), DiagonalKernels())
+        new.prepared, new.diagonals = None, (_NOTHING, _NOTHING)
         return new
 
     def keep(self, rows: DiagonalKernels, columns: DiagonalKernels) -> None:
@@ -311,23 +311,28 @@ def plan(
 
     With ``own_diagonal`` every point's pair with itself is among the pairs, which then carry what the diagonals need.
     """
-    names = frozenset(names)
+    return [step.fresh() for step in _patterns(tuple(layers), frozenset(names), every_layer, own_diagonal)]
+
+
+def _patterns(layers: tuple[Layer, ...], names: frozenset[str], every_layer: bool, own_diagonal: bool) -> list[Step]:
+    """One step for all layers that are alike, as deep networks repeat few."""
     steps: list[Step] = []
     after, diagonal_after = names, frozenset[str]()
-    # deep networks repeat few layers
     made: dict[tuple[int, frozenset[str], frozenset[str]], Step] = {}
-    for layer in reversed(tuple(layers)):
+    for layer in reversed(layers):
         wanted = after | names if every_layer and ends_a_layer(layer) else after
         key = id(layer), wanted, diagonal_after
-        made[key] = step = made[key].fresh() if key in made else make_step(layer, wanted, diagonal_after, own_diagonal)
+        step = made.get(key)
+        if step is None:
+            step = made[key] = make_step(layer, wanted, diagonal_after, own_diagonal)
         steps.append(step)
         after, diagonal_after = step.before, step.diagonal_before
     return steps[::-1]
 
 
 @lru_cache(maxsize=64)
-def _planned(layers: tuple[Layer, ...], names: frozenset[str], every_layer: bool) -> tuple[Step, ...]:
-    return tuple(plan(layers, names, every_layer=every_layer))
+def _planned(layers: tuple[Layer, ...], names: frozenset[str], every_layer: bool) -> list[Step]:
+    return _patterns(layers, names, every_layer, False)
 
 
 def planned(layers: Iterable[Layer], names: Iterable[str], *, every_layer: bool = False) -> list[Step]:
