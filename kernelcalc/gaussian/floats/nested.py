@@ -280,6 +280,8 @@ class _Rule:
         something lies far out, E[b²|g(b)| |a]/q'; where the spread is small, E[|b z g(b)| |a] over it, by which rounding
         of the mean changes the first: (_KNOWN, n).
         """
+        if self.spread > 0 and not (self.close or self.far):
+            return self._together(mean, share)
         found = np.zeros((_KNOWN, mean.size))
         edges, reach = self.g_mesh.edges, self.reach * self.spread
         first, last = np.searchsorted(edges, mean - reach), np.searchsorted(edges, mean + reach)
@@ -290,6 +292,29 @@ class _Rule:
             own = edges[first[part].min() : last[part].max()]
             found[:, part] = self._block(mean[part, None], own) if self.spread > 0 else self._at(mean[part])
             share.done(min(1.0, (start + rows) / mean.size))
+        return found
+
+    def _together(self, mean: np.ndarray, share: _Share) -> np.ndarray:
+        """The same from values of g that all means share: b − mean loses no more than b where the spread is not small."""
+        found = np.zeros((_KNOWN, mean.size))
+        reach = self.reach * self.spread
+        low, high = mean.min() - reach, mean.max() + reach
+        uniform = self.spread * np.arange(np.floor(low / self.spread), np.ceil(high / self.spread) + 1)
+        b, weight = panels(np.unique(np.clip(np.concatenate([uniform, self.g_mesh.edges]), low, high)), self.count)
+        values = self.g(b)
+        table = np.stack([values, np.abs(values), np.zeros(b.size)])
+        if self.felt[1] or not self.g_mesh.resolves:
+            table[_NOISE] = doubt(self.g, self.g_mesh, b, rounded=self.felt[1])
+        table *= weight / (self.spread * np.sqrt(2 * np.pi))
+        rows = max(1, VALUES_AT_ONCE // b.size)
+        for start in range(0, mean.size, rows):
+            some = mean[start : start + rows]
+            near = slice(*np.searchsorted(b, [some.min() - reach, some.max() + reach]))
+            density = np.exp(-(((b[near] - some[:, None]) / self.spread) ** 2) / 2)
+            found[: len(table), start : start + rows] = table[:, near] @ density.T
+            share.done(min(1.0, (start + rows) / mean.size))
+        ends = np.abs(self.g(np.stack([mean - reach, mean + reach])))
+        found[_FACES:_SPREAD] = ends * math.exp(-(self.reach**2) / 2)
         return found
 
     def _block(self, mean: np.ndarray, edges: np.ndarray) -> np.ndarray:

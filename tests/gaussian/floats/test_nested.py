@@ -280,3 +280,32 @@ def test_panels_are_graded_towards_a_kink_of_the_inner_function(rho):
     for steps in (0.0, 0.5, 1.0, 2.0, 64.0):
         for sign in (-1, 1):
             assert np.abs(edges - (0.5 + sign * steps * s) / rho).min() < 1e-14
+
+
+@pytest.mark.parametrize("steep", [10.0, 1e3, 1e5])
+@pytest.mark.parametrize("rho", [-0.6, 0.3, 0.99])
+def test_narrow_bumps_are_met_by_means_that_share_their_values(monkeypatch, steep, rho):
+    """E e^{−w²(a−p)²} e^{−w²(b−p)²} = π/w² times the density of N(0, C + 1/2w²) at (p, p)."""
+    q, qp, p = 1.3, 0.7, 0.8
+    bump, seen = kc.Activation(f"exp(-({steep!r}*(x-{p}))**2)"), []
+    call = kc.Activation.__call__
+    monkeypatch.setattr(kc.Activation, "__call__", lambda f, at, **kw: seen.append(np.size(at)) or call(f, at, **kw))
+    found = nested(bump, bump, make_covariance(*(np.array([v]) for v in (q, qp, rho * math.sqrt(q * qp)))))
+    with mp.workdps(30):
+        v, c = 1 / (2 * mp.mpf(steep) ** 2), mp.mpf(rho * math.sqrt(q * qp))
+        det = (q + v) * (qp + v) - c**2
+        form = mp.mpf(p) ** 2 * (q + qp + 2 * v - 2 * c) / det
+        wanted = 2 * mp.pi * v * mp.exp(-form / 2) / (2 * mp.pi * mp.sqrt(det))
+    assert abs(found.value[0] - wanted) <= found.error[0] < 1e-9 * wanted
+    # the values of the bump in b are not taken anew for every a
+    assert sum(seen) < 4e5
+
+
+def test_a_steep_function_of_another():
+    """E f'(a) f'(b) of tanh(1e5 (sigmoid(x) − 0.7)), from panels and polynomials in 30 digits; E f'² alone is 1e4."""
+    slope = kc.Activation("tanh(1e5*(sigmoid(x)-0.7))").derivative(1)
+    covariances = [(0.275, 0.54, -0.255), (0.555, 0.275, 0.005), (0.555, 0.54, 0.395)]
+    wanted = np.array([0.0073894196499762963, 0.23681433715194135, 0.7838855106043615])
+    found = nested(slope, slope, make_covariance(*(np.array(v) for v in zip(*covariances, strict=True))))
+    assert (np.abs(found.value - wanted) <= found.error).all()
+    assert (found.error < 2e-10).all()

@@ -76,6 +76,32 @@ def test_what_is_known_of_the_inner_function():
     assert parts == [0.2, 0.4, 0.6, 0.8, 1.0]
 
 
+def test_means_that_share_values_of_the_inner_function():
+    """The same where nothing is close or far: E b² and E b⁴; a kink between, E |b − 1|; the doubt of a sum that cancels."""
+    s2, m = PAIR[3] / Q, np.array([-3.0, -0.2, 0.0, 1.0, 4.0])
+    s, calls = math.sqrt(s2), []
+    fourth, kinked = kc.Activation("x**4"), kc.Activation("abs(x-1)")
+    edge = np.array([math.erf(d / s / math.sqrt(2)) for d in m - 1])
+    folded = s * math.sqrt(2 / math.pi) * np.exp(-((m - 1) ** 2) / (2 * s2)) + (m - 1) * edge
+    for g, wanted in ((SQUARE, m**2 + s2), (fourth, m**4 + 6 * m**2 * s2 + 3 * s2**2), (kinked, folded)):
+        found = rule(TANH, g)._conditional(m, SimpleNamespace(done=calls.append))
+        np.testing.assert_allclose(found[:2], [wanted, wanted], rtol=1e-13)
+        assert (found[[2, 5, 6]] == 0).all()
+        ends = np.abs(g(m + np.array([[-10 * s], [10 * s]]))) * math.exp(-50)
+        np.testing.assert_allclose(found[3:5], ends, rtol=1e-12)
+    assert calls == [1.0, 1.0, 1.0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "VALUES_AT_ONCE", 1)
+        np.testing.assert_allclose(rule(TANH, kinked)._conditional(m, SHARE), found, rtol=1e-13)
+    narrow = rule(TANH, kc.Activation("tanh(1e5*(x-1))"))
+    assert narrow.felt[1]
+    # an ulp of x and of the difference, magnified by 1e5/cosh², whose integral is 2
+    density = np.exp(-((m - 1) ** 2) / (2 * s2)) / (s * math.sqrt(2 * math.pi))
+    lost = narrow._conditional(m, SHARE)[2]
+    assert (lost > 2 * EPS * density).all()
+    assert (lost < 10 * EPS * (density + 1)).all()
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_where_b_is_its_mean(sign):
     pair = (Q, QP, sign * math.sqrt(Q * QP), 0.0)
