@@ -90,7 +90,7 @@ class Drawing:
     def ready(self) -> None:
         """Refuse now, before a long computation, what could not be written or drawn."""
         from kernelcalc.errors import InputError
-        from kernelcalc.output.files import writable_folder
+        from kernelcalc.output.files import check_writable
 
         if self.ending not in (None, *FORMATS, _TABLE):
             known = ", ".join(f".{one}" for one in (*FORMATS, _TABLE))
@@ -101,7 +101,7 @@ class Drawing:
             require_matplotlib()
             check_styles(self.style)
             self.inches()
-        writable_folder(self.folder)
+        check_writable(self.folder)
         if self.ending is not None:
             named = [_TABLE, *self.pictures]
             check_not_input(self.folder / f"{self.out.stem}.{one}" for one in named)
@@ -118,7 +118,7 @@ class Drawing:
         Settings, version and seed are in the picture's metadata and beside the tables. Where a file was named, its stem takes
         the place of ``name`` in all names.
         """
-        from kernelcalc.output.files import atomic_file, write_csv, write_figure
+        from kernelcalc.output.files import atomic_file, writable_folder, write_csv, write_figure
         from kernelcalc.output.recipe import BESIDE, tables_text
 
         stem, text = name if self.ending is None else self.out.stem, as_text(recipe())
@@ -132,6 +132,7 @@ class Drawing:
             pictures = [self.folder / f"{stem}.{one}" for one in self.pictures]
             check_not_input([*pictures, *(self._path(stem, name, table) for table in tables)])
             figures = [(one, draw()) for one in self.pictures]
+            writable_folder(self.folder)
             written = [write_csv(self._path(stem, name, table), columns) for table, columns in tables.items()]
             with atomic_file(self.folder / f"{stem}{BESIDE}") as file:
                 file.write(tables_text([path.name for path in written], tables.values(), text).encode())

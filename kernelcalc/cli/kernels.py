@@ -76,7 +76,7 @@ def kernels(
     from kernelcalc.errors import InputError, OutputFileError
     from kernelcalc.kernels.architecture import network_from_text
     from kernelcalc.kernels.state import KERNEL_NAMES
-    from kernelcalc.output.files import writable_folder, write_npz
+    from kernelcalc.output.files import check_writable, writable_folder, write_npz
 
     by_dask = machinery.startswith("dask")
     if not by_dask and (workers or scheduler):
@@ -89,7 +89,7 @@ def kernels(
     if ending_of(out) not in (wanted, None):
         raise InputError(f"-o with the ending .{wanted} for --engine {machinery}", str(out))
     out = out if ending_of(out) or is_device else out.with_name(f"{out.name}.{wanted}")
-    writable_folder(out.parent)
+    check_writable(out.parent)
     check_not_input([out])
     only = tuple(dict.fromkeys(name.strip() for text in only for name in text.split(",")))
     points, _ = data.load()
@@ -100,6 +100,7 @@ def kernels(
     if not by_dask:
         result = net.kernels(points, only=only or None, engine="numba" if machinery == "numba" else None)
         sums = {name: (getattr(result, name).trace(), getattr(result, name).sum()) for name in result.available}
+        writable_folder(out.parent)
         write_npz(out, {name: getattr(result, name) for name in result.available})
     else:
         sums = _by_dask(net, points, only, machinery, chunks, out, workers, scheduler)

@@ -80,7 +80,7 @@ def report(
 
     from kernelcalc.errors import InputError
     from kernelcalc.kernels.architecture import network_from_text
-    from kernelcalc.output.files import writable_folder
+    from kernelcalc.output.files import check_writable, writable_folder
     from kernelcalc.output.page import page, write_page
     from kernelcalc.output.style import WIDTHS, applied, check_styles, require_matplotlib
     from kernelcalc.training.losses import resolve_loss
@@ -92,7 +92,7 @@ def report(
         raise InputError("DATA or --data", "both")
     require_matplotlib()
     check_styles(style)
-    writable_folder(out.parent)
+    check_writable(out.parent)
     x, y = replace(data, data=file or data.data).read(law, seed)
     net = network_from_text(architecture, activation, depth=depth, sigma_w=sigma_w, beta=beta, n_out=y.shape[1])
     x = positioned(net, x)
@@ -107,6 +107,7 @@ def report(
             ("Formulas", list(_formulas(net))),
             ("How to reproduce", _reproduce()),
         ]
+        writable_folder(out.parent)
         written = write_page(out, page(title, sections))
     say_written([written], recipe() | numbers)
 

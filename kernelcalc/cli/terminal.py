@@ -109,7 +109,7 @@ def json_option() -> click.Option:
     def keep(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
         if value is not None and value != "-":
             from kernelcalc.errors import OutputFileError
-            from kernelcalc.output.files import check_opens, writable_folder
+            from kernelcalc.output.files import check_opens, check_writable
 
             try:
                 is_folder = not value or Path(value).is_dir()
@@ -117,7 +117,7 @@ def json_option() -> click.Option:
                 raise OutputFileError(f"cannot write {value[:80]}: {error.strerror}") from error
             if is_folder or "\0" in value:
                 raise OutputFileError(f"expected the name of a file with --json, got {value!r}")
-            writable_folder(Path(value).parent)
+            check_writable(Path(value).parent)
             check_opens(value)
         ctx.meta[_JSON] = value
 
@@ -137,10 +137,11 @@ def say_numbers(numbers: Mapping[str, Any], written: Iterable[os.PathLike[str] |
         _print(text)
         return None
     from kernelcalc.errors import OutputFileError
-    from kernelcalc.output.files import atomic_file, same_file
+    from kernelcalc.output.files import atomic_file, same_file, writable_folder
 
     if any(same_file(target, one) for one in written):
         raise OutputFileError(f"expected another name with --json than that of a file just written, got {target}")
+    writable_folder(Path(target).parent)
     with atomic_file(target) as file:
         file.write(text.encode() + b"\n")
     return Path(target)

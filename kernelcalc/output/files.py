@@ -7,7 +7,7 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -38,6 +38,25 @@ def writable_folder(path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise OutputFileError(f"expected a writable output folder, got {folder}: {error.strerror or error}") from error
     return folder
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """As :func:`writable_folder`, for a folder that is to be made later: none is left that was not there.
+
+    Raises
+    ------
+    OutputFileError
+        It cannot be created or written to.
+    """
+    folder = path_of(path)
+    missing = [one for one in (folder, *folder.parents) if not os.path.exists(one)]
+    try:
+        writable_folder(folder)
+    finally:
+        for one in missing:
+            # another process may have put something there
+            with suppress(OSError):
+                one.rmdir()
 
 
 def check_opens(path: str | os.PathLike[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kernelcalc.errors import OutputFileError, ShapeError
-from kernelcalc.output.files import atomic_file, writable_folder, write_csv, write_figure
+from kernelcalc.output.files import atomic_file, check_writable, writable_folder, write_csv, write_figure
 
 
 def test_csv_reads_back_exactly(tmp_path: Path) -> None:
@@ -70,6 +70,18 @@ def test_folder_is_created_and_left_empty(tmp_path: Path) -> None:
     folder = writable_folder(tmp_path / "a" / "b")
     assert folder.is_dir()
     assert list(folder.iterdir()) == []
+
+
+def test_a_folder_is_tried_and_not_left(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    for name in ("folder", "a", "a/b/c", "folder/d", "folder/../e"):
+        check_writable(tmp_path / name)
+        assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+    for name in ("file", "file/below", "f" * 300, "a/" + "f" * 300):
+        with pytest.raises(OutputFileError):
+            check_writable(tmp_path / name)
+        assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
 
 
 def test_columns_of_different_lengths() -> None:

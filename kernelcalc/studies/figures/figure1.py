@@ -23,6 +23,7 @@ from kernelcalc.errors import InputError
 from kernelcalc.finite.ensembles.ensemble import FiniteMoments, moments_through_training
 from kernelcalc.finite.ensembles.trials import trial_file
 from kernelcalc.kernels.mlp import MLP
+from kernelcalc.output.files import writable_folder
 from kernelcalc.output.moments import curves_figure
 from kernelcalc.output.style import printed
 from kernelcalc.output.tables import Table, Verdict
@@ -140,6 +141,7 @@ class Figure1(Experiment):
         }
         if self.sample is not None:
             settings["data"] = sha256(np.ascontiguousarray(x).tobytes() + y.tobytes()).hexdigest()[:12]
+        folder = None if self.folder is None else writable_folder(self.folder)
         # a step's error of 1e-3 in ‖θ‖ changes moments by some 1e-4, far less than initialisations differ
         networks = moments_through_training(
             net,
@@ -156,7 +158,7 @@ class Figure1(Experiment):
             whole_probes=settings["probes"],
             dtype=self.dtype,
             workers=self.workers,
-            path=None if self.folder is None else trial_file(self.folder, "figure1-networks", settings, self.seed),
+            path=None if folder is None else trial_file(folder, "figure1-networks", settings, self.seed),
             progress=show is not silent,
         )
         return Panel(activation=activation.name, outputs=y.shape[1], theory=theory, networks=networks)

@@ -13,6 +13,7 @@ from kernelcalc.arrays import AnyArray
 from kernelcalc.datasets import two_blobs
 from kernelcalc.errors import InputError
 from kernelcalc.finite.ensembles.trials import run_trials, trial_file
+from kernelcalc.output.files import writable_folder
 from kernelcalc.output.pictures import grid
 from kernelcalc.output.style import color_of, line_width, marker_size
 from kernelcalc.output.tables import Table, Verdict
@@ -166,7 +167,8 @@ class InitialEigenvalues(Experiment):
         for width, trials, rng in show(jobs, words):
             trial = _Trial(task=task, width=width, step=step, steps=steps, sphere=self.sphere)
             settings = trial.settings() | {"data": [self.seed, STD]}
-            path = None if self.folder is None else trial_file(self.folder, f"initial-{words}-{width}", settings, rng)
+            folder = None if self.folder is None else writable_folder(self.folder)
+            path = None if folder is None else trial_file(folder, f"initial-{words}-{width}", settings, rng)
             kept = run_trials(trial, trials, rng=rng, workers=self.workers, path=path, settings=settings)
             found.append(kept["top"])
         return found
