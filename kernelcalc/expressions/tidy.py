@@ -93,7 +93,9 @@ def _groups(expr: sp.Expr) -> _Groups:
 
 
 def _irrational(expr: sp.Expr) -> bool:
-    return bool(expr.atoms(sp.NumberSymbol)) or any(p.exp.is_Rational and p.exp.q > 1 for p in expr.atoms(sp.Pow))
+    return bool(expr.atoms(sp.NumberSymbol, sp.exp)) or any(
+        p.exp.is_Rational and p.exp.q > 1 for p in expr.atoms(sp.Pow)
+    )
 
 
 def _separate(term: sp.Expr) -> tuple[sp.Expr, sp.Expr]:

@@ -17,6 +17,7 @@ from kernelcalc.gaussian.balls import expectation as certified
 from kernelcalc.gaussian.balls.growth import growth
 from kernelcalc.gaussian.balls.normal import binormal_ball, owens_t_ball
 from kernelcalc.gaussian.balls.program import Program
+from tests.fuzz.limits import limited
 
 flint = pytest.importorskip("flint")
 arb, acb, ctx = flint.arb, flint.acb, flint.ctx
@@ -287,3 +288,27 @@ def test_normal_probabilities_contain_quadratures():
         assert binormal_ball(arb(0.5), arb(-1), arb(-1)).contains(0)
         limit = mpmath.ncdf(-0.5) / 2
         assert owens_t_ball(arb(0.5), arb("nan")).contains(arb(float(limit)) * (1 - 1e-12))
+
+
+@pytest.mark.parametrize(
+    ("text", "steep", "place", "q"),
+    [
+        ("exp(-(62.25*(abs(x)-1.12548828125))**2)", "62.25", "1.12548828125", 0.004433216882497281),
+        ("exp(-(62.25*(abs(x)-1.12548828125))**2)", "62.25", "1.12548828125", 1.5),
+        ("exp(-(10.7*(abs(x)-0.3))**2)", "10.7", "0.3", 0.31),
+        ("exp(-(0.9*(abs(x)+1.37))**2)", "0.9", "-1.37", 2),
+    ],
+)
+def test_bumps_of_a_distance_in_time(text, steep, place, q):
+    """2∫_0^∞ e^{−(w(x−p))²} φ_q dx by completing the square; e^{m/n} is no polynomial to be factored."""
+    with limited(20):
+        ball = enclosure(text, "1", q, 1, 0)
+    with mpmath.workdps(40):
+        w, p, q = mpmath.mpf(steep) ** 2, mpmath.mpf(place), mpmath.mpf(q)
+        total = w + 1 / (2 * q)
+        middle = w * p / total
+        tail = mpmath.erfc(-mpmath.sqrt(total) * middle) / 2
+        right = 2 * mpmath.exp(total * middle**2 - w * p * p) * tail * mpmath.sqrt(mpmath.pi / total)
+        right /= mpmath.sqrt(2 * mpmath.pi * q)
+        assert ball.overlaps(arb(mpmath.nstr(right, 35)) * (1 + arb(0, 1e-33)))
+    assert relative_radius(ball) < 1e-15
