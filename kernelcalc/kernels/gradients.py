@@ -18,7 +18,7 @@ import numpy as np
 
 from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS, Array
-from kernelcalc.errors import InputError, PrecisionWarning, ShapeError, warn
+from kernelcalc.errors import DivergentExpectationError, InputError, PrecisionWarning, ShapeError, warn
 from kernelcalc.gaussian.covariance import Covariance, determinant
 from kernelcalc.gaussian.estimate import Estimate
 from kernelcalc.gaussian.floats.methods import GUARANTEE, pair_results
@@ -167,7 +167,18 @@ class _Duals(Numbers):
             right = _slope_in_q(g, f, cov.swapped(), mixed)
             return Dual(value, mixed * c.slopes + left * q.slopes + right * qp.slopes)
 
-        return {order: dual(*order) for order in step.orders}, None
+        try:
+            return {order: dual(*order) for order in step.orders}, None
+        except DivergentExpectationError as error:
+            meeting = np.flatnonzero((det == 0) & (size > 0))
+            if not meeting.size:
+                raise
+            i, j = (int(side[meeting[0]]) for side in (pairs.rows, pairs.columns))
+            raise DivergentExpectationError(
+                f"points at an angle above 2e-8, for a gradient at the kinks of {act.name}",
+                f"row {i} of X and row {j} of X2 (or of X), parallel to float64's rounding",
+                "leave one of them out, or smooth the nonlinearity",
+            ) from error
 
 
 def _expectation(f: Activation, g: Activation, cov: Covariance, where: NDArray[np.bool_]) -> Array:
@@ -230,6 +241,8 @@ def kernel_gradient(net: Network, X: Any, X2: Any = None, *, kernel: str = "thet
         Layers of different scales, or another kernel.
     ShapeError
         Points that do not fit.
+    DivergentExpectationError
+        Different points that are parallel, or nearly so (an angle below 2e-8), where the nonlinearity has kinks.
 
     Notes
     -----

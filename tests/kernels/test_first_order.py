@@ -205,3 +205,15 @@ def test_one_layer_has_no_hidden_width(options):
     found, one = kc.hessian_moments_at_width(net, x, y, 10), kc.FiniteNetwork.random(net, (), 3).hessian_moments(x, y)
     assert [found.trace_i, found.trace_h2] == pytest.approx(list(one.trace_h[:2]), rel=1e-12)
     assert found.trace_s == found.trace_i_std == 0
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu"])
+def test_without_biases_the_output_at_the_origin_is_zero_at_any_width(name: str) -> None:
+    points = np.array([[1.0, 0.3], [0.0, 0.0], [0.4, -0.9]])
+    net = kc.MLP(name, depth=3, sigma_w=1.0, beta=0)
+    found, others = kc.finite_width(net, points), kc.finite_width(net, points[::2])
+    assert found.arrays.keys() == others.arrays.keys() > {"sigma", "theta", "theta_variance"}
+    for key, array in found.arrays.items():
+        assert not array[1].any()
+        assert not array[:, 1].any()
+        np.testing.assert_array_equal(array[::2, ::2], others.arrays[key])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kernelcalc as kc
-from kernelcalc.errors import PrecisionWarning
+from kernelcalc.errors import DivergentExpectationError, PrecisionWarning
 from kernelcalc.kernels.gradients import kernel_gradient
 
 
@@ -78,3 +78,10 @@ def test_nearly_parallel_points(name, kernel, angle, depth, warned):
         ]
         assert abs(value[0, 1] / right - 1) < stated
         assert max(abs(gradient[0, 1, k] - slopes[k]) for k in (0, 1)) < stated * abs(slopes[0])
+
+
+@pytest.mark.parametrize("other", [[np.cos(5e-9), np.sin(5e-9)], [2.0, 0.0]])
+def test_parallel_points_are_named(other):
+    points = np.array([[0.3, 0.7], [1.0, 0.0], other])
+    with pytest.raises(DivergentExpectationError, match=r"above 2e-8.*kinks of relu.*row 1 of X and row 2 .*leave one"):
+        kernel_gradient(kc.MLP("relu", depth=2, sigma_w=1.3, beta=0), points)

@@ -83,6 +83,15 @@ class Rounding:
         return self.largest > _ROUNDING_SEEN or self.lost > GUARANTEE
 
 
+def _nowhere(f: Activation, q: Any) -> Any:
+    """Where f has a delta at 0 and the point no variance: there is no mean, and none is needed.
+
+    Such a point's z is 0 for all weights at every width: so are its kernels before this nonlinearity and their covariances,
+    which stand before these means. They count as 0.
+    """
+    return (q == 0) & any(delta.at == 0 for delta in f.deltas)
+
+
 class FloatExpectations(Cached):
     """Arrays over pairs (P,), the points numbered by ``rows`` and ``columns``; over points where all pairs are equal ones.
 
@@ -123,13 +132,18 @@ class FloatExpectations(Cached):
 
     def of_one(self, orders: Index, derivative: int, side: int) -> AnyArray:
         """Arrays (P,)."""
-        found = derivative_mean(self.act, orders, derivative, self.q)
-        return self.rounding.seen(found)[self.columns if side else self.rows]
+        known = ~_nowhere(product(self.act, orders, derivative), self.q)
+        value = np.zeros_like(self.q)
+        value[known] = self.rounding.seen(derivative_mean(self.act, orders, derivative, self.q[known]))
+        return value[self.columns if side else self.rows]
 
     def of_pair(self, f: Activation, g: Activation) -> AnyArray:
         """Arrays (P,)."""
-        found = pair_results(f, g, self.cov, rtol=RTOL)
-        return self.rounding.seen(Estimate(value=found.value, error=found.error))
+        known = ~(_nowhere(f, self.cov.q) | _nowhere(g, self.cov.qp))
+        value = np.zeros_like(self.cov.c)
+        found = pair_results(f, g, self.cov.take(known), rtol=RTOL)
+        value[known] = self.rounding.seen(Estimate(value=found.value, error=found.error))
+        return value
 
 
 class DigitExpectations(Cached):
@@ -145,9 +159,13 @@ class DigitExpectations(Cached):
     def of_one(self, orders: Index, derivative: int, side: int) -> Any:
         """One number."""
         f, q = product(self.act, orders, derivative), self.limits["sigma", side, side]
+        if _nowhere(f, q):
+            return mpmath.mpf(0)
         return precise_expectation(f, ONE, q, mpmath.mpf(1), mpmath.mpf(0), dps=self.digits)[0]
 
     def of_pair(self, f: Activation, g: Activation) -> Any:
         """One number."""
         s = self.limits
+        if _nowhere(f, s["sigma", 0, 0]) or _nowhere(g, s["sigma", 1, 1]):
+            return mpmath.mpf(0)
         return precise_expectation(f, g, *(s["sigma", a, b] for a, b in ((0, 0), (1, 1), (0, 1))), dps=self.digits)[0]
