@@ -30,6 +30,9 @@ from kernelcalc.expressions.atoms import x
 # Coefficients below λ²q come from quadrature, whose cost grows with them.
 MOST_BY_QUADRATURE = 64
 
+# Numbers of a table of Hermite functions, 512 KiB, which stay in cache, and orders in it at least.
+_TABLE_NUMBERS, _LEAST_ORDERS = 2**16, 16
+
 
 @dataclass(frozen=True, kw_only=True)
 class Jumps:
@@ -124,21 +127,39 @@ def jump_coefficients(jumps: Jumps, std: Array, low: Array, terms: int) -> Array
     ends = [np.array(row)[:, None] * half for row in jumps.exponential.values()]
     slopes = [rate * std for rate in jumps.exponential]
     carried = [one[:, -1] if first else np.zeros(std.size) for one in low[:-1]]
-    before, now = np.zeros_like(half), half
-    for k in range(1, count):
-        # now holds h_{k−1}
+    step = min(count, max(_LEAST_ORDERS, _TABLE_NUMBERS // max(1, half.size)))
+    table = np.zeros((step + 2, *half.shape))
+    table[-1] = half
+    for start in range(1, count, step):
+        k = np.arange(start, min(start + step, count))
+        hermite = _hermite_functions(table, z, k)
         for j, height in enumerate(heights):
-            if k + j < count and k + j >= first:
-                found[k + j] += (height * now).sum(axis=0) / math.sqrt(math.prod(range(k, k + j + 1)))
-        if k >= first:
-            for n, (end, slope) in enumerate(zip(ends, slopes, strict=True)):
-                carried[n] = (slope * carried[n] + (end * now).sum(axis=0)) / math.sqrt(k)
-                found[k] += carried[n]
-        before, now = now, (z * now - math.sqrt(k - 1) * before) / math.sqrt(k)
+            known = (k + j >= first) & (k + j < count)
+            scale = np.sqrt(np.prod([k[known] + float(i) for i in range(j + 1)], axis=0))
+            found[k[known] + j] += np.einsum("pr,kpr->kr", height, hermite[known]) / scale[:, None]
+        known = k >= first
+        for n, (end, slope) in enumerate(zip(ends, slopes, strict=True)):
+            driven = np.einsum("pr,kpr->kr", end, hermite[known])
+            for order, row in zip(k[known].tolist(), driven, strict=True):
+                row += slope * carried[n]
+                row /= math.sqrt(order)
+                carried[n] = row
+            found[k[known]] += driven
     # f of variance 0 is the constant f(0)
     found[:, std == 0] = 0.0
     found[:first] = low[-1].T[:count]
     return np.ascontiguousarray(found.T)
+
+
+def _hermite_functions(table: Array, z: Array, k: Array) -> Array:
+    """h_{k−1}(z) φ^{1/2} for consecutive k, in a table whose last two entries are those before; it is written over."""
+    table[:2] = table[-2:]
+    shifts, weights = z / np.sqrt(k)[:, None, None], np.sqrt((k - 1.0) / k).tolist()
+    # entry i + 1 has h_{k−1} of the i-th k
+    for i, (shift, weight) in enumerate(zip(shifts, weights, strict=True), start=2):
+        np.multiply(shift, table[i - 1], out=table[i])
+        table[i] -= weight * table[i - 2]
+    return table[1 : len(k) + 1]
 
 
 @lru_cache(maxsize=256)
