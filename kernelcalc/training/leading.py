@@ -92,11 +92,12 @@ _AT_ONCE = 4
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Columns:
-    """What one choice of columns needs: v and Θ' where the first is exact, V_ia W_ie, (N, r R), and more of W."""
+    """What one choice of columns needs: v and Θ' where the first is exact, V_ia W_ie, up to e = r and beyond, and more of W."""
 
     rank: int
     first: tuple[Array, ...]
-    pairs: Array
+    inner: Array
+    outer: Array
     tail: Array
     rest: Array
     beyond: float
@@ -234,7 +235,8 @@ class LeadingTraces:
             self._of_levels[level] = _Columns(
                 rank=rank,
                 first=(v.astype(self.dtype), (self.theta - np.outer(v, v)).astype(self.dtype)) if has_first else (),
-                pairs=(lead[:, :, None] * root[:, None, :kept]).reshape(len(root), -1).astype(self.dtype),
+                inner=(lead[:, :, None] * lead[:, None, :]).reshape(len(root), -1).astype(self.dtype),
+                outer=(lead[:, :, None] * root[:, None, rank:kept]).reshape(len(root), -1).astype(self.dtype),
                 tail=folded((lead @ lead.T) * (rest @ rest.T)).astype(self.dtype),
                 rest=root[:, rank:kept].astype(self.dtype),
                 beyond=float(values[kept]) if kept < len(values) else 0.0,
@@ -285,21 +287,18 @@ def _of_first(entries: Array, v: Array, rest: Array) -> Array:
 def _of_rank(entries: Array, columns: _Columns) -> Array:
     """|A|², Tr P, ⟨A, A²⟩, ⟨A, P⟩, |A²|², ⟨A², P⟩, |P|², Tr (AP)², |A⁴|², τ of each Hessian."""
     place = places(side(entries.shape[-1]))
-    count, n, c = len(entries), len(columns.pairs), len(place)
+    count, n, c = len(entries), len(columns.inner), len(place)
     rank = columns.rank
     # rows are (entry, Hessian, a), columns e: a, e number eigenvectors
-    products = np.ascontiguousarray(entries.transpose(2, 0, 1)).reshape(-1, n) @ columns.pairs
-    products = products.reshape(-1, columns.pairs.shape[1] // rank)
+    planes = np.ascontiguousarray(entries.transpose(2, 0, 1)).reshape(-1, n)
+    products = [(planes @ pairs).reshape(-1, pairs.shape[1] // rank) for pairs in (columns.inner, columns.outer)]
     sums = np.empty((count, 10))
     sums[:, 9] = overlaps(entries, columns.tail)
     for s in range(count):
         # rows of (A, X) are (class, a), columns (class, e)
         order = (place[:, None, :] * count + s) * rank + np.arange(rank)[:, None]
-        rows = np.take(products, order, axis=0)
-        inner = np.ascontiguousarray(rows[..., :rank]).reshape(c * rank, -1)
-        whole = rows.reshape(c * rank, -1)
-        square = inner @ inner.T
-        p = whole @ whole.T - square
+        inner, x = (np.take(part, order, axis=0).reshape(c * rank, -1) for part in products)
+        square, p = inner @ inner.T, x @ x.T
         ap = inner @ p
         pair = (inner, inner), (inner, square), (inner, p), (square, square), (square, p), (p, p), (ap, ap.T)
         values = [float(np.vdot(x, y)) for x, y in pair]
