@@ -4,13 +4,13 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Barrier, Event
 
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from kernelcalc import machine
-from kernelcalc.machine import blas_threads, one_blas_thread, processors
+from kernelcalc.machine import blas_threads, one_blas_thread, processors, unlocked_property
 
 SMALL, LARGE = 2**22, 2**40
 
@@ -121,3 +121,24 @@ def test_a_blas_that_comes_later_is_held_too():
     )
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "{1}"
+
+
+def test_objects_in_two_threads_do_not_wait_for_each_other():
+    """Each value is made while the other one is; one that is known is not made again."""
+    together = Barrier(2, timeout=10)
+
+    class Block:
+        made = 0
+
+        @unlocked_property
+        def value(self):
+            together.wait()
+            self.made += 1
+            return object()
+
+    blocks = Block(), Block()
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda block: block.value, blocks))
+    assert [block.value for block in blocks] == found
+    assert [block.made for block in blocks] == [1, 1]
+    assert isinstance(Block.value, unlocked_property)

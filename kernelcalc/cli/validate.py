@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EMBEDDED_POINTS = 5
 # Processor seconds up to which one process is enough, as each other one takes more than one to start; those of a fully
 # connected network at N points, of two hidden layers of width n: measured, N = 5, n = 64 to 256.
-_FEW_SECONDS, _NETWORK_SECONDS, _SECONDS_A_PRODUCT = 20.0, 0.012, 2e-8
+_FEW_SECONDS, _NETWORK_SECONDS, _SECONDS_A_PRODUCT = 20.0, 0.004, 1.4e-8
 
 
 class Numbers(click.ParamType):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from kernelcalc.arrays import plain, shifted
 from kernelcalc.errors import CovarianceError, NotFiniteError, ShapeError
+from kernelcalc.machine import unlocked_property
 
 # Rounding of c² against qq' that is taken as |ρ| = 1: a dot product of n terms errs by about √n ε; measured on
 # duplicate rows of 10⁴-dimensional data, the excess stays below 1e-14.
@@ -47,7 +47,7 @@ class Covariance:
         scale = np.sqrt(self.q) * np.sqrt(self.qp)
         return np.divide(self.c, scale, out=np.zeros(np.shape(scale)), where=scale > 0)
 
-    @cached_property
+    @unlocked_property
     def extremes(self) -> tuple[float, float, float, float, float]:
         """The least and the largest q, the least and the largest q', the largest |c|."""
         q, qp, c = self.q, self.qp, self.c
@@ -63,7 +63,7 @@ class Covariance:
         """function(q')."""
         return function(self.qp)
 
-    @cached_property
+    @unlocked_property
     def c_square(self) -> np.ndarray:
         """c²."""
         return self.c * self.c
@@ -93,7 +93,7 @@ class PointCovariance(Covariance):
 
     variances: np.ndarray
 
-    @cached_property
+    @unlocked_property
     def extremes(self) -> tuple[float, float, float, float, float]:
         # c² ≤ qq', and equality where a point is with itself
         low, high = float(self.variances.min()), float(self.variances.max())
@@ -114,7 +114,7 @@ class ApartCovariance(Covariance):
     def __init__(self, q: np.ndarray, qp: np.ndarray, c: np.ndarray, own: int = 0, **more: Any) -> None:
         vars(self).update(q=q, qp=qp, c=c, own=own, **more)
 
-    @cached_property
+    @unlocked_property
     def det(self) -> np.ndarray:
         found = self.q * self.qp
         found -= self.c_square

@@ -291,7 +291,7 @@ def _of_rank(entries: Array, columns: _Columns) -> Array:
     rank = columns.rank
     # rows are (entry, Hessian, a), columns e: a, e number eigenvectors
     planes = np.ascontiguousarray(entries.transpose(2, 0, 1)).reshape(-1, n)
-    products = [(planes @ pairs).reshape(-1, pairs.shape[1] // rank) for pairs in (columns.inner, columns.outer)]
+    products = [(planes @ pairs).reshape(len(planes) * rank, -1) for pairs in (columns.inner, columns.outer)]
     sums = np.empty((count, 10))
     sums[:, 9] = overlaps(entries, columns.tail)
     for s in range(count):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from kernelcalc.gaussian.floats.small import MANY
 from kernelcalc.gaussian.floats.smoothed import DIFFERENCE_LOSS, TURN, Smoothed
 from kernelcalc.gaussian.floats.stein import Polynomial, evaluate, regrouped, regrouped_at, size, sizes
 from kernelcalc.gaussian.floats.waves import SlowWaves, Waves
+from kernelcalc.machine import unlocked_property
 
 # Rounding steps in one pair formula, counted generously, and in a polynomial before it.
 OPERATIONS, POLYNOMIAL_OPERATIONS = 16, 16
@@ -101,23 +102,23 @@ class SharedPairs:
             self._pairs[f, g] = self._pair(f, g)
         return self._pairs[f, g]
 
-    @cached_property
+    @unlocked_property
     def least(self) -> float:
         """The smallest q or q'."""
         return min(self.cov.extremes[0], self.cov.extremes[2])
 
-    @cached_property
+    @unlocked_property
     def largest(self) -> tuple[float, float, float]:
         """The largest q, q' and |c|."""
         _, q, _, qp, c = self.cov.extremes
         return q, qp, c
 
-    @cached_property
+    @unlocked_property
     def reach_at_most(self) -> float:
         """No less than the largest |ρ|, without a look at each."""
         return self.largest[2] / self.least if self.least > 0 else math.inf
 
-    @cached_property
+    @unlocked_property
     def reach(self) -> float:
         """The largest |ρ|."""
         rho = self.cov.rho
@@ -230,14 +231,14 @@ class ClosedForm:
         """Rounding of all terms together, relative to the sum of their sizes."""
         return (OPERATIONS + POLYNOMIAL_OPERATIONS + self.parts.summands) * EPS
 
-    @cached_property
+    @unlocked_property
     def largest(self) -> float:
         try:
             return self.steps * sum(pair.largest * size(p, *self.pairs.largest) for pair, p in self.terms)
         except OverflowError:
             return math.inf
 
-    @cached_property
+    @unlocked_property
     def error(self) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
             if math.isfinite(self.relative) and all(pair.finer is None for pair, _ in self.terms):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
+
+from kernelcalc.machine import unlocked_property
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,7 +35,7 @@ class Pair:
             return self.apart()
         return np.abs(self.value) * (self.loss if self.finer is None else self.finer())
 
-    @cached_property
+    @unlocked_property
     def largest(self) -> float:
         """The largest ``size``; infinite if anything is not finite."""
         if self.limit is not None:

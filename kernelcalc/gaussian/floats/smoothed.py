@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.floats import densities
 from kernelcalc.gaussian.floats.small import angle
+from kernelcalc.machine import unlocked_property
 
 # t − atan t by its series where atan t is below this; above, the difference is at least t divided by the second number.
 SERIES_BELOW, DIFFERENCE_LOSS = 0.25, 50.0
@@ -30,15 +30,15 @@ class Smoothed:
         self._factors: dict[tuple[str, int, int, float], np.ndarray] = {}
         self._sums: dict[densities.Factors, Any] = {}
 
-    @cached_property
+    @unlocked_property
     def q(self) -> np.ndarray:
         return self.cov.q + self.variances[0] if self.variances[0] else self.cov.q
 
-    @cached_property
+    @unlocked_property
     def qp(self) -> np.ndarray:
         return self.cov.qp + self.variances[1] if self.variances[1] else self.cov.qp
 
-    @cached_property
+    @unlocked_property
     def r(self) -> np.ndarray:
         return np.sqrt(self.square)
 
@@ -62,17 +62,17 @@ class Smoothed:
             self._factors[key] = self.c_power(exponent - 1) * self.c
         return self._factors[key]
 
-    @cached_property
+    @unlocked_property
     def inverse_square(self) -> np.ndarray:
         """1/r²."""
         return 1 / self.square
 
-    @cached_property
+    @unlocked_property
     def ratio_square(self) -> np.ndarray:
         """c²/r²."""
         return self.ratio * self.ratio
 
-    @cached_property
+    @unlocked_property
     def ratio(self) -> np.ndarray:
         """c/r."""
         return self.c / self.r
@@ -131,7 +131,7 @@ class Smoothed:
             self._factors[side, e, i, weight] = (self.cov.of_rows if side == "q" else self.cov.of_columns)(function)
         return self._factors[side, e, i, weight]
 
-    @cached_property
+    @unlocked_property
     def ends(self) -> tuple[tuple[float, float, float], tuple[float, float, float, float]]:
         """No more than the least Q, Q', r² and no less than the largest Q, Q', r², |c|: vq' + v'q + vv' ≤ r² ≤ QQ'."""
         (v, vp), (low, high, low_p, high_p, c) = self.variances, self.cov.extremes
@@ -139,18 +139,18 @@ class Smoothed:
         least = least if least > 0 else float(self.square.min())
         return (low + v, low_p + vp, least), (high + v, high_p + vp, (high + v) * (high_p + vp), c)
 
-    @cached_property
+    @unlocked_property
     def scale(self) -> float:
         """Decades of the largest variance above 1."""
         (v, vp), (_, q, _, qp, _) = self.variances, self.cov.extremes
         return math.log10(max(1.0, q + v, qp + vp))
 
-    @cached_property
+    @unlocked_property
     def degenerate(self) -> bool:
         """Whether r = 0 somewhere."""
         return not self.ends[0][2] > 0
 
-    @cached_property
+    @unlocked_property
     def opening(self) -> np.ndarray:
         """π minus the angle between a and b, over 2π: atan2(r, −c)/2π, ¼ where a or b is 0: a step there is ½."""
         opening = angle(self.c, self.r, self.ratio, opening=True)
@@ -158,12 +158,12 @@ class Smoothed:
             opening = np.where((self.q == 0) | (self.qp == 0), 0.25, opening)
         return opening
 
-    @cached_property
+    @unlocked_property
     def turn(self) -> np.ndarray:
         """atan2(c, r)/2π: the arcsine of c/√(QQ')."""
         return angle(self.c, self.r, self.ratio)
 
-    @cached_property
+    @unlocked_property
     def arch(self) -> np.ndarray:
         """r/2π + c · opening, to DIFFERENCE_LOSS times the rounding of its value."""
         total = self.c * self.opening

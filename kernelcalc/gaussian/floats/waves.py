@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.floats.pairs import Pair
 from kernelcalc.gaussian.floats.small import MANY, hyperbolic_sine
+from kernelcalc.machine import unlocked_property
 
 # Up to this w²q the rounding of w√q is less than that counted for a wave's exponent.
 SLOW_WAVE = 100.0
@@ -96,13 +96,13 @@ class SlowWaves:
     def of(cls, cov: Covariance, rates: tuple[float, float], largest: float) -> SlowWaves:
         return cls(cov=cov, rates=rates, largest=largest)
 
-    @cached_property
+    @unlocked_property
     def _envelope(self) -> np.ndarray:
         w, wp = self.rates
         rows = self.cov.of_rows(lambda q: np.exp(-(w**2) / 2 * q))
         return rows * self.cov.of_columns(lambda q: np.exp(-(wp**2) / 2 * q))
 
-    @cached_property
+    @unlocked_property
     def _sine(self) -> np.ndarray:
         w, wp = self.rates
         return hyperbolic_sine(self.cov.c if w * wp == 1 else w * wp * self.cov.c)
