@@ -130,20 +130,24 @@ def crossings(switch: sp.Expr) -> tuple[set[sp.Expr], float]:
     points = np.union1d(grid, sign_changes(compiled(sp.diff(switch, x)), grid))
     signs = np.sign(call(points))
     points, signs = points[np.isfinite(signs) & (signs != 0)], signs[np.isfinite(signs) & (signs != 0)]
-    far = np.sort(np.abs(points[:-1][signs[1:] != signs[:-1]]))
-    reach = _kept(far)
+    changed = signs[1:] != signs[:-1]
+    reach = _kept(np.sort(np.abs([points[:-1][changed], points[1:][changed]]), axis=0))
     inside = np.abs(points) <= reach
     points, signs = points[inside], signs[inside]
     changes = _surely_changed(switch, points, signs)
     return {_zero(switch, points[k], points[k + 1]) for k in changes}, reach
 
 
-def _kept(distances: np.ndarray) -> float:
-    """A distance that parts the nearest of them from the others, by more than a little; ∞ where they are few."""
-    if distances.size <= MOST_CROSSINGS:
+def _kept(ends: np.ndarray) -> float:
+    """A distance that parts the nearest of intervals from the others, by more than a little; ∞ where they are few.
+
+    ``ends``: how far the nearer and the farther end of each is from 0, (2, places).
+    """
+    if ends.shape[1] <= MOST_CROSSINGS:
         return math.inf
+    nearer, farther = ends[:, np.argsort(ends[0])]
     for count in range(MOST_CROSSINGS, 0, -1):
-        one, other = distances[count - 1 : count + 1].tolist()
+        one, other = float(farther[:count].max()), float(nearer[count])
         if other - one > _GAP * other:
             return (one + other) / 2
     return 0.0

@@ -171,18 +171,41 @@ def test_zeros_to_so_many_bits(switch, low, high, known, bits):
         assert abs(found - exact) <= mp.mpf(2) ** (1 - bits) * exact
 
 
+def at(places):
+    """Intervals of no length."""
+    return np.tile(places, (2, 1))
+
+
 def test_the_nearest_are_kept():
     """Up to 64 all; of more those before a gap of a thousandth; none where there is no gap."""
-    assert _kept(np.arange(1.0, 65.0)) == math.inf
-    assert _kept(np.arange(1.0, 66.0)) == 64.5
+    assert _kept(at(np.arange(1.0, 65.0))) == math.inf
+    assert _kept(at(np.arange(1.0, 66.0))) == 64.5
     # no gap between the 64th and the 65th: between the 63rd and 64th
     close = np.concatenate([np.arange(1.0, 64.0), [70.0, 70.01, 80.0]])
-    assert _kept(close) == (63 + 70) / 2
-    assert _kept(1 + 1e-5 * np.arange(100)) == 0.0
+    assert _kept(at(close)) == (63 + 70) / 2
+    # intervals that reach over the gap: the same
+    wide = np.array([np.arange(1.0, 66.0), np.arange(1.0, 66.0) + 0.25])
+    wide[1, 63] = 65.5
+    assert _kept(wide) == (63.25 + 64) / 2
+    assert _kept(at(1 + 1e-5 * np.arange(100))) == 0.0
     gap = module._GAP
     for factor, kept in ((1.01, True), (0.99, False)):
         places = np.array([*(10 + 1e-6 * np.arange(64)), 10 * (1 + factor * gap)])
-        assert (_kept(places) > 10) is kept
+        assert (_kept(at(places)) > 10) is kept
+
+
+@pytest.mark.parametrize("speed", [1, 3, 5, 8, 12, 31, 77])
+def test_all_zeros_of_a_sine_up_to_the_reach(speed):
+    """kπ/w: none near the end is missed or counted beyond it."""
+    places, reach = crossings(sp.sin(speed * x))
+    known = np.arange(-100, 101) * math.pi / speed
+    np.testing.assert_allclose(sorted(map(float, places)), known[np.abs(known) < reach], atol=1e-14)
+
+
+@pytest.mark.parametrize("speed", [5, 8, 12])
+def test_means_of_waves_with_kinks(speed):
+    """E |sin wa| = 2/π − 4/π Σ e^{−2 k² w²}/(4 k² − 1), 2/π here."""
+    assert kc.gaussian_expectation(f"abs(sin({speed}*x))", "1", 1.0, 1.0, 0.0) == pytest.approx(2 / math.pi, rel=1e-12)
 
 
 def test_signs_that_rounding_has_turned_are_put_right():
