@@ -77,17 +77,7 @@ class HessianSplit(Result):
     @classmethod
     def at(cls, net: Parameters, problem: Problem) -> HessianSplit:
         """The same for points and targets that are already checked."""
-        return cls.of_run(forward(net, problem.x), problem)
-
-    @classmethod
-    def of_run(cls, run: Forward, problem: Problem) -> HessianSplit:
-        """The same for a pass that is done."""
-        return cls(run=run, residual=problem.slope(run.outputs), root=problem.hessian_root(run.outputs))
-
-    def of_type(self, dtype: Any) -> HessianSplit:
-        """The same numbers in another type, of a fully connected network."""
-        residual, root = (part.astype(dtype, copy=False) for part in (self.residual, self.root))
-        return HessianSplit(run=self.run.of_type(dtype), residual=residual, root=root)
+        return split_at(forward(net, problem.x), problem)
 
     @classmethod
     def of_output(cls, run: Forward, output: int) -> HessianSplit:
@@ -234,6 +224,17 @@ class HessianSplit(Result):
             d_eta = c * run.d[layer] * de
             if with_s:
                 d_eta = d_eta + run.dd[layer] * e[layer] * dz[layer - 1]
+
+
+def split_at(run: Forward, problem: Problem) -> HessianSplit:
+    """The split of a pass that is done."""
+    return HessianSplit(run=run, residual=problem.slope(run.outputs), root=problem.hessian_root(run.outputs))
+
+
+def split_of_type(split: HessianSplit, dtype: Any) -> HessianSplit:
+    """The same numbers in another type, of a fully connected network."""
+    residual, root = (part.astype(dtype, copy=False) for part in (split.residual, split.root))
+    return HessianSplit(run=split.run.of_type(dtype), residual=residual, root=root)
 
 
 def images(split: HessianSplit, vectors: ArrayLike, outputs: list[AnyArray] | None = None) -> tuple[AnyArray, AnyArray]:

@@ -10,7 +10,7 @@ import numpy as np
 from kernelcalc.arguments import random_generator
 from kernelcalc.errors import NotFiniteError
 from kernelcalc.finite.arrays import AnyArray
-from kernelcalc.finite.curvature.hessian import HessianSplit
+from kernelcalc.finite.curvature.hessian import HessianSplit, split_at, split_of_type
 from kernelcalc.finite.curvature.moments import DEFLATION, moments_of, require_finite
 from kernelcalc.finite.curvature.outer import outer_products_pay
 from kernelcalc.finite.curvature.pairs import CurvaturePairs
@@ -37,9 +37,9 @@ def moments_of_networks(
     """
     generators, sampling = [random_generator(seed) for seed in seeds], (probes, DEFLATION, 0, 0)
     with np.errstate(over="ignore", invalid="ignore"):
-        loss, split = problem.values_at(run.outputs), HessianSplit.of_run(run, problem)
+        loss, split = problem.values_at(run.outputs), split_at(run, problem)
         if kmax < 3 or outer_products_pay(split, kmax):
-            high = split.of_type(np.float32) if single and problem.is_moderate(run.net) else None
+            high = split_of_type(split, np.float32) if single and problem.is_moderate(run.net) else None
             try:
                 found = moments_of(split, kmax, sampling, generators, pairs=pairs, high=high)
             except NotFiniteError:
