@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.polynomial.hermite_e import hermegauss
 
-from kernelcalc.kernels.first_order.features import entry
+from kernelcalc.kernels.first_order.features import Monomial, averaged, entry
 from tests.kernels.first_order_states import SCALES, layers_and_states, table
 
 NAMES = ("sigma", "theta", "phi", "upsilon", "xi")
@@ -307,3 +307,11 @@ def test_a_residual_branch_has_the_covariance_that_is_written() -> None:
     error = np.hypot(2 * measured[32][1], measured[16][1])
     assert np.abs((value - v) / error).max() < 4
     assert np.abs(v / error).max() > 8
+
+
+def test_four_laplacians_meet_in_pairs():
+    """Isserlis: E[g1 g2 g3 g4] = Ξ12 Ξ34 + Ξ13 Ξ24 + Ξ14 Ξ23 where nothing depends on z."""
+    terms = averaged([Monomial((), (), (0, 0, 1, 1))], ())
+    found = sorted(tuple(sorted(term.kernels)) for term in terms)
+    own, mixed = (("xi", 0, 0), ("xi", 1, 1)), (("xi", 0, 1), ("xi", 0, 1))
+    assert found == [own, mixed, mixed]
