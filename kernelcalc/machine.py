@@ -40,8 +40,8 @@ class unlocked_property(cached_property[T]):
     """``functools.cached_property`` as it is from Python 3.12 on.
 
     Before, all objects of a class share one lock while a value is computed, and threads that each have a block of a kernel
-    wait for each other (measured, two threads, 1024 points: an eighth of the time of erf, a sixth of that of sin). Two threads
-    that ask the same object at once may both compute the value.
+    wait for each other (measured in two threads at 1024 points: up to 30 ms of erf's 230, none with this). Two threads that ask
+    the same object at once may both compute the value.
     """
 
     def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
