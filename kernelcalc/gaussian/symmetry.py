@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
+from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.growing import growth_rate
 from kernelcalc.expressions.parity import parity, parity_by_rules
 
@@ -36,6 +38,22 @@ def symmetry(function: Activation) -> int:
 def rate(function: Activation) -> float:
     """An α ≥ 0 with |f| ≤ A e^{αx² + B|x|}, infinite where no rule shows one."""
     return growth_rate(function.form.pieces, function.form.breaks)
+
+
+@lru_cache(maxsize=1024)
+def vanishes(function: Activation) -> bool:
+    """Whether f(0) is proved to be 0, of which floating point may leave some rounding.
+
+    Examples
+    --------
+    >>> vanishes(Activation("log(1+exp(x))-log(2)")), vanishes(Activation("cos(x)"))
+    (True, False)
+    """
+    form = function.form
+    if not form.known:
+        return False
+    first, last = (bisect(form.kinks, 0.0) for bisect in (bisect_left, bisect_right))
+    return all(piece.subs(x, 0) == 0 for piece in form.pieces[first : last + 1])
 
 
 def surely_zero(f: Activation, g: Activation, q: Any, qp: Any, c: Any, det: Any) -> Any:

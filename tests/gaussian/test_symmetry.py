@@ -5,6 +5,7 @@ import time
 import warnings
 
 import mpmath as mp
+import numpy as np
 import pytest
 
 import kernelcalc as kc
@@ -115,3 +116,27 @@ def test_digits_of_derivatives():
             found = expectations(kc.Activation(name), one, one, one / 2, ((0, 0), (0, 1), (1, 0)), 20)
         assert found[0, 1] == found[1, 0] == 0
         assert found[0, 0] > 0.05
+
+
+@pytest.mark.parametrize("text", ["tanhshrink(x)", "log(1+exp(x))-log(2)", "sqrt(1+x^2)-1", "1-1/(1+x^2)"])
+def test_a_blank_point_beside_small_ones_warns_of_nothing(text):
+    """At its variance 0 a sum that cancels leaves rounding, to which the constant f(0) = 0 offers no size."""
+    X = np.array([[0.01, 0.004], [0.0, 0.0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        K = kc.MLP(text, depth=2, beta=0.0).kernels(X, only=("sigma", "theta"))
+    q = mp.mpf(X[0] @ X[0] / 2)
+    function = {
+        "tanhshrink(x)": lambda a: a - mp.tanh(a),
+        "log(1+exp(x))-log(2)": lambda a: mp.log((1 + mp.exp(a)) / 2),
+        "sqrt(1+x^2)-1": lambda a: mp.sqrt(1 + a * a) - 1,
+        "1-1/(1+x^2)": lambda a: a * a / (1 + a * a),
+    }[text]
+    with mp.workdps(40):
+        nodes = [mp.sqrt(q) * s for s in range(-10, 11, 2)]
+        sigma, slopes = (
+            mp.quad(lambda a, h=h: h(a) ** 2 * mp.npdf(a, 0, mp.sqrt(q)), nodes)
+            for h in (function, lambda a: mp.diff(function, a))
+        )
+    for found, right in ((K.sigma, sigma), (K.theta, sigma + q * slopes)):
+        np.testing.assert_allclose(found, [[float(right), 0.0], [0.0, 0.0]], rtol=1e-10, atol=0)

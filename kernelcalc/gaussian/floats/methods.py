@@ -30,7 +30,7 @@ from kernelcalc.gaussian.floats.series import LENGTHS, MODEST, HermiteSeries, he
 from kernelcalc.gaussian.floats.singular import delta_expectation, regular_part
 from kernelcalc.gaussian.floats.sums import mehler_sum
 from kernelcalc.gaussian.floats.taylor import SMALL_VARIANCE
-from kernelcalc.gaussian.symmetry import surely_zero
+from kernelcalc.gaussian.symmetry import surely_zero, vanishes
 from kernelcalc.machine import MULTIPRECISION
 
 # Errors beyond this, relative to E|fg|, are warned of.
@@ -129,7 +129,10 @@ class Deterministic(Method):
             if delta.at == 0 and (variance == 0).any():
                 raise DivergentExpectationError("q > 0 under a delta function", "q = 0")
         if not _singular(f, g):
-            return quadrature.line(f, g, np.sqrt(cov.q), np.sqrt(cov.qp), rtol=rtol)
+            found = quadrature.line(f, g, np.sqrt(cov.q), np.sqrt(cov.qp), rtol=rtol)
+            nothing = np.isfinite(found.value) & (vanishes(f) & (cov.q == 0) | vanishes(g) & (cov.qp == 0))
+            value, error, magnitude = (np.where(nothing, 0.0, v) for v in (found.value, found.error, found.magnitude))
+            return Scaled(value=value, error=error, magnitude=magnitude)
         value, error = np.array([self._one(f, g, q, qp, rtol) for q, qp in zip(cov.q, cov.qp, strict=True)]).T
         return Scaled(value=value, error=error, magnitude=np.abs(value))
 
