@@ -19,6 +19,7 @@ from kernelcalc.expressions.atoms import NotInAlgebra, exact_numbers, heaviside_
 from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.gaussian.digits.expectation import expectation
 from kernelcalc.machine import MULTIPRECISION
+from kernelcalc.patience import watched
 
 _ROW, _COLUMN = sp.symbols("a b", real=True)
 
@@ -114,6 +115,7 @@ class GaussianExpectation(sp.Expr):
                 out += slope * build()
         return out
 
+    @watched("fewer digits and smoother functions are faster", "evalf")
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
         if not all(v.is_number for v in self.covariance):
             return None
@@ -122,6 +124,7 @@ class GaussianExpectation(sp.Expr):
         with MULTIPRECISION, mp.workdps(dps):
             return sp.Float(expectation_digits(self.f, self.g, q, qp, c, dps), dps)
 
+    @watched("a smaller n is faster, and variances in numbers")
     def hermite_series(self, n: int, rho: sp.Expr | None = None) -> sp.Expr:
         r"""Terms up to ρⁿ of Mehler's series :math:`\sum_k f_k(q)\, g_k(q')\, ρ^k` with c = ρ√(qq').
 
@@ -154,6 +157,7 @@ class GaussianExpectation(sp.Expr):
         return f"E[{f}*{g}; {', '.join(printer._print(v) for v in self.covariance)}]"
 
 
+@watched("a smaller k is faster, and a number q")
 def hermite_coefficient(f: Any, k: int, q: Any = 1) -> sp.Expr:
     r"""f_k(q) = E[f(√q Z) He_k(Z)]/√k!, so that E[f(a)g(b)] = Σ_k f_k(q) g_k(q') ρᵏ (Mehler).
 
@@ -177,6 +181,10 @@ def hermite_coefficient(f: Any, k: int, q: Any = 1) -> sp.Expr:
         value = algebra.exact_expectation(function, sp.S.One, q, sp.S.One, sp.S.Zero, orders=(k, 0))
         return sp.powsimp(scale * value)
     except NotInAlgebra:
+        if k and q.is_number:
+            # derivatives swell, and those at kinks are delta functions
+            return GaussianExpectation(function, sp.hermite_prob(k, x), q, 1, sp.sqrt(q)) / sp.sqrt(sp.factorial(k))
+        # a symbol q may become a float, of whose root the square is another: no covariance
         return scale * GaussianExpectation(sp.diff(function, x, k), sp.S.One, q, 1, 0)
 
 

@@ -144,6 +144,27 @@ def test_hermite_coefficients_of_tanh_against_quadrature():
         assert abs(float(hermite_coefficient("tanh", k).evalf(15)) - expected) < 1e-9
 
 
+def test_late_hermite_coefficients_are_found_at_once():
+    """Of derivatives the twelfth took ten seconds."""
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    nodes, weights = 14 * nodes, 14 * weights * np.exp(-((14 * nodes) ** 2) / 2) / math.sqrt(2 * math.pi)
+    basis = np.polynomial.hermite_e.HermiteE.basis(21)(nodes)
+    expected = weights @ (np.tanh(nodes / math.sqrt(2)) * basis) / math.sqrt(math.factorial(21))
+    assert float(hermite_coefficient("tanh", 21, sp.Rational(1, 2)).evalf(15)) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_hermite_coefficients_beyond_kinks_are_numbers(k):
+    """Derivatives of tanh|x| are delta functions, of which there are no digits."""
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    nodes, weights = 7 * (nodes + 1), 7 * weights
+    weights = weights * np.exp(-(nodes**2) / 2) / math.sqrt(2 * math.pi) / math.sqrt(math.factorial(k))
+    basis = np.polynomial.hermite_e.HermiteE.basis(k)
+    for text, left in (("tanh(abs(x))", np.tanh(nodes)), ("where(x>0, tanh(x), x/2)", -nodes / 2)):
+        expected = weights @ (np.tanh(nodes) * basis(nodes) + left * basis(-nodes))
+        assert float(hermite_coefficient(text, k).evalf(15)) == pytest.approx(expected, abs=1e-13)
+
+
 # -- kernels ----------------------------------------------------------------------------------------------------------
 
 POINTS = np.array([[0.8, -1.1, 0.4], [1.3, 0.2, -0.7], [-0.5, 0.9, 1.6]])
