@@ -232,6 +232,13 @@ def _stable_add(e: Any) -> Any:
     return e
 
 
+def _hyperbolic(e: Any) -> Any:
+    """sinh(v)/cosh(v) → tanh(v), of which both overflow."""
+    count = e.as_powers_dict()
+    both = [f for f in count if isinstance(f, sp.sinh) and (count[f] + count.get(sp.cosh(*f.args), 0)).is_nonpositive]
+    return e.xreplace({f: sp.tanh(*f.args) * sp.cosh(*f.args) for f in both})
+
+
 def _stable_mul(e: Any) -> Any:
     """exp(v)·LogisticSigmoid(−v) → LogisticSigmoid(v)."""
     factors = list(e.args)
@@ -268,8 +275,10 @@ def _one_exponential(e: Any) -> Any:
 
 
 def _stable_pow(e: Any) -> Any:
-    """(1 + e^v)^{−n} → LogisticSigmoid(−v)^n."""
+    """(1 + e^v)^{−n} → LogisticSigmoid(−v)^n, cosh(v)^{−n} → exp(−n·LogCosh(v))."""
     base, power = e.as_base_exp()
+    if isinstance(base, sp.cosh) and power.is_negative:
+        return sp.exp(power * LogCosh(base.args[0]))
     argument = _one_plus_exp(base)
     if argument is not None and power.is_negative:
         return LogisticSigmoid(-argument) ** (-power)
@@ -311,6 +320,7 @@ def stabilise(expr: sp.Expr) -> sp.Expr:
     result = expr.replace(lambda e: e.is_Pow and not _is_exp(e), _high_power)
     if result != expr:
         result = result.replace(lambda e: e.is_Mul, _one_exponential)
+    result = result.replace(lambda e: e.is_Mul and e.has(sp.sinh), _hyperbolic)
     result = result.replace(lambda e: e.is_Pow and not _is_exp(e), _stable_pow)
     result = result.replace(sp.log, _stable_log)
     result = result.replace(lambda e: e.is_Mul, _stable_mul)
@@ -320,18 +330,8 @@ def stabilise(expr: sp.Expr) -> sp.Expr:
 
 def plain(expr: sp.Expr) -> sp.Expr:
     """The same expression in SymPy's own elementary functions."""
-    own = (
-        ErrorComplement,
-        LogHalfErrorComplement,
-        ErrorRatio,
-        LogisticSigmoid,
-        LogisticDensity,
-        StableTanh,
-        Softplus,
-        LogCosh,
-        ExpMinusOne,
-    )
-    return expr.replace(lambda e: isinstance(e, own), lambda e: e._eval_rewrite_as_exp(*e.args))
+    # of all classes of this module
+    return expr.replace(lambda e: type(e).__module__ == __name__, lambda e: e._eval_rewrite_as_exp(*e.args))
 
 
 def mpmath_callable(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[Any], Any]:

@@ -109,3 +109,33 @@ def test_softplus_of_softplus_has_relative_accuracy() -> None:
         inner = [mpmath.mpf("11.875") * (mpmath.log1p(mpmath.exp(v)) - mpmath.mpf("1.966796875")) for v in x]
         exact = [float(mpmath.log1p(mpmath.exp(u))) for u in inner]
     np.testing.assert_allclose(act(x), exact, rtol=1e-13)
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize("text", ["1/cosh(x)", "sinh(x)/cosh(x)^2", "1 - cosh(x)^(-2)", "x*sinh(2*x)^2/cosh(2*x)^3"])
+def test_hyperbolic_quotients_far_out(text: str, order: int) -> None:
+    """Where cosh overflows they are small numbers, for which no digits one by one are needed: these took half a minute."""
+    values = np.array([-1e6, -400.0, -30.0, -3.0, -1e-3, 0.5, 30.0, 300.0])
+    x = sp.Symbol("x")
+    exact = sp.lambdify(x, sp.diff(sp.sympify(text.replace("^", "**")), x, order), "mpmath")
+    with mpmath.workdps(700):
+        right = np.array([float(exact(mpmath.mpf(v))) for v in values])
+    found = kc.Activation(text).derivative(order)(values)
+    # e^{−u} has the rounding of u, many times that of 1
+    np.testing.assert_allclose(found, right, rtol=1e-13, atol=1e-300)
+
+
+def test_a_point_far_out_makes_the_kernels_of_sech_no_slower(recwarn: pytest.WarningsRecorder) -> None:
+    X = np.array([[1.0, 0.4], [0.5, -1.0], [1e6, 2e6]])
+    K = kc.MLP("sech", depth=2, sigma_w=1.2, beta=0.0).kernels(X, only="sigma").sigma
+    assert not [w for w in recwarn if issubclass(w.category, SlowMethodWarning)]
+    # trapezoidal rules converge fast: of one variable for the diagonal, of two elsewhere
+    z, h = np.linspace(-12, 12, 2001, retstep=True)
+    weight = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) * h
+    q = 0.72 * X @ X.T
+    first = np.sqrt(q[0, 0]) * z
+    second = (q[0, 1] / q[0, 0] * first)[:, None] + np.sqrt(q[1, 1] - q[0, 1] ** 2 / q[0, 0]) * z
+    assert K[0, 0] == pytest.approx(1.44 * (weight @ np.cosh(first) ** -2), rel=1e-12)
+    assert K[0, 1] == pytest.approx(1.44 * ((weight / np.cosh(first)) @ (1 / np.cosh(second)) @ weight), rel=1e-12)
+    # far wider than sech² it is ∫ sech² = 2 times the density at 0
+    assert K[2, 2] == pytest.approx(1.44 * 2 / np.sqrt(2 * np.pi * q[2, 2]), rel=1e-10)
