@@ -155,10 +155,10 @@ def _logistic_density(u: Any) -> Any:
 
 
 def _log_cosh(u: Any) -> Any:
-    # For small |u| the sum below cancels; log1p(2 sinh²(u/2)) does not.
+    # For small |u| the sum below cancels; log1p(2 sinh²(u/2)) does not. A plain float keeps single precision single.
     magnitude = np.abs(u)
     small = np.log1p(2 * np.sinh(np.minimum(magnitude, 1) / 2) ** 2)
-    return np.where(magnitude < 1, small, magnitude + np.log1p(np.exp(-2 * magnitude)) - np.log(2))
+    return np.where(magnitude < 1, small, magnitude + np.log1p(np.exp(-2 * magnitude)) - float(np.log(2)))
 
 
 def _sigmoid(u: Any) -> Any:
@@ -169,7 +169,7 @@ def _sigmoid(u: Any) -> Any:
 def _log_half_erfc(u: Any) -> Any:
     from scipy import special
 
-    return special.log_ndtr(-np.sqrt(2) * u)
+    return special.log_ndtr(-float(np.sqrt(2)) * u)
 
 
 def _error_ratio(u: Any) -> Any:
