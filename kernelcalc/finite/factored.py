@@ -50,7 +50,9 @@ def networks_together(net: Parameters, problem: Problem) -> int:
 
 
 def slope_type(net: Parameters, loss: float, problem: Problem, end: float, tol: float) -> np.dtype[Any]:
-    r"""float32 where slopes in it move θ by less than ``tol`` in all, else the network's own number type; C(0) is ``loss``.
+    r"""float32 where slopes in it are estimated to move θ by less than ``tol`` in all, else the network's own number type.
+
+    C(0) is ``loss``.
 
     Under gradient flow of a loss that is never negative θ goes no further than :math:`\sqrt{T\, C(0)}`, and outputs that are
     off by δ in root mean square, as other targets would be, move it by at most :math:`\sqrt{T}\, δ`; for rounding δ is of the

@@ -229,7 +229,7 @@ def train_together(
     times, tol
         As a :class:`Schedule` has them.
     single : bool
-        Slopes of networks side by side in float32 where that moves θ by less than ``tol`` in all
+        Slopes of networks side by side in float32 where that, by an estimate, moves θ by less than ``tol`` in all
         (:func:`~kernelcalc.finite.factored.slope_type`).
 
     Yields

@@ -29,12 +29,54 @@ _BEYOND = 1e-3 * _TOLERANCE
 _MARGIN = 0.5
 _HALVINGS = 9
 # Slopes of the contour beside the vertical line, half steps in a looked at, and so many at a time.
-_BENDS = (3**-0.5, -(3**-0.5), 0.0)
+BENDS = (3**-0.5, -(3**-0.5), 0.0)
 _PLACES, _STRETCH = 120, 12
 # Beyond any end: the mark of a contour along which the integrand grows.
 _LONGEST = 1e3
 # Below this |2sλ| the series of the logarithm, to this order, is right to rounding.
 _SMALL_TERM, _SUMMED_ORDER = 0.05, 12
+
+
+def cumulants(weights: Array, squares: Array, counts: Array, s: Array) -> Any:
+    """K(s) of one copy, terms along the last axis; any complex s, whose axes are those of the terms before the last."""
+    scaled = s[..., None] * weights
+    terms = -counts * (0.5 * np.log1p(-2 * scaled) + scaled) + s[..., None] ** 2 * squares / (2 - 4 * scaled)
+    return terms.sum(axis=-1)
+
+
+def slope(weights: Array, squares: Array, counts: Array, s: Any) -> Any:
+    """K'(s), as :func:`cumulants` has K."""
+    s = np.asarray(s)[..., None]
+    one = 1 - 2 * s * weights
+    return (2 * s * counts * weights**2 / one + s * squares * (1 - s * weights) / one**2).sum(axis=-1)
+
+
+def curvature(weights: Array, squares: Array, counts: Array, s: Any) -> Any:
+    """K''(s), as :func:`cumulants` has K."""
+    one = 1 - 2 * np.asarray(s)[..., None] * weights
+    return (2 * counts * weights**2 / one**2 + squares / one**3).sum(axis=-1)
+
+
+def third_cumulant(weights: Array, squares: Array, counts: Array) -> Any:
+    """The third derivative of K at 0."""
+    return 8 * np.sum(counts * weights**3 + 0.75 * weights * squares, axis=-1)
+
+
+def edge(weights: Array, squares: Array, counts: Array) -> Any:
+    """The largest value; infinite where there is none.
+
+    A sum of negative squares alone ends at its maximum; a component without square reaches everywhere.
+    """
+    square = weights != 0
+    ratios = np.divide(squares, 4 * weights, out=np.zeros_like(weights), where=square)
+    bounded = (weights <= 0).all(axis=-1) & ~((squares != 0) & ~square).any(axis=-1)
+    return np.where(bounded, -np.sum(counts * weights + ratios, axis=-1), np.inf)
+
+
+def contour(s: Any, width: Any, bent: Any, a: Array) -> tuple[Any, Any]:
+    """s + iv + bent (√(v² + width²) - width), v = width sinh a, and its derivative by a over i."""
+    v, root = width * np.sinh(a), width * np.cosh(a)
+    return s + bent * (root - width) + 1j * v, root - 1j * bent * v
 
 
 class Standard:
@@ -104,15 +146,11 @@ class Tail:
         self.forget()
         largest = weights.max(initial=0.0)
         self.s_max: float = 0.5 / largest if largest > 0 else math.inf
-        # A sum of negative squares alone ends at its maximum; a component without square reaches everywhere.
-        square = weights != 0
-        bounded = largest <= 0 and not (squares[~square] != 0).any()
-        top = -np.sum(counts * weights) - np.sum(squares[square] / (4 * weights[square]))
-        self.edge: float = float(copies * top) if bounded else math.inf
+        self.edge: float = copies * float(edge(weights, squares, counts))
 
     def forget(self) -> None:
         """Look for a contour and its end again, as at points far from the last one."""
-        self.bends, self.end = _BENDS, None
+        self.bends, self.end = BENDS, None
 
     def k(self, s: Any) -> Any:
         """K(s) for an array of complex s; terms of small |sλ| together, by their power sums."""
@@ -123,10 +161,7 @@ class Tail:
             if 0 < reach < math.inf
             else slice(None)
         )
-        scaled = s[..., None] * self.weights[large]
-        squares, counts = self.squares[large], self.counts[large]
-        terms = -counts * (0.5 * np.log1p(-2 * scaled) + scaled) + s[..., None] ** 2 * squares / (2 - 4 * scaled)
-        total = terms.sum(axis=-1)
+        total = cumulants(self.weights[large], self.squares[large], self.counts[large], s)
         if large.stop is not None and large.stop < self.weights.size:
             # Σ counts (2sλ)^n/2n (n ≥ 2) + s² Σ squares (2sλ)^n/2 (n ≥ 0), by Horner.
             counted, squared = self.power_sums(large.stop)
@@ -145,20 +180,19 @@ class Tail:
 
     def slope(self, s: float) -> float:
         """K'(s)."""
-        one = 1 - 2 * s * self.weights
-        terms = 2 * s * self.counts * self.weights**2 / one + s * self.squares * (1 - s * self.weights) / one**2
-        return float(self.copies * terms.sum())
+        return self.copies * float(slope(self.weights, self.squares, self.counts, s))
 
     def bend(self, s: float) -> float:
         """K''(s)."""
-        one = 1 - 2 * s * self.weights
-        return float(self.copies * (2 * self.counts * self.weights**2 / one**2 + self.squares / one**3).sum())
+        return self.copies * float(curvature(self.weights, self.squares, self.counts, s))
 
     def cornish_fisher(self, level: float) -> float:
         """The quantile to first order in the skewness."""
         z = float(ndtri(level))
-        third = 8 * self.copies * float(np.sum(self.counts * self.weights**3 + 0.75 * self.weights * self.squares))
-        return z + third * (z * z - 1) / 6
+        return z + self._third() * (z * z - 1) / 6
+
+    def _third(self) -> float:
+        return self.copies * float(third_cumulant(self.weights, self.squares, self.counts))
 
     def saddle(self, x: float, pole: float) -> float:
         """Root in (0, s_max) of K'(s) - pole/s = x, the left-hand side being increasing."""
@@ -218,10 +252,10 @@ class Tail:
     def _shortest(self, s: float, x: float, w: float) -> tuple[float, float]:
         """Slope and end of the shortest contour, of the slope before or, where that grows, of any."""
         bend, end = 0.0, math.inf
-        for bends in (self.bends, _BENDS):
+        for bends in (self.bends, BENDS):
             if end >= _LONGEST:
                 bend, end = min((self._length(s, x, w, b) for b in bends), key=lambda pair: pair[1])
-        self.bends, self.end = ((bend,), end + _MARGIN) if end < _LONGEST else (_BENDS, None)
+        self.bends, self.end = ((bend,), end + _MARGIN) if end < _LONGEST else (BENDS, None)
         return bend, end
 
     def _length(self, s: float, x: float, w: float, bend: float) -> tuple[float, float]:
@@ -229,7 +263,7 @@ class Tail:
         sizes, last = np.empty(0), 0
         for first in range(0, _PLACES, _STRETCH):
             a = np.arange(first, first + _STRETCH) / 2
-            line, weight = self._contour(s, w, bend, a)
+            line, weight = contour(s, w, bend, a)
             with np.errstate(over="ignore", invalid="ignore"):
                 size = (self.k(line) - line * x).real + np.log(np.abs(weight))
             sizes = np.concatenate([sizes, size])
@@ -241,14 +275,9 @@ class Tail:
         grows = np.nanmax(sizes) > sizes[0] + 3
         return bend, 0.5 * last + 0.5 + (_LONGEST if grows else 0.0)
 
-    def _contour(self, s: float, w: float, bend: float, a: Array) -> tuple[Any, Any]:
-        v, root = w * np.sinh(a), w * np.cosh(a)
-        # (ds/da)/i
-        return s + bend * (root - w) + 1j * v, root - 1j * bend * v
-
     def _values(self, s: float, x: float, w: float, bend: float, a: Array) -> Array:
         """The integrands with and without 1/s at places of a contour, (2, places)."""
-        line, weight = self._contour(s, w, bend, a)
+        line, weight = contour(s, w, bend, a)
         values = np.exp(self.k(line) - line * x) * weight
         return np.stack([values / line, values])
 
@@ -257,8 +286,7 @@ class Tail:
         if x >= self.edge * (1 - 1e-12):
             return 0.0
         if x < 1e-4:
-            third = 8 * self.copies * float(np.sum(self.counts * self.weights**3 + 0.75 * self.weights * self.squares))
-            return 0.5 - third / (6 * math.sqrt(2 * math.pi)) - x / math.sqrt(2 * math.pi)
+            return 0.5 - self._third() / (6 * math.sqrt(2 * math.pi)) - x / math.sqrt(2 * math.pi)
         s = self.saddle(x, 0.0)
         w = math.sqrt(2 * max(s * x - float(self.k(np.array(s))), 0.0))
         u = s * math.sqrt(self.bend(s))

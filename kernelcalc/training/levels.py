@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import ndtri
 
+from kernelcalc.training.inversion import BENDS, contour, cumulants, curvature, edge, slope, third_cumulant
+
 if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
-# Slopes of the contour beside the vertical line, where their integrands are looked at, and what is negligible of these.
-_SLOPES = np.array([3**-0.5, -(3**-0.5), 0.0])
+# Where the integrands of contours are looked at, and what is negligible of these.
 _LOOKS = np.arange(0.0, 12.5, 0.5)
 _TOO_SMALL = 1e-10
 # Places of a contour, an even number of steps; the guess of a bounded law stays this part of the edge below it.
@@ -44,35 +45,15 @@ class Laws:
         """The laws of some rows, turned round where the sign is -1."""
         return Laws(self.weights[rows] * sign[:, None], self.squares[rows], self.counts[rows])
 
+    @property
+    def terms(self) -> tuple[Array, Array, Array]:
+        """Weights, squares and counts."""
+        return self.weights, self.squares, self.counts
+
     def k(self, s: Array) -> Array:
         """K(s), (R, P), of s (R, P)."""
-        scaled = s[..., None] * self.weights[:, None]
-        terms = -self.counts[:, None] * (0.5 * np.log1p(-2 * scaled) + scaled)
-        return np.asarray((terms + s[..., None] ** 2 * self.squares[:, None] / (2 - 4 * scaled)).sum(axis=-1))
-
-    def slope(self, s: Array) -> Array:
-        """K'(s), (R,)."""
-        scaled = s[:, None] * self.weights
-        one = 1 - 2 * scaled
-        terms = 2 * scaled * self.counts * self.weights / one + s[:, None] * self.squares * (1 - scaled) / one**2
-        return np.asarray(terms.sum(axis=-1))
-
-    def bend(self, s: Array) -> Array:
-        """K''(s), (R,)."""
-        one = 1 - 2 * s[:, None] * self.weights
-        return np.asarray((2 * self.counts * self.weights**2 / one**2 + self.squares / one**3).sum(axis=-1))
-
-    def skewness(self) -> Array:
-        """Third cumulant, (R,)."""
-        return 8 * np.sum(self.counts * self.weights**3 + 0.75 * self.weights * self.squares, axis=-1)
-
-    def edge(self) -> Array:
-        """Their maxima, (R,); infinite where there is none."""
-        square = self.weights != 0
-        ratios = np.divide(self.squares, 4 * self.weights, out=np.zeros_like(self.weights), where=square)
-        top = -np.sum(self.counts * self.weights + ratios, axis=-1)
-        bounded = (self.weights <= 0).all(axis=-1) & ~((self.squares != 0) & ~square).any(axis=-1)
-        return np.where(bounded, top, np.inf)
+        weights, squares, counts = (one[:, None] for one in self.terms)
+        return np.asarray(cumulants(weights, squares, counts, s))
 
     def saddle(self, x: Array) -> Array:
         """Where K'(s) - 1/s = x, about, (R,)."""
@@ -81,7 +62,7 @@ class Laws:
         for _ in range(_SADDLE_HALVINGS):
             middle = (low + high) / 2
             s = 1 / (1 / middle - 1 + least)
-            right = self.slope(s) - 1 / s > x
+            right = slope(*self.terms, s) - 1 / s > x
             low, high = np.where(right, low, middle), np.where(right, middle, high)
         return np.asarray(1 / (1 / low.clip(0.5**_SADDLE_HALVINGS) - 1 + least))
 
@@ -89,22 +70,22 @@ class Laws:
 def quantiles(laws: Laws, levels: Array, error: float) -> Array:
     """Quantiles (R, Q) of levels (Q,), in standard deviations, to ``error`` in the level; NaN where that is not met."""
     with np.errstate(all="ignore"):
-        z, third = ndtri(levels), laws.skewness()[:, None]
+        z, third = ndtri(levels), third_cumulant(*laws.terms)[:, None]
         guess = (z + third * (z * z - 1) / 6).ravel()
         sign = np.where(guess < 0, -1.0, 1.0)
         wanted = np.where(sign > 0, 1 - np.tile(levels, len(third)), np.tile(levels, len(third)))
         turned = laws.of_rows(np.repeat(np.arange(len(third)), levels.size), sign)
-        x = np.minimum(np.abs(guess), (1 - _BELOW_EDGE) * turned.edge())
+        x = np.minimum(np.abs(guess), (1 - _BELOW_EDGE) * edge(*turned.terms))
         return np.asarray(sign * _solved(turned, x, wanted, error)).reshape(len(third), levels.size)
 
 
 def _solved(laws: Laws, x: Array, wanted: Array, error: float) -> Array:
     """Where tails are as wanted."""
     s = laws.saddle(x)
-    width = 1 / np.sqrt(laws.bend(s) + s**-2)
-    slope, end = _shortest(laws, s, width, x)
+    width = 1 / np.sqrt(curvature(*laws.terms, s) + s**-2)
+    bent, end = _shortest(laws, s, width, x)
     places = end[:, None] / _CONTOUR_STEPS * np.arange(_CONTOUR_STEPS + 1)
-    line, weight = _contour(s, width, slope, places)
+    line, weight = contour(s[:, None], width[:, None], bent[:, None], places)
     weight[:, 0] /= 2
     exponent = laws.k(line)
     step = end / _CONTOUR_STEPS / np.pi
@@ -122,18 +103,11 @@ def _solved(laws: Laws, x: Array, wanted: Array, error: float) -> Array:
     return np.where(met & (np.abs(values[:, -1]) <= error / 100), x, np.nan)
 
 
-def _contour(s: Array, width: Array, slope: Array, a: Array) -> tuple[Array, Array]:
-    """s + iv + slope (√(v² + w²) - w), v = w sinh a, and its derivative by a over i, (R, P) each."""
-    v, root = width[:, None] * np.sinh(a), width[:, None] * np.cosh(a)
-    bent = slope[:, None]
-    return s[:, None] + bent * (root - width[:, None]) + 1j * v, root - 1j * bent * v
-
-
 def _shortest(laws: Laws, s: Array, width: Array, x: Array) -> tuple[Array, Array]:
     """Slopes of the contours whose integrands are negligible first, and where, (R,) each; NaN where none is."""
-    ends = np.empty((len(_SLOPES), len(x)))
-    for end, slope in zip(ends, _SLOPES, strict=True):
-        line, weight = _contour(s, width, np.full(len(x), slope), np.tile(_LOOKS, (len(x), 1)))
+    ends = np.empty((len(BENDS), len(x)))
+    for end, bent in zip(ends, BENDS, strict=True):
+        line, weight = contour(s[:, None], width[:, None], bent, _LOOKS)
         sizes = (laws.k(line) - line * x[:, None]).real + np.log(np.abs(weight))
         alive = ~(sizes < np.log(_TOO_SMALL))
         last = _LOOKS.size - 1 - np.argmax(alive[:, ::-1], axis=1)
@@ -141,4 +115,4 @@ def _shortest(laws: Laws, s: Array, width: Array, x: Array) -> tuple[Array, Arra
         end[:] = np.where(fits, _LOOKS[np.minimum(last + 1, _LOOKS.size - 1)], np.inf)
     best = np.argmin(ends, axis=0)
     end = ends[best, np.arange(len(x))]
-    return _SLOPES[best], np.where(np.isfinite(end), end, np.nan)
+    return np.array(BENDS)[best], np.where(np.isfinite(end), end, np.nan)

@@ -379,8 +379,8 @@ def kernels_through_training(
     Notes
     -----
     Of fully connected networks whose points and σ_w are of a moderate size some is computed in float32: slopes, where that
-    moves θ by less than ``tol`` in all (:func:`~kernelcalc.finite.factored.slope_type`), Υ and traces of S² (relative errors of
-    some 1e-7 times the root of the width), and what S has part in of Tr H³ and Tr H⁴ (below 1e-5).
+    is estimated to move θ by less than ``tol`` in all (:func:`~kernelcalc.finite.factored.slope_type`), Υ and traces of S²
+    (relative errors of some 1e-7 times the root of the width), and what S has part in of Tr H³ and Tr H⁴ (below 1e-5).
 
     Raises
     ------

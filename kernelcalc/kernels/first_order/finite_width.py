@@ -418,8 +418,8 @@ def _warn_of_rounding(first: Dense, hidden: list[Hidden], x: AnyArray, store: _S
     worst = max(lost, key=lost.__getitem__, default="")
     if worst and not lost[worst] <= GUARANTEE:
         warn(
-            f"finite_width at large variances: error of {worst} up to {lost[worst]:.0e} of its largest entry; smaller inputs "
-            "or dps= for one or two points have more digits",
+            f"rounding in finite_width: error of {worst} up to {lost[worst]:.0e} of its largest entry; smaller inputs, "
+            "functions that vary less fast, or dps= for one or two points have more digits",
             PrecisionWarning,
         )
 

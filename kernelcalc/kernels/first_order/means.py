@@ -1,6 +1,7 @@
 r"""Means of derivatives of one function, E[F^(d)(a)], where differentiating has made them small differences of large parts.
 
-With He the (probabilists') Hermite polynomials, integration by parts moves derivatives from F to the density,
+With He the (probabilists') Hermite polynomials, integration by parts (Stein's lemma, m times) moves derivatives from F to
+the density,
 
 .. math::
     E[F^{(d)}(a)] = q^{-m/2} E[He_m(a/\sqrt q)\, F^{(d-m)}(a)], \quad a \sim N(0, q) .
