@@ -112,7 +112,7 @@ def exact_expectation(
     v1, v2, v12 = (exact_numbers(to_sympy(v)) for v in (q1, q2, cov))
     if all(v.is_number for v in (v1, v2, v12)):
         det = _check_covariance(v1, v2, v12)
-        slope = v12 / v1 if det == 0 and v1 != 0 else None
+        slope = v12 / v1 if det == 0 and v1 != 0 and v2 != 0 else None
         numbers = SympyNumbers()
         return tidy(total_expectation(fa, ga, PairCovariance(v1, v12, v2, slope), numbers))
     if v1 == v2 and v12 in (v1, -v1):
@@ -170,7 +170,7 @@ def _raised_until_equal(
 ) -> mpmath.mpf:
     v1, v2, v12 = (_exact(v) for v in given)
     det = _check_covariance(v1, v2, v12)
-    degenerate = det == 0 and v1 != 0
+    degenerate = det == 0 and v1 != 0 and v2 != 0
     work = dps + 15 + _digits_lost(v1, v2, det)
     value = _evaluate_at(fa, ga, v1, v2, v12, degenerate, work)
     for _ in range(MOST_RAISES):

@@ -67,7 +67,8 @@ def _delta_pair(f: Atom, g: Atom, cov: PairCovariance, num: Numbers) -> Any:
     mean = ratio * tau
     variance = num.zero if cov.slope is not None else num.reduce(cov.bb - cov.ab * ratio)
     total = num.zero
-    for i in range(order + 1):
+    # of independent a and b only the first term is not 0, and the derivatives of g need not exist
+    for i in range(1 if num.is_zero(ratio) else order + 1):
         outer = _density_derivative(order - i, tau, cov.aa, num)
         inner = sum(
             (_univariate(atom, mean, variance, num) for atom in derivative((g,), i)),

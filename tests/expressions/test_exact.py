@@ -157,6 +157,23 @@ def test_zero_variance_is_a_point(name):
     assert abs(evaluate(expr, expr, 0, 2, 0, 30) - float(expr.subs(x, 0)) * mean) < 1e-29
 
 
+@pytest.mark.parametrize(
+    ("order", "value"),
+    # at variance 1: E of the derivatives of max(a - 1, 0) are densities p(1) times 1, 1 = He_1(1) and 0 = He_2(1)
+    [(2, mpmath.npdf(1)), (3, mpmath.npdf(1)), (4, 0)],
+)
+@pytest.mark.parametrize("other", [0, 1, 2])
+def test_deltas_beside_a_constant(order, value, other):
+    # E[f(a) g(0)] = g(0) E f(a), g = max(x + 1, 0), also where derivatives of g, to which deltas pass on, hold deltas at 0
+    kinked, beside = sp.Max(x - 1, 0), sp.Max(x + 1, 0) + (1 - other // 2) * sp.Abs(x)
+    at_zero = (1, 1, 0)[other]
+    found = (
+        evaluate(kinked, beside, 1, 0, 0, 25, orders=(order, other)),
+        evaluate(beside, kinked, 0, 1, 0, 25, orders=(other, order)),
+    )
+    assert max(abs(one - at_zero * value) for one in found) < 1e-15
+
+
 @pytest.mark.parametrize("expr", [sp.tanh(x), sp.atan(x), x * sp.erf(x) ** 2, sp.sqrt(1 + x**2), 1 / (1 + sp.exp(x))])
 def test_outside_the_class(expr):
     assert not in_algebra(expr)

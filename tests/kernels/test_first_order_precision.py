@@ -107,3 +107,16 @@ def test_lost_digits_are_looked_for_at_small_variances_too(text, lost):
     rounding, half, point = Rounding(), np.array([0.5]), np.array([0])
     FloatExpectations(activation(text), half, point, point, half, rounding)((0, 0), 4, (), 0)
     assert rounding.suspected == lost
+
+
+@pytest.mark.parametrize("text", ["leaky_relu", "hard_tanh", "elu", "max(x, 0) + max(x - 1, 0)"])
+@pytest.mark.parametrize("zero_first", [True, False])
+def test_digits_of_a_point_beside_zero(text, zero_first):
+    # without biases nothing of a zero row varies; the other point is what it is alone, in floats
+    net, point = kc.MLP(text, depth=3, beta=0), [1.0, 0.5]
+    precise = finite_width(net, [[0, 0], point] if zero_first else [point, [0, 0]], dps=16)
+    alone = finite_width(net, [point])
+    for name in ("sigma", "theta", "theta_variance"):
+        found = np.array(getattr(precise, name), dtype=float)[:: -1 if zero_first else 1, :: -1 if zero_first else 1]
+        assert found[0, 0] == pytest.approx(getattr(alone, name)[0, 0], rel=1e-10)
+        assert found[0, 1] == found[1, 0] == found[1, 1] == 0
