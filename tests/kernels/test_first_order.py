@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import kernelcalc as kc
-from kernelcalc.errors import InputError, SmoothnessError
+from kernelcalc.errors import InputError, SmoothnessError, UnknownNameError
 from kernelcalc.kernels.first_order.coupled import Coupled
 from kernelcalc.kernels.first_order.finite_width import FiniteWidth
+from kernelcalc.kernels.parametrisation import standard
 from tests.kernels import finite_propagation
 from tests.kernels.first_order_states import FUNCTIONS, SCALES, X
 
@@ -168,27 +169,9 @@ def test_equal_points_are_the_diagonal() -> None:
     assert fw.theta_variance[2, 1] == pytest.approx(fw.theta_variance[0, 1], rel=1e-13)
 
 
-@pytest.mark.parametrize(
-    ("net", "options", "words"),
-    [
-        (
-            kc.Sequential(kc.layers.Dense(), kc.layers.Residual("tanh", kc.layers.Dense()), kc.layers.Dense()),
-            {},
-            "fully",
-        ),
-        (kc.MLP("tanh"), {"relative_widths": [1.0]}, "relative widths"),
-        (kc.MLP("tanh"), {"relative_widths": [1.0, -1.0]}, "relative widths"),
-        (kc.MLP("tanh"), {"dps": 0}, "dps"),
-    ],
-)
-def test_wrong_calls_are_named(net: kc.Sequential, options: dict, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        kc.finite_width(net, X, **options)
-
-
-def test_at_asks_for_a_width() -> None:
-    with pytest.raises(InputError, match="width"):
-        _first_order("tanh", 2).at(0)
+def test_digits_are_a_positive_number() -> None:
+    with pytest.raises(InputError, match="dps"):
+        kc.finite_width(kc.MLP("tanh"), X, dps=0)
 
 
 @pytest.mark.parametrize("options", [{}, {"hessian": True}, {"dps": 20}], ids=str)
@@ -217,3 +200,77 @@ def test_without_biases_the_output_at_the_origin_is_zero_at_any_width(name: str)
         assert not array[1].any()
         assert not array[:, 1].any()
         np.testing.assert_array_equal(array[::2, ::2], others.arrays[key])
+
+
+RESIDUAL = kc.Sequential(kc.layers.Dense(), kc.layers.Residual("tanh", kc.layers.Dense()), kc.layers.Dense())
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (
+            lambda: kc.finite_width(RESIDUAL, X),
+            InputError,
+            "expected a fully connected network, Dense, Nonlinearity, Dense, ..., Dense, got Dense, Residual, Dense; "
+            "the first order in 1/n is known for these only; measure others with kc.validate",
+        ),
+        (
+            lambda: kc.finite_width(kc.Sequential(kc.layers.Dense(), kc.layers.Dense()), X),
+            InputError,
+            "expected a fully connected network, Dense, Nonlinearity, Dense, ..., Dense, got Dense, Dense",
+        ),
+        (
+            lambda: kc.finite_width(standard(kc.MLP("tanh"), (3, 3), 3), X),
+            InputError,
+            "expected a network in NTK parametrisation, got Dense",
+        ),
+        (
+            lambda: kc.finite_width(kc.MLP("tanh"), X, relative_widths=[[1.0, 2.0]]),
+            InputError,
+            "expected relative_widths, a sequence of numbers, got ",
+        ),
+        (
+            lambda: kc.finite_width(kc.MLP("tanh", depth=3), X, relative_widths=[1.0, np.inf]),
+            InputError,
+            "expected 2 positive relative widths, one a hidden layer, got [1.0, inf]",
+        ),
+        (
+            lambda: kc.finite_width(kc.MLP("tanh"), X, relative_widths=[0.0, 1.0]),
+            InputError,
+            "expected 2 positive relative widths, one a hidden layer, got [0.0, 1.0]",
+        ),
+        (
+            lambda: kc.finite_width(kc.MLP("tanh"), [*X, X[0] / 2], dps=20),
+            InputError,
+            "expected one or two points with dps=, got 3; float64 takes Gram matrices",
+        ),
+        (
+            lambda: _first_order("tanh", 2).xi,
+            InputError,
+            "expected a first order that has 'xi', got one without; finite_width(..., hessian=True) has it",
+        ),
+        (lambda: _first_order("tanh", 2).at(0), InputError, "expected a positive width, got 0"),
+        (lambda: _first_order("tanh", 2).at(True), InputError, "expected a positive width, got True"),
+        (lambda: _first_order("tanh", 2).at("9"), InputError, "expected a positive width, got '9'"),
+        (lambda: _first_order("tanh", 2).at(np.inf), InputError, "expected a positive width, got inf"),
+        (lambda: _first_order("tanh", 2).array("tau"), UnknownNameError, "expected the name of an array of the first"),
+    ],
+)
+def test_what_is_refused_is_named(call, error, text):
+    with pytest.raises(error) as said:
+        call()
+    assert str(said.value).startswith(text)
+
+
+def test_a_result_names_its_axes_and_shows_what_it_has():
+    fw = _first_order("tanh", 2)
+    assert fw.dimensions() == dict.fromkeys(fw.arrays, ("row", "column"))
+    assert repr(fw) == f"FiniteWidth({', '.join(fw.arrays)}: coefficients of 1/n; {len(X)} × {len(X)}; {fw.network!r})"
+    assert not any(array.flags.writeable for array in fw.arrays.values())
+    assert fw.relative_widths == ()
+    at = fw.at(np.float32(8))
+    assert at.width == 8.0
+    assert at.upsilon is at.xi is None
+    for name in ("sigma", "theta", "phi"):
+        assert getattr(at, name) == pytest.approx(getattr(fw, f"{name}_limit") + getattr(fw, name) / 8, rel=1e-15)
+    assert {name: axes for name, axes in at.dimensions().items() if axes != ("row", "column")} == {}

@@ -1,5 +1,6 @@
 """Quantiles of many laws at once, beside SciPy's of the laws that have a name."""
 
+import mpmath
 import numpy as np
 import pytest
 from scipy import stats
@@ -82,3 +83,33 @@ def test_mixtures_beside_draws():
     found = quantiles(_laws(terms), LEVELS, ERROR)[0] * np.sqrt(variance)
     below = np.mean(total[:, None] <= found, axis=0)
     np.testing.assert_allclose(below, LEVELS, atol=5e-4 * 4)
+
+
+def _derivative(terms, s):
+    """K'(s) of Σ λ(ξ² − 1) + lξ, term by term: E e^{s λ(ξ² − 1) + s lξ} = e^{−sλ + s²l²/(2(1 − 2λs))} (1 − 2λs)^{−1/2}."""
+
+    def k(at):
+        each = [
+            -count * (at * weight + mpmath.log(1 - 2 * weight * at) / 2) + at**2 * squares / (2 * (1 - 2 * weight * at))
+            for weight, squares, count in terms
+        ]
+        return mpmath.fsum(each)
+
+    return mpmath.diff(k, s)
+
+
+@pytest.mark.parametrize("x", [0.0, 0.4, 2.5, 6.0])
+def test_saddle_points(x):
+    """Of a normal law s − 1/s = x, of others by the definition of K; far out beside the singularity at 1/(2λ) too."""
+    rows = [[(0, 1, 0)], [(1, 0, 10)], [(-1, 0, 4)], [(0.5, 4 * 0.25 * 3.0, 6)], [(1, 0, 2), (-1, 3, 2)]]
+    laws = _laws(*rows)
+    # four squares downwards end at √2, beyond which there is none
+    places = np.minimum(x, [np.inf, np.inf, 1.2, np.inf, np.inf])
+    found = laws.saddle(places)
+    assert found[0] == pytest.approx((x + np.sqrt(x * x + 4)) / 2, rel=1e-5)
+    for place, at, weights, squares, counts in zip(places, found, *laws.terms, strict=True):
+        terms = list(zip(weights.tolist(), squares.tolist(), counts.tolist(), strict=True))
+        away = _derivative(terms, mpmath.mpf(at)) - 1 / at - place
+        # in units of the slope there: how far off the place is
+        slope = mpmath.diff(lambda s: _derivative(terms, s) - 1 / s, mpmath.mpf(at))  # noqa: B023
+        assert abs(away / slope) < 1e-5 * at

@@ -214,8 +214,8 @@ def top_eigenvalues(
         raise InputError(" or ".join(map(repr, EIGEN_METHODS)), repr(method))
     check_count("max_passes", max_passes, 1)
     tol = check_number("tol", tol)
-    if not 0 <= tol < 1 or max_passes < 1:
-        raise InputError("0 ≤ tol < 1 and max_passes ≥ 1", f"tol={tol!r}, max_passes={max_passes!r}")
+    if tol >= 1:
+        raise InputError("tol, a number from 0 to below 1", repr(tol))
     generator = random_generator(rng)
     # Lanczos needs a space larger than what it looks for.
     if method == "lanczos" and count < products.size - 1:

@@ -12,6 +12,7 @@ from kernelcalc.arrays import EPS
 from kernelcalc.gaussian.covariance import make_covariance
 from kernelcalc.gaussian.floats.closed import SharedPairs, expectation, never_cancels
 from kernelcalc.gaussian.floats.kinds import Term
+from kernelcalc.gaussian.floats.pairs import Pair
 
 KINKS = (
     *(Term(kind=kind, order=order) for kind in "RK" for order in (0, 1)),
@@ -362,3 +363,24 @@ def test_sums_that_never_cancel():
     assert not never_cancels(relu, gelu)
     assert not never_cancels(gelu, ((Term(), 1.0),))
     assert not never_cancels(((Term(power=1), 1.0), (Term(), 1.0)), ((Term(power=1), 1.0), (Term(), 1.0)))
+
+
+@pytest.mark.parametrize(
+    ("given", "sizes", "largest"),
+    [
+        ({}, [1, 3], 3),
+        ({"loss": 2.0}, [2, 6], 6),
+        # pair by pair, and a bound of all
+        ({"loss": 4.0, "finer": lambda: np.array([1.0, 2.0])}, [1, 6], 12),
+        ({"magnitude": np.array([7.0, 5.0])}, [7, 5], 7),
+        ({"apart": lambda: np.array([9.0, 8.0])}, [9, 8], 9),
+        ({"apart": lambda: np.array([9.0, 8.0]), "limit": 11.0}, [9, 8], 11),
+        ({"apart": lambda: np.array([9.0, np.nan])}, [9, np.nan], math.inf),
+        ({"magnitude": np.array([np.inf, 5.0])}, [np.inf, 5], math.inf),
+    ],
+)
+def test_what_rounding_is_relative_to(given, sizes, largest):
+    found = Pair(value=np.array([1.0, -3.0]), **given)
+    np.testing.assert_array_equal(found.size, sizes)
+    assert found.largest == largest
+    assert not found.bounded
