@@ -9,6 +9,7 @@ import sympy as sp
 
 from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.sinc import Sinc
+from kernelcalc.expressions.zeros import expanded
 
 # Those that tend to a limit other than 0 where their argument does to ±∞.
 _SATURATED = (sp.tanh, sp.erf, sp.atan, sp.sign)
@@ -81,7 +82,7 @@ def _least(expr: sp.Expr) -> float:
 
 def _leading(exponent: sp.Expr) -> float:
     """The α of e^exponent where that is a polynomial and what grows like y at most; −∞ for others."""
-    terms = sp.Add.make_args(sp.expand(exponent))
+    terms = sp.Add.make_args(expanded(exponent))
     polynomial = sp.Poly(sp.Add(*(t for t in terms if t.is_polynomial(_y))), _y)
     if not all(_degree(t) <= 1 for t in terms if not t.is_polynomial(_y)):
         return -math.inf
@@ -141,7 +142,7 @@ def _degree(expr: sp.Expr) -> float:
 
 def _above(expr: sp.Expr) -> float:
     """An α such that f(y) ≤ α y² + B y + C, infinite where the rules show none."""
-    terms = sp.Add.make_args(sp.expand(expr))
+    terms = sp.Add.make_args(expanded(expr))
     polynomial = sp.Poly(sp.Add(*(t for t in terms if t.is_polynomial(_y))), _y)
     rest = [t for t in terms if not t.is_polynomial(_y)]
     if not all(_degree(t) <= 1 or _bounded_above(t) for t in rest):

@@ -338,7 +338,9 @@ def _bounded(value: Any) -> Any:
     steep = [p for p in value.atoms(sp.Pow) if p.exp.is_Rational and abs(p.exp) > MAX_RAISED_EXPONENT]
     if steep:
         raise ExpressionError(
-            f"powers of powers between -{MAX_RAISED_EXPONENT} and {MAX_RAISED_EXPONENT}", str(steep[0].exp)
+            f"powers of powers between -{MAX_RAISED_EXPONENT} and {MAX_RAISED_EXPONENT}",
+            str(steep[0].exp),
+            "exp(n*log(u)) is the power u^n; tanh may be as steep as you like, and sigmoid(v) is (1 + tanh(v/2))/2",
         )
     if not value.is_number or not value.is_finite:
         return value

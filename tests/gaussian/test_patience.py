@@ -3,6 +3,7 @@
 import math
 import warnings
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -131,3 +132,19 @@ def test_the_features_of_both_functions_add_up(monkeypatch, texts, f, g, q, qp, 
     assert abs(found.value[0] - exact) <= found.error[0] + 1e-12 * abs(exact)
     assert found.error[0] < 1e-8 * found.magnitude[0]
     assert count[0] < 5e7
+
+
+@pytest.mark.parametrize(("w", "a"), [(5126.0, 0.727), (22980.0, 0.367758), (900.0, 3.5)])
+def test_exponentials_of_logarithms_are_no_sums_to_a_high_power(w, a):
+    """e^{−w|softplus − a|} is (1 + e^x)^{±w} beside its kink, which no method multiplies out. By t = w (softplus − a)."""
+
+    def height(t):
+        value = a + t / w
+        place = mpmath.log(mpmath.expm1(value))
+        return mpmath.exp(-abs(t)) * mpmath.npdf(place) / (w * (1 - mpmath.exp(-value)))
+
+    found = kc.gaussian_expectation(f"exp(-abs({w}*(softplus(x) - {a})))", "1", 1, 1, 0, full_output=True)
+    with mpmath.workdps(25):
+        right = float(mpmath.quad(height, [-60, -15, -4, 0, 4, 15, 60]))
+    assert abs(found.value - right) <= found.error + 2e-16 * w * right
+    assert found.error < 1e-10 * right

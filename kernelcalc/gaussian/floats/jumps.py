@@ -26,6 +26,7 @@ import sympy as sp
 from kernelcalc.activations.activation import Activation
 from kernelcalc.arrays import EPS, Array
 from kernelcalc.expressions.atoms import x
+from kernelcalc.expressions.zeros import expanded
 
 # Coefficients below λ²q come from quadrature, whose cost grows with them.
 MOST_BY_QUADRATURE = 64
@@ -98,7 +99,7 @@ def jumps_of(act: Activation) -> Jumps | None:
 def _parts(piece: sp.Expr) -> defaultdict[sp.Expr, sp.Expr] | None:
     """A piece as {0: polynomial, λ: factor of e^{λx}, ...}; None if it is more than that."""
     found: defaultdict[sp.Expr, sp.Expr] = defaultdict(lambda: sp.S.Zero)
-    for term in sp.Add.make_args(sp.expand(piece)):
+    for term in sp.Add.make_args(expanded(piece)):
         if term.is_polynomial(x):
             found[sp.S.Zero] += term
             continue
