@@ -130,12 +130,16 @@ def crossings(switch: sp.Expr) -> tuple[set[sp.Expr], float]:
     points = np.union1d(grid, sign_changes(compiled(sp.diff(switch, x)), grid))
     signs = np.sign(call(points))
     points, signs = points[np.isfinite(signs) & (signs != 0)], signs[np.isfinite(signs) & (signs != 0)]
-    changed = signs[1:] != signs[:-1]
-    reach = _kept(np.sort(np.abs([points[:-1][changed], points[1:][changed]]), axis=0))
-    inside = np.abs(points) <= reach
-    points, signs = points[inside], signs[inside]
-    changes = _surely_changed(switch, points, signs)
-    return {_zero(switch, points[k], points[k + 1]) for k in changes}, reach
+    while True:
+        changed = signs[1:] != signs[:-1]
+        reach = _kept(np.sort(np.abs([points[:-1][changed], points[1:][changed]]), axis=0))
+        inside = np.abs(points) <= reach
+        near, settled = points[inside], signs[inside]
+        changes = _surely_changed(switch, near, settled)
+        # of changes that are rounding there may be more than are kept
+        if reach == math.inf or (settled == signs[inside]).all():
+            return {_zero(switch, near[k], near[k + 1]) for k in changes}, reach
+        signs[inside] = settled
 
 
 def _kept(ends: np.ndarray) -> float:

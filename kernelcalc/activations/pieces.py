@@ -24,7 +24,7 @@ from kernelcalc.activations.features import (
     rounding_callable,
     single_callable,
 )
-from kernelcalc.errors import ExpressionError
+from kernelcalc.errors import ExpressionError, SmoothnessError
 from kernelcalc.expressions.atoms import Delta, x
 from kernelcalc.expressions.sinc import Sinc
 from kernelcalc.expressions.stable import FloatFunction, numpy_callable, stabilise
@@ -91,7 +91,7 @@ class PiecewiseForm:
             _of_each(lambda piece: sp.diff(piece, x, order), every) for every in (self.pieces, self.stable)
         )
         if pieces[0].has(sp.DiracDelta):
-            raise ExpressionError(
+            raise SmoothnessError(
                 "derivatives without delta functions where kinks are without end", f"{order} of {self.pieces[0]}"
             )
         return PiecewiseForm(

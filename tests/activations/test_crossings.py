@@ -10,7 +10,7 @@ import sympy as sp
 
 import kernelcalc as kc
 from kernelcalc.activations.crossings import Crossing, crossings
-from kernelcalc.errors import ExpressionError
+from kernelcalc.errors import ExpressionError, SmoothnessError
 from kernelcalc.expressions.atoms import x
 
 # tanh x = x/2
@@ -43,6 +43,20 @@ def test_changes_of_sign(switch, zeros):
     """A triple zero, of which float64 sees a stretch, and one that touches only; two in a narrow feature."""
     places, reach = crossings(switch)
     assert sorted(map(float, places)) == pytest.approx(zeros, abs=1e-15)
+    assert reach == math.inf
+
+
+def test_signs_that_rounding_turns(monkeypatch):
+    """Hundreds of changes beside 0, none of which is one, hide no zero further out."""
+    signs = np.random.default_rng(0)
+
+    def rounded(expr):
+        function = sp.lambdify(x, expr, "numpy")
+        return lambda at: np.where(np.abs(at) < 1e-3, signs.choice([-1.0, 1.0], np.shape(at)), function(at))
+
+    monkeypatch.setattr("kernelcalc.activations.crossings.compiled", rounded)
+    places, reach = crossings(x**2 - 9)
+    assert sorted(map(float, places)) == pytest.approx([-3, 3], rel=1e-15)
     assert reach == math.inf
 
 
@@ -116,7 +130,7 @@ def test_the_derivative_of_kinks_without_end():
     act = kc.Activation("relu(sin(x))")
     found = kc.gaussian_expectation(act.derivative(1), act.derivative(1), 2.0, 2.0, 2.0)
     assert found == pytest.approx((1 + math.exp(-4)) / 4, rel=1e-12)
-    with pytest.raises(ExpressionError, match="without end"):
+    with pytest.raises(SmoothnessError, match="without end"):
         act.derivative(2)
 
 

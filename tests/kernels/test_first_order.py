@@ -126,6 +126,23 @@ def test_what_kinks_leave_undefined_is_refused_by_name() -> None:
     assert np.isfinite(fw.theta).all()
 
 
+@pytest.mark.long
+def test_of_kinks_without_end_there_is_what_exists() -> None:
+    """n Var Θ̂ of one hidden layer, Θ̂ = C/n Σ_j (σ_j² + v_j² σ̇_j² q) at v_j ~ N(0, 1), by panels between the kinks."""
+    weight, q = 1.44, 1.44 * 1.09 / 2 + 0.01
+    fw = kc.finite_width(kc.MLP("relu(sin(x))", depth=2, sigma_w=1.2, beta=0.1), [[1.0, 0.3]])
+    with pytest.raises(SmoothnessError, match="kinks are without end"):
+        _ = fw.phi
+    nodes, parts = np.polynomial.legendre.leggauss(40)
+    z = (np.arange(-14, 14)[:, None] + (nodes + 1) / 2).ravel() * np.pi / 2
+    density = np.tile(parts * np.pi / 4, 28) * np.exp(-z * z / (2 * q)) / np.sqrt(2 * np.pi * q)
+    value, slope = np.maximum(np.sin(z), 0) ** 2, np.where(np.sin(z) > 0, np.cos(z), 0) ** 2
+    means = [float(density @ one) for one in (value, slope, value * value, slope * slope, value * slope)]
+    first, second, squares, fourth, mixed = means
+    right = squares - first**2 + q * q * (3 * fourth - second**2) + 2 * q * (mixed - first * second)
+    assert fw.theta_variance[0, 0] == pytest.approx(weight**2 * right, rel=1e-12)
+
+
 @pytest.mark.parametrize("name", [pytest.param("tanh", marks=pytest.mark.long), "erf"])
 def test_digits_and_floats_agree(name: str) -> None:
     net = kc.MLP(name, depth=3, **SCALES)

@@ -42,7 +42,7 @@ def delta_expectation(delta: Delta, g: Activation, cov: Covariance, *, rtol: flo
     The magnitude is that of |g|: an odd g leaves nothing of the value.
     """
     at, (total, error, magnitude) = float(delta.at), np.zeros((3, *cov.q.shape))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(invalid="ignore"):
         slope, variance = cov.c / cov.q, cov.det / cov.q
         for n in range(delta.order + 1):
             inner = _conditional(g.derivative(n), slope * at, variance, rtol=rtol)

@@ -21,14 +21,14 @@ FUNCTIONS = {
     ),
     "exp(-2*abs(x-1))": (lambda v: np.exp(-2 * np.abs(v - 1)), (1,)),
 }
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(40)
 
 
 def _panels(breaks: list[float]) -> tuple[np.ndarray, np.ndarray]:
     """Gauss–Legendre nodes and weights on pieces of half a unit of [−13, 13], cut at the breaks."""
-    node, weight = np.polynomial.legendre.leggauss(40)
     edges = np.unique([*np.linspace(-13, 13, 53), *breaks])
     middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
-    return (middle[:, None] + half[:, None] * node).ravel(), (half[:, None] * weight).ravel()
+    return (middle[:, None] + half[:, None] * NODES).ravel(), (half[:, None] * WEIGHTS).ravel()
 
 
 @pytest.mark.parametrize("text", FUNCTIONS)

@@ -90,6 +90,14 @@ def test_deltas_on_a_line():
         assert found.value[0] == pytest.approx(value, rel=1e-14)
 
 
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_a_constant_has_no_derivative(order):
+    """E[δ^{(m)}(a − ¼) max(b, 0)] is 0 for b = 0, whatever the derivatives of max at 0; nothing of it is rounded."""
+    delta = Delta(at=sp.Rational(1, 4), order=order, weight=sp.Integer(1))
+    found = delta_expectation(delta, kc.activation("relu"), make_covariance([0.7], [0.0], 0.0), rtol=RTOL)
+    assert (found.value[0], found.error[0], found.magnitude[0]) == (0.0, 0.0, 0.0)
+
+
 def test_functions_without_their_deltas():
     bent = kc.Activation("x^2*(x > 1)").derivative(1)
     assert len(bent.deltas) == 1
