@@ -214,7 +214,9 @@ def table(
     if standard is not None:
         rows.append((f"normalized {name}", math.sqrt(1 - beta**2), standard[1]))
     if not marked:
-        lines.append(f"{name:<{width}}{sigma_w:>9.4g}{beta:>7.3g}   the variance grows without bound")
+        lines.append(
+            f"{name:<{width}}{sigma_w:>9.4g}{beta:>7.3g}   the variance grows without bound, or at least beyond 1e8"
+        )
     for label, weight, point in rows:
         scale = math.inf if point.phase == "critical" else point.correlation_depth
         lines.append(
@@ -230,24 +232,20 @@ def _critical(act: Activation, beta: float) -> str:
     """Where chi = 1, in words."""
     import numpy as np
 
-    from kernelcalc.studies.phase import critical_line
+    from kernelcalc.studies.phase import critical_line, critical_weights
 
     with np.errstate(all="ignore"):
-        sigma_w, bias, _ = critical_line(act, np.geomspace(1e-6, 1e2, 801))
+        sigma_w, bias, _ = critical_line(act)
+        found = critical_weights(act, beta) if beta > 0 else sigma_w[:0]
     if bias.size == 1:
         return (
             f"critical point (chi = 1): sigma_w = {sigma_w[0]:.4g} at beta = {bias[0]:.4g}, where every q is a fixed point; "
             "at larger beta q* = inf there"
         )
-    if beta == 0:
-        # the line's own end there, q* = 0
-        found = [float(sigma_w[0])] if bias.size and bias[0] < 1e-5 else []
-    else:
-        gap, found = bias - beta, []
-        for i in np.flatnonzero(gap[:-1] * gap[1:] <= 0):
-            part = gap[i] / (gap[i] - gap[i + 1]) if gap[i] != gap[i + 1] else 0.0
-            found.append(float(sigma_w[i] + part * (sigma_w[i + 1] - sigma_w[i])))
-    if not found:
+    if not found.size and bias.size and beta <= bias[0] < 1e-5:
+        # the line's own end, q* = 0
+        found = sigma_w[:1]
+    if not found.size:
         return f"no critical sigma_w (chi = 1 at a finite q*) found at beta = {beta:g}"
     shown = ", ".join(f"{value:.4g}" for value in found)
     return f"critical line (chi = 1) at beta = {beta:g}: sigma_w = {shown}"

@@ -172,7 +172,10 @@ def plot_stack(profile: Profiled, ax: Any = None, *, label: str | None = None) -
 
 
 def mark_setting(ax: Any, label: str, sigma_w: float, beta: float, *, marker: str = "o") -> None:
-    """A marker at (σ_w, β)."""
+    """A marker at (σ_w, β), if the axes reach there."""
+    for value, (low, high) in ((sigma_w, ax.get_xlim()), (beta, ax.get_ylim())):
+        if not low <= value <= high:
+            return
     ax.plot(sigma_w, beta, label=label, zorder=5, clip_on=False, **_mark(marker))
 
 
@@ -257,7 +260,7 @@ def _name(ax: Any, diagram: Phases, region: NDArray[np.bool_], name: str) -> Non
 
     distance = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(int(distance.argmax()), region.shape)
-    if 2 * distance[row, column] < max(ROOM * min(region.shape), 2.0):
+    if 2 * distance[row, column] < max(ROOM * min(region.shape), 3.0):
         return
     ax.text(
         diagram.sigma_w[column], diagram.beta[row], name, ha="center", va="center", color="k", style="italic", zorder=6,

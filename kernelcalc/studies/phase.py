@@ -18,111 +18,33 @@ from scipy.optimize import brentq
 from kernelcalc.activations.activation import Activation
 from kernelcalc.activations.names import as_activation
 from kernelcalc.arguments import check_number, floats
-from kernelcalc.errors import InputError, ShapeError
-from kernelcalc.kernels.layer import checked_scale
+from kernelcalc.errors import InputError, PrecisionWarning, ShapeError, warn
 from kernelcalc.output.phase import plot_phase
 from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
 from kernelcalc.studies.depth import DepthProfile as DepthProfile
 from kernelcalc.studies.depth import depth_profile as depth_profile
-from kernelcalc.studies.variance import SCAN, ScannedMap, scanned, slope_map, variance_map
+from kernelcalc.studies.fixed_points import (
+    PROMISED,
+    FixedPoint,
+    fixed_point,
+    least_variance,
+    scales,
+    signs,
+    value_at_zero,
+)
+from kernelcalc.studies.fixed_points import fixed_points as fixed_points
+from kernelcalc.studies.variance import AGREE, SCAN, ScannedMap, scanned, slope_map, variance_map
+
+# Where the critical line is drawn: from this q* to that.
+_LINE = 1e-6, 1e6
+# Layers after which a variance that may jump over fixed points is looked for; it halves its distance at least, where it jumps.
+_LAYERS = 100
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from kernelcalc.arrays import Array
-
-# χ this close to 1 is called critical.
-_CRITICAL = 1e-9
-
-
-@dataclass(frozen=True, kw_only=True)
-class FixedPoint(Result):
-    """A fixed point of the variance and what it does to perturbations.
-
-    Attributes
-    ----------
-    q : float
-        q = σ_w² E[σ(√q Z)²] + β²; may be 0.
-    slope : float
-        Derivative of that map in q; stable if below 1.
-    chi : float
-        χ = σ_w² E[σ̇(√q Z)²]: growth of small differences per layer; order below 1, chaos above.
-    """
-
-    q: float
-    slope: float
-    chi: float
-
-    @property
-    def stable(self) -> bool:
-        """Whether the variance converges to q from nearby."""
-        return abs(self.slope) < 1
-
-    @property
-    def phase(self) -> str:
-        """One of "order", "critical", "chaos"."""
-        if abs(self.chi - 1) <= _CRITICAL:
-            return "critical"
-        return "order" if self.chi < 1 else "chaos"
-
-    @property
-    def correlation_depth(self) -> float:
-        """Layers 1/|log χ| over which small differences between inputs shrink (order) or grow (chaos) by e."""
-        return _depth_scale(self.chi)
-
-    @property
-    def variance_depth(self) -> float:
-        """Layers 1/|log slope| over which the variance converges by a factor e."""
-        return _depth_scale(abs(self.slope))
-
-
-@watched("activations with a closed form are faster")
-def fixed_points(activation: Any, sigma_w: float = 1.0, beta: float = 0.1) -> tuple[FixedPoint, ...]:
-    r"""All fixed points q of :math:`q \mapsto σ_w^2 E[σ(\sqrt q Z)^2] + β^2` between 1e-8 and 1e8, and 0 if it is one.
-
-    Parameters
-    ----------
-    activation : Activation, str or callable
-        The nonlinearity.
-    sigma_w, beta : float
-        Scales of weights and biases.
-
-    Returns
-    -------
-    tuple of FixedPoint
-        By increasing q. Empty when the variance grows without bound. A map that is linear in q (relu with σ_w = √2 and
-        β = 0) keeps every q: then q = 0 alone is reported, with slope 1.
-
-    Raises
-    ------
-    InputError, UnknownNameError, ExpressionError
-        What is no activation, or a negative scale.
-
-    References
-    ----------
-    Jacot, Gabriel, Hongler (ICLR 2020), Remark 2.
-
-    Examples
-    --------
-    >>> [point] = fixed_points("erf", sigma_w=1.0, beta=0.1)
-    >>> point.phase, point.stable
-    ('order', True)
-    """
-    act = as_activation(activation)
-    sigma_w, beta = _scales(sigma_w, beta)
-    gap = sigma_w**2 * scanned(act).values + beta**2 - SCAN
-    found = []
-    if beta == 0 and float(act(np.zeros(1))[0]) == 0:
-        found.append(0.0)
-    small = np.abs(gap) <= 1e-13 * SCAN
-    usable = np.isfinite(gap) & ~small
-    for i in np.flatnonzero(usable[:-1] & usable[1:] & (np.sign(gap[:-1]) != np.sign(gap[1:]))):
-        found.append(_root(act, sigma_w, beta, SCAN[i], SCAN[i + 1]))
-    # A single scanned point can be the fixed point itself; a stretch of them is a map linear in q.
-    if small.sum() == 1:
-        found.append(float(SCAN[small][0]))
-    return tuple(_fixed_point(act, sigma_w, q) for q in sorted(found))
 
 
 @watched("fewer q and activations with a closed form are faster")
@@ -150,17 +72,13 @@ def critical_line(activation: Any, q: ArrayLike | None = None) -> tuple[Array, A
     >>> sigma_w.round(6)
     array([1.])
     """
-    points = np.geomspace(1e-6, 1e2, 161) if q is None else np.atleast_1d(floats(q, "q", "numbers ≥ 0"))
+    points = np.geomspace(*_LINE, 241) if q is None else np.atleast_1d(floats(q, "q", "numbers ≥ 0"))
     act = as_activation(activation)
     # a few values are computed, many read between those that are kept
     v, first = (variance_map, slope_map) if q is not None else (_from_scan, _slope_from_scan)
-    slope = first(act, points)
-    if (slope == 0).all():
+    weight, bias = _squares(v(act, points), first(act, points), points)
+    if np.isinf(weight).all():
         raise InputError("a nonlinearity that is not constant", act.name, "χ is 0 everywhere")
-    weight = 1 / np.where(slope > 0, slope, np.nan)
-    bias = points - weight * v(act, points)
-    # relu lies on β = 0 exactly: rounding must not remove it.
-    bias = np.where(np.abs(bias) <= 1e-12 * points, 0.0, bias)
     good = np.isfinite(bias) & (bias >= 0)
     sigma_w, beta, points = np.sqrt(weight[good]), np.sqrt(bias[good]), points[good]
     moves = (np.abs(np.diff(sigma_w)) > 1e-12 * sigma_w[1:]) | (np.abs(np.diff(beta)) > 0)
@@ -168,9 +86,39 @@ def critical_line(activation: Any, q: ArrayLike | None = None) -> tuple[Array, A
     return sigma_w[kept], beta[kept], points[kept]
 
 
+@watched("activations with a closed form are faster")
+def critical_weights(activation: Any, beta: float) -> Array:
+    """The σ_w, by increasing q, at which χ = 1 for this β > 0 at a fixed point q between 1e-6 and 1e6.
+
+    Raises
+    ------
+    InputError
+        A negative β.
+
+    Examples
+    --------
+    sin has σ_w² = 2/(1 + e^{-2q}) and β² = q - tanh q on its line:
+
+    >>> critical_weights("sin", math.sqrt(1 - math.tanh(1))).round(6)
+    array([1.327366])
+    """
+    act, beta = as_activation(activation), check_number("beta", beta)
+
+    def above(log_q: Array) -> Array:
+        q = np.exp(np.atleast_1d(log_q))
+        return _squares(_from_scan(act, q), _slope_from_scan(act, q), q)[1] - beta**2
+
+    places = np.log(np.geomspace(*_LINE, 1201))
+    gap, found = above(places), []
+    for i in np.flatnonzero(gap[:-1] * gap[1:] < 0):
+        q = np.exp([brentq(lambda u: float(above(u)[0]), places[i], places[i + 1], xtol=1e-13)])
+        found.append(_squares(_from_scan(act, q), _slope_from_scan(act, q), q)[0][0])
+    return np.sqrt(found)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PhaseDiagram(Result):
-    """q* and χ over a grid of (β, σ_w); NaN where the variance grows without bound.
+    """q* and χ over a grid of (β, σ_w); NaN where the variance grows beyond 1e8.
 
     Attributes
     ----------
@@ -245,13 +193,12 @@ def phase_diagram(activation: Any, sigma_w: ArrayLike | None = None, beta: Array
     b = np.linspace(0, 2, 41) if beta is None else np.atleast_1d(floats(beta, "beta", "numbers"))
     if a.ndim != 1 or b.ndim != 1 or not a.size * b.size:
         raise ShapeError("sigma_w and beta of shape (A,) and (B,)", f"{a.shape}, {b.shape}")
-    for s in a:
-        _scales(s, b.min())
-    q = _flow_from_one(scanned(act), a[None, :], b[:, None])
-    chi = a[None, :] ** 2 * _slope_from_scan(act, np.where(np.isnan(q), 1.0, np.where(q == 0, _least(act), q)))
-    return PhaseDiagram(
-        activation=act.name, sigma_w=a, beta=b, q=q, chi=np.where(np.isnan(q), np.nan, chi), line=critical_line(act)
-    )
+    for s, bias in [(s, b[0]) for s in a] + [(a[0], bias) for bias in b]:
+        scales(s, bias)
+    q = _flow_from_one(act, *np.broadcast_arrays(a[None, :], b[:, None]))
+    chi = a[None, :] ** 2 * _slope_from_scan(act, np.where(np.isnan(q), 1.0, np.where(q == 0, least_variance(act), q)))
+    chi = np.where(np.isnan(q), np.nan, np.where(np.isnan(chi), np.inf, chi))
+    return PhaseDiagram(activation=act.name, sigma_w=a, beta=b, q=q, chi=chi, line=critical_line(act))
 
 
 @watched("activations with a closed form are faster")
@@ -275,7 +222,16 @@ def normalized_position(activation: Any, beta: float = 0.1) -> FixedPoint:
     beta = check_number("beta", beta)
     if not beta < 1:
         raise InputError("0 ≤ beta < 1", repr(beta))
-    return _fixed_point(as_activation(activation).normalized(), math.sqrt(1 - beta**2), 1.0)
+    return fixed_point(as_activation(activation).normalized(), math.sqrt(1 - beta**2), 1.0)
+
+
+def _squares(v: Array, slope: Array, q: Array) -> tuple[Array, Array]:
+    """σ_w² and β² for which χ = 1 at the fixed point q, where E[σ²] is v and E[σ̇²] is ``slope``."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weight = 1 / slope
+        bias = q - weight * v
+    # relu lies on β = 0 exactly: rounding must not remove it.
+    return weight, np.where(np.abs(bias) <= 1e-12 * q, 0.0, bias)
 
 
 def _from_scan(act: Activation, q: Array) -> Array:
@@ -286,56 +242,61 @@ def _slope_from_scan(act: Activation, q: Array) -> Array:
     return scanned(act.derivative(1))(q)
 
 
-def _root(act: Activation, sigma_w: float, beta: float, low: float, high: float) -> float:
-    def gap(q: float) -> float:
-        return sigma_w**2 * float(variance_map(act, q)) + beta**2 - q
+def _flow_from_one(act: Activation, sigma_w: Array, beta: Array) -> Array:
+    """The fixed point that the variance reaches from q = 1, over a grid; NaN where there is none.
 
-    return float(brentq(gap, low, high, xtol=1e-15 * low, rtol=1e-13))
-
-
-def _fixed_point(act: Activation, sigma_w: float, q: float) -> FixedPoint:
-    if q == 0:
-        chi = sigma_w**2 * float(slope_map(act, _least(act)))
-        return FixedPoint(q=0.0, slope=chi, chi=chi)
-    chi = sigma_w**2 * float(slope_map(act, q))
-    # Derivative by Richardson's extrapolation of central differences, error of order 1e-10.
-    h = 1e-3
-    d = [
-        (float(variance_map(act, q * (1 + k * h))) - float(variance_map(act, q * (1 - k * h)))) / (2 * k * h * q)
-        for k in (1, 2)
-    ]
-    return FixedPoint(q=q, slope=sigma_w**2 * (4 * d[0] - d[1]) / 3, chi=chi)
-
-
-def _least(act: Activation) -> float:
-    """The variance that stands for q = 0 in χ: of a kink at zero both sides count, however small q is."""
-    return float(SCAN[0]) if 0.0 in act.kinks else 0.0
-
-
-def _flow_from_one(v: ScannedMap, sigma_w: Array, beta: Array) -> Array:
-    """The fixed point next to q = 1 on the side to which one layer moves it, over a grid; NaN where there is none."""
-    w2, b2 = (np.broadcast_to(x, np.broadcast_shapes(sigma_w.shape, beta.shape)) for x in (sigma_w**2, beta**2))
-    start = int(np.argmin(np.abs(SCAN - 1)))
-    out = np.full(w2.shape, np.nan)
-    low, high = np.ones(w2.shape), np.ones(w2.shape)
-    for index in np.ndindex(w2.shape):
-        line = w2[index] * v.values + b2[index] - SCAN
-        if abs(line[start]) <= 1e-13:
-            out[index] = 1.0
-        elif line[start] < 0:
-            below = np.flatnonzero(line[:start] > 0)
-            if not below.size:
-                out[index] = 0.0
-                continue
-            low[index], high[index] = SCAN[below[-1]], SCAN[below[-1] + 1]
+    Warns
+    -----
+    PrecisionWarning
+        If some are not known to 1e-9.
+    """
+    v, at_zero = scanned(act), value_at_zero(act) ** 2
+    grows = bool((np.diff(v.values) >= -AGREE * v.values[1:]).all())
+    out, low, high = (np.full(sigma_w.shape, value) for value in (np.nan, 1.0, 1.0))
+    for index in np.ndindex(sigma_w.shape):
+        w2, b2 = sigma_w[index] ** 2, beta[index] ** 2
+        sign, start = signs(w2 * v.values + b2 - SCAN, SCAN), _start(w2 * v.values + b2, jumps=not grows)
+        rises, falls = np.flatnonzero(sign > 0), np.flatnonzero(sign < 0)
+        if sign[start] == 0:
+            out[index] = SCAN[start]
+        elif sign[start] > 0:
+            above = falls[falls > start]
+            if above.size and np.isfinite(sign[start : above[0]]).all():
+                low[index], high[index] = SCAN[rises[rises < above[0]][-1]], SCAN[above[0]]
+        elif (below := rises[rises < start]).size:
+            low[index], high[index] = SCAN[below[-1]], SCAN[falls[falls > below[-1]][0]]
+        elif (least := w2 * at_zero + b2) > 0:
+            low[index], high[index] = min(least, SCAN[0]) / 4, SCAN[falls[0]]
         else:
-            above = start + np.flatnonzero(line[start:] < 0)
-            if above.size and np.isfinite(line[start : above[0]]).all():
-                low[index], high[index] = SCAN[above[0] - 1], SCAN[above[0]]
+            out[index] = 0.0
     found = high > low
     if found.any():
-        out[found] = _roots(v, w2[found], b2[found], low[found], high[found])
+        out[found] = _roots(v, sigma_w[found] ** 2, beta[found] ** 2, low[found], high[found])
+        _say_how_well(act, v, out[found], sigma_w[found] ** 2)
     return out
+
+
+def _start(after: Array, *, jumps: bool) -> int:
+    """Where in the scan the variance is next to its fixed point: at q = 1, or many layers on if it may jump over one."""
+    start = int(np.argmin(np.abs(SCAN - 1)))
+    if jumps:
+        places = np.searchsorted(SCAN, after).clip(0, SCAN.size - 1)
+        for _ in range(_LAYERS):
+            start = int(places[start])
+    return start
+
+
+def _say_how_well(act: Activation, v: ScannedMap, q: Array, w2: Array) -> None:
+    """Warn where the map's slope is so near to 1 that what its values are good for moves the fixed point."""
+    step = 1e-3
+    slope = w2 * (v(q * (1 + step)) - v(q * (1 - step))) / (2 * step * q)
+    vague = ~(PROMISED * np.abs(1 - slope) >= AGREE)
+    if vague.any():
+        warn(
+            f"{vague.sum()} values q* of {act.name}, near q = {np.median(q[vague]):.2g}, are known to less than nine digits: "
+            "the slope of the variance's map is nearly 1 there",
+            PrecisionWarning,
+        )
 
 
 def _roots(v: ScannedMap, w2: Array, b2: Array, low: Array, high: Array) -> Array:
@@ -355,17 +316,3 @@ def _roots(v: ScannedMap, w2: Array, b2: Array, low: Array, high: Array) -> Arra
             break
         todo, low, high, at_low, at_high = todo[left], low[left], high[left], at_low[left], at_high[left]
     return out
-
-
-def _depth_scale(factor: float) -> float:
-    if factor <= 0:
-        return 0.0
-    return math.inf if factor == 1 else 1 / abs(math.log(factor))
-
-
-def _scales(sigma_w: Any, beta: Any) -> tuple[float, float]:
-    """σ_w and β as numbers."""
-    found = check_number("sigma_w", sigma_w), check_number("beta", beta)
-    for name, value in zip(("sigma_w", "beta"), found, strict=True):
-        checked_scale(name, value, zero=name == "beta")
-    return found

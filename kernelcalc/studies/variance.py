@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from kernelcalc.arrays import Array
 
 # Where fixed points are looked for; 24 points a decade tell apart fixed points a tenth of an e-fold from each other.
-SCAN = np.geomspace(1e-8, 1e8, 24 * 16 + 1)
-_STEP = math.log(10) / 24
+_PER_DECADE = 24
+SCAN = np.geomspace(1e-8, 1e8, _PER_DECADE * 16 + 1)
+_STEP = math.log(10) / _PER_DECADE
 _NODES = 16
 # Where polynomials through sixteen and fourteen values differ by more than this, the value is computed.
-_AGREE = 1e-12
+AGREE = 1e-12
 # The second of how many parts shows how long the rest takes; seconds that need no warning.
 _PARTS, _SAY_AFTER = 7, 10.0
 
@@ -68,7 +69,7 @@ class ScannedMap:
         place = (np.log(np.maximum(q, SCAN[0])) - math.log(SCAN[0])) / _STEP
         best, other = (self._through(place, count) for count in (_NODES, _NODES - 2))
         outside = (q < SCAN[0]) | (q > SCAN[-1])
-        unsure = ~(np.abs(best - other) <= _AGREE * np.abs(best)) | outside
+        unsure = ~(np.abs(best - other) <= AGREE * np.abs(best)) | outside
         if unsure.any():
             best[unsure] = _expectation(self.function, q[unsure])
         return best
@@ -95,11 +96,12 @@ def scanned(function: Activation) -> ScannedMap:
 
 
 def _patiently(function: Activation, q: Array) -> Array:
-    """The expectations, in parts; says when they will take long."""
-    found = np.empty(q.size)
+    """The expectations at increasing q, in parts; says when they will take long."""
+    found = np.full(q.size, np.nan)
+    end = _finite_until(function, q)
     for i in range(_PARTS):
         start = time.perf_counter()
-        found[i::_PARTS] = _expectation(function, q[i::_PARTS])
+        found[i:end:_PARTS] = _expectation(function, q[i:end:_PARTS])
         left = (time.perf_counter() - start) * (_PARTS - 1 - i)
         # the first part compiles as well
         if i == 1 and left > _SAY_AFTER:
@@ -111,17 +113,29 @@ def _patiently(function: Activation, q: Array) -> Array:
     return found
 
 
+def _finite_until(function: Activation, q: Array) -> int:
+    """How many of increasing q have a finite expectation: q far beyond, which are slow to give up, are not looked at."""
+    steps = range(0, q.size, _PER_DECADE)
+    end = next((i for i in steps if math.isnan(_expectation(function, q[i : i + 1])[0])), q.size)
+    low = max(end - _PER_DECADE, 0) if end < q.size else end
+    return low + int(np.isfinite(_expectation(function, q[low:end])).sum())
+
+
 def _expectation(act: Activation, q: Array) -> Array:
-    flat = q.ravel()
-    try:
-        values = np.asarray(gaussian_expectation(act, act, flat, flat, flat), dtype=np.float64)
-    except DivergentExpectationError:
-        values = np.array([_one_expectation(act, float(v)) for v in flat])
+    order = np.argsort(q, axis=None)
+    values = np.empty(q.size)
+    values[order] = _increasing(act, q.ravel()[order])
     return values.reshape(q.shape)
 
 
-def _one_expectation(act: Activation, q: float) -> float:
+def _increasing(act: Activation, q: Array) -> Array:
+    """At increasing q; what is infinite at one is so at all that are larger, whose densities are nowhere much smaller."""
     try:
-        return float(gaussian_expectation(act, act, q, q, q))
+        return np.asarray(gaussian_expectation(act, act, q, q, q), dtype=np.float64).reshape(q.shape)
     except DivergentExpectationError:
-        return math.nan
+        if q.size == 1:
+            return np.array([math.nan])
+    half = q.size // 2
+    left = _increasing(act, q[:half])
+    right = np.full(q.size - half, math.nan) if math.isnan(left[-1]) else _increasing(act, q[half:])
+    return np.concatenate([left, right])

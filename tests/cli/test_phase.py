@@ -97,6 +97,13 @@ def test_without_a_fixed_point(tmp_path: Path) -> None:
         assert any(row["q"] == "" for row in csv.DictReader(file))
 
 
+def test_settings_outside_of_the_plane_are_not_drawn(tmp_path: Path) -> None:
+    # far above the axes the mark would squeeze them to nothing, which warns
+    result = run("-a", "sin", "--sigma-w-range", "1.5:1.6:2", "--beta-range", "0:1e-9:2", "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "phase.png").exists()
+
+
 def test_picture_has_line_names_and_colours() -> None:
     diagram = kc.phase_diagram("tanh", np.linspace(0.2, 3, 29), np.linspace(0, 2, 21))
     ax = plot_phase(diagram, Figure().subplots())

@@ -102,7 +102,7 @@ def test_relu_critical_line_is_a_point():
     np.testing.assert_array_equal(beta, [0])
     assert q.shape == (1,)
     # ... of a line no point is lost
-    assert critical_line("tanh")[2].size == 161
+    assert critical_line("tanh")[2].size == 241
 
 
 def test_normalised_relu_has_a_vertical_critical_line():
