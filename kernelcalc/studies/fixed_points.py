@@ -33,11 +33,11 @@ _CRITICAL = 1e-9
 # Relative to q: below, the sign of what a layer changes of it is rounding's.
 _UNRESOLVED = 1e-13
 # A relative change that is this small at a scanned variance may vanish next to it, less than a tenth of an e-fold away.
-_NEARLY = 0.02
+_DIPPING = 0.02
 # Fixed points known worse than this, relative, are warned of.
 PROMISED = 1e-9
 # Stands for q = 0 in χ of a kink at 0: of √q, by which one side's slope differs from its limit, nothing is left.
-_LEAST = 1e-200
+_NEXT_TO_ZERO = 1e-200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +163,7 @@ def value_at_zero(act: Activation) -> float:
 
 def least_variance(act: Activation) -> float:
     """The variance that stands for q = 0 in χ: of a kink at zero both sides count, however small q is."""
-    return _LEAST if 0.0 in act.kinks else 0.0
+    return _NEXT_TO_ZERO if 0.0 in act.kinks else 0.0
 
 
 def signs(gap: Array, q: Array) -> Array:
@@ -205,7 +205,7 @@ def _roots(act: Activation, sigma_w: float, beta: float) -> Iterator[float]:
             yield float(brentq(gap, points[i], points[j], xtol=1e-15 * points[i], rtol=1e-13))
     change = np.abs(gaps) / points
     for i in range(1, sign.size - 1):
-        dips = change[i] < _NEARLY and (change[i] < (1 - _UNRESOLVED) * change[[i - 1, i + 1]]).all()
+        dips = change[i] < _DIPPING and (change[i] < (1 - _UNRESOLVED) * change[[i - 1, i + 1]]).all()
         if dips and abs(sign[i]) == 1 and (sign[[i - 1, i + 1]] == sign[i]).all():
             yield from _between(gap, float(sign[i]), float(points[i - 1]), float(points[i + 1]))
 
