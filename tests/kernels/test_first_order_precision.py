@@ -109,7 +109,7 @@ def test_lost_digits_are_looked_for_at_small_variances_too(text, lost):
     assert rounding.suspected == lost
 
 
-@pytest.mark.parametrize("text", ["leaky_relu", "hard_tanh", "elu", "max(x, 0) + max(x - 1, 0)"])
+@pytest.mark.parametrize("text", ["leaky_relu", "hard_tanh", "max(x, 0) + max(x - 1, 0)"])
 @pytest.mark.parametrize("zero_first", [True, False])
 def test_digits_of_a_point_beside_zero(text, zero_first):
     # without biases nothing of a zero row varies; the other point is what it is alone, in floats
