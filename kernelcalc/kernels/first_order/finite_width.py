@@ -2,74 +2,23 @@ r"""Kernels of networks of finite width, to first order in 1/n."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import mpmath
 import numpy as np
 
 from kernelcalc.arguments import flag
 from kernelcalc.arrays import AnyArray
-from kernelcalc.errors import (
-    DivergentExpectationError,
-    InputError,
-    PrecisionWarning,
-    SmoothnessError,
-    UnknownNameError,
-    warn,
-)
-from kernelcalc.gaussian.digits.expectation import GUARD_DIGITS
-from kernelcalc.gaussian.floats.methods import GUARANTEE
-from kernelcalc.kernels.digits import DigitNumbers
-from kernelcalc.kernels.first_order.layers import Hidden, behind, first_state, hidden_layers
-from kernelcalc.kernels.first_order.numbers import DigitExpectations, FloatExpectations, Rounding
-from kernelcalc.kernels.first_order.recursion import State
-from kernelcalc.kernels.fold import Numbers
+from kernelcalc.errors import InputError, UnknownNameError
+from kernelcalc.kernels.first_order.entries import ENTRIES, HESSIAN_ENTRIES
+from kernelcalc.kernels.first_order.gram import Computation
+from kernelcalc.kernels.first_order.layers import hidden_layers
 from kernelcalc.kernels.layers import Dense
 from kernelcalc.kernels.network import Network, positive_integer
-from kernelcalc.kernels.points import Points, check_points, check_variances
-from kernelcalc.machine import MULTIPRECISION
+from kernelcalc.kernels.points import check_points
 from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
-
-# Pairs of points that are folded together: some hundred arrays of this length are held.
-PAIRS_AT_ONCE = 8192
-# What is read off the last layer's state, by its indices of the pair (0, 1).
-ENTRIES: dict[str, Callable[[State, int, int], Any]] = {
-    "sigma": lambda s, x, y: s.first["sigma", x, y],
-    "theta": lambda s, x, y: s.first["theta", x, y],
-    "phi": lambda s, x, y: s.first["phi", x, y],
-    "theta_variance": lambda s, x, y: s.own_covariance(("theta", x, y), ("theta", x, y)),
-    "theta_between_points": lambda s, x, y: s.own_covariance(("theta", x, x), ("theta", y, y)),
-    "theta_between_outputs": lambda s, x, y: s.covariance(("theta", x, x), ("theta", y, y)),
-    "theta_off_diagonal": lambda s, x, y: s.b[x, x, y, y],
-    "sigma_limit": lambda s, x, y: s.limits["sigma", x, y],
-    "theta_limit": lambda s, x, y: s.limits["theta", x, y],
-    "phi_limit": lambda s, x, y: s.limits["phi", x, y],
-}
-# The same with what second derivatives of outputs do.
-HESSIAN_ENTRIES: dict[str, Callable[[State, int, int], Any]] = {
-    "upsilon": lambda s, x, y: s.first["upsilon", x, y],
-    "xi": lambda s, x, y: s.first["xi", x, y],
-    "upsilon_with_outputs": lambda s, x, y: s.own_covariance(("upsilon", x, y), ("sigma", x, y)),
-    "upsilon_between_outputs": lambda s, x, y: s.r[x, x, y, y],
-    "xi_with_sigma": lambda s, x, y: s.covariance(("xi", x, y), ("sigma", x, y)),
-    "phi_with_transpose": lambda s, x, y: s.covariance(("phi", x, y), ("phi", y, x)),
-    "phi_between_points": lambda s, x, y: s.covariance(("phi", x, x), ("phi", y, y)),
-    "upsilon_limit": lambda s, x, y: s.limits["upsilon", x, y],
-    "xi_limit": lambda s, x, y: s.limits["xi", x, y],
-    "hessian_along_gradients": lambda s, x, y: s.t[x, y, y, x] + 2 * s.q[x, y, y, x],
-    "hessian_along_other_gradients": lambda s, x, y: s.t[x, y, y, x],
-    "theta_with_phi": lambda s, x, y: s.own_covariance(("theta", x, x), ("phi", y, y)),
-    "theta_with_other_phi": lambda s, x, y: s.covariance(("theta", x, x), ("phi", y, y)),
-}
-READ = {**ENTRIES, **HESSIAN_ENTRIES}
-_WITH_TRANSPOSES = frozenset(
-    {"phi", "phi_limit", "theta_with_phi", "theta_with_other_phi"}
-    | {"hessian_along_gradients", "hessian_along_other_gradients"}
-)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -282,7 +231,7 @@ def finite_width(
     relative_widths : sequence of float
         Width of every hidden layer over n; all 1 by default.
     dps : int, optional
-        Decimal digits, for one or two points: object arrays of mpmath numbers.
+        Decimal digits of each array's largest entry, for one or two points: object arrays of mpmath numbers.
     hessian : bool
         Whether Υ¹, Ξ¹ and the covariances that moments of the Hessian take are wanted too; a few times as long.
 
@@ -296,12 +245,15 @@ def finite_width(
         For networks other than fully connected ones, widths that do not fit, or more than two points with ``dps``.
     SmoothnessError
         If a correction needs a derivative that does not exist.
+    PrecisionError
+        If more cancels than a higher precision makes up for.
 
     Warns
     -----
     PrecisionWarning
         If what is computed again with every expectation moved by its stated error differs by more than 1e-10 of an array's
-        largest entry; looked for at variances above 100, and where an expectation has lost more than 1e-10 of itself.
+        largest entry; looked for at variances above 100, where an expectation has lost more than 1e-10 of itself, and where
+        points are nearly parallel (1 - ρ² below 0.05), which matters to kinks and fast functions.
 
     References
     ----------
@@ -327,119 +279,8 @@ def finite_width(
     first = net.layers[0]
     assert isinstance(first, Dense)
     names = (*ENTRIES, *HESSIAN_ENTRIES) if flag("hessian", hessian) else tuple(ENTRIES)
-    store = _Store(names, len(x), float if dps is None else object)
-    if dps is None:
-        rounding = Rounding()
-        _floats(first, hidden, x, store, rounding)
-        if rounding.suspected:
-            _warn_of_rounding(first, hidden, x, store)
-    else:
-        _digits(first, hidden, x, store, dps + GUARD_DIGITS)
+    computation = Computation(first=first, hidden=hidden, x=x, names=names)
+    store = computation.floats() if dps is None else computation.digits(dps)
     return FiniteWidth(
         network=net, relative_widths=tuple(map(float, relative_widths)), arrays=store.finished(), refused=store.refused
     )
-
-
-class _Store:
-    """The arrays that are being filled; one whose entries do not exist is dropped, with the reason."""
-
-    def __init__(self, names: Sequence[str], n: int, dtype: type) -> None:
-        self.arrays: dict[str, AnyArray] = {name: np.empty((n, n), dtype=dtype) for name in names}
-        self.refused: dict[str, InputError] = {}
-
-    def put(self, last: State, pair: tuple[int, int], i: Any, j: Any) -> None:
-        """The entries (i, j), and (j, i), of a state at the pair (0, 1) or the point (0, 0)."""
-        for name in list(self.arrays):
-            try:
-                self.arrays[name][i, j] = value = READ[name](last, *pair)
-                if pair[0] != pair[1]:
-                    symmetric = name not in _WITH_TRANSPOSES
-                    self.arrays[name][j, i] = value if symmetric else READ[name](last, *pair[::-1])
-            except (SmoothnessError, DivergentExpectationError) as error:
-                self.refused[name] = error
-                del self.arrays[name]
-
-    def equal(self, i: AnyArray, j: AnyArray) -> None:
-        """Pairs of equal points have the diagonal's entries."""
-        for array in self.arrays.values():
-            array[i, j] = array[j, i] = np.diagonal(array)[i]
-
-    def finished(self) -> dict[str, AnyArray]:
-        """The arrays, read-only from now on; a correction goes with its limit."""
-        for name in [one for one in self.arrays if f"{one}_limit" in self.refused]:
-            self.refused[name] = self.refused[f"{name}_limit"]
-            del self.arrays[name]
-        for array in self.arrays.values():
-            array.flags.writeable = False
-        return self.arrays
-
-
-def _floats(first: Dense, hidden: list[Hidden], x: AnyArray, store: _Store, rounding: Rounding) -> None:
-    """Points once, then the pairs in blocks."""
-    q = first.sigma_w**2 * Points.of(x).square + first.beta**2
-    check_variances(q)
-    everyone = np.arange(len(x))
-    variances, state = [q], first_state({(0, 0): q})
-    for layer in hidden:
-        expect = FloatExpectations(layer.activation, variances[-1], everyone, everyone, variances[-1], rounding)
-        state = behind(layer, state, expect, Numbers(), (0,))
-        variances.append(state.limits["sigma", 0, 0])
-    store.put(state, (0, 0), everyone, everyone)
-    i, j = np.triu_indices(len(x), 1)
-    same = np.concatenate([np.array([], dtype=bool), *(equal_to(x[k + 1 :], x[k]) for k in range(len(x)))])
-    store.equal(i[same], j[same])
-    i, j = i[~same], j[~same]
-    for start in range(0, len(i), PAIRS_AT_ONCE):
-        rows, columns = i[start : start + PAIRS_AT_ONCE], j[start : start + PAIRS_AT_ONCE]
-        c = first.sigma_w**2 * np.einsum("pd,pd->p", x[rows], x[columns]) / x.shape[1] + first.beta**2
-        state = first_state({(0, 0): q[rows], (0, 1): c, (1, 0): c, (1, 1): q[columns]})
-        for layer, at_points in zip(hidden, variances, strict=False):
-            between = state.limits["sigma", 0, 1]
-            expect = FloatExpectations(layer.activation, at_points, rows, columns, between, rounding)
-            state = behind(layer, state, expect, Numbers(), (0, 1))
-        store.put(state, (0, 1), rows, columns)
-
-
-def _warn_of_rounding(first: Dense, hidden: list[Hidden], x: AnyArray, store: _Store) -> None:
-    """A PrecisionWarning where the errors of expectations, in a second computation, move an array by too much.
-
-    Corrections multiply means of higher derivatives by powers of the variances; where these are large, such means are
-    small differences of large parts.
-    """
-    again = _Store(tuple(store.arrays), len(x), float)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        _floats(first, hidden, x, again, Rounding(np.random.default_rng(0)))
-    lost = {
-        name: float(np.abs(again.arrays[name] - array).max() / np.abs(array).max())
-        for name, array in store.arrays.items()
-        if name in again.arrays and array.any()
-    }
-    worst = max(lost, key=lost.__getitem__, default="")
-    if worst and not lost[worst] <= GUARANTEE:
-        warn(
-            f"rounding in finite_width: error of {worst} up to {lost[worst]:.0e} of its largest entry; smaller inputs, "
-            "functions that vary less fast, or dps= for one or two points have more digits",
-            PrecisionWarning,
-        )
-
-
-def equal_to(x: AnyArray, point: AnyArray) -> AnyArray:
-    """Which rows are this point."""
-    return (x == point).all(axis=1)
-
-
-def _digits(first: Dense, hidden: list[Hidden], x: AnyArray, store: _Store, digits: int) -> None:
-    """mpmath numbers, one or two points."""
-    with MULTIPRECISION, mpmath.workdps(digits + GUARD_DIGITS):
-        numbers = DigitNumbers(digits)
-        scales = numbers.scales(first)
-        which = tuple(range(len(x)))
-        state = first_state(
-            {(a, b): scales.weight * numbers.product(x[a], x[b]) + scales.bias for a in which for b in which}
-        )
-        for layer in hidden:
-            state = behind(layer, state, DigitExpectations(layer.activation, state.limits, digits), numbers, which)
-        for a in which:
-            for b in which[a:]:
-                store.put(state, (a, b), a, b)

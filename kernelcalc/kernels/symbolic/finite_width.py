@@ -11,8 +11,8 @@ from kernelcalc.arguments import check_name
 from kernelcalc.expressions import exact as algebra
 from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.expressions.tidy import tidy
+from kernelcalc.kernels.first_order.entries import READ
 from kernelcalc.kernels.first_order.features import Index
-from kernelcalc.kernels.first_order.finite_width import READ
 from kernelcalc.kernels.first_order.layers import behind, first_state, hidden_layers
 from kernelcalc.kernels.first_order.numbers import Cached
 from kernelcalc.kernels.first_order.products import leibniz, product
