@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import kernelcalc as kc
+from kernelcalc.kernels import digits
 from kernelcalc.kernels.digits import DigitNumbers
 
 # exact in float64
@@ -90,3 +91,35 @@ def test_more_digits_begin_with_those_of_fewer():
     found = [net.kernels(X[:1], X[1:], only="upsilon", dps=dps).upsilon[0, 0] for dps in (12, 24)]
     with mpmath.workdps(30):
         assert abs(found[0] / found[1] - 1) < mpmath.mpf(10) ** -12
+
+
+@pytest.mark.parametrize("apart", [1e-8, 1e-14])
+@pytest.mark.parametrize("first", [[1, 0.5], [-1, -0.5]])
+def test_digits_of_points_that_layers_drive_apart(apart, first):
+    # sin, σ_w = 3, by its closed form in 120 digits: 1 - ρ² of 1e-29 grows to 1
+    points, weight, depth = [first, [1 + apart, 0.5]], 9, 30
+    with mpmath.workdps(120):
+        x, y = ([mpmath.mpf(value) for value in point] for point in points)
+        q, qp, c = (weight * mpmath.fdot(a, b) / 2 for a, b in ((x, x), (y, y), (x, y)))
+        theta = c
+        for _ in range(depth - 1):
+            decay = mpmath.exp(-(q + qp) / 2)
+            theta = weight * decay * mpmath.cosh(c) * theta
+            c = weight * decay * mpmath.sinh(c)
+            theta = theta + c
+            q, qp = (weight * (1 - mpmath.exp(-2 * value)) / 2 for value in (q, qp))
+        found = kc.MLP("sin", depth=depth, sigma_w=3, beta=0).kernels(points, dps=6, only=("sigma", "theta"))
+        assert abs(found.sigma[0, 1] - c) < 1e-6 * abs(c)
+        assert abs(found.theta[0, 1] - theta) < 1e-6 * abs(theta)
+
+
+def test_parallel_points_take_no_more_digits(monkeypatch):
+    # exactly parallel data, which stay so behind relu and part behind tanh
+    asked = []
+    kept = digits.PairComputation.layers
+    monkeypatch.setattr(
+        digits.PairComputation, "layers", lambda self, *more: asked.append(self.numbers.digits) or kept(self, *more)
+    )
+    for name in ("relu", "tanh"):
+        kc.MLP(name, depth=4, beta=0).kernels([[1, 0.5], [2, 1]], dps=10, only=("sigma",))
+    assert asked == [10 + digits.GUARD_DIGITS] * 2

@@ -15,8 +15,11 @@ from kernelcalc.kernels.first_order import gram
 
 
 def relu_sigma(points, bias):
-    """Σ¹(x, x') behind two hidden layers of relu: half of n Cov of the first layer's kernels times second derivatives of the
-    arc-cosine kernel (Cho, Saul 2009), moments by quadrature over the angle."""
+    """Σ¹(x, x') behind two hidden layers of relu, of unit weights.
+
+    Half of n Cov of the first layer's kernels times second derivatives of the arc-cosine kernel (Cho, Saul 2009); moments by
+    quadrature over the angle.
+    """
 
     def kernel(q, qp, c):
         angle = mp.acos(c / mp.sqrt(q * qp))
@@ -36,7 +39,9 @@ def relu_sigma(points, bias):
     means = tuple(moment(*powers[name]) + bias**2 for name in powers)
     total = 0
     for one, other in itertools.product(powers, repeat=2):
-        covariance = moment(*np.add(powers[one], powers[other]).tolist()) - moment(*powers[one]) * moment(*powers[other])
+        covariance = moment(*np.add(powers[one], powers[other]).tolist()) - moment(*powers[one]) * moment(
+            *powers[other]
+        )
         orders = tuple((one == name) + (other == name) for name in powers)
         total += covariance * mp.diff(kernel, means, orders) / 2
     return total

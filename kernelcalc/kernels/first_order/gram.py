@@ -58,7 +58,11 @@ class Computation:
             lost = self._lost(found, None if rounding.of_any_pair else _closest(found.arrays["sigma_limit"]))
             worst = max(lost, key=lost.__getitem__, default="")
             if worst and not lost[worst] <= GUARANTEE:
-                much = f"up to {lost[worst]:.0e} of its largest entry" if lost[worst] < _NOTHING_LEFT else "as large as itself"
+                much = (
+                    f"up to {lost[worst]:.0e} of its largest entry"
+                    if lost[worst] < _NOTHING_LEFT
+                    else "as large as itself"
+                )
                 warn(
                     f"rounding in finite_width: error of {worst} {much}; smaller inputs, functions that vary less fast, points "
                     "further apart, or dps= for one or two points have more digits",
