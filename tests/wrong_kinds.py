@@ -215,6 +215,8 @@ def calls():
         call("mse_moments"),
         call("nngp_posterior"),
         call("phase.critical_line"),
+        call("phase.critical_weights", beta=0.5),
+        call("phase.depth_profile", depths=[1, 2]),
         call("phase.fixed_points"),
         call("phase.normalized_position"),
         call("phase_diagram", sigma_w=[1.0, 2.0], beta=[0.1]),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from kernelcalc.activations.names import as_activation
+from kernelcalc.arguments import counts
 from kernelcalc.arrays import EPS, digest
 from kernelcalc.errors import InputError, ShapeError, renamed
 from kernelcalc.kernels.architecture import network_from_text
@@ -96,7 +97,7 @@ def depth_profile(
     X : array_like, (N, n_0)
         At least two.
     depths : sequence of int
-        Numbers of weight layers.
+        Numbers of weight layers: from 1 on, or from 2, one block.
     sigma_w, beta : float
         Scales of weights and biases.
     stack : {"plain", "residual", "prelayernorm"}
@@ -109,19 +110,23 @@ def depth_profile(
     In chaos Θ tends to a multiple of the identity for points of equal norm, as the paper takes them. For others the
     first layers leave different diagonal entries, and ``narrow_valley`` tends to the ratio that follows instead of 1.
 
+    Raises
+    ------
+    InputError
+        Depths that are none, or too small.
+
     References
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Remark 2.
     """
-    if not len(depths):
+    depths = counts("depths", depths, 1 if stack == "plain" else 2)
+    if not depths:
         raise InputError("at least one depth", "none")
     act = as_activation(activation)
     if stack == "plain":
         layers = MLP(act, max(depths), sigma_w=sigma_w, beta=beta).kernels(X, only=("theta",)).layers
         thetas = [layers[d - 1].theta for d in depths]
     else:
-        if min(depths) < 2:
-            raise InputError("depths of at least 2, one block", f"{min(depths)}")
         networks = [network_from_text(f"{stack}:{d - 1}", act, sigma_w=sigma_w, beta=beta) for d in depths]
         thetas = [net.kernels(X, only=("theta",)).theta for net in networks]
     found = [_shape_of(np.asarray(theta)) for theta in thetas]

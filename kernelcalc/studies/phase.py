@@ -22,19 +22,30 @@ from kernelcalc.errors import InputError, PrecisionWarning, ShapeError, warn
 from kernelcalc.output.phase import plot_phase
 from kernelcalc.patience import watched
 from kernelcalc.results.result import Result, axes
-from kernelcalc.studies.depth import DepthProfile as DepthProfile
-from kernelcalc.studies.depth import depth_profile as depth_profile
+from kernelcalc.studies.depth import DepthProfile, depth_profile
 from kernelcalc.studies.fixed_points import (
     PROMISED,
     FixedPoint,
     fixed_point,
+    fixed_points,
     least_variance,
     scales,
     signs,
     value_at_zero,
 )
-from kernelcalc.studies.fixed_points import fixed_points as fixed_points
 from kernelcalc.studies.variance import AGREE, SCAN, ScannedMap, scanned, slope_map, variance_map
+
+__all__ = [
+    "DepthProfile",
+    "FixedPoint",
+    "PhaseDiagram",
+    "critical_line",
+    "critical_weights",
+    "depth_profile",
+    "fixed_points",
+    "normalized_position",
+    "phase_diagram",
+]
 
 # Where the critical line is drawn: from this q* to that.
 _LINE = 1e-6, 1e6

@@ -255,6 +255,8 @@ def test_chaos_makes_theta_a_scaled_identity():
         (lambda: phase_diagram("tanh", [[1.0]], [0.1]), ShapeError),
         (lambda: normalized_position("tanh", beta=1.0), InputError),
         (lambda: depth_profile("tanh", POINTS, []), InputError),
+        # was Θ of the last depth
+        (lambda: depth_profile("tanh", POINTS, [0, 3]), InputError),
         (lambda: depth_profile("tanh", POINTS[:1], [2]), ShapeError),
     ],
 )
