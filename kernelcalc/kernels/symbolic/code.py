@@ -18,12 +18,14 @@ from kernelcalc.expressions.orthant import BinormalCDF, OwensT
 from kernelcalc.expressions.parsing import to_sympy
 from kernelcalc.gaussian.expectation import gaussian_expectation
 from kernelcalc.kernels.symbolic.expectation import GaussianExpectation
+from kernelcalc.patience import watched
 
 ARGUMENTS = (algebra.q, algebra.qp, algebra.c)
-# The larger of two, as the languages have it.
+# The larger of two, as the languages have it; SymPy's own asks of all arguments, for seconds, which is the larger.
 MAXIMUM: Any = sp.Function("maximum")
 
 
+@watched("a smaller depth is faster, and kernels in numbers")
 def to_numpy(expr: sp.Expr, args: tuple[sp.Symbol, ...] = ARGUMENTS) -> Callable[..., NDArray[np.float64]]:
     r"""A NumPy function of arrays (q, q', c) that broadcasts.
 
@@ -117,7 +119,7 @@ def stable(expr: sp.Expr) -> sp.Expr:
         negative = [t for t in base.args if t.as_coeff_Mul()[0].is_negative]
         squares = [t for t in negative if all(s.is_number or (s.is_Pow and s.exp == 2) for s in sp.Mul.make_args(-t))]
         if len(squares) != 1:
-            return sp.Max(base, 0, evaluate=False) ** power
+            return MAXIMUM(0, base) ** power
         parts = sp.Mul.make_args(-squares[0])
         side = sp.Mul(*(s.base if s.is_Pow and s.exp == 2 else sp.sqrt(s) for s in parts))
         return _difference(base - squares[0], side) ** power
@@ -146,7 +148,7 @@ def _with_exponent(product: sp.Expr) -> sp.Expr:
 def _difference(product: sp.Expr, side: sp.Expr) -> sp.Expr:
     """max(product − side², 0) as (√product − side)(√product + side); √(q·q) is q in IEEE arithmetic."""
     big = sp.sqrt(product)
-    return sp.Max((big - side) * (big + side), 0, evaluate=False)
+    return MAXIMUM(0, (big - side) * (big + side))
 
 
 def _checked(expr: Any, args: Any) -> tuple[sp.Expr, tuple[sp.Symbol, ...]]:
@@ -155,6 +157,7 @@ def _checked(expr: Any, args: Any) -> tuple[sp.Expr, tuple[sp.Symbol, ...]]:
     return to_sympy(expr, {str(one).replace("'", "p"): one for one in args}), tuple(args)
 
 
+@watched("a smaller depth is faster, and symbolic.equations")
 def source(
     expr: sp.Expr, language: str = "numpy", name: str = "kernel", args: tuple[sp.Symbol, ...] = ARGUMENTS
 ) -> str:
@@ -194,7 +197,7 @@ def source(
     names = {s: sp.Symbol(str(s).replace("'", "p")) for s in args}
     expr = expr.rewrite(OwensT) if expr.has(BinormalCDF) else expr
     # SymPy prints Max as what needs functools, in C as fmax
-    expr = stable(expr.xreplace(names)).replace(sp.Max, MAXIMUM)
+    expr = stable(expr.xreplace(names).replace(sp.Max, MAXIMUM))
     steps, (result,) = sp.cse([expr], symbols=sp.numbered_symbols("t"))
     signature = [str(names[s]) for s in args]
     if language == "c":
