@@ -31,7 +31,9 @@ def to_numpy(expr: sp.Expr, args: tuple[sp.Symbol, ...] = ARGUMENTS) -> Callable
 
     arcsin(c/√(AB)) is computed as arctan2(c, √(AB − c²)), accurate near ρ = ±1 to the rounding of the inputs; what has no
     closed form is computed by :func:`kernelcalc.gaussian_expectation`. At coinciding points use the kernel with
-    ``diagonal=True``: the off-diagonal formula of a deep kinked network cannot know there that its inputs are equal. Where
+    ``diagonal=True``: the off-diagonal formula of a deep kinked network cannot know there that its inputs are equal. Of
+    variances q far above 1 next to ρ = ±1 terms of gelu's formulas cancel: Λ at depth 2 and ρ = 1 − 10⁻⁶ is good to 10⁻⁸ at
+    q = 10⁴, to 10⁻⁵ at q = 10⁶; kernels in numbers keep their digits there. Where
     a formula has no value, as those with kinks away from 0 at coinciding points, a :class:`~kernelcalc.errors.PrecisionWarning`
     says so.
 

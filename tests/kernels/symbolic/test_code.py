@@ -10,6 +10,7 @@ import subprocess
 import mpmath
 import numpy as np
 import pytest
+import sympy as sp
 
 import kernelcalc as kc
 from kernelcalc.errors import PrecisionWarning
@@ -93,3 +94,21 @@ def test_formulas_without_a_value_say_so():
     assert np.isnan(found).tolist() == [True, False]
     # what is given as NaN is the caller's
     assert np.isnan(to_numpy(expr)(np.nan, 1.0, 0.5))
+
+
+def test_source_of_a_deep_network(monkeypatch):
+    """SymPy's Max asks for seconds which of its arguments is larger; the text needs none, and has the kernel's value."""
+
+    def refused(*args, **options):
+        raise AssertionError("Max is evaluated")
+
+    net = kc.MLP("erf", depth=4, sigma_w="1.1", beta="0.3")
+    formula = kc.symbolic.kernel("phi", net)
+    monkeypatch.setattr(sp.Max, "__new__", refused)
+    names = {}
+    exec(kc.symbolic.source(formula), names)  # the package's own output
+    points = [["0.9", "-0.4"], ["0.3", "1.2"]]
+    right = net.kernels(points, dps=25).phi[0, 1]
+    # w²·x·x'/2 + b² by hand
+    q, qp, c = (1.21 * product / 2 + 0.09 for product in (0.97, 1.53, -0.21))
+    assert names["kernel"](q, qp, c) == pytest.approx(float(right), rel=1e-12)
