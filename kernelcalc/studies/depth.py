@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from kernelcalc.activations.names import as_activation
-from kernelcalc.arguments import counts
+from kernelcalc.arguments import check_name, counts
 from kernelcalc.arrays import EPS, digest
 from kernelcalc.errors import InputError, ShapeError, renamed
 from kernelcalc.kernels.architecture import network_from_text
@@ -114,11 +114,14 @@ def depth_profile(
     ------
     InputError
         Depths that are none, or too small.
+    UnknownNameError
+        Another stack.
 
     References
     ----------
     Jacot, Gabriel, Hongler (ICLR 2020), Remark 2.
     """
+    check_name("stack", stack, ("plain", "residual", "prelayernorm"))
     depths = counts("depths", depths, 1 if stack == "plain" else 2)
     if not depths:
         raise InputError("at least one depth", "none")
