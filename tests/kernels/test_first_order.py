@@ -11,6 +11,7 @@ import kernelcalc as kc
 from kernelcalc.errors import InputError, SmoothnessError, UnknownNameError
 from kernelcalc.kernels.first_order.coupled import Coupled
 from kernelcalc.kernels.first_order.finite_width import FiniteWidth
+from kernelcalc.kernels.first_order.layers import Lazy
 from kernelcalc.kernels.parametrisation import standard
 from tests.kernels import finite_propagation
 from tests.kernels.first_order_states import FUNCTIONS, SCALES, X
@@ -239,12 +240,12 @@ RESIDUAL = kc.Sequential(kc.layers.Dense(), kc.layers.Residual("tanh", kc.layers
         (
             lambda: kc.finite_width(standard(kc.MLP("tanh"), (3, 3), 3), X),
             InputError,
-            "expected a network in NTK parametrisation, got Dense",
+            "expected a network in NTK parametrisation, got Dense … its rates depend on the width themselves",
         ),
         (
             lambda: kc.finite_width(kc.MLP("tanh"), X, relative_widths=[[1.0, 2.0]]),
             InputError,
-            "expected relative_widths, a sequence of numbers, got ",
+            "expected relative_widths, a sequence of numbers, got [[1.0, 2.0]]",
         ),
         (
             lambda: kc.finite_width(kc.MLP("tanh", depth=3), X, relative_widths=[1.0, np.inf]),
@@ -276,7 +277,19 @@ RESIDUAL = kc.Sequential(kc.layers.Dense(), kc.layers.Residual("tanh", kc.layers
 def test_what_is_refused_is_named(call, error, text):
     with pytest.raises(error) as said:
         call()
-    assert str(said.value).startswith(text)
+    start, _, end = text.partition(" … ")
+    assert str(said.value).startswith(start)
+    assert str(said.value).endswith(end)
+
+
+def test_values_are_computed_at_first_use() -> None:
+    asked = []
+    lazy = Lazy(lambda a, b: asked.append((a, b)) or a + b)
+    assert (len(lazy), asked) == (0, [])
+    assert [lazy[1, 2], lazy[1, 2], lazy[3, 4]] == [3, 3, 7]
+    assert asked == list(lazy) == [(1, 2), (3, 4)]
+    assert dict(lazy) == {(1, 2): 3, (3, 4): 7}
+    assert len(lazy) == 2
 
 
 def test_a_result_names_its_axes_and_shows_what_it_has():

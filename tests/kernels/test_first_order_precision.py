@@ -12,6 +12,7 @@ import pytest
 import kernelcalc as kc
 from kernelcalc.activations.names import activation
 from kernelcalc.errors import PrecisionWarning
+from kernelcalc.gaussian.estimate import Estimate
 from kernelcalc.kernels.first_order.finite_width import finite_width
 from kernelcalc.kernels.first_order.means import derivative_mean
 from kernelcalc.kernels.first_order.numbers import FloatExpectations, Rounding
@@ -120,3 +121,20 @@ def test_digits_of_a_point_beside_zero(text, zero_first):
         found = np.array(getattr(precise, name), dtype=float)[:: -1 if zero_first else 1, :: -1 if zero_first else 1]
         assert found[0, 0] == pytest.approx(getattr(alone, name)[0, 0], rel=1e-10)
         assert found[0, 1] == found[1, 0] == found[1, 1] == 0
+
+
+def test_what_rounding_sees_and_how_it_moves():
+    value, error = np.array([2.0, 0.0, -4.0]), np.array([1e-3, 7.0, 8e-3])
+    plain, moving = Rounding(), Rounding(np.random.default_rng(0))
+    assert (plain.largest, plain.lost, plain.suspected) == (0.0, 0.0, False)
+    for largest, suspected in ((99.0, False), (101.0, True)):
+        plain.largest = largest
+        assert plain.suspected == suspected
+    plain.largest = 1.0
+    np.testing.assert_array_equal(plain.seen(Estimate(value=value, error=error)), value)
+    # relative to what is not 0
+    assert plain.lost == pytest.approx(2e-3, rel=1e-15)
+    assert plain.suspected
+    moves = np.stack([(moving.seen(Estimate(value=value, error=error)) - value) / error for _ in range(40)])
+    assert np.abs(moves) == pytest.approx(np.ones((40, 3)), rel=1e-9)
+    assert (np.abs(moves.sum(axis=0)) < 25).all()

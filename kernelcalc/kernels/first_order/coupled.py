@@ -34,8 +34,7 @@ class Coupled(Layer):
     def _both(self, tensor: Tensor, p1: int, p2: int, one: tuple[Factor, ...], other: tuple[Factor, ...]) -> Any:
         """Σ_γδ E[∂_γF] E[∂_δF'] tensor_1γ2δ."""
         terms = (
-            self.carried(tensor.get((p1, c, p2, d), 0), (one, (c,)), (other, (d,)))
-            for c, d in product(self.points, repeat=2)
+            self.carried(tensor[p1, c, p2, d], (one, (c,)), (other, (d,))) for c, d in product(self.points, repeat=2)
         )
         return sum(terms)
 
@@ -59,7 +58,7 @@ class Coupled(Layer):
         """
         one, other = _two(1, p1, 1, p3), _two(1, p2, 1, p4)
         own = self._theta(p1, p2) * self._theta(p3, p4) * self.expectation(one + other)
-        before = self.carried(self.state.b.get((p1, p3, p2, p4), 0), (one, ()), (other, ()))
+        before = self.carried(self.state.b[p1, p3, p2, p4], (one, ()), (other, ()))
         return self.weight**2 * (self.ratio * own + before)
 
     def e(self, p1: int, p3: int, p2: int, p4: int) -> Any:
@@ -74,9 +73,9 @@ class Coupled(Layer):
         own = self._theta(p1, p2) * self.mean(products(laplacian(p3), [Monomial((), ((1, p1), *other))]))
         before: Any = 0
         for d in self.points:
-            before = before + self.carried(s.e.get((p1, p3, p2, d), 0), (slope, ()), (other, (d,)))
+            before = before + self.carried(s.e[p1, p3, p2, d], (slope, ()), (other, (d,)))
             for c in self.points:
-                f = s.f.get((p1, c, p2, d), 0)
+                f = s.f[p1, c, p2, d]
                 before = before + self._theta(p3, p3) * self.carried(f, (bend, (c,)), (other, (d,)))
                 for k in self.points:
                     moved = self.carried(f, (slope, (c, k)), (other, (d,)))
@@ -94,10 +93,10 @@ class Coupled(Layer):
         s, one, other = self.state, _two(1, p1, 0, p3), _two(1, p2, 0, p4)
         bend, other_bend = _two(2, p1, 0, p3), _two(2, p2, 0, p4)
         before = self._both(s.r, p1, p2, one, other)
-        before = before + self.carried(s.b.get((p1, p1, p2, p2), 0), (bend, ()), (other_bend, ()))
+        before = before + self.carried(s.b[p1, p1, p2, p2], (bend, ()), (other_bend, ()))
         for c in self.points:
-            before = before + self.carried(s.t.get((p1, p2, p2, c), 0), (one, (c,)), (other_bend, ()))
-            before = before + self.carried(s.t.get((p2, p1, p1, c), 0), (bend, ()), (other, (c,)))
+            before = before + self.carried(s.t[p1, p2, p2, c], (one, (c,)), (other_bend, ()))
+            before = before + self.carried(s.t[p2, p1, p1, c], (bend, ()), (other, (c,)))
         own = self.mean(products(feature("upsilon", p1, p2), feature("sigma", p3, p4)))
         return self.weight**2 * (self.ratio * own + before)
 
@@ -109,9 +108,9 @@ class Coupled(Layer):
                 \sum_γ E[∂_γ(\dot σ_1σ_4)] T_{123γ} + E[\ddot σ_1σ_4] B_{1123} \Big) \Big]
         """
         s, slope, slopes = self.state, _two(1, p1, 0, p4), _two(1, p2, 1, p3)
-        before = self.carried(s.b.get((p1, p1, p2, p3), 0), (_two(2, p1, 0, p4), ()), (slopes, ()))
+        before = self.carried(s.b[p1, p1, p2, p3], (_two(2, p1, 0, p4), ()), (slopes, ()))
         for c in self.points:
-            before = before + self.carried(s.t.get((p1, p2, p3, c), 0), (slope, (c,)), (slopes, ()))
+            before = before + self.carried(s.t[p1, p2, p3, c], (slope, (c,)), (slopes, ()))
         return self.weight**2 * (self.ratio * self._one_neuron(p1, p2, p3, p4) + before)
 
     def q(self, p1: int, p2: int, p3: int, p4: int) -> Any:
@@ -127,7 +126,7 @@ class Coupled(Layer):
         s, other = self.state, _two(1, p3, 0, p4)
         before = self._theta(p1, p2) * self._both(s.f, p1, p3, _two(2, p1, 1, p2), other)
         for d in self.points:
-            before = before + self.carried(s.q.get((p1, p2, p3, d), 0), (_two(1, p1, 1, p2), ()), (other, (d,)))
+            before = before + self.carried(s.q[p1, p2, p3, d], (_two(1, p1, 1, p2), ()), (other, (d,)))
         own = self.ratio * self._one_neuron(p1, p2, p3, p4)
         return self.f(p1, p2, p3, p4) + self.weight**2 * (own + before)
 

@@ -18,7 +18,7 @@ from kernelcalc.kernels.network import Network, check_network
 
 
 class Lazy(Mapping[Any, Any]):
-    """Values by a formula of their key's parts, each computed at first use."""
+    """Values by a formula of their key's parts, each computed at first use; there is one for every key."""
 
     def __init__(self, formula: Callable[..., Any]) -> None:
         self._formula = formula
@@ -28,10 +28,6 @@ class Lazy(Mapping[Any, Any]):
         if key not in self._known:
             self._known[key] = self._formula(*key)
         return self._known[key]
-
-    def get(self, key: Any, default: Any = None) -> Any:
-        """The value: there is one for every key."""
-        return self[key]
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._known)

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -78,18 +78,18 @@ class State:
     """
 
     limits: Mapping[Entry, Any]
-    first: Mapping[Entry, Any] = field(default_factory=dict)
-    between: Mapping[tuple[Entry, Entry], Any] = field(default_factory=dict)
-    f: Tensor = field(default_factory=dict)
-    b: Tensor = field(default_factory=dict)
-    e: Tensor = field(default_factory=dict)
-    r: Tensor = field(default_factory=dict)
-    t: Tensor = field(default_factory=dict)
-    q: Tensor = field(default_factory=dict)
+    first: Mapping[Entry, Any]
+    between: Mapping[tuple[Entry, Entry], Any]
+    f: Tensor
+    b: Tensor
+    e: Tensor
+    r: Tensor
+    t: Tensor
+    q: Tensor
 
     def covariance(self, one: Entry, other: Entry) -> Any:
         """n Cov of the kernels of two different neurons."""
-        return self.between.get((one, other) if one <= other else (other, one), 0)
+        return self.between[(one, other) if one <= other else (other, one)]
 
     def own_covariance(self, one: Entry, other: Entry) -> Any:
         """n Cov of the kernels of one neuron, products of its z and g being meant by Σ, Φ and Ξ.
@@ -103,7 +103,7 @@ class State:
         if tensor is None:
             return total
         crossed = (p2, p3, p1, p4) if second == "phi" else (p1, p4, p2, p3)
-        return total + tensor.get((p1, p3, p2, p4), 0) + tensor.get(crossed, 0)
+        return total + tensor[p1, p3, p2, p4] + tensor[crossed]
 
 
 class Layer:
@@ -195,7 +195,7 @@ class Layer:
         """n times what the mean of a features' kernel deviates by: Taylor to second order in the slow variables."""
         total = self._hessian_along_gradients(*kernel[1:]) if kernel[0] == "upsilon" else 0
         for u, terms in self._slopes(kernel).items():
-            moved = self.state.first.get(u, 0)
+            moved = self.state.first[u]
             if not is_zero(moved):
                 total = total + moved * self._slope(kernel, u)
             for v, again in slopes(terms, self.points).items():
@@ -210,7 +210,7 @@ class Layer:
         for one, other in ((p1, p2), (p2, p1)):
             for c in self.points:
                 at = one, other, other, c
-                moved = self.state.t.get(at, 0) + 2 * self.state.q.get(at, 0)
+                moved = self.state.t[at] + 2 * self.state.q[at]
                 total = total + self.carried(moved, (((1, one), (2, other)), (c,)))
         return total
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import kernelcalc as kc
-from kernelcalc.gaussian.floats.jumps import jumps_of
+from kernelcalc.gaussian.floats.jumps import exponential_parts, jumps_of
 from kernelcalc.gaussian.floats.series import hermite_series
 
 # a text, the same for NumPy, its kinks
@@ -49,6 +49,24 @@ def test_coefficients(text: str, q: float) -> None:
 @pytest.mark.parametrize("text", ["tanh(x)", "abs(x)*sin(x)", "exp(-x^2)", "where(x>0, x*exp(-x), 0)"])
 def test_other_functions_are_left_to_quadrature(text: str) -> None:
     assert jumps_of(kc.Activation(text)) is None
+
+
+def test_what_jumps_is_read_off_the_pieces() -> None:
+    """x² − e^{−x} beside 2 e^{x/2} + x: jumps of the polynomials at 0.3 are 0.09 − 0.3, 0.6 − 1 and 2."""
+    act, at = kc.Activation("where(x>0.3, x**2 - exp(-x), 2*exp(x/2) + x)"), np.array([-0.7, 1.1])
+    jumps = jumps_of(act)
+    assert jumps is not None
+    assert np.ravel(jumps.polynomial) == pytest.approx([-0.21, -0.4, 2.0], rel=1e-14)
+    assert list(jumps.exponential) == [-1.0, 0.5]
+    assert np.ravel(list(jumps.exponential.values())) == pytest.approx([-np.exp(-0.3), -2 * np.exp(0.15)], rel=1e-14)
+    falling, rising = exponential_parts(act)
+    assert falling(at) == pytest.approx([0.0, -np.exp(-1.1)], rel=1e-14)
+    assert rising(at) == pytest.approx([2 * np.exp(-0.35), 0.0], rel=1e-14)
+    # x²/6 + x/2 between 0 and x
+    bent = jumps_of(kc.Activation("x*min(max(x+3,0),6)/6"))
+    assert bent is not None
+    np.testing.assert_allclose(bent.polynomial, [[0, 0], [-0.5, -0.5], [1 / 3, -1 / 3]], atol=1e-15)
+    assert [falling.name, rising.name] == [f"{act.name}, e^(-1x)", f"{act.name}, e^(0.5x)"]
 
 
 def test_steep_exponentials_are_left_to_quadrature() -> None:
