@@ -219,7 +219,8 @@ def _error(name: str, message: str) -> KernelcalcError:
 def _class(module: str, name: str) -> Any:
     """A class of this package that holds fields, and nothing else that a file might name."""
     found = getattr(importlib.import_module(module), name, None) if _OURS.fullmatch(module) else None
-    holds = isinstance(found, type) and found.__module__ == module
+    # one that has moved is still found where it was
+    holds = isinstance(found, type) and _OURS.fullmatch(found.__module__) is not None
     if not holds or not (hasattr(found, "stored") or dataclasses.is_dataclass(found) or hasattr(found, "_fields")):
         raise DataFileError("results of kernelcalc", f"{module}.{name}", "the file is of another version")
     return found

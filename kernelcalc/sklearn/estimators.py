@@ -59,7 +59,7 @@ class _WideNetwork(BaseEstimator):
     def _law(self, X: Any, *, std: bool = True) -> tuple[Array, Any]:
         """Mean (M, n_out) and, where wanted, standard deviation (M,) of one network's outputs under MSE."""
         check_is_fitted(self)
-        x = validate_data(self, X, dtype=np.float64, reset=False)
+        x = validate_data(self, _numbers(X), dtype=np.float64, reset=False)
         data = self.X_fit_, self.targets_, x, self.time
         law = pointwise_law(self.network_, *data, ridge=self.ridge, diag_reg=self.diag_reg, std=std)
         return law.mean, law.std
@@ -103,10 +103,10 @@ class WideNetworkRegressor(RegressorMixin, _WideNetwork):
         Raises
         ------
         InputError
-            Targets that are no numbers.
+            Targets that are no numbers; X with masked entries, or of dates.
         """
         y = floats(y, "y", "numbers") if _kind(y) in "OTUSmM" else y
-        x, targets = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        x, targets = validate_data(self, _numbers(X), y, dtype=np.float64, multi_output=True, y_numeric=True)
         self._keep(x, np.asarray(targets, dtype=np.float64))
         return self
 
@@ -199,7 +199,7 @@ class WideNetworkClassifier(ClassifierMixin, _WideNetwork):
         ------
         InputError
             A loss other than these two; for softmax a ridge, or a time that is negative or not finite. Numbers and text
-            mixed in the labels, missing labels, bytes.
+            mixed in the labels, missing labels, bytes; X with masked entries, or of dates.
         """
         if self.loss not in ("mse", "softmax"):
             raise InputError("loss 'mse' or 'softmax'", repr(self.loss))
@@ -210,7 +210,7 @@ class WideNetworkClassifier(ClassifierMixin, _WideNetwork):
                 raise InputError(
                     "a ridge under MSE", f"ridge={self.ridge}, diag_reg={self.diag_reg} and loss 'softmax'"
                 )
-        x, labels = validate_data(self, X, _labels(y), dtype=np.float64)
+        x, labels = validate_data(self, _numbers(X), _labels(y), dtype=np.float64)
         check_classification_targets(labels)
         self.classes_, index = np.unique(labels, return_inverse=True)
         self._keep(x, np.eye(len(self.classes_))[index])
@@ -219,7 +219,7 @@ class WideNetworkClassifier(ClassifierMixin, _WideNetwork):
     def _samples(self, X: Any) -> Array:
         """Outputs (samples, M, classes) under softmax."""
         check_is_fitted(self)
-        x = validate_data(self, X, dtype=np.float64, reset=False)
+        x = validate_data(self, _numbers(X), dtype=np.float64, reset=False)
         law = resolve_loss("softmax")
         seed = self.random_state
         found: Array = sampled_outputs(
@@ -243,6 +243,13 @@ class WideNetworkClassifier(ClassifierMixin, _WideNetwork):
         """The class of the largest mean output."""
         score = self.decision_function(X)
         return self.classes_[score.argmax(axis=1) if score.ndim == 2 else (score > 0).astype(int)]
+
+
+def _numbers(X: Any) -> Any:
+    """X for scikit-learn to check, which would take what is under a mask, and seconds since 1970 of dates."""
+    if isinstance(X, np.ma.MaskedArray) or getattr(getattr(X, "dtype", None), "kind", "") in ("m", "M"):
+        return floats(X, "X", "numbers")
+    return X
 
 
 def _kind(y: Any) -> str:

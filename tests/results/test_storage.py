@@ -115,6 +115,23 @@ def test_files_cannot_name_anything_but_results(tmp_path, module, name):
         kc.load(_changed(K.save(tmp_path / "K.npz"), change))
 
 
+@pytest.mark.parametrize("name", ["FixedPoint", "DepthProfile"])
+def test_files_of_classes_that_have_moved(tmp_path, name):
+    """Version 0.1 once had both in studies/phase.py, and its files say so."""
+    result = kc.phase.fixed_points("erf", 1.5, 0.1)[0]
+    if name == "DepthProfile":
+        result = kc.phase.depth_profile("erf", [[1.0, 0.0], [0.0, 1.0]], [1, 2])
+
+    def change(content):
+        assert content["result"]["class"] == name
+        content["result"]["module"] = "kernelcalc.studies.phase"
+
+    read = kc.load(_changed(result.save(tmp_path / "a.npz"), change))
+    assert type(read) is type(result)
+    for field, value in result.stored().items():
+        np.testing.assert_array_equal(getattr(read, field), value)
+
+
 def test_damaged_files_are_read_or_refused(made, tmp_path):
     """Bytes changed at random, and pieces of the text left out, put in or nested without end."""
     path, changes = made("training").save(tmp_path / "a.npz"), np.random.default_rng(0)

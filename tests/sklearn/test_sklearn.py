@@ -195,3 +195,18 @@ def test_labels_of_one_kind_come_back_as_they_are(labels, dtype):
 def test_targets_that_are_no_numbers_have_a_named_error(targets, said):
     with pytest.raises(InputError, match=said):
         WideNetworkRegressor("erf", depth=2).fit(X[:3], targets)
+
+
+@pytest.mark.parametrize(
+    "model", [WideNetworkRegressor("erf", depth=2), WideNetworkClassifier("erf", depth=2)], ids=["r", "c"]
+)
+def test_what_is_masked_is_no_number(model):
+    masked = np.ma.array(X, mask=np.abs(X) > 1.5)
+    with pytest.raises(InputError, match="masked"):
+        model.fit(masked, Y > 0)
+    with pytest.raises(InputError, match="numbers"):
+        model.fit(X.astype("datetime64[s]"), Y > 0)
+    fitted = model.fit(np.ma.array(X), Y > 0)
+    np.testing.assert_array_equal(fitted.predict(X), clone(model).fit(X, Y > 0).predict(X))
+    with pytest.raises(InputError, match="masked"):
+        fitted.predict(masked)
