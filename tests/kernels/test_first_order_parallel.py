@@ -62,6 +62,15 @@ def test_lost_digits_of_nearly_parallel_points_are_said(name):
         kc.finite_width(kc.MLP(name, depth=3, beta=0.1), [[1, 0.5], [1.001, 0.5], [-3, 1]])
 
 
+def test_equal_points_do_not_hide_lost_digits():
+    points = [[1, 0.5], [1.001, 0.5]]
+    net = kc.MLP("relu", depth=3, beta=0.1)
+    with pytest.warns(PrecisionWarning, match="rounding in finite_width"):
+        found = kc.finite_width(net, [*points, *[[-3, 1]] * 12]).theta
+    right = kc.finite_width(net, points, dps=12).theta[0, 1]
+    assert abs(found[0, 1] - right) > 1e-10 * abs(found).max()
+
+
 @pytest.mark.parametrize("name", ["x + x**3", "sin(x)", "erf"])
 def test_smooth_functions_lose_none(name):
     points = [[1, 0.5], [1.0001, 0.5], [-3, 1]]

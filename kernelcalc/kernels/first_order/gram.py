@@ -55,7 +55,7 @@ class Computation:
         rounding = Rounding()
         found = self._filled(rounding)
         if rounding.suspected:
-            lost = self._lost(found, None if rounding.of_any_pair else _closest(found.arrays["sigma_limit"]))
+            lost = self._lost(found, None if rounding.of_any_pair else _closest(self.x, found.arrays["sigma_limit"]))
             worst = max(lost, key=lost.__getitem__, default="")
             if worst and not lost[worst] <= GUARANTEE:
                 much = (
@@ -169,9 +169,9 @@ def _differences(one: Mapping[str, AnyArray], other: Mapping[str, AnyArray], at:
     }
 
 
-def _closest(sigma: AnyArray) -> Pairs:
-    """Pairs of points nearest to parallel, no more than are soon computed."""
-    i, j = np.triu_indices(len(sigma), 1)
+def _closest(x: AnyArray, sigma: AnyArray) -> Pairs:
+    """Pairs of different points nearest to parallel, no more than are soon computed."""
+    i, j = np.array(np.triu_indices(len(sigma), 1))[:, ~_equal(x)]
     size = np.diagonal(sigma)[i] * np.diagonal(sigma)[j]
     square = np.divide(sigma[i, j] ** 2, size, out=np.zeros_like(size), where=size > 0)
     most = np.argsort(-square, kind="stable")[:_SEEN_TWICE]
