@@ -249,6 +249,19 @@ class Literal:
         self.theta, self.theta1 = two["theta"] + self.sigma, two["theta1"] + two["g1"]
 
 
+def test_hessians_along_gradients_move_upsilon() -> None:
+    """Σ_γ E[∂_γ(σ̇_1 σ̈_2)] (T + 2 Q)_122γ and its mirror image, expectations by quadrature."""
+    layer, state = (made[2] for made in layers_and_states("sin", 4))
+    literal = Literal(_limits(state)["sigma"])
+    literal.nodes, literal.weights = _gauss(literal.sigma, (30, 30))
+    for p1, p2 in product((0, 1), repeat=2):
+        right = 0.0
+        for (a, b), c in product(((p1, p2), (p2, p1)), (0, 1)):
+            along = _number(state.t[a, b, b, c]) + 2 * _number(state.q[a, b, b, c])
+            right += along * literal.e(((1, a), (2, b)), (c,))
+        assert _number(layer._hessian_along_gradients(p1, p2)) == pytest.approx(right, rel=1e-7)
+
+
 def test_the_formulas_as_they_are_written() -> None:
     _, states = layers_and_states("sin", 4)
     literal = Literal(_limits(states[0])["sigma"])
