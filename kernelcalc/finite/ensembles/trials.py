@@ -51,7 +51,8 @@ def run_trials(
     """Results of ``trial(seed)`` for the first ``trials`` spawned seeds, stacked by name with the trial as first axis.
 
     Trial i always gets the i-th seed spawned from ``rng``, so neither the number of workers nor an interruption
-    changes what it computes (beyond the rounding of a BLAS run with another number of threads).
+    changes what ``trial`` computes, beyond the rounding of a BLAS run with another number of threads; nor what ``together``
+    does, beyond what others in its group change of it.
 
     Parameters
     ----------
