@@ -31,6 +31,8 @@ class KeptTables(Numbers):
 
     def __init__(self) -> None:
         self.growth: float = 1.0
+        # the least 1 − ρ² of each pair before the nonlinearities so far
+        self.least: np.ndarray | None = None
 
     def expectations(self, step: Step, k: PairKernels, pairs: Pairs) -> tuple[dict[Order, np.ndarray], Any]:
         """E_ij of all pairs.
@@ -52,12 +54,17 @@ class KeptTables(Numbers):
         return found, None
 
     def _watch(self, act: Activation, sigma: np.ndarray, pairs: OwnDiagonal) -> None:
-        """Leave nearly parallel points to the Gram matrix's way where the layers take them, and Σ's rounding, far apart."""
-        self.growth *= angle_growth(act, sigma[: pairs.count])
-        if self.growth > LARGEST_GROWTH:
-            q, qp, c = (v[pairs.count :] for v in (sigma[pairs.rows], sigma[pairs.columns], sigma))
-            if (determinant(q, qp, c) <= NEAR_PARALLEL * (q * qp)).any():
-                raise AnotherWayError
+        """Leave points to the Gram matrix's way that layers take far apart from where Σ's rounding shows in 1 − ρ²."""
+        q, qp, c = (v[pairs.count :] for v in (sigma[pairs.rows], sigma[pairs.columns], sigma))
+        size = q * qp
+        square = np.divide(c * c, size, out=np.zeros_like(size), where=size > 0)
+        apart = np.maximum(1 - square, EPS)
+        self.least = apart if self.least is None else np.minimum(self.least, apart)
+        # or may have taken so far from less than what rounding leaves to be seen
+        self.growth = max(self.growth, 1.0) * angle_growth(act, sigma[: pairs.count])
+        hidden = self.growth > LARGEST_GROWTH and (apart <= NEAR_PARALLEL).any()
+        if hidden or (apart > LARGEST_GROWTH * self.least).any():
+            raise AnotherWayError
 
 
 class AnotherWayError(Exception):

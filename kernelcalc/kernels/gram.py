@@ -172,7 +172,7 @@ class Fold:
             act = step.activation
             q, qp = (at.sigma for at in step.diagonals)
             small_angles = small_angles or feels_small_angles(act, float(max(q.max(), qp.max())))
-            growth *= angle_growth(act, q if q is qp else np.concatenate([q, qp]))
+            growth = max(growth, 1.0) * angle_growth(act, q if q is qp else np.concatenate([q, qp]))
             compiled = compiling_pays(act, q.size * qp.size) if self._compiled is None else self._compiled
             step.prepared = Prepared(
                 expectations=LayerExpectations(act, q, qp, step.orders, compiled=compiled),

@@ -1,5 +1,6 @@
 """One pair of points: the kept tables against whole Gram matrices and multiprecision, and when they must not be used."""
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -162,3 +163,22 @@ def test_lambda_of_one_set_in_both_orders():
     for i in range(3):
         for j in range(3):
             assert abs(kc.MLP("tanh", 3).kernels(x[[i]], x[[j]]).lam[0, 0] / lam[i, j] - 1) < 1e-12
+
+
+@pytest.mark.parametrize("apart", [1e-2, 1e-3, 1e-4])
+def test_points_that_layers_drive_apart_early(apart):
+    # erf, σ_w = 3: 1 - ρ² of 1e-7 grows beyond 1e-4 before rounding could have grown much; closed forms in 60 digits
+    points, weight, depth = [[1, 0.5], [1 + apart, 0.5]], 9, 20
+    with mpmath.workdps(60):
+        x, y = ([mpmath.mpf(value) for value in point] for point in points)
+        q, qp, c = (weight * mpmath.fdot(a, b) / 2 for a, b in ((x, x), (y, y), (x, y)))
+        theta = c
+        for _ in range(depth - 1):
+            size = (1 + 2 * q) * (1 + 2 * qp)
+            theta = weight * 4 / mpmath.pi / mpmath.sqrt(size - 4 * c * c) * theta
+            c = weight * 2 / mpmath.pi * mpmath.asin(2 * c / mpmath.sqrt(size))
+            theta = theta + c
+            q, qp = (weight * 2 / mpmath.pi * mpmath.asin(2 * value / (1 + 2 * value)) for value in (q, qp))
+    found = kc.MLP("erf", depth=depth, sigma_w=3, beta=0).kernels(points)
+    assert abs(found.sigma[0, 1] - float(c)) < 1e-11 * float(q)
+    assert abs(found.theta[0, 1] - float(theta)) < 1e-11 * found.theta[0, 0]
