@@ -111,7 +111,7 @@ def critical_weights(activation: Any, beta: float) -> Array:
     sin has σ_w² = 2/(1 + e^{-2q}) and β² = q - tanh q on its line:
 
     >>> critical_weights("sin", math.sqrt(1 - math.tanh(1))).round(6)
-    array([1.327366])
+    array([1.327251])
     """
     act, beta = as_activation(activation), check_number("beta", beta)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -143,7 +144,7 @@ def _predicted_without(name: str, tensor: str) -> dict[str, np.ndarray]:
     """First orders with one tensor left out."""
     state = layers_and_states(name, 3)[0][1].state
     kept = state.__dict__[tensor]
-    state.__dict__[tensor] = {}
+    state.__dict__[tensor] = defaultdict(int)
     try:
         return _predicted_means(name)[1]
     finally:
