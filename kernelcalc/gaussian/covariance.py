@@ -33,13 +33,15 @@ _SPLITTER = 134217729.0
 class Covariance:
     """Arrays q, q', c of one shape and ``det`` = qq' − c² ≥ 0 with a relative error of a few ulp.
 
-    ρ = c/√(qq') alone loses half of the digits of √(1 − ρ²) near ρ = ±1; with ``det`` nothing is lost.
+    ρ = c/√(qq') alone loses half of the digits of √(1 − ρ²) near ρ = ±1; with ``det`` nothing is lost. ``gap`` is q − q' where
+    that is known better than by the difference, and NaN elsewhere.
     """
 
     q: np.ndarray
     qp: np.ndarray
     c: np.ndarray
     det: np.ndarray
+    gap: np.ndarray | None = None
 
     @property
     def rho(self) -> np.ndarray:
@@ -77,7 +79,8 @@ class Covariance:
 
     def take(self, mask: np.ndarray) -> Covariance:
         """The pairs selected by a mask or index."""
-        return Covariance(q=self.q[mask], qp=self.qp[mask], c=self.c[mask], det=self.det[mask])
+        gap = None if self.gap is None else self.gap[mask]
+        return Covariance(q=self.q[mask], qp=self.qp[mask], c=self.c[mask], det=self.det[mask], gap=gap)
 
     def swapped(self) -> Covariance:
         """The covariance of (b, a)."""

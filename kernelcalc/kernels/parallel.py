@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import mpmath
@@ -14,6 +15,7 @@ from kernelcalc.expressions.exact import evaluate, in_algebra
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.floats import kinds as combination
 from kernelcalc.gaussian.floats.mesh import mesh_rule
+from kernelcalc.gaussian.symmetry import symmetry
 from kernelcalc.kernels.layer import Scales
 from kernelcalc.kernels.points import Places
 from kernelcalc.machine import MULTIPRECISION
@@ -24,60 +26,64 @@ ROUNDING_SHOWS = 1e-8
 # Where the layer between has a kink itself and no exact algebra, its kink costs √det of the difference's digits.
 NEARER_PARALLEL = 1e-12
 REFINE_DIGITS = 40
+# A third derivative that changes a difference by less than this leaves the fifth below rounding.
+_SLIGHTLY_BENT = 1e-7
 # Rows of a quadrature done at once, its nodes a panel, and its nodes across the difference.
 ROWS, PANEL, ACROSS = 32, 24, 12
 
 
-def refine_determinant(
-    act: Activation,
-    cov: Covariance,
-    later: tuple[np.ndarray, np.ndarray],
-    det: np.ndarray,
-    same: Places,
-    scales: Scales,
-    least: float,
-) -> None:
-    """Recompute in place qq' − c² of the next layer where the difference has cancelled.
+def refined(
+    act: Activation, before: Covariance, cov: Covariance, same: Places, scales: Scales, least: float
+) -> Covariance:
+    """The next layer's covariance with qq' − c², q − q' and c anew where these differences have cancelled.
 
     Parameters
     ----------
     act : Activation
         σ of the layer between.
-    cov : Covariance
+    before : Covariance
         This layer's, of a block.
-    later : (q, q')
-        The next layer's variances, of shapes (B, 1) and (1, M).
-    det : ndarray (B, M)
-        The next layer's differences, changed in place.
+    cov : Covariance
+        The next layer's: q and q' of shapes (B, 1) and (1, M), c (B, M) and ``det``, which is changed in place.
     same : tuple of index arrays or None
         Pairs of equal points, which are left alone.
     scales : Scales
         σ_w² and β² of the layer of weights between.
     least : float
-        Pairs are refined at least where the difference is below this times qq'.
+        Pairs are refined at least where qq' − c² is below this times qq'.
     """
     sigma_w2, beta2 = scales.weight, scales.bias
     weights = _homogeneous(act)
     exact = weights is None and act.smoothness < 1 and in_algebra(act.expr)
     bound = 1 / 8 if weights is not None else ROUNDING_SHOWS if exact or act.smoothness >= 1 else NEARER_PARALLEL
-    near = det < max(bound, least) * (later[0] * later[1])
-    if not near.any():
-        return
+    near = cov.det < max(bound, least) * (cov.q * cov.qp)
     if same is not None:
         near[same] = False
-        if not near.any():
-            return
+    if not near.any():
+        return cov
 
     def take(values: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(values, det.shape)[near]
+        return np.broadcast_to(values, near.shape)[near]
 
-    part = Covariance(q=take(cov.q), qp=take(cov.qp), c=cov.c[near], det=cov.det[near])
+    gap = take(before.q) - take(before.qp)
+    if before.gap is not None:
+        known = before.gap[near]
+        gap = np.where(np.isnan(known), gap, known)
+    part = Covariance(q=take(before.q), qp=take(before.qp), c=before.c[near], det=before.det[near], gap=gap)
+    later = take(cov.q), take(cov.qp)
     if weights is not None:
-        det[near] = homogeneous_determinant(weights, part, sigma_w2, beta2)
+        det = homogeneous_determinant(weights, part, sigma_w2, beta2)
+        gap = sigma_w2 * (weights[0] ** 2 + weights[1] ** 2) * gap
     elif exact:
-        det[near] = exact_determinant(act, part, sigma_w2, beta2)
+        det, gap = exact_determinant(act, part, sigma_w2, beta2)
     else:
-        det[near] = difference_determinant(act, part, (take(later[0]), take(later[1])), sigma_w2, beta2)
+        det, gap = difference_determinant(act, part, later, sigma_w2, beta2)
+    cov.det[near] = det
+    # of c and qq' − c² the former has the rounding of all layers before, which grows where these come apart
+    c, gaps = cov.c.copy(), np.full(near.shape, np.nan)
+    c[near] = np.copysign(np.sqrt(np.maximum(later[0] * later[1] - det, 0.0)), c[near])
+    gaps[near] = gap
+    return replace(cov, c=c, gap=gaps)
 
 
 def _homogeneous(act: Activation) -> tuple[float, float] | None:
@@ -109,12 +115,13 @@ def homogeneous_determinant(weights: tuple[float, float], cov: Covariance, sigma
     return sigma_w2**2 * scale**2 * gap * (at_zero + kappa) + sigma_w2 * beta2 * (at_zero * spread**2 + 2 * scale * gap)
 
 
-def exact_determinant(act: Activation, cov: Covariance, sigma_w2: float, beta2: float) -> np.ndarray:
-    """qq' − c² of the next layer in multiprecision, pair by pair, from this layer's exact determinant."""
-    result = np.empty(cov.c.shape)
+def exact_determinant(act: Activation, cov: Covariance, sigma_w2: float, beta2: float) -> tuple[np.ndarray, np.ndarray]:
+    """qq' − c² and q − q' of the next layer in multiprecision, pair by pair, from this layer's."""
+    result, gap = np.empty(cov.c.shape), np.empty(cov.c.shape)
     with MULTIPRECISION, mpmath.workdps(REFINE_DIGITS):
         for k in range(result.size):
             q, qp, det = (Fraction(float(v[k])) for v in (cov.q, cov.qp, cov.det))
+            qp = qp if cov.gap is None else q - Fraction(float(cov.gap[k]))
             root = mpmath.sqrt(mpmath.mpf((q * qp - det).numerator) / (q * qp - det).denominator)
             c = Fraction(*map(int, to_rational((mpmath.sign(cov.c[k]) * root)._mpf_)))
             # the root's rounding goes to q', or points whose difference is 0 would be none of a covariance
@@ -123,24 +130,24 @@ def exact_determinant(act: Activation, cov: Covariance, sigma_w2: float, beta2: 
                 sigma_w2 * evaluate(act.expr, act.expr, *arguments, REFINE_DIGITS) + beta2
                 for arguments in ((q, q, q), (qp, qp, qp), (q, qp, c))
             )
-            result[k] = float(max(first * second - mixed**2, mpmath.mpf(0)))
-    return result
+            result[k], gap[k] = float(max(first * second - mixed**2, mpmath.mpf(0))), float(first - second)
+    return result, gap
 
 
 def difference_determinant(
     act: Activation, cov: Covariance, later: tuple[np.ndarray, np.ndarray], sigma_w2: float, beta2: float
-) -> np.ndarray:
-    r"""qq' − c² of the next layer from D = E(σ(a) ∓ σ(b))² by quadrature, for nearly parallel or antiparallel pairs.
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""qq' − c² and q − q' of the next layer by quadrature of D = E(σ(a) ∓ σ(b))², for nearly parallel or antiparallel pairs.
 
     .. math:: qq' - c^2 = \tfrac12 (q + q') D - \tfrac14 D^2 - \tfrac14 (q - q')^2, \qquad
         D = q + q' \mp 2c, \quad q - q' = σ_w^2 E[(σ(a) - σ(b))(σ(a) + σ(b))].
 
-    All terms are of second order in the difference of a and b, so none cancels; what σ(a) − σ(b) itself loses to rounding is
-    ε relative to the angle, and the angle's error stays at ε.
+    All terms are of second order in the difference of a and b, so none cancels. σ(a) − σ(b) of a smooth σ is taken by its
+    derivatives between nearly equal a and b, or would lose ε over the angle.
     """
     nodes, density = np.polynomial.hermite_e.hermegauss(ACROSS)
     density = density / np.sqrt(2 * np.pi)
-    result = np.empty(cov.c.shape)
+    result, gap = np.empty(cov.c.shape), np.empty(cov.c.shape)
     for start in range(0, result.size, ROWS):
         rows = slice(start, start + ROWS)
         q, c = cov.q[rows, None], cov.c[rows, None]
@@ -151,18 +158,39 @@ def difference_determinant(
         # b given a; where a is 0, b is on its own
         slope = np.divide(c, q, out=np.zeros_like(q), where=q > 0)
         spread = np.divide(np.sqrt(cov.det[rows, None]), std, out=np.sqrt(cov.qp[rows, None]), where=std > 0)
-        b = (slope * a)[:, :, None] + spread[:, :, None] * nodes
+        across = spread[:, :, None] * nodes
+        b = (slope * a)[:, :, None] + across
         first, second = act(a)[:, :, None], act(b)
         # what σ makes of nearly opposite points is nearly opposite (odd), equal (even), or neither, and then not close
         sign = np.where(np.einsum("rij,ri,j->r", first * second, weight, density) > 0, 1.0, -1.0)
         second = sign[:, None, None] * second
         apart, together = first - second, first + second
+        if act.smoothness == math.inf:
+            # of opposite points −b is near a
+            turn = np.where((c[:, 0] < 0) & (symmetry(act) != 0), -1.0, 1.0)[:, None, None]
+            away = (_without_cancelling(cov, rows) * a)[:, :, None] - turn * across
+            known = (turn[:, 0, 0] < 0) | ((sign > 0) & (c[:, 0] > 0))
+            apart = np.where(known[:, None, None], _difference(act, turn * b, away, apart), apart)
         wide = sigma_w2 * np.einsum("rij,ri,j->r", apart**2, weight, density)
         wide += np.where(sign > 0, 0.0, 4 * beta2)
-        uneven = sigma_w2 * np.einsum("rij,ri,j->r", apart * together, weight, density)
+        gap[rows] = sigma_w2 * np.einsum("rij,ri,j->r", apart * together, weight, density)
         total = later[0][rows] + later[1][rows]
-        result[rows] = total * wide / 2 - wide**2 / 4 - uneven**2 / 4
-    return result
+        result[rows] = total * wide / 2 - wide**2 / 4 - gap[rows] ** 2 / 4
+    return result, gap
+
+
+def _without_cancelling(cov: Covariance, rows: slice) -> np.ndarray:
+    """1 − |c|/q, (R, 1): (q (q − q') + qq' − c²)/q(q + |c|)."""
+    q, qp, c, det = (v[rows, None] for v in (cov.q, cov.qp, np.abs(cov.c), cov.det))
+    gap = q - qp if cov.gap is None else cov.gap[rows, None]
+    return np.divide(q * gap + det, q * (q + c), out=np.ones_like(q), where=q > 0)
+
+
+def _difference(act: Activation, b: np.ndarray, apart: np.ndarray, rounded: np.ndarray) -> np.ndarray:
+    """σ(b + apart) − σ(b) by the derivatives in the middle; ``rounded`` where two of these do not tell it."""
+    middle = b + apart / 2
+    slope, bend = act.derivative(1)(middle), act.derivative(3)(middle) * apart**2 / 24
+    return np.where(np.abs(bend) <= _SLIGHTLY_BENT * np.abs(slope), (slope + bend) * apart, rounded)
 
 
 def sine_residual(theta: np.ndarray) -> np.ndarray:

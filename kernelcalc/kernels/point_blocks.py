@@ -21,7 +21,7 @@ from kernelcalc.gaussian.floats.layer import LayerExpectations
 from kernelcalc.kernels.blocks import Triangle, triangle
 from kernelcalc.kernels.fold import INPUT, Pairs, Step
 from kernelcalc.kernels.layer import Scales
-from kernelcalc.kernels.parallel import refine_determinant
+from kernelcalc.kernels.parallel import refined
 from kernelcalc.kernels.points import NEAR_PARALLEL, Places, first_covariance, with_equal_points
 from kernelcalc.kernels.state import DIAGONAL, DiagonalKernels, PairKernels, Spread
 
@@ -80,13 +80,14 @@ class Block(Pairs):
         if not self.looked:
             self.same, self.looked = self.equal(k, q, qp), True
         det, close = determinant_and_close(q, qp, k.sigma, self.own)
+        cov = Covariance(q=q, qp=qp, c=k.sigma, det=det)
         if close is not None:
             prepared = step.prepared
             if isinstance(source, Source) and scales is not None and (prepared.small_angles or prepared.chaotic):
                 least = NEAR_PARALLEL if prepared.chaotic else 0.0
-                refine_determinant(source.act, source.cov, (q, qp), det, self.same, scales, least)
+                cov = refined(source.act, source.cov, cov, self.same, scales, least)
             np.maximum(det, 0.0, out=det)
-        return with_equal_points(Covariance(q=q, qp=qp, c=k.sigma, det=det), self.same)
+        return with_equal_points(cov, self.same)
 
 
 class PointBlock(Block):
@@ -158,7 +159,7 @@ class TriangleBlock(Block):
         cov = super().covariance(step, k)
         if isinstance(cov, PointCovariance):
             return cov
-        return PointCovariance(q=cov.q, qp=cov.qp, c=cov.c, det=cov.det, variances=cov.q[0])
+        return PointCovariance(q=cov.q, qp=cov.qp, c=cov.c, det=cov.det, gap=cov.gap, variances=cov.q[0])
 
     def covariance_of_apart(self, step: Step, k: PairKernels) -> ApartPoints | None:
         """The same, or None where qq' − c² of some points is not above qq'/8: nothing of these is looked for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -112,17 +112,19 @@ def first_covariance(
         return with_equal_points(cov, same), same
     scale = np.broadcast_to(q, c.shape)[close] * np.broadcast_to(qp, c.shape)[close]
     near = tuple(index[det[close] <= NEAR_PARALLEL * scale] for index in close)
-    found = []
+    if not near[0].size:
+        return with_equal_points(cov, same), same
+    found, gap = [], np.full(c.shape, np.nan)
     for start in range(0, near[0].size, _TOGETHER):
         where = tuple(index[start : start + _TOGETHER] for index in near)
-        det[where], equal = _determinant_from_points(*points(where), scales)
+        det[where], gap[where], equal = _differences_from_points(*points(where), scales)
         found.append(equal)
     if any(equal.any() for equal in found):
         equal = np.concatenate(found)
         others = tuple(index[equal] for index in near)
         first = np.indices(c[:own].shape).reshape(c.ndim, -1)
         same = tuple(np.concatenate(both) for both in zip(first, others, strict=True)) if own else others
-    return with_equal_points(cov, same), same
+    return with_equal_points(replace(cov, gap=gap), same), same
 
 
 def with_equal_points(cov: Covariance, same: Places) -> Covariance:
@@ -136,11 +138,16 @@ def with_equal_points(cov: Covariance, same: Places) -> Covariance:
     else:
         c[same] = np.minimum(*(np.broadcast_to(v, c.shape)[same] for v in (cov.q, cov.qp)))
     cov.det[same] = 0.0
-    return Covariance(q=cov.q, qp=cov.qp, c=c, det=cov.det)
+    return replace(cov, c=c)
 
 
-def _determinant_from_points(x: np.ndarray, xp: np.ndarray, scales: Scales) -> tuple[np.ndarray, np.ndarray]:
-    """qq' − c² = σ_w⁴ det G + σ_w² β² ‖x − x'‖²/n_0, det G = |x|² |x' − proj_x x'|²/n_0², without cancellation."""
+def _differences_from_points(
+    x: np.ndarray, xp: np.ndarray, scales: Scales
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """qq' − c² and q − q' without cancellation, and which points are equal.
+
+    qq' − c² = σ_w⁴ det G + σ_w² β² ‖x − x'‖²/n_0, det G = |x|² |x' − proj_x x'|²/n_0².
+    """
     n0 = x.shape[1]
     square = np.einsum("ij,ij->i", x, x)
     ratio = np.divide(np.einsum("ij,ij->i", x, xp), square, out=np.zeros_like(square), where=square > 0)
@@ -151,4 +158,5 @@ def _determinant_from_points(x: np.ndarray, xp: np.ndarray, scales: Scales) -> t
     residual -= more[:, None] * x
     gram = square * np.einsum("ij,ij->i", residual, residual) / n0**2
     distance = np.einsum("ij,ij->i", x - xp, x - xp) / n0
-    return scales.weight**2 * gram + scales.weight * scales.bias * distance, distance == 0
+    gap = scales.weight * np.einsum("ij,ij->i", x - xp, x + xp) / n0
+    return scales.weight**2 * gram + scales.weight * scales.bias * distance, gap, distance == 0

@@ -13,7 +13,7 @@ from kernelcalc.kernels.parallel import (
     difference_determinant,
     exact_determinant,
     homogeneous_determinant,
-    refine_determinant,
+    refined,
     sine_residual,
 )
 
@@ -83,7 +83,7 @@ def test_exact_algebra(weight, bias):
     for relative, sign in ((1e-20, 1), (1e-9, 1), (1e-9, -1), (0.3, -1)):
         cov = pairs(relative, sign, 3)
         known = exact(bent(0.5, 0.5), cov, weight, bias)
-        np.testing.assert_allclose(exact_determinant(relu, cov, weight, bias), known, rtol=1e-15)
+        np.testing.assert_allclose(exact_determinant(relu, cov, weight, bias)[0], known, rtol=1e-15)
 
 
 def test_exact_algebra_of_points_on_one_line():
@@ -91,11 +91,11 @@ def test_exact_algebra_of_points_on_one_line():
     q = np.array([0.3, 7 / 24576, 1.1])
     for sign in (1, -1):
         cov = Covariance(q=q, qp=9 * q, c=sign * 3 * q, det=np.zeros(3))
-        found = exact_determinant(kc.activation("abs"), cov, 2.25, 0.0)
+        found, _ = exact_determinant(kc.activation("abs"), cov, 2.25, 0.0)
         np.testing.assert_allclose(found, 0, atol=1e-38)
         known = (9 if sign < 0 else 0) * (2.25 * q / 2) ** 2
         np.testing.assert_allclose(
-            exact_determinant(kc.activation("relu"), cov, 2.25, 0.0), known, rtol=1e-15, atol=1e-38
+            exact_determinant(kc.activation("relu"), cov, 2.25, 0.0)[0], known, rtol=1e-15, atol=1e-38
         )
 
 
@@ -125,14 +125,37 @@ def test_differences_by_quadrature(text, mean, sign, weight, bias):
     act = kc.Activation(text)
     for relative in (1e-22, 1e-12, 1e-9):
         cov = pairs(relative, sign, 2 * module.ROWS + 3)
-        found = difference_determinant(act, cov, later(mean, cov, weight, bias), weight, bias)
+        found, _ = difference_determinant(act, cov, later(mean, cov, weight, bias), weight, bias)
         np.testing.assert_allclose(found, exact(mean, cov, weight, bias), rtol=1e-12 + 20 * EPS / np.sqrt(relative))
+
+
+@pytest.mark.parametrize(("text", "mean"), [("sin(x)", sine), ("cos(x)", cosine), ("sin(2*x+1)", wave)])
+@pytest.mark.parametrize("relative", [1e-24, 1e-12, 1e-6])
+@pytest.mark.parametrize("side", [1, -1])
+def test_differences_of_points_of_nearly_one_norm(text, mean, relative, side):
+    """With q - q' as small as the angle, known beside its rounding, nothing is lost; nor of the next q - q'."""
+    if side < 0 and mean is wave:
+        pytest.skip("neither odd nor even: opposite points do not stay so")
+    q = np.array([0.3, 1.0, 2.7])
+    gap = np.sqrt(relative) * np.array([0.3, -1.0, 2.0])
+    det = relative * q * q
+    cov = Covariance(q=q, qp=q - gap, c=side * np.sqrt(q * (q - gap) - det), det=det, gap=gap)
+    with mpmath.workdps(60):
+        known = []
+        for one, apart, value in zip(q, gap, det, strict=True):
+            one, other, value = mpmath.mpf(one), mpmath.mpf(one) - mpmath.mpf(apart), mpmath.mpf(value)
+            c = side * mpmath.sqrt(one * other - value)
+            first, second, mixed = (2.25 * mean(*of) + 0.49 for of in ((one,) * 3, (other,) * 3, (one, other, c)))
+            known.append((float(first * second - mixed**2), float(first - second)))
+    det, after = difference_determinant(kc.Activation(text), cov, later(mean, cov, 2.25, 0.49), 2.25, 0.49)
+    np.testing.assert_allclose(det, [one for one, _ in known], rtol=1e-12)
+    assert (np.abs(after - [one for _, one in known]) < 1e-13 * np.abs(gap)).all()
 
 
 def test_differences_from_a_point_without_a_variance():
     """cos 0 = 1 beside cos b, b ~ N(0, 1e-6): σ_w⁴ Var cos b with no β."""
     cov = Covariance(q=np.zeros(1), qp=np.full(1, 1e-6), c=np.zeros(1), det=np.zeros(1))
-    found = difference_determinant(kc.Activation("cos(x)"), cov, later(cosine, cov, 1.5, 0.0), 1.5, 0.0)
+    found, _ = difference_determinant(kc.Activation("cos(x)"), cov, later(cosine, cov, 1.5, 0.0), 1.5, 0.0)
     np.testing.assert_allclose(found, exact(cosine, cov, 1.5, 0.0), rtol=1e-8)
 
 
@@ -152,17 +175,23 @@ def test_which_pairs_are_refined(text, bound, least):
     act = kc.Activation(text)
     cov = pairs(1e-14, 1, 3)
     square = Covariance(q=cov.q[:, None], qp=cov.qp[None, :], c=np.sqrt(np.outer(cov.q, cov.qp)), det=np.zeros((3, 3)))
-    sides = np.full((3, 1), 2.0), np.full((1, 3), 0.5)
+    sides = {"q": np.full((3, 1), 2.0), "qp": np.full((1, 3), 0.5), "c": np.ones((3, 3))}
     limit = max(bound, least)
     before = np.full((3, 3), 1.01 * limit)
     before[0, 1] = before[2, 0] = before[1, 1] = 0.99 * limit
     same = np.array([1]), np.array([1])
     det = before.copy()
-    refine_determinant(act, square, sides, det, same, Scales(weight=1.0, bias=0.0, bias_gradient=0.0), least)
+    found = refined(
+        act, square, Covariance(**sides, det=det), same, Scales(weight=1.0, bias=0.0, bias_gradient=0.0), least
+    )
     changed = det != before
     assert changed.tolist() == [[False, True, False], [False, False, False], [True, False, False]]
+    # c, to the determinant, and q - q' of the same pairs
+    assert (~np.isnan(found.gap)).tolist() == changed.tolist()
+    assert (found.c[~changed] == 1).all()
+    np.testing.assert_allclose((1 - found.c**2)[changed], found.det[changed], atol=1e-15)
     det = before.copy()
-    refine_determinant(act, square, sides, det, None, Scales(weight=1.0, bias=0.0, bias_gradient=0.0), least)
+    refined(act, square, Covariance(**sides, det=det), None, Scales(weight=1.0, bias=0.0, bias_gradient=0.0), least)
     assert (det != before).sum() == 3
 
 
@@ -177,5 +206,6 @@ def test_each_pair_has_its_own_numbers():
         rows, columns = later(mean, Covariance(q=q, qp=qp, c=c, det=det), 2.25, 0.49)
         found = np.zeros((2, 3))
         scales = Scales(weight=2.25, bias=0.49, bias_gradient=0.49)
-        refine_determinant(kc.Activation(text), cov, (rows[:, None], columns[None, :]), found, None, scales, 0.0)
+        after = Covariance(q=rows[:, None], qp=columns[None, :], c=np.ones((2, 3)), det=found)
+        refined(kc.Activation(text), cov, after, None, scales, 0.0)
         np.testing.assert_allclose(found.ravel(), exact(mean, flat, 2.25, 0.49), rtol=1e-8)

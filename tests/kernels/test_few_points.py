@@ -165,10 +165,11 @@ def test_lambda_of_one_set_in_both_orders():
             assert abs(kc.MLP("tanh", 3).kernels(x[[i]], x[[j]]).lam[0, 0] / lam[i, j] - 1) < 1e-12
 
 
-@pytest.mark.parametrize("apart", [1e-2, 1e-3, 1e-4])
-def test_points_that_layers_drive_apart_early(apart):
-    # erf, σ_w = 3: 1 - ρ² of 1e-7 grows beyond 1e-4 before rounding could have grown much; closed forms in 60 digits
-    points, weight, depth = [[1, 0.5], [1 + apart, 0.5]], 9, 20
+@pytest.mark.parametrize(("apart", "depth"), [(1e-2, 20), (1e-3, 20), (1e-4, 20), (1e-8, 60), (1e-10, 60), (1e-12, 60)])
+def test_points_that_layers_drive_apart(apart, depth):
+    # erf, σ_w = 3, by closed forms in 60 digits: 1 - ρ² of 1e-7 grows beyond 1e-4 before rounding could have grown much; of
+    # 1e-25 it is followed with all its digits
+    points, weight = [[1, 0.5], [1 + apart, 0.5]], 9
     with mpmath.workdps(60):
         x, y = ([mpmath.mpf(value) for value in point] for point in points)
         q, qp, c = (weight * mpmath.fdot(a, b) / 2 for a, b in ((x, x), (y, y), (x, y)))
@@ -182,3 +183,28 @@ def test_points_that_layers_drive_apart_early(apart):
     found = kc.MLP("erf", depth=depth, sigma_w=3, beta=0).kernels(points)
     assert abs(found.sigma[0, 1] - float(c)) < 1e-11 * float(q)
     assert abs(found.theta[0, 1] - float(theta)) < 1e-11 * found.theta[0, 0]
+
+
+@pytest.mark.parametrize("apart", [1e-5, 1e-10, 1e-12])
+@pytest.mark.parametrize("more", [0, 9])
+def test_points_of_a_function_with_a_mean_that_layers_drive_apart(apart, more):
+    # sin(2x + 1), σ_w = 2.5: what differs of the variances counts too. E of products are e^{-2(q+q')} (cosh, sinh and sums)
+    points, weight, bias, depth = [[1, 0.5], [1 + apart, 0.5]], mpmath.mpf(6.25), mpmath.mpf(0.1) ** 2, 19
+    with mpmath.workdps(80):
+        bias = mpmath.mpf(0.1) ** 2
+        x, y = ([mpmath.mpf(value) for value in point] for point in points)
+        q, qp, c = (weight * mpmath.fdot(a, b) / 2 + bias for a, b in ((x, x), (y, y), (x, y)))
+
+        def mean(q, qp, c, sign):
+            near, far = mpmath.exp(-2 * (q + qp - 2 * c)), mpmath.cos(2) * mpmath.exp(-2 * (q + qp + 2 * c))
+            return (near + sign * far) / 2
+
+        theta = c
+        for _ in range(depth - 1):
+            theta = weight * 4 * mean(q, qp, c, 1) * theta
+            q, qp, c = (weight * mean(*of, -1) + bias for of in ((q, q, q), (qp, qp, qp), (q, qp, c)))
+            theta = theta + c
+    net = kc.MLP("sin(2*x+1)", depth=depth, sigma_w=2.5, beta=0.1)
+    found = net.kernels(np.concatenate([points, RNG.normal(size=(more, 2))]), only=("sigma", "theta"))
+    assert abs(found.sigma[0, 1] - float(c)) < 2e-11 * float(q)
+    assert abs(found.theta[0, 1] - float(theta)) < 2e-11 * found.theta[0, 0]

@@ -126,21 +126,22 @@ def test_where_small_angles_are_felt_determinants_are_refined(monkeypatch, which
 
     def refine(*given):
         seen.append(given)
-        given[3][...] = -1.0
+        given[2].det[...] = -1.0
+        return given[2]
 
-    monkeypatch.setattr(module, "refine_determinant", refine)
+    monkeypatch.setattr(module, "refined", refine)
     source = Source(act="an activation", cov="its covariance")
     before = step(X, X, small_angles, chaotic)
     cov = block.covariance(before, kernels(block, (source, SCALES)))
     if least is None:
         assert not seen
         return
-    ((act, before_it, later, _, same, scales, bound),) = seen
+    ((act, before_it, later, same, scales, bound),) = seen
     assert (act, before_it, bound) == ("an activation", "its covariance", least)
     assert same is block.same
     assert scales is SCALES
-    assert later[0] is cov.q
-    assert later[1] is cov.qp
+    assert later.q is cov.q
+    assert later.qp is cov.qp
     # never below 0
     assert (cov.det == 0).all()
     # without scales there is nothing to refine it with
