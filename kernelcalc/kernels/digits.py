@@ -20,7 +20,7 @@ from kernelcalc.kernels.pairs import PairComputation, PairNumbers, PointPairs, o
 from kernelcalc.kernels.state import PairKernels
 from kernelcalc.machine import MULTIPRECISION
 
-# Digits of the guard that a pair's being nearly parallel may take; raises after which what is still closer counts as parallel.
+# Digits of the guard that a pair's coming apart may take; times that the precision is tried.
 _SPARE_DIGITS, _MOST_TIMES = 6, 4
 
 
@@ -39,7 +39,7 @@ def precise_layers(
         if needed <= digits + _SPARE_DIGITS:
             return layers
         digits = needed
-    raise PrecisionError(f"more than {digits} working digits cancelled in 1 - ρ² with dps={dps}", "take fewer layers")
+    raise PrecisionError(f"more than {digits} working digits cancelled in 1 - ρ² with dps={dps}; take fewer layers")
 
 
 def _digits_of_nearest(network: Network, x: np.ndarray, x2: np.ndarray) -> int:

@@ -16,7 +16,7 @@ import mpmath
 import numpy as np
 
 from kernelcalc.arrays import EPS, AnyArray
-from kernelcalc.errors import KernelcalcError, PrecisionError, PrecisionWarning, warn
+from kernelcalc.errors import DivergentExpectationError, KernelcalcError, PrecisionError, PrecisionWarning, warn
 from kernelcalc.gaussian.digits.expectation import GUARD_DIGITS
 from kernelcalc.gaussian.floats.methods import GUARANTEE
 from kernelcalc.kernels.digits import DigitNumbers
@@ -90,7 +90,7 @@ class Computation:
                 if not max(_differences(before.arrays, found.arrays, ...).values(), default=0) > mpmath.mpf(10) ** -dps:
                     return found
         raise PrecisionError(
-            f"more than {work} working digits cancelled in finite_width(dps={dps})", "take points further apart"
+            f"more than {work} working digits cancelled in finite_width(dps={dps}); take points further apart"
         )
 
     def _filled(self, rounding: Rounding, only: Pairs | None = None) -> Filled:
@@ -105,10 +105,9 @@ class Computation:
             state = behind(layer, state, expect, Numbers(), (0,))
             variances.append(state.limits["sigma", 0, 0])
         store.put(state, (0, 0), everyone, everyone)
-        i, j = np.triu_indices(len(x), 1) if only is None else only
-        same = (x[i] == x[j]).all(axis=1) if only is not None else _equal(x)
-        store.equal(i[same], j[same])
-        i, j = i[~same], j[~same]
+        i, j = only or _different(x)
+        if only is None:
+            store.equal(*np.array(np.triu_indices(len(x), 1))[:, _equal(x)])
         for start in range(0, len(i), PAIRS_AT_ONCE):
             rows, columns = i[start : start + PAIRS_AT_ONCE], j[start : start + PAIRS_AT_ONCE]
             c = first.sigma_w**2 * np.einsum("pd,pd->p", x[rows], x[columns]) / x.shape[1] + first.beta**2
@@ -133,12 +132,13 @@ class Computation:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                lost = self._lost(self._filled(Rounding()))
+                found = self._filled(Rounding())
+                worst = max(self._lost(found).values(), default=0.0)
         except KernelcalcError:
             return math.inf
-        if len(lost) < len(self.names):
+        # in floats points may be parallel that are not
+        if any(isinstance(error, DivergentExpectationError) for error in found.refused.values()):
             return math.inf
-        worst = max(lost.values())
         return math.log10(max(worst / EPS, 1.0)) if math.isfinite(worst) else math.inf
 
     def _to(self, digits: int) -> Filled:
@@ -171,11 +171,17 @@ def _differences(one: Mapping[str, AnyArray], other: Mapping[str, AnyArray], at:
 
 def _closest(x: AnyArray, sigma: AnyArray) -> Pairs:
     """Pairs of different points nearest to parallel, no more than are soon computed."""
-    i, j = np.array(np.triu_indices(len(sigma), 1))[:, ~_equal(x)]
+    i, j = _different(x)
     size = np.diagonal(sigma)[i] * np.diagonal(sigma)[j]
     square = np.divide(sigma[i, j] ** 2, size, out=np.zeros_like(size), where=size > 0)
     most = np.argsort(-square, kind="stable")[:_SEEN_TWICE]
     return i[most], j[most]
+
+
+def _different(x: AnyArray) -> Pairs:
+    """All pairs of different points."""
+    i, j = np.array(np.triu_indices(len(x), 1))[:, ~_equal(x)]
+    return i, j
 
 
 def _equal(x: AnyArray) -> AnyArray:
