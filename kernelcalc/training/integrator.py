@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy
-from scipy.integrate import BDF
 from scipy.sparse import csc_array
 from scipy.sparse.linalg import LinearOperator, gmres
 
@@ -237,6 +236,8 @@ def _matrix_free_bdf(
 
     flat_bend = None if bend is None else lambda d: np.asarray(bend(d.reshape(shape))).ravel()
     newton = _Newton(flat, product, flat_bend, lambda: atol + rtol * np.abs(solver.y), solves_in)
+
+    from scipy.integrate import BDF
 
     options: dict[str, Any] = {"rtol": rtol, "atol": atol, "jac": csc_array((n, n))}
     solver: Any = BDF(newton.value, 0.0, start.ravel(), end, **options)

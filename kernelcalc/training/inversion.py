@@ -13,7 +13,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from kernelcalc.errors import PrecisionError
@@ -196,6 +195,7 @@ class Tail:
 
     def saddle(self, x: float, pole: float) -> float:
         """Root in (0, s_max) of K'(s) - pole/s = x, the left-hand side being increasing."""
+        from scipy.optimize import brentq
 
         def excess(s: float) -> float:
             return self.slope(s) - pole / s - x

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+import scipy.integrate
 from scipy.integrate import BDF, solve_ivp
 from scipy.sparse.linalg import LinearOperator
 
 from kernelcalc.errors import InputError, IntegrationError, NotFiniteError
-from kernelcalc.training import integrator
 from kernelcalc.training.integrator import integrate
 
 
@@ -119,7 +119,7 @@ def test_scipy_steps_with_linear_operators(monkeypatch):
             seen.append((self.J, self.lu(self.I - 0.1 * self.J)))
             return found
 
-    monkeypatch.setattr(integrator, "BDF", Watched)
+    monkeypatch.setattr(scipy.integrate, "BDF", Watched)
     solve(lambda y: -(y**3), lambda y: np.diag(-3 * y**2), [1.0, 3.0], [5.0], 1e-6, 1e-8)
     assert len(solvers) == 1
     assert all(isinstance(matrix, LinearOperator) for pair in seen for matrix in pair)
@@ -136,7 +136,7 @@ def test_another_scipy_is_noticed(monkeypatch, name):
             super().__init__(*arguments, **options)
             delattr(self, name)
 
-    monkeypatch.setattr(integrator, "BDF", Other)
+    monkeypatch.setattr(scipy.integrate, "BDF", Other)
     with pytest.raises(IntegrationError, match=f"has no {name}, which"):
         solve(lambda y: -y, lambda y: -np.eye(1), [1.0], [1.0], 1e-3, 1e-3)
 

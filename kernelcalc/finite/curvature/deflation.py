@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.finite.arrays import AnyArray
-from kernelcalc.finite.curvature.hessian import HessianSplit, images, weighted_jacobian
+from kernelcalc.finite.curvature.hessian import HessianSplit, residual_images, weighted_jacobian
 from kernelcalc.finite.curvature.pairs import CurvaturePairs
 from kernelcalc.finite.derivatives import hessian_trace, jacobian_gram, parameter_gradient
 from kernelcalc.machine import blas_threads
@@ -114,15 +114,13 @@ class Images:
 
     @classmethod
     def of(cls, split: HessianSplit, rows: AnyArray) -> Images:
-        outputs: list[AnyArray] = []
-        s, i = images(split, rows, outputs)
         if not split.run.factored:
+            s, i = split.images(rows)
             return cls(rows=rows, s=s, i=i, roots=rows @ weighted_jacobian(split).T)
+        s, outputs = residual_images(split, rows)
         points, _, rank = split.root.shape
-        roots = [
-            (one[:, :, None, :] @ split.root)[:, :, 0].swapaxes(1, 2).reshape(-1, rank * points) for one in outputs
-        ]
-        return cls(rows=rows, s=s, i=i, roots=np.concatenate(roots) if roots else np.empty((0, rank * points), s.dtype))
+        roots = (outputs[:, :, None, :] @ split.root)[:, :, 0].swapaxes(1, 2).reshape(-1, rank * points)
+        return cls(rows=rows, s=s, i=pull_back(split, roots.T), roots=roots)
 
     def forms(self) -> AnyArray:
         """v·S²v and v·S I v of every vector, (m, 2)."""

@@ -156,7 +156,8 @@ class HessianSplit(Result):
         ShapeError
             Vectors that are not (m, P).
         """
-        return images(self, vectors)
+        s, i = self._products(vectors, ("s", "i"))
+        return s, i
 
     def _products(self, values: ArrayLike, parts: tuple[Part, ...], outputs: Any = None) -> list[AnyArray]:
         net = self.run.net
@@ -237,14 +238,11 @@ def split_of_type(split: HessianSplit, dtype: Any) -> HessianSplit:
     return HessianSplit(run=split.run.of_type(dtype), residual=residual, root=root)
 
 
-def images(split: HessianSplit, vectors: ArrayLike, outputs: list[AnyArray] | None = None) -> tuple[AnyArray, AnyArray]:
-    """:meth:`HessianSplit.images`.
-
-    Of a fully connected network the derivatives of its outputs along the vectors, (m, N, n_out), are appended to ``outputs``, a
-    batch of vectors after the other.
-    """
-    s, i = split._products(vectors, ("s", "i"), outputs)
-    return s, i
+def residual_images(split: HessianSplit, vectors: AnyArray) -> tuple[AnyArray, AnyArray]:
+    """S times the rows of ``vectors`` (m, P), and a fully connected network's derivatives along them, (m, N, n_out)."""
+    outputs: list[AnyArray] = []
+    (s,) = split._products(vectors, ("s",), outputs)
+    return s, np.concatenate([np.empty((0, *split.run.outputs.shape), s.dtype), *outputs])
 
 
 def _require_part(part: object) -> None:

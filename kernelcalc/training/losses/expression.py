@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import mpmath
 import numpy as np
 import sympy as sp
-from scipy.optimize import brentq
 
 from kernelcalc.arguments import shown
 from kernelcalc.errors import ExpressionError, InputError, NotFiniteError, SmoothnessError
@@ -210,6 +209,8 @@ def _derivative(expr: Any, y: Any, order: int) -> Any:
 
 def _check_continuity(text: str, expr: Any, y: Any, t: Any, functions: Sequence[Callable[[Any, Any], Any]]) -> None:
     """Refuse c and c' that jump: both sides of every kink are compared, for a few targets."""
+    from scipy.optimize import brentq
+
     kinks = {e.args[0] for e in expr.atoms(sp.Abs, sp.sign, sp.Heaviside)}
     kinks |= {a - b for e in expr.atoms(sp.Max, sp.Min) for a, b in combinations(e.args, 2)}
     kinks |= {r.lhs - r.rhs for e in expr.atoms(sp.Piecewise) for r in e.atoms(sp.core.relational.Relational)}
