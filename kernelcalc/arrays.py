@@ -64,7 +64,8 @@ def plain(values: Any, what: str) -> AnyArray:
 def _detached(values: Any) -> Any:
     """A tensor without its gradient, in a type that NumPy has; such tensors in a list too."""
     if hasattr(values, "detach"):
-        values = values.detach().cpu()
+        values = values.detach()
+        values = values.cpu() if hasattr(values, "cpu") else values
         return values.float() if "bfloat16" in str(getattr(values, "dtype", "")) else values
     if isinstance(values, list | tuple) and any(hasattr(value, "detach") for value in values):
         return [_detached(value) for value in values]
