@@ -79,7 +79,9 @@ def test_lists() -> None:
 
 
 def test_what_is_no_number_is_shown() -> None:
-    with pytest.raises(InputError, match="expected points, numbers, got ndarray: could not convert string to float: 'a'"):
+    with pytest.raises(
+        InputError, match="expected points, numbers, got ndarray: could not convert string to float: 'a'"
+    ):
         kc.datasets.load(np.array([[1, "a"]], dtype=object))
 
 

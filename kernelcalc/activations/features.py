@@ -214,6 +214,8 @@ _HALF = 3 * 2.0 ** -np.arange(0, 16, 0.25)
 # Places in standard deviations, and their weights, where values are compared in single and double precision.
 SAMPLED = np.concatenate([-_HALF, _HALF[::-1]])
 SAMPLE_WEIGHTS = np.abs(SAMPLED) * np.exp(-(SAMPLED**2) / 2)
+# Beyond the size of the logarithm of every number of float64.
+LOWEST_LOGARITHM = 745.0
 
 
 def single_callable(expr: sp.Expr) -> FloatFunction:
@@ -270,6 +272,8 @@ def _value_and_loss(expr: sp.Expr, at: np.ndarray, known: dict[sp.Expr, tuple[An
         value = math.prod(values)
         others = (math.prod(values[:i] + values[i + 1 :]) for i in range(len(values)))
         return value, np.abs(value) + sum(part * np.abs(other) for part, other in zip(lost, others, strict=True))
+    if isinstance(expr, sp.log) or (expr.is_Pow and expr.exp.is_Rational and 0 < expr.exp < 1):
+        return _near_zero(expr, values[0], lost[0])
     if isinstance(expr, sp.Function | sp.exp):
         function, slope = _function(expr.func(x, *expr.args[1:]))
         value = function(values[0])
@@ -277,6 +281,23 @@ def _value_and_loss(expr: sp.Expr, at: np.ndarray, known: dict[sp.Expr, tuple[An
     base, power = values
     value = base**power
     return value, 2 * np.abs(value) + (0.0 if expr.exp.has(x) else np.abs(power * base ** (power - 1)) * lost[0])
+
+
+def _near_zero(expr: sp.Expr, value: Any, lost: Any) -> tuple[Any, Any]:
+    """A logarithm or root and what it has lost, where its argument may be all rounding too: sums that cancel out to 0.
+
+    |√u − √v| ≤ √|u − v| for every root; the logarithm of what is all rounding is any down to that of the smallest number.
+    """
+    apart = EPS * lost
+    sure = value > 2 * apart
+    # the slope at the end nearest to 0
+    near = np.where(sure, value - apart, 1.0)
+    if isinstance(expr, sp.log):
+        found = np.log(np.where(sure, value, np.maximum(apart, np.finfo(float).tiny)))
+        return found, np.where(sure, 2 * np.abs(found) + lost / near, LOWEST_LOGARITHM / EPS)
+    power = float(expr.exp)
+    found = value**power
+    return found, np.where(sure, 2 * np.abs(found) + power * near ** (power - 1) * lost, (3 * apart) ** power / EPS)
 
 
 def _constant(expr: sp.Expr) -> float:

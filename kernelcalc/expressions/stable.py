@@ -211,11 +211,24 @@ def _one_plus_exp(e: Any) -> Any:
     return None
 
 
+def _as_sigmoid(e: Any) -> Any:
+    """(weight, v) where e, two that cancel far out, is weight·LogisticSigmoid(v): c ± c·tanh, c − c·LogisticSigmoid."""
+    constant, rest = e.as_coeff_Add()
+    weight, factor = rest.as_coeff_Mul()
+    if constant != 0 and isinstance(factor, sp.tanh) and abs(weight) == abs(constant):
+        return 2 * constant, 2 * factor.args[0] * weight / constant
+    if constant != 0 and isinstance(factor, LogisticSigmoid) and weight == -constant:
+        return constant, -factor.args[0]
+    return None
+
+
 def _stable_add(e: Any) -> Any:
-    """c ± c·erf(v) → c·ErrorComplement(∓v), e^v − 1 → ExpMinusOne(v), c − c·tanh² v → 4c·LogisticDensity(2v)."""
+    """c ± c·erf(v) → c·ErrorComplement(∓v), e^v − 1 → ExpMinusOne(v), c − c·tanh² v → 4c·LogisticDensity(2v); sigmoids."""
     constant, rest = e.as_coeff_Add()
     if constant == 0:
         return e
+    if sigmoid := _as_sigmoid(e):
+        return sigmoid[0] * LogisticSigmoid(sigmoid[1])
     terms = list(sp.Add.make_args(rest))
     for index, term in enumerate(terms):
         coefficient, factor = term.as_coeff_Mul()
@@ -286,11 +299,19 @@ def _stable_pow(e: Any) -> Any:
 
 
 def _stable_log(argument: Any) -> Any:
+    """log of what _stable_pow leaves, without 1 + or 1 − what is below rounding; of products of sigmoids one by one."""
+    argument = _stable_mul(argument) if argument.is_Mul else argument
+    number, product = argument.as_coeff_Mul()
+    factors = [f.as_base_exp() for f in sp.Mul.make_args(product)]
+    if number.is_positive and all(isinstance(base, LogisticSigmoid) and power.is_positive for base, power in factors):
+        return sp.log(number) + sp.Add(*(-power * Softplus(-base.args[0]) for base, power in factors))
     inner = _one_plus_exp(argument)
     if inner is not None:
         return Softplus(inner)
     if isinstance(argument, sp.cosh):
         return LogCosh(argument.args[0])
+    if (sigmoid := _as_sigmoid(argument)) and sigmoid[0].is_positive:
+        return sp.log(sigmoid[0]) - Softplus(-sigmoid[1])
     constant, rest = argument.as_coeff_Add()
     weight, factor = rest.as_coeff_Mul()
     if constant == 0 and weight > 0 and isinstance(factor, sp.erfc):

@@ -146,3 +146,27 @@ def test_functions_of_single_precision_stay_so() -> None:
     values = np.linspace(-3, 3, 5, dtype=np.float32)
     for name in ("LogCosh", "LogHalfErrorComplement", "Softplus", "ErrorComplement", "ErrorRatio", "ExpMinusOne"):
         assert stable.NUMPY_FUNCTIONS[name](values).dtype == np.float32
+
+
+# text: what it is, without a sum that cancels
+OF_SIGMOIDS = {
+    "log(sigmoid(x))": lambda x: -mpmath.log1p(mpmath.exp(-x)),
+    "log(3*sigmoid(x)^2)": lambda x: mpmath.log(3) - 2 * mpmath.log1p(mpmath.exp(-x)),
+    "log(1 - sigmoid(x))": lambda x: -mpmath.log1p(mpmath.exp(x)),
+    "log(2 + 2*tanh(x))": lambda x: mpmath.log(4) - mpmath.log1p(mpmath.exp(-2 * x)),
+    "log(exp(x)/(1 + exp(x)))": lambda x: -mpmath.log1p(mpmath.exp(-x)),
+    "log(-log(sigmoid(x)))": lambda x: mpmath.log(mpmath.log1p(mpmath.exp(-x))),
+    "1 - tanh(x - 1)": lambda x: 2 / (1 + mpmath.exp(2 * x - 2)),
+    "sqrt(5 - 5*sigmoid(2*x))": lambda x: mpmath.sqrt(5 / (1 + mpmath.exp(2 * x))),
+}
+
+
+@pytest.mark.parametrize("text", OF_SIGMOIDS)
+def test_sigmoids_far_out(text: str) -> None:
+    act, x = kc.Activation(text), np.array([-300.0, -38.0, -20.0, -1.0, 0.0, 0.5, 17.0, 36.5, 40.0, 300.0])
+    with mpmath.workdps(300):
+        right = [float(OF_SIGMOIDS[text](mpmath.mpf(v))) for v in x]
+        slopes = [float(mpmath.diff(OF_SIGMOIDS[text], mpmath.mpf(v))) for v in x]
+    # rounding of the argument is multiplied by the argument
+    assert act(x) == pytest.approx(right, rel=5e-16 * 300, abs=1e-300)
+    assert act.derivative(1)(x) == pytest.approx(slopes, rel=5e-16 * 600, abs=1e-300)
