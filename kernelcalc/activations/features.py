@@ -20,16 +20,15 @@ import sympy as sp
 from kernelcalc.arrays import EPS
 from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.compiling import compile_expression
-from kernelcalc.expressions.stable import (
+from kernelcalc.expressions.functions import (
     NUMPY_FUNCTIONS,
     ErrorComplement,
-    FloatFunction,
     LogisticDensity,
     LogisticSigmoid,
     StableTanh,
-    in_floats,
     plain,
 )
+from kernelcalc.expressions.stable import FloatFunction, in_floats
 from kernelcalc.expressions.zeros import HIGHEST_POWER
 
 # Polynomials of a higher degree are followed as any other argument is.
@@ -240,13 +239,16 @@ def single_callable(expr: sp.Expr) -> FloatFunction:
 def rounding_callable(expr: sp.Expr) -> FloatFunction:
     """Bound on the rounding error of an expression's value in float64, that of x by an ulp included: to first order.
 
-    Every operation loses half an ulp of its result, which then goes through the slopes of what is outside.
+    Every operation loses half an ulp of its result, which then goes through the slopes of what is outside. Values that
+    are not finite in float64 lose nothing: they are computed with more digits.
     """
+    direct = compiled(expr)
 
     def call(values: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
             lost = _followed(expr, np.asarray(values, dtype=np.float64), {})[1]
-        return np.asarray(EPS * np.nan_to_num(np.broadcast_to(lost, np.shape(values)), nan=0.0, posinf=0.0))
+        lost = np.where(np.isfinite(direct(values)), lost, 0.0)
+        return np.asarray(EPS * np.nan_to_num(lost, nan=0.0, posinf=0.0))
 
     return call
 
@@ -272,7 +274,7 @@ def _value_and_loss(expr: sp.Expr, at: np.ndarray, known: dict[sp.Expr, tuple[An
         value = math.prod(values)
         others = (math.prod(values[:i] + values[i + 1 :]) for i in range(len(values)))
         return value, np.abs(value) + sum(part * np.abs(other) for part, other in zip(lost, others, strict=True))
-    if isinstance(expr, sp.log) or (expr.is_Pow and expr.exp.is_Rational and 0 < expr.exp < 1):
+    if isinstance(expr, sp.log) or (expr.is_Pow and expr.exp.is_Rational and expr.exp < 1):
         return _near_zero(expr, values[0], lost[0])
     if isinstance(expr, sp.Function | sp.exp):
         function, slope = _function(expr.func(x, *expr.args[1:]))
@@ -284,20 +286,22 @@ def _value_and_loss(expr: sp.Expr, at: np.ndarray, known: dict[sp.Expr, tuple[An
 
 
 def _near_zero(expr: sp.Expr, value: Any, lost: Any) -> tuple[Any, Any]:
-    """A logarithm or root and what it has lost, where its argument may be all rounding too: sums that cancel out to 0.
+    """A logarithm, root or reciprocal and what it has lost, where its argument may be all rounding: sums that cancel to 0.
 
     |√u − √v| ≤ √|u − v| for every root; the logarithm of what is all rounding is any down to that of the smallest number.
+    Of reciprocals that may be any no more than their own size is said.
     """
     apart = EPS * lost
-    sure = value > 2 * apart
+    sure = np.abs(value) > 2 * apart
     # the slope at the end nearest to 0
-    near = np.where(sure, value - apart, 1.0)
+    near = np.where(sure, np.abs(value) - apart, 1.0)
     if isinstance(expr, sp.log):
         found = np.log(np.where(sure, value, np.maximum(apart, np.finfo(float).tiny)))
         return found, np.where(sure, 2 * np.abs(found) + lost / near, LOWEST_LOGARITHM / EPS)
     power = float(expr.exp)
-    found = value**power
-    return found, np.where(sure, 2 * np.abs(found) + power * near ** (power - 1) * lost, (3 * apart) ** power / EPS)
+    found = np.where(value == 0, apart, value) ** power
+    doubtful = (3 * apart) ** power if power > 0 else np.abs(found)
+    return found, np.where(sure, 2 * np.abs(found) + abs(power) * near ** (power - 1) * lost, doubtful / EPS)
 
 
 def _constant(expr: sp.Expr) -> float:

@@ -10,8 +10,7 @@ import sympy as sp
 from sympy.core.function import AppliedUndef
 
 from kernelcalc.expressions.atoms import x
-from kernelcalc.expressions.sinc import Sinc
-from kernelcalc.expressions.stable import (
+from kernelcalc.expressions.functions import (
     ErrorComplement,
     ExpMinusOne,
     LogCosh,
@@ -19,9 +18,9 @@ from kernelcalc.expressions.stable import (
     LogisticSigmoid,
     Softplus,
     StableTanh,
-    numpy_callable,
-    stabilise,
 )
+from kernelcalc.expressions.sinc import Sinc
+from kernelcalc.expressions.stable import numpy_callable, stabilise
 from kernelcalc.expressions.zeros import expanded
 
 ODD_FUNCTIONS = (sp.sin, sp.tan, sp.sinh, sp.tanh, sp.asinh, sp.atan, sp.erf, sp.sign, StableTanh)

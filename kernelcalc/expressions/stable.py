@@ -1,8 +1,8 @@
-"""SymPy functions with stable numerics: logistic sigmoid, its density, softplus, log cosh, exp(x) − 1, tanh.
+"""Forms of expressions with stable numerics.
 
 SymPy's own ``log(1 + exp(x))`` overflows in floating point and ``1 - tanh(x)**2`` cancels. :func:`stabilise` rewrites an
-expression with the classes below, whose derivatives stay products without cancellation; :func:`numpy_callable` compiles
-the result for float64 arrays.
+expression with the functions of :mod:`kernelcalc.expressions.functions`; :func:`numpy_callable` compiles the result for
+float64 arrays.
 """
 
 from __future__ import annotations
@@ -18,184 +18,26 @@ import sympy as sp
 
 from kernelcalc.errors import SlowMethodWarning
 from kernelcalc.expressions.compiling import compile_expression, one_constant, one_number
-from kernelcalc.expressions.sinc import sinc_digits, sinc_floats
+from kernelcalc.expressions.functions import (
+    MPMATH_FUNCTIONS,
+    NUMPY_FUNCTIONS,
+    ErrorComplement,
+    ExpMinusOne,
+    LogCosh,
+    LogHalfErrorComplement,
+    LogisticDensity,
+    LogisticSigmoid,
+    Softplus,
+    StableTanh,
+    plain,
+)
 from kernelcalc.machine import MULTIPRECISION
 
 FloatFunction = Callable[[np.ndarray], np.ndarray]
 
 
-class LogisticSigmoid(sp.Function):
-    """1/(1 + e^{−u}); derivative :class:`LogisticDensity`."""
-
-    nargs = 1
-
-    def fdiff(self, argindex: int = 1) -> Any:
-        return LogisticDensity(self.args[0])
-
-    def _eval_rewrite_as_exp(self, u: Any, **_: Any) -> Any:
-        return 1 / (1 + sp.exp(-u))
-
-
-class LogisticDensity(sp.Function):
-    """e^{−u}/(1 + e^{−u})² = sech²(u/2)/4; derivative −tanh(u/2) times itself."""
-
-    nargs = 1
-
-    def fdiff(self, argindex: int = 1) -> Any:
-        u = self.args[0]
-        return -LogisticDensity(u) * StableTanh(u / 2)
-
-    def _eval_rewrite_as_exp(self, u: Any, **_: Any) -> Any:
-        return 1 / (2 + sp.exp(-u) + sp.exp(u))
-
-
-class StableTanh(sp.Function):
-    """tanh u, with the derivative written as 4 LogisticDensity(2u) instead of 1 − tanh² u."""
-
-    nargs = 1
-
-    def fdiff(self, argindex: int = 1) -> Any:
-        return 4 * LogisticDensity(2 * self.args[0])
-
-    def _eval_rewrite_as_exp(self, u: Any, **_: Any) -> Any:
-        return sp.tanh(u)
-
-
-class Softplus(sp.Function):
-    """log(1 + e^u)."""
-
-    nargs = 1
-
-    def fdiff(self, argindex: int = 1) -> Any:
-        return LogisticSigmoid(self.args[0])
-
-    def _eval_rewrite_as_exp(self, u: Any, **_: Any) -> Any:
-        return sp.log(1 + sp.exp(u))
-
-
-class LogCosh(sp.Function):
-    """log cosh u."""
-
-    nargs = 1
-
-    def fdiff(self, argindex: int = 1) -> Any:
-        return StableTanh(self.args[0])
-
-    def _eval_rewrite_as_exp(self, u: Any, **_: Any) -> Any:
-        return sp.log(sp.cosh(u))
-
-
-class ErrorComplement(sp.Function):
-    """erfc u, which SymPy would turn into 2 − erfc(−u) for negative arguments."""
-
-    nargs = 1
-
-    def fdiff(self, argindex: int = 1) -> Any:
-        return -2 * sp.exp(-(self.args[0] ** 2)) / sp.sqrt(sp.pi)
-
-    def _eval_rewrite_as_exp(self, u: Any, **_: Any) -> Any:
-        return sp.erfc(u)
-
-
-class LogHalfErrorComplement(sp.Function):
-    """log(½ erfc u), which vanishes at the far left; derivative −2/√π times :class:`ErrorRatio`."""
-
-    nargs = 1
-
-    def fdiff(self, argindex: int = 1) -> Any:
-        return -2 * ErrorRatio(self.args[0]) / sp.sqrt(sp.pi)
-
-    def _eval_rewrite_as_exp(self, u: Any, **_: Any) -> Any:
-        return sp.log(sp.erfc(u) / 2)
-
-
-class ErrorRatio(sp.Function):
-    """e^{−u²}/erfc u, Mills' ratio turned over; derivative 2 ErrorRatio (ErrorRatio/√π − u)."""
-
-    nargs = 1
-
-    def fdiff(self, argindex: int = 1) -> Any:
-        u = self.args[0]
-        return 2 * ErrorRatio(u) * (ErrorRatio(u) / sp.sqrt(sp.pi) - u)
-
-    def _eval_rewrite_as_exp(self, u: Any, **_: Any) -> Any:
-        return sp.exp(-(u**2)) / sp.erfc(u)
-
-
-class ExpMinusOne(sp.Function):
-    """e^u − 1."""
-
-    nargs = 1
-
-    def fdiff(self, argindex: int = 1) -> Any:
-        return sp.exp(self.args[0])
-
-    def _eval_rewrite_as_exp(self, u: Any, **_: Any) -> Any:
-        return sp.exp(u) - 1
-
-
 # Powers of 1 + e^v above this, and fractions above 1, are written as exponentials.
 HIGH_POWER = 16
-
-
-def _with_special(name: str) -> Callable[..., Any]:
-    """Function of scipy.special by name, imported at the first call: the import costs a quarter of a second."""
-
-    def call(*args: Any) -> Any:
-        from scipy import special
-
-        return getattr(special, name)(*args)
-
-    return call
-
-
-def _logistic_density(u: Any) -> Any:
-    e = np.exp(-np.abs(u))
-    return e / (1 + e) ** 2
-
-
-def _log_cosh(u: Any) -> Any:
-    # For small |u| the sum below cancels; log1p(2 sinh²(u/2)) does not. A plain float keeps single precision single.
-    magnitude = np.abs(u)
-    small = np.log1p(2 * np.sinh(np.minimum(magnitude, 1) / 2) ** 2)
-    return np.where(magnitude < 1, small, magnitude + np.log1p(np.exp(-2 * magnitude)) - float(np.log(2)))
-
-
-def _sigmoid(u: Any) -> Any:
-    e = np.exp(-np.abs(u))
-    return np.where(u >= 0, 1, e) / (1 + e)
-
-
-def _log_half_erfc(u: Any) -> Any:
-    from scipy import special
-
-    return special.log_ndtr(-float(np.sqrt(2)) * u)
-
-
-def _error_ratio(u: Any) -> Any:
-    from scipy import special
-
-    # erfcx overflows to the left of −26, where the ratio is below 1e-307
-    return 1 / special.erfcx(u)
-
-
-NUMPY_FUNCTIONS: dict[str, Any] = {
-    "LogisticSigmoid": _sigmoid,
-    "LogisticDensity": _logistic_density,
-    "StableTanh": np.tanh,
-    "Softplus": lambda u: np.maximum(u, 0) + np.log1p(np.exp(-np.abs(u))),
-    "LogCosh": _log_cosh,
-    "ExpMinusOne": np.expm1,
-    "ErrorComplement": _with_special("erfc"),
-    "LogHalfErrorComplement": _log_half_erfc,
-    "ErrorRatio": _error_ratio,
-    "erf": _with_special("erf"),
-    "erfc": _with_special("erfc"),
-    "Sinc": sinc_floats,
-    "DiracDelta": np.zeros_like,
-}
-# What compiled expressions of mpmath's numbers look names up in.
-MPMATH_FUNCTIONS: list[Any] = [{"Sinc": sinc_digits}, "mpmath"]
 
 
 def _is_exp(e: Any) -> bool:
@@ -347,12 +189,6 @@ def stabilise(expr: sp.Expr) -> sp.Expr:
     result = result.replace(lambda e: e.is_Mul, _stable_mul)
     result = result.replace(lambda e: e.is_Add, _stable_add)
     return result.replace(sp.tanh, StableTanh)
-
-
-def plain(expr: sp.Expr) -> sp.Expr:
-    """The same expression in SymPy's own elementary functions."""
-    # of all classes of this module
-    return expr.replace(lambda e: type(e).__module__ == __name__, lambda e: e._eval_rewrite_as_exp(*e.args))
 
 
 def mpmath_callable(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[Any], Any]:

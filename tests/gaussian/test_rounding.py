@@ -208,9 +208,11 @@ def test_powers_of_constants_of_own_functions():
         ("1/(1 - log(1 - sigmoid(x)^2))", lambda v: 1 / (1 - np.log(v))),
         ("sin(log(1 - sigmoid(x)^2)/9)", lambda v: np.sin(np.log(v) / 9)),
         ("1/(1 + (1 - sigmoid(x)^2)^0.25)", lambda v: 1 / (1 + v**0.25)),
+        ("(1 - sigmoid(x)^2)^(-0.1)", lambda v: v**-0.1),
+        ("1/(1 + 1e-15/(1 - sigmoid(x)^2))", lambda v: 1 / (1 + 1e-15 / v)),
     ],
 )
-def test_roots_and_logarithms_of_what_cancels_to_nothing_state_it(text, of):
+def test_roots_logarithms_and_reciprocals_of_what_cancels_to_nothing_state_it(text, of):
     """1 − s² is 0 or its last bit beyond 36, where the slopes of what follows are infinite. By (1 − s)(1 + s)."""
     nodes, weights = np.polynomial.legendre.leggauss(24)
     edges = np.linspace(-9, 9, 145)

@@ -9,7 +9,7 @@ import sympy as sp
 
 from kernelcalc.errors import NotCertifiableError
 from kernelcalc.expressions.atoms import x
-from kernelcalc.expressions.stable import (
+from kernelcalc.expressions.functions import (
     ErrorComplement,
     ExpMinusOne,
     LogCosh,

@@ -16,7 +16,7 @@ import sympy as sp
 from kernelcalc.activations.activation import Activation
 from kernelcalc.errors import MissingExtraError, NotCertifiableError
 from kernelcalc.expressions.atoms import x
-from kernelcalc.expressions.stable import (
+from kernelcalc.expressions.functions import (
     ErrorComplement,
     ExpMinusOne,
     LogCosh,

@@ -25,7 +25,7 @@ import sympy as sp
 from kernelcalc.errors import PrecisionError
 from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.compiling import compile_expression
-from kernelcalc.expressions.stable import MPMATH_FUNCTIONS, plain
+from kernelcalc.expressions.functions import MPMATH_FUNCTIONS, plain
 from kernelcalc.gaussian.digits.fixed_point import fixed, gaussian_weights, number, real_spectra
 from kernelcalc.gaussian.digits.zeros import faintness, vanishing
 from kernelcalc.machine import MULTIPRECISION

@@ -26,7 +26,7 @@ from kernelcalc.activations.activation import Activation
 from kernelcalc.errors import PrecisionError, SlowMethodWarning
 from kernelcalc.expressions.atoms import x
 from kernelcalc.expressions.compiling import compile_expression
-from kernelcalc.expressions.stable import MPMATH_FUNCTIONS, plain
+from kernelcalc.expressions.functions import MPMATH_FUNCTIONS, plain
 from kernelcalc.gaussian.digits.fixed_point import fixed, gaussian_weights, number
 from kernelcalc.gaussian.digits.lattice import LOST_BITS, MAX_GROWTH
 from kernelcalc.gaussian.digits.rules import Mark, mesh, panel_nodes, whole_line

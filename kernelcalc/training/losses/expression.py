@@ -15,8 +15,9 @@ import sympy as sp
 from kernelcalc.arguments import shown
 from kernelcalc.errors import ExpressionError, InputError, NotFiniteError, SmoothnessError
 from kernelcalc.expressions.compiling import compile_expression
+from kernelcalc.expressions.functions import MPMATH_FUNCTIONS, NUMPY_FUNCTIONS, plain
 from kernelcalc.expressions.parsing import parse_expression
-from kernelcalc.expressions.stable import MPMATH_FUNCTIONS, NUMPY_FUNCTIONS, plain, stabilise
+from kernelcalc.expressions.stable import stabilise
 from kernelcalc.machine import MULTIPRECISION
 from kernelcalc.training.losses.loss import Loss
 from kernelcalc.training.losses.sublevel import bound
