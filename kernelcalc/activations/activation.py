@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any, TypeGuard
 
+import mpmath
 import numpy as np
 import sympy as sp
 
@@ -19,8 +20,9 @@ from kernelcalc.errors import ExpressionError, InputError, KernelcalcError, NotF
 from kernelcalc.expressions.atoms import Delta, logs_near_one, x
 from kernelcalc.expressions.parsing import parse_expression
 from kernelcalc.expressions.sinc import Sinc
-from kernelcalc.expressions.stable import mpmath_callable
+from kernelcalc.expressions.stable import guarded_callable, mpmath_callable
 from kernelcalc.expressions.tree import NamedExpression
+from kernelcalc.machine import MULTIPRECISION
 
 # Values are looked at up to here when an expression is checked: e^{x²} is a fair function and overflows at 27.
 CHECKED_REACH = 20.0
@@ -134,20 +136,7 @@ class Activation(NamedExpression):
         with _named("a real function whose kinks can be located", self.name):
             self.form = PiecewiseForm.of(self.expr)
             if name is None:
-                self._check_finite()
-
-    def _check_finite(self) -> None:
-        half = np.geomspace(CHECKED_REACH, 1e-3, 40)
-        grid = np.concatenate([-half, [0.0], half[::-1]])
-        bad = grid[~np.isfinite(self(grid, check=False))].tolist()
-        bad = bad or sorted(self.form.poles(CHECKED_REACH) | infinite_powers(self.expr, -CHECKED_REACH, CHECKED_REACH))
-        if bad or self.expr.has(*WITH_POLES):
-            at = bad[0] if bad else np.pi / 2
-            raise ExpressionError(
-                "a function that is real and finite on the whole line",
-                f"{self.name} at x = {at:.3g}",
-                "poles, logarithms and roots of negative numbers have no Gaussian expectation here",
-            )
+                _check_finite(self)
 
     @property
     def kinks(self) -> tuple[float, ...]:
@@ -278,6 +267,34 @@ class Activation(NamedExpression):
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {sp.latex(self.expr)}$"
+
+
+def _check_finite(act: Activation) -> None:
+    half = np.geomspace(CHECKED_REACH, 1e-3, 40)
+    grid = np.concatenate([-half, [0.0], half[::-1]])
+    values = act(grid, check=False)
+    bad = grid[~np.isfinite(values)].tolist()
+    _refuse_overflow(act, grid[np.isinf(values)].tolist())
+    bad = bad or sorted(act.form.poles(CHECKED_REACH) | infinite_powers(act.expr, -CHECKED_REACH, CHECKED_REACH))
+    if bad or act.expr.has(*WITH_POLES):
+        at = bad[0] if bad else np.pi / 2
+        raise ExpressionError(
+            "a function that is real and finite on the whole line",
+            f"{act.name} at x = {at:.3g}",
+            "poles, logarithms and roots of negative numbers have no Gaussian expectation here",
+        )
+
+
+def _refuse_overflow(act: Activation, infinite: list[float]) -> None:
+    """Refuse what is finite, but beyond float64, at a place where it is infinite there."""
+    for at in infinite:
+        exact = guarded_callable(act.form.pieces[np.searchsorted(act.kinks, at)], x)
+        with MULTIPRECISION, suppress(OverflowError):
+            if not mpmath.isfinite(exact(mpmath.mpf(at))):
+                continue
+        raise ExpressionError(
+            f"values below 1.8e308 up to |x| = {CHECKED_REACH:g}", f"larger ones of {act.name} at x = {at:.3g}"
+        )
 
 
 def _text(name: Any) -> str:

@@ -232,10 +232,11 @@ class PiecewiseForm:
 
     def poles(self, reach: float) -> set[float]:
         """Where a piece has a pole, or a power of 0 is infinite, within its interval and [−reach, reach]."""
+        exact, stable = self._between(self.pieces), self._between(self.stable)
         return {
             root
-            for piece, low, high in self._between(self.pieces)
-            for root in _poles(piece, max(low, -reach), min(high, reach))
+            for (piece, low, high), (safe, _, _) in zip(exact, stable, strict=True)
+            for root in _poles(safe, max(low, -reach), min(high, reach))
             | infinite_powers(piece, max(low, -reach), min(high, reach))
         }
 

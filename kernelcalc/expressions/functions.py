@@ -19,6 +19,9 @@ class LogisticSigmoid(sp.Function):
 
     nargs = 1
 
+    def _eval_is_positive(self) -> bool | None:
+        return True if self.args[0].is_extended_real else None
+
     def fdiff(self, argindex: int = 1) -> Any:
         return LogisticDensity(self.args[0])
 
@@ -30,6 +33,9 @@ class LogisticDensity(sp.Function):
     """e^{−u}/(1 + e^{−u})² = sech²(u/2)/4; derivative −tanh(u/2) times itself."""
 
     nargs = 1
+
+    def _eval_is_positive(self) -> bool | None:
+        return True if self.args[0].is_extended_real else None
 
     def fdiff(self, argindex: int = 1) -> Any:
         u = self.args[0]
@@ -56,6 +62,9 @@ class Softplus(sp.Function):
 
     nargs = 1
 
+    def _eval_is_positive(self) -> bool | None:
+        return True if self.args[0].is_extended_real else None
+
     def fdiff(self, argindex: int = 1) -> Any:
         return LogisticSigmoid(self.args[0])
 
@@ -79,6 +88,9 @@ class ErrorComplement(sp.Function):
     """erfc u, which SymPy would turn into 2 − erfc(−u) for negative arguments."""
 
     nargs = 1
+
+    def _eval_is_positive(self) -> bool | None:
+        return True if self.args[0].is_extended_real else None
 
     def fdiff(self, argindex: int = 1) -> Any:
         return -2 * sp.exp(-(self.args[0] ** 2)) / sp.sqrt(sp.pi)
@@ -110,6 +122,44 @@ class ErrorRatio(sp.Function):
 
     def _eval_rewrite_as_exp(self, u: Any, **_: Any) -> Any:
         return sp.exp(-(u**2)) / sp.erfc(u)
+
+
+class Logarithm(sp.Function):
+    """log u, of whose multiples in an exponential SymPy makes no powers."""
+
+    nargs = 1
+
+    def fdiff(self, argindex: int = 1) -> Any:
+        return 1 / self.args[0]
+
+    def _eval_rewrite_as_exp(self, u: Any, **_: Any) -> Any:
+        return sp.log(u)
+
+
+class LogSoftplus(sp.Function):
+    """log log(1 + e^u); derivative e^{log LogisticSigmoid − this}, a quotient of two that vanish at the far left."""
+
+    nargs = 1
+
+    def fdiff(self, argindex: int = 1) -> Any:
+        u = self.args[0]
+        return sp.exp(-Softplus(-u) - LogSoftplus(u))
+
+    def _eval_rewrite_as_exp(self, u: Any, **_: Any) -> Any:
+        return sp.log(sp.log(1 + sp.exp(u)))
+
+
+class LogMinusLogHalfErrorComplement(sp.Function):
+    """log(−log(½ erfc u)); derivative 2/√π e^{log ErrorRatio − this}, a quotient of two that vanish at the far left."""
+
+    nargs = 1
+
+    def fdiff(self, argindex: int = 1) -> Any:
+        u = self.args[0]
+        return sp.exp(-(u**2) - LogHalfErrorComplement(u) - LogMinusLogHalfErrorComplement(u)) / sp.sqrt(sp.pi)
+
+    def _eval_rewrite_as_exp(self, u: Any, **_: Any) -> Any:
+        return sp.log(-sp.log(sp.erfc(u) / 2))
 
 
 class ExpMinusOne(sp.Function):
@@ -158,6 +208,18 @@ def _log_half_erfc(u: Any) -> Any:
     return special.log_ndtr(-float(np.sqrt(2)) * u)
 
 
+def _log_softplus(u: Any) -> Any:
+    # log(1 + t) = t (1 − t/2 + …): below −40 the rest is beyond the digits
+    with np.errstate(divide="ignore"):
+        return np.where(u < -40, u, np.log(np.maximum(u, 0) + np.log1p(np.exp(-np.abs(u)))))
+
+
+def _log_minus_log_half_erfc(u: Any) -> Any:
+    # −log(1 − t) = t (1 + t/2 + …) where t = ½ erfc(−u) is small: the same
+    with np.errstate(divide="ignore"):
+        return np.where(u < -7, _log_half_erfc(-u), np.log(-_log_half_erfc(u)))
+
+
 def _error_ratio(u: Any) -> Any:
     from scipy import special
 
@@ -171,9 +233,12 @@ NUMPY_FUNCTIONS: dict[str, Any] = {
     "StableTanh": np.tanh,
     "Softplus": lambda u: np.maximum(u, 0) + np.log1p(np.exp(-np.abs(u))),
     "LogCosh": _log_cosh,
+    "Logarithm": np.log,
     "ExpMinusOne": np.expm1,
     "ErrorComplement": _with_special("erfc"),
     "LogHalfErrorComplement": _log_half_erfc,
+    "LogSoftplus": _log_softplus,
+    "LogMinusLogHalfErrorComplement": _log_minus_log_half_erfc,
     "ErrorRatio": _error_ratio,
     "erf": _with_special("erf"),
     "erfc": _with_special("erfc"),

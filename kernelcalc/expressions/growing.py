@@ -8,12 +8,14 @@ from functools import lru_cache
 import sympy as sp
 
 from kernelcalc.expressions.atoms import x
+from kernelcalc.expressions.functions import ErrorComplement
 from kernelcalc.expressions.sinc import Sinc
+from kernelcalc.expressions.stable import stabilise
 from kernelcalc.expressions.zeros import expanded
 
 # Those that tend to a limit other than 0 where their argument does to ±∞.
 _SATURATED = (sp.tanh, sp.erf, sp.atan, sp.sign)
-_BOUNDED = (sp.sin, sp.cos, sp.tanh, sp.erf, sp.erfc, sp.atan, sp.sech, sp.sign, sp.Heaviside, Sinc)
+_BOUNDED = (sp.sin, sp.cos, sp.tanh, sp.erf, sp.erfc, ErrorComplement, sp.atan, sp.sech, sp.sign, sp.Heaviside, Sinc)
 # The distance from the place behind which a function is looked at.
 _y = sp.Symbol("y", nonnegative=True)
 # Rates of two terms of a sum differ where they do by more.
@@ -68,7 +70,7 @@ def _least(expr: sp.Expr) -> float:
     if isinstance(expr, _SATURATED):
         return 0.0 if expr.args[0].is_polynomial(_y) else -math.inf
     if isinstance(expr, sp.Pow) and expr.exp.is_number:
-        return float(expr.exp) * (_least if expr.exp.is_positive else _rate)(expr.base)
+        return float(expr.exp) * (_least(expr.base) if expr.exp.is_positive else _falling(expr.base))
     if isinstance(expr, sp.Add):
         terms = list(expr.args)
         least = [_least(t) for t in terms]
@@ -108,6 +110,26 @@ def _rate(expr: sp.Expr) -> float:
     if isinstance(expr, sp.Pow) and expr.exp.is_number and expr.exp.is_positive:
         return float(expr.exp) * _rate(expr.base)
     return math.inf
+
+
+def _falling(expr: sp.Expr) -> float:
+    """As :func:`_rate`, but negative where the tails of error functions are known to be factors."""
+    if isinstance(expr, ErrorComplement):
+        return _above(-(expr.args[0] ** 2)) if _grows(expr.args[0]) else 0.0
+    if isinstance(expr, sp.log):
+        # |log u| ≤ |1 − u|/u, and u tends to 1
+        return _rate(expr) if (rate := _falling(1 - expr.args[0])) >= 0 else rate
+    if isinstance(expr, sp.Mul):
+        return sum(map(_falling, expr.args))
+    if isinstance(expr, sp.Pow) and expr.exp.is_number and expr.exp.is_positive:
+        return float(expr.exp) * _falling(expr.base)
+    stable = stabilise(expr)
+    return _rate(expr) if stable == expr else min(_rate(expr), _falling(stable))
+
+
+def _grows(argument: sp.Expr) -> bool:
+    """Whether a polynomial tends to ∞."""
+    return bool(argument.is_polynomial(_y) and argument.has(_y) and sp.LC(argument, _y).is_positive)
 
 
 def _natural(expr: sp.Expr) -> sp.Expr:

@@ -7,6 +7,7 @@ float64 arrays.
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -23,10 +24,13 @@ from kernelcalc.expressions.functions import (
     NUMPY_FUNCTIONS,
     ErrorComplement,
     ExpMinusOne,
+    Logarithm,
     LogCosh,
     LogHalfErrorComplement,
     LogisticDensity,
     LogisticSigmoid,
+    LogMinusLogHalfErrorComplement,
+    LogSoftplus,
     Softplus,
     StableTanh,
     plain,
@@ -38,6 +42,8 @@ FloatFunction = Callable[[np.ndarray], np.ndarray]
 
 # Powers of 1 + e^v above this, and fractions above 1, are written as exponentials.
 HIGH_POWER = 16
+# Powers beyond any that text may write: of e^{n log u} SymPy has made them.
+HUGE_POWER = 64
 
 
 def _is_exp(e: Any) -> bool:
@@ -65,7 +71,7 @@ def _as_sigmoid(e: Any) -> Any:
 
 
 def _stable_add(e: Any) -> Any:
-    """c ± c·erf(v) → c·ErrorComplement(∓v), e^v − 1 → ExpMinusOne(v), c − c·tanh² v → 4c·LogisticDensity(2v); sigmoids."""
+    """Sums that cancel far out: c ± c·erf(v) → c·ErrorComplement(∓v), e^v − 1 → ExpMinusOne(v), sigmoids, c − w·uⁿ."""
     constant, rest = e.as_coeff_Add()
     if constant == 0:
         return e
@@ -78,13 +84,32 @@ def _stable_add(e: Any) -> Any:
         if isinstance(factor, sp.erf) and abs(coefficient) == abs(constant):
             argument = factor.args[0]
             replaced = constant * ErrorComplement(-argument if coefficient == constant else argument)
+        elif isinstance(factor, ErrorComplement) and 2 * coefficient == -constant:
+            replaced = -coefficient * ErrorComplement(-factor.args[0])
         elif coefficient == -constant and factor.is_Pow and factor.exp == 2 and isinstance(factor.base, sp.tanh):
             replaced = 4 * constant * LogisticDensity(2 * factor.base.args[0])
         elif _is_exp(factor) and coefficient == -constant:
             replaced = coefficient * ExpMinusOne(factor.args[0])
+        elif factor.is_Pow and len(terms) == 1:
+            replaced = _difference_of_powers(constant, -coefficient, factor)
         if replaced is not None:
             return sp.Add(replaced, *terms[:index], *terms[index + 1 :])
     return e
+
+
+def _difference_of_powers(constant: Any, weight: Any, power: Any) -> Any:
+    """c − w·uⁿ as w (s − u)(s^{n−1} + … + u^{n−1}), n halved while even, where s = (c/w)^{1/n} and s − u has its own form."""
+    base, n = power.as_base_exp()
+    if not (n.is_Integer and 1 < n <= HIGH_POWER and constant / weight > 0):
+        return None
+    s = sp.root(constant / weight, n)
+    less = _stable_add(s - base) if s.is_Rational else s - base
+    if less == s - base:
+        return None
+    if n % 2:
+        return weight * less * sp.Add(*(s ** (n - 1 - k) * base**k for k in range(n)))
+    half = _difference_of_powers(s ** (n / 2), sp.S.One, base ** (n / 2)) if n > 2 else less
+    return weight * half * (_stable_add(s + base) if n == 2 else s ** (n / 2) + base ** (n / 2))
 
 
 def _hyperbolic(e: Any) -> Any:
@@ -113,11 +138,17 @@ def _stable_mul(e: Any) -> Any:
 
 
 def _high_power(e: Any) -> Any:
-    """(1 + e^v)^n → exp(n·Softplus(v)), of which SymPy makes such a power: it overflows or, in log(1 + …), leaves nothing."""
+    """(1 + e^v)^n → exp(n·Softplus(v)), of which SymPy makes such a power: it overflows or, in log(1 + …), leaves nothing.
+
+    Likewise other u^n with u > 0 and a huge n.
+    """
     base, power = e.as_base_exp()
     argument = _one_plus_exp(base)
-    if argument is None or not power.is_number:
+    if not power.is_number:
         return e
+    if argument is None:
+        huge = base.is_positive and base.free_symbols and abs(power) > HUGE_POWER
+        return sp.exp(power * Logarithm(base)) if huge else e
     written = abs(power) > HIGH_POWER or (power > 1 and not power.is_Integer)
     return sp.exp(power * Softplus(argument)) if written else e
 
@@ -140,33 +171,69 @@ def _stable_pow(e: Any) -> Any:
     return e
 
 
+# What the logarithm of a function is, where its own underflow or overflow must not be seen in it.
+_LOGARITHMS: dict[Any, Callable[[Any], Any]] = {
+    sp.exp: lambda u: u,
+    sp.cosh: LogCosh,
+    sp.sech: lambda u: -LogCosh(u),
+    LogisticSigmoid: lambda u: -Softplus(-u),
+    LogisticDensity: lambda u: -2 * (LogCosh(u / 2) + sp.log(2)),
+    ErrorComplement: lambda u: sp.log(2) + LogHalfErrorComplement(u),
+    Softplus: LogSoftplus,
+}
+# Sums of more terms are left as they are.
+_MOST_TERMS = 4
+
+
+def _logarithm(e: Any) -> Any:
+    """log e by what is known of its factors or terms, None if that is too little."""
+    if type(e) in _LOGARITHMS:
+        return _LOGARITHMS[type(e)](e.args[0])
+    if e.is_Pow:
+        inner = _logarithm(e.base)
+        return e.exp * (sp.log(e.base) if inner is None else inner) if e.base.is_positive else None
+    if e.is_Mul:
+        return _logarithm_of_product(e)
+    return _logarithm_of_sum(e) if e.is_Add and any(map(_overflows, e.args)) else None
+
+
+def _logarithm_of_sum(e: Any) -> Any:
+    """log(A + B) = log A + Softplus(log B − log A), where A is all that no more is known of than that it is positive."""
+    logarithms = [(term, _logarithm(term)) for term in e.args]
+    known = [found for _, found in logarithms if found is not None]
+    rest = sp.Add(*(term for term, found in logarithms if found is None))
+    if not (rest == 0 or rest.is_positive) or len(known) > _MOST_TERMS:
+        return None
+    total = known.pop(0) if rest == 0 else sp.log(rest)
+    for term in known:
+        total += Softplus(term - total)
+    return total
+
+
+def _logarithm_of_product(e: Any) -> Any:
+    """log of each factor; −log ½erfc, the only negative one that is known, has one of its own."""
+    number, product = e.as_coeff_Mul()
+    total, known = sp.log(abs(number)), False
+    for factor in sp.Mul.make_args(product):
+        if number.is_negative and isinstance(factor, LogHalfErrorComplement):
+            number, inner = -number, LogMinusLogHalfErrorComplement(factor.args[0])
+        else:
+            inner = _logarithm(factor)
+        known = known or inner is not None
+        if inner is None and not factor.is_positive:
+            return None
+        total += sp.log(factor) if inner is None else inner
+    return total if known and number.is_positive else None
+
+
+def _overflows(e: Any) -> bool:
+    """Whether a term may leave floats where the logarithm of a sum does not."""
+    return any(isinstance(f, sp.exp | sp.cosh) or (f.is_Pow and f.exp.is_negative) for f in sp.Mul.make_args(e))
+
+
 def _stable_log(argument: Any) -> Any:
-    """log of what _stable_pow leaves, without 1 + or 1 − what is below rounding; of products of sigmoids one by one."""
-    argument = _stable_mul(argument) if argument.is_Mul else argument
-    number, product = argument.as_coeff_Mul()
-    factors = [f.as_base_exp() for f in sp.Mul.make_args(product)]
-    if number.is_positive and all(isinstance(base, LogisticSigmoid) and power.is_positive for base, power in factors):
-        return sp.log(number) + sp.Add(*(-power * Softplus(-base.args[0]) for base, power in factors))
-    inner = _one_plus_exp(argument)
-    if inner is not None:
-        return Softplus(inner)
-    if isinstance(argument, sp.cosh):
-        return LogCosh(argument.args[0])
-    if (sigmoid := _as_sigmoid(argument)) and sigmoid[0].is_positive:
-        return sp.log(sigmoid[0]) - Softplus(-sigmoid[1])
-    constant, rest = argument.as_coeff_Add()
-    weight, factor = rest.as_coeff_Mul()
-    if constant == 0 and weight > 0 and isinstance(factor, sp.erfc):
-        return sp.log(2 * weight) + LogHalfErrorComplement(factor.args[0])
-    if constant > 0 and isinstance(factor, sp.erf) and abs(weight) == constant:
-        return sp.log(2 * constant) + LogHalfErrorComplement(-factor.args[0] if weight > 0 else factor.args[0])
-    if constant > 0 and isinstance(factor, sp.erfc) and 2 * weight == -constant:
-        # 2 − erfc(u), as SymPy writes erfc(−u)
-        return sp.log(-2 * weight) + LogHalfErrorComplement(-factor.args[0])
-    if constant > 0 and weight > 0 and _is_exp(factor) and factor.args[0].free_symbols:
-        # log(c + k e^v), as softplus of softplus is.
-        return sp.log(constant) + Softplus(factor.args[0] + sp.log(weight / constant))
-    return sp.log(argument)
+    found = _logarithm(argument)
+    return sp.log(argument) if found is None else found
 
 
 def stabilise(expr: sp.Expr) -> sp.Expr:
@@ -185,9 +252,10 @@ def stabilise(expr: sp.Expr) -> sp.Expr:
         result = result.replace(lambda e: e.is_Mul, _one_exponential)
     result = result.replace(lambda e: e.is_Mul and e.has(sp.sinh), _hyperbolic)
     result = result.replace(lambda e: e.is_Pow and not _is_exp(e), _stable_pow)
-    result = result.replace(sp.log, _stable_log)
+    result = result.replace(sp.erfc, ErrorComplement)
     result = result.replace(lambda e: e.is_Mul, _stable_mul)
     result = result.replace(lambda e: e.is_Add, _stable_add)
+    result = result.replace(sp.log, _stable_log)
     return result.replace(sp.tanh, StableTanh)
 
 
@@ -198,6 +266,8 @@ def mpmath_callable(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[Any], Any]:
 
 # Values beyond a float64 formula after which the time of all is foretold, and seconds from which on a warning says so.
 FEW_BY_DIGITS, SLOW_BY_DIGITS = 100, 5.0
+# A little more than the logarithm of float64's largest number.
+_LARGEST_LOGARITHM = 710.0
 # e^{200000} is beyond any float64 that comes back from it by digits the fallback has, and its sine still costs little.
 _LARGEST_EXPONENT = 200_000
 
@@ -210,6 +280,7 @@ def numpy_callable(expr: sp.Expr, symbol: sp.Symbol) -> FloatFunction:
     """
     compiled = compile_expression(symbol, in_floats(expr), modules=[NUMPY_FUNCTIONS, "numpy"], cse=True)
     slow: list[Callable[[Any], Any]] = []
+    surely: list[FloatFunction] = []
 
     def call(values: np.ndarray) -> np.ndarray:
         values = np.asarray(values, dtype=np.float64)
@@ -225,11 +296,32 @@ def numpy_callable(expr: sp.Expr, symbol: sp.Symbol) -> FloatFunction:
         bad = ~np.isfinite(result) & np.isfinite(values)
         if bad.any():
             if not slow:
-                slow.append(_overflowing(expr, symbol))
+                slow.append(guarded_callable(expr, symbol))
+                surely.append(_infinite(expr, symbol))
             result = result.copy()
             unique, back = np.unique(values[bad], return_inverse=True)
-            result[bad] = np.array(_one_by_one(slow[0], unique, expr))[back]
+            found = surely[0](unique)
+            small = np.isnan(found)
+            found[small] = _one_by_one(slow[0], unique[small], expr)
+            result[bad] = found[back]
         return result
+
+    return call
+
+
+def _infinite(expr: sp.Expr, symbol: sp.Symbol) -> FloatFunction:
+    """±∞ where the logarithm of a product shows that it is beyond float64, else NaN: digits take long to say so."""
+    number, product = expr.as_coeff_Mul()
+    logarithm = _logarithm(product) if product.has(symbol) else None
+    if logarithm is None:
+        return lambda values: np.full(values.shape, np.nan)
+    size = compile_expression(symbol, in_floats(logarithm), modules=[NUMPY_FUNCTIONS, "numpy"], cse=True)
+
+    def call(values: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.where(
+                size(values) > _LARGEST_LOGARITHM - math.log(abs(number)), math.copysign(np.inf, number), np.nan
+            )
 
     return call
 
@@ -260,13 +352,13 @@ def in_floats(expr: sp.Expr) -> sp.Expr:
     return expr.xreplace({n: sp.Float(n, 17) for n in large})
 
 
-def _overflowing(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[Any], Any]:
+def guarded_callable(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[Any], Any]:
     """As :func:`mpmath_callable`, but what is far beyond float64 on the way raises OverflowError: it would fill the memory."""
-    power = sp.Function("overflowing_power")
+    power = sp.Function("guarded_power")
     guarded = plain(expr).replace(lambda e: e.is_Pow and bool(e.exp.free_symbols), lambda e: power(*e.as_base_exp()))
     functions = {
         "exp": _exp,
-        "overflowing_power": lambda a, b: a**b if a in (0, 1) else _exp(b * mpmath.log(a)),
+        "guarded_power": lambda a, b: a**b if a in (0, 1) else _exp(b * mpmath.log(a)),
         "erf": _bounded(mpmath.erf, 1),
         "erfc": _bounded(mpmath.erfc, 0),
     }

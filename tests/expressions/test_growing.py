@@ -8,7 +8,7 @@ import sympy as sp
 
 import kernelcalc as kc
 from kernelcalc.expressions.atoms import x
-from kernelcalc.expressions.growing import growth_rate
+from kernelcalc.expressions.growing import growth_rate, least_rates
 
 # α of e^{αx²}, but for slower factors
 RATES = {
@@ -41,3 +41,23 @@ def test_only_the_outer_pieces_count():
     # 1/(x − 3) has its pole where the other piece is
     assert growth_rate((1 / (x - 3), x), (sp.Integer(2),)) == 0
     assert growth_rate((1 / (x - 3), x), (sp.Integer(4),)) == math.inf
+
+
+# α on the left and on the right of |f| ≥ A e^{αx² − B|x|}, −∞ where the rules show none
+RECIPROCALS = {
+    "1/erfc(x/10)": (0, 1 / 100), "1/Phi(x)": (1 / 2, 0), "sqrt(1/Phi(x))": (1 / 4, 0), "1/log(Phi(x/5))": (-math.inf, 1 / 50),
+    "1/(1-Phi(x)^2)": (0, 1 / 2), "1/(1-erf(x)^2)": (1, 1), "1/log(1-Phi(x))": (1 / 2, -math.inf), "exp(-x)/erfc(x)": (0, 1),
+    "1/(1+erfc(x))": (0, 0), "1/log(sigmoid(x))": (-math.inf, -math.inf), "1/(1-sigmoid(x)^2)": (0, 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "rates"), RECIPROCALS.items(), ids=RECIPROCALS)
+def test_reciprocals_of_tails_grow(text, rates):
+    form = kc.Activation(text).form
+    assert least_rates(form.pieces, form.breaks) == pytest.approx(rates, rel=1e-14)
+    call = sp.lambdify(x, form.pieces[0], ["mpmath"])
+    with mp.workdps(3000):
+        for at, rate in zip((-60, 60), rates, strict=True):
+            assert rate == -math.inf or mp.log(abs(call(mp.mpf(at)))) == pytest.approx(
+                rate * at**2, abs=2 * abs(at) + 10
+            )

@@ -12,6 +12,7 @@ import sympy as sp
 from scipy.special import log_ndtr
 
 import kernelcalc as kc
+from kernelcalc.activations.features import compiled
 from kernelcalc.errors import ExpressionError, SlowMethodWarning
 from kernelcalc.expressions import stable
 from kernelcalc.expressions.functions import NUMPY_FUNCTIONS
@@ -145,12 +146,21 @@ def test_a_point_far_out_makes_the_kernels_of_sech_no_slower(recwarn: pytest.War
 def test_functions_of_single_precision_stay_so() -> None:
     """Their rounding is how cancelling sums are noticed: in double precision there would seem to be none."""
     values = np.linspace(-3, 3, 5, dtype=np.float32)
-    for name in ("LogCosh", "LogHalfErrorComplement", "Softplus", "ErrorComplement", "ErrorRatio", "ExpMinusOne"):
+    for name in (
+        "LogCosh",
+        "LogHalfErrorComplement",
+        "Softplus",
+        "ErrorComplement",
+        "ErrorRatio",
+        "ExpMinusOne",
+        "LogSoftplus",
+    ):
         assert NUMPY_FUNCTIONS[name](values).dtype == np.float32
 
 
 # text: what it is, without a sum that cancels
-OF_SIGMOIDS = {
+tail = mpmath.erfc
+FAR_OUT = {
     "log(sigmoid(x))": lambda x: -mpmath.log1p(mpmath.exp(-x)),
     "log(3*sigmoid(x)^2)": lambda x: mpmath.log(3) - 2 * mpmath.log1p(mpmath.exp(-x)),
     "log(1 - sigmoid(x))": lambda x: -mpmath.log1p(mpmath.exp(x)),
@@ -159,15 +169,28 @@ OF_SIGMOIDS = {
     "log(-log(sigmoid(x)))": lambda x: mpmath.log(mpmath.log1p(mpmath.exp(-x))),
     "1 - tanh(x - 1)": lambda x: 2 / (1 + mpmath.exp(2 * x - 2)),
     "sqrt(5 - 5*sigmoid(2*x))": lambda x: mpmath.sqrt(5 / (1 + mpmath.exp(2 * x))),
+    "(1 - sigmoid(x)^3)^0.1": lambda x: (
+        ((1 + (s := 1 / (1 + mpmath.exp(-x))) + s**2) / (1 + mpmath.exp(x))) ** mpf("0.1")
+    ),
+    "log(1 - tanh(x)^4)": lambda x: mpmath.log(1 + mpmath.tanh(x) ** 2) - 2 * mpmath.log(mpmath.cosh(x)),
+    "log(-log(Phi(x/8)))": lambda x: mpmath.log(-mpmath.log1p(-tail(x / mpmath.sqrt(128)) / 2)),
+    "log(1 - Phi(x/8)^2)": lambda x: mpmath.log((t := tail(x / mpmath.sqrt(128)) / 2) * (2 - t)),
+    "sqrt(1 - erf(x/20)^2)": lambda x: mpmath.sqrt(tail(x / 20) * tail(-x / 20)),
+    "log(1 - erf(x/20)^2)": lambda x: mpmath.log(tail(x / 20) * tail(-x / 20)),
+    "log(1 + 1/erfc(x/20))": lambda x: mpmath.log1p(1 / tail(x / 20)),
+    "log(exp(5*x) + exp(-3*x) + x^2 + 1)": lambda x: mpmath.log(mpmath.exp(5 * x) + mpmath.exp(-3 * x) + x**2 + 1),
+    "log(1 + 1/softplus(5*x))": lambda x: mpmath.log1p(1 / mpmath.log1p(mpmath.exp(5 * x))),
 }
 
 
-@pytest.mark.parametrize("text", OF_SIGMOIDS)
-def test_sigmoids_far_out(text: str) -> None:
+@pytest.mark.parametrize("text", FAR_OUT)
+def test_sums_that_vanish_or_overflow_far_out(text: str) -> None:
     act, x = kc.Activation(text), np.array([-300.0, -38.0, -20.0, -1.0, 0.0, 0.5, 17.0, 36.5, 40.0, 300.0])
-    with mpmath.workdps(300):
-        right = [float(OF_SIGMOIDS[text](mpmath.mpf(v))) for v in x]
-        slopes = [float(mpmath.diff(OF_SIGMOIDS[text], mpmath.mpf(v))) for v in x]
-    # rounding of the argument is multiplied by the argument
-    assert act(x) == pytest.approx(right, rel=5e-16 * 300, abs=1e-300)
-    assert act.derivative(1)(x) == pytest.approx(slopes, rel=5e-16 * 600, abs=1e-300)
+    with mpmath.workdps(800):
+        right = [float(FAR_OUT[text](mpmath.mpf(v))) for v in x]
+        slopes = [float(mpmath.diff(FAR_OUT[text], mpmath.mpf(v))) for v in x]
+    # 1 + what is small on the other side has the rounding of 1
+    smallest = 4e-16 if text in ("(1 - sigmoid(x)^3)^0.1", "log(1 - Phi(x/8)^2)") else 1e-300
+    # by the formula itself, not by digits one by one; rounding of the argument is multiplied by the argument or its square
+    assert compiled(act.form.stable[0])(x) == pytest.approx(right, rel=5e-16 * 600, abs=smallest)
+    assert compiled(act.derivative(1).form.stable[0])(x) == pytest.approx(slopes, rel=5e-16 * 2000, abs=smallest)

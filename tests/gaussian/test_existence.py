@@ -22,6 +22,10 @@ from kernelcalc.gaussian.existence import surely_infinite
         ("tanh(x)^2*cosh(x^2/3)", "exp(x^2/3)*arctan(x)", (1.0, 1.0, -1.0)),
         # log x is positive where that piece begins
         ("log(max(x,1))+exp(max(x,0)^2)", "1", (1.0, 1.0, 0.0)),
+        # reciprocals of tails grow as e^{x²} and e^{x²/2}
+        ("1/erfc(x)", "1", (0.6, 1.0, 0.0)),
+        ("1/Phi(x)", "1/Phi(x)", (0.8, 0.8, 0.3)),
+        ("1/log(Phi(x))", "tanh(x)", (25.0, 1.0, 0.0)),
     ],
 )
 def test_growth_is_refused_without_a_look_at_values(monkeypatch, f, g, cov, dps):

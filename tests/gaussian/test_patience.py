@@ -10,7 +10,7 @@ import pytest
 import kernelcalc as kc
 from kernelcalc import patience
 from kernelcalc.activations.activation import Activation
-from kernelcalc.errors import SlowMethodWarning
+from kernelcalc.errors import PrecisionWarning, SlowMethodWarning
 from kernelcalc.gaussian.covariance import make_covariance
 from kernelcalc.gaussian.floats.nested import nested
 
@@ -148,3 +148,28 @@ def test_exponentials_of_logarithms_are_no_sums_to_a_high_power(w, a):
         right = float(mpmath.quad(height, [-60, -15, -4, 0, 4, 15, 60]))
     assert abs(found.value - right) <= found.error + 2e-16 * w * right
     assert found.error < 1e-10 * right
+
+
+@pytest.mark.parametrize(("w", "a", "rho"), [(9000.0, 0.3, 0.5), (9000.0, 0.3, 0.0), (20000.0, 0.7, -0.7)])
+def test_exponentials_of_logarithms_of_polynomials_are_no_huge_powers(w, a, rho):
+    """e^{−w|log(1 + x²) − a|} is (1 + x²)^{±w} beside its kinks, which overflows. By t = w (log(1 + x²) − a) on each side."""
+    nodes, weights = np.polynomial.legendre.leggauss(20)
+    edges = np.array([0.0, 1, 2, 4, 8, 16, 32, 64])
+    edges = np.concatenate([-edges[:0:-1], edges])
+    t = ((edges[1:] + edges[:-1])[:, None] + np.diff(edges)[:, None] * nodes).ravel() / 2
+    place = np.sqrt(np.expm1(a + t / w))
+    weight = (np.diff(edges)[:, None] / 2 * weights).ravel() * np.exp(-abs(t)) * (1 + place**2) / (2 * place * w)
+    square, products = place**2, np.multiply.outer(place, place)
+    right = sum(
+        weight
+        @ np.exp(-(np.add.outer(square, square) - 2 * sign * rho * products) / (2 * (1 - rho**2)))
+        @ weight
+        * (2 / (2 * np.pi * np.sqrt(1 - rho**2)))
+        for sign in (1, -1)
+    )
+    text = f"exp(-abs({w}*(log(1 + x^2) - {a})))"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrecisionWarning)
+        found = kc.gaussian_expectation(text, text, 1, 1, rho, full_output=True)
+    assert abs(found.value - right) <= found.error + 2e-16 * w * right
+    assert found.error < 1e-5 * right
