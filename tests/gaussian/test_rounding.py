@@ -204,21 +204,21 @@ def test_powers_of_constants_of_own_functions():
 @pytest.mark.parametrize(
     ("text", "of"),
     [
-        ("(1 - sigmoid(x)^2)^0.1", lambda v: v**0.1),
-        ("1/(1 - log(1 - sigmoid(x)^2))", lambda v: 1 / (1 - np.log(v))),
-        ("sin(log(1 - sigmoid(x)^2)/9)", lambda v: np.sin(np.log(v) / 9)),
-        ("1/(1 + (1 - sigmoid(x)^2)^0.25)", lambda v: 1 / (1 + v**0.25)),
-        ("(1 - sigmoid(x)^2)^(-0.1)", lambda v: v**-0.1),
-        ("1/(1 + 1e-15/(1 - sigmoid(x)^2))", lambda v: 1 / (1 + 1e-15 / v)),
+        ("(1 - sigmoid(x)*sigmoid(x+1))^0.1", lambda v: v**0.1),
+        ("1/(1 - log(1 - sigmoid(x)*sigmoid(x+1)))", lambda v: 1 / (1 - np.log(v))),
+        ("sin(log(1 - sigmoid(x)*sigmoid(x+1))/9)", lambda v: np.sin(np.log(v) / 9)),
+        ("1/(1 + (1 - sigmoid(x)*sigmoid(x+1))^0.25)", lambda v: 1 / (1 + v**0.25)),
+        ("(1 - sigmoid(x)*sigmoid(x+1))^(-0.1)", lambda v: v**-0.1),
+        ("1/(1 + 1e-15/(1 - sigmoid(x)*sigmoid(x+1)))", lambda v: 1 / (1 + 1e-15 / v)),
     ],
 )
 def test_roots_logarithms_and_reciprocals_of_what_cancels_to_nothing_state_it(text, of):
-    """1 − s² is 0 or its last bit beyond 36, where the slopes of what follows are infinite. By (1 − s)(1 + s)."""
+    """1 − st is 0 or its last bit beyond 36, where the slopes of what follows are infinite. By (1 − s) + s (1 − t)."""
     nodes, weights = np.polynomial.legendre.leggauss(24)
     edges = np.linspace(-9, 9, 145)
     z = ((edges[1:] + edges[:-1])[:, None] + np.diff(edges)[:, None] * nodes) / 2
     weight = np.diff(edges)[:, None] / 2 * weights * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-    right = (weight * of(expit(-20 * z) * (1 + expit(20 * z)))).sum()
+    right = (weight * of(expit(-20 * z) + expit(20 * z) * expit(-20 * z - 1))).sum()
     with pytest.warns(PrecisionWarning):
         found = kc.gaussian_expectation(text, "1", 400, 1, 0, full_output=True)
     assert abs(found.value - right) <= found.error
