@@ -120,7 +120,7 @@ def floats(values: ArrayLike, what: str, expected: str) -> Array:
     except OverflowError as error:
         raise InputError(f"{what}, numbers below 1.8e308", "a larger one") from error
     except (TypeError, ValueError) as error:
-        raise InputError(f"{what}, {expected}", f"{type(values).__name__}: {error}") from error
+        raise InputError(f"{what}, {expected}", type(values).__name__) from error
 
 
 def finite(values: ArrayLike, what: str) -> Array:

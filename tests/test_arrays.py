@@ -78,13 +78,6 @@ def test_lists() -> None:
     np.testing.assert_array_equal(plain([Tensor(X[0], False), X[1]], "X"), X[:2])
 
 
-def test_what_is_no_number_is_shown() -> None:
-    with pytest.raises(
-        InputError, match="expected points, numbers, got ndarray: could not convert string to float: 'a'"
-    ):
-        kc.datasets.load(np.array([[1, "a"]], dtype=object))
-
-
 def test_images_are_refused_with_the_way_to_flatten_them() -> None:
     for shape in ((3, 4, 4), (3, 4, 4, 1), (1, 2, 3)):
         with pytest.raises(ShapeError, match=r"X\.reshape\(len\(X\), -1\)"):
