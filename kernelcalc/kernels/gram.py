@@ -49,7 +49,7 @@ from kernelcalc.kernels.layer import UNITY, ZERO, Scales
 from kernelcalc.kernels.layers import Dense, Layer
 from kernelcalc.kernels.network import Network
 from kernelcalc.kernels.point_blocks import Block, CorrelationBlock, PointBlock, Prepared, Source, TriangleBlock
-from kernelcalc.kernels.points import LARGEST_GROWTH, Points, check_variances
+from kernelcalc.kernels.points import Points, check_variances
 from kernelcalc.kernels.sphere import CorrelationTable, correlation_table, one_norm
 from kernelcalc.kernels.state import KERNELS, DiagonalKernels, PairKernels, turned, with_transposes
 from kernelcalc.machine import keep_freed_memory, one_blas_thread
@@ -177,7 +177,7 @@ class Fold:
             step.prepared = Prepared(
                 expectations=LayerExpectations(act, q, qp, step.orders, compiled=compiled),
                 small_angles=small_angles,
-                chaotic=growth > LARGEST_GROWTH,
+                growth=growth,
             )
         return found
 

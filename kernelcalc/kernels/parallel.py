@@ -15,6 +15,7 @@ from kernelcalc.expressions.exact import evaluate, in_algebra
 from kernelcalc.gaussian.covariance import Covariance
 from kernelcalc.gaussian.floats import kinds as combination
 from kernelcalc.gaussian.floats.mesh import mesh_rule
+from kernelcalc.gaussian.floats.nodes import Z_MAX, panels
 from kernelcalc.gaussian.symmetry import symmetry
 from kernelcalc.kernels.layer import Scales
 from kernelcalc.kernels.points import Places
@@ -23,13 +24,15 @@ from kernelcalc.machine import MULTIPRECISION
 # The expectations of kinked functions bend like √(1 − ρ²) near ρ = ±1; below this qq' − c², relative to qq', the rounding of
 # c would show there beyond 1e-12.
 ROUNDING_SHOWS = 1e-8
-# Where the layer between has a kink itself and no exact algebra, its kink costs √det of the difference's digits.
-NEARER_PARALLEL = 1e-12
 REFINE_DIGITS = 40
 # A third derivative that changes a difference by less than this leaves the fifth below rounding.
 _SLIGHTLY_BENT = 1e-7
+# (q − q')² over qq' − c² up to which a quadrature loses no more than two digits.
+_MOST_CANCELLED = 100.0
 # Rows of a quadrature done at once, its nodes a panel, and its nodes across the difference.
 ROWS, PANEL, ACROSS = 32, 24, 12
+# Multiples of what b differs by from ρa within which it has a kink between, or not; widest panel across it.
+_ZONES, _WIDEST_ACROSS = np.array([0.0, 1.0, 2.0, 4.0, 8.0, Z_MAX]), 3.0
 
 
 def refined(
@@ -54,8 +57,7 @@ def refined(
     """
     sigma_w2, beta2 = scales.weight, scales.bias
     weights = _homogeneous(act)
-    exact = weights is None and act.smoothness < 1 and in_algebra(act.expr)
-    bound = 1 / 8 if weights is not None else ROUNDING_SHOWS if exact or act.smoothness >= 1 else NEARER_PARALLEL
+    bound = 1 / 8 if weights is not None else ROUNDING_SHOWS
     near = cov.det < max(bound, least) * (cov.q * cov.qp)
     if same is not None:
         near[same] = False
@@ -74,16 +76,31 @@ def refined(
     if weights is not None:
         det = homogeneous_determinant(weights, part, sigma_w2, beta2)
         gap = sigma_w2 * (weights[0] ** 2 + weights[1] ** 2) * gap
-    elif exact:
-        det, gap = exact_determinant(act, part, sigma_w2, beta2)
     else:
-        det, gap = difference_determinant(act, part, later, sigma_w2, beta2)
+        det, gap = _of_others(act, part, later, sigma_w2, beta2)
     cov.det[near] = det
     # of c and qq' − c² the former has the rounding of all layers before, which grows where these come apart
     c, gaps = cov.c.copy(), np.full(near.shape, np.nan)
     c[near] = np.copysign(np.sqrt(np.maximum(later[0] * later[1] - det, 0.0)), c[near])
     gaps[near] = gap
     return replace(cov, c=c, gap=gaps)
+
+
+def _of_others(
+    act: Activation, cov: Covariance, later: tuple[np.ndarray, np.ndarray], sigma_w2: float, beta2: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """qq' − c² and q − q' of the next layer where σ is not homogeneous: by quadrature, or where that does not do exactly."""
+    exact = act.smoothness < 1 and in_algebra(act.expr)
+    if exact and not all(piece.is_polynomial() for piece in act.form.pieces):
+        # what lies between its kinks may vary within what a and b differ by
+        return exact_determinant(act, cov, sigma_w2, beta2)
+    det, gap = difference_determinant(act, cov, later, sigma_w2, beta2)
+    if exact:
+        # of parallel points of different lengths: the difference is none
+        cancelled = ~(gap**2 <= _MOST_CANCELLED * det)
+        if cancelled.any():
+            det[cancelled], gap[cancelled] = exact_determinant(act, cov.take(cancelled), sigma_w2, beta2)
+    return det, gap
 
 
 def _homogeneous(act: Activation) -> tuple[float, float] | None:
@@ -142,41 +159,77 @@ def difference_determinant(
     .. math:: qq' - c^2 = \tfrac12 (q + q') D - \tfrac14 D^2 - \tfrac14 (q - q')^2, \qquad
         D = q + q' \mp 2c, \quad q - q' = σ_w^2 E[(σ(a) - σ(b))(σ(a) + σ(b))].
 
-    All terms are of second order in the difference of a and b, so none cancels. σ(a) − σ(b) of a smooth σ is taken by its
-    derivatives between nearly equal a and b, or would lose ε over the angle.
+    All terms are of second order in the difference of a and b, so none cancels. σ(a) − σ(b) is taken by derivatives between
+    nearly equal a and b without a kink between them, or would lose ε over the angle.
     """
-    nodes, density = np.polynomial.hermite_e.hermegauss(ACROSS)
-    density = density / np.sqrt(2 * np.pi)
     result, gap = np.empty(cov.c.shape), np.empty(cov.c.shape)
-    for start in range(0, result.size, ROWS):
-        rows = slice(start, start + ROWS)
+    kinks = np.array(act.kinks)
+    step = 1 if kinks.size else ROWS
+    for start in range(0, result.size, step):
+        rows = slice(start, start + step)
         q, c = cov.q[rows, None], cov.c[rows, None]
         std = np.sqrt(q)
-        z, weight, _ = mesh_rule(((act, std[:, 0], np.zeros(len(std))),), 1.0, PANEL)
-        weight = weight * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-        a = std * z
         # b given a; where a is 0, b is on its own
         slope = np.divide(c, q, out=np.zeros_like(q), where=q > 0)
         spread = np.divide(np.sqrt(cov.det[rows, None]), std, out=np.sqrt(cov.qp[rows, None]), where=std > 0)
-        across = spread[:, :, None] * nodes
+        a, weight, across, density = _nested_rule(act, std, slope, spread)
         b = (slope * a)[:, :, None] + across
         first, second = act(a)[:, :, None], act(b)
         # what σ makes of nearly opposite points is nearly opposite (odd), equal (even), or neither, and then not close
-        sign = np.where(np.einsum("rij,ri,j->r", first * second, weight, density) > 0, 1.0, -1.0)
+        sign = np.where(_mean(first * second, weight, density) > 0, 1.0, -1.0)
         second = sign[:, None, None] * second
         apart, together = first - second, first + second
-        if act.smoothness == math.inf:
-            # of opposite points −b is near a
-            turn = np.where((c[:, 0] < 0) & (symmetry(act) != 0), -1.0, 1.0)[:, None, None]
-            away = (_without_cancelling(cov, rows) * a)[:, :, None] - turn * across
-            known = (turn[:, 0, 0] < 0) | ((sign > 0) & (c[:, 0] > 0))
-            apart = np.where(known[:, None, None], _difference(act, turn * b, away, apart), apart)
-        wide = sigma_w2 * np.einsum("rij,ri,j->r", apart**2, weight, density)
+        # of opposite points −b is near a
+        turn = np.where((c[:, 0] < 0) & (symmetry(act) != 0), -1.0, 1.0)[:, None, None]
+        away = (_without_cancelling(cov, rows) * a)[:, :, None] - turn * across
+        known = ((turn[:, 0, 0] < 0) | ((sign > 0) & (c[:, 0] > 0)))[:, None, None]
+        if kinks.size:
+            known = known & (np.searchsorted(kinks, a)[:, :, None] == np.searchsorted(kinks, turn * b))
+        apart = np.where(known, _difference(act, turn * b, away, apart), apart)
+        wide = sigma_w2 * _mean(apart**2, weight, density)
         wide += np.where(sign > 0, 0.0, 4 * beta2)
-        gap[rows] = sigma_w2 * np.einsum("rij,ri,j->r", apart * together, weight, density)
+        gap[rows] = sigma_w2 * _mean(apart * together, weight, density)
         total = later[0][rows] + later[1][rows]
         result[rows] = total * wide / 2 - wide**2 / 4 - gap[rows] ** 2 / 4
     return result, gap
+
+
+def _nested_rule(
+    act: Activation, std: np.ndarray, slope: np.ndarray, spread: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Nodes a (R, n), b − ρa (R, n or 1, m) and their weights, split where either meets a kink; std and so on are (R, 1)."""
+    kinks = np.array(act.kinks)
+    near = None
+    if kinks.size:
+        # b meets its kinks near a = kink/ρ
+        steps = np.concatenate([_ZONES, -_ZONES[1:]])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            near = ((kinks[:, None] + spread[:, :, None] * steps) / (slope * std)[:, :, None]).reshape(len(std), -1)
+    z, weight, _ = mesh_rule(((act, std[:, 0], np.zeros(len(std))),), 1.0, PANEL, near)
+    weight = weight * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    if not kinks.size:
+        nodes, density = np.polynomial.hermite_e.hermegauss(ACROSS)
+        return (
+            std * z,
+            weight,
+            spread[:, :, None] * nodes,
+            np.broadcast_to(density / np.sqrt(2 * np.pi), (1, 1, ACROSS)),
+        )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        middle = slope * std * z
+        # of nearly parallel points no more than the two next to it are met
+        after = np.searchsorted(kinks, middle)
+        beside = kinks[np.clip(np.stack([after - 1, after], axis=2), 0, kinks.size - 1)]
+        met = np.nan_to_num((beside - middle[:, :, None]) / spread[:, :, None])
+    uniform = np.linspace(-Z_MAX, Z_MAX, math.ceil(2 * Z_MAX / _WIDEST_ACROSS) + 1)
+    edges = [np.broadcast_to(uniform, (*z.shape, uniform.size)), np.clip(met, -Z_MAX, Z_MAX)]
+    nodes, density = panels(np.sort(np.concatenate(edges, axis=2), axis=2), ACROSS)
+    return std * z, weight, spread[:, :, None] * nodes, density * np.exp(-(nodes**2) / 2) / np.sqrt(2 * np.pi)
+
+
+def _mean(values: np.ndarray, weight: np.ndarray, density: np.ndarray) -> np.ndarray:
+    """Over the nodes of a nested rule, (R,)."""
+    return np.asarray(((values * density).sum(axis=2) * weight).sum(axis=1))
 
 
 def _without_cancelling(cov: Covariance, rows: slice) -> np.ndarray:

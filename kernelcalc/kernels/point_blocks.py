@@ -21,18 +21,34 @@ from kernelcalc.gaussian.floats.layer import LayerExpectations
 from kernelcalc.kernels.blocks import Triangle, triangle
 from kernelcalc.kernels.fold import INPUT, Pairs, Step
 from kernelcalc.kernels.layer import Scales
-from kernelcalc.kernels.parallel import refined
-from kernelcalc.kernels.points import NEAR_PARALLEL, Places, first_covariance, with_equal_points
+from kernelcalc.kernels.parallel import ROUNDING_SHOWS, refined
+from kernelcalc.kernels.points import LARGEST_GROWTH, NEAR_PARALLEL, Places, first_covariance, with_equal_points
 from kernelcalc.kernels.state import DIAGONAL, DiagonalKernels, PairKernels, Spread
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared:
-    """What one nonlinearity needs for all pairs; whether it or a later one feels small angles, or all make them large."""
+    """What one nonlinearity needs for all pairs.
+
+    Attributes
+    ----------
+    expectations : LayerExpectations
+    small_angles : bool
+        Whether it or a later one feels the angle of nearly parallel points.
+    growth : float
+        By how much 1 − ρ² of these may grow in it and behind.
+    """
 
     expectations: LayerExpectations
     small_angles: bool
-    chaotic: bool
+    growth: float
+
+    @property
+    def refined_below(self) -> float:
+        """Of qq', the qq' − c² that is taken anew: rounding of c would grow beyond 1e-12, or its effect on angles would."""
+        if self.growth > LARGEST_GROWTH:
+            return NEAR_PARALLEL
+        return min(ROUNDING_SHOWS * self.growth, NEAR_PARALLEL) if self.small_angles else 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,9 +99,8 @@ class Block(Pairs):
         cov = Covariance(q=q, qp=qp, c=k.sigma, det=det)
         if close is not None:
             prepared = step.prepared
-            if isinstance(source, Source) and scales is not None and (prepared.small_angles or prepared.chaotic):
-                least = NEAR_PARALLEL if prepared.chaotic else 0.0
-                cov = refined(source.act, source.cov, cov, self.same, scales, least)
+            if isinstance(source, Source) and scales is not None and prepared.refined_below:
+                cov = refined(source.act, source.cov, cov, self.same, scales, prepared.refined_below)
             np.maximum(det, 0.0, out=det)
         return with_equal_points(cov, self.same)
 

@@ -208,3 +208,12 @@ def test_points_of_a_function_with_a_mean_that_layers_drive_apart(apart, more):
     found = net.kernels(np.concatenate([points, RNG.normal(size=(more, 2))]), only=("sigma", "theta"))
     assert abs(found.sigma[0, 1] - float(c)) < 2e-11 * float(q)
     assert abs(found.theta[0, 1] - float(theta)) < 2e-11 * found.theta[0, 0]
+
+
+def test_kinks_that_layers_drive_apart():
+    """By nested Gauss-Legendre rules in long double that carry q, q - q' and E(a - b)², the same with half the panels."""
+    points, diagonal = [[1, 0.5], [1 + 1e-4, 0.5]], 54326.67926141266
+    found = kc.MLP("tanh(2*abs(x))", depth=8, sigma_w=3, beta=0.125).kernels(points, only=("sigma", "theta"))
+    assert abs(found.sigma[0, 1] - 7.741857330173225) < 1e-13
+    assert abs(found.theta[0, 1] - 53153.31933126587) < 4e-11 * diagonal
+    assert found.theta[0, 0] == pytest.approx(diagonal, rel=1e-14)

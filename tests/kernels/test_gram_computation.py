@@ -58,12 +58,15 @@ def test_angles_that_grow_through_the_layers(monkeypatch):
     for data, count in (((X, None), 12), ((X, Z), 22)):
         seen.clear()
         found = KernelComputation(net, *data, ("sigma",)).fold().nonlinearities
-        assert [step.prepared.chaotic for step in found] == [True, True, False, False]
+        assert [step.prepared.refined_below for step in found] == [1e-4, 1e-4, 0, 0]
         assert seen == [count] * 4
         assert not any(step.prepared.small_angles for step in found)
     # a kink, and what comes before it
     found = KernelComputation(kc.MLP(["erf", "relu", "erf"], 4), X, None, ("sigma",)).fold().nonlinearities
     assert [step.prepared.small_angles for step in found] == [True, True, False]
+    # behind relu nothing feels an angle; before its angles, which are roots, half of the digits that 1 - ρ² has are wanted
+    found = KernelComputation(kc.MLP(["erf", "relu"], 3), X, None, ("sigma",)).fold().nonlinearities
+    assert [step.prepared.refined_below for step in found] == pytest.approx([1e-4, 1e-8 * 4499 / 67])
 
 
 def test_the_diagonals_wait_is_told(monkeypatch):

@@ -11,7 +11,6 @@ from kernelcalc.kernels import point_blocks as module
 from kernelcalc.kernels.fold import INPUT
 from kernelcalc.kernels.layer import Scales
 from kernelcalc.kernels.point_blocks import Block, CorrelationBlock, PointBlock, Prepared, Source, TriangleBlock
-from kernelcalc.kernels.points import NEAR_PARALLEL
 from kernelcalc.kernels.state import DiagonalKernels, PairKernels
 
 RNG = np.random.default_rng(8)
@@ -27,10 +26,10 @@ def exact(x, y):
     return Fraction(SCALES.weight) * dot / len(x) + Fraction(SCALES.bias)
 
 
-def step(x, xp, small_angles=False, chaotic=False):
+def step(x, xp, small_angles=False, growth=1.0):
     """Before a nonlinearity, with Σ of all rows and of all columns."""
     own = (DiagonalKernels(sigma=np.array([float(exact(p, p)) for p in points])) for points in (x, xp))
-    prepared = SimpleNamespace(small_angles=small_angles, chaotic=chaotic)
+    prepared = Prepared(expectations=None, small_angles=small_angles, growth=growth)
     return SimpleNamespace(diagonals=tuple(own), prepared=prepared, own_diagonal=False)
 
 
@@ -104,7 +103,7 @@ def test_behind_another_layer_equal_points_are_looked_for_once(which, monkeypatc
     first = list(blocks())[which]
     wanted = first.covariance(step(X, X), kernels(first, (INPUT, SCALES)))
     for origin in (None, ("what LayerNorm knows", SCALES)):
-        cov = block.covariance(step(X, X, True, True), kernels(block, origin))
+        cov = block.covariance(step(X, X, True, 1e9), kernels(block, origin))
         assert {tuple(place) for place in zip(*map(np.asarray, block.same), strict=True)} == {
             tuple(place) for place in zip(*map(np.asarray, first.same), strict=True)
         }
@@ -118,10 +117,10 @@ def test_behind_another_layer_equal_points_are_looked_for_once(which, monkeypatc
 
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize(
-    ("small_angles", "chaotic", "least"),
-    [(False, False, None), (True, False, 0.0), (False, True, NEAR_PARALLEL), (True, True, NEAR_PARALLEL)],
+    ("small_angles", "growth", "least"),
+    [(False, 4000.0, None), (True, 1.0, 1e-8), (True, 4000.0, 4e-5), (False, 5000.0, 1e-4), (True, 5000.0, 1e-4)],
 )
-def test_where_small_angles_are_felt_determinants_are_refined(monkeypatch, which, small_angles, chaotic, least):
+def test_where_small_angles_are_felt_determinants_are_refined(monkeypatch, which, small_angles, growth, least):
     block, seen = list(blocks())[which], []
 
     def refine(*given):
@@ -131,13 +130,13 @@ def test_where_small_angles_are_felt_determinants_are_refined(monkeypatch, which
 
     monkeypatch.setattr(module, "refined", refine)
     source = Source(act="an activation", cov="its covariance")
-    before = step(X, X, small_angles, chaotic)
+    before = step(X, X, small_angles, growth)
     cov = block.covariance(before, kernels(block, (source, SCALES)))
     if least is None:
         assert not seen
         return
     ((act, before_it, later, same, scales, bound),) = seen
-    assert (act, before_it, bound) == ("an activation", "its covariance", least)
+    assert (act, before_it, bound) == ("an activation", "its covariance", pytest.approx(least))
     assert same is block.same
     assert scales is SCALES
     assert later.q is cov.q
@@ -153,7 +152,7 @@ def test_correlations():
     """q² (1 − ρ)(1 + ρ) has all its digits, however near to 1 ρ is."""
     rho = np.array([0.5, 1.0, 1 - 2.0**-50, -1.0, -0.25])
     one = DiagonalKernels(sigma=np.array([3.0]))
-    before = SimpleNamespace(diagonals=(one, one), prepared=SimpleNamespace(small_angles=False, chaotic=False))
+    before = SimpleNamespace(diagonals=(one, one), prepared=Prepared(expectations=None, small_angles=False, growth=1.0))
     block = CorrelationBlock(rho)
     cov = block.covariance(before, PairKernels(origin=(INPUT, SCALES), sigma=3.0 * rho[None, :]))
     np.testing.assert_array_equal(cov.c, 3 * rho[None, :])
@@ -174,7 +173,7 @@ def test_a_block_of_no_kind_knows_no_points():
 
 
 def test_what_is_prepared_stays_as_it_was():
-    for kind, values in ((Prepared, ("expectations", "small_angles", "chaotic")), (Source, ("act", "cov"))):
+    for kind, values in ((Prepared, ("expectations", "small_angles", "growth")), (Source, ("act", "cov"))):
         one = kind(**dict.fromkeys(values, 1))
         assert one != kind(**dict.fromkeys(values, 1))
         with pytest.raises(FrozenInstanceError):

@@ -200,7 +200,10 @@ def _places(act: Activation) -> np.ndarray:
 
 
 def mesh_rule(
-    functions: tuple[tuple[Activation, np.ndarray, np.ndarray], ...], width: float, count: int
+    functions: tuple[tuple[Activation, np.ndarray, np.ndarray], ...],
+    width: float,
+    count: int,
+    more: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, list[Mesh]]:
     """Gauss–Legendre nodes z and weights (rows, n) that resolve every f(mean + std·z) of a row, and the functions' meshes.
 
@@ -214,6 +217,8 @@ def mesh_rule(
         Widest panel, in z.
     count : int
         Nodes a panel.
+    more : ndarray (rows, ...), optional
+        Places in z where panels end too.
     """
     rows = functions[0][1].size
     reach = Z_LAST if any(hidden_beyond(*function, TAIL_WITHIN).any() for function in functions) else Z_MAX
@@ -224,4 +229,6 @@ def mesh_rule(
         with np.errstate(divide="ignore", invalid="ignore"):
             z = (meshes[-1].edges[None, :] - mean[:, None]) / std[:, None]
         parts.append(np.where(np.isnan(z), reach, np.clip(z, -reach, reach)))
+    if more is not None:
+        parts.append(np.where(np.isnan(more), reach, np.clip(more, -reach, reach)))
     return *panels(np.sort(np.concatenate(parts, axis=1), axis=1), count), meshes
