@@ -30,6 +30,7 @@ from kernelcalc.expressions.atoms import Atom, NotInAlgebra, atoms_of, derivativ
 from kernelcalc.expressions.moments import PairCovariance, total_expectation
 from kernelcalc.expressions.numbers import MpmathNumbers, SympyNumbers
 from kernelcalc.expressions.parsing import to_sympy
+from kernelcalc.expressions.realform import real_form
 from kernelcalc.expressions.tidy import tidy
 from kernelcalc.expressions.zeros import simplified
 from kernelcalc.machine import MULTIPRECISION
@@ -114,7 +115,7 @@ def exact_expectation(
         det = _check_covariance(v1, v2, v12)
         slope = v12 / v1 if det == 0 and v1 != 0 and v2 != 0 else None
         numbers = SympyNumbers()
-        return tidy(total_expectation(fa, ga, PairCovariance(v1, v12, v2, slope), numbers))
+        return real_form(tidy(total_expectation(fa, ga, PairCovariance(v1, v12, v2, slope), numbers)))
     if v1 == v2 and v12 in (v1, -v1):
         return _symbolic(fa, ga, 1 if v12 == v1 else -1).subs(q, v1)
     if v12.is_zero:
@@ -132,7 +133,7 @@ def _symbolic(fa: tuple[Atom, ...], ga: tuple[Atom, ...], sign: int | None) -> s
         cov = PairCovariance(q, sp.S.Zero, qp)
     else:
         cov = PairCovariance(q, sign * q, q, sp.Integer(sign))
-    return tidy(total_expectation(fa, ga, cov, numbers))
+    return real_form(tidy(total_expectation(fa, ga, cov, numbers)))
 
 
 def evaluate(

@@ -180,6 +180,11 @@ def _half_erf(h: Any) -> Any:
 def binormal_cdf_float(h: ArrayLike, k: ArrayLike, rho: ArrayLike) -> NDArray[np.float64]:
     """Φ₂(h, k, ρ) in float64 with broadcasting, by :func:`scipy.special.owens_t`.
 
+    Raises
+    ------
+    InputError
+        Complex numbers.
+
     Examples
     --------
     >>> float(binormal_cdf_float(0.0, 0.0, 0.5).round(12))
@@ -187,6 +192,10 @@ def binormal_cdf_float(h: ArrayLike, k: ArrayLike, rho: ArrayLike) -> NDArray[np
     """
     from scipy.special import ndtr
 
+    if any(np.iscomplexobj(v) for v in (h, k, rho)):
+        raise InputError(
+            "real h, k, rho", "complex numbers", "waves times kinks have no float64 form: take kernels in numbers"
+        )
     h, k, rho = np.broadcast_arrays(*(np.asarray(v, dtype=float) for v in (h, k, rho)))
     sine = np.sqrt((1 - rho) * (1 + rho))
     # At ρ = ±1 the event is one half line.

@@ -196,6 +196,10 @@ def source(
         )
     if expr.has(BinormalCDF, OwensT) and language != "numpy":
         raise InputError(f"functions that {language} has", "bivariate normal probabilities", "use language='numpy'")
+    if expr.has(sp.erfi) and language != "numpy":
+        raise InputError(
+            f"functions that {language} has", "erfi, the error function of imaginary numbers", "use 'numpy'"
+        )
     names = {s: sp.Symbol(str(s).replace("'", "p")) for s in args}
     expr = expr.rewrite(OwensT) if expr.has(BinormalCDF) else expr
     # SymPy prints Max as what needs functools, in C as fmax
@@ -229,5 +233,13 @@ def _python(language: str) -> tuple[Callable[[sp.Expr], str], tuple[str, ...]]:
             }
         )
         return printer.doprint, ("jax", "jax.numpy")
-    printer = SciPyPrinter({"user_functions": {"OwensT": "scipy.special.owens_t", "maximum": "numpy.maximum"}})
+    printer = SciPyPrinter(
+        {
+            "user_functions": {
+                "OwensT": "scipy.special.owens_t",
+                "erfi": "scipy.special.erfi",
+                "maximum": "numpy.maximum",
+            }
+        }
+    )
     return printer.doprint, ("numpy", "scipy.special")

@@ -298,7 +298,11 @@ def expectation(f: Any, g: Any, orders: tuple[int, int], covariance: Covariance)
         The expectation is infinite or undefined.
     """
     try:
-        return algebra.exact_expectation(f.expr, g.expr, *covariance, orders=orders)
+        value = algebra.exact_expectation(f.expr, g.expr, *covariance, orders=orders)
+        # error functions of complex numbers: no code computes with them, nor do roots of them
+        if value.has(sp.I):
+            raise NotInAlgebra(f"no real closed form: {value}")
+        return value
     except NotInAlgebra:
         left, right = (sp.diff(heaviside_form(h.expr), x, k) for h, k in zip((f, g), orders, strict=True))
         return GaussianExpectation(left, right, *covariance)
