@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
+from kernelcalc.errors import PrecisionWarning, warn
 from kernelcalc.gaussian.floats.kinds import feels_small_angles, recognise
 from kernelcalc.gaussian.floats.layer import LayerExpectations, angle_growth, diagonal_expectations
+from kernelcalc.gaussian.floats.methods import GUARANTEE
 from kernelcalc.kernels.blocks import (
     COMPILED_SIDES,
     PAIRS_FOR_THEM,
@@ -167,16 +169,20 @@ class Fold:
         """The steps that cost expectations, prepared for all points."""
         self.take_diagonals(*self.diagonals)
         found = [one for step in self.steps for one in step.nonlinearities]
-        small_angles, growth = False, 1.0
+        small_angles, slopes, growth = False, False, 1.0
         for step in reversed(found):
             act = step.activation
             q, qp = (at.sigma for at in step.diagonals)
             small_angles = small_angles or feels_small_angles(act, float(max(q.max(), qp.max())))
-            growth = max(growth, 1.0) * angle_growth(act, q if q is qp else np.concatenate([q, qp]))
+            slopes = slopes or any(map(any, step.orders))
+            # a jump takes the root of 1 − ρ²
+            of_layer = angle_growth(act, q if q is qp else np.concatenate([q, qp])) if act.smoothness >= 0 else math.inf
+            growth = max(growth, 1.0) * of_layer
             compiled = compiling_pays(act, q.size * qp.size) if self._compiled is None else self._compiled
             step.prepared = Prepared(
                 expectations=LayerExpectations(act, q, qp, step.orders, compiled=compiled),
                 small_angles=small_angles,
+                slopes=slopes,
                 growth=growth,
             )
         return found
@@ -237,6 +243,7 @@ class KernelComputation:
         both = {id(side): side for side in (self.rows, self.columns)}.values()
         self._variances, *_ = (check_variances(first.sigma_w**2 * side.square + first.beta**2) for side in both)
         self._whole: TriangleBlock | None = None
+        self._rounded: list[float] = []
         shape = len(x), len(self.columns.x)
         self.matrix: Matrix = Matrix(shape=shape, symmetric=x2 is None, sides=sides_for(shape[0]))
 
@@ -280,6 +287,7 @@ class KernelComputation:
             every = fold.layers(block.gram(), block) if layers else (fold.final(block.gram(), block),)
             for output, kernels in zip(outputs, every, strict=True):
                 self._store(output, kernels, rows, columns)
+            self._rounded.append(block.rounded)
 
         every = [step.prepared.expectations for step in fold.nonlinearities]
         if self.matrix.symmetric and all(one.pair_by_pair for one in every):
@@ -290,7 +298,17 @@ class KernelComputation:
             for one in every:
                 one.focus(*panel)
             self.matrix.every_block(work, panel)
+        self._warn_of_rounding(len(every))
         return outputs
+
+    def _warn_of_rounding(self, count: int) -> None:
+        lost = count * max(self._rounded, default=0.0)
+        if lost > GUARANTEE:
+            warn(
+                f"points that are nearly parallel behind sums of branches or LayerNorm: relative error of their kernels up to "
+                f"{min(lost, 1.0):.0e}; leave out points that are nearly multiples of others, or dps= has more digits",
+                PrecisionWarning,
+            )
 
     def _one_block(self) -> dict[str, np.ndarray] | None:
         """Kernels of one set of points all pairs of which are a block; None where another way is needed."""

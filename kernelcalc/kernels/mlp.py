@@ -150,7 +150,8 @@ class Sequential(Network):
         -----
         PrecisionWarning
             If rounding may change kernels by more than 1e-10 of themselves, as those of networks with positions and several
-            nonlinearities with kinks where windows of two points are nearly parallel (angles between 1e-9 and 1e-5).
+            nonlinearities with kinks where windows of two points are nearly parallel (angles between 1e-9 and 1e-5), and of
+            residual and normalised networks with kinks or deep in chaos; what is said may be far above what there is.
 
         References
         ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kernelcalc.activations.activation import Activation
-from kernelcalc.arrays import AnyArray
+from kernelcalc.arrays import EPS, AnyArray
 from kernelcalc.gaussian.covariance import (
     ApartCovariance,
     ApartPoints,
@@ -35,12 +36,15 @@ class Prepared:
     expectations : LayerExpectations
     small_angles : bool
         Whether it or a later one feels the angle of nearly parallel points.
+    slopes : bool
+        Whether it or a later one is asked for derivatives.
     growth : float
-        By how much 1 − ρ² of these may grow in it and behind.
+        By how much 1 − ρ² of these may grow in it and behind; infinite before jumps.
     """
 
     expectations: LayerExpectations
     small_angles: bool
+    slopes: bool
     growth: float
 
     @property
@@ -49,6 +53,12 @@ class Prepared:
         if self.growth > LARGEST_GROWTH:
             return NEAR_PARALLEL
         return min(ROUNDING_SHOWS * self.growth, NEAR_PARALLEL) if self.small_angles else 0.0
+
+    def lost(self, apart: float) -> float:
+        """About what rounding of c does to kernels of points with this (qq' − c²)/qq', relatively, in each layer."""
+        apart = max(apart, EPS)
+        growth = min(self.growth, 1 / apart)
+        return EPS * (math.sqrt(growth / apart) if self.small_angles and self.slopes else growth)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,6 +74,8 @@ class Block(Pairs):
 
     same: Places = None
     looked: bool = False
+    # what rounding of c does where c has come another way than from a nonlinearity through weights alone
+    rounded: float = 0.0
     # rows of pairs that are points with themselves
     own: ClassVar[int] = 0
 
@@ -99,10 +111,20 @@ class Block(Pairs):
         cov = Covariance(q=q, qp=qp, c=k.sigma, det=det)
         if close is not None:
             prepared = step.prepared
-            if isinstance(source, Source) and scales is not None and prepared.refined_below:
+            if prepared.refined_below and isinstance(source, Source) and scales is not None:
                 cov = refined(source.act, source.cov, cov, self.same, scales, prepared.refined_below)
+            elif prepared.refined_below:
+                self._see(prepared, det, q * qp)
             np.maximum(det, 0.0, out=det)
         return with_equal_points(cov, self.same)
+
+    def _see(self, prepared: Prepared, det: np.ndarray, size: np.ndarray) -> None:
+        """Note what rounding does to the pairs nearest to parallel that are not equal."""
+        apart = np.divide(det, size, out=np.ones_like(det), where=size > 0)
+        if self.same is not None:
+            apart[self.same] = 1.0
+        if apart.min() < prepared.refined_below:
+            self.rounded = max(self.rounded, prepared.lost(float(apart.min())))
 
 
 class PointBlock(Block):

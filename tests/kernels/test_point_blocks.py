@@ -29,7 +29,7 @@ def exact(x, y):
 def step(x, xp, small_angles=False, growth=1.0):
     """Before a nonlinearity, with Σ of all rows and of all columns."""
     own = (DiagonalKernels(sigma=np.array([float(exact(p, p)) for p in points])) for points in (x, xp))
-    prepared = Prepared(expectations=None, small_angles=small_angles, growth=growth)
+    prepared = Prepared(expectations=None, small_angles=small_angles, slopes=True, growth=growth)
     return SimpleNamespace(diagonals=tuple(own), prepared=prepared, own_diagonal=False)
 
 
@@ -152,7 +152,9 @@ def test_correlations():
     """q² (1 − ρ)(1 + ρ) has all its digits, however near to 1 ρ is."""
     rho = np.array([0.5, 1.0, 1 - 2.0**-50, -1.0, -0.25])
     one = DiagonalKernels(sigma=np.array([3.0]))
-    before = SimpleNamespace(diagonals=(one, one), prepared=Prepared(expectations=None, small_angles=False, growth=1.0))
+    before = SimpleNamespace(
+        diagonals=(one, one), prepared=Prepared(expectations=None, small_angles=False, slopes=False, growth=1.0)
+    )
     block = CorrelationBlock(rho)
     cov = block.covariance(before, PairKernels(origin=(INPUT, SCALES), sigma=3.0 * rho[None, :]))
     np.testing.assert_array_equal(cov.c, 3 * rho[None, :])
@@ -173,7 +175,7 @@ def test_a_block_of_no_kind_knows_no_points():
 
 
 def test_what_is_prepared_stays_as_it_was():
-    for kind, values in ((Prepared, ("expectations", "small_angles", "growth")), (Source, ("act", "cov"))):
+    for kind, values in ((Prepared, ("expectations", "small_angles", "slopes", "growth")), (Source, ("act", "cov"))):
         one = kind(**dict.fromkeys(values, 1))
         assert one != kind(**dict.fromkeys(values, 1))
         with pytest.raises(FrozenInstanceError):
