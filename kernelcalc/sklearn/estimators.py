@@ -11,11 +11,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from kernelcalc.arguments import check_number, floats
+from kernelcalc.arguments import check_count, check_number, floats, random_generator
 from kernelcalc.arrays import AnyArray, Array, plain
 from kernelcalc.datasets.labels import label_vector
 from kernelcalc.errors import InputError
 from kernelcalc.kernels.mlp import MLP, Sequential
+from kernelcalc.kernels.network import check_network
 from kernelcalc.studies.heldout import class_shares, sampled_outputs
 from kernelcalc.studies.regression import pointwise_law
 from kernelcalc.training.losses import resolve_loss
@@ -52,8 +53,14 @@ class _WideNetwork(BaseEstimator):
         self.net, self.time, self.ridge, self.diag_reg = net, time, ridge, diag_reg
 
     def _keep(self, x: Array, targets: Array) -> None:
+        check_number("time", self.time, finite=False)
+        check_number("ridge", self.ridge)
+        check_number("diag_reg", self.diag_reg)
         net = self.activation if self.net is None and isinstance(self.activation, Sequential) else self.net
-        self.network_ = net or MLP(self.activation, depth=self.depth, sigma_w=self.sigma_w, beta=self.beta)
+        if net is None:
+            net = MLP(self.activation, depth=self.depth, sigma_w=self.sigma_w, beta=self.beta)
+        check_network(net)
+        self.network_ = net
         self.X_fit_, self.targets_ = x, targets
 
     def _law(self, X: Any, *, std: bool = True) -> tuple[Array, Any]:
@@ -103,7 +110,7 @@ class WideNetworkRegressor(RegressorMixin, _WideNetwork):
         Raises
         ------
         InputError
-            Targets that are no numbers; X with masked entries, or of dates.
+            Targets that are no numbers; X with masked entries, or of dates; other parameters that are none.
         """
         y = floats(y, "y", "numbers") if _kind(y) in "OTUSmM" else y
         x, targets = validate_data(self, _numbers(X), y, dtype=np.float64, multi_output=True, y_numeric=True)
@@ -199,8 +206,10 @@ class WideNetworkClassifier(ClassifierMixin, _WideNetwork):
         ------
         InputError
             A loss other than these two; for softmax a ridge, or a time that is negative or not finite. Numbers and text
-            mixed in the labels, missing labels, bytes; X with masked entries, or of dates.
+            mixed in the labels, missing labels, bytes; X with masked entries, or of dates; other parameters that are none.
         """
+        check_count("samples", self.samples, 2)
+        random_generator(self.random_state)
         if self.loss not in ("mse", "softmax"):
             raise InputError("loss 'mse' or 'softmax'", repr(self.loss))
         if self.loss == "softmax":

@@ -210,3 +210,23 @@ def test_what_is_masked_is_no_number(model):
     np.testing.assert_array_equal(fitted.predict(X), clone(model).fit(X, Y > 0).predict(X))
     with pytest.raises(InputError, match="masked"):
         fitted.predict(masked)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"ridge": -1}, "ridge"),
+        ({"diag_reg": np.nan}, "diag_reg"),
+        ({"time": -1}, "time"),
+        ({"net": 3}, "a network"),
+        ({"samples": 1}, "samples"),
+        ({"random_state": "q"}, "a seed"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+def test_parameters_are_refused_where_they_are_fitted(wrong, said):
+    with pytest.raises(InputError, match=said):
+        WideNetworkClassifier("erf", depth=2, **wrong).fit(X, Y > 0)
+    if wrong.keys() <= WideNetworkRegressor().get_params().keys():
+        with pytest.raises(InputError, match=said):
+            WideNetworkRegressor("erf", depth=2, **wrong).fit(X, Y)
