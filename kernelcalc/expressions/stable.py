@@ -78,8 +78,14 @@ def _stable_add(e: Any) -> Any:
     if sigmoid := _as_sigmoid(e):
         return sigmoid[0] * LogisticSigmoid(sigmoid[1])
     terms = list(sp.Add.make_args(rest))
-    for index, term in enumerate(terms):
-        coefficient, factor = term.as_coeff_Mul()
+    weights = [term.as_coeff_Mul() for term in terms]
+    if (
+        len(terms) > 1
+        and all(isinstance(f, sp.erf) for _, f in weights)
+        and sum(abs(w) for w, _ in weights) == abs(constant)
+    ):
+        return sp.Add(*(_stable_add(sp.sign(constant) * abs(w) + w * f) for w, f in weights))
+    for index, (coefficient, factor) in enumerate(weights):
         replaced = None
         if isinstance(factor, sp.erf) and abs(coefficient) == abs(constant):
             argument = factor.args[0]
@@ -194,7 +200,7 @@ def _logarithm(e: Any) -> Any:
         return e.exp * (sp.log(e.base) if inner is None else inner) if e.base.is_positive else None
     if e.is_Mul:
         return _logarithm_of_product(e)
-    return _logarithm_of_sum(e) if e.is_Add and any(map(_overflows, e.args)) else None
+    return _logarithm_of_sum(e) if e.is_Add else None
 
 
 def _logarithm_of_sum(e: Any) -> Any:
@@ -202,7 +208,8 @@ def _logarithm_of_sum(e: Any) -> Any:
     logarithms = [(term, _logarithm(term)) for term in e.args]
     known = [found for _, found in logarithms if found is not None]
     rest = sp.Add(*(term for term, found in logarithms if found is None))
-    if not (rest == 0 or rest.is_positive) or len(known) > _MOST_TERMS:
+    useful = rest == 0 or (rest.is_positive and any(map(_overflows, e.args)))
+    if not useful or len(known) > _MOST_TERMS:
         return None
     total = known.pop(0) if rest == 0 else sp.log(rest)
     for term in known:

@@ -177,6 +177,7 @@ FAR_OUT = {
     "log(1 - Phi(x/8)^2)": lambda x: mpmath.log((t := tail(x / mpmath.sqrt(128)) / 2) * (2 - t)),
     "sqrt(1 - erf(x/20)^2)": lambda x: mpmath.sqrt(tail(x / 20) * tail(-x / 20)),
     "log(1 - erf(x/20)^2)": lambda x: mpmath.log(tail(x / 20) * tail(-x / 20)),
+    "log(2 - erf(x/20) - Phi(x/8))": lambda x: mpmath.log(tail(x / 20) + tail(x / mpmath.sqrt(128)) / 2),
     "log(1 + 1/erfc(x/20))": lambda x: mpmath.log1p(1 / tail(x / 20)),
     "log(exp(5*x) + exp(-3*x) + x^2 + 1)": lambda x: mpmath.log(mpmath.exp(5 * x) + mpmath.exp(-3 * x) + x**2 + 1),
     "log(1 + 1/softplus(5*x))": lambda x: mpmath.log1p(1 / mpmath.log1p(mpmath.exp(5 * x))),
