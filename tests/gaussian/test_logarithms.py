@@ -27,6 +27,7 @@ FORMS = {
     "1/(1 - log(1 - sigmoid(x)^2))": lambda x: 1 / (1 + np.logaddexp(0, x) - np.log1p(expit(x))),
     "log(1 + 1/erfc(x))": lambda x: np.logaddexp(0, -np.log(2) - log_ndtr(-np.sqrt(2) * x)),
     "1/(1 + 1/erfc(x))": lambda x: erfc(x) / (1 + erfc(x)),
+    "log(2 - erf(x) - Phi(x))": lambda x: np.logaddexp(np.log(2) + log_ndtr(-np.sqrt(2) * x), log_ndtr(-x)),
     "log(exp(x) + x^2 + 1)": lambda x: np.logaddexp(x, np.log1p(x * x)),
 }
 
