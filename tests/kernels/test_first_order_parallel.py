@@ -86,3 +86,19 @@ def test_digits_that_no_precision_reaches_are_refused(monkeypatch):
     monkeypatch.setattr(gram, "_MOST_RAISES", 1)
     with pytest.raises(PrecisionError, match="working digits cancelled"):
         kc.finite_width(kc.MLP("relu", depth=3), [[1, 0.5], [1 + 1e-12, 0.5]], dps=12)
+
+
+@pytest.mark.parametrize("name", ["relu", "abs"])
+def test_limits_are_the_kernels(name):
+    """Σ and Θ of nearly parallel points keep the digits that the corrections lose."""
+    rng = np.random.default_rng(7)
+    x, step = rng.normal(size=(2, 4))
+    points = np.array([x, x + 1e-8 * step])
+    net = kc.MLP(name, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrecisionWarning)
+        found = kc.finite_width(net, points)
+    known = net.kernels(points, only=("sigma", "theta"), dps=30)
+    for kernel in ("sigma", "theta"):
+        exact = known[kernel].astype(float)
+        assert np.abs(found.array(f"{kernel}_limit") - exact).max() < 1e-14 * exact.max()

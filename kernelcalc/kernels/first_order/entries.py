@@ -40,6 +40,8 @@ HESSIAN_ENTRIES: dict[str, Callable[[State, int, int], Any]] = {
     "theta_with_phi": lambda s, x, y: s.own_covariance(("theta", x, x), ("phi", y, y)),
     "theta_with_other_phi": lambda s, x, y: s.covariance(("theta", x, x), ("phi", y, y)),
 }
+# Limits that the kernels' own computation has, in floats with more digits of nearly parallel points.
+OWN_LIMITS = {"sigma_limit": "sigma", "theta_limit": "theta"}
 READ = {**ENTRIES, **HESSIAN_ENTRIES}
 _WITH_TRANSPOSES = frozenset(
     {"phi", "phi_limit", "theta_with_phi", "theta_with_other_phi"}

@@ -11,9 +11,10 @@ import numpy as np
 from kernelcalc.arguments import flag
 from kernelcalc.arrays import AnyArray
 from kernelcalc.errors import InputError, UnknownNameError
-from kernelcalc.kernels.first_order.entries import ENTRIES, HESSIAN_ENTRIES
+from kernelcalc.kernels.first_order.entries import ENTRIES, HESSIAN_ENTRIES, OWN_LIMITS
 from kernelcalc.kernels.first_order.gram import Computation
 from kernelcalc.kernels.first_order.layers import hidden_layers
+from kernelcalc.kernels.gram import KernelComputation
 from kernelcalc.kernels.layers import Dense
 from kernelcalc.kernels.network import Network, positive_integer
 from kernelcalc.kernels.points import check_points
@@ -281,6 +282,10 @@ def finite_width(
     names = (*ENTRIES, *HESSIAN_ENTRIES) if flag("hessian", hessian) else tuple(ENTRIES)
     computation = Computation(first=first, hidden=hidden, x=x, names=names)
     store = computation.floats() if dps is None else computation.digits(dps)
+    limits = {name: kernel for name, kernel in OWN_LIMITS.items() if dps is None and name in store.arrays}
+    if limits:
+        (kernels,) = KernelComputation(net, x, None, tuple(limits.values())).run(layers=False)
+        store.arrays.update({name: kernels[kernel] for name, kernel in limits.items()})
     return FiniteWidth(
         network=net, relative_widths=tuple(map(float, relative_widths)), arrays=store.finished(), refused=store.refused
     )

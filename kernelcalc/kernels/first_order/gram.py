@@ -20,7 +20,7 @@ from kernelcalc.errors import DivergentExpectationError, KernelcalcError, Precis
 from kernelcalc.gaussian.digits.expectation import GUARD_DIGITS
 from kernelcalc.gaussian.floats.methods import GUARANTEE
 from kernelcalc.kernels.digits import DigitNumbers
-from kernelcalc.kernels.first_order.entries import Filled
+from kernelcalc.kernels.first_order.entries import OWN_LIMITS, Filled
 from kernelcalc.kernels.first_order.layers import Hidden, behind, first_state
 from kernelcalc.kernels.first_order.numbers import DigitExpectations, FloatExpectations, Rounding
 from kernelcalc.kernels.fold import Numbers
@@ -51,12 +51,12 @@ class Computation:
     names: Sequence[str]
 
     def floats(self) -> Filled:
-        """float64 arrays, with a PrecisionWarning where rounding may matter, and does."""
+        """float64 arrays, with a PrecisionWarning where rounding may matter, and does, but for the limits Σ and Θ."""
         rounding = Rounding()
         found = self._filled(rounding)
         if rounding.suspected:
             lost = self._lost(found, None if rounding.of_any_pair else _closest(self.x, found.arrays["sigma_limit"]))
-            worst = max(lost, key=lost.__getitem__, default="")
+            worst = max((name for name in lost if name not in OWN_LIMITS), key=lost.__getitem__, default="")
             if worst and not lost[worst] <= GUARANTEE:
                 much = (
                     f"up to {lost[worst]:.0e} of its largest entry"
