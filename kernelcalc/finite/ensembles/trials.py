@@ -239,7 +239,7 @@ def _computed(
         closing(stop),
     ):
         try:
-            yield from _as_finished(work, groups, pool)
+            yield from _as_finished(work, groups, pool, own=True)
         except BrokenProcessPool as error:
             raise WorkerError(
                 f"a worker process ended before its trial was done, killed for want of memory or otherwise; {_UNGUARDED}"
@@ -290,15 +290,35 @@ def _end_with_parent(stopped: Any) -> None:
 
 
 def _as_finished(
-    work: _Work, groups: list[dict[int, np.random.SeedSequence]], executor: Executor
+    work: _Work, groups: list[dict[int, np.random.SeedSequence]], executor: Executor, *, own: bool = False
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    futures = {executor.submit(work, list(group.values())): group for group in groups}
+    """Results as they come.
+
+    Of the ``own`` pool, whose workers end with it, nothing is cancelled: as it breaks it gives all that waits an exception,
+    and hangs at a cancelled one.
+    """
+    with _interrupts_held():
+        futures = {executor.submit(work, list(group.values())): group for group in groups}
     try:
         for future in as_completed(futures):
             yield from zip(futures[future], future.result(), strict=True)
     finally:
-        for future in futures:
-            future.cancel()
+        if not own:
+            for future in futures:
+                future.cancel()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """The keyboard's interrupt comes behind this; processes started inside, which are importing for a second, never get it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -388,3 +388,38 @@ def test_an_interrupt_does_not_wait_for_running_trials(tmp_path, path, to_all):
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert errors.count("Traceback") == 1, errors
     np.testing.assert_array_equal(run_trials(draw, 2, path=path)["value"], run_trials(draw, 2)["value"])
+
+
+IMPORTING = """
+import sys, time
+from functools import partial
+from pathlib import Path
+
+if __name__ == "__mp_main__":
+    (Path(sys.argv[1]) / "importing").touch()
+    time.sleep(0.5)
+
+def draw(weight, seed):
+    time.sleep(300)
+
+if __name__ == "__main__":
+    from kernelcalc.finite import run_trials
+    run_trials(partial(draw, bytes(10**6)), 60, workers=2)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_an_interrupt_while_workers_import(tmp_path):
+    """They would end with a traceback each, and the pool wait for ever for what the first never reads."""
+    script = tmp_path / "script.py"
+    script.write_text(IMPORTING)
+    parent = started(script, tmp_path, start_new_session=True)
+    try:
+        wait_for((tmp_path / "importing").exists, 60)
+        os.killpg(parent.pid, signal.SIGINT)
+        _, errors = parent.communicate(timeout=20)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert errors.count("Traceback") == 1, errors
