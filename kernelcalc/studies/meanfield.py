@@ -39,20 +39,28 @@ class MeanFieldLaw(Result):
         Tr H²/w → trace_h2.
     trace_i, trace_s : float
         Tr I and E Tr S, of order one: the mean of Tr H.
+    trace_s_std : float
+        Standard deviation of G^T 𝓗C(0) Y, a part of order one; NaN of kernels without Σ.
     """
 
     trace_h_std: float
     trace_h2: float
     trace_i: float
     trace_s: float
+    trace_s_std: float = math.nan
 
     def at_width(self, width: int) -> dict[str, float]:
-        """Mean and standard deviation of Tr H and mean of Tr H² to be expected at one width, to leading order."""
+        """Mean and standard deviation of Tr H and mean of Tr H² to be expected at one width, to leading order.
+
+        The deviation has parts of order one too. Where the one that is known, ``trace_s_std``, is not small beside it, networks
+        of this width fluctuate more.
+        """
         check_count("a width", width, 1)
         return {
             "trace_h_mean": self.trace_i + self.trace_s,
             "trace_h_std": math.sqrt(width) * self.trace_h_std,
             "trace_h2": width * self.trace_h2,
+            "trace_s_std": self.trace_s_std,
         }
 
 
@@ -75,12 +83,17 @@ def mean_field_moments(kernels: Any, Y: ArrayLike, loss: Any = "mse", *, n_out: 
         \mathbb{E}\,\mathrm{Tr} S = \mathbb{E}[G^T 𝓗C(0) Y] = \sum_i Φ_{ii}\, \mathrm{Tr}\, 𝓗C_{ii}(0), \qquad
         \mathbb{E}\,\mathrm{Tr} H \to \sum_i (Θ_{ii} + Φ_{ii})\, \mathrm{Tr}\, 𝓗C_{ii}(0),
 
-    which is Tr I + n_out Tr Φ/N under MSE.
+    which is Tr I + n_out Tr Φ/N under MSE. The second term's own variance is
+
+    .. math::
+        \sum_{ij} \mathrm{Tr}(𝓗C_{ii}(0)\, 𝓗C_{jj}(0)) (Ξ_{ij} Σ_{ij} + Φ_{ij} Φ_{ji}) ;
+
+    the variance of Tr H has it beside w ∇C(0)^T Ξ ∇C(0), and other parts of order one (third derivatives of C, finite width).
 
     Parameters
     ----------
     kernels : LimitingKernels
-        Anything with (N, N) arrays ``theta``, ``phi``, ``xi``, ``upsilon``.
+        Anything with (N, N) arrays ``theta``, ``phi``, ``xi``, ``upsilon``, and ``sigma`` for ``trace_s_std``.
     Y : array_like
         As the loss takes them.
     loss : str, Loss or expression
@@ -119,6 +132,15 @@ def mean_field_moments(kernels: Any, Y: ArrayLike, loss: Any = "mse", *, n_out: 
         float(np.einsum("ia,ij,ja->", slope, gram(kernels, name, n), slope)) for name in ("xi", "upsilon")
     )
     first, shift = (float(np.diagonal(gram(kernels, name, n)) @ weights) for name in ("theta", "phi"))
+    spread = math.nan
+    if hasattr(kernels, "sigma"):
+        sigma, phi, xi = (gram(kernels, name, n) for name in ("sigma", "phi", "xi"))
+        pairs = h.reshape(n, -1) @ h.reshape(n, -1).T
+        spread = math.sqrt(max(float((pairs * (xi * sigma + phi * phi.T)).sum()), 0.0))
     return MeanFieldLaw(
-        trace_h_std=math.sqrt(max(variance, 0.0)), trace_h2=max(second, 0.0), trace_i=first, trace_s=shift
+        trace_h_std=math.sqrt(max(variance, 0.0)),
+        trace_h2=max(second, 0.0),
+        trace_i=first,
+        trace_s=shift,
+        trace_s_std=spread,
     ).with_origin(**origin_of(kernels), targets=digest(targets), loss_name=law.name)

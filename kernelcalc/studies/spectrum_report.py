@@ -35,6 +35,8 @@ from kernelcalc.training.start import covariance_root
 _TOLD_APART = 50
 # Eigenvalues that differ by less are one.
 _SAME = 1e-9
+# Of the leading order, what the next one is from which it is told: 5 % of the whole deviation.
+_NOTABLE = 0.3
 _RULES = {"gap": "largest gap", "ratio": "largest ratio", "cutoff": "elbow of the rank plot"}
 
 
@@ -271,6 +273,8 @@ def _about_s(report: SpectrumReport) -> Iterator[str]:
         at = report.mean_field
         yield f"\nMean-field limit: outputs divided by sqrt(width), learning rate times the width, {report.width}"
         yield _line("Tr H", f"{at['trace_h_mean']:.4g} ± {at['trace_h_std']:.4g}")
+        if at["trace_s_std"] > _NOTABLE * at["trace_h_std"]:
+            yield _line("  a part of the next order", f"± {at['trace_s_std']:.2g}")
         yield _line("Tr H^2, leading order", f"{at['trace_h2']:.5g}")
 
 

@@ -109,6 +109,8 @@ def test_comparison_with_random_gradients_and_mean_field(tmp_path: Path) -> None
     trace, deviation = numbers(result.output[result.output.index("Mean-field") :], "Tr H ")
     assert trace == pytest.approx((np.trace(k.theta) + np.trace(k.phi)) / 24, rel=1e-3)
     assert deviation == pytest.approx(np.sqrt(10 * y @ k.xi @ y) / 24, rel=1e-3)
+    (more,) = numbers(result.output, "a part of the next order")
+    assert more == pytest.approx(np.sqrt((k.xi * k.sigma + k.phi * k.phi.T).sum()) / 24, rel=0.05)
     (second,) = numbers(result.output, "Tr H^2, leading order")
     assert second == pytest.approx(10 * y @ k.upsilon @ y / 24**2, rel=1e-4)
 

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,33 @@ def test_mean_trace_of_h_of_finite_networks(name, loss, n_out):
     allowed = 4 * pairs.std(ddof=1) / np.sqrt(count) + 3 / width * (found.trace_i + abs(found.trace_s))
     assert abs(pairs.mean() - expected) < allowed
     assert abs(pairs.mean() - found.trace_i) > allowed
+
+
+@pytest.mark.parametrize(("loss", "n_out"), [("mse", 3), ("softmax", 3), ("binary", 1)])
+def test_part_of_order_one_of_the_trace_of_finite_networks(loss, n_out):
+    """Σ G·𝓗C(0) f over initialisations, beside its limiting mean and deviation."""
+    x, width, count = np.random.default_rng(3).normal(size=(4, 6)), 128, 600
+    labels = np.arange(4) % 3 if loss == "softmax" else np.arange(4 * n_out).reshape(4, n_out) % 2
+    net, law = MLP("smooth_relu", depth=3, n_out=n_out), resolve_loss(loss)
+    h = law.hessian(np.zeros((4, n_out)), labels)
+    blocks = h if law.has_blocks else h[:, :, None] * np.eye(n_out)
+    nets = (FiniteNetwork.random(net, width, n_in=6, rng=seed) for seed in range(count))
+    parts = np.array([np.einsum("ia,iab,ib->", one.hessian_trace(x), blocks, one(x)) for one in nets])
+    found = mean_field_moments(net.kernels(x), labels, loss)
+    deviation = parts.std(ddof=1)
+    # of a variance: √((m_4 - m_2²)/count), of its root half of it over the deviation; 3/width for the bias
+    fourth = ((parts - parts.mean()) ** 4).mean()
+    allowed = 4 * np.sqrt((fourth - deviation**4) / count) / (2 * deviation) + 3 / width * deviation
+    assert allowed < 0.3 * deviation
+    assert abs(deviation - found.trace_s_std) < allowed
+    assert abs(parts.mean() - found.trace_s) < (4 / np.sqrt(count) + 3 / width) * deviation
+
+
+def test_deviation_of_order_one_needs_sigma(kernels):
+    known = {name: getattr(kernels, name) for name in ("theta", "phi", "xi", "upsilon")}
+    law = mean_field_moments(SimpleNamespace(**known), np.ones(N))
+    assert np.isnan(law.trace_s_std)
+    assert law.trace_h_std == mean_field_moments(kernels, np.ones(N)).trace_h_std
 
 
 def test_scaling_with_width(kernels):
