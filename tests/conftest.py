@@ -6,6 +6,7 @@ Hypothesis draws the same examples every day, so that a change is all that a fai
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 # Files that take longest come first, so that no process is left with one of them while the others are done.
 LONGEST = {"test_notebooks", "test_site", "test_pages", "test_types", "test_bad_worlds"}
+# Of tests in these folders with so many cases every third one runs every day.
+NUMBERS, MANY_CASES = {"activations", "expressions", "finite", "gaussian", "kernels", "training"}, 5
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,6 +42,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "long" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="runs with --long"))
+    left_out = _but_every_third_of_many(items)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _but_every_third_of_many(items: list[pytest.Item]) -> set[pytest.Item]:
+    cases = defaultdict(list)
+    for item in items:
+        if hasattr(item, "callspec") and NUMBERS.intersection(item.path.parts):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    many = (of_test for of_test in cases.values() if len(of_test) >= MANY_CASES)
+    return {item for of_test in many for number, item in enumerate(of_test) if number % 3}
 
 
 @pytest.hookimpl(optionalhook=True)

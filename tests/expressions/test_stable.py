@@ -51,9 +51,9 @@ def test_expectation_of_two_logarithms_of_the_normal_distribution() -> None:
     b = 5 * (rho * z[:, None] + np.sqrt(1 - rho**2) * z[None, :])
     expected = weight @ (log_ndtr(5 * z)[:, None] * log_ndtr(b)) @ weight
     f = "log(erfc(-x/sqrt(2))/2)"
-    started = time.perf_counter()
+    started = time.process_time()
     found = kc.gaussian_expectation(f, f, 25, 25, 0.5)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert float(found) == pytest.approx(expected, rel=1e-12)
 
 
@@ -70,17 +70,17 @@ def test_values_beyond_the_formula_are_counted_once_and_warned_of(monkeypatch: p
 
 def test_powers_that_are_no_function_are_refused_in_time() -> None:
     for text in ("erf((-x)**(x+x**x))", "erfc((-x)^(x^x))", "erf(exp(exp(x))*sqrt(x))"):
-        started = time.perf_counter()
+        started = time.process_time()
         with pytest.raises(ExpressionError):
             kc.Activation(text)
-        assert time.perf_counter() - started < 3
+        assert time.process_time() - started < 3
 
 
 def test_exponentials_of_huge_negative_numbers_are_no_work() -> None:
     act = kc.Activation("exp(-(x^2)*1e90) + x*0 + exp(-exp(exp(x^2)))")
-    started = time.perf_counter()
+    started = time.process_time()
     assert act(np.array([0.0, 5.0, 30.0])) == pytest.approx([1 + np.exp(-np.e), 0.0, 0.0])
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 mpf = mpmath.mpf
