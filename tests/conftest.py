@@ -19,7 +19,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # Files that take longest come first, so that no process is left with one of them while the others are done.
 LONGEST = {"test_notebooks", "test_site", "test_pages", "test_types", "test_bad_worlds"}
 # Of tests in these folders with so many cases every third one runs every day.
-NUMBERS, MANY_CASES = {"activations", "expressions", "finite", "gaussian", "kernels", "training"}, 5
+NUMBERS, MANY_CASES = {"activations", "expressions", "finite", "gaussian", "kernels", "training"}, 10
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -264,6 +264,11 @@ def test_sizes(path: Path) -> None:
     assert too_long(path) == []
 
 
+def test_sizes_of_tests() -> None:
+    lines = {path.name: path.read_text(encoding="utf-8").count("\n") for path in Path(__file__).parent.rglob("*.py")}
+    assert {name: count for name, count in lines.items() if count > LONGEST_FILE} == {}
+
+
 def test_every_folder_says_what_lives_in_it() -> None:
     for folder in {path.parent for path in FILES}:
         assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))), folder

@@ -14,13 +14,17 @@ import sympy as sp
 from kernelcalc.expressions.sinc import sinc_digits, sinc_floats
 
 
-class LogisticSigmoid(sp.Function):
-    """1/(1 + e^{−u}); derivative :class:`LogisticDensity`."""
-
-    nargs = 1
+class _Positive(sp.Function):
+    """A function that is positive on the real line."""
 
     def _eval_is_positive(self) -> bool | None:
         return True if self.args[0].is_extended_real else None
+
+
+class LogisticSigmoid(_Positive):
+    """1/(1 + e^{−u}); derivative :class:`LogisticDensity`."""
+
+    nargs = 1
 
     def fdiff(self, argindex: int = 1) -> Any:
         return LogisticDensity(self.args[0])
@@ -29,13 +33,10 @@ class LogisticSigmoid(sp.Function):
         return 1 / (1 + sp.exp(-u))
 
 
-class LogisticDensity(sp.Function):
+class LogisticDensity(_Positive):
     """e^{−u}/(1 + e^{−u})² = sech²(u/2)/4; derivative −tanh(u/2) times itself."""
 
     nargs = 1
-
-    def _eval_is_positive(self) -> bool | None:
-        return True if self.args[0].is_extended_real else None
 
     def fdiff(self, argindex: int = 1) -> Any:
         u = self.args[0]
@@ -57,13 +58,10 @@ class StableTanh(sp.Function):
         return sp.tanh(u)
 
 
-class Softplus(sp.Function):
+class Softplus(_Positive):
     """log(1 + e^u)."""
 
     nargs = 1
-
-    def _eval_is_positive(self) -> bool | None:
-        return True if self.args[0].is_extended_real else None
 
     def fdiff(self, argindex: int = 1) -> Any:
         return LogisticSigmoid(self.args[0])
@@ -84,13 +82,10 @@ class LogCosh(sp.Function):
         return sp.log(sp.cosh(u))
 
 
-class ErrorComplement(sp.Function):
+class ErrorComplement(_Positive):
     """erfc u, which SymPy would turn into 2 − erfc(−u) for negative arguments."""
 
     nargs = 1
-
-    def _eval_is_positive(self) -> bool | None:
-        return True if self.args[0].is_extended_real else None
 
     def fdiff(self, argindex: int = 1) -> Any:
         return -2 * sp.exp(-(self.args[0] ** 2)) / sp.sqrt(sp.pi)

@@ -83,7 +83,7 @@ def mean_field_moments(kernels: Any, Y: ArrayLike, loss: Any = "mse", *, n_out: 
         \mathbb{E}\,\mathrm{Tr} S = \mathbb{E}[G^T 𝓗C(0) Y] = \sum_i Φ_{ii}\, \mathrm{Tr}\, 𝓗C_{ii}(0), \qquad
         \mathbb{E}\,\mathrm{Tr} H \to \sum_i (Θ_{ii} + Φ_{ii})\, \mathrm{Tr}\, 𝓗C_{ii}(0),
 
-    which is Tr I + n_out Tr Φ/N under MSE. The second term's own variance is
+    which is Tr I + n_out Tr Φ/N under MSE. The second term's own variance is, by Isserlis' theorem,
 
     .. math::
         \sum_{ij} \mathrm{Tr}(𝓗C_{ii}(0)\, 𝓗C_{jj}(0)) (Ξ_{ij} Σ_{ij} + Φ_{ij} Φ_{ji}) ;

@@ -129,13 +129,8 @@ def test_differences_by_quadrature(text, mean, sign, weight, bias):
         np.testing.assert_allclose(found, exact(mean, cov, weight, bias), rtol=1e-12 + 20 * EPS / np.sqrt(relative))
 
 
-@pytest.mark.parametrize(("text", "mean"), [("sin(x)", sine), ("cos(x)", cosine), ("sin(2*x+1)", wave)])
-@pytest.mark.parametrize("relative", [1e-24, 1e-12, 1e-6])
-@pytest.mark.parametrize("side", [1, -1])
-def test_differences_of_points_of_nearly_one_norm(text, mean, relative, side):
-    """With q - q' as small as the angle, known beside its rounding, nothing is lost; nor of the next q - q'."""
-    if side < 0 and mean is wave:
-        pytest.skip("neither odd nor even: opposite points do not stay so")
+def of_nearly_one_norm(mean, relative, side, bias):
+    """Nearly (anti)parallel points with q - q' known, and qq' - c² and q - q' of the next layer, by 60 digits."""
     q = np.array([0.3, 1.0, 2.7])
     gap = np.sqrt(relative) * np.array([0.3, -1.0, 2.0])
     det = relative * q * q
@@ -145,11 +140,22 @@ def test_differences_of_points_of_nearly_one_norm(text, mean, relative, side):
         for one, apart, value in zip(q, gap, det, strict=True):
             one, other, value = mpmath.mpf(one), mpmath.mpf(one) - mpmath.mpf(apart), mpmath.mpf(value)
             c = side * mpmath.sqrt(one * other - value)
-            first, second, mixed = (2.25 * mean(*of) + 0.49 for of in ((one,) * 3, (other,) * 3, (one, other, c)))
+            first, second, mixed = (2.25 * mean(*of) + bias for of in ((one,) * 3, (other,) * 3, (one, other, c)))
             known.append((float(first * second - mixed**2), float(first - second)))
+    return cov, known
+
+
+@pytest.mark.parametrize(("text", "mean"), [("sin(x)", sine), ("cos(x)", cosine), ("sin(2*x+1)", wave)])
+@pytest.mark.parametrize("relative", [1e-24, 1e-12, 1e-6])
+@pytest.mark.parametrize("side", [1, -1])
+def test_differences_of_points_of_nearly_one_norm(text, mean, relative, side):
+    """With q - q' as small as the angle, known beside its rounding, nothing is lost; nor of the next q - q'."""
+    if side < 0 and mean is wave:
+        pytest.skip("neither odd nor even: opposite points do not stay so")
+    cov, known = of_nearly_one_norm(mean, relative, side, 0.49)
     det, after = difference_determinant(kc.Activation(text), cov, later(mean, cov, 2.25, 0.49), 2.25, 0.49)
     np.testing.assert_allclose(det, [one for one, _ in known], rtol=1e-12)
-    assert (np.abs(after - [one for _, one in known]) < 1e-13 * np.abs(gap)).all()
+    assert (np.abs(after - [one for _, one in known]) < 1e-13 * np.abs(cov.gap)).all()
 
 
 def signs(q, qp, c):
@@ -170,20 +176,10 @@ def signs(q, qp, c):
 @pytest.mark.parametrize("relative", [1e-24, 1e-12, 1e-5])
 def test_differences_of_functions_with_kinks(text, mean, side, relative):
     """a and b on two sides of a kink are no more than the angle of all, and of jumps everything."""
-    q = np.array([0.3, 1.0, 2.7])
-    gap = np.sqrt(relative) * np.array([0.3, -1.0, 2.0])
-    det = relative * q * q
-    cov = Covariance(q=q, qp=q - gap, c=side * np.sqrt(q * (q - gap) - det), det=det, gap=gap)
-    with mpmath.workdps(60):
-        known = []
-        for one, apart, value in zip(q, gap, det, strict=True):
-            one, other, value = mpmath.mpf(one), mpmath.mpf(one) - mpmath.mpf(apart), mpmath.mpf(value)
-            c = side * mpmath.sqrt(one * other - value)
-            first, second, mixed = (2.25 * mean(*of) for of in ((one,) * 3, (other,) * 3, (one, other, c)))
-            known.append((float(first * second - mixed**2), float(first - second)))
+    cov, known = of_nearly_one_norm(mean, relative, side, 0.0)
     found, after = difference_determinant(kc.activation(text), cov, later(mean, cov, 2.25, 0.0), 2.25, 0.0)
     np.testing.assert_allclose(found, [one for one, _ in known], rtol=2e-14)
-    assert (np.abs(after - [one for _, one in known]) < 1e-14 * np.abs(gap) + 1e-15).all()
+    assert (np.abs(after - [one for _, one in known]) < 1e-14 * np.abs(cov.gap) + 1e-15).all()
 
 
 def test_differences_from_a_point_without_a_variance():
